@@ -1,0 +1,58 @@
+import type { JobInput, JobRecord } from '../jobs/job.ts'
+import type { JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
+
+/** Per-submission settings. */
+export interface SubmitMeta {
+  /** Run no sooner than this many milliseconds from now. Not together with `runAt`. */
+  delayMs?: number
+  /** Run no sooner than this moment: a Date or milliseconds since the epoch. */
+  runAt?: Date | number
+  /** Instead of the definition's. */
+  priority?: number
+  /** Who may see the job. */
+  owner?: string
+  correlationId?: string
+  /** Any text of 1 to 255 characters; the same owner, job and key again gives the same job. */
+  idempotencyKey?: string
+  params?: JobInput['params']
+  query?: JobInput['query']
+  headers?: JobInput['headers']
+}
+
+export interface Submitted {
+  readonly id: string
+  /** `false`: the idempotency key was known, and this is the job it belongs to. */
+  readonly created: boolean
+  readonly job: JobRecord
+}
+
+/** `app.jobs`: everything about jobs, without HTTP. Every method may throw `FAE_STORE_UNAVAILABLE`. */
+export interface Jobs {
+  /**
+   * Stores a job; it survives from the moment this resolves.
+   *
+   * @throws {AsyncEndpointsError} `FAE_UNKNOWN_JOB`, `FAE_INVALID_SUBMISSION`, `FAE_IDEMPOTENCY_KEY_REUSED`,
+   * `FAE_STORE_UNAVAILABLE` (within `submitTimeoutMs`), `FAE_STORE_FULL`, `FAE_CLOSED`
+   */
+  submit (name: string, body?: unknown, meta?: SubmitMeta): Promise<Submitted>
+  get (id: string): Promise<JobRecord | undefined>
+  /** The parsed result of a completed job; `undefined` when it has none (or none any more). */
+  result (id: string): Promise<unknown>
+  list (query?: Partial<ListQuery>): Promise<JobPage>
+  /** @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_FINISHED` */
+  cancel (id: string, reason?: string): Promise<{ readonly state: 'cancelled' | 'requested', readonly job: JobRecord }>
+  /** Redrives a failed job. @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_NOT_FAILED` */
+  retry (id: string): Promise<JobRecord>
+  /** Forgets a job. @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_ACTIVE` */
+  remove (id: string): Promise<void>
+  /** Of one queue, or of all queues that this process knows. */
+  counts (queue?: string): Promise<readonly QueueCounts[]>
+  /**
+   * Waits until the job is over.
+   *
+   * @throws {AsyncEndpointsError} `FAE_WAIT_TIMEOUT` when it is not over after `timeoutMs`, `FAE_JOB_NOT_FOUND` when it
+   * is unknown or disappears while waiting
+   */
+  waitFor (id: string, options?: { readonly timeoutMs?: number, readonly signal?: AbortSignal }): Promise<JobRecord>
+}
+

@@ -1,0 +1,81 @@
+/**
+ * Every error this library raises on purpose stands in the table below, once: its code, the HTTP status a caller
+ * gets for it and its title. Match on `code`, never on the text of a message.
+ */
+
+/** HTTP status and one constant sentence (the RFC 9457 `title`) per code. */
+export const ERROR_TABLE = {
+  FAE_INVALID_OPTIONS: { statusCode: 500, title: 'The options are not valid' },
+  FAE_DUPLICATE_JOB: { statusCode: 500, title: 'A job of this name is already defined' },
+  FAE_UNKNOWN_JOB: { statusCode: 500, title: 'No job of this name is defined' },
+  FAE_ILLEGAL_TRANSITION: { statusCode: 500, title: 'The job cannot change into that state' },
+  FAE_CLOSED: { statusCode: 503, title: 'The service is shutting down' },
+
+  FAE_INVALID_SUBMISSION: { statusCode: 400, title: 'The submission is not valid' },
+  FAE_INVALID_REQUEST: { statusCode: 400, title: 'The request is not valid' },
+  FAE_INVALID_IDEMPOTENCY_KEY: { statusCode: 400, title: 'The Idempotency-Key header is not valid' },
+  FAE_IDEMPOTENCY_KEY_REQUIRED: { statusCode: 400, title: 'An Idempotency-Key header is required' },
+  FAE_IDEMPOTENCY_KEY_REUSED: { statusCode: 422, title: 'The Idempotency-Key was used for another request' },
+  FAE_PAYLOAD_TOO_LARGE: { statusCode: 413, title: 'The request body is too large' },
+  FAE_UNSUPPORTED_MEDIA_TYPE: { statusCode: 415, title: 'The media type is not supported' },
+  FAE_QUEUE_FULL: { statusCode: 429, title: 'The queue is full' },
+  FAE_OVERLOADED: { statusCode: 503, title: 'The server is under pressure' },
+  FAE_STORE_UNAVAILABLE: { statusCode: 503, title: 'The job store cannot be reached' },
+  FAE_STORE_FULL: { statusCode: 503, title: 'The job store is full' },
+  FAE_STORE_UNSUPPORTED: { statusCode: 500, title: 'The job store server is not supported' },
+
+  FAE_JOB_NOT_FOUND: { statusCode: 404, title: 'There is no such job' },
+  FAE_JOB_NOT_FINISHED: { statusCode: 409, title: 'The job has not finished' },
+  FAE_JOB_FINISHED: { statusCode: 409, title: 'The job has already finished' },
+  FAE_JOB_NOT_FAILED: { statusCode: 409, title: 'Only a failed job can be run again' },
+  FAE_JOB_FAILED: { statusCode: 409, title: 'The job failed' },
+  FAE_JOB_CANCELLED: { statusCode: 409, title: 'The job was cancelled' },
+  FAE_JOB_ACTIVE: { statusCode: 409, title: 'The job is being worked on' },
+  FAE_WAIT_TIMEOUT: { statusCode: 504, title: 'The job did not finish in time' },
+  FAE_RESULT_EXPIRED: { statusCode: 410, title: 'The result is no longer kept' },
+
+  FAE_ATTEMPT_TIMEOUT: { statusCode: 500, title: 'The attempt took longer than its timeout' },
+  FAE_STALLED: { statusCode: 500, title: 'The worker that ran the job stopped renewing its lease' },
+  FAE_LEASE_LOST: { statusCode: 500, title: 'The lease of the attempt was lost' },
+  FAE_HANDLER_ERROR: { statusCode: 500, title: 'The handler threw something that is not an error' },
+  FAE_DISCARDED: { statusCode: 500, title: 'The handler discarded the job' },
+  FAE_NO_HANDLER: { statusCode: 500, title: 'No worker knows a handler for this job' },
+  FAE_RESULT_TOO_LARGE: { statusCode: 500, title: 'The result is larger than maxResultBytes' },
+  FAE_RESULT_NOT_SERIALIZABLE: { statusCode: 500, title: 'The result cannot be written as JSON' },
+  FAE_ABORTED: { statusCode: 499, title: 'The attempt was aborted' }
+} as const
+
+/** A code of {@link ERROR_TABLE}. */
+export type ErrorCode = keyof typeof ERROR_TABLE
+
+export interface AsyncEndpointsErrorOptions {
+  /** The error behind this one; logged, never sent to a client. */
+  cause?: unknown
+  /** Seconds after which trying again makes sense (RFC 9110 §10.2.3 `Retry-After`). */
+  retryAfterSeconds?: number
+  /** Members that a problem document may show to the client (RFC 9457 §3.2). Never put a payload here. */
+  details?: Readonly<Record<string, unknown>>
+}
+
+/** An error with a stable code. `message` says what to do; `statusCode` is what Fastify answers with. */
+export class AsyncEndpointsError extends Error {
+  readonly code: ErrorCode
+  readonly statusCode: number
+  readonly retryAfterSeconds: number | undefined
+  readonly details: Readonly<Record<string, unknown>> | undefined
+
+  constructor (code: ErrorCode, message: string, options: AsyncEndpointsErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = 'AsyncEndpointsError'
+    this.code = code
+    this.statusCode = ERROR_TABLE[code].statusCode
+    this.retryAfterSeconds = options.retryAfterSeconds
+    this.details = options.details
+  }
+}
+
+/** True for our own error with this code (or any of our codes), also when it came from another copy of the package. */
+export function isAsyncEndpointsError (error: unknown, code?: ErrorCode): error is AsyncEndpointsError {
+  if (!(error instanceof Error) || error.name !== 'AsyncEndpointsError') return false
+  return code === undefined || (error as { code?: unknown }).code === code
+}

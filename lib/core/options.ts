@@ -1,0 +1,59 @@
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
+import { AsyncEndpointsError } from './errors.ts'
+
+/**
+ * A JSON Schema for options, plus two keywords for what JSON cannot say: `isFunction: true`, and `isObject: true` for
+ * an instance with methods (a store, a logger) whose inside is not validated.
+ */
+export type OptionsSchema = Readonly<Record<string, unknown>>
+
+const ajv = new Ajv({ allErrors: true, strict: true, allowUnionTypes: true, useDefaults: false })
+ajv.addKeyword({ keyword: 'isFunction', schemaType: 'boolean', validate: (_: boolean, value: unknown) => typeof value === 'function', error: { message: 'must be a function' } })
+ajv.addKeyword({ keyword: 'isObject', schemaType: 'boolean', validate: (_: boolean, value: unknown) => typeof value === 'object' && value !== null, error: { message: 'must be an object' } })
+ajv.addKeyword({ keyword: 'isRegExp', schemaType: 'boolean', validate: (_: boolean, value: unknown) => value instanceof RegExp, error: { message: 'must be a regular expression' } })
+
+const compiled = new WeakMap<OptionsSchema, ValidateFunction>()
+
+/**
+ * Checks options against their schema and fills in defaults; the caller's object is left as it is.
+ *
+ * @param where names the options in the message, for example `worker` or `asyncEndpoint "generate-report"`
+ * @returns a frozen object: the defaults under what was given. Keys whose value is `undefined` count as not given.
+ * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, one message that lists every bad key
+ */
+export function readOptions<T extends object, D extends Partial<T>> (
+  where: string, schema: OptionsSchema, defaults: D, given: T | undefined
+): Readonly<T & D> {
+  const present = withoutUndefined(given ?? {})
+  let validate = compiled.get(schema)
+  if (validate === undefined) {
+    validate = ajv.compile(schema)
+    compiled.set(schema, validate)
+  }
+  if (!validate(present)) throw invalidOptions(where, describe(validate.errors ?? []))
+  return Object.freeze({ ...defaults, ...present }) as Readonly<T & D>
+}
+
+/** The one error for bad options; `problems` are finished sentences, one per bad key. */
+export function invalidOptions (where: string, problems: readonly string[]): AsyncEndpointsError {
+  return new AsyncEndpointsError('FAE_INVALID_OPTIONS', `Invalid options for ${where}: ${problems.join('; ')}`, { details: { problems: [...problems] } })
+}
+
+function withoutUndefined (value: object): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined))
+}
+
+function describe (errors: readonly ErrorObject[]): string[] {
+  const lines = errors
+    // `oneOf`/`anyOf` repeat what their branches already said; keep the branches only when nothing else is said.
+    .filter((error) => !((error.keyword === 'anyOf' || error.keyword === 'oneOf') && errors.length > 1))
+    .map((error) => {
+      const path = error.instancePath.slice(1).replaceAll('/', '.')
+      if (error.keyword === 'additionalProperties') {
+        return `${[path, String(error.params['additionalProperty'])].filter(Boolean).join('.')} is not an option`
+      }
+      const allowed = error.keyword === 'enum' ? ` (${(error.params['allowedValues'] as unknown[]).join(', ')})` : ''
+      return `${path === '' ? 'options' : path} ${error.message ?? 'is not valid'}${allowed}`
+    })
+  return [...new Set(lines)]
+}

@@ -1,0 +1,57 @@
+import type { Logger } from '../core/context.ts'
+import { EVENT_NAMES, type EventMap, type EventName } from './catalogue.ts'
+
+export type EventListener<N extends EventName> = (event: EventMap[N], name: N) => void
+
+type ListenerTable = { [N in EventName]: readonly EventListener<N>[] }
+
+/**
+ * Hands every event to its listeners, synchronously and in order of subscription. A listener that throws breaks
+ * nothing: its error is logged once per event and listener, and told as `telemetry.listener_failed`.
+ */
+export class EventBus {
+  // One array per event, replaced on change, so that emitting walks it without copying.
+  readonly #listeners: ListenerTable
+  readonly #logger: Logger
+  readonly #reported = new WeakMap<object, Set<EventName>>()
+
+  constructor (logger: Logger) {
+    this.#logger = logger
+    this.#listeners = Object.fromEntries(EVENT_NAMES.map((name) => [name, []])) as unknown as ListenerTable
+  }
+
+  /** @returns stops the listening */
+  on<N extends EventName> (name: N, listener: EventListener<N>): () => void {
+    const table = this.#listeners as Record<N, readonly EventListener<N>[]>
+    table[name] = [...table[name], listener]
+    return () => { table[name] = table[name].filter((entry) => entry !== listener) }
+  }
+
+  /** True when somebody listens: lets a hot path skip building the event. */
+  wants (name: EventName): boolean {
+    return this.#listeners[name].length > 0
+  }
+
+  emit<N extends EventName> (name: N, event: EventMap[N]): void {
+    const listeners = (this.#listeners as Record<N, readonly EventListener<N>[]>)[name]
+    for (let index = 0; index < listeners.length; index++) {
+      const listener = listeners[index] as EventListener<N>
+      try {
+        listener(event, name)
+      } catch (error) {
+        this.#failed(name, listener, error)
+      }
+    }
+  }
+
+  #failed (name: EventName, listener: object, error: unknown): void {
+    const message = error instanceof Error ? error.message : 'not an Error'
+    const seen = this.#reported.get(listener) ?? new Set<EventName>()
+    if (!seen.has(name)) {
+      this.#reported.set(listener, seen.add(name))
+      try { this.#logger.warn({ event: name, err: error }, 'an event listener threw; further throws of it for this event are counted, not logged') } catch { /* a logger that throws has nobody left to tell */ }
+    }
+    // Its own listeners must not be able to turn one failure into an endless chain.
+    if (name !== 'telemetry.listener_failed') this.emit('telemetry.listener_failed', { source: name, message: message.slice(0, 200) })
+  }
+}

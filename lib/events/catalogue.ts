@@ -1,0 +1,83 @@
+/**
+ * Every lifecycle event, once: what it means, its numbers (`measurements`) and its words (`metadata`). Names are past
+ * tense, `domain.what_happened`; a number ending in `Ms` is milliseconds. Payloads, results and headers are never part
+ * of an event. The types of the events follow below, and a test compares the two.
+ */
+export const EVENT_CATALOGUE = {
+  'job.submitted': { about: 'A job was stored; the client may be told its id.', measurements: ['submitMs', 'delayMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId'] },
+  'job.replayed': { about: 'A submission with a known idempotency key was answered with the job that is there.', measurements: ['submitMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId'] },
+  'job.rejected': { about: 'A submission was refused before anything was stored.', measurements: [], metadata: ['jobName', 'queue', 'reason'] },
+  'job.submit_failed': { about: 'The store did not take a submission.', measurements: ['submitMs'], metadata: ['jobName', 'queue', 'errorCode'] },
+  'job.claimed': { about: 'A worker took a job to run it.', measurements: ['attempt', 'queueWaitMs', 'claimMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
+  'job.started': { about: 'An attempt began.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
+  'job.progressed': { about: 'A running job told how far it is (throttled).', measurements: ['done', 'total'], metadata: ['jobId', 'jobName', 'queue'] },
+  'job.attempt_failed': { about: 'An attempt ended in an error; the job may be retried.', measurements: ['attempt', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'errorCode', 'final', 'traceId', 'spanId'] },
+  'job.retry_scheduled': { about: 'Another attempt will follow after a backoff.', measurements: ['attempt', 'delayMs'], metadata: ['jobId', 'jobName', 'queue', 'errorCode'] },
+  'job.snoozed': { about: 'The handler asked to be run later; no attempt was spent.', measurements: ['delayMs', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
+  'job.timed_out': { about: 'An attempt exceeded its timeout and was aborted.', measurements: ['attempt', 'timeoutMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
+  'job.completed': { about: 'The job is over: its result is stored.', measurements: ['attempt', 'processingMs', 'queueWaitMs', 'totalMs', 'resultBytes'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
+  'job.failed': { about: 'The job is over: no attempt is left, or it was discarded.', measurements: ['attempt', 'processingMs', 'totalMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'errorCode', 'traceId', 'spanId'] },
+  'job.cancel_requested': { about: 'A running job was asked to stop.', measurements: [], metadata: ['jobId', 'jobName', 'queue'] },
+  'job.cancelled': { about: 'The job is over: it was cancelled while waiting, or its attempt stopped.', measurements: ['processingMs', 'totalMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId'] },
+  'job.released': { about: 'A stopping worker handed a running job back; no attempt was spent.', measurements: ['processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
+  'job.stalled': { about: 'A lease ran out; the job is back in its queue.', measurements: [], metadata: ['jobId', 'queue'] },
+  'job.recovered': { about: 'A stalled job was claimed again and its stall counted as an attempt.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
+  'job.lease_lost': { about: 'An attempt ended, but its job belonged to another worker by then; its ending does not count.', measurements: ['attempt', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
+  'job.settle_failed': { about: 'The store could not take the ending of an attempt; the lease will run out.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'errorCode'] },
+  'job.unhandled': { about: 'A claimed job has a name this process does not know; it went back with a backoff.', measurements: ['delayMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
+  'job.redriven': { about: 'A failed job was queued again.', measurements: [], metadata: ['jobId', 'jobName', 'queue'] },
+  'job.removed': { about: 'A job was forgotten on request.', measurements: [], metadata: ['jobId'] },
+
+  'handler.started': { about: 'A handler was called.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue'] },
+  'handler.completed': { about: 'A handler returned.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'traceId', 'spanId'] },
+  'handler.failed': { about: 'A handler threw.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'errorCode', 'traceId', 'spanId'] },
+  'handler.abandoned': { about: 'A handler went on after its grace; its attempt was settled without it.', measurements: ['graceMs'], metadata: ['jobId', 'jobName', 'queue', 'reason'] },
+
+  'worker.started': { about: 'A worker began to claim jobs.', measurements: ['concurrency'], metadata: ['workerId', 'queue'] },
+  'worker.idled': { about: 'A worker had a free place and nothing to do until now.', measurements: ['idleMs'], metadata: ['workerId', 'queue'] },
+  'worker.paused': { about: 'A worker stopped claiming on request.', measurements: [], metadata: ['workerId', 'queue'] },
+  'worker.resumed': { about: 'A paused worker claims again.', measurements: [], metadata: ['workerId', 'queue'] },
+  'worker.draining': { about: 'A worker claims no more and waits for its attempts.', measurements: ['active', 'drainTimeoutMs'], metadata: ['workerId'] },
+  'worker.stopped': { about: 'A worker has ended.', measurements: ['released'], metadata: ['workerId'] },
+  'worker.failed': { about: 'Claiming met an error; it goes on.', measurements: [], metadata: ['workerId', 'queue', 'errorCode', 'message'] },
+
+  'store.connected': { about: 'The server behind the store can be reached.', measurements: [], metadata: ['storeType'] },
+  'store.disconnected': { about: 'The server behind the store cannot be reached.', measurements: [], metadata: ['storeType', 'errorCode'] },
+  'store.failed': { about: 'The store met an error outside of any call.', measurements: [], metadata: ['storeType', 'errorCode', 'message'] },
+  'store.warned': { about: 'The store found a setting that an operator should change.', measurements: [], metadata: ['storeType', 'errorCode', 'message'] },
+  'store.operated': { about: 'A store operation succeeded.', measurements: ['durationMs'], metadata: ['storeType', 'operation'] },
+  'store.operation_failed': { about: 'A store operation failed.', measurements: ['durationMs'], metadata: ['storeType', 'operation', 'errorCode'] },
+
+  'health.changed': { about: 'The readiness of this process changed.', measurements: [], metadata: ['status', 'previous'] },
+  'telemetry.listener_failed': { about: 'A listener, metrics implementation or exporter threw; jobs are not affected.', measurements: [], metadata: ['source', 'message'] }
+} as const satisfies Record<string, EventEntry>
+
+interface EventEntry {
+  readonly about: string
+  readonly measurements: readonly string[]
+  readonly metadata: readonly string[]
+}
+
+export type EventName = keyof typeof EVENT_CATALOGUE
+export const EVENT_NAMES = Object.keys(EVENT_CATALOGUE) as EventName[]
+
+/** Which type each key has, wherever it appears. */
+interface Fields {
+  jobId: string, jobName: string, queue: string, workerId: string, correlationId: string
+  /** Only when the span is sampled: exemplars and log lines point at it. */
+  traceId: string | undefined, spanId: string | undefined
+  storeType: string, operation: string, errorCode: string, message: string, reason: string, source: string
+  status: string, previous: string, final: boolean
+  submitMs: number, delayMs: number, queueWaitMs: number, claimMs: number | undefined, processingMs: number, totalMs: number
+  durationMs: number, idleMs: number, timeoutMs: number, graceMs: number, drainTimeoutMs: number
+  attempt: number, resultBytes: number | undefined, concurrency: number, active: number, released: number
+  done: number | undefined, total: number | undefined
+}
+
+type KeysOf<N extends EventName> =
+  (typeof EVENT_CATALOGUE)[N]['measurements'][number] | (typeof EVENT_CATALOGUE)[N]['metadata'][number]
+
+/** The payload of an event: flat, one object per emission, not to be changed or kept by a listener. */
+export type EventPayload<N extends EventName> = { readonly [K in KeysOf<N> & keyof Fields]: Fields[K] }
+
+export type EventMap = { readonly [N in EventName]: EventPayload<N> }

@@ -1,0 +1,70 @@
+import { invalidOptions } from '../core/options.ts'
+import type { EventBus } from './bus.ts'
+import { EVENT_NAMES, type EventMap, type EventName } from './catalogue.ts'
+
+/** Where events can go. Traces are opened by middleware; their sink adds what happens to a job as span events. */
+export const SINKS = ['traces', 'metrics', 'log'] as const
+export type SinkName = typeof SINKS[number]
+
+/** One row of the router: who hears of an event. */
+export interface EventRoute {
+  sinks?: readonly SinkName[]
+  /** Share of the events that reach the sinks `traces` and `log`, 0 to 1. Metrics count every event. @defaultValue 1 */
+  sampleRate?: number
+  /** `false` silences the event for every sink. @defaultValue true */
+  enabled?: boolean
+}
+
+export type EventRoutes = { readonly [N in EventName]?: EventRoute }
+
+/** A sink: one function per event that it can do something with. */
+export type Sink = { readonly [N in EventName]?: (event: EventMap[N], name: N) => void }
+
+/**
+ * Traces are for one request's story (hierarchy, errors), metrics for sums over all of them; logs for what a person
+ * wants to read in order. Requirement row S4-16.
+ */
+export const DEFAULT_ROUTES: { readonly [N in EventName]: Readonly<Required<EventRoute>> } = Object.freeze(
+  Object.fromEntries(EVENT_NAMES.map((name) => [name, Object.freeze({ sinks: sinksOf(name), sampleRate: 1, enabled: true })]))
+) as { readonly [N in EventName]: Readonly<Required<EventRoute>> }
+
+function sinksOf (name: EventName): readonly SinkName[] {
+  // One per claim, handler call, progress report or store round trip: sums matter, single lines do not.
+  if (name === 'store.operated' || name === 'worker.idled' || name === 'job.progressed' || name === 'handler.started' || name === 'handler.completed' || name === 'job.claimed') return ['traces', 'metrics']
+  return ['traces', 'metrics', 'log']
+}
+
+/**
+ * Connects sinks to the bus by the table: what nobody asked for is not subscribed and costs nothing.
+ *
+ * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for unknown events or sinks
+ * @returns disconnects them
+ */
+export function connectSinks (bus: EventBus, sinks: Partial<Record<SinkName, Sink>>, routes: EventRoutes = {}, random: () => number = Math.random): () => void {
+  checkRoutes(routes)
+  const stops: Array<() => void> = []
+  for (const name of EVENT_NAMES) {
+    const route = { ...DEFAULT_ROUTES[name], ...routes[name] }
+    if (!route.enabled) continue
+    for (const sinkName of route.sinks) {
+      const listener = sinks[sinkName]?.[name] as ((event: unknown, name: EventName) => void) | undefined
+      if (listener === undefined) continue
+      const sampled = sinkName !== 'metrics' && route.sampleRate < 1
+      stops.push(bus.on(name, sampled ? (event) => { if (random() < route.sampleRate) listener(event, name) } : listener as never))
+    }
+  }
+  return () => { for (const stop of stops) stop() }
+}
+
+function checkRoutes (routes: EventRoutes): void {
+  const problems: string[] = []
+  for (const [name, route] of Object.entries(routes) as Array<[string, EventRoute | undefined]>) {
+    if (!(EVENT_NAMES as readonly string[]).includes(name)) problems.push(`${name} is not an event`)
+    for (const sink of route?.sinks ?? []) {
+      if (!(SINKS as readonly string[]).includes(sink)) problems.push(`${name}.sinks: ${String(sink)} is not one of ${SINKS.join(', ')}`)
+    }
+    const rate = route?.sampleRate
+    if (rate !== undefined && !(typeof rate === 'number' && rate >= 0 && rate <= 1)) problems.push(`${name}.sampleRate must be a number from 0 to 1`)
+  }
+  if (problems.length > 0) throw invalidOptions('events', problems)
+}

@@ -1,0 +1,24 @@
+import type { Context } from '../core/context.ts'
+import type { HandlerMiddleware } from '../jobs/definition.ts'
+import type { JobRegistry } from '../jobs/registry.ts'
+import type { AttemptMiddleware, HandlerSpanMiddleware, SubmitMiddleware } from '../jobs/seams.ts'
+import type { JobStore } from '../jobs/store.ts'
+import type { EventBus } from './bus.ts'
+
+/**
+ * What the doors of one Fastify instance share, under the decorator `jobRuntime`: made by the job store's plugin, added
+ * to by the others before `onReady`.
+ */
+export interface JobRuntime {
+  readonly context: Context
+  readonly bus: EventBus
+  readonly registry: JobRegistry
+  /** The store behind its observing wrapper. */
+  readonly store: JobStore
+  readonly submitMiddleware: SubmitMiddleware[]
+  readonly attemptMiddleware: AttemptMiddleware[]
+  /** Around the handler alone, inside the attempt. */
+  readonly handlerSpanMiddleware: HandlerSpanMiddleware[]
+  /** The application's own, innermost. */
+  readonly handlerMiddleware: HandlerMiddleware[]
+}

@@ -1,0 +1,169 @@
+import type { Logger } from '../core/context.ts'
+import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
+import { compileBackoff, type Backoff, type BackoffOptions, type CustomBackoff } from './backoff.ts'
+import { DEFAULT_QUEUE, type JobProgress, type TraceCarrier } from './job.ts'
+import type { Outcome } from './outcome.ts'
+
+/** Types of what a job takes and gives. Unset parts are `unknown` (body, result) or loose records. */
+export interface JobTypes {
+  body?: unknown
+  params?: unknown
+  query?: unknown
+  headers?: unknown
+  result?: unknown
+}
+
+type Part<T extends JobTypes, K extends keyof JobTypes, Fallback> = T extends Record<K, infer V> ? V : Fallback
+
+/** What a handler is given for one attempt. */
+export interface JobContext<T extends JobTypes = JobTypes> {
+  readonly id: string
+  readonly name: string
+  readonly queue: string
+  readonly body: Part<T, 'body', unknown>
+  readonly params: Part<T, 'params', Readonly<Record<string, unknown>>>
+  readonly query: Part<T, 'query', Readonly<Record<string, unknown>>>
+  /** Only the headers on the endpoint's allow-list. */
+  readonly headers: Part<T, 'headers', Readonly<Record<string, string>>>
+  /** This attempt, from 1. */
+  readonly attempt: number
+  readonly maxAttempts: number
+  readonly owner: string | undefined
+  readonly correlationId: string
+  /** The submission's trace context as it came, for a client library that wants the header text. */
+  readonly trace: TraceCarrier | undefined
+  /** Aborts on timeout, cancellation, a lost lease and (after the drain) shutdown; its reason is an error with a code. */
+  readonly signal: AbortSignal
+  /** A logger that carries the ids of job, trace and correlation. */
+  readonly log: Logger
+  /** Tells how far the job is: a number (percent), or units. Throttled on its way to the store; the last one is never lost. */
+  progress (progress: JobProgress | number): void
+  /** Runs `work` inside a child span when the job is traced; otherwise it just runs it. */
+  span<R> (name: string, work: () => R | Promise<R>): Promise<R>
+  /** Throws the signal's reason if the attempt was aborted: a checkpoint for long loops. */
+  throwIfAborted (): void
+}
+
+export type JobHandler<T extends JobTypes = JobTypes> =
+  (job: JobContext<T>) => Promise<Part<T, 'result', unknown> | Outcome> | Part<T, 'result', unknown> | Outcome
+
+/** Wraps every handler: call `next()` once and return what it returns (or something else). */
+export type HandlerMiddleware = (job: JobContext, next: () => Promise<unknown>) => Promise<unknown>
+
+export interface RetryOptions {
+  /** Attempts in all, the first included; an error or a stall spends one. @defaultValue 3 */
+  attempts?: number
+  /** @defaultValue exponential, 1 s, jitter 0.2, at most 1 h */
+  backoff?: BackoffOptions | CustomBackoff
+}
+
+/** How a job runs, wherever it was submitted. */
+export interface JobOptions {
+  /** Where the job waits; a queue has its own concurrency. Letters, digits, `_`, `-`, `.`; at most 64. @defaultValue 'default' */
+  queue?: string
+  retry?: RetryOptions
+  /** One attempt may take this long; then its signal aborts and it counts as an error. 0 means no limit. @defaultValue 1800000 (30 min) */
+  timeoutMs?: number
+  /** After an abort the handler has this long to end by itself before the attempt is settled without it. @defaultValue 2000 */
+  graceMs?: number
+  /** 1 is the most urgent; 0 (none) runs before all that have one. @defaultValue 0 */
+  priority?: number
+  /** A result longer than this as JSON fails the job with `FAE_RESULT_TOO_LARGE`. @defaultValue 1048576 (1 MiB) */
+  maxResultBytes?: number
+}
+
+export interface JobDefinitionInput<T extends JobTypes = JobTypes> extends JobOptions {
+  /** The job's name: stable, low-cardinality, the metric label `job_name`. Letters, digits, `_`, `-`, `.`, `:`; at most 100. */
+  name: string
+  handler: JobHandler<T>
+}
+
+/** A definition with everything filled in. */
+export interface JobDefinition {
+  readonly name: string
+  readonly queue: string
+  readonly handler: JobHandler
+  readonly maxAttempts: number
+  readonly backoff: Backoff
+  readonly timeoutMs: number
+  readonly graceMs: number
+  readonly priority: number
+  readonly maxResultBytes: number
+}
+
+const JOB_NAME = '^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$'
+const QUEUE_NAME = '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$'
+
+export const retrySchema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    attempts: { type: 'integer', minimum: 1, maximum: 1000 },
+    backoff: {
+      anyOf: [
+        { isFunction: true },
+        {
+          type: 'object',
+          additionalProperties: false,
+          properties: {
+            type: { type: 'string', enum: ['fixed', 'exponential'] },
+            delayMs: { type: 'number', minimum: 0 },
+            maxDelayMs: { type: 'number', minimum: 0 },
+            jitter: { type: 'number', minimum: 0, maximum: 1 }
+          }
+        }
+      ]
+    }
+  }
+}
+
+/** The properties of {@link JobOptions}, for schemas that include them. */
+export const jobOptionProperties: OptionsSchema = {
+  queue: { type: 'string', pattern: QUEUE_NAME },
+  retry: retrySchema,
+  timeoutMs: { type: 'number', minimum: 0 },
+  graceMs: { type: 'number', minimum: 0 },
+  priority: { type: 'integer', minimum: 0, maximum: 1_000_000 },
+  maxResultBytes: { type: 'integer', minimum: 0 }
+}
+
+const definitionSchema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['name', 'handler'],
+  properties: { ...jobOptionProperties, name: { type: 'string', pattern: JOB_NAME }, handler: { isFunction: true } }
+}
+
+/** The defaults of every job, before an application's own. */
+export const DEFAULT_JOB_OPTIONS: Readonly<Required<JobOptions>> = Object.freeze({
+  queue: DEFAULT_QUEUE,
+  retry: Object.freeze({ attempts: 3 }),
+  timeoutMs: 1_800_000,
+  graceMs: 2_000,
+  priority: 0,
+  maxResultBytes: 1_048_576
+})
+
+/**
+ * Validates a definition and fills in the defaults, the application's own (`defaults`) over ours.
+ *
+ * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`
+ */
+export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput<T>, defaults: JobOptions = {}): JobDefinition {
+  const where = `job "${String(input?.name)}"`
+  if (typeof input !== 'object' || input === null) throw invalidOptions(where, ['options must be an object'])
+  const options = readOptions<JobDefinitionInput<T>, Required<JobOptions>>(where, definitionSchema, { ...DEFAULT_JOB_OPTIONS, ...defaults } as Required<JobOptions>, input)
+  const retry = { ...DEFAULT_JOB_OPTIONS.retry, ...defaults.retry, ...options.retry }
+  return Object.freeze({
+    name: options.name,
+    queue: options.queue,
+    handler: options.handler as unknown as JobHandler,
+    maxAttempts: retry.attempts ?? 1,
+    backoff: compileBackoff(retry.backoff),
+    timeoutMs: options.timeoutMs,
+    graceMs: options.graceMs,
+    priority: options.priority,
+    maxResultBytes: options.maxResultBytes
+  })
+}
+

@@ -1,0 +1,37 @@
+/**
+ * What a handler may say instead of returning a result: values, made by these functions and returned (or thrown).
+ * They are recognised by a registered symbol, so that two copies of the package understand each other.
+ */
+const OUTCOME = Symbol.for('fastify-async-endpoints.outcome')
+
+export interface Snooze { readonly [OUTCOME]: 'snooze', readonly delayMs: number }
+export interface Cancel { readonly [OUTCOME]: 'cancel', readonly reason: string }
+export interface Discard { readonly [OUTCOME]: 'discard', readonly reason: string }
+
+export type Outcome = Snooze | Cancel | Discard
+
+/** Run this job again after `delayMs`; the attempt is not counted. */
+export function snooze (delayMs: number): Snooze {
+  if (!Number.isFinite(delayMs) || delayMs < 0) throw new TypeError('snooze(delayMs) takes milliseconds, 0 or more')
+  return Object.freeze({ [OUTCOME]: 'snooze' as const, delayMs: Math.round(delayMs) })
+}
+
+/** End this job as cancelled: it is no longer wanted. */
+export function cancel (reason = 'cancelled by the handler'): Cancel {
+  return Object.freeze({ [OUTCOME]: 'cancel' as const, reason })
+}
+
+/** End this job as failed, now, whatever attempts are left: trying again cannot help. */
+export function discard (reason: string): Discard {
+  return Object.freeze({ [OUTCOME]: 'discard' as const, reason })
+}
+
+/** The kind of outcome a value is, or `undefined` for anything else. Never throws, whatever the value. */
+export function outcomeKind (value: unknown): 'snooze' | 'cancel' | 'discard' | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  return (value as Partial<Outcome>)[OUTCOME]
+}
+
+export function isOutcome (value: unknown): value is Outcome {
+  return outcomeKind(value) !== undefined
+}

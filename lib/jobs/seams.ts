@@ -1,0 +1,47 @@
+/**
+ * The seams that other rooms hook into: middleware wraps work (spans live here), and may do nothing else to a job than
+ * what these scopes offer.
+ */
+import type { Logger } from '../core/context.ts'
+import type { JobDefinition } from './definition.ts'
+import type { NewJob, TraceCarrier } from './job.ts'
+import type { Claim, Created, SettleVerdict, Settlement } from './store.ts'
+
+type Draft = { -readonly [K in keyof NewJob]: NewJob[K] }
+
+/** One submission on its way into the store. */
+export interface SubmitScope {
+  /** Middleware may set `trace`, before `next()`; the rest is settled. */
+  readonly job: Draft
+  readonly definition: JobDefinition
+  /** What tracing attached to the HTTP request, handed through untouched; `undefined` for a submission from code. */
+  readonly requestTrace: unknown
+}
+
+export type SubmitMiddleware = (scope: SubmitScope, next: () => Promise<Created>) => Promise<Created>
+
+/** Runs work inside a child span. */
+export type SpanRunner = <R>(name: string, work: () => R | Promise<R>) => Promise<R>
+
+/** One attempt, as middleware sees it. */
+export interface AttemptScope {
+  readonly claim: Claim
+  readonly definition: JobDefinition
+  readonly workerId: string
+  /** Set by tracing while the attempt is traced; `job.span` uses it. */
+  spanRunner: SpanRunner | undefined
+  /** Set by tracing when the attempt is sampled: exemplars and log lines point at it. */
+  traceIds: { readonly traceId: string, readonly spanId: string, readonly traceFlags: string } | undefined
+  /** Set by tracing: what the handler sees as `job.trace`, to pass on. */
+  trace: TraceCarrier | undefined
+  /** Set by logging: makes the logger of the attempt, on first use. */
+  makeLogger: (() => Logger) | undefined
+  /** Called after the store has answered for the attempt. */
+  onSettled (listener: (verdict: SettleVerdict, settlement: Settlement) => void): void
+}
+
+/** Wraps one attempt, the classification of its outcome included; acknowledging it to the store comes after. */
+export type AttemptMiddleware = (scope: AttemptScope, next: () => Promise<Settlement>) => Promise<Settlement>
+
+/** Wraps the handler alone. The error that it throws is the handler's own. */
+export type HandlerSpanMiddleware = (scope: AttemptScope, next: () => Promise<unknown>) => Promise<unknown>
