@@ -1,3 +1,4 @@
+import type { JobDefinition } from '../jobs/definition.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
 import type { JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
 
@@ -56,3 +57,23 @@ export interface Jobs {
   waitFor (id: string, options?: { readonly timeoutMs?: number, readonly signal?: AbortSignal }): Promise<JobRecord>
 }
 
+
+/** What the HTTP room adds to a submission; not for applications. */
+export interface EndpointSubmitMeta extends SubmitMeta {
+  /** `request.jobTrace`, as tracing left it there. */
+  requestTrace?: unknown
+  /** Mixed into the idempotency key, so that one client key on two endpoints is two keys. */
+  idempotencyScope?: string
+  /** How long an idempotency key is remembered. @defaultValue 86400000 (24 h) */
+  idempotencyTtlMs?: number
+}
+
+/** What the rooms inside get as `app.jobs`. */
+export interface JobsClient extends Jobs {
+  /** Like `submit`, for a definition at hand. The key's fingerprint is over body, params and query. */
+  submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted>
+  /** Jobs waiting (queued and scheduled) in a queue, at most a quarter of a second old, plus what was submitted here since. */
+  depth (queue: string): Promise<number>
+  /** The result as the JSON text that was stored. */
+  resultText (id: string): Promise<string | undefined>
+}

@@ -1,0 +1,58 @@
+import type { JobUpdate } from '../jobs/job.ts'
+import type { JobStore } from '../jobs/store.ts'
+
+export type UpdateListener = (update: JobUpdate) => void
+
+/**
+ * One subscription to the store's updates per process, however many listen, made for the first watcher and ended after
+ * the last: a thousand waiting clients cost the server behind the store one connection.
+ */
+export class Backbone {
+  readonly #store: JobStore
+  readonly #watchers = new Map<string, Set<UpdateListener>>()
+  #subscription: Promise<() => void> | undefined
+
+  constructor (store: JobStore) {
+    this.#store = store
+  }
+
+  /** How many jobs are watched. */
+  get size (): number { return this.#watchers.size }
+
+  /**
+   * Resolves when the subscription is in force: read the job after that, and no change can be missed in between.
+   *
+   * @returns stops the watching
+   * @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE` when the store cannot be subscribed to
+   */
+  async watch (id: string, listener: UpdateListener): Promise<() => void> {
+    const listeners = this.#watchers.get(id) ?? new Set()
+    this.#watchers.set(id, listeners.add(listener))
+    const stop = (): void => this.#unwatch(id, listener)
+    try {
+      this.#subscription ??= this.#store.subscribe((update) => this.#deliver(update))
+      await this.#subscription
+    } catch (error) {
+      this.#subscription = undefined
+      stop()
+      throw error
+    }
+    return stop
+  }
+
+  #deliver (update: JobUpdate): void {
+    const listeners = this.#watchers.get(update.id)
+    if (listeners === undefined) return
+    for (const listener of [...listeners]) listener(update)
+  }
+
+  #unwatch (id: string, listener: UpdateListener): void {
+    const listeners = this.#watchers.get(id)
+    if (listeners === undefined || !listeners.delete(listener) || listeners.size > 0) return
+    this.#watchers.delete(id)
+    if (this.#watchers.size > 0 || this.#subscription === undefined) return
+    const ending = this.#subscription
+    this.#subscription = undefined
+    ending.then((stop) => stop(), () => { /* it never came into force */ })
+  }
+}
