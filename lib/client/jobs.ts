@@ -1,4 +1,4 @@
-import type { JobDefinition } from '../jobs/definition.ts'
+import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
 import type { JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
 
@@ -32,10 +32,12 @@ export interface Jobs {
   /**
    * Stores a job; it survives from the moment this resolves.
    *
+   * @param job its name, or what `app.defineJob` returned: then the body is type-checked
+   *
    * @throws {AsyncEndpointsError} `FAE_UNKNOWN_JOB`, `FAE_INVALID_SUBMISSION`, `FAE_IDEMPOTENCY_KEY_REUSED`,
    * `FAE_STORE_UNAVAILABLE` (within `submitTimeoutMs`), `FAE_STORE_FULL`, `FAE_CLOSED`
    */
-  submit (name: string, body?: unknown, meta?: SubmitMeta): Promise<Submitted>
+  submit<T extends JobTypes = JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta?: SubmitMeta): Promise<Submitted>
   get (id: string): Promise<JobRecord | undefined>
   /** The parsed result of a completed job; `undefined` when it has none (or none any more). */
   result (id: string): Promise<unknown>

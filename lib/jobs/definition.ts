@@ -13,7 +13,7 @@ export interface JobTypes {
   result?: unknown
 }
 
-type Part<T extends JobTypes, K extends keyof JobTypes, Fallback> = T extends Record<K, infer V> ? V : Fallback
+export type Part<T extends JobTypes, K extends keyof JobTypes, Fallback> = T extends Record<K, infer V> ? V : Fallback
 
 /** What a handler is given for one attempt. */
 export interface JobContext<T extends JobTypes = JobTypes> {
@@ -78,8 +78,10 @@ export interface JobDefinitionInput<T extends JobTypes = JobTypes> extends JobOp
   handler: JobHandler<T>
 }
 
-/** A definition with everything filled in. */
-export interface JobDefinition {
+/** A definition with everything filled in. `T` carries the types of body and result to `app.jobs.submit(definition, …)`. */
+export interface JobDefinition<T extends JobTypes = JobTypes> {
+  /** Never there at run time. */
+  readonly types?: T
   readonly name: string
   readonly queue: string
   readonly handler: JobHandler
@@ -149,7 +151,7 @@ export const DEFAULT_JOB_OPTIONS: Readonly<Required<JobOptions>> = Object.freeze
  *
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`
  */
-export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput<T>, defaults: JobOptions = {}): JobDefinition {
+export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput<T>, defaults: JobOptions = {}): JobDefinition<T> {
   const where = `job "${String(input?.name)}"`
   if (typeof input !== 'object' || input === null) throw invalidOptions(where, ['options must be an object'])
   const options = readOptions<JobDefinitionInput<T>, Required<JobOptions>>(where, definitionSchema, { ...DEFAULT_JOB_OPTIONS, ...defaults } as Required<JobOptions>, input)

@@ -1,0 +1,170 @@
+import type { Backbone } from '../channels/backbone.ts'
+import { EXPIRED, withDeadline } from '../core/deadline.ts'
+import { AsyncEndpointsError } from '../core/errors.ts'
+import type { JobRuntime } from '../events/runtime.ts'
+import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
+import type { JobRecord, TraceCarrier } from '../jobs/job.ts'
+import type { SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
+import type { Created, JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
+import { toReason } from '../jobs/stored-error.ts'
+import { QueueDepths } from './depth.ts'
+import type { EndpointSubmitMeta, JobsClient, SubmitMeta, Submitted } from './jobs.ts'
+import { draftJob, freshRecord } from './submission.ts'
+import { waitForEnd, type WaitOptions } from './wait.ts'
+
+export interface ClientOptions {
+  /** A submission that the store has not confirmed after this long is refused with `FAE_STORE_UNAVAILABLE`. */
+  readonly submitTimeoutMs: number
+}
+
+/** What `app.jobs` is. Holds no state of its own but the cached queue depths. */
+export class Client implements JobsClient {
+  readonly #runtime: JobRuntime
+  readonly #backbone: Backbone
+  readonly #options: ClientOptions
+  readonly #depths: QueueDepths
+  #closed = false
+
+  constructor (runtime: JobRuntime, backbone: Backbone, options: ClientOptions) {
+    this.#runtime = runtime
+    this.#backbone = backbone
+    this.#options = options
+    this.#depths = new QueueDepths(runtime.store, runtime.context.clock)
+  }
+
+  /** No submission is taken any more; everything else goes on until the store closes. */
+  close (): void { this.#closed = true }
+
+  async submit<T extends JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta: SubmitMeta = {}): Promise<Submitted> {
+    return await this.submitJob(this.#runtime.registry.require(typeof job === 'string' ? job : job.name), body, meta)
+  }
+
+  async submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted> {
+    if (this.#closed) throw new AsyncEndpointsError('FAE_CLOSED', 'The application is closing and takes no more jobs', { retryAfterSeconds: 5 })
+    const { clock, ids } = this.#runtime.context
+    const job = draftJob(definition, body, meta, ids.job(), clock.now(), ids.correlation)
+    const scope: SubmitScope = { job, definition, requestTrace: meta.requestTrace }
+    const startedAt = clock.monotonic()
+    let created: Created
+    try {
+      created = await runSubmit(this.#runtime.submitMiddleware, 0, scope, () => this.#create(scope))
+    } catch (error) {
+      const errorCode = error instanceof AsyncEndpointsError ? error.code : 'UNKNOWN'
+      this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, errorCode, submitMs: clock.monotonic() - startedAt })
+      throw error
+    }
+    return this.#submitted(scope, created, clock.monotonic() - startedAt)
+  }
+
+  async #create (scope: SubmitScope): Promise<Created> {
+    const outcome = await withDeadline(this.#runtime.context.clock, this.#options.submitTimeoutMs, this.#runtime.store.create(scope.job))
+    if (outcome === EXPIRED) {
+      // The store may still have taken it: the same Idempotency-Key finds out.
+      throw new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', `The job store did not confirm the job within ${this.#options.submitTimeoutMs} ms; it may or may not have been stored. Repeat the request with the same Idempotency-Key`, { retryAfterSeconds: 2 })
+    }
+    return outcome
+  }
+
+  #submitted ({ job }: SubmitScope, created: Created, submitMs: number): Submitted {
+    const { bus } = this.#runtime
+    if (!created.created) {
+      if (!created.sameRequest) {
+        bus.emit('job.rejected', { jobName: job.name, queue: job.queue, reason: 'idempotency-key-reused' })
+        throw new AsyncEndpointsError('FAE_IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for a request with other content; use a new key for a new request')
+      }
+      bus.emit('job.replayed', { jobId: created.id, jobName: job.name, queue: job.queue, correlationId: created.job.correlationId, submitMs })
+      return { id: created.id, created: false, job: created.job }
+    }
+    this.#depths.submitted(job.queue)
+    if (bus.wants('job.submitted')) {
+      const ids = sampledIds(job.trace)
+      bus.emit('job.submitted', {
+        jobId: job.id,
+        jobName: job.name,
+        queue: job.queue,
+        correlationId: job.correlationId,
+        traceId: ids?.traceId,
+        spanId: ids?.spanId,
+        submitMs,
+        delayMs: job.runAt - job.createdAt
+      })
+    }
+    return { id: job.id, created: true, job: freshRecord(job) }
+  }
+
+  get (id: string): Promise<JobRecord | undefined> { return this.#runtime.store.get(id) }
+
+  resultText (id: string): Promise<string | undefined> { return this.#runtime.store.result(id) }
+
+  async result (id: string): Promise<unknown> {
+    const text = await this.#runtime.store.result(id)
+    return text === undefined ? undefined : JSON.parse(text)
+  }
+
+  list (query: Partial<ListQuery> = {}): Promise<JobPage> {
+    const limit = query.limit ?? 20
+    if (!Number.isInteger(limit) || limit < 1 || limit > 100) {
+      return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', 'limit must be an integer from 1 to 100'))
+    }
+    return this.#runtime.store.list({ ...query, limit })
+  }
+
+  async cancel (id: string, reason?: string): Promise<{ state: 'cancelled' | 'requested', job: JobRecord }> {
+    const verdict = await this.#runtime.store.cancel(id, toReason(reason, 'cancelled on request'))
+    if (verdict === undefined) throw notFound(id)
+    const { job } = verdict
+    if (verdict.kind === 'finished') throw new AsyncEndpointsError('FAE_JOB_FINISHED', `The job is ${job.state}; it can no longer be cancelled`, { details: { status: job.state } })
+    const about = { jobId: job.id, jobName: job.name, queue: job.queue }
+    if (verdict.kind === 'requested') this.#runtime.bus.emit('job.cancel_requested', about)
+    else if (!verdict.already) {
+      // It never ran: no worker will tell of its end.
+      const totalMs = Math.max(0, this.#runtime.context.clock.now() - job.createdAt)
+      this.#runtime.bus.emit('job.cancelled', { ...about, workerId: '', correlationId: job.correlationId, processingMs: 0, totalMs })
+    }
+    return { state: verdict.kind, job }
+  }
+
+  async retry (id: string): Promise<JobRecord> {
+    const verdict = await this.#runtime.store.redrive(id)
+    if (verdict === undefined) throw notFound(id)
+    const { job } = verdict
+    if (verdict.kind === 'not-failed') throw new AsyncEndpointsError('FAE_JOB_NOT_FAILED', `The job is ${job.state}; only a failed job can be run again`, { details: { status: job.state } })
+    this.#runtime.bus.emit('job.redriven', { jobId: job.id, jobName: job.name, queue: job.queue })
+    return job
+  }
+
+  async remove (id: string): Promise<void> {
+    const verdict = await this.#runtime.store.remove(id)
+    if (verdict === undefined) throw notFound(id)
+    if (verdict === 'active') throw new AsyncEndpointsError('FAE_JOB_ACTIVE', 'The job is being worked on; cancel it before removing it')
+    this.#runtime.bus.emit('job.removed', { jobId: id })
+  }
+
+  counts (queue?: string): Promise<readonly QueueCounts[]> {
+    const queues = queue === undefined ? this.#runtime.registry.queues() : [queue]
+    return Promise.all(queues.map((name) => this.#runtime.store.counts(name)))
+  }
+
+  depth (queue: string): Promise<number> { return this.#depths.read(queue) }
+
+  waitFor (id: string, options: WaitOptions = {}): Promise<JobRecord> {
+    return waitForEnd(this.#runtime.context.clock, this.#backbone, this.#runtime.store, id, options)
+  }
+}
+
+function runSubmit (chain: readonly SubmitMiddleware[], index: number, scope: SubmitScope, last: () => Promise<Created>): Promise<Created> {
+  const middleware = chain[index]
+  return middleware === undefined ? last() : middleware(scope, () => runSubmit(chain, index + 1, scope, last))
+}
+
+function notFound (id: string): AsyncEndpointsError {
+  return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', `There is no job ${JSON.stringify(id.slice(0, 64))}; it is unknown, has expired or was removed`)
+}
+
+/** The ids inside a traceparent whose sampled flag is set (W3C Trace Context §3.2). */
+function sampledIds (trace: TraceCarrier | undefined): { traceId: string, spanId: string } | undefined {
+  if (trace === undefined) return undefined
+  const { traceparent } = trace
+  if ((Number.parseInt(traceparent.slice(53, 55), 16) & 1) === 0) return undefined
+  return { traceId: traceparent.slice(3, 35), spanId: traceparent.slice(36, 52) }
+}

@@ -1,0 +1,100 @@
+import { createHash } from 'node:crypto'
+import { AsyncEndpointsError } from '../core/errors.ts'
+import type { JobDefinition } from '../jobs/definition.ts'
+import { MAX_PRIORITY, type IdempotencyClaim, type JobInput, type JobRecord, type NewJob } from '../jobs/job.ts'
+import type { EndpointSubmitMeta } from './jobs.ts'
+
+const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
+/** A day: what most clients that retry with one key can expect (draft-ietf-httpapi-idempotency-key-header §2.6 leaves it open). */
+export const IDEMPOTENCY_TTL_MS = 86_400_000
+const MAX_KEY_LENGTH = 255
+
+/**
+ * Settles everything about a submission except its trace context.
+ *
+ * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, one message with everything that is wrong
+ */
+export function draftJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta, id: string, now: number, correlationId: () => string): NewJob {
+  const problems: string[] = []
+  const runAt = readRunAt(meta, now, problems)
+  const priority = meta.priority ?? definition.priority
+  if (!Number.isInteger(priority) || priority < 0 || priority > MAX_PRIORITY) problems.push(`priority must be an integer from 0 to ${MAX_PRIORITY}`)
+  const key = meta.idempotencyKey
+  if (key !== undefined && (typeof key !== 'string' || key.length === 0 || key.length > MAX_KEY_LENGTH)) problems.push(`idempotencyKey must be a text of 1 to ${MAX_KEY_LENGTH} characters`)
+  if (problems.length > 0) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${definition.name}" is not valid: ${problems.join('; ')}`)
+
+  const input: JobInput = { body, params: meta.params ?? NOTHING, query: meta.query ?? NOTHING, headers: meta.headers ?? NOTHING }
+  return {
+    id,
+    name: definition.name,
+    queue: definition.queue,
+    input,
+    owner: meta.owner,
+    correlationId: meta.correlationId ?? correlationId(),
+    trace: undefined,
+    priority,
+    createdAt: now,
+    runAt,
+    maxAttempts: definition.maxAttempts,
+    idempotency: key === undefined ? undefined : idempotencyClaim(definition.name, input, key, meta)
+  }
+}
+
+function readRunAt (meta: EndpointSubmitMeta, now: number, problems: string[]): number {
+  const { delayMs, runAt } = meta
+  if (delayMs === undefined && runAt === undefined) return now
+  if (delayMs !== undefined && runAt !== undefined) problems.push('delayMs and runAt exclude each other')
+  const at = delayMs !== undefined ? now + delayMs : Number(runAt)
+  if (!Number.isFinite(at) || (delayMs !== undefined && delayMs < 0)) {
+    problems.push(delayMs !== undefined ? 'delayMs must be milliseconds, 0 or more' : 'runAt must be a Date or milliseconds since the epoch')
+    return now
+  }
+  return Math.max(Math.round(at), now)
+}
+
+/**
+ * Binds the client's key to owner, endpoint and job: one client can never reach another's job by guessing its key
+ * (requirement R43).
+ */
+function idempotencyClaim (name: string, input: JobInput, key: string, meta: EndpointSubmitMeta): IdempotencyClaim {
+  let content: string
+  try {
+    content = JSON.stringify([input.body, input.params, input.query]) ?? ''
+  } catch (cause) {
+    throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The body of "${name}" cannot be written as JSON`, { cause })
+  }
+  return {
+    key: sha256(JSON.stringify([meta.owner ?? null, meta.idempotencyScope ?? null, name, key])),
+    fingerprint: sha256(content),
+    ttlMs: meta.idempotencyTtlMs ?? IDEMPOTENCY_TTL_MS
+  }
+}
+
+function sha256 (text: string): string {
+  return createHash('sha256').update(text).digest('hex')
+}
+
+/** The record of a job that was stored just now, without asking the store for it. */
+export function freshRecord (job: NewJob): JobRecord {
+  return {
+    id: job.id,
+    name: job.name,
+    queue: job.queue,
+    state: job.runAt > job.createdAt ? 'scheduled' : 'queued',
+    input: job.input,
+    owner: job.owner,
+    correlationId: job.correlationId,
+    trace: job.trace,
+    priority: job.priority,
+    createdAt: job.createdAt,
+    runAt: job.runAt,
+    startedAt: undefined,
+    finishedAt: undefined,
+    attempts: 0,
+    maxAttempts: job.maxAttempts,
+    progress: undefined,
+    error: undefined,
+    cancelRequested: false,
+    resultBytes: undefined
+  }
+}

@@ -1,0 +1,71 @@
+import type { Context } from '../core/context.ts'
+import { AsyncEndpointsError } from '../core/errors.ts'
+import type { EventBus } from '../events/bus.ts'
+import type { JobProgress, JobUpdate, NewJob } from '../jobs/job.ts'
+import type {
+  CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, StoreReport
+} from '../jobs/store.ts'
+
+/**
+ * The one place where stores are watched: every operation of every store is timed and told the same way, so that the
+ * stores themselves know nothing of telemetry.
+ */
+export class ObservedStore implements JobStore {
+  readonly type: string
+  readonly #inner: JobStore
+  readonly #context: Context
+  readonly #bus: EventBus
+
+  constructor (inner: JobStore, context: Context, bus: EventBus) {
+    this.type = inner.type
+    this.#inner = inner
+    this.#context = context
+    this.#bus = bus
+  }
+
+  open (host: StoreHost): Promise<void> { return this.#inner.open(host) }
+  create (job: NewJob): Promise<Created> { return this.#observe('create', this.#inner.create(job)) }
+  get (id: string): ReturnType<JobStore['get']> { return this.#observe('get', this.#inner.get(id)) }
+  result (id: string): Promise<string | undefined> { return this.#observe('result', this.#inner.result(id)) }
+  list (query: ListQuery): Promise<JobPage> { return this.#observe('list', this.#inner.list(query)) }
+  counts (queue: string): Promise<QueueCounts> { return this.#observe('counts', this.#inner.counts(queue)) }
+  cancel (id: string, reason: string): Promise<CancelVerdict | undefined> { return this.#observe('cancel', this.#inner.cancel(id, reason)) }
+  redrive (id: string): Promise<RedriveVerdict | undefined> { return this.#observe('redrive', this.#inner.redrive(id)) }
+  remove (id: string): ReturnType<JobStore['remove']> { return this.#observe('remove', this.#inner.remove(id)) }
+  progress (claim: Claim, progress: JobProgress): Promise<boolean> { return this.#observe('progress', this.#inner.progress(claim, progress)) }
+  // Claiming and settling happen inside the consumer; the worker tells of them with events of their own.
+  consume (options: ConsumeOptions): Consumer { return this.#inner.consume(options) }
+  subscribe (listener: (update: JobUpdate) => void): Promise<() => void> { return this.#observe('subscribe', this.#inner.subscribe(listener)) }
+  ping (): Promise<void> { return this.#observe('ping', this.#inner.ping()) }
+  close (deadlineMs: number): Promise<void> { return this.#inner.close(deadlineMs) }
+
+  #observe<T> (operation: string, pending: Promise<T>): Promise<T> {
+    const { clock } = this.#context
+    const startedAt = clock.monotonic()
+    return pending.then((value) => {
+      if (this.#bus.wants('store.operated')) {
+        this.#bus.emit('store.operated', { storeType: this.type, operation, durationMs: clock.monotonic() - startedAt })
+      }
+      return value
+    }, (error: unknown) => {
+      const errorCode = error instanceof AsyncEndpointsError ? error.code : 'UNKNOWN'
+      this.#bus.emit('store.operation_failed', { storeType: this.type, operation, errorCode, durationMs: clock.monotonic() - startedAt })
+      throw error
+    })
+  }
+}
+
+/** Turns what a store reports about itself into events. */
+export function storeHost (storeType: string, context: Context, bus: EventBus): StoreHost {
+  return {
+    context,
+    report (event: StoreReport): void {
+      switch (event.kind) {
+        case 'connected': return bus.emit('store.connected', { storeType })
+        case 'disconnected': return bus.emit('store.disconnected', { storeType, errorCode: event.code })
+        case 'error': return bus.emit('store.failed', { storeType, errorCode: event.code, message: event.message })
+        case 'warning': return bus.emit('store.warned', { storeType, errorCode: event.code, message: event.message })
+      }
+    }
+  }
+}

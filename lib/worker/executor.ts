@@ -1,0 +1,202 @@
+import type { TimerHandle } from '../core/context.ts'
+import type { JobRuntime } from '../events/runtime.ts'
+import type { HandlerMiddleware, JobDefinition } from '../jobs/definition.ts'
+import type { JobProgress, TraceCarrier } from '../jobs/job.ts'
+import type { AttemptScope, SpanRunner } from '../jobs/seams.ts'
+import type { Attempt, Claim, SettleVerdict, Settlement } from '../jobs/store.ts'
+import { toStoredError } from '../jobs/stored-error.ts'
+import { AbortState, type AbortReason } from './abort.ts'
+import { AttemptContext } from './job-context.ts'
+import { ProgressReporter } from './progress.ts'
+import { classify, settleStall, type HandlerEnd } from './settle.ts'
+import { emitClaimed, emitSettled, emitStarted } from './told.ts'
+
+/** A job of a name that this process does not know goes back for about this long: another process may know it. */
+const UNKNOWN_JOB_DELAY_MS = 5_000
+
+type SettledListener = (verdict: SettleVerdict, settlement: Settlement) => void
+
+/**
+ * One attempt, in small steps: resolve the definition, account for a stall, run the handler under timeout and abort,
+ * classify how it ended, and, once the store has answered, tell it.
+ *
+ * ```
+ * made ──run──▶ running ──(handler ends | grace over)──▶ classified ──store──▶ settled
+ * ```
+ */
+export class AttemptRun implements Attempt, AttemptScope {
+  readonly claim: Claim
+  readonly workerId: string
+  spanRunner: SpanRunner | undefined
+  traceIds: AttemptScope['traceIds']
+  trace: TraceCarrier | undefined
+  makeLogger: AttemptScope['makeLogger']
+  /** Wall-clock independent start of the handler's attempt, for the durations that are told. */
+  readonly startedAt: number
+  endedAt: number | undefined
+
+  readonly #runtime: JobRuntime
+  readonly #done: (run: AttemptRun) => void
+  readonly #abort = new AbortState()
+  #definition: JobDefinition | undefined
+  #progress: ProgressReporter | undefined
+  #listeners: SettledListener[] | undefined
+  #settlement: Settlement | undefined
+  #handlerRunning = false
+  #abandon: (() => void) | undefined
+  #timeout: TimerHandle | undefined
+  #grace: TimerHandle | undefined
+
+  constructor (runtime: JobRuntime, claim: Claim, workerId: string, done: (run: AttemptRun) => void) {
+    this.#runtime = runtime
+    this.claim = claim
+    this.workerId = workerId
+    this.#done = done
+    this.startedAt = runtime.context.clock.monotonic()
+  }
+
+  get definition (): JobDefinition {
+    if (this.#definition === undefined) throw new Error('the attempt has no definition: its job is unknown here')
+    return this.#definition
+  }
+
+  get known (): boolean { return this.#definition !== undefined }
+
+  /** Handed back to the store by a stopping worker. */
+  get released (): boolean { return this.#settlement?.kind === 'release' }
+
+  get abortReason (): AbortReason | undefined { return this.#abort.reason }
+
+  onSettled (listener: SettledListener): void {
+    this.#listeners ??= []
+    this.#listeners.push(listener)
+  }
+
+  abort (reason: AbortReason): void {
+    if (!this.#abort.abort(reason) || !this.#handlerRunning) return
+    this.#grace = this.#runtime.context.clock.setTimeout(() => this.#abandon?.(), this.definition.graceMs)
+  }
+
+  async run (): Promise<Settlement> {
+    const { job } = this.claim
+    const definition = this.#definition = this.#runtime.registry.get(job.name)
+    emitClaimed(this.#runtime, this)
+    let settlement: Settlement
+    if (definition === undefined) settlement = this.#unknown()
+    else if (this.claim.stalled) settlement = settleStall(job, definition)
+    else {
+      try {
+        settlement = await wrap(this.#runtime.attemptMiddleware, 0, this, () => this.#run(definition))
+      } catch (error) {
+        // Middleware of ours wraps the attempt; if it fails, the attempt did.
+        settlement = classify({ kind: 'threw', error }, undefined, false, job, definition)
+      }
+    }
+    this.endedAt = this.#runtime.context.clock.monotonic()
+    this.#settlement = settlement
+    return settlement
+  }
+
+  settled (verdict: SettleVerdict): void {
+    const settlement = this.#settlement
+    if (settlement === undefined) return
+    for (const listener of this.#listeners ?? []) listener(verdict, settlement)
+    emitSettled(this.#runtime, this, settlement, verdict)
+    this.#done(this)
+  }
+
+  async #run (definition: JobDefinition): Promise<Settlement> {
+    emitStarted(this.#runtime, this)
+    const end = await this.#runHandler(definition)
+    const settlement = classify(end, this.#abort.reason, this.#abort.observed, this.claim.job, definition)
+    if (this.#abort.reason === 'lease-lost') this.#progress?.discard()
+    else await this.#progress?.flush()
+    return settlement
+  }
+
+  /** Ends when the handler does, or when the grace after an abort is over; a handler that goes on is no longer heard. */
+  async #runHandler (definition: JobDefinition): Promise<HandlerEnd> {
+    const { clock } = this.#runtime.context
+    const { bus } = this.#runtime
+    const { job } = this.claim
+    if (this.#abort.reason !== undefined) return { kind: 'abandoned' }
+    const about = { jobId: job.id, jobName: job.name, queue: job.queue }
+    if (bus.wants('handler.started')) bus.emit('handler.started', { ...about, attempt: job.attempts })
+    const startedAt = clock.monotonic()
+    if (definition.timeoutMs > 0) this.#timeout = clock.setTimeout(() => this.#timedOut(definition), definition.timeoutMs)
+    this.#handlerRunning = true
+    const end = await this.#race(this.#callHandler(definition))
+    this.#handlerRunning = false
+    if (this.#timeout !== undefined) clock.clearTimeout(this.#timeout)
+    if (this.#grace !== undefined) clock.clearTimeout(this.#grace)
+    this.#tellHandlerEnd(end, clock.monotonic() - startedAt, definition)
+    return end
+  }
+
+  #race (work: Promise<unknown>): Promise<HandlerEnd> {
+    return new Promise((resolve) => {
+      this.#abandon = () => resolve({ kind: 'abandoned' })
+      work.then((value) => resolve({ kind: 'returned', value }), (error: unknown) => resolve({ kind: 'threw', error }))
+    })
+  }
+
+  async #callHandler (definition: JobDefinition): Promise<unknown> {
+    const context = new AttemptContext(this, this.#abort, () => this.#reporter(), this.#runtime.context.logger)
+    return await wrap(this.#runtime.handlerSpanMiddleware, 0, this, () => callHandler(this.#runtime.handlerMiddleware, 0, context, definition))
+  }
+
+  #tellHandlerEnd (end: HandlerEnd, durationMs: number, definition: JobDefinition): void {
+    const { bus } = this.#runtime
+    const { job } = this.claim
+    const about = { jobId: job.id, jobName: job.name, queue: job.queue }
+    const ids = { traceId: this.traceIds?.traceId, spanId: this.traceIds?.spanId }
+    if (end.kind === 'returned') {
+      if (bus.wants('handler.completed')) bus.emit('handler.completed', { ...about, ...ids, durationMs })
+    } else if (end.kind === 'threw') {
+      bus.emit('handler.failed', { ...about, ...ids, durationMs, errorCode: toStoredError(end.error).code })
+    } else {
+      bus.emit('handler.abandoned', { ...about, reason: this.#abort.reason ?? 'shutdown', graceMs: definition.graceMs })
+    }
+  }
+
+  #timedOut (definition: JobDefinition): void {
+    const { job } = this.claim
+    this.#runtime.bus.emit('job.timed_out', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: this.workerId, attempt: job.attempts, timeoutMs: definition.timeoutMs })
+    this.abort('timeout')
+  }
+
+  #unknown (): Settlement {
+    const { job } = this.claim
+    const delayMs = Math.round(UNKNOWN_JOB_DELAY_MS * (0.75 + Math.random() / 2))
+    this.#runtime.bus.emit('job.unhandled', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: this.workerId, delayMs })
+    return { kind: 'snooze', delayMs }
+  }
+
+  #reporter (): ProgressReporter {
+    if (this.#progress === undefined) {
+      this.#progress = new ProgressReporter(this.#runtime.context.clock, (progress) => this.#storeProgress(progress))
+      // First asked for by a handler that outlived its attempt.
+      if (this.endedAt !== undefined) this.#progress.discard()
+    }
+    return this.#progress
+  }
+
+  async #storeProgress (progress: JobProgress): Promise<void> {
+    const { job } = this.claim
+    try {
+      if (!await this.#runtime.store.progress(this.claim, progress)) return this.abort('lease-lost')
+    } catch { return /* told as store.operation_failed; the job goes on without it */ }
+    this.#runtime.bus.emit('job.progressed', { jobId: job.id, jobName: job.name, queue: job.queue, done: progress.done, total: progress.total })
+  }
+}
+
+function wrap<R> (chain: ReadonlyArray<(scope: AttemptScope, next: () => Promise<R>) => Promise<R>>, index: number, scope: AttemptScope, last: () => Promise<R>): Promise<R> {
+  const middleware = chain[index]
+  return middleware === undefined ? last() : middleware(scope, () => wrap(chain, index + 1, scope, last))
+}
+
+async function callHandler (chain: readonly HandlerMiddleware[], index: number, context: AttemptContext, definition: JobDefinition): Promise<unknown> {
+  const middleware = chain[index]
+  return middleware === undefined ? await definition.handler(context) : await middleware(context, () => callHandler(chain, index + 1, context, definition))
+}
+

@@ -1,0 +1,54 @@
+import type { Logger } from '../core/context.ts'
+import type { JobContext } from '../jobs/definition.ts'
+import type { JobProgress, JobRecord, TraceCarrier } from '../jobs/job.ts'
+import type { AttemptScope } from '../jobs/seams.ts'
+import type { AbortState } from './abort.ts'
+import type { ProgressReporter } from './progress.ts'
+
+/** What a handler is given. A class with getters: parts that a handler never touches are never made. */
+export class AttemptContext implements JobContext {
+  readonly #job: JobRecord
+  readonly #scope: AttemptScope
+  readonly #abort: AbortState
+  readonly #progress: () => ProgressReporter
+  readonly #baseLogger: Logger
+  #log: Logger | undefined
+
+  constructor (scope: AttemptScope, abort: AbortState, progress: () => ProgressReporter, logger: Logger) {
+    this.#job = scope.claim.job
+    this.#scope = scope
+    this.#abort = abort
+    this.#progress = progress
+    this.#baseLogger = logger
+  }
+
+  get id (): string { return this.#job.id }
+  get name (): string { return this.#job.name }
+  get queue (): string { return this.#job.queue }
+  get body (): unknown { return this.#job.input.body }
+  get params (): JobRecord['input']['params'] { return this.#job.input.params }
+  get query (): JobRecord['input']['query'] { return this.#job.input.query }
+  get headers (): JobRecord['input']['headers'] { return this.#job.input.headers }
+  get attempt (): number { return this.#job.attempts }
+  get maxAttempts (): number { return this.#job.maxAttempts }
+  get owner (): string | undefined { return this.#job.owner }
+  get correlationId (): string { return this.#job.correlationId }
+  get trace (): TraceCarrier | undefined { return this.#scope.trace ?? this.#job.trace }
+  get signal (): AbortSignal { return this.#abort.signal }
+
+  get log (): Logger {
+    this.#log ??= this.#scope.makeLogger?.() ?? this.#baseLogger.child({
+      job_id: this.#job.id, job_name: this.#job.name, attempt: this.#job.attempts, correlation_id: this.#job.correlationId
+    })
+    return this.#log
+  }
+
+  progress (progress: JobProgress | number): void { this.#progress().report(progress) }
+
+  async span<R> (name: string, work: () => R | Promise<R>): Promise<R> {
+    const runner = this.#scope.spanRunner
+    return runner === undefined ? await work() : await runner(name, work)
+  }
+
+  throwIfAborted (): void { this.#abort.signal.throwIfAborted() }
+}

@@ -1,0 +1,77 @@
+import type { Clock, TimerHandle } from '../core/context.ts'
+import type { JobProgress } from '../jobs/job.ts'
+
+const INTERVAL_MS = 250
+const MAX_MESSAGE = 500
+
+/**
+ * Passes a handler's progress on at most four times a second; the last report is never lost, because the attempt
+ * flushes before it is settled.
+ */
+export class ProgressReporter {
+  readonly #clock: Clock
+  readonly #store: (progress: JobProgress) => Promise<void>
+  #pending: JobProgress | undefined
+  #timer: TimerHandle | undefined
+  #writing: Promise<void> | undefined
+  #lastAt = Number.NEGATIVE_INFINITY
+  #closed = false
+
+  /** @param store must not reject: a lost progress report is no reason to fail a job */
+  constructor (clock: Clock, store: (progress: JobProgress) => Promise<void>) {
+    this.#clock = clock
+    this.#store = store
+  }
+
+  report (progress: JobProgress | number): void {
+    if (this.#closed) return
+    this.#pending = normalize(progress)
+    if (this.#timer !== undefined || this.#writing !== undefined) return
+    const wait = this.#lastAt + INTERVAL_MS - this.#clock.monotonic()
+    if (wait <= 0) this.#write()
+    else this.#timer = this.#clock.setTimeout(() => { this.#timer = undefined; this.#write() }, wait)
+  }
+
+  /** Writes what is left; nothing is reported after it. */
+  async flush (): Promise<void> {
+    this.#closed = true
+    if (this.#timer !== undefined) this.#clock.clearTimeout(this.#timer)
+    this.#timer = undefined
+    await this.#writing
+    if (this.#pending !== undefined) this.#write()
+    await this.#writing
+  }
+
+  /** Drops what is left: the attempt no longer owns the job. */
+  discard (): void {
+    this.#closed = true
+    this.#pending = undefined
+    if (this.#timer !== undefined) this.#clock.clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+
+  #write (): void {
+    const progress = this.#pending
+    if (progress === undefined) return
+    this.#pending = undefined
+    this.#lastAt = this.#clock.monotonic()
+    this.#writing = this.#store(progress).finally(() => {
+      this.#writing = undefined
+      if (this.#pending !== undefined && !this.#closed) this.report(this.#pending)
+    })
+  }
+}
+
+/** A bare number is a percentage. What is not a finite number or a text is left out rather than refused: progress is advice. */
+function normalize (progress: JobProgress | number): JobProgress {
+  if (typeof progress === 'number') return { done: finite(progress), total: 100 }
+  const clean: JobProgress = {}
+  if (finite(progress.done) !== undefined) clean.done = progress.done
+  if (finite(progress.total) !== undefined) clean.total = progress.total
+  if (typeof progress.message === 'string') clean.message = progress.message.slice(0, MAX_MESSAGE)
+  return clean
+}
+
+function finite (value: number | undefined): number | undefined {
+  return Number.isFinite(value) ? value : undefined
+}

@@ -1,0 +1,105 @@
+/** What an attempt tells the bus: after the fact, once, and only what was stored. */
+import type { JobRuntime } from '../events/runtime.ts'
+import type { AttemptScope } from '../jobs/seams.ts'
+import type { Claim, SettleVerdict, Settlement } from '../jobs/store.ts'
+
+/** The part of an attempt that is told. */
+export interface ToldAttempt {
+  readonly claim: Claim
+  readonly workerId: string
+  readonly traceIds: AttemptScope['traceIds']
+  /** This process has a definition for the job. */
+  readonly known: boolean
+  /** Monotonic milliseconds. */
+  readonly startedAt: number
+  readonly endedAt: number | undefined
+}
+
+export function emitClaimed ({ bus, context }: JobRuntime, run: ToldAttempt): void {
+  const { job, availableAt, claimMs, stalled } = run.claim
+  if (bus.wants('job.claimed')) {
+    const queueWaitMs = Math.max(0, context.clock.now() - availableAt)
+    bus.emit('job.claimed', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, attempt: job.attempts, queueWaitMs, claimMs })
+  }
+  if (stalled) bus.emit('job.recovered', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, attempt: job.attempts })
+}
+
+export function emitStarted ({ bus }: JobRuntime, run: ToldAttempt): void {
+  if (!bus.wants('job.started')) return
+  const { job } = run.claim
+  bus.emit('job.started', {
+    jobId: job.id,
+    jobName: job.name,
+    queue: job.queue,
+    workerId: run.workerId,
+    correlationId: job.correlationId,
+    traceId: run.traceIds?.traceId,
+    spanId: run.traceIds?.spanId,
+    attempt: job.attempts
+  })
+}
+
+export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: Settlement, verdict: SettleVerdict): void {
+  const { bus } = runtime
+  const { job } = run.claim
+  const about = { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId }
+  const processingMs = Math.max(0, (run.endedAt ?? run.startedAt) - run.startedAt)
+  if (verdict.kind === 'refused') return bus.emit('job.lease_lost', { ...about, attempt: job.attempts, processingMs })
+  if (verdict.kind === 'error') {
+    const code = (verdict.error as { code?: unknown }).code
+    return bus.emit('job.settle_failed', { ...about, attempt: job.attempts, errorCode: typeof code === 'string' ? code : verdict.error.name })
+  }
+  // A job of an unknown name was told as job.unhandled; a stall that waits for its backoff as job.recovered.
+  if (!run.known || settlement.kind === 'postpone') return
+  switch (settlement.kind) {
+    case 'completed': return emitCompleted(runtime, run, settlement.resultBytes, processingMs)
+    case 'snooze': return bus.emit('job.snoozed', { ...about, delayMs: settlement.delayMs, processingMs })
+    case 'release': return bus.emit('job.released', { ...about, processingMs })
+    case 'cancelled':
+      return bus.emit('job.cancelled', { ...about, correlationId: job.correlationId, processingMs, totalMs: totalMs(runtime, run) })
+    case 'failed':
+    case 'retry': return emitAttemptFailed(runtime, run, settlement, processingMs)
+  }
+}
+
+function emitCompleted (runtime: JobRuntime, run: ToldAttempt, resultBytes: number | undefined, processingMs: number): void {
+  const { bus } = runtime
+  if (!bus.wants('job.completed')) return
+  const { job, availableAt } = run.claim
+  bus.emit('job.completed', {
+    jobId: job.id,
+    jobName: job.name,
+    queue: job.queue,
+    workerId: run.workerId,
+    correlationId: job.correlationId,
+    traceId: run.traceIds?.traceId,
+    spanId: run.traceIds?.spanId,
+    attempt: job.attempts,
+    processingMs,
+    queueWaitMs: Math.max(0, (job.startedAt ?? availableAt) - availableAt),
+    totalMs: totalMs(runtime, run),
+    resultBytes
+  })
+}
+
+function emitAttemptFailed (runtime: JobRuntime, run: ToldAttempt, settlement: Settlement & { kind: 'failed' | 'retry' }, processingMs: number): void {
+  const { bus } = runtime
+  const { job } = run.claim
+  const about = { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId }
+  const ids = { traceId: run.traceIds?.traceId, spanId: run.traceIds?.spanId }
+  const errorCode = settlement.error.code
+  const final = settlement.kind === 'failed'
+  // A stall that used up the last attempt ended without a run of its own.
+  const attempt = run.claim.stalled ? job.attempts - 1 : job.attempts
+  if (!run.claim.stalled) bus.emit('job.attempt_failed', { ...about, ...ids, errorCode, final, attempt, processingMs })
+  if (settlement.kind === 'retry') {
+    bus.emit('job.retry_scheduled', { jobId: job.id, jobName: job.name, queue: job.queue, errorCode, attempt, delayMs: settlement.delayMs })
+  } else {
+    bus.emit('job.failed', { ...about, ...ids, errorCode, correlationId: job.correlationId, attempt, processingMs, totalMs: totalMs(runtime, run) })
+  }
+}
+
+/** From the submission (not from the planned start) to now. */
+function totalMs ({ context }: JobRuntime, run: ToldAttempt): number {
+  return Math.max(0, context.clock.now() - run.claim.job.createdAt)
+}

@@ -1,0 +1,192 @@
+import { BaseService } from '../core/service.ts'
+import { readOptions, type OptionsSchema } from '../core/options.ts'
+import type { JobRuntime } from '../events/runtime.ts'
+import type { HandlerMiddleware } from '../jobs/definition.ts'
+import type { Attempt, Claim, Consumer } from '../jobs/store.ts'
+import { toStoredError } from '../jobs/stored-error.ts'
+import { AttemptRun } from './executor.ts'
+
+export interface QueueWorkerOptions {
+  /** Attempts of this queue at one time in this process. */
+  concurrency?: number
+}
+
+export interface WorkerOptions {
+  /** Attempts at one time for each queue that has no number of its own. @defaultValue 10 */
+  concurrency?: number
+  /** Per queue; with `onlyTheseQueues` these are also the only ones this process works on. */
+  queues?: Readonly<Record<string, QueueWorkerOptions>>
+  /** Claim only from the queues named in `queues`. @defaultValue false */
+  onlyTheseQueues?: boolean
+  /**
+   * On shutdown, running attempts have this long to end by themselves; then they are aborted and handed back. Keep it
+   * below the grace of your orchestrator (30 s in Kubernetes). @defaultValue 20000
+   */
+  drainTimeoutMs?: number
+  /** Wraps every handler, the first outermost. */
+  middleware?: readonly HandlerMiddleware[]
+  /** Names this worker in logs, metrics and leases. @defaultValue host:pid:random */
+  workerId?: string
+}
+
+export const workerSchema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    concurrency: { type: 'integer', minimum: 1, maximum: 10_000 },
+    queues: {
+      type: 'object',
+      additionalProperties: {
+        type: 'object',
+        additionalProperties: false,
+        properties: { concurrency: { type: 'integer', minimum: 1, maximum: 10_000 } }
+      }
+    },
+    onlyTheseQueues: { type: 'boolean' },
+    drainTimeoutMs: { type: 'number', minimum: 0 },
+    middleware: { type: 'array', items: { isFunction: true } },
+    workerId: { type: 'string', minLength: 1, maxLength: 200 }
+  }
+}
+
+export const WORKER_DEFAULTS = Object.freeze({
+  concurrency: 10, queues: Object.freeze({}) as Readonly<Record<string, QueueWorkerOptions>>, onlyTheseQueues: false, drainTimeoutMs: 20_000, middleware: Object.freeze([]) as readonly HandlerMiddleware[]
+})
+
+/** After its grace an aborted attempt still has to be handed back to the store; this is the room for that. */
+const HAND_BACK_MS = 2_000
+
+/** How busy this process is with one queue. */
+interface QueueLoad { active: number, /** monotonic; since when nothing runs */ idleSince: number }
+
+/** Claims jobs of the queues it knows and runs them. One per Fastify instance. */
+export class Worker extends BaseService {
+  readonly id: string
+  readonly drainTimeoutMs: number
+  readonly #runtime: JobRuntime
+  readonly #options: ReturnType<typeof readWorkerOptions>
+  readonly #consumers = new Map<string, Consumer>()
+  readonly #running = new Set<AttemptRun>()
+  readonly #loads = new Map<string, QueueLoad>()
+  #draining = false
+  #released = 0
+
+  /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+  constructor (runtime: JobRuntime, options?: WorkerOptions) {
+    super()
+    this.#runtime = runtime
+    this.#options = readWorkerOptions(options)
+    this.id = this.#options.workerId ?? runtime.context.instanceId
+    this.drainTimeoutMs = this.#options.drainTimeoutMs
+    runtime.handlerMiddleware.push(...this.#options.middleware)
+  }
+
+  /** Attempts under way. */
+  get active (): number { return this.#running.size }
+
+  /** Attempts that could run at one time, over all queues. */
+  get concurrency (): number {
+    let sum = 0
+    for (const queue of this.#consumers.keys()) sum += this.concurrencyOf(queue)
+    return sum
+  }
+
+  get draining (): boolean { return this.#draining }
+
+  concurrencyOf (queue: string): number {
+    return this.#options.queues[queue]?.concurrency ?? this.#options.concurrency
+  }
+
+  /** One per queue, for health checks: is each of them still claiming? */
+  consumers (): readonly Consumer[] { return [...this.#consumers.values()] }
+
+  /** Claims no more jobs (of one queue, or of all); attempts under way go on. */
+  pause (queue?: string): void { this.#each(queue, 'worker.paused', (consumer) => consumer.pause()) }
+
+  resume (queue?: string): void { this.#each(queue, 'worker.resumed', (consumer) => consumer.resume()) }
+
+  /** Stops claiming for good. Part of `stop`; called earlier, it lets a server finish its requests meanwhile. */
+  quiesce (): void {
+    if (this.#draining) return
+    this.#draining = true
+    for (const consumer of this.#consumers.values()) consumer.pause()
+    this.#runtime.bus.emit('worker.draining', { workerId: this.id, active: this.active, drainTimeoutMs: this.drainTimeoutMs })
+  }
+
+  protected async onStart (): Promise<void> {
+    // Definitions that come after the start (a plugin loaded late) get their consumer too.
+    this.#runtime.registry.watch(({ queue }) => this.#consume(queue))
+    for (const queue of Object.keys(this.#options.queues)) this.#consume(queue)
+  }
+
+  protected async onStop (deadlineMs: number): Promise<void> {
+    this.quiesce()
+    const { clock } = this.#runtime.context
+    const deadline = clock.monotonic() + deadlineMs
+    const consumers = this.consumers()
+    const drained = await Promise.all(consumers.map((consumer) => consumer.drain(deadlineMs)))
+    if (drained.includes(false)) await this.#handBack(consumers)
+    const left = Math.max(HAND_BACK_MS, deadline - clock.monotonic())
+    await Promise.all(consumers.map((consumer) => consumer.close(left)))
+    this.#runtime.bus.emit('worker.stopped', { workerId: this.id, released: this.#released })
+  }
+
+  /** The drain was not long enough: abort what runs, wait its grace, and let the store have it back. */
+  async #handBack (consumers: readonly Consumer[]): Promise<void> {
+    let graceMs = 0
+    for (const run of this.#running) {
+      if (run.known) graceMs = Math.max(graceMs, run.definition.graceMs)
+      run.abort('shutdown')
+    }
+    await Promise.all(consumers.map((consumer) => consumer.drain(graceMs + HAND_BACK_MS)))
+  }
+
+  #consume (queue: string): void {
+    if (this.#draining || this.#consumers.has(queue)) return
+    if (this.#options.onlyTheseQueues && this.#options.queues[queue] === undefined) return
+    const concurrency = this.concurrencyOf(queue)
+    const { bus, context, store } = this.#runtime
+    const consumer = store.consume({
+      queue,
+      concurrency,
+      workerId: this.id,
+      attempt: (claim) => this.#attempt(claim),
+      onStalled: (jobId) => bus.emit('job.stalled', { jobId, queue }),
+      onError: (error) => bus.emit('worker.failed', { workerId: this.id, queue, errorCode: toStoredError(error).code, message: toStoredError(error).message })
+    })
+    this.#consumers.set(queue, consumer)
+    this.#loads.set(queue, { active: 0, idleSince: context.clock.monotonic() })
+    bus.emit('worker.started', { workerId: this.id, queue, concurrency })
+  }
+
+  #attempt (claim: Claim): Attempt {
+    const load = this.#loads.get(claim.job.queue)
+    if (load !== undefined && load.active++ === 0) {
+      const { bus, context } = this.#runtime
+      if (bus.wants('worker.idled')) bus.emit('worker.idled', { workerId: this.id, queue: claim.job.queue, idleMs: context.clock.monotonic() - load.idleSince })
+    }
+    const run = new AttemptRun(this.#runtime, claim, this.id, this.#ended)
+    this.#running.add(run)
+    return run
+  }
+
+  readonly #ended = (run: AttemptRun): void => {
+    if (!this.#running.delete(run)) return
+    if (run.released) this.#released++
+    const load = this.#loads.get(run.claim.job.queue)
+    if (load !== undefined && --load.active === 0) load.idleSince = this.#runtime.context.clock.monotonic()
+  }
+
+  #each (queue: string | undefined, event: 'worker.paused' | 'worker.resumed', act: (consumer: Consumer) => void): void {
+    for (const consumer of this.#consumers.values()) {
+      if (queue !== undefined && consumer.queue !== queue) continue
+      if (event === 'worker.resumed' && this.#draining) continue
+      act(consumer)
+      this.#runtime.bus.emit(event, { workerId: this.id, queue: consumer.queue })
+    }
+  }
+}
+
+function readWorkerOptions (options: WorkerOptions | undefined): Readonly<WorkerOptions & typeof WORKER_DEFAULTS> {
+  return readOptions<WorkerOptions, typeof WORKER_DEFAULTS>('worker', workerSchema, WORKER_DEFAULTS, options)
+}

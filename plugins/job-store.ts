@@ -1,0 +1,85 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { Backbone } from '../lib/channels/backbone.ts'
+import { Client } from '../lib/client/client.ts'
+import type { Jobs } from '../lib/client/jobs.ts'
+import { createContext, type Clock } from '../lib/core/context.ts'
+import { readOptions, type OptionsSchema } from '../lib/core/options.ts'
+import { EventBus } from '../lib/events/bus.ts'
+import type { JobRuntime } from '../lib/events/runtime.ts'
+import { compileDefinition, jobOptionProperties, type JobDefinition, type JobDefinitionInput, type JobOptions, type JobTypes } from '../lib/jobs/definition.ts'
+import { JobRegistry } from '../lib/jobs/registry.ts'
+import type { JobStore } from '../lib/jobs/store.ts'
+import { memoryStore } from '../lib/stores/memory/index.ts'
+import { ObservedStore, storeHost } from '../lib/stores/observed.ts'
+
+export interface JobStoreOptions {
+  /** Where jobs live. @defaultValue memoryStore(): embedded, gone with the process */
+  store?: JobStore
+  /** Defaults of every job, under what its definition says. */
+  jobs?: JobOptions
+  /** A submission that the store has not confirmed after this long is refused with 503. @defaultValue 2000 */
+  submitTimeoutMs?: number
+  /** Another clock, for tests. */
+  clock?: Clock
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Submit, read, cancel, redrive, wait for jobs from code. */
+    jobs: Jobs
+    /**
+     * Registers a job without a route.
+     *
+     * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, `FAE_DUPLICATE_JOB`
+     */
+    defineJob<T extends JobTypes = JobTypes> (definition: JobDefinitionInput<T>): JobDefinition<T>
+    /** What the plugins of this package share; not for applications. */
+    jobRuntime: JobRuntime
+    jobBackbone: Backbone
+  }
+}
+
+export const jobStoreSchema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    store: { isObject: true },
+    jobs: { type: 'object', additionalProperties: false, properties: jobOptionProperties },
+    submitTimeoutMs: { type: 'number', minimum: 1 },
+    clock: { isObject: true }
+  }
+}
+
+const CLOSE_TIMEOUT_MS = 5_000
+
+async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Promise<void> {
+  const options = readOptions('jobStore', jobStoreSchema, { submitTimeoutMs: 2_000 }, given)
+  const context = createContext({ logger: app.log, clock: options.clock })
+  const bus = new EventBus(context.logger)
+  const inner = options.store ?? memoryStore()
+  const store = new ObservedStore(inner, context, bus)
+  const runtime: JobRuntime = {
+    context, bus, registry: new JobRegistry(), store, submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
+  }
+  const backbone = new Backbone(store)
+  const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs })
+
+  app.decorate('jobRuntime', runtime)
+  app.decorate('jobBackbone', backbone)
+  app.decorate('jobs', client)
+  app.decorate('defineJob', function defineJob<T extends JobTypes> (input: JobDefinitionInput<T>) {
+    const definition = compileDefinition(input, options.jobs)
+    runtime.registry.add(definition)
+    return definition
+  })
+
+  // Connections close last: this hook is the first of the suite, and onClose runs in reverse.
+  app.addHook('preClose', async () => { client.close() })
+  app.addHook('onClose', async () => { await store.close(CLOSE_TIMEOUT_MS) })
+  await store.open(storeHost(store.type, context, bus))
+}
+
+/** Where jobs live, `app.jobs` and `app.defineJob`. The other plugins of this package stand on it. */
+export const jobStore = fp(jobStorePlugin, { name: 'asyncendpoints-job-store', fastify: '5.x' })
+export default jobStore

@@ -1,0 +1,26 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { Worker, type WorkerOptions } from '../lib/worker/worker.ts'
+
+export type { QueueWorkerOptions, WorkerOptions } from '../lib/worker/worker.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The worker of this process: pause, resume, what it is doing. */
+    jobWorker: Worker
+  }
+}
+
+async function workerPlugin (app: FastifyInstance, options: WorkerOptions): Promise<void> {
+  const worker = new Worker(app.jobRuntime, options)
+  app.decorate('jobWorker', worker)
+  // Not before every plugin is loaded: a job must not be claimed before its handler is known.
+  app.addHook('onReady', async () => { await worker.start() })
+  // Claiming stops as soon as the application closes; what runs may go on while the server finishes its requests.
+  app.addHook('preClose', async () => { worker.quiesce() })
+  app.addHook('onClose', async () => { await worker.stop(worker.drainTimeoutMs) })
+}
+
+/** Runs the jobs that are defined in this process. Leave it out (`worker: false`) for an API-only process. */
+export const worker = fp(workerPlugin, { name: 'asyncendpoints-worker', fastify: '5.x', dependencies: ['asyncendpoints-job-store'], decorators: { fastify: ['jobRuntime'] } })
+export default worker

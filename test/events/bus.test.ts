@@ -1,0 +1,78 @@
+import t from 'tap'
+import { silentLogger } from '../../lib/core/context.ts'
+import { EventBus } from '../../lib/events/bus.ts'
+import { EVENT_CATALOGUE, EVENT_NAMES } from '../../lib/events/catalogue.ts'
+import { connectSinks, DEFAULT_ROUTES, type EventRoutes } from '../../lib/events/router.ts'
+
+const redriven = { jobId: '1', jobName: 'n', queue: 'q' }
+
+t.test('every event is named domain.past_tense and says what it means', async (t) => {
+  t.ok(EVENT_NAMES.length >= 40, `${EVENT_NAMES.length} events`)
+  for (const name of EVENT_NAMES) {
+    t.match(name, /^(job|handler|worker|store|health|telemetry)\.[a-z]+(_[a-z]+)*$/)
+    t.match(EVENT_CATALOGUE[name].about, /^[A-Z].*\.$/)
+  }
+})
+
+t.test('listeners are called in order, with what was emitted, until they stop', async (t) => {
+  const bus = new EventBus(silentLogger)
+  const heard: string[] = []
+  const stop = bus.on('job.redriven', (event, name) => heard.push(`1 ${name} ${event.jobId}`))
+  bus.on('job.redriven', () => heard.push('2'))
+  t.ok(bus.wants('job.redriven'))
+  t.notOk(bus.wants('job.failed'))
+  bus.emit('job.redriven', redriven)
+  stop()
+  bus.emit('job.redriven', redriven)
+  t.same(heard, ['1 job.redriven 1', '2', '2'])
+})
+
+t.test('a listener that throws harms nobody, is logged once and told every time', async (t) => {
+  const lines: object[] = []
+  const bus = new EventBus({ ...silentLogger, warn: (fields) => lines.push(fields) })
+  const told: string[] = []
+  let after = 0
+  bus.on('telemetry.listener_failed', ({ source, message }) => told.push(`${source} ${message}`))
+  bus.on('telemetry.listener_failed', () => { throw new Error('even this one') })
+  bus.on('job.redriven', () => { throw new Error('broken listener') })
+  bus.on('job.redriven', () => after++)
+  for (let i = 0; i < 3; i++) bus.emit('job.redriven', redriven)
+  t.equal(after, 3)
+  t.same(told, Array(3).fill('job.redriven broken listener'))
+  t.equal(lines.length, 2, 'one line per listener and event')
+})
+
+t.test('the router connects only what is asked for', async (t) => {
+  const bus = new EventBus(silentLogger)
+  const heard: string[] = []
+  const sink = (label: string) => ({ 'job.redriven': () => { heard.push(label) }, 'job.claimed': () => { heard.push(`${label} claimed`) } })
+  const stop = connectSinks(bus, { metrics: sink('metrics'), log: sink('log'), traces: sink('traces') }, { 'job.redriven': { sinks: ['log'] } })
+  bus.emit('job.redriven', redriven)
+  t.same(heard, ['log'])
+  bus.emit('job.claimed', { ...redriven, workerId: 'w', attempt: 1, queueWaitMs: 0, claimMs: undefined })
+  t.same(heard.slice(1), ['traces claimed', 'metrics claimed'], 'the other events keep their default row')
+  stop()
+  t.notOk(bus.wants('job.redriven'))
+})
+
+t.test('an event can be silenced, and sampling never touches metrics', async (t) => {
+  const bus = new EventBus(silentLogger)
+  const heard: string[] = []
+  const sink = (label: string) => ({ 'job.redriven': () => { heard.push(label) }, 'job.removed': () => { heard.push('never') } })
+  const routes: EventRoutes = { 'job.redriven': { sampleRate: 0.5 }, 'job.removed': { enabled: false } }
+  const draws = [0.4, 0.6]
+  connectSinks(bus, { metrics: sink('metrics'), log: sink('log') }, routes, () => draws.shift() ?? 1)
+  t.notOk(bus.wants('job.removed'))
+  bus.emit('job.redriven', redriven)
+  bus.emit('job.redriven', redriven)
+  t.same(heard, ['metrics', 'log', 'metrics'])
+})
+
+t.test('a router row for nothing that exists is refused', async (t) => {
+  const routes = { 'job.finshed': {}, 'job.failed': { sinks: ['pager'], sampleRate: 2 } } as unknown as EventRoutes
+  t.throws(() => connectSinks(new EventBus(silentLogger), {}, routes), {
+    code: 'FAE_INVALID_OPTIONS',
+    details: { problems: ['job.finshed is not an event', 'job.failed.sinks: pager is not one of traces, metrics, log', 'job.failed.sampleRate must be a number from 0 to 1'] }
+  })
+  t.same(DEFAULT_ROUTES['job.failed'].sinks, ['traces', 'metrics', 'log'])
+})
