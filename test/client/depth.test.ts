@@ -1,0 +1,41 @@
+import t from 'tap'
+import type { Clock } from '../../lib/core/context.ts'
+import { QueueDepths } from '../../lib/client/depth.ts'
+import type { JobStore } from '../../lib/jobs/store.ts'
+
+function setUp (): { depths: QueueDepths, store: { queued: number, scheduled: number, reads: number, fail: boolean }, clock: { at: number } } {
+  const store = { queued: 0, scheduled: 0, reads: 0, fail: false }
+  const clock = { at: 0 }
+  const counts = async (queue: string): Promise<unknown> => {
+    store.reads++
+    if (store.fail) throw new Error('away')
+    return { queue, states: { queued: store.queued, scheduled: store.scheduled, 'in-progress': 9, completed: 9, failed: 9, cancelled: 9 }, oldestQueuedAt: undefined, stuck: 0 }
+  }
+  const depths = new QueueDepths({ counts } as unknown as JobStore, { monotonic: () => clock.at } as Partial<Clock> as Clock)
+  return { depths, store, clock }
+}
+
+t.test('only waiting jobs count, and a burst is counted between two readings', async (t) => {
+  const { depths, store, clock } = setUp()
+  store.queued = 3
+  store.scheduled = 2
+  t.equal(await depths.read('q'), 5)
+  for (let i = 0; i < 10; i++) depths.submitted('q')
+  clock.at = 200
+  t.equal(await depths.read('q'), 15)
+  t.equal(store.reads, 1)
+  store.queued = 13
+  clock.at = 300
+  t.equal(await depths.read('q'), 15, 'the next reading knows them itself')
+  t.equal(store.reads, 2)
+})
+
+t.test('many readers at once are one reading; a reading that fails is tried again', async (t) => {
+  const { depths, store } = setUp()
+  store.fail = true
+  await t.rejects(depths.read('q'), /away/)
+  store.fail = false
+  store.queued = 7
+  t.same(await Promise.all(Array.from({ length: 50 }, () => depths.read('q'))), Array(50).fill(7))
+  t.equal(store.reads, 2)
+})
