@@ -1,9 +1,10 @@
 import type { Backbone } from '../channels/backbone.ts'
-import { EXPIRED, withDeadline } from '../core/deadline.ts'
+import { orReject } from '../core/deadline.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
 import type { JobRecord, TraceCarrier } from '../jobs/job.ts'
+import { unknownJob } from '../jobs/registry.ts'
 import type { SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
 import type { Created, JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
 import { toReason } from '../jobs/stored-error.ts'
@@ -16,6 +17,8 @@ export interface ClientOptions {
   /** A submission that the store has not confirmed after this long is refused with `FAE_STORE_UNAVAILABLE`. */
   readonly submitTimeoutMs: number
 }
+
+const NO_META: SubmitMeta = Object.freeze({})
 
 /** What `app.jobs` is. Holds no state of its own but the cached queue depths. */
 export class Client implements JobsClient {
@@ -35,8 +38,10 @@ export class Client implements JobsClient {
   /** No submission is taken any more; everything else goes on until the store closes. */
   close (): void { this.#closed = true }
 
-  async submit<T extends JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta: SubmitMeta = {}): Promise<Submitted> {
-    return await this.submitJob(this.#runtime.registry.require(typeof job === 'string' ? job : job.name), body, meta)
+  submit<T extends JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta: SubmitMeta = NO_META): Promise<Submitted> {
+    const name = typeof job === 'string' ? job : job.name
+    const definition = this.#runtime.registry.get(name)
+    return definition === undefined ? Promise.reject(unknownJob(name)) : this.submitJob(definition, body, meta)
   }
 
   async submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted> {
@@ -47,7 +52,8 @@ export class Client implements JobsClient {
     const startedAt = clock.monotonic()
     let created: Created
     try {
-      created = await runSubmit(this.#runtime.submitMiddleware, 0, scope, () => this.#create(scope))
+      const { submitMiddleware } = this.#runtime
+      created = submitMiddleware.length === 0 ? await this.#create(scope) : await runSubmit(submitMiddleware, 0, scope, () => this.#create(scope))
     } catch (error) {
       const errorCode = error instanceof AsyncEndpointsError ? error.code : 'UNKNOWN'
       this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, errorCode, submitMs: clock.monotonic() - startedAt })
@@ -56,14 +62,17 @@ export class Client implements JobsClient {
     return this.#submitted(scope, created, clock.monotonic() - startedAt)
   }
 
-  async #create (scope: SubmitScope): Promise<Created> {
-    const outcome = await withDeadline(this.#runtime.context.clock, this.#options.submitTimeoutMs, this.#runtime.store.create(scope.job))
-    if (outcome === EXPIRED) {
-      // The store may still have taken it: the same Idempotency-Key finds out.
-      throw new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', `The job store did not confirm the job within ${this.#options.submitTimeoutMs} ms; it may or may not have been stored. Repeat the request with the same Idempotency-Key`, { retryAfterSeconds: 2 })
-    }
-    return outcome
+  #create (scope: SubmitScope): Promise<Created> {
+    const { store, context } = this.#runtime
+    return orReject(context.clock, this.#options.submitTimeoutMs, store.create(scope.job), this.#unconfirmed)
   }
+
+  /** The store may still have taken the job: repeating the request with the same key finds out. */
+  readonly #unconfirmed = (): AsyncEndpointsError => new AsyncEndpointsError(
+    'FAE_STORE_UNAVAILABLE',
+    `The job store did not confirm the job within ${this.#options.submitTimeoutMs} ms; it may or may not have been stored. Repeat the request with the same Idempotency-Key`,
+    { retryAfterSeconds: 2 }
+  )
 
   #submitted ({ job }: SubmitScope, created: Created, submitMs: number): Submitted {
     const { bus } = this.#runtime

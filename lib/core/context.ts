@@ -1,5 +1,5 @@
-import { randomBytes, randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
+import { randomHex128, randomUuid } from './ids.ts'
 
 /** A timer that {@link Clock.setTimeout} gave out. Opaque: hand it back to `clearTimeout`. */
 export type TimerHandle = unknown
@@ -57,8 +57,8 @@ export const systemClock: Clock = {
 }
 
 export const randomIds: Ids = {
-  job: () => randomUUID(),
-  correlation: () => randomUUID()
+  job: randomUuid,
+  correlation: randomHex128
 }
 
 const quiet = (): void => {}
@@ -81,6 +81,6 @@ export function createContext (parts: Partial<Context> = {}): Context {
     clock: parts.clock ?? systemClock,
     ids: parts.ids ?? randomIds,
     logger: parts.logger ?? silentLogger,
-    instanceId: parts.instanceId ?? `${hostname()}:${process.pid}:${randomBytes(3).toString('hex')}`
+    instanceId: parts.instanceId ?? `${hostname()}:${process.pid}:${randomHex128().slice(0, 6)}`
   })
 }

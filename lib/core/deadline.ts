@@ -17,6 +17,17 @@ export function withDeadline<T> (clock: Clock, deadlineMs: number, promise: Prom
   })
 }
 
+/** Like {@link withDeadline}, but the time being up is an error, made only then. */
+export function orReject<T> (clock: Clock, deadlineMs: number, promise: Promise<T>, expired: () => Error): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.setTimeout(() => reject(expired()), deadlineMs)
+    promise.then(
+      (value) => { clock.clearTimeout(timer); resolve(value) },
+      (error) => { clock.clearTimeout(timer); reject(error) }
+    )
+  })
+}
+
 /** Sleeps, or wakes early (without an error) when the signal aborts. */
 export function sleep (clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {

@@ -12,6 +12,7 @@ export const ERROR_TABLE = {
   FAE_CLOSED: { statusCode: 503, title: 'The service is shutting down' },
 
   FAE_INVALID_SUBMISSION: { statusCode: 400, title: 'The submission is not valid' },
+  FAE_FORBIDDEN: { statusCode: 403, title: 'Access is not allowed' },
   FAE_INVALID_REQUEST: { statusCode: 400, title: 'The request is not valid' },
   FAE_INVALID_IDEMPOTENCY_KEY: { statusCode: 400, title: 'The Idempotency-Key header is not valid' },
   FAE_IDEMPOTENCY_KEY_REQUIRED: { statusCode: 400, title: 'An Idempotency-Key header is required' },

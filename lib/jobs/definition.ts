@@ -93,7 +93,7 @@ export interface JobDefinition<T extends JobTypes = JobTypes> {
   readonly maxResultBytes: number
 }
 
-const JOB_NAME = '^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$'
+export const JOB_NAME = '^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$'
 const QUEUE_NAME = '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$'
 
 export const retrySchema: OptionsSchema = {

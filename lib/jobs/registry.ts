@@ -22,7 +22,7 @@ export class JobRegistry {
   /** @throws {AsyncEndpointsError} `FAE_UNKNOWN_JOB` */
   require (name: string): JobDefinition {
     const definition = this.#definitions.get(name)
-    if (definition === undefined) throw new AsyncEndpointsError('FAE_UNKNOWN_JOB', `No job named "${name}" is defined here; call app.defineJob() or app.asyncEndpoint() first`)
+    if (definition === undefined) throw unknownJob(name)
     return definition
   }
 
@@ -40,4 +40,8 @@ export class JobRegistry {
     for (const definition of this.#definitions.values()) listener(definition)
     this.#onAdded.add(listener)
   }
+}
+
+export function unknownJob (name: string): AsyncEndpointsError {
+  return new AsyncEndpointsError('FAE_UNKNOWN_JOB', `No job named "${name}" is defined here; call app.defineJob() or app.asyncEndpoint() first`)
 }

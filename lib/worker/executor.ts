@@ -14,6 +14,8 @@ import { emitClaimed, emitSettled, emitStarted } from './told.ts'
 /** A job of a name that this process does not know goes back for about this long: another process may know it. */
 const UNKNOWN_JOB_DELAY_MS = 5_000
 
+const ABANDONED: HandlerEnd = Object.freeze({ kind: 'abandoned' })
+
 type SettledListener = (verdict: SettleVerdict, settlement: Settlement) => void
 
 /**
@@ -86,7 +88,8 @@ export class AttemptRun implements Attempt, AttemptScope {
     else if (this.claim.stalled) settlement = settleStall(job, definition)
     else {
       try {
-        settlement = await wrap(this.#runtime.attemptMiddleware, 0, this, () => this.#run(definition))
+        const { attemptMiddleware } = this.#runtime
+        settlement = attemptMiddleware.length === 0 ? await this.#run(definition) : await wrap(attemptMiddleware, 0, this, () => this.#run(definition))
       } catch (error) {
         // Middleware of ours wraps the attempt; if it fails, the attempt did.
         settlement = classify({ kind: 'threw', error }, undefined, false, job, definition)
@@ -114,35 +117,37 @@ export class AttemptRun implements Attempt, AttemptScope {
     return settlement
   }
 
-  /** Ends when the handler does, or when the grace after an abort is over; a handler that goes on is no longer heard. */
-  async #runHandler (definition: JobDefinition): Promise<HandlerEnd> {
-    const { clock } = this.#runtime.context
-    const { bus } = this.#runtime
+  /**
+   * Ends when the handler does, or when the grace after an abort is over; a handler that goes on is no longer heard.
+   * Callbacks instead of `async`: this is the hottest path there is, and each async frame costs half a kilobyte.
+   */
+  #runHandler (definition: JobDefinition): Promise<HandlerEnd> {
+    if (this.#abort.reason !== undefined) return Promise.resolve(ABANDONED)
+    const { context: { clock }, bus } = this.#runtime
     const { job } = this.claim
-    if (this.#abort.reason !== undefined) return { kind: 'abandoned' }
-    const about = { jobId: job.id, jobName: job.name, queue: job.queue }
-    if (bus.wants('handler.started')) bus.emit('handler.started', { ...about, attempt: job.attempts })
+    if (bus.wants('handler.started')) bus.emit('handler.started', { jobId: job.id, jobName: job.name, queue: job.queue, attempt: job.attempts })
     const startedAt = clock.monotonic()
     if (definition.timeoutMs > 0) this.#timeout = clock.setTimeout(() => this.#timedOut(definition), definition.timeoutMs)
     this.#handlerRunning = true
-    const end = await this.#race(this.#callHandler(definition))
-    this.#handlerRunning = false
-    if (this.#timeout !== undefined) clock.clearTimeout(this.#timeout)
-    if (this.#grace !== undefined) clock.clearTimeout(this.#grace)
-    this.#tellHandlerEnd(end, clock.monotonic() - startedAt, definition)
-    return end
-  }
-
-  #race (work: Promise<unknown>): Promise<HandlerEnd> {
     return new Promise((resolve) => {
-      this.#abandon = () => resolve({ kind: 'abandoned' })
-      work.then((value) => resolve({ kind: 'returned', value }), (error: unknown) => resolve({ kind: 'threw', error }))
+      const end = (how: HandlerEnd): void => {
+        if (!this.#handlerRunning) return
+        this.#handlerRunning = false
+        if (this.#timeout !== undefined) clock.clearTimeout(this.#timeout)
+        if (this.#grace !== undefined) clock.clearTimeout(this.#grace)
+        this.#tellHandlerEnd(how, clock.monotonic() - startedAt, definition)
+        resolve(how)
+      }
+      this.#abandon = () => end(ABANDONED)
+      this.#callHandler(definition).then((value) => end({ kind: 'returned', value }), (error: unknown) => end({ kind: 'threw', error }))
     })
   }
 
-  async #callHandler (definition: JobDefinition): Promise<unknown> {
-    const context = new AttemptContext(this, this.#abort, () => this.#reporter(), this.#runtime.context.logger)
-    return await wrap(this.#runtime.handlerSpanMiddleware, 0, this, () => callHandler(this.#runtime.handlerMiddleware, 0, context, definition))
+  #callHandler (definition: JobDefinition): Promise<unknown> {
+    const { context: { logger }, handlerMiddleware, handlerSpanMiddleware } = this.#runtime
+    const context = new AttemptContext(this, this.#abort, () => this.#reporter(), logger)
+    if (handlerSpanMiddleware.length === 0) return callHandler(handlerMiddleware, 0, context, definition)
+    return wrap(handlerSpanMiddleware, 0, this, () => callHandler(handlerMiddleware, 0, context, definition))
   }
 
   #tellHandlerEnd (end: HandlerEnd, durationMs: number, definition: JobDefinition): void {
@@ -195,8 +200,13 @@ function wrap<R> (chain: ReadonlyArray<(scope: AttemptScope, next: () => Promise
   return middleware === undefined ? last() : middleware(scope, () => wrap(chain, index + 1, scope, last))
 }
 
-async function callHandler (chain: readonly HandlerMiddleware[], index: number, context: AttemptContext, definition: JobDefinition): Promise<unknown> {
+function callHandler (chain: readonly HandlerMiddleware[], index: number, context: AttemptContext, definition: JobDefinition): Promise<unknown> {
   const middleware = chain[index]
-  return middleware === undefined ? await definition.handler(context) : await middleware(context, () => callHandler(chain, index + 1, context, definition))
+  try {
+    return middleware === undefined
+      ? Promise.resolve(definition.handler(context))
+      : Promise.resolve(middleware(context, () => callHandler(chain, index + 1, context, definition)))
+  } catch (error) {
+    return Promise.reject(error)
+  }
 }
-

@@ -1,0 +1,387 @@
+import { AsyncEndpointsError } from '../../core/errors.ts'
+import type { Clock, Context } from '../../core/context.ts'
+import type { JobProgress, JobUpdate, NewJob, StoredError } from '../../jobs/job.ts'
+import { assertTransition, isTerminal, type JobState, type TerminalState } from '../../jobs/states.ts'
+import type { CancelVerdict, Claim, Created, QueueCounts, RedriveVerdict, Settlement, SettleVerdict } from '../../jobs/store.ts'
+import { Alarm } from './alarm.ts'
+import { CreationLog } from './creation-log.ts'
+import type { MemorySettings } from './options.ts'
+import { MemoryQueue } from './queue.ts'
+import { Lease, StoredJob, type HeldKey, type LeaseHolder } from './record.ts'
+import { Retention } from './retention.ts'
+
+/** Jobs that one ring of the alarm promotes or forgets at most, before the event loop has its turn. */
+const SLICE = 1_000
+/** The wall clock may be set while a timer runs: scheduled jobs are looked at this often although none seems due. */
+const LOOK_AGAIN_MS = 60_000
+/** Renewed when this share of a lease is gone; two renewals may fail to happen before it runs out. */
+const RENEW_AT = 1 / 3
+const MAX_PROGRESS_MESSAGE = 500
+
+const STORED: SettleVerdict = Object.freeze({ kind: 'stored' })
+const REFUSED: SettleVerdict = Object.freeze({ kind: 'refused', code: 'FAE_LEASE_LOST' })
+
+/**
+ * All jobs of one store and every change to them. Everything here happens at once, in one turn of the event loop:
+ * that is what makes each method atomic. The states and their transitions are those of `lib/jobs/states.ts`; `#move`
+ * is the only place where one changes.
+ */
+export class Engine {
+  readonly #context: Context
+  readonly #leaseMs: number
+  readonly #jobs = new Map<string, StoredJob>()
+  readonly #queues = new Map<string, MemoryQueue>()
+  readonly #keys = new Map<string, StoredJob>()
+  readonly #leases = new Set<Lease>()
+  readonly #listeners = new Set<{ readonly hear: (update: JobUpdate) => void }>()
+  readonly #retention: Retention
+  readonly #alarm: Alarm
+  /** Every job in the order of its creation. */
+  readonly log = new CreationLog()
+  #closed = false
+
+  constructor (context: Context, { retention, leaseMs }: MemorySettings) {
+    this.#context = context
+    this.#leaseMs = leaseMs
+    this.#retention = new Retention(retention, (job) => this.#forget(job))
+    this.#alarm = new Alarm(context.clock, () => this.#onAlarm())
+  }
+
+  /** @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION` */
+  create (submission: NewJob): Created {
+    const now = this.#context.clock.now()
+    const held = this.#heldBy(submission, now)
+    if (held !== undefined) return held
+    if (this.#jobs.has(submission.id)) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'There is a job with this id already; every submission needs an id of its own')
+    const { idempotency } = submission
+    const key: HeldKey | undefined = idempotency && { key: idempotency.key, fingerprint: idempotency.fingerprint, expiresAt: now + idempotency.ttlMs }
+    // A clock that was set back after the submission must not turn a prompt job into a delayed one.
+    const later = submission.runAt > submission.createdAt && submission.runAt > now
+    const job = new StoredJob(submission, later ? 'scheduled' : 'queued', key)
+    this.#jobs.set(job.id, job)
+    if (key !== undefined) this.#keys.set(key.key, job)
+    this.log.add(job)
+    this.queue(job.queue).states[job.state]++
+    this.#place(job)
+    return { created: true, id: job.id }
+  }
+
+  /** The job, unless its time is over. */
+  find (id: string): StoredJob | undefined {
+    const job = this.#jobs.get(id)
+    if (job === undefined || !this.#retention.expired(job, this.#context.clock.now())) return job
+    this.#forget(job)
+    return undefined
+  }
+
+  queue (name: string): MemoryQueue {
+    let queue = this.#queues.get(name)
+    if (queue === undefined) {
+      queue = new MemoryQueue(name)
+      this.#queues.set(name, queue)
+    }
+    return queue
+  }
+
+  counts (name: string): QueueCounts {
+    this.#retention.sweep(this.#context.clock.now(), SLICE)
+    const queue = this.#queues.get(name) ?? new MemoryQueue(name)
+    const now = this.#context.clock.monotonic()
+    let stuck = 0
+    for (const { job, until } of this.#leases) if (job.queue === name && until <= now) stuck++
+    return { queue: name, states: { ...queue.states }, oldestQueuedAt: queue.oldestQueuedAt, stuck }
+  }
+
+  get clock (): Clock { return this.#context.clock }
+
+  /** A scheduled job of the queue is due, although it was not promoted yet. */
+  due (queue: MemoryQueue): boolean {
+    return queue.dueAt !== undefined && queue.dueAt <= this.#context.clock.now()
+  }
+
+  /** Gives the next job of a queue to a holder, or nothing. */
+  claim (queue: MemoryQueue, holder: LeaseHolder): Lease | undefined {
+    const { clock } = this.#context
+    const from = clock.monotonic()
+    const now = clock.now()
+    if (queue.dueAt !== undefined && queue.dueAt <= now) this.#promote(queue, now)
+    const job = queue.take()
+    if (job === undefined) return undefined
+    this.#move(job, 'in-progress')
+    job.attempts++
+    job.startedAt = now
+    const record = job.claimed()
+    const claim: Claim = { job: record, availableAt: job.runAt, stalled: job.stalled, claimMs: clock.monotonic() - from }
+    const lease = new Lease(job, holder, claim, from + this.#leaseMs)
+    job.lease = lease
+    this.#leases.add(lease)
+    this.#alarm.within(this.#leaseMs * RENEW_AT, from)
+    return lease
+  }
+
+  /** Tells listeners of a job that was claimed: apart from the claim, so that its attempt is there when they hear. */
+  announce (job: StoredJob): void {
+    this.#publish(job)
+  }
+
+  settle (lease: Lease, settlement: Settlement): SettleVerdict {
+    if (this.#closed) return { kind: 'error', error: new AsyncEndpointsError('FAE_CLOSED', 'The memory store was closed before the attempt ended; its jobs are gone') }
+    if (!lease.good) return REFUSED
+    const { job } = lease
+    this.#release(lease)
+    switch (settlement.kind) {
+      case 'completed':
+        job.result = settlement.result
+        job.resultBytes = settlement.result === undefined ? undefined : settlement.resultBytes ?? Buffer.byteLength(settlement.result)
+        job.error = undefined
+        this.#end(job, 'completed')
+        break
+      case 'failed':
+        // The claim after a stall runs no handler: failing it spends nothing beyond the stall itself.
+        if (job.stalled) job.attempts--
+        job.error = copyError(settlement.error)
+        this.#end(job, 'failed')
+        break
+      case 'cancelled':
+        this.#endCancelled(job, settlement.reason)
+        break
+      case 'retry':
+        job.error = copyError(settlement.error)
+        job.stalled = false
+        this.#again(job, settlement.delayMs)
+        break
+      case 'postpone':
+        job.stalled = false
+        job.attempts--
+        this.#again(job, settlement.delayMs)
+        break
+      case 'snooze':
+        job.attempts--
+        this.#again(job, settlement.delayMs)
+        break
+      case 'release':
+        job.attempts--
+        this.#handBack(job)
+        break
+    }
+    return STORED
+  }
+
+  cancel (job: StoredJob, reason: string): CancelVerdict {
+    if (job.state === 'cancelled') return { kind: 'cancelled', already: true, job: job.record() }
+    if (isTerminal(job.state)) return { kind: 'finished', job: job.record() }
+    if (job.state === 'in-progress') {
+      if (!job.cancelRequested) {
+        job.cancelRequested = true
+        job.cancelReason = reason
+        job.lease?.abort('cancelled')
+        this.#publish(job)
+      }
+      return { kind: 'requested', job: job.record() }
+    }
+    this.queue(job.queue).withdraw(job)
+    this.#endCancelled(job, reason)
+    return { kind: 'cancelled', already: false, job: job.record() }
+  }
+
+  redrive (job: StoredJob): RedriveVerdict {
+    if (job.state !== 'failed') return { kind: 'not-failed', job: job.record() }
+    job.list?.remove(job)
+    this.#move(job, 'queued')
+    job.attempts = 0
+    job.stalled = false
+    job.error = undefined
+    job.progress = undefined
+    job.startedAt = undefined
+    job.finishedAt = undefined
+    job.runAt = this.#context.clock.now()
+    this.#place(job)
+    this.#publish(job)
+    return { kind: 'redriven', job: job.record() }
+  }
+
+  remove (job: StoredJob): 'removed' | 'active' {
+    if (job.state === 'in-progress') return 'active'
+    this.#forget(job)
+    return 'removed'
+  }
+
+  progress (claim: Claim, { done, total, message }: JobProgress): boolean {
+    const job = this.#jobs.get(claim.job.id)
+    // The record was made for this claim alone: it names the lease, also after the claim itself was wrapped or copied.
+    if (job?.lease === undefined || job.lease.claim.job !== claim.job) return false
+    job.progress = Object.freeze({
+      ...(done === undefined ? undefined : { done }),
+      ...(total === undefined ? undefined : { total }),
+      ...(message === undefined ? undefined : { message: message.slice(0, MAX_PROGRESS_MESSAGE) })
+    })
+    this.#publish(job, job.progress)
+    return true
+  }
+
+  subscribe (hear: (update: JobUpdate) => void): () => void {
+    const listener = { hear }
+    this.#listeners.add(listener)
+    return () => { this.#listeners.delete(listener) }
+  }
+
+  /** Lets everything go. Attempts under way are told that their lease is lost. */
+  close (): void {
+    this.#closed = true
+    this.#alarm.stop()
+    this.#listeners.clear()
+    const leases = [...this.#leases]
+    this.#leases.clear()
+    this.#jobs.clear()
+    this.#keys.clear()
+    this.#queues.clear()
+    for (const lease of leases) {
+      lease.job.lease = undefined
+      lease.abort('lease-lost')
+    }
+  }
+
+  // ---- how a job changes -------------------------------------------------------------------------------------------
+
+  #move (job: StoredJob, to: JobState): void {
+    assertTransition(job.state, to)
+    const { states } = this.queue(job.queue)
+    states[job.state]--
+    states[to]++
+    job.state = to
+  }
+
+  /** Puts a queued or scheduled job where it belongs. */
+  #place (job: StoredJob): void {
+    const queue = this.queue(job.queue)
+    if (job.state === 'queued') return queue.enqueue(job)
+    queue.schedule(job)
+    const { clock } = this.#context
+    this.#alarm.within(Math.min(job.runAt - clock.now(), LOOK_AGAIN_MS), clock.monotonic())
+  }
+
+  #end (job: StoredJob, state: TerminalState): void {
+    const { clock } = this.#context
+    this.#move(job, state)
+    job.finishedAt = clock.now()
+    job.stalled = false
+    job.cancelRequested = false
+    this.#publish(job)
+    this.#alarm.within(this.#retention.keepMs(state), clock.monotonic())
+    this.#retention.add(job, state)
+  }
+
+  #endCancelled (job: StoredJob, reason: string): void {
+    job.error = Object.freeze({ code: 'FAE_JOB_CANCELLED', message: job.cancelReason ?? reason })
+    this.#end(job, 'cancelled')
+  }
+
+  /** Back to waiting, for a moment or for longer. */
+  #again (job: StoredJob, delayMs: number): void {
+    // Somebody asked it to stop while the attempt was ending: it must not run again.
+    if (job.cancelRequested) return this.#endCancelled(job, '')
+    const wait = delayMs > 0 ? delayMs : 0
+    job.runAt = this.#context.clock.now() + wait
+    this.#move(job, wait > 0 ? 'scheduled' : 'queued')
+    this.#place(job)
+    this.#publish(job)
+  }
+
+  #handBack (job: StoredJob): void {
+    if (job.cancelRequested) return this.#endCancelled(job, '')
+    job.runAt = this.#context.clock.now()
+    this.#move(job, 'queued')
+    this.queue(job.queue).putBack(job)
+    this.#publish(job)
+  }
+
+  #release (lease: Lease): void {
+    this.#leases.delete(lease)
+    lease.job.lease = undefined
+  }
+
+  #lose (lease: Lease): void {
+    const { job, holder } = lease
+    this.#release(lease)
+    job.stalled = true
+    lease.abort('lease-lost')
+    this.#handBack(job)
+    if (job.state === 'queued') holder.stalled(job.id)
+  }
+
+  #forget (job: StoredJob): void {
+    const queue = this.queue(job.queue)
+    if (isTerminal(job.state)) job.list?.remove(job)
+    else queue.withdraw(job)
+    queue.states[job.state]--
+    if (queue.idle) this.#queues.delete(queue.name)
+    this.#jobs.delete(job.id)
+    this.log.delete(job)
+    if (job.idempotency !== undefined && this.#keys.get(job.idempotency.key) === job) this.#keys.delete(job.idempotency.key)
+  }
+
+  #heldBy ({ idempotency }: NewJob, now: number): Created | undefined {
+    if (idempotency === undefined) return undefined
+    const holder = this.#keys.get(idempotency.key)
+    const held = holder?.idempotency
+    if (holder === undefined || held === undefined || held.expiresAt <= now || this.find(holder.id) === undefined) return undefined
+    return { created: false, id: holder.id, job: holder.record(), sameRequest: held.fingerprint === idempotency.fingerprint }
+  }
+
+  #publish (job: StoredJob, progress?: JobProgress): void {
+    if (this.#listeners.size === 0) return
+    const update: JobUpdate = progress === undefined ? { id: job.id, state: job.state } : { id: job.id, state: job.state, progress }
+    for (const { hear } of this.#listeners) {
+      // A listener's trouble is not the job's.
+      try { hear(update) } catch (error) { this.#context.logger.debug({ err: error }, 'a listener for job updates threw') }
+    }
+  }
+
+  // ---- what time does ----------------------------------------------------------------------------------------------
+
+  #onAlarm (): void {
+    if (this.#closed) return
+    const { clock } = this.#context
+    const now = clock.now()
+    const from = clock.monotonic()
+    let nextMs = Math.min(this.#tendLeases(from), this.#retention.sweep(now, SLICE) ?? Infinity)
+    for (const queue of this.#queues.values()) {
+      this.#promote(queue, now)
+      if (queue.dueAt !== undefined) nextMs = Math.min(nextMs, Math.max(0, queue.dueAt - now), LOOK_AGAIN_MS)
+    }
+    if (nextMs !== Infinity) this.#alarm.within(nextMs, from)
+  }
+
+  /** Renews the leases of consumers that are there, takes back those that ran out. Returns when to look again. */
+  #tendLeases (from: number): number {
+    const renewAfter = this.#leaseMs * RENEW_AT
+    let nextMs = Infinity
+    for (const lease of [...this.#leases]) {
+      if (lease.until <= from) {
+        this.#lose(lease)
+        continue
+      }
+      if (lease.abandoned || lease.holder.closed) {
+        nextMs = Math.min(nextMs, lease.until - from)
+        continue
+      }
+      if (lease.until - from <= this.#leaseMs - renewAfter) lease.until = from + this.#leaseMs
+      nextMs = Math.min(nextMs, lease.until - from - (this.#leaseMs - renewAfter))
+    }
+    return nextMs
+  }
+
+  #promote (queue: MemoryQueue, now: number): void {
+    for (let left = SLICE; left > 0; left--) {
+      const job = queue.takeDue(now)
+      if (job === undefined) return
+      this.#move(job, 'queued')
+      queue.enqueue(job)
+      this.#publish(job)
+    }
+  }
+}
+
+function copyError ({ code, message }: StoredError): StoredError {
+  return Object.freeze({ code, message })
+}

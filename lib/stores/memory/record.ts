@@ -1,0 +1,211 @@
+import { AsyncEndpointsError } from '../../core/errors.ts'
+import type { JobInput, JobProgress, JobRecord, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
+import type { JobState } from '../../jobs/states.ts'
+import type { Attempt, Claim } from '../../jobs/store.ts'
+import type { Heaped } from './heap.ts'
+import type { JobList, Listed } from './list.ts'
+
+const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
+/** Longer input is parsed only when somebody looks at it: a status poll does not. */
+const LAZY_INPUT_CHARACTERS = 2_048
+
+/** What the store remembers of an idempotency key. */
+export interface HeldKey {
+  readonly key: string
+  readonly fingerprint: string
+  /** Wall clock. */
+  readonly expiresAt: number
+}
+
+/**
+ * A job as it lies in memory. Input and result are kept as JSON text: nobody outside can change them, they mean the
+ * same as in a store on a server, and they take less room than the objects.
+ */
+export class StoredJob implements Listed<StoredJob>, Heaped {
+  readonly id: string
+  readonly name: string
+  readonly queue: string
+  readonly owner: string | undefined
+  readonly correlationId: string
+  readonly trace: TraceCarrier | undefined
+  readonly priority: number
+  readonly createdAt: number
+  readonly maxAttempts: number
+  readonly idempotency: HeldKey | undefined
+  readonly #body: string | undefined
+  /** Params, query and headers in one text; `undefined` when all are empty, as for every job submitted from code. */
+  readonly #rest: string | undefined
+
+  /** Order of creation in this store, from 0. */
+  serial = 0
+  state: JobState
+  runAt: number
+  startedAt: number | undefined
+  finishedAt: number | undefined
+  attempts = 0
+  progress: JobProgress | undefined
+  error: StoredError | undefined
+  cancelRequested = false
+  cancelReason: string | undefined
+  result: string | undefined
+  resultBytes: number | undefined
+  /** The newest attempt stalled, and the worker has not accounted for it yet. */
+  stalled = false
+  /** Who may settle the attempt under way. */
+  lease: Lease | undefined
+
+  // Where it stands: in at most one list and one heap.
+  list: JobList<StoredJob> | undefined
+  previous: StoredJob | undefined
+  next: StoredJob | undefined
+  heapPlace = -1
+  /** Place among equals, in the order in which they began to wait. */
+  turn = 0
+
+  /** @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION` when the input is not JSON */
+  constructor (job: NewJob, state: JobState, idempotency: HeldKey | undefined) {
+    this.id = flat(job.id)
+    this.name = job.name
+    this.queue = job.queue
+    this.owner = job.owner
+    this.correlationId = flat(job.correlationId)
+    this.trace = job.trace === undefined ? undefined : Object.freeze({ ...job.trace })
+    this.priority = job.priority
+    this.createdAt = job.createdAt
+    this.maxAttempts = job.maxAttempts
+    this.idempotency = idempotency
+    this.state = state
+    this.runAt = job.runAt
+    this.startedAt = undefined
+    this.finishedAt = undefined
+    this.progress = undefined
+    this.error = undefined
+    this.cancelReason = undefined
+    this.result = undefined
+    this.resultBytes = undefined
+    this.lease = undefined
+    this.list = undefined
+    this.previous = undefined
+    this.next = undefined
+    const { body, params, query, headers } = job.input
+    this.#body = body === undefined ? undefined : jsonText(body)
+    this.#rest = isEmpty(params) && isEmpty(query) && isEmpty(headers) ? undefined : jsonText([params, query, headers])
+  }
+
+  /** The input, parsed anew: the caller may do with it what it likes. */
+  input (): JobInput {
+    const body: unknown = this.#body === undefined ? undefined : JSON.parse(this.#body)
+    if (this.#rest === undefined) return { body, params: NOTHING, query: NOTHING, headers: NOTHING }
+    const [params, query, headers] = JSON.parse(this.#rest) as [JobInput['params'], JobInput['query'], JobInput['headers']]
+    return { body, params, query, headers }
+  }
+
+  /** The job as it is now, for a claim: with its input at hand. */
+  claimed (): JobRecord {
+    return this.#record(this.input())
+  }
+
+  /** The job as it is now, for a reader. */
+  record (): JobRecord {
+    const size = (this.#body?.length ?? 0) + (this.#rest?.length ?? 0)
+    if (size <= LAZY_INPUT_CHARACTERS) return this.#record(this.input())
+    const record = this.#record(undefined as unknown as JobInput)
+    let input: JobInput | undefined
+    return Object.defineProperty(record, 'input', { enumerable: true, configurable: true, get: () => (input ??= this.input()) })
+  }
+
+  #record (input: JobInput): JobRecord {
+    return {
+      id: this.id,
+      name: this.name,
+      queue: this.queue,
+      state: this.state,
+      input,
+      owner: this.owner,
+      correlationId: this.correlationId,
+      trace: this.trace,
+      priority: this.priority,
+      createdAt: this.createdAt,
+      runAt: this.runAt,
+      startedAt: this.startedAt,
+      finishedAt: this.finishedAt,
+      attempts: this.attempts,
+      maxAttempts: this.maxAttempts,
+      progress: this.progress,
+      error: this.error,
+      cancelRequested: this.cancelRequested,
+      resultBytes: this.resultBytes
+    }
+  }
+}
+
+/** Whoever runs attempts, as their leases see it. */
+export interface LeaseHolder {
+  /** It has let go: its leases are not renewed any more. */
+  readonly closed: boolean
+  /** Trouble that is nobody's fault but the worker's. Never throws. */
+  trouble (error: unknown): void
+  /** A lease of this queue ran out. Never throws. */
+  stalled (jobId: string): void
+}
+
+/**
+ * The right to one attempt. It is good as long as its job points back at it; that, and not the clock alone, is what
+ * fences a late settlement off.
+ */
+export class Lease {
+  readonly job: StoredJob
+  readonly holder: LeaseHolder
+  readonly claim: Claim
+  /** On the monotonic clock. */
+  until: number
+  /** Made by the worker right after the claim. */
+  attempt: Attempt | undefined
+  /** Nobody knows how the attempt goes on: it is not renewed, and can only run out. */
+  abandoned = false
+
+  constructor (job: StoredJob, holder: LeaseHolder, claim: Claim, until: number) {
+    this.job = job
+    this.holder = holder
+    this.claim = claim
+    this.until = until
+    this.attempt = undefined
+  }
+
+  get good (): boolean { return this.job.lease === this }
+
+  /** Tells the attempt to stop. */
+  abort (reason: 'cancelled' | 'lease-lost'): void {
+    try {
+      this.attempt?.abort(reason)
+    } catch (error) {
+      this.holder.trouble(error)
+    }
+  }
+}
+
+/** Takes what is read here, so that the reading is not optimised away. */
+let lastRead = 0
+
+/**
+ * A text that was put together from many pieces (as `randomUUID` does) is kept by V8 as a tree of them, eight times as
+ * large as the text, until somebody reads a character of it.
+ */
+function flat (text: string): string {
+  lastRead = text.charCodeAt(text.length - 1)
+  return text
+}
+
+function jsonText (value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    // The reason may quote the payload, so it is not passed on.
+    throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'The input of the job cannot be written as JSON: it has a circular reference, a BigInt or a toJSON that throws')
+  }
+}
+
+function isEmpty (value: object): boolean {
+  for (const key in value) if (Object.hasOwn(value, key)) return false
+  return true
+}

@@ -1,0 +1,183 @@
+import { strict as assert } from 'node:assert'
+import type { JobUpdate } from '../../jobs/job.ts'
+import { JOB_STATES } from '../../jobs/states.ts'
+import { COMPLETED, completed, type ConformanceCase } from './world.ts'
+
+const ERROR = { code: 'E_TEST', message: 'went wrong' }
+const SLACK_MS = 5
+
+export const manageCases: readonly ConformanceCase[] = [
+  {
+    name: 'a failed job can be redriven: same id, fresh attempts',
+    async run (world) {
+      const id = await world.create({ maxAttempts: 2 })
+      let broken = true
+      const consumer = world.consume({
+        script: ({ claim }) => {
+          if (!broken) return completed('"ok"')
+          return claim.job.attempts < 2 ? { kind: 'retry', error: ERROR, delayMs: 0 } : { kind: 'failed', error: ERROR }
+        }
+      })
+      assert.equal((await world.state(id, 'failed')).attempts, 2)
+      broken = false
+      consumer.consumer.pause()
+      const verdict = await world.store.redrive(id)
+      assert.equal(verdict?.kind, 'redriven')
+      assert.equal(verdict?.job.id, id)
+      const waiting = await world.read(id)
+      assert.equal(waiting.state, 'queued')
+      assert.equal(waiting.attempts, 0)
+      assert.equal(waiting.finishedAt, undefined)
+      consumer.consumer.resume()
+      const record = await world.state(id, 'completed')
+      assert.equal(record.attempts, 1)
+      assert.equal(await world.store.result(id), '"ok"')
+    }
+  },
+  {
+    name: 'only a failed job can be redriven',
+    async run (world) {
+      const done = await world.create()
+      const stopped = await world.create()
+      const consumer = world.consume()
+      await world.settle(await world.claimed(consumer, 1), COMPLETED)
+      await world.settle(await world.claimed(consumer, 2), { kind: 'cancelled', reason: 'x' })
+      const running = await world.create()
+      await world.claimed(consumer, 3)
+      const queued = await world.create()
+      const scheduled = await world.create({ runAt: world.now() + 3_600_000 })
+      const expected = [[done, 'completed'], [stopped, 'cancelled'], [running, 'in-progress'], [queued, 'queued'], [scheduled, 'scheduled']] as const
+      for (const [id, state] of expected) {
+        const verdict = await world.store.redrive(id)
+        assert.equal(verdict?.kind, 'not-failed', state)
+        assert.equal(verdict?.job.state, state)
+        assert.equal((await world.read(id)).state, state)
+      }
+    }
+  },
+  {
+    name: 'remove forgets a job that is over or waits, and leaves one in progress alone',
+    async run (world) {
+      const done = await world.create()
+      const consumer = world.consume()
+      await world.settle(await world.claimed(consumer, 1), completed('1'))
+      const running = await world.create()
+      const attempt = await world.claimed(consumer, 2)
+      const queued = await world.create()
+      const scheduled = await world.create({ runAt: world.now() + world.timing.shortMs })
+      assert.equal(await world.store.remove(running), 'active')
+      for (const id of [done, queued, scheduled]) {
+        assert.equal(await world.store.remove(id), 'removed')
+        assert.equal(await world.store.get(id), undefined)
+        assert.equal(await world.store.result(id), undefined)
+        assert.equal(await world.store.remove(id), undefined)
+      }
+      assert.deepEqual(await world.settle(attempt, COMPLETED), { kind: 'stored' })
+      await world.elapse(world.timing.shortMs * 2)
+      assert.equal(consumer.attempts.length, 2, 'a removed job does not run')
+      assert.equal((await world.read(running)).state, 'completed')
+    }
+  },
+  {
+    name: 'progress is stored and can be read; after the end of the attempt it is refused',
+    async run (world) {
+      const id = await world.create()
+      const consumer = world.consume()
+      const attempt = await world.claimed(consumer, 1)
+      const progress = { done: 3, total: 10, message: 'loading ünïcödé' }
+      assert.equal(await world.store.progress(attempt.claim, progress), true)
+      assert.deepEqual((await world.read(id)).progress, progress)
+      assert.equal(await world.store.progress(attempt.claim, { done: 4 }), true)
+      assert.equal((await world.read(id)).progress?.done, 4)
+      await world.settle(attempt, COMPLETED)
+      assert.equal(await world.store.progress(attempt.claim, { done: 9 }), false)
+      assert.notEqual((await world.read(id)).progress?.done, 9)
+    }
+  },
+  {
+    name: 'counts tell every state apart, and since when the oldest job waits',
+    async run (world) {
+      const unused = await world.store.counts('nobody-used-it')
+      assert.equal(unused.queue, 'nobody-used-it')
+      assert.deepEqual(Object.keys(unused.states).sort(), [...JOB_STATES].sort())
+      assert.ok(Object.values(unused.states).every((count) => count === 0), 'a queue nobody used has zeros')
+      assert.equal(unused.oldestQueuedAt, undefined)
+      assert.equal(unused.stuck, 0)
+
+      const consumer = world.consume({ concurrency: 5 })
+      await world.createMany(5)
+      await world.claimed(consumer, 5)
+      await world.settle(consumer.at(0), COMPLETED)
+      await world.settle(consumer.at(1), COMPLETED)
+      await world.settle(consumer.at(2), { kind: 'failed', error: ERROR })
+      await world.settle(consumer.at(3), { kind: 'cancelled', reason: 'x' })
+      consumer.consumer.pause()
+      const oldest = world.now()
+      const waiting = await world.createMany(4)
+      await world.create({ runAt: world.now() + 3_600_000 })
+      await world.store.cancel(waiting[3] ?? '', 'x')
+      const expected = { queued: 3, scheduled: 1, 'in-progress': 1, completed: 2, failed: 1, cancelled: 2 }
+      let counts = await world.store.counts('conformance')
+      await world.until('counts are right', async () => {
+        counts = await world.store.counts('conformance')
+        return JOB_STATES.every((state) => counts.states[state] === expected[state])
+      }).catch(() => assert.deepEqual(counts.states, expected))
+      const first = (await world.read(waiting[0] ?? '')).runAt
+      assert.ok(first >= oldest - SLACK_MS)
+      assert.ok(Math.abs((counts.oldestQueuedAt ?? 0) - first) <= SLACK_MS, 'the oldest waits since its runAt')
+      assert.equal(counts.stuck, 0)
+    }
+  },
+  {
+    name: 'subscribers, in whatever process, hear of every change, and never of a payload',
+    async run (world) {
+      const heard: JobUpdate[] = []
+      const second = await world.second()
+      const stop = await second.subscribe((update) => { heard.push(update) })
+      const hears = async (id: string, state: JobUpdate['state'], times = 1): Promise<void> => {
+        await world.until(`an update ${state} (number ${times})`, () => heard.filter((update) => update.id === id && update.state === state).length >= times)
+      }
+      const consumer = world.consume()
+      const id = await world.create()
+      await world.claimed(consumer, 1)
+      await hears(id, 'in-progress')
+      await world.store.progress(consumer.at(0).claim, { done: 1, total: 2 })
+      await world.until('an update with progress', () => heard.some((update) => update.id === id && update.progress?.done === 1))
+      await world.settle(consumer.at(0), { kind: 'retry', error: ERROR, delayMs: world.timing.shortMs })
+      await hears(id, 'scheduled')
+      await world.settle(await world.claimed(consumer, 2), { kind: 'failed', error: ERROR })
+      await hears(id, 'failed')
+      await world.store.redrive(id)
+      await hears(id, 'queued')
+      await world.settle(await world.claimed(consumer, 3), completed('"secret"'))
+      await hears(id, 'completed')
+
+      const late = await world.create({ runAt: world.now() + 3_600_000 })
+      await world.store.cancel(late, 'x')
+      await hears(late, 'cancelled')
+      for (const update of heard) {
+        assert.deepEqual(Object.keys(update).filter((key) => !['id', 'state', 'progress'].includes(key)), [], 'nothing but id, state and progress')
+      }
+
+      stop()
+      const after = heard.length
+      const silent = await world.create()
+      await world.settle(await world.claimed(consumer, 4), COMPLETED)
+      await world.state(silent, 'completed')
+      await world.elapse(world.timing.shortMs)
+      assert.equal(heard.slice(after).some((update) => update.id === silent), false, 'after stop nothing more is heard')
+    }
+  },
+  {
+    name: 'a subscriber that throws harms neither the job nor the other subscribers',
+    async run (world) {
+      const heard: string[] = []
+      await world.store.subscribe(() => { throw new Error('listener') })
+      await world.store.subscribe((update) => { heard.push(update.state) })
+      const id = await world.create()
+      world.consume({ script: () => COMPLETED })
+      await world.state(id, 'completed')
+      await world.until('the other subscriber hears', () => heard.includes('completed'))
+    }
+  }
+]

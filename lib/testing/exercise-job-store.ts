@@ -1,0 +1,55 @@
+import { cancelCases } from './conformance/cancel.ts'
+import { claimCases } from './conformance/claims.ts'
+import { leaseCases } from './conformance/leases.ts'
+import { lifecycleCases } from './conformance/lifecycle.ts'
+import { listCases } from './conformance/list.ts'
+import { manageCases } from './conformance/manage.ts'
+import { settlementCases } from './conformance/settlement.ts'
+import { submissionCases } from './conformance/submission.ts'
+import { World, type ConformanceCase, type ConformanceTiming, type NewStoreSettings, type StoreUnderTest } from './conformance/world.ts'
+
+export type { ConformanceTiming, NewStoreSettings, StoreUnderTest } from './conformance/world.ts'
+
+/** What {@link exerciseJobStore} needs to know. */
+export interface ExerciseJobStoreOptions {
+  /** Registers one test, for example `(name, run) => t.test(name, run)` of tap, or `test` of `node:test`. */
+  readonly test: (name: string, run: () => Promise<void>) => unknown
+  /** Makes a fresh, empty store for every case, not opened yet. */
+  readonly newStore: (settings: NewStoreSettings) => StoreUnderTest | Promise<StoreUnderTest>
+  /** How fast the store is; see {@link ConformanceTiming} for the defaults. */
+  readonly timing?: Partial<ConformanceTiming>
+  /**
+   * What a store may lack, each `true` unless said otherwise. `retention`: it can be set so short (`shortMs`) and so
+   * small (a few jobs) that a test can see it work. `list`: jobs can be listed.
+   */
+  readonly capabilities?: { readonly retention?: boolean, readonly list?: boolean }
+}
+
+/** Every case of the suite, in the order in which they are run. */
+const CASES: readonly ConformanceCase[] = [
+  ...submissionCases, ...claimCases, ...settlementCases, ...cancelCases, ...manageCases, ...listCases, ...leaseCases, ...lifecycleCases
+]
+
+/**
+ * Proves that a {@link JobStore} keeps the contract that workers, clients and endpoints build on. Registers one test
+ * per rule with the runner given; each gets a store of its own. Works for a store on a fake clock (give
+ * `StoreUnderTest.advance`) and for one in real time.
+ */
+export function exerciseJobStore (options: ExerciseJobStoreOptions): void {
+  const leaseMs = options.timing?.leaseMs ?? 30_000
+  const timing: ConformanceTiming = { leaseMs, stallMs: leaseMs * 3, shortMs: 200, deadlineMs: 10_000, ...options.timing }
+  const capabilities = { retention: true, list: true, ...options.capabilities }
+  for (const { name, needs, settings, run } of CASES) {
+    if (needs !== undefined && !capabilities[needs]) continue
+    options.test(name, async () => {
+      const world = new World(await options.newStore(settings?.(timing) ?? {}), timing)
+      try {
+        // Cases about a store that is not open yet open it themselves: opening twice with one host is allowed.
+        if (!name.startsWith('before it is open')) await world.store.open(world.host)
+        await run(world)
+      } finally {
+        await world.end()
+      }
+    })
+  }
+}
