@@ -164,7 +164,8 @@ export type Settlement =
   | { readonly kind: 'release' }
 
 export type SettleVerdict =
-  | { readonly kind: 'stored' }
+  /** `instead`: somebody had asked the job to stop, and so it ended where the attempt wanted it to be run again. */
+  | { readonly kind: 'stored', readonly instead?: 'cancelled' }
   /** Another worker owns the job now, or it is gone: this attempt's ending does not count. */
   | { readonly kind: 'refused', readonly code: 'FAE_LEASE_LOST' }
   /** The store gave up storing it; the lease will run out and the job be run again. */

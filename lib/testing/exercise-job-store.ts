@@ -44,7 +44,6 @@ export function exerciseJobStore (options: ExerciseJobStoreOptions): void {
     options.test(name, async () => {
       const world = new World(await options.newStore(settings?.(timing) ?? {}), timing)
       try {
-        // Cases about a store that is not open yet open it themselves: opening twice with one host is allowed.
         if (!name.startsWith('before it is open')) await world.store.open(world.host)
         await run(world)
       } finally {

@@ -122,22 +122,23 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
   /** Claims until the places are full, the queue is empty or the slice is over. */
   #fill (): void {
     while (this.#mayClaim) {
-      if (this.#line.waiting === 0 && !this.#engine.due(this.#line)) break
-      if (this.#turn === undefined) this.#beginSlice()
+      if (this.#line.waiting === 0 && !this.#engine.due(this.#line)) return
+      const now = this.#clock.monotonic()
+      if (this.#turn === undefined) this.#beginSlice(now)
       // The turn that ends this slice goes on from here.
-      else if (this.#claimedInSlice >= SLICE_CLAIMS || this.#clock.monotonic() - this.#sliceStartedAt > SLICE_MS) return
-      const lease = this.#engine.claim(this.#line, this)
-      if (lease === undefined) break
+      else if (this.#claimedInSlice >= SLICE_CLAIMS || now - this.#sliceStartedAt > SLICE_MS) return
+      const lease = this.#engine.claim(this.#line, this, now)
+      if (lease === undefined) return
+      this.#seenAt = now
       this.#claimedInSlice++
       this.#start(lease)
     }
-    this.#seenAt = this.#clock.monotonic()
   }
 
-  #beginSlice (): void {
+  #beginSlice (now: number): void {
     this.#turn = setImmediate(this.#onTurn)
     this.#claimedInSlice = 0
-    this.#sliceStartedAt = this.#clock.monotonic()
+    this.#sliceStartedAt = now
   }
 
   #start (lease: Lease): void {

@@ -5,6 +5,8 @@ import { assertTransition, isTerminal, type JobState, type TerminalState } from 
 import type { CancelVerdict, Claim, Created, QueueCounts, RedriveVerdict, Settlement, SettleVerdict } from '../../jobs/store.ts'
 import { Alarm } from './alarm.ts'
 import { CreationLog } from './creation-log.ts'
+import { JobTable } from './job-table.ts'
+import { JobList } from './list.ts'
 import type { MemorySettings } from './options.ts'
 import { MemoryQueue } from './queue.ts'
 import { Lease, StoredJob, type HeldKey, type LeaseHolder } from './record.ts'
@@ -29,10 +31,11 @@ const REFUSED: SettleVerdict = Object.freeze({ kind: 'refused', code: 'FAE_LEASE
 export class Engine {
   readonly #context: Context
   readonly #leaseMs: number
-  readonly #jobs = new Map<string, StoredJob>()
+  readonly #jobs = new JobTable()
   readonly #queues = new Map<string, MemoryQueue>()
   readonly #keys = new Map<string, StoredJob>()
-  readonly #leases = new Set<Lease>()
+  /** Not a Set: with entries that come and go by the million, V8 keeps the dead ones until a full collection. */
+  readonly #leases = new JobList<Lease>()
   readonly #listeners = new Set<{ readonly hear: (update: JobUpdate) => void }>()
   readonly #retention: Retention
   readonly #alarm: Alarm
@@ -52,13 +55,13 @@ export class Engine {
     const now = this.#context.clock.now()
     const held = this.#heldBy(submission, now)
     if (held !== undefined) return held
-    if (this.#jobs.has(submission.id)) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'There is a job with this id already; every submission needs an id of its own')
+    if (this.#jobs.get(submission.id) !== undefined) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'There is a job with this id already; every submission needs an id of its own')
     const { idempotency } = submission
     const key: HeldKey | undefined = idempotency && { key: idempotency.key, fingerprint: idempotency.fingerprint, expiresAt: now + idempotency.ttlMs }
     // A clock that was set back after the submission must not turn a prompt job into a delayed one.
     const later = submission.runAt > submission.createdAt && submission.runAt > now
     const job = new StoredJob(submission, later ? 'scheduled' : 'queued', key)
-    this.#jobs.set(job.id, job)
+    this.#jobs.add(job)
     if (key !== undefined) this.#keys.set(key.key, job)
     this.log.add(job)
     this.queue(job.queue).states[job.state]++
@@ -88,7 +91,7 @@ export class Engine {
     const queue = this.#queues.get(name) ?? new MemoryQueue(name)
     const now = this.#context.clock.monotonic()
     let stuck = 0
-    for (const { job, until } of this.#leases) if (job.queue === name && until <= now) stuck++
+    for (let lease = this.#leases.head; lease !== undefined; lease = lease.next) if (lease.job.queue === name && lease.until <= now) stuck++
     return { queue: name, states: { ...queue.states }, oldestQueuedAt: queue.oldestQueuedAt, stuck }
   }
 
@@ -99,10 +102,9 @@ export class Engine {
     return queue.dueAt !== undefined && queue.dueAt <= this.#context.clock.now()
   }
 
-  /** Gives the next job of a queue to a holder, or nothing. */
-  claim (queue: MemoryQueue, holder: LeaseHolder): Lease | undefined {
+  /** Gives the next job of a queue to a holder, or nothing. `from`: the monotonic time now. */
+  claim (queue: MemoryQueue, holder: LeaseHolder, from: number): Lease | undefined {
     const { clock } = this.#context
-    const from = clock.monotonic()
     const now = clock.now()
     if (queue.dueAt !== undefined && queue.dueAt <= now) this.#promote(queue, now)
     const job = queue.take()
@@ -114,7 +116,7 @@ export class Engine {
     const claim: Claim = { job: record, availableAt: job.runAt, stalled: job.stalled, claimMs: clock.monotonic() - from }
     const lease = new Lease(job, holder, claim, from + this.#leaseMs)
     job.lease = lease
-    this.#leases.add(lease)
+    this.#leases.push(lease)
     this.#alarm.within(this.#leaseMs * RENEW_AT, from)
     return lease
   }
@@ -230,12 +232,10 @@ export class Engine {
     this.#closed = true
     this.#alarm.stop()
     this.#listeners.clear()
-    const leases = [...this.#leases]
-    this.#leases.clear()
     this.#jobs.clear()
     this.#keys.clear()
     this.#queues.clear()
-    for (const lease of leases) {
+    for (let lease = this.#leases.shift(); lease !== undefined; lease = this.#leases.shift()) {
       lease.job.lease = undefined
       lease.abort('lease-lost')
     }
@@ -267,8 +267,8 @@ export class Engine {
     job.stalled = false
     job.cancelRequested = false
     this.#publish(job)
-    this.#alarm.within(this.#retention.keepMs(state), clock.monotonic())
-    this.#retention.add(job, state)
+    const keepMs = this.#retention.add(job, state)
+    if (keepMs !== undefined) this.#alarm.within(keepMs, clock.monotonic())
   }
 
   #endCancelled (job: StoredJob, reason: string): void {
@@ -296,7 +296,7 @@ export class Engine {
   }
 
   #release (lease: Lease): void {
-    this.#leases.delete(lease)
+    this.#leases.remove(lease)
     lease.job.lease = undefined
   }
 
@@ -315,7 +315,7 @@ export class Engine {
     else queue.withdraw(job)
     queue.states[job.state]--
     if (queue.idle) this.#queues.delete(queue.name)
-    this.#jobs.delete(job.id)
+    this.#jobs.delete(job)
     this.log.delete(job)
     if (job.idempotency !== undefined && this.#keys.get(job.idempotency.key) === job) this.#keys.delete(job.idempotency.key)
   }
@@ -356,7 +356,9 @@ export class Engine {
   #tendLeases (from: number): number {
     const renewAfter = this.#leaseMs * RENEW_AT
     let nextMs = Infinity
-    for (const lease of [...this.#leases]) {
+    let after: Lease | undefined
+    for (let lease = this.#leases.head; lease !== undefined; lease = after) {
+      after = lease.next
       if (lease.until <= from) {
         this.#lose(lease)
         continue

@@ -6,8 +6,8 @@ export interface Listed<T extends Listed<T>> {
 }
 
 /**
- * A doubly linked list through the jobs themselves: adding, taking and removing from the middle cost the same with
- * three jobs and with a million, and nothing is left behind. A job is in one list at most.
+ * A doubly linked list through the entries themselves: adding, taking and removing from the middle cost the same with
+ * three of them and with a million, and nothing is left behind. An entry is in one list at most.
  */
 export class JobList<T extends Listed<T>> {
   #head: T | undefined
@@ -17,31 +17,31 @@ export class JobList<T extends Listed<T>> {
   get head (): T | undefined { return this.#head }
   get size (): number { return this.#size }
 
-  push (job: T): void {
-    job.list = this
-    job.previous = this.#tail
-    if (this.#tail === undefined) this.#head = job
-    else this.#tail.next = job
-    this.#tail = job
+  push (entry: T): void {
+    entry.list = this
+    entry.previous = this.#tail
+    if (this.#tail === undefined) this.#head = entry
+    else this.#tail.next = entry
+    this.#tail = entry
     this.#size++
   }
 
-  remove (job: T): void {
-    if (job.list !== this) return
-    if (job.previous === undefined) this.#head = job.next
-    else job.previous.next = job.next
-    if (job.next === undefined) this.#tail = job.previous
-    else job.next.previous = job.previous
-    // An old job that still pointed at its neighbour would keep it from being collected.
-    job.list = undefined
-    job.previous = undefined
-    job.next = undefined
+  remove (entry: T): void {
+    if (entry.list !== this) return
+    if (entry.previous === undefined) this.#head = entry.next
+    else entry.previous.next = entry.next
+    if (entry.next === undefined) this.#tail = entry.previous
+    else entry.next.previous = entry.previous
+    // An old entry that still pointed at its neighbour would keep it from being collected.
+    entry.list = undefined
+    entry.previous = undefined
+    entry.next = undefined
     this.#size--
   }
 
   shift (): T | undefined {
-    const job = this.#head
-    if (job !== undefined) this.remove(job)
-    return job
+    const entry = this.#head
+    if (entry !== undefined) this.remove(entry)
+    return entry
   }
 }

@@ -153,7 +153,7 @@ export interface LeaseHolder {
  * The right to one attempt. It is good as long as its job points back at it; that, and not the clock alone, is what
  * fences a late settlement off.
  */
-export class Lease {
+export class Lease implements Listed<Lease> {
   readonly job: StoredJob
   readonly holder: LeaseHolder
   readonly claim: Claim
@@ -164,12 +164,19 @@ export class Lease {
   /** Nobody knows how the attempt goes on: it is not renewed, and can only run out. */
   abandoned = false
 
+  list: JobList<Lease> | undefined
+  previous: Lease | undefined
+  next: Lease | undefined
+
   constructor (job: StoredJob, holder: LeaseHolder, claim: Claim, until: number) {
     this.job = job
     this.holder = holder
     this.claim = claim
     this.until = until
     this.attempt = undefined
+    this.list = undefined
+    this.previous = undefined
+    this.next = undefined
   }
 
   get good (): boolean { return this.job.lease === this }
@@ -184,15 +191,15 @@ export class Lease {
   }
 }
 
-/** Takes what is read here, so that the reading is not optimised away. */
-let lastRead = 0
+/** Takes what `flat` reads, so that the reading is not optimised away. */
+export const lastRead = { character: 0 }
 
 /**
  * A text that was put together from many pieces (as `randomUUID` does) is kept by V8 as a tree of them, eight times as
  * large as the text, until somebody reads a character of it.
  */
 function flat (text: string): string {
-  lastRead = text.charCodeAt(text.length - 1)
+  lastRead.character = text.charCodeAt(text.length - 1)
   return text
 }
 

@@ -16,13 +16,16 @@ export class Retention {
     this.#forget = forget
   }
 
-  keepMs (state: TerminalState): number { return this.#keepMs[state] }
-
-  /** Keeps a job that has just ended, in place of the oldest of its kind when there are too many. */
-  add (job: StoredJob, state: TerminalState): void {
+  /**
+   * Keeps a job that has just ended, in place of the oldest of its kind when there are too many.
+   *
+   * @returns milliseconds until the job has to be swept, if it is the first of its kind to be
+   */
+  add (job: StoredJob, state: TerminalState): number | undefined {
     const list = this.#ended[state]
     list.push(job)
     while (list.size > this.#maxCount && list.head !== undefined) this.#forget(list.head)
+    return list.head === job ? this.#keepMs[state] : undefined
   }
 
   /** Its time is over, although nobody may have swept it yet. */

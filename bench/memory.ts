@@ -1,0 +1,174 @@
+/**
+ * What the memory store costs: `node dist/bench/memory.js [--smoke]`, after `npm run build`. `--smoke` runs small sizes
+ * for a few seconds, to see that the benchmark works; its figures mean nothing.
+ */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import Fastify from 'fastify'
+import { createContext } from '../lib/core/context.ts'
+import type { NewJob } from '../lib/jobs/job.ts'
+import type { Consumer, JobStore, Settlement } from '../lib/jobs/store.ts'
+import { memoryStore } from '../lib/stores/memory/index.ts'
+import jobStore from '../plugins/job-store.ts'
+import worker from '../plugins/worker.ts'
+
+const SMOKE = process.argv.includes('--smoke')
+const SIZES = SMOKE
+  ? { jobs: 2_000, stored: 5_000, shallow: 100, deep: 5_000, turnover: 2_000, runs: 3 }
+  : { jobs: 200_000, stored: 200_000, shallow: 1_000, deep: 1_000_000, turnover: 200_000, runs: 5 }
+const IN_FLIGHT = 100
+const CONCURRENCY = 20
+
+const context = createContext()
+const COMPLETED: Settlement = { kind: 'completed', result: undefined, resultBytes: undefined }
+const BODY = { customer: 'c-1029384756', year: 2026, format: 'pdf', sections: ['summary', 'detail', 'totals'], options: { locale: 'en-GB', currency: 'EUR', compact: true } }
+
+function submission (body: unknown): NewJob {
+  const now = Date.now()
+  return {
+    id: context.ids.job(),
+    name: 'bench',
+    queue: 'bench',
+    input: { body, params: {}, query: {}, headers: {} },
+    owner: undefined,
+    correlationId: context.ids.correlation(),
+    trace: undefined,
+    priority: 0,
+    createdAt: now,
+    runAt: now,
+    maxAttempts: 3,
+    idempotency: undefined
+  }
+}
+
+async function openStore (): Promise<JobStore> {
+  const store = memoryStore()
+  await store.open({ context, report () {} })
+  return store
+}
+
+/** A consumer whose jobs do nothing. */
+function noop (store: JobStore, settled: () => void): Consumer {
+  const run = async (): Promise<Settlement> => COMPLETED
+  const attempt = { run, abort () {}, settled }
+  return store.consume({ queue: 'bench', concurrency: CONCURRENCY, workerId: 'bench', attempt: () => attempt, onStalled () {}, onError (error) { throw error } })
+}
+
+/** Submits `count` jobs, a few at a time, and resolves when all are completed. */
+async function pump (count: number, submit: () => Promise<unknown>, completed: Promise<void>): Promise<number> {
+  const startedAt = performance.now()
+  for (let sent = 0; sent < count; sent += IN_FLIGHT) {
+    await Promise.all(Array.from({ length: Math.min(IN_FLIGHT, count - sent) }, submit))
+  }
+  await completed
+  return count / (performance.now() - startedAt) * 1_000
+}
+
+function countdown (count: number): { readonly done: Promise<void>, tick (): void } {
+  let left = count
+  let finish = (): void => {}
+  const done = new Promise<void>((resolve) => { finish = resolve })
+  return { done, tick () { if (--left === 0) finish() } }
+}
+
+/** (a) the store alone */
+async function storeThroughput (body: unknown): Promise<number> {
+  const store = await openStore()
+  const { done, tick } = countdown(SIZES.jobs)
+  const consumer = noop(store, tick)
+  const rate = await pump(SIZES.jobs, () => store.create(submission(body)), done)
+  await consumer.drain(1_000)
+  await store.close(1_000)
+  return rate
+}
+
+/** (a) end to end through `app.jobs`, as an application has it: client, worker and event bus included */
+async function appThroughput (body: unknown): Promise<number> {
+  const app = Fastify()
+  await app.register(jobStore)
+  await app.register(worker, { concurrency: CONCURRENCY })
+  const { done, tick } = countdown(SIZES.jobs)
+  app.defineJob({ name: 'bench', handler: () => {} })
+  app.jobRuntime.bus.on('job.completed', tick)
+  await app.ready()
+  const rate = await pump(SIZES.jobs, () => app.jobs.submit('bench', body), done)
+  await app.close()
+  return rate
+}
+
+function heapUsed (): number {
+  setFlagsFromString('--expose-gc')
+  const collect: unknown = runInNewContext('gc')
+  if (typeof collect === 'function') for (let n = 0; n < 3; n++) collect()
+  return process.memoryUsage().heapUsed
+}
+
+/** (b) */
+async function bytesPerJob (body: unknown): Promise<number> {
+  const store = await openStore()
+  const before = heapUsed()
+  for (let n = 0; n < SIZES.stored; n++) await store.create(submission(body))
+  const bytes = (heapUsed() - before) / SIZES.stored
+  await store.close(1_000)
+  return bytes
+}
+
+/** (c) claim, complete and submit another, with `depth` jobs waiting all the time */
+async function rateAtDepth (depth: number): Promise<number> {
+  const store = await openStore()
+  for (let n = 0; n < depth; n++) await store.create(submission(BODY))
+  let completions = 0
+  const { done, tick } = countdown(SIZES.turnover)
+  const startedAt = performance.now()
+  const consumer = noop(store, () => {
+    if (++completions > SIZES.turnover) return
+    tick()
+    store.create(submission(BODY)).catch(() => {})
+  })
+  await done
+  const rate = SIZES.turnover / (performance.now() - startedAt) * 1_000
+  await consumer.drain(1_000)
+  await consumer.close(1_000)
+  await store.close(1_000)
+  return rate
+}
+
+function median (values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN
+}
+
+async function repeat (measure: () => Promise<number>): Promise<number> {
+  const values: number[] = []
+  for (let run = 0; run < SIZES.runs; run++) values.push(await measure())
+  return median(values)
+}
+
+function row (what: string, value: string): void {
+  process.stdout.write(`${what.padEnd(62)} ${value.padStart(14)}\n`)
+}
+
+function whole (value: number): string {
+  return Math.round(value).toLocaleString('en-US')
+}
+
+async function main (): Promise<void> {
+  row(`Node ${process.version}, ${SMOKE ? 'smoke run, figures mean nothing' : `median of ${SIZES.runs}`}`, '')
+  row('store alone, no-op jobs submitted and completed', `${whole(await repeat(() => storeThroughput(undefined)))}/s`)
+  row('store alone, the same with a 200-byte body', `${whole(await repeat(() => storeThroughput(BODY)))}/s`)
+  row('app.jobs, no-op jobs submitted and completed', `${whole(await repeat(() => appThroughput(undefined)))}/s`)
+  row('app.jobs, the same with a 200-byte body', `${whole(await repeat(() => appThroughput(BODY)))}/s`)
+  row('heap per queued job without a body', `${whole(await bytesPerJob(undefined))} bytes`)
+  row('heap per queued job with a 200-byte body', `${whole(await bytesPerJob(BODY))} bytes`)
+  const shallow: number[] = []
+  const deep: number[] = []
+  // Alternating, so that a noisy neighbour disturbs both alike.
+  for (let run = 0; run < SIZES.runs; run++) {
+    shallow.push(await rateAtDepth(SIZES.shallow))
+    deep.push(await rateAtDepth(SIZES.deep))
+  }
+  row(`claimed, completed and replaced, ${whole(SIZES.shallow)} queued`, `${whole(median(shallow))}/s`)
+  row(`claimed, completed and replaced, ${whole(SIZES.deep)} queued`, `${whole(median(deep))}/s`)
+  row('deep as a share of shallow', `${Math.round(median(deep) / median(shallow) * 100)} %`)
+}
+
+await main()

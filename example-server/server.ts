@@ -1,0 +1,37 @@
+import swagger from '@fastify/swagger'
+import Fastify, { type FastifyInstance } from 'fastify'
+import asyncEndpoints, { redisStore } from '../plugins/async-endpoints.ts'
+import { demoEndpoints } from './demo.ts'
+import { reportEndpoints } from './reports.ts'
+import type { Settings } from './settings.ts'
+
+/** The whole service, not yet listening. A worker defines the same jobs; without `http` they get no routes. */
+export async function buildServer (settings: Settings): Promise<FastifyInstance> {
+  const app = Fastify({ logger: { level: settings.logLevel } })
+
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Sales reports', version: '1.0.0', description: 'An example of fastify-async-endpoints: slow endpoints as jobs.' },
+      servers: [{ url: '/' }],
+      // Open to everybody, for it is a demonstration.
+      security: [],
+      tags: [
+        { name: 'reports', description: 'What this service is for' },
+        { name: 'demo', description: 'Something to try things out with' },
+        { name: 'jobs', description: 'What became of a submission' },
+        { name: 'health', description: 'Probes' },
+        { name: 'observability', description: 'Metrics' }
+      ]
+    }
+  })
+  await app.register(asyncEndpoints, {
+    store: settings.redisUrl === undefined ? undefined : redisStore({ url: settings.redisUrl }),
+    worker: settings.role === 'api' ? false : { concurrency: 20, queues: { exports: { concurrency: 2 } } },
+    http: settings.role !== 'worker'
+  })
+  reportEndpoints(app)
+  demoEndpoints(app)
+  app.get('/documentation/json', { schema: { hide: true }, logLevel: 'silent' }, async () => app.swagger())
+  return app
+}

@@ -1,0 +1,94 @@
+import { getHeapStatistics } from 'node:v8'
+import type { Clock } from '../core/context.ts'
+import type { Consumer, JobStore } from '../jobs/store.ts'
+import type { HealthCheck, HealthData, HealthStatus } from './registry.ts'
+
+/** One round trip to the store; slower than `thresholdMs` is Degraded, no answer is Unhealthy (the registry's part). */
+export function storeCheck (store: JobStore, clock: Clock, thresholdMs: number): HealthCheck {
+  return async () => {
+    const begin = clock.monotonic()
+    await store.ping()
+    const latencyMs = Math.round((clock.monotonic() - begin) * 1_000) / 1_000
+    const slow = latencyMs > thresholdMs
+    return {
+      status: slow ? 'Degraded' : 'Healthy',
+      description: slow ? `the ${store.type} store answers slowly` : `the ${store.type} store answers`,
+      data: { store_type: store.type, store_latency_ms: latencyMs, threshold_ms: thresholdMs }
+    }
+  }
+}
+
+/** The part of a worker that its check looks at. */
+export interface WorkerView {
+  readonly running: boolean
+  consumers (): ReadonlyArray<Pick<Consumer, 'queue' | 'active' | 'lastSeenAt' | 'paused'>>
+  concurrencyOf (queue: string): number
+}
+
+/**
+ * Proves consumption: a connection that answers PING while its worker claims nothing is the failure that goes unnoticed
+ * longest. A queue counts as silent when it has a free place, is not paused, and has neither claimed a job nor looked
+ * into an empty queue for `silentMs`.
+ */
+export function workerCheck (worker: WorkerView, clock: Clock, silentMs: number): HealthCheck {
+  return () => {
+    if (!worker.running) return { status: 'Unhealthy', description: 'the worker is not running', data: {} }
+    const now = clock.monotonic()
+    const consumers = worker.consumers()
+    const silent: string[] = []
+    const paused: string[] = []
+    let oldestMs = 0
+    for (const consumer of consumers) {
+      const ageMs = Math.max(0, now - consumer.lastSeenAt)
+      if (consumer.paused) paused.push(consumer.queue)
+      else if (consumer.active < worker.concurrencyOf(consumer.queue)) {
+        oldestMs = Math.max(oldestMs, ageMs)
+        if (ageMs > silentMs) silent.push(consumer.queue)
+      }
+    }
+    const data: HealthData = {
+      queues: consumers.length,
+      active: consumers.reduce((sum, consumer) => sum + consumer.active, 0),
+      oldest_proof_ms: Math.round(oldestMs),
+      threshold_ms: silentMs
+    }
+    if (silent.length > 0) return { status: 'Unhealthy', description: `nothing was claimed or looked for in ${names(silent)}`, data }
+    if (paused.length > 0) return { status: 'Degraded', description: `paused: ${names(paused)}`, data }
+    return { status: 'Healthy', description: consumers.length === 0 ? 'no job is defined' : 'claiming', data }
+  }
+}
+
+function names (queues: readonly string[]): string {
+  return queues.length > 3 ? `${queues.slice(0, 3).join(', ')} and ${queues.length - 3} more` : queues.join(', ')
+}
+
+export interface MemoryLimits {
+  /** Bytes of resident memory above which the process is Degraded. */
+  readonly maxRssBytes: number
+  /** Share of V8's heap limit above which the process is Degraded, 0 to 1. */
+  readonly maxHeapRatio: number
+}
+
+/** What the process uses. A parameter, so that a test can be a process without memory. */
+export interface MemoryReading { readonly rssBytes: number, readonly heapUsedBytes: number, readonly heapLimitBytes: number }
+
+function readMemory (): MemoryReading {
+  const { rss, heapUsed } = process.memoryUsage()
+  return { rssBytes: rss, heapUsedBytes: heapUsed, heapLimitBytes: getHeapStatistics().heap_size_limit }
+}
+
+/** Never worse than Degraded: a restart is the kernel's business, and readiness must not take a busy process out. */
+export function memoryCheck (limits: MemoryLimits, read: () => MemoryReading = readMemory): HealthCheck {
+  return () => {
+    const { rssBytes, heapUsedBytes, heapLimitBytes } = read()
+    const problems: string[] = []
+    if (rssBytes > limits.maxRssBytes) problems.push('resident memory is over its limit')
+    if (heapUsedBytes > heapLimitBytes * limits.maxHeapRatio) problems.push('the heap is nearly full')
+    const status: HealthStatus = problems.length > 0 ? 'Degraded' : 'Healthy'
+    return {
+      status,
+      description: problems.length > 0 ? problems.join('; ') : 'within its limits',
+      data: { rss_bytes: rssBytes, rss_limit_bytes: limits.maxRssBytes, heap_used_bytes: heapUsedBytes, heap_limit_bytes: heapLimitBytes }
+    }
+  }
+}

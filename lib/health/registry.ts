@@ -1,0 +1,262 @@
+import type { Clock, Context } from '../core/context.ts'
+import { EXPIRED, withDeadline } from '../core/deadline.ts'
+import { isAsyncEndpointsError } from '../core/errors.ts'
+import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
+import type { EventBus } from '../events/bus.ts'
+import { toStoredError } from '../jobs/stored-error.ts'
+
+/** From good to bad. `Degraded` still serves, but somebody should look. */
+export const HEALTH_STATUSES = ['Healthy', 'Degraded', 'Unhealthy'] as const
+export type HealthStatus = typeof HEALTH_STATUSES[number]
+
+/** Facts beside a verdict. Only text, numbers, booleans and null are shown. */
+export type HealthData = Readonly<Record<string, string | number | boolean | null>>
+
+/** What a check answers: a status, `true`/nothing for Healthy, `false` for Unhealthy, or a status with words and facts. */
+export type HealthVerdict = HealthStatus | boolean | void | { readonly status: HealthStatus, readonly description?: string, readonly data?: HealthData }
+
+/** One health question. `signal` aborts when its time is up; a throw means Unhealthy. */
+export type HealthCheck = (context: { readonly signal: AbortSignal }) => HealthVerdict | Promise<HealthVerdict>
+
+export interface HealthCheckOptions {
+  /** `ready`: part of the readiness route, and so of whether traffic comes here. @defaultValue [] */
+  tags?: readonly string[]
+  /** A check that has not answered after this long is Unhealthy. Kubernetes itself waits one second. @defaultValue 1000 */
+  timeoutMs?: number
+  /** `false`: when it fails, the whole is only Degraded. @defaultValue true */
+  critical?: boolean
+  /** An answer is reused for this long, so that a flood of probes costs what one costs; 0 asks every time. @defaultValue 1000 */
+  cacheMs?: number
+}
+
+/** One line of a report. */
+export interface CheckReport {
+  readonly name: string
+  readonly status: HealthStatus
+  readonly description: string
+  readonly durationMs: number
+  readonly tags: readonly string[]
+  readonly data: HealthData
+}
+
+export interface HealthReport {
+  readonly status: HealthStatus
+  readonly checks: readonly CheckReport[]
+  readonly totalDurationMs: number
+}
+
+interface Entry {
+  readonly name: string
+  readonly check: HealthCheck
+  readonly options: Readonly<Required<HealthCheckOptions>>
+  /** The call under way; everybody who asks meanwhile shares it. */
+  running: Promise<CheckReport> | undefined
+  newest: { readonly at: number, readonly report: CheckReport } | undefined
+  /** Calls that outlived their deadline and have not settled yet. */
+  hanging: number
+}
+
+const CHECK_DEFAULTS: Readonly<Required<HealthCheckOptions>> = Object.freeze({ tags: Object.freeze([]) as readonly string[], timeoutMs: 1_000, critical: true, cacheMs: 1_000 })
+const checkSchema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    tags: { type: 'array', items: { type: 'string', pattern: '^[A-Za-z0-9_.:-]{1,50}$' }, maxItems: 20 },
+    timeoutMs: { type: 'number', exclusiveMinimum: 0, maximum: 60_000 },
+    critical: { type: 'boolean' },
+    cacheMs: { type: 'number', minimum: 0, maximum: 3_600_000 }
+  }
+}
+
+const CHECK_NAME = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$/
+const MAX_TEXT = 200
+const MAX_FACTS = 20
+/** A check whose last call still hangs is asked again this many timeouts later: it can recover, and cannot pile up. */
+const HANGING_FACTOR = 10
+/** Whether traffic should come here; its answer is never reused. */
+const APPLICATION = 'application'
+
+type Phase = 'starting' | 'running' | 'draining'
+
+/**
+ * The health questions of one application and their newest answers.
+ *
+ * ```
+ * starting ──started──▶ running ──startDraining──▶ draining        only `running` is ready
+ *     └──────────────startDraining────────────────────▲
+ * ```
+ */
+export class Health {
+  readonly #context: Context
+  readonly #bus: EventBus
+  readonly #entries = new Map<string, Entry>()
+  #phase: Phase = 'starting'
+  #readiness: HealthStatus | 'Unknown' = 'Unknown'
+
+  constructor (context: Context, bus: EventBus) {
+    this.#context = context
+    this.#bus = bus
+    this.addCheck(APPLICATION, () => this.#application(), { tags: ['ready'], cacheMs: 0 })
+  }
+
+  /** True from the first {@link startDraining} on. */
+  get draining (): boolean { return this.#phase === 'draining' }
+
+  /**
+   * Adds a health question, asked only when a probe comes.
+   *
+   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a bad or taken name, a check that is no function, or bad options
+   */
+  addCheck (name: string, check: HealthCheck, options?: HealthCheckOptions): void {
+    const where = `health check "${String(name)}"`
+    if (typeof name !== 'string' || !CHECK_NAME.test(name)) throw invalidOptions(where, ['name must be 1 to 100 letters, digits, `_`, `.`, `:` or `-`'])
+    if (typeof check !== 'function') throw invalidOptions(where, ['check must be a function'])
+    if (this.#entries.has(name)) throw invalidOptions(where, ['name is taken by another check'])
+    this.#entries.set(name, { name, check, options: readOptions(where, checkSchema, CHECK_DEFAULTS, options), running: undefined, newest: undefined, hanging: 0 })
+  }
+
+  /** The application is loaded: readiness no longer says `starting`. */
+  started (): void {
+    if (this.#phase === 'starting') this.#phase = 'running'
+  }
+
+  /**
+   * Readiness says 503 from now on, for good; jobs and requests go on. Call it on SIGTERM, wait until the load balancer
+   * has noticed, then close the application.
+   */
+  startDraining (): void {
+    if (this.#phase === 'draining') return
+    this.#phase = 'draining'
+    this.#tell('Unhealthy')
+  }
+
+  /** Asks every check. */
+  async report (): Promise<HealthReport> {
+    return await this.#ask([...this.#entries.values()])
+  }
+
+  /** Asks the checks tagged `ready`, and tells `health.changed` when the answer is another than last time. */
+  async readiness (): Promise<HealthReport> {
+    const report = await this.#ask([...this.#entries.values()].filter((entry) => entry.options.tags.includes('ready')))
+    // Draining may have begun while a slow check was asked: its news must not be overtaken by an older answer.
+    const status = this.draining ? 'Unhealthy' : report.status
+    this.#tell(status)
+    return { ...report, status }
+  }
+
+  /** The process answers: nothing else is asked, because a restart would mend nothing else. */
+  liveness (): HealthReport {
+    return { status: 'Healthy', checks: [], totalDurationMs: 0 }
+  }
+
+  async #ask (entries: readonly Entry[]): Promise<HealthReport> {
+    const { clock } = this.#context
+    const begin = clock.monotonic()
+    const checks = await Promise.all(entries.map((entry) => this.#answer(entry)))
+    let worst = 0
+    for (const [index, entry] of entries.entries()) {
+      const rank = HEALTH_STATUSES.indexOf(checks[index]?.status ?? 'Unhealthy')
+      worst = Math.max(worst, entry.options.critical ? rank : Math.min(rank, 1))
+    }
+    return { status: HEALTH_STATUSES[worst] ?? 'Unhealthy', checks, totalDurationMs: round(clock.monotonic() - begin) }
+  }
+
+  #answer (entry: Entry): Promise<CheckReport> | CheckReport {
+    if (entry.running !== undefined) return entry.running
+    if (entry.newest !== undefined) {
+      const reuseMs = entry.hanging > 0 ? Math.max(entry.options.cacheMs, entry.options.timeoutMs * HANGING_FACTOR) : entry.options.cacheMs
+      if (this.#context.clock.monotonic() - entry.newest.at < reuseMs) return entry.newest.report
+    }
+    entry.running = this.#call(entry)
+    return entry.running
+  }
+
+  async #call (entry: Entry): Promise<CheckReport> {
+    const { clock } = this.#context
+    const begin = clock.monotonic()
+    const verdict = await askOnce(entry, clock)
+    const report: CheckReport = Object.freeze({
+      name: entry.name,
+      status: verdict.status,
+      description: verdict.description,
+      durationMs: round(clock.monotonic() - begin),
+      tags: entry.options.tags,
+      data: verdict.data
+    })
+    if (entry.newest !== undefined && entry.newest.report.status !== report.status) {
+      this.#context.logger.debug({ check: entry.name, status: report.status, previous: entry.newest.report.status }, 'a health check changed its answer')
+    }
+    entry.newest = { at: clock.monotonic(), report }
+    entry.running = undefined
+    return report
+  }
+
+  #application (): HealthVerdict {
+    if (this.#phase === 'running') return { status: 'Healthy', description: 'taking requests' }
+    return { status: 'Unhealthy', description: this.#phase === 'draining' ? 'shutting down' : 'starting' }
+  }
+
+  #tell (status: HealthStatus): void {
+    const previous = this.#readiness
+    if (previous === status) return
+    this.#readiness = status
+    // The first good answer is no news.
+    if (previous === 'Unknown' && status === 'Healthy') return
+    this.#bus.emit('health.changed', { status, previous })
+  }
+}
+
+interface Answer { readonly status: HealthStatus, readonly description: string, readonly data: HealthData }
+
+/** Calls a check under its deadline. Never rejects. */
+async function askOnce (entry: Entry, clock: Clock): Promise<Answer> {
+  const abort = new AbortController()
+  try {
+    const call = (async () => await entry.check({ signal: abort.signal }))()
+    const verdict = await withDeadline(clock, entry.options.timeoutMs, call)
+    if (verdict !== EXPIRED) return toAnswer(verdict)
+    entry.hanging++
+    const ended = (): void => { entry.hanging-- }
+    call.then(ended, ended)
+    abort.abort()
+    return { status: 'Unhealthy', description: `no answer within ${entry.options.timeoutMs} ms`, data: {} }
+  } catch (error) {
+    // Only our own messages are known to hold no connection string or payload.
+    const { code, message } = toStoredError(error)
+    return { status: 'Unhealthy', description: bounded(isAsyncEndpointsError(error) ? message : `the check failed (${code})`), data: { error_type: code } }
+  }
+}
+
+function toAnswer (verdict: unknown): Answer {
+  if (verdict === undefined || verdict === true) return { status: 'Healthy', description: '', data: {} }
+  if (verdict === false) return { status: 'Unhealthy', description: '', data: {} }
+  if (isStatus(verdict)) return { status: verdict, description: '', data: {} }
+  if (typeof verdict === 'object' && verdict !== null) {
+    const { status, description, data } = verdict as { status?: unknown, description?: unknown, data?: unknown }
+    if (isStatus(status)) return { status, description: typeof description === 'string' ? bounded(description) : '', data: facts(data) }
+  }
+  return { status: 'Unhealthy', description: 'the check answered with something that is no verdict', data: {} }
+}
+
+function isStatus (value: unknown): value is HealthStatus {
+  return (HEALTH_STATUSES as readonly unknown[]).includes(value)
+}
+
+/** Only what JSON can say, and not too much of it. */
+function facts (data: unknown): HealthData {
+  if (typeof data !== 'object' || data === null) return {}
+  const kept: Record<string, string | number | boolean | null> = {}
+  for (const [key, value] of Object.entries(data).slice(0, MAX_FACTS)) {
+    if (typeof value === 'string') kept[bounded(key)] = bounded(value)
+    else if (value === null || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) kept[bounded(key)] = value
+  }
+  return kept
+}
+
+function bounded (text: string): string {
+  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT - 1)}…` : text
+}
+
+function round (ms: number): number {
+  return Math.round(Math.max(0, ms) * 1_000) / 1_000
+}

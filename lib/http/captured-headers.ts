@@ -1,0 +1,39 @@
+/** Kept with every job: what a handler may need to answer in the client's language, or to find the request in a log. */
+export const DEFAULT_CAPTURED_HEADERS = ['accept-language', 'user-agent', 'x-request-id'] as const
+
+export type DefaultCapturedHeader = typeof DEFAULT_CAPTURED_HEADERS[number]
+
+/** Credentials. They would lie in the store for as long as the job, so asking for one fails the registration. */
+export const FORBIDDEN_HEADERS: ReadonlySet<string> = new Set([
+  'authorization', 'cookie', 'set-cookie', 'proxy-authorization', 'proxy-authenticate', 'www-authenticate',
+  'x-api-key', 'api-key', 'x-auth-token', 'x-access-token', 'x-csrf-token', 'x-xsrf-token', 'x-amz-security-token', 'x-goog-iap-jwt-assertion'
+])
+
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
+const NONE: Readonly<Record<string, string>> = Object.freeze({})
+
+type RequestHeaders = Readonly<Record<string, string | string[] | undefined>>
+
+/** What is wrong with a list of header names, one sentence per bad entry. */
+export function headerListProblems (where: string, names: readonly string[]): string[] {
+  const problems: string[] = []
+  for (const name of names) {
+    if (typeof name !== 'string' || !TOKEN.test(name)) problems.push(`${where}: ${JSON.stringify(name)} is not a header name`)
+    else if (FORBIDDEN_HEADERS.has(name.toLowerCase())) problems.push(`${where}: ${name} carries credentials and is never stored with a job`)
+  }
+  return problems
+}
+
+/** Compiles the allow-list (the defaults, plus `additions`) into a function that picks those headers. */
+export function compileCapture (additions: readonly string[]): (headers: RequestHeaders) => Readonly<Record<string, string>> {
+  const names = [...new Set<string>([...DEFAULT_CAPTURED_HEADERS, ...additions.map((name) => name.toLowerCase())])]
+  return (headers) => {
+    let captured: Record<string, string> | undefined
+    for (let index = 0; index < names.length; index++) {
+      const name = names[index] as string
+      const value = headers[name]
+      if (typeof value === 'string') (captured ??= {})[name] = value
+    }
+    return captured ?? NONE
+  }
+}

@@ -1,0 +1,104 @@
+import { createHash } from 'node:crypto'
+import type { JobProgress, JobRecord, StoredError } from '../jobs/job.ts'
+import { isTerminal, type JobState } from '../jobs/states.ts'
+import type { JobLinks, Links } from './links.ts'
+
+/** The body of a 202: enough to find the job again. Times are ISO 8601 in UTC, everywhere. */
+export interface SubmittedDocument {
+  readonly id: string
+  readonly name: string
+  readonly status: JobState
+  readonly createdAt: string
+  readonly links: Links
+}
+
+/** The body of `GET /jobs/:id`: an allow-list. Neither payload, owner, result, worker nor stack trace is part of it. */
+export interface StatusDocument extends SubmittedDocument {
+  /** When a scheduled job may run (again). */
+  readonly scheduledFor?: string
+  readonly startedAt?: string
+  readonly finishedAt?: string
+  readonly attempts: { readonly made: number, readonly max: number }
+  readonly progress?: JobProgress
+  /** Why the newest attempt went wrong; the reason of a failed job. */
+  readonly error?: StoredError
+  /** `true`: the running attempt was asked to stop and has not yet. */
+  readonly cancelRequested: boolean
+  readonly correlationId: string
+  /** The trace of the submission (W3C), when it was traced. */
+  readonly traceId?: string
+}
+
+/** @param format see {@link isoFormat} */
+export function submittedDocument (job: JobRecord, links: JobLinks, format: (time: number) => string): SubmittedDocument {
+  return { id: job.id, name: job.name, status: job.state, createdAt: format(job.createdAt), links: links.of(job.id, job.state) }
+}
+
+export function statusDocument (job: JobRecord, links: JobLinks): StatusDocument {
+  return {
+    id: job.id,
+    name: job.name,
+    status: job.state,
+    createdAt: iso(job.createdAt),
+    // JSON drops what is undefined.
+    scheduledFor: job.state === 'scheduled' ? iso(job.runAt) : undefined,
+    startedAt: job.startedAt === undefined ? undefined : iso(job.startedAt),
+    finishedAt: job.finishedAt === undefined ? undefined : iso(job.finishedAt),
+    attempts: { made: job.attempts, max: job.maxAttempts },
+    progress: job.progress,
+    error: job.error === undefined ? undefined : { code: job.error.code, message: job.error.message },
+    cancelRequested: job.cancelRequested,
+    correlationId: job.correlationId,
+    traceId: job.trace?.traceparent.slice(3, 35),
+    links: links.of(job.id, job.state)
+  }
+}
+
+export function iso (time: number): string {
+  return new Date(time).toISOString()
+}
+
+/**
+ * The same, remembering the newest second: a busy server asks for the same one thousands of times, and formatting a date
+ * is one of the dearer things on the way of a submission.
+ */
+export function isoFormat (): (time: number) => string {
+  let second = Number.NaN
+  let upToSecond = ''
+  return (time) => {
+    const asked = Math.floor(time / 1_000)
+    if (asked !== second) {
+      upToSecond = iso(time).slice(0, -4)
+      second = asked
+    }
+    return `${upToSecond}${String(Math.trunc(time) - asked * 1_000).padStart(3, '0')}Z`
+  }
+}
+
+/** A weak validator (RFC 9110 §8.8.3): equal documents, equal tags, in every process. */
+export function weakETag (body: string): string {
+  return `W/"${createHash('sha1').update(body).digest('base64url')}"`
+}
+
+/** Whether an `If-None-Match` names this tag, by the weak comparison of RFC 9110 §13.1.2. */
+export function matchesETag (ifNoneMatch: string | undefined, etag: string): boolean {
+  if (ifNoneMatch === undefined) return false
+  if (ifNoneMatch.trim() === '*') return true
+  const opaque = etag.slice(etag.indexOf('"'))
+  // An opaque tag has no quotes inside, so every quoted run is one tag; our own never contain a comma.
+  const tags: readonly string[] = ifNoneMatch.match(/"[^"]*"/g) ?? []
+  return tags.includes(opaque)
+}
+
+const MAX_RETRY_AFTER = 60
+
+/**
+ * Whole seconds after which asking again makes sense; 0 when the job is over. Short for a young job, longer for one
+ * that takes its time (a tenth of its age, up to 30 s), and no sooner than its start for a scheduled one.
+ */
+export function retryAfterSeconds (job: JobRecord, now: number): number {
+  if (isTerminal(job.state)) return 0
+  if (job.state === 'scheduled' && job.runAt > now) return Math.min(Math.max(1, Math.ceil((job.runAt - now) / 1_000)), MAX_RETRY_AFTER)
+  const age = Math.max(0, now - (job.startedAt ?? job.runAt)) / 1_000
+  return Math.min(Math.max(1, Math.floor(age / 10)), 30)
+}

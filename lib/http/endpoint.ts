@@ -1,0 +1,120 @@
+import type { FastifyInstance, RouteOptions } from 'fastify'
+import { AsyncEndpointsError } from '../core/errors.ts'
+import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobHandler } from '../jobs/definition.ts'
+import { readEndpointOptions, type EndpointSettings } from './options.ts'
+import { correlationHook, problemHandler, type Endpoint, type HttpRoom } from './room.ts'
+import { jsonResponse, problemResponse, submittedSchema } from './schemas.ts'
+import { submitHandler } from './submit.ts'
+import type { EndpointSchema } from './types.ts'
+
+/** The options of an endpoint, its types forgotten. */
+export interface AnyEndpointOptions extends EndpointSettings {
+  readonly handler: JobHandler
+  readonly schema?: EndpointSchema
+  readonly headers?: readonly string[]
+}
+
+/** Registers a definition with the application's defaults under it; what `app.defineJob` is. */
+export type DefineJob = (definition: JobDefinitionInput) => JobDefinition
+
+/**
+ * Defines a job and, when there is an HTTP room, the route that submits it, in the context it was called on: that
+ * context's prefix, hooks and compilers apply. Either all of it is registered or nothing.
+ *
+ * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, `FAE_DUPLICATE_JOB`; and Fastify's own errors for a route it cannot take
+ */
+export function defineEndpoint (app: FastifyInstance, room: HttpRoom | undefined, define: DefineJob, given: AnyEndpointOptions): JobDefinition {
+  const settings = readEndpointOptions(given)
+  const input = definitionInput(settings)
+  // The last step below cannot fail any more after these two: a route cannot be taken back.
+  compileDefinition(input)
+  if (app.jobRuntime.registry.get(input.name) !== undefined) {
+    throw new AsyncEndpointsError('FAE_DUPLICATE_JOB', `A job named "${input.name}" is already defined; names are unique per application`)
+  }
+  if (room === undefined) return define(input)
+  const endpoint: Endpoint = {
+    name: settings.name,
+    owner: settings.owner ?? room.options.owner,
+    responses: { ...room.options.responses, ...settings.responses },
+    serializeResult: undefined
+  }
+  addSubmitRoute(app, room, endpoint, settings, () => app.jobRuntime.registry.require(input.name))
+  room.endpoints.set(endpoint.name, endpoint)
+  return define(input)
+}
+
+/** The part of an endpoint's options that says how its job runs. Keys that were not given stay away: `undefined` is not a default. */
+function definitionInput (settings: AnyEndpointOptions): JobDefinitionInput {
+  const { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes } = settings
+  return { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes }
+}
+
+function addSubmitRoute (app: FastifyInstance, room: HttpRoom, endpoint: Endpoint, settings: AnyEndpointOptions, definitionOf: () => JobDefinition): void {
+  const { method = 'POST', url, schema = {}, bodyLimit, routeOptions = {} } = settings
+  const { result, ...parts } = schema
+  const { onRequest, config, ...rest } = routeOptions
+  let handle: ReturnType<typeof submitHandler> | undefined
+  let refuse: ReturnType<typeof problemHandler> | undefined
+  app.route({
+    ...rest,
+    method,
+    url,
+    ...(bodyLimit === undefined ? undefined : { bodyLimit }),
+    schema: routeSchema(room, settings, parts, result),
+    config: { ...config, asyncEndpoints: { kind: 'submit', name: settings.name } },
+    onRequest: [correlationHook(room), ...[onRequest ?? []].flat()],
+    errorHandler: function (error, request, reply) {
+      refuse ??= problemHandler(room, endpoint.responses, definitionOf())
+      return refuse.call(this, error, request, reply)
+    },
+    // The definition is there before the first request can be.
+    handler: (request, reply) => (handle ??= submitHandler({ room, endpoint, definition: definitionOf(), settings, scope: `${method} ${app.prefix}${url}` }))(request, reply)
+  } satisfies RouteOptions)
+  if (result !== undefined) compileResult(app, endpoint, settings, result)
+}
+
+/**
+ * Makes the serializer of the results with the compiler of the endpoint's own context, which knows its shared schemas.
+ * It is there as soon as the routes are compiled, before the application is ready; the job routes use it as well.
+ */
+function compileResult (app: FastifyInstance, endpoint: Endpoint, settings: AnyEndpointOptions, schema: unknown): void {
+  app.addHook('onReady', async () => {
+    const compiler = settings.routeOptions?.serializerCompiler ?? app.serializerCompiler
+    if (compiler === undefined) throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `asyncEndpoint "${settings.name}": there is no serializer compiler for schema.result`)
+    endpoint.serializeResult = compiler({ schema, method: settings.method ?? 'POST', url: `${app.prefix}${settings.url}`, httpStatus: '200' })
+  })
+}
+
+/** What Fastify validates with, and what OpenAPI shows. */
+function routeSchema (room: HttpRoom, settings: AnyEndpointOptions, parts: EndpointSchema, result: unknown): Record<string, unknown> {
+  const { response, ...given } = parts
+  const keyed = settings.idempotency ?? 'optional'
+  const described = [
+    'Starts a job and answers at once with its status URL. Header `Prefer: wait=N`: answer with the result if it is there within N seconds.',
+    keyed === false ? '' : `Header \`Idempotency-Key\` (${keyed}): a repeated request gives the same job.`
+  ]
+  return {
+    tags: [...room.options.tags],
+    summary: `Submit a ${settings.name} job`,
+    description: described.join(' ').trim(),
+    operationId: `submit_${settings.name.replaceAll(/[^A-Za-z0-9_]+/g, '_')}`,
+    ...withoutUndefined(given),
+    response: {
+      // A factory's body is of a shape that only the application knows.
+      202: jsonResponse('The job was accepted', (settings.responses?.submitted ?? room.options.responses.submitted) === undefined ? submittedSchema : {}),
+      200: jsonResponse('The result, when it was waited for', result ?? {}),
+      400: problemResponse('The request is not valid'),
+      413: problemResponse('The request body is too large'),
+      415: problemResponse('The media type is not supported'),
+      422: problemResponse('The Idempotency-Key was used for another request'),
+      429: problemResponse('The queue is full'),
+      503: problemResponse('The job cannot be taken at this moment'),
+      ...response
+    }
+  }
+}
+
+/** Fastify warns about a schema part that is present and undefined. */
+function withoutUndefined (value: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined))
+}

@@ -1,0 +1,42 @@
+import { AsyncEndpointsError } from '../core/errors.ts'
+
+/** `'optional'`: honoured when sent. `'required'`: a submission without one is refused. `false`: ignored. */
+export type IdempotencyMode = 'optional' | 'required' | false
+
+const MAX_LENGTH = 255
+// RFC 8941 §3.3.3: printable ASCII, `"` and `\` escaped.
+const QUOTED = /^"((?:[ !#-[\]-~]|\\["\\])*)"$/
+// What clients send that never heard of structured fields: UUIDs, base64, `order/42`. No comma: that is two headers folded into one.
+const BARE = /^[A-Za-z0-9!#$%&'*+./:=@^_`|~-]+$/
+
+/**
+ * Reads an `Idempotency-Key`: a structured-field string as draft-ietf-httpapi-idempotency-key-header says, or the bare
+ * text that most clients send. `"abc"` and `abc` are the same key.
+ *
+ * @returns `undefined` when there is no such header
+ * @throws {AsyncEndpointsError} `FAE_INVALID_IDEMPOTENCY_KEY`
+ */
+export function parseIdempotencyKey (header: string | readonly string[] | undefined): string | undefined {
+  if (header === undefined) return undefined
+  const text = typeof header === 'string' ? header.trim() : ''
+  const quoted = QUOTED.exec(text)?.[1]
+  const key = quoted !== undefined ? quoted.replace(/\\(.)/g, '$1') : BARE.test(text) ? text : ''
+  if (key.length === 0 || key.length > MAX_LENGTH) {
+    throw new AsyncEndpointsError('FAE_INVALID_IDEMPOTENCY_KEY', `Send one Idempotency-Key of 1 to ${MAX_LENGTH} printable ASCII characters, in double quotes or as a bare token without spaces and commas; a UUID is best`)
+  }
+  return key
+}
+
+/**
+ * The key of a submission, by the endpoint's mode. `X-Async-Request-Id` is the header of older clients; it counts only
+ * when there is no `Idempotency-Key`.
+ *
+ * @throws {AsyncEndpointsError} `FAE_INVALID_IDEMPOTENCY_KEY`, `FAE_IDEMPOTENCY_KEY_REQUIRED`
+ */
+export function idempotencyKey (headers: Readonly<Record<string, string | string[] | undefined>>, mode: 'optional' | 'required'): string | undefined {
+  const key = parseIdempotencyKey(headers['idempotency-key'] ?? headers['x-async-request-id'])
+  if (key === undefined && mode === 'required') {
+    throw new AsyncEndpointsError('FAE_IDEMPOTENCY_KEY_REQUIRED', 'Send an Idempotency-Key header (a UUID is best), so that a repeated request does not start a second job')
+  }
+  return key
+}

@@ -1,0 +1,181 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, RouteOptions } from 'fastify'
+import { AsyncEndpointsError } from '../core/errors.ts'
+import type { JobRecord } from '../jobs/job.ts'
+import { isTerminal } from '../jobs/states.ts'
+import { matchesETag, retryAfterSeconds, statusDocument, weakETag } from './document.ts'
+import { mayAccess } from './owner.ts'
+import { appliedWait, parsePrefer, waitTime } from './prefer.ts'
+import { asJson, bodyFor } from './responses.ts'
+import { noResult, resultBody } from './result.ts'
+import { correlationHook, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRoom } from './room.ts'
+import { emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse, statusSchema } from './schemas.ts'
+
+/** The status document as it goes out. */
+interface Shown {
+  readonly job: JobRecord
+  readonly body: unknown
+  readonly etag: string
+}
+
+type JobRequest = FastifyRequest<{ Params: { id: string } }>
+
+/** Adds the routes of jobs that are there: status, result, cancel, redrive. */
+export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
+  const path = `${room.options.jobsPath}/:id`
+  const gone = problemResponse('There is no such job, it is no longer kept, or it is somebody else\'s')
+  const away = problemResponse('The job store cannot be reached')
+  const status = jsonResponse('The status of the job', statusSchema)
+
+  const add = (kind: AsyncEndpointsRouteConfig['kind'], method: 'GET' | 'POST' | 'DELETE', url: string, operation: string, schema: Record<string, unknown>, handler: (request: JobRequest, reply: FastifyReply) => Promise<unknown>): void => {
+    app.route<{ Params: { id: string } }>({
+      method,
+      url,
+      exposeHeadRoute: true,
+      schema: described(room, operationId(operation, app.prefix + room.options.jobsPath), schema),
+      ...ownCompilers,
+      // Polling is no story worth a trace; @fastify/otel reads this.
+      config: { asyncEndpoints: { kind }, ...(kind === 'status' ? { otel: false } : undefined) },
+      onRequest: correlationHook(room),
+      errorHandler: problemHandler(room, room.options.responses, undefined),
+      handler
+    })
+  }
+
+  add('status', 'GET', path, 'getJob', {
+    summary: 'How a job is doing',
+    headers: { type: 'object', properties: { ...preferHeader, ...ifNoneMatchHeader } },
+    response: { 200: status, 304: emptyResponse('Not changed since the given ETag'), 404: gone, 503: away }
+  }, (request, reply) => sendStatus(room, request, reply))
+
+  add('result', 'GET', `${path}/result`, 'getJobResult', {
+    summary: 'The result of a completed job',
+    response: {
+      200: jsonResponse('The result', {}),
+      204: emptyResponse('The job was completed without a result'),
+      404: gone,
+      409: problemResponse('The job is not completed; `jobStatus` says what it is'),
+      410: problemResponse('The result is no longer kept'),
+      503: away
+    }
+  }, (request, reply) => sendJobResult(room, request, reply))
+
+  const cancelResponses = { 200: jsonResponse('The job is cancelled', statusSchema), 202: jsonResponse('The running job was asked to stop', statusSchema), 404: gone, 409: problemResponse('The job is already over'), 503: away }
+  add('cancel', 'DELETE', path, 'deleteJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(room, request, reply))
+  add('cancel', 'POST', `${path}/cancel`, 'cancelJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(room, request, reply))
+
+  add('retry', 'POST', `${path}/retry`, 'retryJob', {
+    summary: 'Run a failed job again',
+    response: { 202: jsonResponse('The job is queued again', statusSchema), 404: gone, 409: problemResponse('The job has not failed'), 503: away }
+  }, (request, reply) => retryJob(room, request, reply))
+}
+
+function described (room: HttpRoom, operationId: string, schema: Record<string, unknown>): FastifySchema & Record<string, unknown> {
+  return { tags: [...room.options.tags], operationId, params: idParams, ...schema }
+}
+
+/** Our schemas are documentation here: an application's own compilers (Zod, …) could make nothing of them. */
+const ownCompilers: Pick<RouteOptions, 'validatorCompiler' | 'serializerCompiler'> = {
+  validatorCompiler: () => () => true,
+  serializerCompiler: () => JSON.stringify
+}
+
+/** Two sets of job routes in one document need different names. */
+function operationId (operation: string, path: string): string {
+  return path === '/jobs' ? operation : `${operation}${path.replaceAll(/[^A-Za-z0-9]+/g, '_')}`
+}
+
+/** Ids of ours. What cannot be one is not asked of the store. */
+const POSSIBLE_ID = /^[A-Za-z0-9_-]{1,128}$/
+
+/**
+ * The job, if it is there and the client may see it. Unknown, expired and somebody else's are one and the same answer.
+ *
+ * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_STORE_UNAVAILABLE`, and whatever the owner function throws
+ */
+async function findJob (room: HttpRoom, request: JobRequest): Promise<JobRecord> {
+  const { id } = request.params
+  const job = POSSIBLE_ID.test(id) ? await room.jobs.get(id) : undefined
+  const owner = room.endpoints.get(job?.name ?? '')?.owner ?? room.options.owner
+  if (job === undefined || !await mayAccess(owner, request, job)) throw notFound()
+  return job
+}
+
+function notFound (): AsyncEndpointsError {
+  return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', 'There is no job with this id; it is unknown or no longer kept')
+}
+
+async function sendStatus (room: HttpRoom, request: JobRequest, reply: FastifyReply): Promise<unknown> {
+  const ifNoneMatch = request.headers['if-none-match']
+  let shown = await show(room, await findJob(room, request), request, reply)
+  const { maxWaitMs } = room.options
+  if (request.headers.prefer !== undefined) {
+    const waitMs = waitTime(parsePrefer(request.headers.prefer), maxWaitMs)
+    if (waitMs > 0) {
+      shown = await waitForChange(room, shown, ifNoneMatch, waitMs, request, reply)
+      reply.header('preference-applied', appliedWait(waitMs))
+    }
+  }
+  if (reply.sent) return undefined
+  const { job, body, etag } = shown
+  reply.header('etag', etag).header('cache-control', 'private, no-cache')
+  if (maxWaitMs > 0) vary(reply, 'Prefer')
+  if (!isTerminal(job.state)) reply.header('retry-after', String(retryAfterSeconds(job, room.runtime.context.clock.now())))
+  return matchesETag(ifNoneMatch, etag) ? reply.code(304).removeHeader('content-type').send() : asJson(reply, body)
+}
+
+/**
+ * Waits until the document differs from the one the client has (`If-None-Match`), or the job is over. A client that
+ * names no document waits for the end.
+ */
+async function waitForChange (room: HttpRoom, first: Shown, ifNoneMatch: string | undefined, waitMs: number, request: JobRequest, reply: FastifyReply): Promise<Shown> {
+  let shown = first
+  const isEnough = async (job: JobRecord): Promise<boolean> => {
+    if (job !== shown.job) shown = await show(room, job, request, reply)
+    return isTerminal(job.state) || (ifNoneMatch !== undefined && !matchesETag(ifNoneMatch, shown.etag))
+  }
+  if (await isEnough(first.job)) return first
+  const seen = await room.waiting.until({
+    job: first.job,
+    isEnough,
+    isNews: ({ state }) => ifNoneMatch !== undefined || isTerminal(state),
+    waitMs,
+    reply
+  })
+  if (seen === undefined) throw notFound()
+  return seen === shown.job ? shown : await show(room, seen, request, reply)
+}
+
+async function show (room: HttpRoom, job: JobRecord, request: FastifyRequest, reply: FastifyReply): Promise<Shown> {
+  const document = statusDocument(job, room.links)
+  const factory = (room.endpoints.get(job.name)?.responses ?? room.options.responses).status
+  const body = await bodyFor(factory, { job, document }, document, request, reply)
+  return { job, body, etag: weakETag(typeof body === 'string' ? body : JSON.stringify(body) ?? '') }
+}
+
+async function sendJobResult (room: HttpRoom, request: JobRequest, reply: FastifyReply): Promise<unknown> {
+  const job = await findJob(room, request)
+  const text = job.state === 'completed' ? await room.jobs.resultText(job.id) : undefined
+  if (job.state !== 'completed' || (text === undefined && job.resultBytes !== undefined)) {
+    throw noResult(job, retryAfterSeconds(job, room.runtime.context.clock.now()))
+  }
+  return resultBody(room.endpoints.get(job.name), text, reply)
+}
+
+async function cancelJob (room: HttpRoom, request: JobRequest, reply: FastifyReply): Promise<unknown> {
+  const { id } = await findJob(room, request)
+  const { state, job } = await room.jobs.cancel(id, 'cancelled by the client')
+  return await answer(room, job, state === 'cancelled' ? 200 : 202, request, reply)
+}
+
+async function retryJob (room: HttpRoom, request: JobRequest, reply: FastifyReply): Promise<unknown> {
+  const { id } = await findJob(room, request)
+  return await answer(room, await room.jobs.retry(id), 202, request, reply)
+}
+
+/** The status document after something was done to the job. */
+async function answer (room: HttpRoom, job: JobRecord, code: 200 | 202, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+  reply.code(code).header('cache-control', 'no-store')
+  if (code === 202) reply.header('location', room.links.self(job.id)).header('retry-after', String(retryAfterSeconds(job, room.runtime.context.clock.now())))
+  const { body } = await show(room, job, request, reply)
+  return reply.sent ? undefined : asJson(reply, body)
+}

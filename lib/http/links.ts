@@ -1,0 +1,37 @@
+import type { JobState } from '../jobs/states.ts'
+
+/** Where to go from a job; only what makes sense in its present state is there. */
+export interface Links {
+  /** The status document. */
+  readonly self: string
+  /** The result: there once the job is completed, 409 before that. Absent when there will be none. */
+  readonly result?: string
+  /** POST here, or DELETE `self`. Absent when the job is over. */
+  readonly cancel?: string
+  /** POST here to run a failed job again. */
+  readonly retry?: string
+}
+
+/** Makes the links of jobs, from the path where the job routes live. */
+export class JobLinks {
+  /** Path (or, with `publicUrl`, URL) of the job routes, without a slash at the end. */
+  readonly base: string
+
+  constructor (prefix: string, jobsPath: string, publicUrl: string | undefined) {
+    this.base = `${(publicUrl ?? '').replace(/\/+$/, '')}${prefix.replace(/\/+$/, '')}${jobsPath}`
+  }
+
+  self (id: string): string { return `${this.base}/${id}` }
+
+  result (id: string): string { return `${this.base}/${id}/result` }
+
+  of (id: string, state: JobState): Links {
+    const self = `${this.base}/${id}`
+    switch (state) {
+      case 'completed': return { self, result: `${self}/result` }
+      case 'failed': return { self, retry: `${self}/retry` }
+      case 'cancelled': return { self }
+      default: return { self, result: `${self}/result`, cancel: `${self}/cancel` }
+    }
+  }
+}

@@ -1,0 +1,147 @@
+import type { FastifyContextConfig, FastifySerializerCompiler, RouteOptions } from 'fastify'
+import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
+import { JOB_NAME, jobOptionProperties, type JobOptions } from '../jobs/definition.ts'
+import { headerListProblems } from './captured-headers.ts'
+import type { IdempotencyMode } from './idempotency.ts'
+import type { OwnerFunction } from './owner.ts'
+import type { ResponseFactories } from './responses.ts'
+
+/** What all endpoints and the job routes share. */
+export interface HttpOptions {
+  /** Where the job routes live, under the prefix of the context that the plugin is registered in. @defaultValue '/jobs' */
+  jobsPath?: string
+  /**
+   * The URL that clients know the root of this server by, for example `https://api.example.com`. Links are paths
+   * without it; give it where a proxy takes a part of the path away or clients need absolute URLs.
+   */
+  publicUrl?: string
+  /** Who sends a request. Without it, knowing an id is enough to read and cancel the job. */
+  owner?: OwnerFunction
+  /** More request headers to keep with every job, besides `accept-language`, `user-agent` and `x-request-id`. Never credentials. */
+  headers?: readonly string[]
+  /** The longest `Prefer: wait`, in milliseconds; a client that asks for more waits this long. 0: nobody waits. @defaultValue 30000 */
+  maxWaitMs?: number
+  /** Requests that may wait at one time; the next one is answered at once. Each holds a connection and little else. @defaultValue 1000 */
+  maxWaiters?: number
+  /** How long an `Idempotency-Key` is remembered; a store may forget it with its job. @defaultValue 86400000 (24 h) */
+  idempotencyTtlMs?: number
+  /** Bodies of your own. */
+  responses?: ResponseFactories
+  /** OpenAPI tags of the job routes, and of endpoints that name none. @defaultValue ['jobs'] */
+  tags?: readonly string[]
+}
+
+/** Fastify's own route options that make sense on an endpoint: hooks, constraints, config, compilers, log level. */
+export type EndpointRouteOptions = Pick<RouteOptions,
+  'onRequest' | 'preParsing' | 'preValidation' | 'preHandler' | 'preSerialization' | 'onSend' | 'onResponse' | 'onTimeout' | 'onError' | 'onRequestAbort' |
+  'constraints' | 'logLevel' | 'logSerializers' | 'childLoggerFactory' | 'validatorCompiler' | 'schemaErrorFormatter' | 'handlerTimeout' | 'prefixTrailingSlash'>
+  & { config?: FastifyContextConfig & Record<string, unknown>, serializerCompiler?: FastifySerializerCompiler<unknown> }
+
+/** Everything about an endpoint that has no type parameters. */
+export interface EndpointSettings extends JobOptions {
+  /** @defaultValue 'POST' */
+  method?: 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  url: string
+  /** The job's name: stable, low-cardinality, the metric label `job_name`. Letters, digits, `_`, `-`, `.`, `:`; at most 100. */
+  name: string
+  /** Instead of the plugin's. */
+  owner?: OwnerFunction
+  /** `'required'`: refuse a submission without an `Idempotency-Key`. `false`: take no notice of one. @defaultValue 'optional' */
+  idempotency?: IdempotencyMode
+  /** With this many jobs waiting in the queue, a submission is refused with 429. Counts are up to a quarter of a second old. @defaultValue no limit */
+  maxQueued?: number
+  /** Bytes. @defaultValue Fastify's own, 1 MiB */
+  bodyLimit?: number
+  /** Run the job no sooner than this long after its submission. @defaultValue 0 */
+  delayMs?: number
+  /** Instead of the plugin's. */
+  maxWaitMs?: number
+  /** Each instead of the plugin's. */
+  responses?: ResponseFactories
+  routeOptions?: EndpointRouteOptions
+}
+
+const factories: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: { submitted: { isFunction: true }, status: { isFunction: true }, submitError: { isFunction: true }, exception: { isFunction: true } }
+}
+
+const names: OptionsSchema = { type: 'array', items: { type: 'string' } }
+
+const httpSchema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    jobsPath: { type: 'string', pattern: '^(/[A-Za-z0-9._~-]+)+$' },
+    publicUrl: { type: 'string', pattern: '^https?://[^\\s/?#"<>\\\\]+(/[^\\s?#"<>\\\\]*)?$' },
+    owner: { isFunction: true },
+    headers: names,
+    maxWaitMs: { type: 'number', minimum: 0, maximum: 3_600_000 },
+    maxWaiters: { type: 'integer', minimum: 0 },
+    idempotencyTtlMs: { type: 'number', minimum: 1 },
+    responses: factories,
+    tags: names
+  }
+}
+
+const HTTP_DEFAULTS = Object.freeze({
+  jobsPath: '/jobs',
+  headers: Object.freeze([]) as readonly string[],
+  maxWaitMs: 30_000,
+  maxWaiters: 1_000,
+  idempotencyTtlMs: 86_400_000,
+  responses: Object.freeze({}) as ResponseFactories,
+  tags: Object.freeze(['jobs']) as readonly string[]
+})
+
+const ROUTE_OPTIONS = [
+  'onRequest', 'preParsing', 'preValidation', 'preHandler', 'preSerialization', 'onSend', 'onResponse', 'onTimeout', 'onError', 'onRequestAbort',
+  'constraints', 'logLevel', 'logSerializers', 'childLoggerFactory', 'validatorCompiler', 'serializerCompiler', 'schemaErrorFormatter', 'handlerTimeout', 'prefixTrailingSlash', 'config'
+]
+
+const endpointSchema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  required: ['url', 'name', 'handler'],
+  properties: {
+    ...jobOptionProperties,
+    method: { type: 'string', enum: ['POST', 'PUT', 'PATCH', 'DELETE'] },
+    url: { type: 'string' },
+    name: { type: 'string', pattern: JOB_NAME },
+    handler: { isFunction: true },
+    schema: { isObject: true },
+    owner: { isFunction: true },
+    headers: names,
+    idempotency: { enum: ['optional', 'required', false] },
+    maxQueued: { type: 'integer', minimum: 0 },
+    bodyLimit: { type: 'integer', minimum: 1 },
+    delayMs: { type: 'number', minimum: 0 },
+    maxWaitMs: { type: 'number', minimum: 0, maximum: 3_600_000 },
+    responses: factories,
+    // Values are Fastify's to judge.
+    routeOptions: { type: 'object', additionalProperties: false, properties: Object.fromEntries(ROUTE_OPTIONS.map((name) => [name, {}])) }
+  }
+}
+
+export type ResolvedHttpOptions = Readonly<HttpOptions & typeof HTTP_DEFAULTS>
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+export function readHttpOptions (given: HttpOptions | undefined): ResolvedHttpOptions {
+  const options = readOptions('http', httpSchema, HTTP_DEFAULTS, given)
+  refuse('http', headerListProblems('headers', options.headers))
+  return options
+}
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+export function readEndpointOptions<T extends EndpointSettings & { headers?: readonly string[] }> (given: T): Readonly<T> {
+  const where = `asyncEndpoint "${String((given as Partial<T> | undefined)?.name)}"`
+  if (typeof given !== 'object' || given === null) throw invalidOptions(where, ['options must be an object'])
+  const options = readOptions(where, endpointSchema, {}, given)
+  refuse(where, headerListProblems('headers', options.headers ?? []))
+  return options
+}
+
+function refuse (where: string, problems: readonly string[]): void {
+  if (problems.length > 0) throw invalidOptions(where, problems)
+}

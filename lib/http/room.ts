@@ -1,0 +1,130 @@
+import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { Backbone } from '../channels/backbone.ts'
+import type { JobsClient } from '../client/jobs.ts'
+import { isAsyncEndpointsError } from '../core/errors.ts'
+import type { JobRuntime } from '../events/runtime.ts'
+import type { JobDefinition } from '../jobs/definition.ts'
+import { correlate, correlationIdOf } from './correlation.ts'
+import { JobLinks } from './links.ts'
+import type { ResolvedHttpOptions } from './options.ts'
+import type { OwnerFunction } from './owner.ts'
+import { describeError, PROBLEM_MEDIA_TYPE, problemSlug, unexpectedProblem } from './problem.ts'
+import { asJson, bodyFor, type ResponseFactories } from './responses.ts'
+import { Waiting } from './waiting.ts'
+
+/** An endpoint as the job routes need it: how its jobs are shown, wherever they were submitted. */
+export interface Endpoint {
+  readonly name: string
+  readonly owner: OwnerFunction | undefined
+  readonly responses: ResponseFactories
+  /** Writes a result by `schema.result`. Compiled when the application is ready; `undefined` without such a schema. */
+  serializeResult: ((result: unknown) => string) | undefined
+}
+
+/** What our routes of one Fastify instance share. */
+export interface HttpRoom {
+  readonly runtime: JobRuntime
+  readonly jobs: JobsClient
+  readonly options: ResolvedHttpOptions
+  readonly links: JobLinks
+  readonly waiting: Waiting
+  /** By job name. */
+  readonly endpoints: Map<string, Endpoint>
+}
+
+export interface HttpRoomParts {
+  readonly runtime: JobRuntime
+  readonly jobs: JobsClient
+  readonly backbone: Backbone
+  readonly options: ResolvedHttpOptions
+  /** The prefix of the context where the job routes live. */
+  readonly prefix: string
+}
+
+export function createHttpRoom ({ runtime, jobs, backbone, options, prefix }: HttpRoomParts): HttpRoom {
+  return Object.freeze({
+    runtime,
+    jobs,
+    options,
+    links: new JobLinks(prefix, options.jobsPath, options.publicUrl),
+    waiting: new Waiting(jobs, backbone, runtime.context.clock, options.maxWaiters),
+    endpoints: new Map<string, Endpoint>()
+  })
+}
+
+/** The `config.asyncEndpoints` of our routes, by which other plugins know them. */
+export interface AsyncEndpointsRouteConfig {
+  readonly kind: 'submit' | 'status' | 'result' | 'cancel' | 'retry'
+  /** The job's name, on a submit route. */
+  readonly name?: string
+}
+
+/** Adds a name to `Vary` beside what others (CORS, compression) have put there. */
+export function vary (reply: FastifyReply, name: string): void {
+  const present = reply.getHeader('vary')
+  if (present === undefined) reply.header('vary', name)
+  else if (typeof present === 'string' && present !== '*' && !present.toLowerCase().split(/,\s*/).includes(name.toLowerCase())) reply.header('vary', `${present}, ${name}`)
+}
+
+/** The first hook of our routes: everything after it has a correlation id. */
+export function correlationHook (room: HttpRoom): (request: FastifyRequest, reply: FastifyReply, done: () => void) => void {
+  const { ids } = room.runtime.context
+  const generate = (): string => ids.correlation()
+  return (request, reply, done) => {
+    correlate(request, reply, generate)
+    done()
+  }
+}
+
+/**
+ * The error handler of our routes, and of nobody else's. Whatever goes wrong on them, in our code, in Fastify's
+ * (validation, parsing, limits) or in a hook of the application, is answered as a problem.
+ *
+ * @param submits the definition whose submissions arrive here; `undefined` on the job routes
+ */
+export function problemHandler (room: HttpRoom, factories: ResponseFactories, submits: JobDefinition | undefined): NonNullable<RouteOptions['errorHandler']> {
+  const { bus, context } = room.runtime
+  return async (error: unknown, request, reply) => {
+    correlationIdOf(request, reply, () => context.ids.correlation())
+    const { problem, code, retryAfterSeconds } = describeError(error, request, reply)
+    reply.code(problem.status)
+    copyHeaders(error, reply)
+    if (retryAfterSeconds !== undefined && !reply.hasHeader('retry-after')) reply.header('retry-after', String(retryAfterSeconds))
+    reply.header('cache-control', 'no-store')
+    log(request, error, problem.status, code !== undefined)
+    if (submits !== undefined && code !== undefined && !toldByClient(error)) bus.emit('job.rejected', { jobName: submits.name, queue: submits.queue, reason: problemSlug(code) })
+    const unexpected = code === undefined && problem.status >= 500
+    const factory = submits !== undefined && !unexpected ? factories.submitError : factories.exception
+    try {
+      return asJson(reply, await bodyFor(factory, { error, problem }, problem, request, reply), PROBLEM_MEDIA_TYPE)
+    } catch (thrown) {
+      request.log.error({ err: thrown }, 'a response factory threw')
+      reply.code(500).removeHeader('content-type')
+      return asJson(reply, unexpectedProblem(request), PROBLEM_MEDIA_TYPE)
+    }
+  }
+}
+
+/** These were refused after the request was handed to the client of the store, which emits its own event. */
+function toldByClient (error: unknown): boolean {
+  if (!isAsyncEndpointsError(error)) return false
+  return error.code === 'FAE_IDEMPOTENCY_KEY_REUSED' || error.code === 'FAE_STORE_UNAVAILABLE' || error.code === 'FAE_STORE_FULL'
+}
+
+function log (request: FastifyRequest, error: unknown, status: number, expected: boolean): void {
+  if (status < 500) request.log.info({ err: error }, 'request refused')
+  else if (expected) request.log.warn({ err: error }, 'request refused')
+  else request.log.error({ err: error }, 'request failed')
+}
+
+/** As Fastify does: an error may bring headers, for example `WWW-Authenticate` with a 401. */
+function copyHeaders (error: unknown, reply: FastifyReply): void {
+  if (!isRecord(error) || !isRecord(error.headers)) return
+  for (const [name, value] of Object.entries(error.headers)) {
+    if (typeof value === 'string' || typeof value === 'number') reply.header(name, value)
+  }
+}
+
+function isRecord (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null
+}

@@ -1,0 +1,151 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { EndpointSubmitMeta, Submitted } from '../client/jobs.ts'
+import { EXPIRED, withDeadline } from '../core/deadline.ts'
+import { AsyncEndpointsError } from '../core/errors.ts'
+import type { JobDefinition } from '../jobs/definition.ts'
+import type { JobRecord } from '../jobs/job.ts'
+import { isTerminal } from '../jobs/states.ts'
+import { compileCapture } from './captured-headers.ts'
+import { correlationIdOf } from './correlation.ts'
+import { isoFormat, retryAfterSeconds, statusDocument, submittedDocument } from './document.ts'
+import { idempotencyKey } from './idempotency.ts'
+import type { EndpointSettings } from './options.ts'
+import { ownerOf } from './owner.ts'
+import { appliedWait, parsePrefer, waitTime, type Preference } from './prefer.ts'
+import { asJson, bodyFor } from './responses.ts'
+import { resultBody } from './result.ts'
+import { vary, type Endpoint, type HttpRoom } from './room.ts'
+
+/** What tracing may have left on a request. */
+type TracedRequest = FastifyRequest & { readonly jobTrace?: unknown }
+
+type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
+
+/** Everything a submission needs, settled once per endpoint. */
+export interface SubmitParts {
+  readonly room: HttpRoom
+  readonly endpoint: Endpoint
+  readonly definition: JobDefinition
+  readonly settings: EndpointSettings & { readonly headers?: readonly string[] }
+  /** Method and full path of the route: two routes never share an idempotency key. */
+  readonly scope: string
+}
+
+/** The handler of a submit route. Nothing in it is made per request that could be made per endpoint. */
+export function submitHandler (parts: SubmitParts): Handler {
+  const { room, definition, settings, scope } = parts
+  const { jobs, links, options, runtime } = room
+  const { clock, ids } = runtime.context
+  const { owner } = parts.endpoint
+  const { maxQueued, delayMs } = settings
+  const mode = settings.idempotency ?? 'optional'
+  const maxWaitMs = settings.maxWaitMs ?? options.maxWaitMs
+  const capture = compileCapture([...options.headers, ...settings.headers ?? []])
+  const generate = (): string => ids.correlation()
+  const format = isoFormat()
+  const accept = compileAccept(parts, format)
+  const answer = compilePrefer(parts, maxWaitMs, accept)
+
+  return async (request, reply) => {
+    const { headers } = request
+    const meta: EndpointSubmitMeta = {
+      owner: owner === undefined ? undefined : await ownerOf(owner, request),
+      correlationId: correlationIdOf(request, reply, generate),
+      delayMs,
+      params: request.params as EndpointSubmitMeta['params'],
+      query: request.query as EndpointSubmitMeta['query'],
+      headers: capture(headers),
+      requestTrace: (request as TracedRequest).jobTrace,
+      idempotencyKey: mode === false ? undefined : idempotencyKey(headers, mode),
+      idempotencyScope: scope,
+      idempotencyTtlMs: options.idempotencyTtlMs
+    }
+    if (maxQueued !== undefined) await admit(room, definition, maxQueued)
+    request.log.debug({ job_name: definition.name, payload_bytes: headers['content-length'] }, 'processing job creation')
+    const submitted = await jobs.submitJob(definition, request.body, meta)
+
+    // From here on the job exists: whatever fails below, the headers of the response name it.
+    reply.header('x-async-job-id', submitted.id)
+    reply.header('location', links.self(submitted.id))
+    reply.header('x-processing-time', format(clock.now()))
+    if (!submitted.created) reply.header('idempotency-replayed', 'true')
+    if (maxWaitMs > 0) vary(reply, 'Prefer')
+    const { prefer } = headers
+    return prefer === undefined
+      ? accept(submitted, submitted.job, request, reply)
+      : answer(submitted, parsePrefer(prefer), request, reply)
+  }
+}
+
+/** Answers with a 202. `job` may be newer than what was submitted. */
+type Accept = (submitted: Submitted, job: JobRecord, request: FastifyRequest, reply: FastifyReply) => unknown
+
+function compileAccept ({ room, endpoint }: SubmitParts, format: (time: number) => string): Accept {
+  const { links, runtime: { context: { clock } } } = room
+  const factory = endpoint.responses.submitted
+  return ({ created }, job, request, reply) => {
+    const document = submittedDocument(job, links, format)
+    reply.code(202).header('retry-after', String(retryAfterSeconds(job, clock.now())))
+    if (factory === undefined) return asJson(reply, document)
+    return bodyFor(factory, { job, replayed: !created, document }, document, request, reply).then((body) => asJson(reply, body))
+  }
+}
+
+/** Answers in the way that `Prefer` asks for, as far as `maxWaitMs` lets it. */
+type Prefer = (submitted: Submitted, preference: Preference, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
+
+/**
+ * A 200 is always the result and nothing else; a job that failed or was cancelled in time is a 202 whose body is the
+ * full status document.
+ */
+function compilePrefer ({ room, endpoint }: SubmitParts, maxWaitMs: number, accept: Accept): Prefer {
+  return async (submitted, preference, request, reply) => {
+    const waitMs = waitTime(preference, maxWaitMs)
+    const job = waitMs === 0 ? submitted.job : await waitForEnd(room, submitted.job, waitMs, reply)
+    if (waitMs === 0 || !isTerminal(job.state)) {
+      if (preference.respondAsync) reply.header('preference-applied', 'respond-async')
+      return accept(submitted, job, request, reply)
+    }
+    reply.header('preference-applied', appliedWait(waitMs))
+    if (job.state === 'completed') {
+      const result = await readResult(room, job)
+      if (result === undefined) return accept(submitted, job, request, reply)
+      reply.header('content-location', room.links.result(job.id))
+      return resultBody(endpoint, result.text, reply)
+    }
+    reply.code(202).header('retry-after', '0')
+    const document = statusDocument(job, room.links)
+    return asJson(reply, await bodyFor(endpoint.responses.status, { job, document }, document, request, reply))
+  }
+}
+
+/** The job when it is over or the wait is; one that disappeared meanwhile is told as it was accepted. */
+async function waitForEnd (room: HttpRoom, job: JobRecord, waitMs: number, reply: FastifyReply): Promise<JobRecord> {
+  const over = ({ state }: { readonly state: JobRecord['state'] }): boolean => isTerminal(state)
+  return await room.waiting.until({ job, isEnough: over, isNews: over, waitMs, reply }) ?? job
+}
+
+/** `undefined` when the store cannot give the result at this moment: the job is accepted, and the client asks later. */
+async function readResult (room: HttpRoom, job: JobRecord): Promise<{ readonly text: string | undefined } | undefined> {
+  try {
+    const text = await room.jobs.resultText(job.id)
+    return text === undefined && job.resultBytes !== undefined ? undefined : { text }
+  } catch {
+    return undefined
+  }
+}
+
+/** How long admission waits to learn the depth of the queue. */
+const ADMISSION_MS = 250
+
+/**
+ * Refuses a submission while too many jobs wait. A store that cannot tell in time is no reason: whether it takes the job
+ * is for the submission itself to find out, within its own time limit.
+ *
+ * @throws {AsyncEndpointsError} `FAE_QUEUE_FULL`
+ */
+async function admit (room: HttpRoom, definition: JobDefinition, maxQueued: number): Promise<void> {
+  const reading = room.jobs.depth(definition.queue).catch((): typeof EXPIRED => EXPIRED)
+  const depth = await withDeadline(room.runtime.context.clock, ADMISSION_MS, reading)
+  if (depth !== EXPIRED && depth >= maxQueued) throw new AsyncEndpointsError('FAE_QUEUE_FULL', 'Too many jobs are waiting; try again later')
+}

@@ -1,0 +1,117 @@
+import { AsyncEndpointsError } from '../../core/errors.ts'
+import { MAX_PRIORITY, type NewJob } from '../../jobs/job.ts'
+import type { Connections } from './connections.ts'
+import { encodeEnvelope } from './envelope.ts'
+import { unavailable } from './errors.ts'
+import { ADD_KINDS, addKeys, addOptions, batchedAdd, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
+import type { QueueHandle } from './queues.ts'
+import { commandName, runCommand } from './scripts.ts'
+
+/** More in one turn of the event loop are not kept waiting for its end. */
+const MAX_GATHERED = 256
+/** The server does nothing else while it stores one batch: about a millisecond. */
+const MAX_BATCH = 64
+
+interface Entry {
+  readonly kind: AddKind
+  readonly id: string
+  readonly name: string
+  readonly timestamp: string
+  readonly data: string
+  readonly options: string
+  readonly resolve: (id: string) => void
+  readonly reject: (error: Error) => void
+}
+
+/**
+ * Sends the submissions of one turn of the event loop together, a batch being one command. Nobody waits longer for it,
+ * and each is answered only after the server has confirmed its own job.
+ */
+export class Coalescer {
+  readonly #connections: Connections
+  readonly #commands: Readonly<Record<AddKind, string>>
+  #waiting = new Map<QueueHandle, Entry[]>()
+  #count = 0
+  #immediate: NodeJS.Immediate | undefined
+
+  /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when the installed release of BullMQ is not one we know */
+  constructor (connections: Connections, bull: Bull) {
+    this.#connections = connections
+    this.#commands = defineAddCommands(connections.producer, bull)
+  }
+
+  /**
+   * @returns the id under which the job is stored: its own, or that of the job that holds its idempotency key
+   * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, `FAE_STORE_UNAVAILABLE`, `FAE_STORE_FULL`
+   */
+  add (handle: QueueHandle, job: NewJob, idempotencyTtlMs: number): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const delay = Math.max(0, Math.ceil(job.runAt - job.createdAt))
+      const priority = Math.min(job.priority, MAX_PRIORITY)
+      const { idempotency } = job
+      const entry: Entry = {
+        kind: delay > 0 ? 'delayed' : priority > 0 ? 'prioritized' : 'standard',
+        id: job.id,
+        name: job.name,
+        timestamp: String(job.createdAt),
+        data: encodeEnvelope(job),
+        options: addOptions(delay, priority, idempotency === undefined ? undefined : { id: idempotency.key, ttl: Math.max(1, Math.ceil(idempotencyTtlMs)) }),
+        resolve,
+        reject
+      }
+      const waiting = this.#waiting.get(handle)
+      if (waiting === undefined) this.#waiting.set(handle, [entry])
+      else waiting.push(entry)
+      if (++this.#count >= MAX_GATHERED) this.#flush()
+      else this.#immediate ??= setImmediate(() => this.#flush())
+    })
+  }
+
+  #flush (): void {
+    if (this.#immediate !== undefined) clearImmediate(this.#immediate)
+    this.#immediate = undefined
+    this.#count = 0
+    const waiting = this.#waiting
+    this.#waiting = new Map()
+    for (const [handle, entries] of waiting) {
+      for (const kind of ADD_KINDS) {
+        // Nearly always all are of one kind.
+        const same = entries.every((entry) => entry.kind === kind) ? entries : entries.filter((entry) => entry.kind === kind)
+        for (let first = 0; first < same.length; first += MAX_BATCH) {
+          this.#send(handle, kind, same.length <= MAX_BATCH ? same : same.slice(first, first + MAX_BATCH))
+        }
+      }
+    }
+  }
+
+  #send (handle: QueueHandle, kind: AddKind, batch: readonly Entry[]): void {
+    const args = [...addKeys(kind, handle.prefix), handle.prefix]
+    for (const { id, name, timestamp, data, options } of batch) args.push(id, name, timestamp, data, options)
+    this.#connections.run((client) => runCommand(client, this.#commands[kind], args)).then((answers) => {
+      if (!Array.isArray(answers)) throw unavailable('unexpected answer')
+      for (const [index, entry] of batch.entries()) settle(entry, answers[index])
+    }).catch((error: unknown) => {
+      // Whoever is settled already does not hear of it.
+      for (const { reject } of batch) reject(error instanceof Error ? error : unavailable('unknown'))
+    })
+  }
+}
+
+function settle (entry: Entry, answer: unknown): void {
+  if (answer === 1) return entry.resolve(entry.id)
+  if (typeof answer !== 'string' || answer === '') return entry.reject(unavailable('unexpected answer'))
+  if (!answer.startsWith('!')) return entry.resolve(answer)
+  // The text quotes the script; only its first word is of use, and harmless.
+  entry.reject(answer.includes('OOM') ? new AsyncEndpointsError('FAE_STORE_FULL', 'The Redis server is out of memory: raise maxmemory or keep fewer finished jobs', { retryAfterSeconds: 5 }) : unavailable(/\b[A-Z]{3,20}\b/.exec(answer)?.[0] ?? 'script error'))
+}
+
+function defineAddCommands (client: Client, bull: Bull): Record<AddKind, string> {
+  const scripts = bullScripts(bull)
+  const define = (kind: AddKind): string => {
+    const definition = batchedAdd(scripts, kind)
+    const command = commandName(`add-${kind}`, definition.lua)
+    if (typeof Reflect.get(client, command) !== 'function') client.defineCommand(command, definition)
+    return command
+  }
+  return { standard: define('standard'), delayed: define('delayed'), prioritized: define('prioritized') }
+}

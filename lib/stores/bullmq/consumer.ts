@@ -1,0 +1,380 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import type { Clock } from '../../core/context.ts'
+import { EXPIRED, withDeadline } from '../../core/deadline.ts'
+import { AsyncEndpointsError } from '../../core/errors.ts'
+import type { JobState } from '../../jobs/states.ts'
+import type { ConsumeOptions, Consumer, SettleVerdict } from '../../jobs/store.ts'
+import { encodeNotes, parseNotes } from './envelope.ts'
+import { serverCode, toStoreError } from './errors.ts'
+import {
+  claimedId, KEY, keepRenewing, makeWorker, NO_JOB, takeDeferredFailure, type BackendHooks, type Bull, type BullJob, type BullWorker, type Client
+} from './internals.ts'
+import type { RedisSettings } from './options.ts'
+import type { QueueHandle } from './queues.ts'
+import { Running } from './running.ts'
+import { runScript } from './scripts.ts'
+import { Settled, Settler } from './settler.ts'
+import type { Publisher } from './updates.ts'
+
+/** How long BullMQ blocks on an empty queue before it looks again, in seconds. */
+const DRAIN_DELAY_S = 5
+/** The same trouble is told once in this time. */
+const TELL_AGAIN_MS = 30_000
+/** Jobs that were lately settled to be run again, for a cancel that comes a moment too late for the attempt. */
+const REMEMBERED = 200
+
+export interface ConsumerParts {
+  readonly bull: Bull
+  readonly clock: Clock
+  readonly client: Client
+  readonly handle: QueueHandle
+  readonly settings: RedisSettings
+  readonly publisher: Publisher
+  /** Cancels a job that has no attempt any more. */
+  readonly cancelWaiting: (id: string) => void
+  readonly onClosed: (consumer: BullConsumer) => void
+}
+
+/**
+ * One queue of one process, worked on by BullMQ's own `Worker`: it claims, renews the leases and looks for stalled
+ * jobs. This class makes attempts out of its jobs and listens in on its steps.
+ *
+ * ```
+ * claiming ◀──pause/resume──▶ paused ──drain──▶ stopped ──close──▶ closed
+ * ```
+ */
+export class BullConsumer implements Consumer {
+  readonly queue: string
+  lastSeenAt = -Infinity
+  readonly #parts: ConsumerParts
+  readonly #options: ConsumeOptions
+  readonly #worker: BullWorker
+  readonly #settler: Settler
+  readonly #closing = new AbortController()
+  /** By job. When a job is claimed again here after its lease was lost, the older attempt stands below, by its token. */
+  readonly #running = new Map<string, Running>()
+  readonly #superseded = new Map<string, Running>()
+  /** Jobs that carry the mark of a cancel, until the processor sees them. */
+  readonly #deferred = new Map<BullJob, string>()
+  readonly #claimMs = new Map<string, number>()
+  /** Steps of BullMQ's that must not be followed by its next one: job by token. */
+  readonly #doomed = new Map<string, string>()
+  readonly #recent = new Set<string>()
+  readonly #told = new Map<string, number>()
+  #state: 'claiming' | 'paused' | 'stopped' | 'closed' = 'claiming'
+  #looking = 0
+  #expectedErrors = 0
+  #changed: Array<() => void> = []
+  #closed: Promise<void> | undefined
+
+  constructor (parts: ConsumerParts, options: ConsumeOptions) {
+    this.#parts = parts
+    this.#options = options
+    this.queue = options.queue
+    const { bull, clock, client, handle, settings } = parts
+    this.#worker = this.#makeWorker()
+    this.#settler = new Settler({
+      bull,
+      clock,
+      client,
+      backend: () => this.#worker.getBackend(),
+      prefix: handle.prefix,
+      lockDurationMs: settings.lockDurationMs,
+      resultMs: settings.retention.completedMs,
+      closing: this.#closing.signal,
+      ended: (running, verdict, state) => this.#ended(running, verdict, state)
+    })
+  }
+
+  get active (): number { return this.#running.size + this.#superseded.size }
+
+  get paused (): boolean { return this.#state !== 'claiming' }
+
+  pause (): void {
+    if (this.#state !== 'claiming') return
+    this.#state = 'paused'
+    this.#stopClaiming()
+  }
+
+  resume (): void {
+    if (this.#state !== 'paused') return
+    this.#state = 'claiming'
+    this.#worker.resume().catch((error: unknown) => this.#trouble(error))
+  }
+
+  async drain (deadlineMs: number): Promise<boolean> {
+    if (this.#state === 'claiming') this.#stopClaiming()
+    if (this.#state !== 'closed') this.#state = 'stopped'
+    const { clock } = this.#parts
+    const until = clock.monotonic() + deadlineMs
+    for (;;) {
+      // A claim that was under way may have become an attempt in this very turn.
+      if (this.active + this.#looking === 0) await turn()
+      if (this.active + this.#looking === 0) return true
+      const left = until - clock.monotonic()
+      const change = new Promise<void>((resolve) => { this.#changed.push(resolve) })
+      if (left <= 0 || await withDeadline(clock, left, change) === EXPIRED) return this.active === 0
+    }
+  }
+
+  close (deadlineMs: number): Promise<void> {
+    this.#closed ??= this.#close(deadlineMs)
+    return this.#closed
+  }
+
+  /** Somebody cancelled a job; it may run here. */
+  cancelled (id: string): void {
+    const running = this.#running.get(id)
+    if (running !== undefined) this.#guard(() => running.abort('cancelled'))
+    else if (this.#recent.delete(id)) this.#parts.cancelWaiting(id)
+  }
+
+  async #close (deadlineMs: number): Promise<void> {
+    this.#state = 'closed'
+    this.#closing.abort()
+    for (const running of [...this.#running.values(), ...this.#superseded.values()]) {
+      this.#ended(running, { kind: 'error', error: new AsyncEndpointsError('FAE_CLOSED', 'The consumer was closed before the attempt had ended; its lease runs out, and another worker runs the job') })
+    }
+    // By force: without it BullMQ waits for its jobs, and cannot be forced any more after that.
+    const gone = this.#worker.close(true).catch(() => { /* there is nothing left to do with it */ })
+    await withDeadline(this.#parts.clock, deadlineMs, gone)
+    this.#parts.onClosed(this)
+  }
+
+  #makeWorker (): BullWorker {
+    const { bull, client, settings } = this.#parts
+    const { retention } = settings
+    const worker = makeWorker(bull, this.queue, (job) => this.#process(job), {
+      connection: client,
+      prefix: settings.prefix,
+      concurrency: this.#options.concurrency,
+      lockDuration: settings.lockDurationMs,
+      stalledInterval: settings.stalledIntervalMs,
+      // A stall spends an attempt and serves its backoff: the worker decides, never BullMQ by itself.
+      maxStalledCount: Number.MAX_SAFE_INTEGER,
+      drainDelay: DRAIN_DELAY_S,
+      removeOnComplete: { age: retention.completedMs / 1_000, count: retention.maxCount },
+      removeOnFail: { age: retention.failedMs / 1_000, count: retention.maxCount },
+      settings: { backoffStrategy: (_attempts, _type, _error, job) => this.#retryDelay(job) }
+    }, this.#hooks())
+    worker.on('error', (error) => this.#trouble(error))
+    worker.on('active', (job) => this.#claimed(job))
+    worker.on('stalled', (id) => {
+      this.#parts.publisher.publish(id, 'queued')
+      this.#guard(() => this.#options.onStalled(id))
+    })
+    worker.on('lockRenewalFailed', (ids) => {
+      // BullMQ adds an error for each of them; they are told as attempts whose lease is lost.
+      this.#expectedErrors = ids.length
+      for (const id of ids) this.#guard(() => this.#running.get(id)?.abort('lease-lost'))
+    })
+    worker.on('locksRenewed', ({ jobIds }) => { this.#leasesRenewed(jobIds) })
+    return worker
+  }
+
+  #hooks (): BackendHooks {
+    return {
+      claim: async (look) => {
+        if (this.#state !== 'claiming') return this.#decline()
+        const { clock } = this.#parts
+        const began = clock.monotonic()
+        this.#looking++
+        try {
+          const answer = await look()
+          this.lastSeenAt = clock.monotonic()
+          const id = claimedId(answer)
+          if (id !== undefined) this.#claimMs.set(id, this.lastSeenAt - began)
+          return answer
+        } finally {
+          this.#looking--
+          this.#change()
+        }
+      },
+      complete: async (id, token, step) => {
+        const running = this.#find(id, token)
+        if (running !== undefined) {
+          try {
+            return await this.#settler.store(running, 'completed', step, { result: undefined, finishedOn: this.#parts.clock.now() })
+          } catch (error) {
+            this.#doomed.set(token, id)
+            throw error
+          }
+        }
+        this.#doomed.set(token, id)
+        throw new Settled()
+      },
+      fail: async (id, token, _reason, step) => {
+        const running = this.#find(id, token)
+        if (running !== undefined) return await this.#settler.store(running, 'failed', step, { result: undefined, finishedOn: this.#parts.clock.now() })
+        // After a completion that was refused BullMQ would make a failure of it.
+        if (this.#doomed.get(token) === id) {
+          this.#doomed.delete(token)
+          throw new Settled()
+        }
+        // Marked as failed by somebody else, and so never given to the processor.
+        const answer = await step()
+        this.#parts.publisher.publish(id, 'failed')
+        return answer
+      },
+      delay: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'scheduled', step, undefined),
+      requeue: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'queued', step, undefined)
+    }
+  }
+
+  #find (id: string, token: string): Running | undefined {
+    const running = this.#running.get(id)
+    return running?.token === token ? running : this.#superseded.get(token)
+  }
+
+  #need (id: string, token: string): Running {
+    const running = this.#find(id, token)
+    if (running === undefined) throw new Settled()
+    return running
+  }
+
+  /** Called by BullMQ for every job it has claimed, in the turn in which it has it. */
+  #claimed (job: BullJob): void {
+    this.lastSeenAt = this.#parts.clock.monotonic()
+    const deferred = takeDeferredFailure(job)
+    if (deferred !== undefined) this.#deferred.set(job, deferred)
+  }
+
+  async #process (job: BullJob): Promise<number | undefined> {
+    const id = String(job.id)
+    const claimMs = this.#claimMs.get(id)
+    if (claimMs !== undefined) this.#claimMs.delete(id)
+    const deferred = this.#deferred.get(job)
+    if (deferred !== undefined) {
+      this.#deferred.delete(job)
+      await this.#endDeferred(job, deferred)
+    }
+    const running = this.#begin(id, job, claimMs)
+    try {
+      const settlement = await running.attempt.run()
+      // Closed, or superseded and told so, while it ran.
+      if (running.over) throw new this.#parts.bull.WaitingError()
+      return await this.#settler.settle(running, settlement)
+    } catch (error) {
+      if (running.settlement === undefined && !running.over) {
+        this.#ended(running, { kind: 'error', error: error instanceof Error ? error : new Error('the attempt rejected') })
+      }
+      // What BullMQ is to do is said by the kind of error; a step that is over already needs nothing more of it.
+      throw error instanceof Settled || running.over ? new this.#parts.bull.WaitingError() : error
+    }
+  }
+
+  #begin (id: string, job: BullJob, claimMs: number | undefined): Running {
+    const older = this.#running.get(id)
+    if (older !== undefined) {
+      // Its lease was lost, or the job would not be here again.
+      this.#superseded.set(older.token, older)
+      this.#guard(() => older.abort('lease-lost'))
+    }
+    const running = new Running(job, this.queue, this.#parts.handle.prefix, claimMs, this.#options.attempt)
+    this.#running.set(id, running)
+    this.#parts.publisher.publish(id, 'in-progress')
+    return running
+  }
+
+  /** A job that was cancelled before it was claimed: it ends here, without having been run. */
+  async #endDeferred (job: BullJob, deferred: string): Promise<never> {
+    const { bull, publisher } = this.#parts
+    const { x, m } = parseNotes(deferred)
+    // Not a mark of ours.
+    if (!deferred.startsWith('{')) throw new bull.UnrecoverableError(deferred)
+    try {
+      const verdict = await this.#settler.endCancelled(job, encodeNotes({ x: 1, m: m ?? '' }), 0, 'always')
+      // One that was cancelled in the line has been told of at that time.
+      if (verdict === 'done' && x !== 1) publisher.publish(String(job.id), 'cancelled')
+    } catch (error) {
+      // Its lease runs out, and the next worker ends it.
+      this.#trouble(error)
+    }
+    throw new bull.WaitingError()
+  }
+
+  #ended (running: Running, verdict: SettleVerdict, state?: JobState): void {
+    const { id } = running
+    if (this.#running.get(id) === running) this.#running.delete(id)
+    else if (this.#superseded.delete(running.token)) this.#renewTheOther(id)
+    if (state !== undefined) this.#parts.publisher.publish(id, state)
+    if (state === 'queued' || state === 'scheduled') this.#mayBeCancelledLate(running)
+    this.#guard(() => running.end(verdict))
+    this.#change()
+  }
+
+  #renewTheOther (id: string): void {
+    setImmediate(() => {
+      const running = this.#running.get(id)
+      if (running !== undefined && this.#state !== 'closed') keepRenewing(this.#worker, id, running.token)
+    })
+  }
+
+  /** A cancel may have found the attempt running, and the attempt not have heard of it any more. */
+  #mayBeCancelledLate ({ id, cancelAsked }: Running): void {
+    if (cancelAsked) return this.#parts.cancelWaiting(id)
+    this.#recent.add(id)
+    if (this.#recent.size <= REMEMBERED) return
+    for (const oldest of this.#recent) {
+      this.#recent.delete(oldest)
+      break
+    }
+  }
+
+  #retryDelay (job: { id?: string, token?: string } | undefined): number {
+    const settlement = job === undefined ? undefined : this.#find(String(job.id), job.token ?? '')?.settlement
+    return settlement?.kind === 'retry' ? Math.ceil(settlement.delayMs) : 1_000
+  }
+
+  /** Messages of cancels can be missed; the renewal of leases is an occasion to ask. */
+  #leasesRenewed (ids: readonly string[]): void {
+    if (this.active >= this.#options.concurrency) this.lastSeenAt = this.#parts.clock.monotonic()
+    runScript(this.#parts.client, 'asked', [this.#parts.handle.prefix], ...ids).then((asked) => {
+      if (Array.isArray(asked)) for (const id of asked) this.cancelled(String(id))
+    }, () => { /* the next renewal asks again */ })
+  }
+
+  #stopClaiming (): void {
+    this.#worker.pause(true).catch((error: unknown) => this.#trouble(error))
+    this.#interrupt().catch(() => { /* it returns by itself after its time */ })
+  }
+
+  /** BullMQ goes on blocking for a job while paused, and would take it. */
+  async #interrupt (): Promise<void> {
+    const backend = this.#worker.getBackend()
+    // Disconnecting one that is just reconnecting would keep it from ever coming back.
+    if ((await backend.blockingClient)?.status === 'ready') await backend.disconnectBlocking(true)
+  }
+
+  /** Woken by a job that is not for this consumer: another one has to be woken in its place. */
+  async #decline (): Promise<unknown[]> {
+    const { client, handle } = this.#parts
+    client.zadd(handle.prefix + KEY.marker, 0, '0').catch(() => { /* others look by themselves after a while */ })
+    return [...NO_JOB]
+  }
+
+  #change (): void {
+    for (const resolve of this.#changed.splice(0)) resolve()
+  }
+
+  #guard (act: () => unknown): void {
+    try { act() } catch (error) { this.#trouble(error) }
+  }
+
+  /** An error of BullMQ's that belongs to no settlement. Lost connections are told by the store, once for all. */
+  #trouble (error: unknown): void {
+    if (error instanceof Settled || this.#state === 'closed') return
+    if (this.#expectedErrors > 0) {
+      this.#expectedErrors--
+      return
+    }
+    const code = serverCode(error)
+    if (code === 'not connected' || /^E[A-Z_]{3,}$/.test(code)) return
+    const { clock } = this.#parts
+    const now = clock.monotonic()
+    if (now - (this.#told.get(code) ?? -Infinity) < TELL_AGAIN_MS) return
+    this.#told.set(code, now)
+    try { this.#options.onError(toStoreError(error)) } catch { /* its own trouble */ }
+  }
+}
+

@@ -1,0 +1,244 @@
+/**
+ * Everything we know about the inside of BullMQ stands here, once: the names of its keys and hash fields, the text of
+ * its scripts for adding jobs, and the methods of its worker that we listen in on. `test/stores/bullmq-internals.test.ts`
+ * fails when a release of BullMQ changes any of it.
+ */
+import type { createRedisBackend, Job, JobJson, Queue, RedisQueueBackend, Worker, WorkerOptions } from 'bullmq'
+import type { Cluster, Redis } from 'ioredis'
+import { unsupported } from './errors.ts'
+
+export type Client = Redis | Cluster
+export type BullJob = Job<unknown, unknown, string>
+export type BullWorker = Worker<unknown, unknown, string>
+export type Backend = RedisQueueBackend
+
+/** The part of the package that we use. */
+export interface Bull {
+  readonly Queue: typeof Queue
+  readonly Worker: typeof Worker
+  readonly createRedisBackend: typeof createRedisBackend
+  readonly WaitingError: new (message?: string) => Error
+  readonly UnrecoverableError: new (message?: string) => Error
+  readonly RedisConnection: { readonly prototype: object }
+}
+
+/** Fields of a job's hash. */
+export const FIELD = {
+  name: 'name',
+  data: 'data',
+  opts: 'opts',
+  timestamp: 'timestamp',
+  delay: 'delay',
+  priority: 'priority',
+  progress: 'progress',
+  processedOn: 'processedOn',
+  finishedOn: 'finishedOn',
+  failedReason: 'failedReason',
+  returnvalue: 'returnvalue',
+  stacktrace: 'stacktrace',
+  /** Attempts that ended. */
+  attemptsMade: 'atm',
+  /** Attempts that began. */
+  attemptsStarted: 'ats',
+  /** Leases that ran out. */
+  stalls: 'stc',
+  /** A job that carries this is failed with it, instead of being run, by whichever worker takes it. */
+  deferredFailure: 'defa'
+} as const
+
+/** What follows a job's key: its lease (holding the token of the claim) and its log, which is deleted together with the job. */
+export const LOCK = ':lock'
+export const LOG = ':logs'
+/** What follows a queue's prefix. `wait` and `active` are lists (new ones at the head), the others sorted sets. */
+export const KEY = {
+  wait: 'wait',
+  active: 'active',
+  prioritized: 'prioritized',
+  delayed: 'delayed',
+  completed: 'completed',
+  failed: 'failed',
+  stalled: 'stalled',
+  /** Wakes a blocked worker. */
+  marker: 'marker',
+  meta: 'meta',
+  /** Counts prioritized jobs, for the order among equals. */
+  priorityCounter: 'pc',
+  deduplication: 'de:'
+} as const
+/** Scores: the time in milliseconds times this for `delayed`, the priority times that for `prioritized`. */
+export const DELAYED_SCORE = 0x1000
+export const PRIORITY_SCORE = 0x100000000
+
+export function queuePrefix (prefix: string, queue: string): string {
+  return `${prefix}:${queue}:`
+}
+
+/** How a job is added: the script that does it, and the keys of the queue that the script takes. */
+interface AddScript { readonly name: string, readonly keys: readonly string[] }
+const ADD_SCRIPTS = {
+  standard: { name: 'addStandardJob', keys: ['wait', 'paused', 'meta', 'id', 'completed', 'delayed', 'active', 'events', 'marker'] },
+  delayed: { name: 'addDelayedJob', keys: ['marker', 'meta', 'id', 'delayed', 'completed', 'events'] },
+  prioritized: { name: 'addPrioritizedJob', keys: ['marker', 'meta', 'id', 'prioritized', 'delayed', 'completed', 'active', 'events', 'pc'] }
+} as const satisfies Record<string, AddScript>
+export type AddKind = keyof typeof ADD_SCRIPTS
+export const ADD_KINDS = Object.keys(ADD_SCRIPTS) as AddKind[]
+
+export function addKeys (kind: AddKind, queuePrefix: string): string[] {
+  return ADD_SCRIPTS[kind].keys.map((key) => queuePrefix + key)
+}
+
+/** The Lua text of every script that BullMQ registers on a client, by name. */
+export function bullScripts (bull: Bull): Map<string, { lua: string, keys: number }> {
+  const scripts = new Map<string, { lua: string, keys: number }>()
+  const recorder = {
+    defineCommand (name: string, definition: { lua: string, numberOfKeys: number }): void {
+      scripts.set(name.split(':')[0] ?? name, { lua: definition.lua, keys: definition.numberOfKeys })
+    }
+  }
+  const load: unknown = Reflect.get(bull.RedisConnection.prototype, 'loadCommands')
+  if (typeof load === 'function') Reflect.apply(load, { _client: recorder }, ['0'])
+  return scripts
+}
+
+/**
+ * BullMQ's own script for adding a job, put in a loop, so that all submissions of one turn of the event loop travel as
+ * one command: a quarter of the CPU time of a command each. One that fails does not stop the others.
+ *
+ * Arguments: the queue's prefix, then five for each job: id, name, timestamp, data, options as JSON ('' for none).
+ * Answers per job: 1 (stored), the id of the job that holds its deduplication key, or `!` and what went wrong.
+ *
+ * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when this release of BullMQ has no such script
+ */
+export function batchedAdd (scripts: ReadonlyMap<string, { lua: string, keys: number }>, kind: AddKind): { lua: string, numberOfKeys: number } {
+  const { name, keys } = ADD_SCRIPTS[kind]
+  const script = scripts.get(name)
+  if (script === undefined || script.keys !== keys.length) {
+    throw unsupported(`This version of the package bullmq is not supported: its script ${name} is not the expected one; install bullmq 6.7`)
+  }
+  return {
+    numberOfKeys: keys.length,
+    lua: `local A, K = ARGV, KEYS
+local function add (KEYS, ARGV)
+${script.lua}
+end
+local none = cmsgpack.pack({})
+local answers = {}
+for i = 2, #A, 5 do
+  local id, options, holder = A[i], none, nil
+  if A[i + 4] ~= '' then
+    local given = cjson.decode(A[i + 4])
+    if given.de then holder = A[1] .. '${KEY.deduplication}' .. given.de.id end
+    options = cmsgpack.pack(given)
+  end
+  local job = cmsgpack.pack({ A[1], id, A[i + 1], tonumber(A[i + 2]), nil, nil, nil, nil, holder })
+  local fine, answer = pcall(add, K, { job, A[i + 3], options })
+  if not fine then
+    answer = '!' .. (type(answer) == 'table' and answer.err or tostring(answer))
+  elseif answer == id then
+    answer = 1
+  end
+  answers[#answers + 1] = answer
+end
+return answers`
+  }
+}
+
+/** BullMQ's name for the options of a deduplicated job inside its packed options. */
+export function addOptions (delay: number, priority: number, deduplication: { id: string, ttl: number } | undefined): string {
+  if (delay <= 0 && priority === 0 && deduplication === undefined) return ''
+  return JSON.stringify({ ...(delay > 0 && { delay }), ...(priority > 0 && { priority }), ...(deduplication !== undefined && { de: deduplication }) })
+}
+
+type Finish = { result: void | unknown[], finishedOn: number }
+
+/** What the store does around the steps of BullMQ's worker. Each gets the original step and may call it, or not. */
+export interface BackendHooks {
+  /** Looks for a job; the answer begins with its data and its id, if there is one. */
+  claim (look: () => Promise<unknown[]>): Promise<unknown[]>
+  complete (jobId: string, token: string, store: () => Promise<Finish>): Promise<Finish>
+  /** `reason` may come from the job's deferred failure, without the processor having been called. */
+  fail (jobId: string, token: string, reason: string, store: () => Promise<Finish>): Promise<Finish>
+  delay (jobId: string, token: string, store: () => Promise<void | unknown[]>): Promise<void | unknown[]>
+  requeue (jobId: string, token: string, store: () => Promise<void>): Promise<void>
+}
+
+/** Makes a worker on BullMQ's own Redis backend whose steps pass through the hooks. */
+export function makeWorker (bull: Bull, queue: string, processor: (job: BullJob, token?: string) => Promise<unknown>, options: WorkerOptions, hooks: BackendHooks): BullWorker {
+  return new bull.Worker<unknown, unknown, string>(queue, processor, options, (name, given, extra) => {
+    const backend = bull.createRedisBackend(name, given, extra)
+    hookBackend(backend, hooks)
+    return backend
+  })
+}
+
+function hookBackend (backend: Backend, hooks: BackendHooks): void {
+  const moveToActive = backend.moveToActive.bind(backend)
+  backend.moveToActive = (token, name) => hooks.claim(() => moveToActive(token, name))
+  const moveToCompleted = backend.moveToCompleted.bind(backend)
+  backend.moveToCompleted = (job, value, remove, token, fetchNext) =>
+    hooks.complete(String(job.id), token, () => moveToCompleted(job, value, remove, token, fetchNext))
+  const moveToFailed = backend.moveToFailed.bind(backend)
+  backend.moveToFailed = (job, reason, remove, token, fetchNext, fields) =>
+    hooks.fail(String(job.id), token, reason, () => moveToFailed(job, reason, remove, token, fetchNext, fields))
+  const moveToDelayed = backend.moveToDelayed.bind(backend)
+  backend.moveToDelayed = (id, timestamp, delay, token, given) =>
+    hooks.delay(id, token ?? '', () => moveToDelayed(id, timestamp, delay, token, given))
+  const retryJob = backend.retryJob.bind(backend)
+  backend.retryJob = (id, lifo, token, given) => hooks.requeue(id, token ?? '', () => retryJob(id, lifo, token, given))
+  spreadFinishTimes(backend)
+}
+
+/**
+ * BullMQ orders finished jobs by the millisecond in which they ended; within one, by chance. A fraction keeps the
+ * order, so that the oldest really go first when only so many are kept.
+ */
+function spreadFinishTimes (backend: Backend): void {
+  const original: unknown = Reflect.get(backend, 'moveToFinishedArgs')
+  if (typeof original !== 'function') return
+  let last = 0
+  Reflect.set(backend, 'moveToFinishedArgs', (...args: unknown[]) => {
+    const timestamp = args[6]
+    if (typeof timestamp === 'number') {
+      // A thousandth is several times what a double can tell apart at today's times.
+      last = timestamp > last ? timestamp : last + 0.001
+      args[6] = last
+    }
+    return Reflect.apply(original, backend, args)
+  })
+}
+
+/** The raw job that an answer of {@link BackendHooks.claim} carries. */
+export function claimedId (answer: readonly unknown[]): string | undefined {
+  return answer[0] === null || answer[0] === undefined ? undefined : String(answer[1])
+}
+
+/** An answer to "is there a job?" that says no. */
+export const NO_JOB: readonly unknown[] = Object.freeze([])
+
+/** Takes the deferred failure out of a job before the worker acts on it. */
+export function takeDeferredFailure (job: BullJob): string | undefined {
+  const { deferredFailure } = job
+  if (deferredFailure === undefined || deferredFailure === '') return undefined
+  job.deferredFailure = ''
+  return deferredFailure
+}
+
+/** Lets the worker's own retry run, with the delay that `backoffStrategy` says; kept in memory only. */
+export function allowRetry (job: BullJob): void {
+  job.opts.attempts = Number.MAX_SAFE_INTEGER
+  job.opts.backoff = { type: 'fae' }
+  job.opts.stackTraceLimit = 0
+}
+
+/**
+ * The worker tracks leases by job id. When it claims a job again whose lease it lost before, the end of the older
+ * attempt would stop the renewal for the newer one.
+ */
+export function keepRenewing (worker: BullWorker, jobId: string, token: string): void {
+  const manager: unknown = Reflect.get(worker, 'lockManager')
+  if (typeof manager !== 'object' || manager === null) return
+  const track: unknown = Reflect.get(manager, 'trackJob')
+  if (typeof track === 'function') Reflect.apply(track, manager, [jobId, token, Date.now()])
+}
+
+export type { JobJson }

@@ -1,0 +1,137 @@
+import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
+
+/** Connection options of ioredis, as a plain object: host, port, username, password, db, tls, sentinels and so on. */
+export type RedisConnectionOptions = Readonly<Record<string, unknown>>
+
+/**
+ * A client or cluster of ioredis that the application made. Its own settings hold (its offline queue and retries too);
+ * every command gets our deadline on top.
+ */
+export interface RedisClientLike {
+  readonly status: string
+  duplicate (...args: never[]): unknown
+  defineCommand (name: string, definition: { lua: string, numberOfKeys?: number, readOnly?: boolean }): void
+  on (event: string, listener: (...args: never[]) => void): unknown
+}
+
+export interface RedisRetentionOptions {
+  /** How long a completed or cancelled job (with its result) can be read, in milliseconds. @defaultValue 86400000 (24 h) */
+  completedMs?: number
+  /** How long a failed job can be read and redriven, in milliseconds. @defaultValue 604800000 (7 days) */
+  failedMs?: number
+  /**
+   * At most this many completed jobs are kept per queue, and as many failed and cancelled ones together; the oldest go
+   * first. It bounds the memory that finished jobs take on the server. @defaultValue 10000
+   */
+  maxCount?: number
+}
+
+/** Exactly one of `url`, `connection` and `client` says where the server is; with none it is localhost:6379. */
+export interface RedisStoreOptions {
+  /** `redis://` or `rediss://`, with everything that belongs to it: `rediss://user:password@host:6380/0`. */
+  url?: string
+  /** What ioredis takes. How it reconnects, queues and times out is set by the store and cannot be changed here. */
+  connection?: RedisConnectionOptions
+  /** A client the application made. Used for commands, duplicated for blocking and subscribing, never closed. */
+  client?: RedisClientLike
+  /**
+   * Begins every key. Applications that share a server need different ones. The braces keep all keys in one slot of a
+   * Redis Cluster; there, a prefix without them is refused. @defaultValue '\{fae\}'
+   */
+  prefix?: string
+  /**
+   * An operation that the server has not answered by then is refused with `FAE_STORE_UNAVAILABLE`, in milliseconds. It
+   * may have been carried out all the same: repeat a submission with the same idempotency key. @defaultValue 2000
+   */
+  operationTimeoutMs?: number
+  /**
+   * A worker that stops renewing its lease for so long has lost the job, in milliseconds. Shorter means that the jobs
+   * of a crashed worker run again sooner; a blocked event loop loses its leases sooner too. @defaultValue 10000
+   */
+  lockDurationMs?: number
+  /** How often one of the workers looks for lost leases, in milliseconds. @defaultValue 2500 */
+  stalledIntervalMs?: number
+  /** What is kept of jobs that are over. */
+  retention?: RedisRetentionOptions
+}
+
+export interface RedisSettings {
+  readonly url: string | undefined
+  readonly connection: RedisConnectionOptions | undefined
+  readonly client: RedisClientLike | undefined
+  readonly prefix: string
+  readonly operationTimeoutMs: number
+  readonly lockDurationMs: number
+  readonly stalledIntervalMs: number
+  readonly retention: Readonly<Required<RedisRetentionOptions>>
+}
+
+const RETENTION: Readonly<Required<RedisRetentionOptions>> = Object.freeze({ completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 10_000 })
+
+const DEFAULTS = Object.freeze({
+  prefix: '{fae}', operationTimeoutMs: 2_000, lockDurationMs: 10_000, stalledIntervalMs: 2_500, retention: RETENTION
+})
+
+const schema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    url: { type: 'string', pattern: '^rediss?://' },
+    connection: { type: 'object' },
+    client: { isObject: true },
+    // A colon would let the keys of one prefix look like those of a queue under another.
+    prefix: { type: 'string', pattern: '^[A-Za-z0-9{}_.-]{1,100}$' },
+    operationTimeoutMs: { type: 'number', minimum: 1, maximum: 600_000 },
+    lockDurationMs: { type: 'number', minimum: 100 },
+    stalledIntervalMs: { type: 'number', minimum: 50 },
+    retention: {
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        completedMs: { type: 'number', minimum: 1 },
+        failedMs: { type: 'number', minimum: 1 },
+        // With none kept a client could never read how its job ended.
+        maxCount: { type: 'integer', minimum: 1 }
+      }
+    }
+  }
+}
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+export function readRedisOptions (given: RedisStoreOptions | undefined): RedisSettings {
+  const where = 'redisStore'
+  const options = readOptions<RedisStoreOptions, typeof DEFAULTS>(where, schema, DEFAULTS, given)
+  const problems: string[] = []
+  const places = (['url', 'connection', 'client'] as const).filter((key) => options[key] !== undefined)
+  if (places.length > 1) problems.push(`${places.join(' and ')} exclude each other`)
+  const { client } = options
+  if (client !== undefined) problems.push(...clientProblems(client, options.prefix))
+  if (problems.length > 0) throw invalidOptions(where, problems)
+  return Object.freeze({
+    url: options.url,
+    connection: options.connection,
+    client,
+    prefix: options.prefix,
+    operationTimeoutMs: options.operationTimeoutMs,
+    lockDurationMs: options.lockDurationMs,
+    stalledIntervalMs: options.stalledIntervalMs,
+    retention: Object.freeze({
+      completedMs: options.retention.completedMs ?? RETENTION.completedMs,
+      failedMs: options.retention.failedMs ?? RETENTION.failedMs,
+      maxCount: options.retention.maxCount ?? RETENTION.maxCount
+    })
+  })
+}
+
+function clientProblems (client: RedisClientLike, prefix: string): string[] {
+  const methods = ['duplicate', 'defineCommand', 'on'] as const
+  if (methods.some((name) => typeof client[name] !== 'function')) return ['client must be a client or cluster of ioredis']
+  const problems: string[] = []
+  const options: unknown = Reflect.get(client, 'options')
+  const keyPrefix = options !== null && typeof options === 'object' ? Reflect.get(options, 'keyPrefix') : undefined
+  if (typeof keyPrefix === 'string' && keyPrefix !== '') problems.push('client must not have a keyPrefix; use prefix instead')
+  if (Reflect.get(client, 'isCluster') === true && !/\{[^{}]+\}/.test(prefix)) {
+    problems.push('prefix must contain a part in braces, like "{jobs}", for a cluster: all keys must be in one slot')
+  }
+  return problems
+}

@@ -1,0 +1,156 @@
+import type { JobProgress, JobRecord } from '../../jobs/job.ts'
+import type { JobState } from '../../jobs/states.ts'
+import { asEnvelope, errorOf, inputOf, parseEnvelope, parseNotes, traceOf, type Envelope, type Notes } from './envelope.ts'
+import { FIELD, type BullJob } from './internals.ts'
+
+/** The fields of a job's hash that a record is made of, in the order in which scripts give them. */
+export const RECORD_FIELDS = [
+  FIELD.name, FIELD.data, FIELD.timestamp, FIELD.opts, FIELD.priority, FIELD.delay, FIELD.processedOn, FIELD.finishedOn,
+  FIELD.failedReason, FIELD.returnvalue, FIELD.progress, FIELD.attemptsMade, FIELD.stalls, FIELD.deferredFailure
+] as const
+
+/** What the server says about one job: the fields above, and whether somebody holds its lease. */
+export interface RawJob {
+  readonly fields: ReadonlyArray<string | null>
+  readonly locked: boolean
+}
+
+/** `undefined` for an answer that is not a job. */
+export function rawJob (fields: unknown, locked: unknown): RawJob | undefined {
+  if (!Array.isArray(fields) || typeof fields[0] !== 'string') return undefined
+  return { fields: fields.map((field) => field === null || field === undefined ? null : String(field)), locked: Number(locked) === 1 }
+}
+
+/** A job with what only the store needs to know about it. */
+export interface StoredRecord {
+  readonly record: JobRecord
+  readonly fingerprint: string | undefined
+}
+
+export function recordOf (id: string, queue: string, { fields, locked }: RawJob): StoredRecord {
+  const [name, data, timestamp, opts, priority, delay, processedOn, finishedOn, failedReason, returnvalue, progress, atm, stc, defa] = fields
+  const envelope = parseEnvelope(data ?? '')
+  const notes = parseNotes(failedReason)
+  const deferred = defa === null || defa === undefined ? undefined : parseNotes(defa)
+  const ended = integer(finishedOn)
+  const state = stateOf(ended, returnvalue, notes, deferred, locked, integer(delay) ?? 0)
+  const createdAt = integer(timestamp) ?? 0
+  const running = state === 'in-progress' ? 1 : 0
+  const finishedAt = ended ?? (state === 'cancelled' ? deferred?.t : undefined)
+  const error = state === 'completed' ? undefined : state === 'cancelled' ? cancelError(ended === undefined ? deferred : notes) : errorOf(notes)
+  const bytes = integer(returnvalue)
+  return {
+    fingerprint: envelope.f,
+    record: makeRecord(id, queue, name ?? '', envelope, {
+      state,
+      priority: integer(priority) ?? 0,
+      createdAt,
+      runAt: Math.max(createdAt + delayIn(opts), notes.r ?? 0),
+      startedAt: integer(processedOn),
+      finishedAt,
+      attempts: (integer(atm) ?? 0) + (integer(stc) ?? 0) - (notes.k ?? 0) + running,
+      progress: progressIn(progress),
+      error,
+      cancelRequested: deferred !== undefined && finishedAt === undefined,
+      resultBytes: state === 'completed' ? bytes : undefined
+    })
+  }
+}
+
+function stateOf (ended: number | undefined, returnvalue: string | null | undefined, notes: Notes, deferred: Notes | undefined, locked: boolean, delay: number): JobState {
+  if (ended !== undefined) return returnvalue !== null && returnvalue !== undefined ? 'completed' : notes.x === 1 ? 'cancelled' : 'failed'
+  // Cancelled where it waits; some worker will take it out of the line, without running it.
+  if (deferred?.x === 1) return 'cancelled'
+  if (locked) return 'in-progress'
+  return delay > 0 ? 'scheduled' : 'queued'
+}
+
+function cancelError (notes: Notes | undefined): JobRecord['error'] {
+  return notes === undefined ? undefined : { code: 'FAE_JOB_CANCELLED', message: notes.m ?? '' }
+}
+
+/** A job as a worker of BullMQ has it, right after the claim. */
+export function claimedRecord (job: BullJob, queue: string, notes: Notes): JobRecord {
+  const createdAt = job.timestamp
+  return makeRecord(String(job.id), queue, job.name, asEnvelope(job.data), {
+    state: 'in-progress',
+    priority: job.priority,
+    createdAt,
+    runAt: Math.max(createdAt + (job.opts.delay ?? 0), notes.r ?? 0),
+    startedAt: job.processedOn === undefined ? undefined : Math.floor(job.processedOn),
+    finishedAt: undefined,
+    attempts: job.attemptsMade + job.stalledCounter + 1,
+    progress: isProgress(job.progress) ? job.progress : undefined,
+    error: errorOf(notes),
+    cancelRequested: false,
+    resultBytes: undefined
+  })
+}
+
+type Changing = Pick<JobRecord, 'state' | 'priority' | 'createdAt' | 'runAt' | 'startedAt' | 'finishedAt' | 'attempts' | 'progress' | 'error' | 'cancelRequested' | 'resultBytes'>
+
+// One place for the order of keys, so that all records have one shape and print the same.
+function makeRecord (id: string, queue: string, name: string, envelope: Envelope, changing: Changing): JobRecord {
+  return {
+    id,
+    name,
+    queue,
+    state: changing.state,
+    input: inputOf(envelope),
+    owner: envelope.o,
+    correlationId: envelope.c,
+    trace: traceOf(envelope),
+    priority: changing.priority,
+    createdAt: changing.createdAt,
+    runAt: changing.runAt,
+    startedAt: changing.startedAt,
+    finishedAt: changing.finishedAt,
+    attempts: changing.attempts,
+    maxAttempts: envelope.n,
+    progress: changing.progress,
+    error: changing.error,
+    cancelRequested: changing.cancelRequested,
+    resultBytes: changing.resultBytes
+  }
+}
+
+/** When a waiting job could first have been claimed, from its timestamp, options and notes. */
+export function claimableSince (timestamp: unknown, opts: unknown, failedReason: unknown): number | undefined {
+  const createdAt = integer(text(timestamp))
+  return createdAt === undefined ? undefined : Math.max(createdAt + delayIn(text(opts)), parseNotes(text(failedReason)).r ?? 0)
+}
+
+function text (value: unknown): string | null {
+  return typeof value === 'string' ? value : null
+}
+
+function delayIn (opts: string | null | undefined): number {
+  // Nearly all jobs have none: parse only what can matter.
+  if (opts === null || opts === undefined || !opts.includes('"delay"')) return 0
+  try {
+    const delay: unknown = Reflect.get(Object(JSON.parse(opts)), 'delay')
+    return typeof delay === 'number' && delay > 0 ? delay : 0
+  } catch {
+    return 0
+  }
+}
+
+function progressIn (json: string | null | undefined): JobProgress | undefined {
+  if (json === null || json === undefined) return undefined
+  try {
+    const progress: unknown = JSON.parse(json)
+    return isProgress(progress) ? progress : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isProgress (value: unknown): value is JobProgress {
+  return typeof value === 'object' && value !== null
+}
+
+function integer (value: string | null | undefined): number | undefined {
+  if (value === null || value === undefined || value === '') return undefined
+  const number = Number(value)
+  return Number.isFinite(number) ? Math.floor(number) : undefined
+}

@@ -1,0 +1,265 @@
+/** Our own Lua. One script is one step that nobody can see half done. Every key of a queue has the same hash tag. */
+import { createHash } from 'node:crypto'
+import { CANCELLED_MARK } from './envelope.ts'
+import { DELAYED_SCORE, FIELD, KEY, LOCK, LOG, PRIORITY_SCORE, type Client } from './internals.ts'
+import { RECORD_FIELDS } from './record.ts'
+
+/** Sorted sets of ours beside BullMQ's: jobs that ended cancelled (BullMQ has them among the failed), and jobs that are cancelled but still stand in the line. */
+export const OWN = { cancelled: 'fae:cancelled', cancelling: 'fae:cancelling' } as const
+
+const READ = `local call = redis.call
+local function read (job)
+  local fields = call('HMGET', job, ${RECORD_FIELDS.map((field) => `'${field}'`).join(', ')})
+  if not fields[1] then return nil end
+  return fields, call('EXISTS', job .. '${LOCK}')
+end
+`
+const at = (field: typeof RECORD_FIELDS[number]): string => `fields[${RECORD_FIELDS.indexOf(field) + 1}]`
+const isCancelled = (lua: string): string => `(${lua} and string.sub(${lua}, 1, ${CANCELLED_MARK.length}) == '${CANCELLED_MARK}')`
+
+// Ends a job as cancelled, once it stands in none of BullMQ's lines any more.
+const END_CANCELLED = `local function endCancelled (queue, id, reason, now)
+  local job = queue .. id
+  -- What the one who asked for it said goes before what the attempt says.
+  local asked = call('HGET', job, '${FIELD.deferredFailure}')
+  if asked and string.sub(asked, 1, 4) == '{"m"' then reason = '${CANCELLED_MARK},' .. string.sub(asked, 2) end
+  call('HSET', job, '${FIELD.failedReason}', reason, '${FIELD.finishedOn}', now, '${FIELD.delay}', 0)
+  call('HDEL', job, '${FIELD.deferredFailure}')
+  call('ZADD', queue .. '${KEY.failed}', now, id)
+  call('ZADD', queue .. '${OWN.cancelled}', now, id)
+  call('ZREM', queue .. '${OWN.cancelling}', id)
+end
+`
+
+// KEYS: prefixes of the queues the job may be in. ARGV: id. Answer: number of the queue, fields, locked.
+const lookup = `${READ}
+for i = 1, #KEYS do
+  local fields, locked = read(KEYS[i] .. ARGV[1])
+  if fields then return { i, fields, locked } end
+end
+return false`
+
+// KEYS: prefixes. ARGV: id. Answer: number of the queue, when the job ended, its result.
+const result = `for i = 1, #KEYS do
+  local job = KEYS[i] .. ARGV[1]
+  local ended = redis.call('HMGET', job, '${FIELD.finishedOn}', '${FIELD.returnvalue}')
+  if ended[1] and ended[2] then return { i, ended[1], redis.call('LINDEX', job .. '${LOG}', 0) } end
+end
+return false`
+
+/*
+ * KEYS: prefixes. ARGV: id, reason for the end, reason while in the line, reason for a running attempt, now, channel.
+ * A job in the list of waiting ones would have to be searched there, so it is only marked: whoever takes it, ends it.
+ */
+const cancel = `${READ}${END_CANCELLED}
+for i = 1, #KEYS do
+  local queue, id = KEYS[i], ARGV[1]
+  local job = queue .. id
+  local fields, locked = read(job)
+  if fields then
+    local deferred = ${at(FIELD.deferredFailure)}
+    if ${at(FIELD.finishedOn)} then
+      return { i, fields, locked, ${isCancelled(at(FIELD.failedReason))} and 'already' or 'finished' }
+    end
+    if ${isCancelled('deferred')} then return { i, fields, locked, 'already' } end
+    if locked == 1 then
+      if not deferred then call('HSET', job, '${FIELD.deferredFailure}', ARGV[4]) end
+      call('PUBLISH', ARGV[6], id)
+      fields, locked = read(job)
+      return { i, fields, locked, 'requested' }
+    end
+    if call('ZREM', queue .. '${KEY.delayed}', id) + call('ZREM', queue .. '${KEY.prioritized}', id) + call('LREM', queue .. '${KEY.active}', 1, id) > 0 then
+      call('SREM', queue .. '${KEY.stalled}', id)
+      endCancelled(queue, id, ARGV[2], ARGV[5])
+    else
+      call('HSET', job, '${FIELD.deferredFailure}', ARGV[3])
+      call('ZADD', queue .. '${OWN.cancelling}', ARGV[5], id)
+    end
+    fields, locked = read(job)
+    return { i, fields, locked, 'cancelled' }
+  end
+end
+return false`
+
+/*
+ * Ends a claimed job as cancelled, if the lease is still the caller's. KEYS: prefix. ARGV: id, token, reason, now,
+ * attempts to count (0 or 1), 'asked' to do so only if somebody asked for it. Answer: 1 done, 0 nobody asked, below 0 refused.
+ */
+const endCancelled = `local call = redis.call
+${END_CANCELLED}
+local queue, id = KEYS[1], ARGV[1]
+local job = queue .. id
+local holder = call('GET', job .. '${LOCK}')
+if holder ~= ARGV[2] then return holder and -6 or -2 end
+if ARGV[6] == 'asked' and call('HEXISTS', job, '${FIELD.deferredFailure}') == 0 then return 0 end
+if call('LREM', queue .. '${KEY.active}', -1, id) < 1 then return -3 end
+call('DEL', job .. '${LOCK}')
+call('SREM', queue .. '${KEY.stalled}', id)
+endCancelled(queue, id, ARGV[3], ARGV[4])
+if ARGV[5] == '1' then call('HINCRBY', job, '${FIELD.attemptsMade}', 1) end
+return 1`
+
+// KEYS: prefixes. ARGV: id, now, notes. The budget of attempts begins anew.
+const redrive = `${READ}
+for i = 1, #KEYS do
+  local queue, id = KEYS[i], ARGV[1]
+  local job = queue .. id
+  local fields, locked = read(job)
+  if fields then
+    if not ${at(FIELD.finishedOn)} or ${isCancelled(at(FIELD.failedReason))} or call('ZREM', queue .. '${KEY.failed}', id) == 0 then
+      return { i, fields, locked, 'not-failed' }
+    end
+    call('HDEL', job, '${FIELD.finishedOn}', '${FIELD.processedOn}', '${FIELD.attemptsMade}', '${FIELD.attemptsStarted}', '${FIELD.stalls}', '${FIELD.deferredFailure}', '${FIELD.stacktrace}', '${FIELD.progress}')
+    call('HSET', job, '${FIELD.failedReason}', ARGV[3], '${FIELD.delay}', 0)
+    local priority = tonumber(${at(FIELD.priority)}) or 0
+    if priority > 0 then
+      local turn = call('INCR', queue .. '${KEY.priorityCounter}')
+      call('ZADD', queue .. '${KEY.prioritized}', priority * ${PRIORITY_SCORE} + turn % ${PRIORITY_SCORE}, id)
+    else
+      call('LPUSH', queue .. '${KEY.wait}', id)
+    end
+    if call('HEXISTS', queue .. '${KEY.meta}', 'paused') == 0 then call('ZADD', queue .. '${KEY.marker}', 0, '0') end
+    fields, locked = read(job)
+    return { i, fields, locked, 'redriven' }
+  end
+end
+return false`
+
+// KEYS: prefix. ARGV: id, token, progress as JSON, channel, message. Answer: whether the lease is the caller's.
+const progress = `local job = KEYS[1] .. ARGV[1]
+if redis.call('GET', job .. '${LOCK}') ~= ARGV[2] then return 0 end
+redis.call('HSET', job, '${FIELD.progress}', ARGV[3])
+redis.call('PUBLISH', ARGV[4], ARGV[5])
+return 1`
+
+// KEYS: prefix. ARGV: id, token, result, time to live in ms. Kept as the job's log, which goes when the job goes.
+const keepResult = `local job = KEYS[1] .. ARGV[1]
+if redis.call('GET', job .. '${LOCK}') ~= ARGV[2] then return 0 end
+redis.call('DEL', job .. '${LOG}')
+redis.call('RPUSH', job .. '${LOG}', ARGV[3])
+redis.call('PEXPIRE', job .. '${LOG}', ARGV[4])
+return 1`
+
+// KEYS: prefix. ARGV: id, token, notes.
+const note = `local job = KEYS[1] .. ARGV[1]
+if redis.call('GET', job .. '${LOCK}') ~= ARGV[2] then return 0 end
+redis.call('HSET', job, '${FIELD.failedReason}', ARGV[3])
+return 1`
+
+// KEYS: prefix. ARGV: id. What became of a settlement whose answer was lost.
+const outcome = `local job = KEYS[1] .. ARGV[1]
+return { redis.call('HMGET', job, '${FIELD.attemptsStarted}', '${FIELD.finishedOn}', '${FIELD.returnvalue}', '${FIELD.failedReason}'), redis.call('GET', job .. '${LOCK}') }`
+
+// KEYS: prefix. ARGV: ids. Those that somebody asked to stop.
+const asked = `local answer = {}
+for i = 1, #ARGV do
+  if redis.call('HEXISTS', KEYS[1] .. ARGV[i], '${FIELD.deferredFailure}') == 1 then answer[#answer + 1] = ARGV[i] end
+end
+return answer`
+
+/** Leases of so many of the oldest active jobs are looked at to tell how many are stuck. */
+const LEASES_CHECKED = 100
+/** So many cancelled jobs at the end of the line are passed over to find the one that waits longest. */
+const PASSED_OVER = 50
+
+/*
+ * KEYS: prefix. All sizes are kept by the server, the rest is bounded. The set of cancelled ones follows that of the
+ * failed: BullMQ forgets the oldest of those, by age and by count.
+ */
+const counts = `local call = redis.call
+local queue = KEYS[1]
+local function size (command, key) return call(command, queue .. key) end
+local oldestFailed = call('ZRANGE', queue .. '${KEY.failed}', 0, 0, 'WITHSCORES')[2]
+call('ZREMRANGEBYSCORE', queue .. '${OWN.cancelled}', '-inf', oldestFailed and ('(' .. oldestFailed) or '+inf')
+local stuck = 0
+for _, id in ipairs(call('LRANGE', queue .. '${KEY.active}', -${LEASES_CHECKED}, -1)) do
+  if call('EXISTS', queue .. id .. '${LOCK}') == 0 then stuck = stuck + 1 end
+end
+local function since (id)
+  return id and call('HMGET', queue .. id, '${FIELD.timestamp}', '${FIELD.opts}', '${FIELD.failedReason}') or {}
+end
+local first = false
+for place = -1, -${PASSED_OVER}, -1 do
+  first = call('LINDEX', queue .. '${KEY.wait}', place)
+  if not first or not call('ZSCORE', queue .. '${OWN.cancelling}', first) then break end
+end
+local due = call('ZRANGE', queue .. '${KEY.delayed}', 0, 0, 'WITHSCORES')[2]
+return {
+  size('LLEN', '${KEY.wait}'), size('ZCARD', '${KEY.prioritized}'), size('ZCARD', '${KEY.delayed}'), size('LLEN', '${KEY.active}'),
+  size('ZCARD', '${KEY.completed}'), size('ZCARD', '${KEY.failed}'), size('ZCARD', '${OWN.cancelled}'), size('ZCARD', '${OWN.cancelling}'),
+  stuck, since(first), since(call('ZRANGE', queue .. '${KEY.prioritized}', 0, 0)[1]), due and tostring(math.floor(due / ${DELAYED_SCORE})) or false
+}`
+
+/*
+ * One stretch of a queue for listing. KEYS: prefix. ARGV: 'tail' (a list, from its end) or 'up' or 'down' (a sorted set),
+ * key, where to begin (a place, or a score and how many of that score to pass over), how many.
+ * Answer: { id, score, fields, locked } each; jobs that are gone have no fields.
+ */
+const page = `${READ}
+local key = KEYS[1] .. ARGV[2]
+local from, over, count = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local found
+if ARGV[1] == 'tail' then
+  local ids = call('LRANGE', key, -(over + count), -(over + 1))
+  found = {}
+  for i = #ids, 1, -1 do
+    found[#found + 1] = ids[i]
+    found[#found + 1] = '0'
+  end
+elseif ARGV[1] == 'up' then
+  found = call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', over, count)
+else
+  found = call('ZREVRANGEBYSCORE', key, from, '-inf', 'WITHSCORES', 'LIMIT', over, count)
+end
+local answer = {}
+for i = 1, #found, 2 do
+  local fields, locked = read(KEYS[1] .. found[i])
+  answer[#answer + 1] = { found[i], found[i + 1], fields or false, locked or 0 }
+end
+return answer`
+
+// KEYS: prefix. ARGV: how many. Forgets marks of jobs that are gone or over: a worker may have died between two steps.
+const tidy = `local call = redis.call
+local queue, gone = KEYS[1], 0
+for _, id in ipairs(call('ZRANGE', queue .. '${OWN.cancelling}', 0, ARGV[1] - 1)) do
+  local state = call('HMGET', queue .. id, '${FIELD.name}', '${FIELD.finishedOn}')
+  if not state[1] or state[2] then gone = gone + call('ZREM', queue .. '${OWN.cancelling}', id) end
+end
+return gone`
+
+// KEYS: prefix. ARGV: before when, how many. Ids of jobs that ended cancelled before then.
+const cancelledBefore = `return redis.call('ZRANGEBYSCORE', KEYS[1] .. '${OWN.cancelled}', '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])`
+
+// KEYS: prefix. ARGV: id. After BullMQ removed a job.
+const forget = `return redis.call('ZREM', KEYS[1] .. '${OWN.cancelled}', ARGV[1]) + redis.call('ZREM', KEYS[1] .. '${OWN.cancelling}', ARGV[1])`
+
+const SCRIPTS = { lookup, result, cancel, endCancelled, redrive, progress, keepResult, note, outcome, asked, counts, page, tidy, cancelledBefore, forget } as const
+
+export type ScriptName = keyof typeof SCRIPTS
+
+// A client that the application shares with another version of this package must not mix the two.
+const COMMANDS = new Map(Object.entries(SCRIPTS).map(([name, lua]) => [name, commandName(name, lua)]))
+
+export function commandName (name: string, lua: string): string {
+  return `fae:${name}:${createHash('sha1').update(lua).digest('hex').slice(0, 8)}`
+}
+
+/** Teaches a client our scripts. They are sent once per connection and called by their hash after that. */
+export function defineScripts (client: Client): void {
+  for (const [name, lua] of Object.entries(SCRIPTS)) {
+    const command = COMMANDS.get(name)
+    if (command !== undefined && typeof Reflect.get(client, command) !== 'function') client.defineCommand(command, { lua })
+  }
+}
+
+/** Runs one of our scripts. `args` follow the keys. */
+export function runScript (client: Client, name: ScriptName, keys: readonly string[], ...args: ReadonlyArray<string | number>): Promise<unknown> {
+  return runCommand(client, COMMANDS.get(name) ?? '', [keys.length, ...keys, ...args])
+}
+
+/** Calls a command that `defineCommand` added. */
+export function runCommand (client: Client, command: string, args: ReadonlyArray<string | number>): Promise<unknown> {
+  const run: unknown = Reflect.get(client, command)
+  if (typeof run !== 'function') return Promise.reject(new Error(`the client has no command ${command}`))
+  return Reflect.apply(run, client, [args]) as Promise<unknown>
+}

@@ -1,0 +1,211 @@
+import type { Clock } from '../../core/context.ts'
+import { sleep } from '../../core/deadline.ts'
+import type { JobState } from '../../jobs/states.ts'
+import type { SettleVerdict, Settlement } from '../../jobs/store.ts'
+import { CANCELLED_MARK, encodeNotes } from './envelope.ts'
+import { refusalCode, toStoreError } from './errors.ts'
+import { allowRetry, type Backend, type Bull, type BullJob, type Client } from './internals.ts'
+import type { Running } from './running.ts'
+import { runScript } from './scripts.ts'
+
+/** A server that refuses to store a settlement (out of memory, failing over) is asked again after this. */
+const RETRY_MS = 500
+/** A result outlives its job by this, so that it never goes first. */
+const RESULT_MARGIN_MS = 60_000
+
+/** Thrown into BullMQ to end a step that is over as far as we are concerned. Never shown to anybody. */
+export class Settled extends Error {
+  override name = 'Settled'
+}
+
+export interface SettlerParts {
+  readonly bull: Bull
+  readonly clock: Clock
+  readonly client: Client
+  readonly backend: () => Backend
+  readonly prefix: string
+  readonly lockDurationMs: number
+  readonly resultMs: number
+  /** Aborts when the consumer closes: nothing is tried again after that. */
+  readonly closing: AbortSignal
+  /** Called once per attempt; `state` is what the job is now, if it was stored. */
+  readonly ended: (running: Running, verdict: SettleVerdict, state: JobState | undefined) => void
+}
+
+/**
+ * Turns the settlement of an attempt into the step of BullMQ's own that stores it: what the processor returns or
+ * throws where that is enough (one command, which also fetches the next job), a call of its backend where it is not.
+ */
+export class Settler {
+  readonly #parts: SettlerParts
+
+  constructor (parts: SettlerParts) {
+    this.#parts = parts
+  }
+
+  /** @returns what the processor returns: the size of the result. Throws what makes BullMQ's worker do the rest. */
+  async settle (running: Running, settlement: Settlement): Promise<number | undefined> {
+    running.settlement = settlement
+    switch (settlement.kind) {
+      case 'completed':
+        if (settlement.result === undefined) return undefined
+        await this.#keepResult(running, settlement.result)
+        return settlement.resultBytes ?? Buffer.byteLength(settlement.result)
+      case 'failed': {
+        const { code, message } = settlement.error
+        running.bullJob.opts.stackTraceLimit = 0
+        throw new this.#parts.bull.UnrecoverableError(running.write({ c: code, m: message, ...(running.claim.stalled && { k: 1 }) }))
+      }
+      case 'retry': {
+        await this.#endIfAsked(running)
+        const { code, message } = settlement.error
+        allowRetry(running.bullJob)
+        throw new Error(running.write({ c: code, m: message, r: this.#parts.clock.now() + settlement.delayMs }))
+      }
+      case 'cancelled':
+        await this.#cancel(running, encodeNotes({ x: 1, m: settlement.reason }), 1)
+        throw this.#done()
+      case 'snooze':
+      case 'postpone':
+        await this.#endIfAsked(running)
+        await this.#delay(running, settlement.delayMs)
+        throw this.#done()
+      case 'release':
+        await this.#endIfAsked(running)
+        await this.#release(running)
+        throw this.#done()
+    }
+  }
+
+  /** Makes BullMQ's worker go on to the next job, without touching this one. */
+  #done (): Error { return new this.#parts.bull.WaitingError() }
+
+  /**
+   * Stores a settlement by a step of BullMQ's. Says so exactly once, whatever happens: refused when the lease is no
+   * longer ours, given up when the server would not take it for as long as the lease can last.
+   *
+   * @param instead what to answer if the step turns out to have been done although its answer was lost
+   */
+  async store<T> (running: Running, state: JobState, step: () => Promise<T>, instead: T): Promise<T> {
+    const { clock, closing, lockDurationMs } = this.#parts
+    let until: number | undefined
+    for (;;) {
+      try {
+        const answer = await step()
+        this.#ended(running, { kind: 'stored' }, state)
+        return answer
+      } catch (error) {
+        if (refusalCode(error) !== undefined) {
+          if (await this.#wasStored(running)) {
+            this.#ended(running, { kind: 'stored' }, state)
+            return instead
+          }
+          this.#ended(running, { kind: 'refused', code: 'FAE_LEASE_LOST' })
+          throw new Settled()
+        }
+        until ??= clock.monotonic() + lockDurationMs
+        if (closing.aborted || clock.monotonic() > until) {
+          this.#ended(running, { kind: 'error', error: toStoreError(error) })
+          throw new Settled()
+        }
+      }
+      await sleep(clock, RETRY_MS, closing)
+    }
+  }
+
+  /**
+   * Ends a claimed job as cancelled.
+   *
+   * @param spent attempts to count: 1 if it was run
+   * @param when 'asked': only if somebody asked for it
+   * @returns whether it was ended (by this call or, if its answer was lost, by this one sent before)
+   */
+  async endCancelled (job: BullJob, reason: string, spent: 0 | 1, when: 'always' | 'asked'): Promise<'done' | 'not-asked' | 'refused'> {
+    const { client, prefix, clock } = this.#parts
+    const code = Number(await runScript(client, 'endCancelled', [prefix], String(job.id), job.token ?? '', reason, clock.now(), spent, when))
+    return code === 1 ? 'done' : code === 0 ? 'not-asked' : 'refused'
+  }
+
+  /** Somebody asked a job to stop that would be run again: that is its end, then. */
+  async #endIfAsked (running: Running): Promise<void> {
+    if (await this.#cancel(running, encodeNotes({ x: 1, m: '' }), 1, 'asked')) throw this.#done()
+  }
+
+  async #cancel (running: Running, reason: string, spent: 0 | 1, when: 'always' | 'asked' = 'always'): Promise<boolean> {
+    running.written = CANCELLED_MARK
+    const verdict = await this.#patiently(running, () => this.endCancelled(running.bullJob, reason, spent, when))
+    if (verdict === 'not-asked') return false
+    if (verdict === 'done' || await this.#wasStored(running)) {
+      // The attempt said something else: the worker is told that it did not come to that.
+      const instead = running.settlement?.kind === 'cancelled' ? undefined : 'cancelled'
+      this.#ended(running, instead === undefined ? { kind: 'stored' } : { kind: 'stored', instead }, 'cancelled')
+    } else {
+      this.#ended(running, { kind: 'refused', code: 'FAE_LEASE_LOST' })
+    }
+    return true
+  }
+
+  async #keepResult (running: Running, result: string): Promise<void> {
+    const { client, prefix, resultMs } = this.#parts
+    const kept = await this.#patiently(running, () => runScript(client, 'keepResult', [prefix], running.id, running.token, result, Math.ceil(resultMs) + RESULT_MARGIN_MS))
+    if (kept === 1) return
+    this.#ended(running, { kind: 'refused', code: 'FAE_LEASE_LOST' })
+    throw this.#done()
+  }
+
+  async #delay (running: Running, delayMs: number): Promise<void> {
+    const now = this.#parts.clock.now()
+    const delay = Math.ceil(delayMs)
+    const failedReason = running.write({ c: running.notes.c, m: running.notes.m, r: now + delay })
+    // Passes through the hook that calls `store`.
+    await this.#parts.backend().moveToDelayed(running.id, now, delay, running.token, { skipAttempt: true, fieldsToUpdate: { failedReason } })
+  }
+
+  async #release (running: Running): Promise<void> {
+    const { client, prefix, clock } = this.#parts
+    const { c, m, s } = running.notes
+    running.written = encodeNotes({ c, m, r: clock.now(), s })
+    await this.#patiently(running, () => runScript(client, 'note', [prefix], running.id, running.token, running.written ?? ''))
+    await this.store(running, 'queued', () => this.#parts.backend().moveJobFromActiveToWait(running.id, running.token), 0)
+  }
+
+  /** While the attempt has not been settled its lease is renewed, so this can wait for the server as long as that holds. */
+  async #patiently<T> (running: Running, step: () => Promise<T>): Promise<T> {
+    const { clock, closing } = this.#parts
+    for (;;) {
+      try {
+        return await step()
+      } catch (error) {
+        if (closing.aborted || running.over) {
+          this.#ended(running, { kind: 'error', error: toStoreError(error) })
+          throw this.#done()
+        }
+      }
+      await sleep(clock, RETRY_MS, closing)
+    }
+  }
+
+  /**
+   * A step whose answer was lost is sent again when the connection is back, and refused then, because it has been done.
+   * The job tells: nobody else has started it since, and it carries what this settlement wrote.
+   */
+  async #wasStored (running: Running): Promise<boolean> {
+    const { client, prefix } = this.#parts
+    let answer: unknown
+    try {
+      answer = await runScript(client, 'outcome', [prefix], running.id)
+    } catch {
+      return false
+    }
+    if (!Array.isArray(answer) || !Array.isArray(answer[0]) || answer[1] === running.token) return false
+    const [started, finishedOn, returnvalue, failedReason] = answer[0] as readonly unknown[]
+    if (Number(started) !== running.bullJob.attemptsStarted) return false
+    if (running.settlement?.kind === 'completed') return finishedOn !== null && returnvalue !== null
+    if (running.written === CANCELLED_MARK) return typeof failedReason === 'string' && failedReason.startsWith(CANCELLED_MARK)
+    return failedReason === running.written
+  }
+
+  #ended (running: Running, verdict: SettleVerdict, state?: JobState): void {
+    if (!running.over) this.#parts.ended(running, verdict, state)
+  }
+}

@@ -1,0 +1,185 @@
+import { EXPIRED, withDeadline } from '../../core/deadline.ts'
+import type { Clock, TimerHandle } from '../../core/context.ts'
+import type { JobProgress, JobUpdate } from '../../jobs/job.ts'
+import { JOB_STATES, type JobState } from '../../jobs/states.ts'
+import type { Connections } from './connections.ts'
+import { toStoreError, unavailable } from './errors.ts'
+
+/** At most one message in this time: what changes in between travels together. */
+const GATHER_MS = 5
+/** A message never grows beyond this many characters. */
+const MAX_MESSAGE = 64_000
+const ID_LENGTH = 36
+
+/** One letter per state; `p` for progress. */
+const LETTERS = { queued: 'q', scheduled: 's', 'in-progress': 'i', completed: 'c', failed: 'f', cancelled: 'x' } as const satisfies Record<JobState, string>
+const STATES = new Map<string, JobState>(JOB_STATES.map((state) => [LETTERS[state], state]))
+const PROGRESS = 'p'
+
+export function channels (prefix: string): { readonly updates: string, readonly control: string } {
+  return { updates: `${prefix}:updates`, control: `${prefix}:control` }
+}
+
+/** A change of progress as the script that stores it publishes it. */
+export function progressMessage (id: string, progressJson: string): string {
+  return PROGRESS + id + progressJson
+}
+
+/** Nothing for what is not ours: anybody may publish on a channel. */
+export function parseUpdates (message: string): JobUpdate[] {
+  const updates: JobUpdate[] = []
+  for (const line of message.split('\n')) {
+    const letter = line.charAt(0)
+    const id = line.slice(1, 1 + ID_LENGTH)
+    if (id.length < ID_LENGTH) continue
+    if (letter === PROGRESS) {
+      const progress = parseProgress(line.slice(1 + ID_LENGTH))
+      if (progress !== undefined) updates.push({ id, state: 'in-progress', progress })
+      continue
+    }
+    const state = STATES.get(letter)
+    if (state !== undefined) updates.push({ id, state })
+  }
+  return updates
+}
+
+function parseProgress (json: string): JobProgress | undefined {
+  try {
+    const value: unknown = JSON.parse(json)
+    return typeof value === 'object' && value !== null ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Tells every process what changed. The first change goes out at once, those of the next few milliseconds follow in
+ * one message: a busy worker spends about a microsecond per job on it.
+ */
+export class Publisher {
+  readonly #connections: Connections
+  readonly #clock: Clock
+  readonly #channel: string
+  #lines = ''
+  #timer: TimerHandle
+
+  constructor (connections: Connections, clock: Clock, channel: string) {
+    this.#connections = connections
+    this.#clock = clock
+    this.#channel = channel
+  }
+
+  publish (id: string, state: JobState): void {
+    const line = LETTERS[state] + id
+    this.#lines = this.#lines === '' ? line : `${this.#lines}\n${line}`
+    if (this.#timer === undefined) this.#flush()
+    else if (this.#lines.length > MAX_MESSAGE) this.#send()
+  }
+
+  /** Sends what is left. */
+  close (): void {
+    if (this.#timer === undefined) return
+    this.#clock.clearTimeout(this.#timer)
+    this.#timer = undefined
+    if (this.#lines !== '') this.#send()
+  }
+
+  readonly #flush = (): void => {
+    this.#timer = undefined
+    if (this.#lines === '') return
+    this.#send()
+    this.#timer = this.#clock.setTimeout(this.#flush, GATHER_MS)
+  }
+
+  #send (): void {
+    const message = this.#lines
+    this.#lines = ''
+    // Best effort: who waits reads again now and then.
+    this.#connections.run((client) => client.publish(this.#channel, message)).catch(() => {})
+  }
+}
+
+type Handler = (message: string) => void
+
+/** Channels this process listens to, over one connection that is made for the first of them. */
+export class Subscriptions {
+  readonly #connections: Connections
+  readonly #clock: Clock
+  readonly #timeoutMs: number
+  readonly #handlers = new Map<string, Handler>()
+  #listening = false
+
+  constructor (connections: Connections, clock: Clock, timeoutMs: number) {
+    this.#connections = connections
+    this.#clock = clock
+    this.#timeoutMs = timeoutMs
+  }
+
+  /**
+   * Resolves when messages arrive from then on. Should that take too long it rejects, and still goes on trying, until
+   * {@link Subscriptions.remove}.
+   */
+  async add (channel: string, handler: Handler): Promise<void> {
+    this.#handlers.set(channel, handler)
+    const client = this.#connections.subscriber()
+    if (!this.#listening) {
+      this.#listening = true
+      client.on('message', (from: string, message: string) => { this.#handlers.get(from)?.(message) })
+    }
+    let answer: unknown
+    try {
+      answer = await withDeadline(this.#clock, this.#timeoutMs, client.subscribe(channel))
+    } catch (error) {
+      throw toStoreError(error)
+    }
+    if (answer === EXPIRED) throw unavailable('ETIMEDOUT')
+  }
+
+  remove (channel: string): void {
+    if (!this.#handlers.delete(channel)) return
+    this.#connections.subscriber().unsubscribe(channel).catch(() => { /* nobody handles it any more */ })
+  }
+}
+
+/** Hands updates from the server to the listeners of this process. One subscription, however many they are. */
+export class UpdateListeners {
+  readonly #subscriptions: Subscriptions
+  readonly #channel: string
+  readonly #listeners = new Set<(update: JobUpdate) => void>()
+  #inForce: Promise<void> | undefined
+
+  constructor (subscriptions: Subscriptions, channel: string) {
+    this.#subscriptions = subscriptions
+    this.#channel = channel
+  }
+
+  async add (listener: (update: JobUpdate) => void): Promise<() => void> {
+    // A wrapper, so that one function given twice is two listeners.
+    const own = (update: JobUpdate): void => listener(update)
+    this.#listeners.add(own)
+    const remove = (): void => {
+      if (!this.#listeners.delete(own) || this.#listeners.size > 0) return
+      this.#inForce = undefined
+      this.#subscriptions.remove(this.#channel)
+    }
+    this.#inForce ??= this.#subscriptions.add(this.#channel, (message) => this.#deliver(message))
+    const inForce = this.#inForce
+    try {
+      await inForce
+    } catch (error) {
+      // The next one tries anew, also when others who waited for the same are still here.
+      if (this.#inForce === inForce) this.#inForce = undefined
+      remove()
+      throw error
+    }
+    return remove
+  }
+
+  #deliver (message: string): void {
+    for (const update of parseUpdates(message)) {
+      for (const listener of this.#listeners) {
+        try { listener(update) } catch { /* a listener's trouble is its own */ }
+      }
+    }
+  }
+}

@@ -1,0 +1,86 @@
+import type { Attributes, Span } from '@opentelemetry/api'
+import { SpanStatusCode } from '@opentelemetry/api'
+import type { StoredError } from '../jobs/job.ts'
+
+/** Names of span attributes and span events, once. The first group is the source documents' (S0-46), the others are OpenTelemetry's. */
+export const ATTR = {
+  jobId: 'job.id',
+  jobName: 'job.name',
+  jobStatus: 'job.status',
+  workerId: 'worker.id',
+  storeType: 'store.type',
+  handlerType: 'handler.type',
+  retryCount: 'retry.count',
+  errorType: 'error.type',
+  stateNew: 'state.new',
+  stateOld: 'state.old',
+  replayed: 'job.replayed',
+  retryDelay: 'job.delay_ms',
+  storeOperation: 'store.operation',
+
+  messagingSystem: 'messaging.system',
+  messagingDestination: 'messaging.destination.name',
+  messagingOperationName: 'messaging.operation.name',
+  messagingOperationType: 'messaging.operation.type',
+  messagingMessageId: 'messaging.message.id',
+  messagingConversationId: 'messaging.message.conversation_id',
+
+  httpMethod: 'http.request.method',
+  httpRoute: 'http.route',
+  httpStatus: 'http.response.status_code',
+  urlPath: 'url.path',
+  urlScheme: 'url.scheme'
+} as const
+
+/** Span events that are not simply named after a lifecycle event. */
+export const SPAN_EVENT = {
+  /** Followed by the state (S2-04): seven of them, so the name stays low-cardinality. */
+  stateApplied: 'State Applied: ',
+  stateUpdateFailed: 'job.state_update_failed'
+} as const
+
+/** Attributes that are the same for every span of one operation on one queue; frozen, made once. */
+export function messagingAttributes (system: string, queue: string, operation: 'send' | 'process' | 'settle'): Attributes {
+  return Object.freeze({
+    [ATTR.messagingSystem]: system,
+    [ATTR.messagingDestination]: queue,
+    [ATTR.messagingOperationName]: operation,
+    [ATTR.messagingOperationType]: operation
+  })
+}
+
+/** Status and `error.type`, together: a back end finds one by the other. */
+export function failSpan (span: Span, errorType: string, message: string): void {
+  span.setAttribute(ATTR.errorType, errorType)
+  span.setStatus({ code: SpanStatusCode.ERROR, message })
+}
+
+const MAX_STACK = 4_000
+
+/**
+ * The exception as a span event, bounded and without the error's own fields (a database client's error may hold the
+ * query). With `OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN=logs` it is the log line that tells of it, and nothing is done here.
+ */
+export function recordError (span: Span, thrown: unknown, stored: StoredError): void {
+  if (exceptionsGoToLogs()) return
+  const exception: { name: string, message: string, stack?: string } = { name: stored.code, message: stored.message }
+  const frames = framesOf(thrown)
+  if (frames !== undefined) exception.stack = `${stored.code}: ${stored.message}\n${frames}`
+  span.recordException(exception)
+}
+
+export function exceptionsGoToLogs (env: Readonly<Record<string, string | undefined>> = process.env): boolean {
+  return (env.OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN ?? '').split(',').some((entry) => entry.trim() === 'logs')
+}
+
+/** The frames of a stack without its first lines, which repeat the message in full length. */
+function framesOf (thrown: unknown): string | undefined {
+  try {
+    if (!(thrown instanceof Error) || typeof thrown.stack !== 'string') return undefined
+    const { stack, message } = thrown
+    const from = stack.indexOf('\n    at ', message === '' ? 0 : Math.max(0, stack.indexOf(message) + message.length - 1))
+    return from < 0 ? undefined : stack.slice(from + 1, from + 1 + MAX_STACK)
+  } catch {
+    return undefined
+  }
+}

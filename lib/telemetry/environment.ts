@@ -1,0 +1,98 @@
+/** The standard `OTEL_*` variables, as far as they concern what this library does itself. Everything else is read by the SDK. */
+export type TraceExporterName = 'otlp' | 'console'
+export type OtlpProtocol = 'http/json' | 'http/protobuf'
+
+export interface OtelEnvironment {
+  /** `OTEL_SDK_DISABLED` */
+  readonly disabled: boolean
+  /** What `OTEL_TRACES_EXPORTER` names, or OTLP when an endpoint is set; empty: nothing is asked for. */
+  readonly exporters: readonly TraceExporterName[]
+  readonly protocol: OtlpProtocol
+  /** `OTEL_TRACES_SAMPLER` is set: the SDK reads it, and our own sampler stays out. */
+  readonly samplerGiven: boolean
+  /** `OTEL_RESOURCE_ATTRIBUTES`, under `OTEL_SERVICE_NAME`. */
+  readonly resource: Readonly<Record<string, string>>
+  /** Sentences about values that cannot be used. */
+  readonly problems: readonly string[]
+}
+
+type Variables = Readonly<Record<string, string | undefined>>
+
+const EXPORTERS: Readonly<Record<string, readonly TraceExporterName[]>> = { otlp: ['otlp'], console: ['console'], none: [] }
+
+/** Reads the variables; never throws, whatever they hold. */
+export function readOtelEnvironment (env: Variables = process.env): OtelEnvironment {
+  const problems: string[] = []
+  const disabled = value(env, 'OTEL_SDK_DISABLED')?.toLowerCase() === 'true'
+  const exporters = readExporters(env, problems)
+  const protocol = readProtocol(env)
+  if (protocol === undefined) problems.push('OTEL_EXPORTER_OTLP_PROTOCOL must be http/json or http/protobuf here; no traces are exported by OTLP')
+  return {
+    disabled,
+    exporters: protocol === undefined ? exporters.filter((name) => name !== 'otlp') : exporters,
+    protocol: protocol ?? 'http/protobuf',
+    samplerGiven: value(env, 'OTEL_TRACES_SAMPLER') !== undefined,
+    resource: readResource(env),
+    // Nobody asked for traces: what the variables say about them is of no interest.
+    problems: disabled || (exporters.length === 0 && value(env, 'OTEL_TRACES_EXPORTER') === undefined) ? [] : problems
+  }
+}
+
+function readExporters (env: Variables, problems: string[]): TraceExporterName[] {
+  const named = value(env, 'OTEL_TRACES_EXPORTER')
+  if (named === undefined) {
+    const endpoint = value(env, 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT') ?? value(env, 'OTEL_EXPORTER_OTLP_ENDPOINT')
+    return endpoint === undefined ? [] : ['otlp']
+  }
+  const exporters = new Set<TraceExporterName>()
+  for (const name of named.split(',').map((part) => part.trim().toLowerCase()).filter(Boolean)) {
+    const known = Object.hasOwn(EXPORTERS, name) ? EXPORTERS[name] : undefined
+    if (known === undefined) problems.push(`OTEL_TRACES_EXPORTER: ${JSON.stringify(name.slice(0, 40))} is not one of otlp, console, none`)
+    for (const exporter of known ?? []) exporters.add(exporter)
+  }
+  return [...exporters]
+}
+
+function readProtocol (env: Variables): OtlpProtocol | undefined {
+  const protocol = value(env, 'OTEL_EXPORTER_OTLP_TRACES_PROTOCOL') ?? value(env, 'OTEL_EXPORTER_OTLP_PROTOCOL') ?? 'http/protobuf'
+  return protocol === 'http/json' || protocol === 'http/protobuf' ? protocol : undefined
+}
+
+/** `key=value,…`, values percent-encoded; by the specification one broken pair discards them all. */
+function readResource (env: Variables): Record<string, string> {
+  const attributes: Record<string, string> = {}
+  const pairs = value(env, 'OTEL_RESOURCE_ATTRIBUTES')?.split(',').map((pair) => pair.trim()).filter(Boolean) ?? []
+  try {
+    for (const pair of pairs) {
+      const at = pair.indexOf('=')
+      if (at < 1) throw new Error('not a pair')
+      attributes[decodeURIComponent(pair.slice(0, at).trim())] = decodeURIComponent(pair.slice(at + 1).trim())
+    }
+  } catch {
+    for (const key of Object.keys(attributes)) delete attributes[key]
+  }
+  const name = value(env, 'OTEL_SERVICE_NAME')
+  if (name !== undefined) attributes['service.name'] = name
+  return attributes
+}
+
+/** An empty variable counts as not set. */
+function value (env: Variables, name: string): string | undefined {
+  const text = env[name]?.trim()
+  return text === undefined || text === '' ? undefined : text
+}
+
+/**
+ * Who produces the telemetry: on every span of the private provider, and as `target_info` at `/metrics`.
+ *
+ * @param instanceId unique per process and Fastify instance
+ */
+export function resourceAttributes (environment: OtelEnvironment, serviceName: string | undefined, instanceId: string): Readonly<Record<string, string>> {
+  return Object.freeze({
+    'service.name': 'unknown_service:node',
+    'service.instance.id': instanceId,
+    'telemetry.sdk.language': 'nodejs',
+    ...environment.resource,
+    ...(serviceName === undefined ? {} : { 'service.name': serviceName })
+  })
+}

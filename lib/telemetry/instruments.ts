@@ -1,0 +1,57 @@
+/**
+ * Every instrument, once. Names, labels and descriptions of the first sixteen are those of the source documents
+ * (requirement rows S0-25 to S0-40), the rest is what operators ask for. Nothing else in the library knows a metric's
+ * name. Label values must be few: never a job id, an owner, a URL or a message.
+ */
+export type InstrumentKind = 'counter' | 'gauge' | 'histogram'
+
+export interface InstrumentDefinition {
+  /** Dotted OpenTelemetry name, without the unit. */
+  readonly name: string
+  readonly kind: InstrumentKind
+  /** UCUM: `s`, `By`, `%`, `1`, or an annotation such as `{job}`. */
+  readonly unit: string
+  readonly description: string
+  readonly labels: readonly string[]
+  /** Upper bounds of a histogram's buckets, ascending; `+Inf` is added. */
+  readonly buckets?: readonly number[]
+}
+
+/** Seconds, 5 ms to 1 h: the defaults of the metrics world end at 10 s, where jobs begin. */
+export const JOB_BUCKETS = Object.freeze([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600] as const)
+
+/** Seconds, for round trips to a store: most of them end below 5 ms, and none outlives its deadline. */
+export const STORE_BUCKETS = Object.freeze([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const)
+
+export const INSTRUMENTS = {
+  jobsCreated: { name: 'asyncendpoints.jobs.created.total', kind: 'counter', unit: '{job}', description: 'Total number of jobs created', labels: ['job_name', 'store_type'] },
+  jobsProcessed: { name: 'asyncendpoints.jobs.processed.total', kind: 'counter', unit: '{job}', description: 'Total number of jobs processed, by the terminal status they ended in', labels: ['job_name', 'status', 'store_type'] },
+  jobsFailed: { name: 'asyncendpoints.jobs.failed.total', kind: 'counter', unit: '{job}', description: 'Total number of job failures, by the code of the last error', labels: ['job_name', 'error_type', 'store_type'] },
+  jobsRetries: { name: 'asyncendpoints.jobs.retries.total', kind: 'counter', unit: '{attempt}', description: 'Total number of job retries', labels: ['job_name', 'store_type'] },
+  jobsQueueDuration: { name: 'asyncendpoints.jobs.queue.duration', kind: 'histogram', unit: 's', description: 'Time jobs spend in queue before processing, from the moment they may run', labels: ['job_name', 'store_type'], buckets: JOB_BUCKETS },
+  jobsProcessingDuration: { name: 'asyncendpoints.jobs.processing.duration', kind: 'histogram', unit: 's', description: 'Time spent processing jobs, one observation per attempt', labels: ['job_name', 'status'], buckets: JOB_BUCKETS },
+  jobsClaimDuration: { name: 'asyncendpoints.jobs.claim.duration', kind: 'histogram', unit: 's', description: 'Time taken to claim jobs', labels: ['store_type'], buckets: STORE_BUCKETS },
+  jobsCurrentCount: { name: 'asyncendpoints.jobs.current.count', kind: 'gauge', unit: '{job}', description: 'Current number of jobs in each state', labels: ['job_status', 'store_type'] },
+  handlersExecutionDuration: { name: 'asyncendpoints.handlers.execution.duration', kind: 'histogram', unit: 's', description: 'Time spent executing handlers', labels: ['job_name', 'handler_type'], buckets: JOB_BUCKETS },
+  handlersErrorRate: { name: 'asyncendpoints.handlers.error.rate', kind: 'counter', unit: '{error}', description: 'Count of handler execution errors', labels: ['job_name', 'error_type'] },
+  storeOperations: { name: 'asyncendpoints.store.operations.total', kind: 'counter', unit: '{operation}', description: 'Total store operations by operation type', labels: ['operation', 'store_type'] },
+  storeOperationDuration: { name: 'asyncendpoints.store.operation.duration', kind: 'histogram', unit: 's', description: 'Duration of store operations', labels: ['operation', 'store_type'], buckets: STORE_BUCKETS },
+  storeErrors: { name: 'asyncendpoints.store.errors.total', kind: 'counter', unit: '{error}', description: 'Count of store operation errors', labels: ['operation', 'error_type', 'store_type'] },
+  backgroundProcessingRate: { name: 'asyncendpoints.background.processing.rate', kind: 'counter', unit: '{attempt}', description: 'Rate of job processing: attempts that a worker has finished', labels: ['worker_id'] },
+  backgroundIdleTime: { name: 'asyncendpoints.background.consumer.idle.time', kind: 'histogram', unit: 's', description: 'Time consumers spend idle', labels: ['worker_id'], buckets: JOB_BUCKETS },
+  backgroundChannelUtilization: { name: 'asyncendpoints.background.channel.utilization', kind: 'gauge', unit: '%', description: 'Channel utilization percentage: attempts under way of those that could be', labels: ['channel_type'] },
+
+  jobsSubmitDuration: { name: 'asyncendpoints.jobs.submit.duration', kind: 'histogram', unit: 's', description: 'Time until the store confirmed a submitted job', labels: ['job_name', 'store_type'], buckets: STORE_BUCKETS },
+  jobsOldestAge: { name: 'asyncendpoints.jobs.oldest.age', kind: 'gauge', unit: 's', description: 'How long the job that waits longest could have been running; 0 when none waits', labels: ['queue', 'store_type'] },
+  jobsActive: { name: 'asyncendpoints.jobs.active', kind: 'gauge', unit: '{job}', description: 'Attempts under way in this process', labels: ['store_type'] },
+  jobsStuck: { name: 'asyncendpoints.jobs.stuck', kind: 'gauge', unit: '{job}', description: 'Jobs in progress whose lease was not renewed in time', labels: ['queue', 'store_type'] },
+  jobsCancelled: { name: 'asyncendpoints.jobs.cancelled.total', kind: 'counter', unit: '{job}', description: 'Total number of cancelled jobs', labels: ['job_name', 'store_type'] },
+  jobsRecovered: { name: 'asyncendpoints.jobs.recovered.total', kind: 'counter', unit: '{job}', description: 'Jobs taken over from a worker that was lost', labels: ['reason', 'store_type'] },
+  requestsRejected: { name: 'asyncendpoints.requests.rejected.total', kind: 'counter', unit: '{request}', description: 'Submissions that were refused, by reason', labels: ['reason'] },
+  storeCountsAge: { name: 'asyncendpoints.store.counts.age', kind: 'gauge', unit: 's', description: 'Age of the gauges that are read from the store in the background', labels: ['store_type'] },
+
+  seriesDropped: { name: 'asyncendpoints.metrics.series.dropped.total', kind: 'counter', unit: '{series}', description: 'Label sets that went to the overflow series because their metric had reached its cap', labels: ['metric'] },
+  telemetryFailures: { name: 'asyncendpoints.telemetry.failures.total', kind: 'counter', unit: '{failure}', description: 'Listeners, metrics implementations and span processors that threw; no job was affected', labels: ['source'] }
+} as const satisfies Record<string, InstrumentDefinition>
+
+export type InstrumentKey = keyof typeof INSTRUMENTS

@@ -1,0 +1,72 @@
+import type { EventName } from '../events/catalogue.ts'
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
+
+/** In order of weight. */
+export const LOG_LEVELS: readonly LogLevel[] = ['trace', 'debug', 'info', 'warn', 'error']
+
+export interface LogEvent {
+  /** Stable for ever: alerts and dashboards match on it. */
+  readonly id: number
+  readonly level: LogLevel
+  readonly message: string
+  /** Which parts of the event are logged, and under which name. Nothing else is: no payload can slip in. */
+  readonly fields: Readonly<Record<string, string>>
+}
+
+const JOB = { jobId: 'job_id', jobName: 'job_name', queue: 'queue' } as const
+const RUN = { ...JOB, workerId: 'worker_id' } as const
+const CORRELATION = { correlationId: 'correlation_id' } as const
+const TRACE = { traceId: 'trace_id', spanId: 'span_id' } as const
+const WORKER = { workerId: 'worker_id', queue: 'queue' } as const
+const STORE = { storeType: 'store_type', errorCode: 'error_type' } as const
+
+/**
+ * What is logged of the lifecycle events, numbered. 10001 to 10099 belong to sagas and their steps, as the source
+ * documents number them (S3-15 to S3-21); 101xx jobs, 102xx handlers, 103xx workers, 104xx stores, 105xx health.
+ * Levels are those of the rows S0-57 and S1-06. Events that come once per claim, handler call or store round trip have
+ * no line: their sums are metrics.
+ */
+export const LOG_EVENTS = {
+  'job.submitted': { id: 10101, level: 'debug', message: 'job submitted', fields: { ...JOB, ...CORRELATION, ...TRACE, submitMs: 'submitMs', delayMs: 'delayMs' } },
+  'job.replayed': { id: 10102, level: 'debug', message: 'submission answered with the job of its idempotency key', fields: { ...JOB, ...CORRELATION } },
+  'job.rejected': { id: 10103, level: 'info', message: 'submission refused', fields: { jobName: 'job_name', queue: 'queue', reason: 'reason' } },
+  'job.submit_failed': { id: 10104, level: 'error', message: 'the store did not take a submission', fields: { jobName: 'job_name', queue: 'queue', errorCode: 'error_type', submitMs: 'submitMs' } },
+  'job.started': { id: 10110, level: 'info', message: 'job started', fields: { ...RUN, ...CORRELATION, ...TRACE, attempt: 'attempt' } },
+  'job.completed': { id: 10111, level: 'info', message: 'job completed', fields: { ...RUN, ...CORRELATION, ...TRACE, attempt: 'attempt', totalMs: 'totalMs', queueWaitMs: 'queueMs', processingMs: 'processMs', resultBytes: 'resultBytes' } },
+  'job.attempt_failed': { id: 10112, level: 'warn', message: 'attempt failed', fields: { ...RUN, ...TRACE, attempt: 'attempt', errorCode: 'error_type', final: 'final', processingMs: 'processMs' } },
+  'job.retry_scheduled': { id: 10113, level: 'info', message: 'retry scheduled', fields: { ...JOB, attempt: 'attempt', errorCode: 'error_type', delayMs: 'delayMs' } },
+  'job.failed': { id: 10114, level: 'error', message: 'job failed', fields: { ...RUN, ...CORRELATION, ...TRACE, attempt: 'attempt', errorCode: 'error_type', totalMs: 'totalMs', processingMs: 'processMs' } },
+  'job.cancelled': { id: 10115, level: 'info', message: 'job cancelled', fields: { ...RUN, ...CORRELATION, totalMs: 'totalMs', processingMs: 'processMs' } },
+  'job.cancel_requested': { id: 10116, level: 'info', message: 'running job asked to stop', fields: JOB },
+  'job.snoozed': { id: 10117, level: 'debug', message: 'job snoozed', fields: { ...RUN, delayMs: 'delayMs', processingMs: 'processMs' } },
+  'job.timed_out': { id: 10118, level: 'warn', message: 'attempt timed out', fields: { ...RUN, attempt: 'attempt', timeoutMs: 'timeoutMs' } },
+  'job.released': { id: 10119, level: 'info', message: 'job handed back by a stopping worker', fields: { ...RUN, processingMs: 'processMs' } },
+  'job.stalled': { id: 10120, level: 'warn', message: 'a lease ran out; the job is back in its queue', fields: { jobId: 'job_id', queue: 'queue' } },
+  'job.recovered': { id: 10121, level: 'info', message: 'stalled job taken over', fields: { ...RUN, attempt: 'attempt' } },
+  'job.lease_lost': { id: 10122, level: 'warn', message: 'attempt ended after its lease was lost; its ending does not count', fields: { ...RUN, attempt: 'attempt', processingMs: 'processMs' } },
+  'job.settle_failed': { id: 10123, level: 'error', message: 'the ending of an attempt could not be stored; the job will be run again', fields: { ...RUN, attempt: 'attempt', errorCode: 'error_type' } },
+  'job.unhandled': { id: 10124, level: 'warn', message: 'no handler for a job of this name in this process; it went back', fields: { ...RUN, delayMs: 'delayMs' } },
+  'job.redriven': { id: 10125, level: 'info', message: 'failed job queued again', fields: JOB },
+  'job.removed': { id: 10126, level: 'info', message: 'job removed on request', fields: { jobId: 'job_id' } },
+
+  'handler.failed': { id: 10201, level: 'debug', message: 'handler threw', fields: { ...JOB, ...TRACE, errorCode: 'error_type', durationMs: 'durationMs' } },
+  'handler.abandoned': { id: 10202, level: 'warn', message: 'handler went on after its grace; its attempt was settled without it', fields: { ...JOB, reason: 'reason', graceMs: 'graceMs' } },
+
+  'worker.started': { id: 10301, level: 'info', message: 'worker claims jobs', fields: { ...WORKER, concurrency: 'concurrency' } },
+  'worker.paused': { id: 10302, level: 'info', message: 'worker paused', fields: WORKER },
+  'worker.resumed': { id: 10303, level: 'info', message: 'worker resumed', fields: WORKER },
+  'worker.draining': { id: 10304, level: 'info', message: 'worker claims no more jobs and waits for its attempts', fields: { workerId: 'worker_id', active: 'active', drainTimeoutMs: 'drainTimeoutMs' } },
+  'worker.stopped': { id: 10305, level: 'info', message: 'worker stopped', fields: { workerId: 'worker_id', released: 'released' } },
+  'worker.failed': { id: 10306, level: 'error', message: 'claiming met an error; it goes on', fields: { ...WORKER, errorCode: 'error_type', message: 'detail' } },
+
+  'store.connected': { id: 10401, level: 'info', message: 'job store connected', fields: { storeType: 'store_type' } },
+  'store.disconnected': { id: 10402, level: 'warn', message: 'job store cannot be reached', fields: STORE },
+  'store.failed': { id: 10403, level: 'error', message: 'job store met an error', fields: { ...STORE, message: 'detail' } },
+  'store.warned': { id: 10404, level: 'warn', message: 'job store found a setting that should be changed', fields: { ...STORE, message: 'detail' } },
+  'store.operation_failed': { id: 10405, level: 'warn', message: 'job store operation failed', fields: { ...STORE, operation: 'operation', durationMs: 'durationMs' } },
+
+  'health.changed': { id: 10501, level: 'warn', message: 'readiness changed', fields: { status: 'status', previous: 'previous' } }
+} as const satisfies { readonly [N in EventName]?: LogEvent }
+
+export type LoggedEvent = keyof typeof LOG_EVENTS

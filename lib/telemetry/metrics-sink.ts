@@ -1,0 +1,121 @@
+import type { Sink } from '../events/router.ts'
+import type { Exclusion } from './exclude.ts'
+import type { TelemetryFailures } from './failures.ts'
+import type { AsyncEndpointsMetrics } from './metrics.ts'
+import type { ExemplarSource } from './snapshot.ts'
+
+/** What kind of handler ran; a job made of steps will be another. */
+export const HANDLER_TYPE = 'function'
+
+export interface MetricsSinkParts {
+  readonly metrics: AsyncEndpointsMetrics
+  /** The label `store_type` of events that carry none. */
+  readonly storeType: string
+  readonly excluded: Exclusion
+  readonly failures: TelemetryFailures
+}
+
+/** Translates events into recordings, each at the moment that the event tells of. */
+export function createMetricsSink ({ metrics, storeType, excluded, failures }: MetricsSinkParts): Sink {
+  return {
+    'job.submitted': (event) => {
+      if (excluded(event.jobName)) return
+      const labels = { jobName: event.jobName, storeType }
+      const exemplar = exemplarOf(event)
+      metrics.jobCreated(labels, exemplar)
+      metrics.jobSubmitDuration(event.submitMs / 1_000, labels, exemplar)
+    },
+    'job.rejected': (event) => { metrics.requestRejected({ reason: event.reason }) },
+    // The client was refused all the same; nobody else tells it.
+    'job.submit_failed': (event) => { metrics.requestRejected({ reason: reasonOf(event.errorCode) }) },
+
+    'job.claimed': (event) => {
+      if (excluded(event.jobName)) return
+      metrics.jobQueueDuration(event.queueWaitMs / 1_000, { jobName: event.jobName, storeType })
+      if (event.claimMs !== undefined) metrics.jobClaimDuration(event.claimMs / 1_000, { storeType })
+    },
+    'job.recovered': (event) => {
+      if (!excluded(event.jobName)) metrics.jobRecovered({ reason: 'stalled', storeType })
+    },
+
+    'job.completed': (event) => {
+      if (excluded(event.jobName)) return
+      const exemplar = exemplarOf(event)
+      metrics.jobProcessed({ jobName: event.jobName, status: 'completed', storeType }, exemplar)
+      metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'completed' }, exemplar)
+      metrics.workerProcessed({ workerId: event.workerId })
+    },
+    // Every attempt that ended in an error, the last one included: `job.failed` adds only that the job is over.
+    'job.attempt_failed': (event) => {
+      if (excluded(event.jobName)) return
+      metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'failed' }, exemplarOf(event))
+      metrics.workerProcessed({ workerId: event.workerId })
+    },
+    'job.retry_scheduled': (event) => {
+      if (!excluded(event.jobName)) metrics.jobRetried({ jobName: event.jobName, storeType })
+    },
+    'job.failed': (event) => {
+      if (excluded(event.jobName)) return
+      const exemplar = exemplarOf(event)
+      metrics.jobProcessed({ jobName: event.jobName, status: 'failed', storeType }, exemplar)
+      metrics.jobFailed({ jobName: event.jobName, errorType: event.errorCode, storeType }, exemplar)
+    },
+    'job.cancelled': (event) => {
+      if (excluded(event.jobName)) return
+      metrics.jobProcessed({ jobName: event.jobName, status: 'cancelled', storeType })
+      metrics.jobCancelled({ jobName: event.jobName, storeType })
+      // Without a worker it was cancelled while it waited: nothing was processed.
+      if (event.workerId === '') return
+      metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'cancelled' })
+      metrics.workerProcessed({ workerId: event.workerId })
+    },
+    'job.snoozed': (event) => {
+      if (!excluded(event.jobName)) metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'snoozed' })
+    },
+    'job.released': (event) => {
+      if (!excluded(event.jobName)) metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'released' })
+    },
+    'job.lease_lost': (event) => {
+      if (!excluded(event.jobName)) metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'lease-lost' })
+    },
+    // The store's part in the ending of an attempt is no operation of the contract, so its failure is told here.
+    'job.settle_failed': (event) => { metrics.storeError({ operation: 'settle', errorType: event.errorCode, storeType }) },
+
+    'handler.completed': (event) => {
+      if (!excluded(event.jobName)) metrics.handlerDuration(event.durationMs / 1_000, { jobName: event.jobName, handlerType: HANDLER_TYPE }, exemplarOf(event))
+    },
+    'handler.failed': (event) => {
+      if (excluded(event.jobName)) return
+      const exemplar = exemplarOf(event)
+      metrics.handlerDuration(event.durationMs / 1_000, { jobName: event.jobName, handlerType: HANDLER_TYPE }, exemplar)
+      metrics.handlerError({ jobName: event.jobName, errorType: event.errorCode }, exemplar)
+    },
+
+    'worker.idled': (event) => { metrics.workerIdle(event.idleMs / 1_000, { workerId: event.workerId }) },
+
+    'store.operated': (event) => {
+      const labels = { operation: event.operation, storeType: event.storeType }
+      metrics.storeOperation(labels)
+      metrics.storeOperationDuration(event.durationMs / 1_000, labels)
+    },
+    'store.operation_failed': (event) => {
+      const labels = { operation: event.operation, storeType: event.storeType }
+      metrics.storeOperation(labels)
+      metrics.storeOperationDuration(event.durationMs / 1_000, labels)
+      metrics.storeError({ operation: event.operation, errorType: event.errorCode, storeType: event.storeType })
+    },
+
+    'telemetry.listener_failed': (event) => {
+      if (!failures.owns(event.source)) failures.count(event.source)
+    }
+  }
+}
+
+/** As the reasons of `job.rejected` are written: `FAE_STORE_UNAVAILABLE` is `store-unavailable`. */
+function reasonOf (errorCode: string): string {
+  return errorCode.replace(/^FAE_/, '').toLowerCase().replaceAll('_', '-')
+}
+
+function exemplarOf ({ traceId, spanId }: { readonly traceId: string | undefined, readonly spanId: string | undefined }): ExemplarSource | undefined {
+  return traceId === undefined || spanId === undefined ? undefined : { traceId, spanId }
+}

@@ -1,0 +1,93 @@
+import { createTraceState, type SpanContext } from '@opentelemetry/api'
+import type { TraceCarrier } from '../jobs/job.ts'
+
+/**
+ * W3C Trace Context, written by hand: the propagator of the SDK sits in a package we do not depend on, and costs three
+ * times as much. Anything that is not valid is ignored, never repaired: a new trace is started instead (§4.3).
+ */
+const SAMPLED = 1
+/** Of the flags byte only `sampled` and `random` have a meaning; unknown bits are not passed on (§3.2.2.5). */
+const KNOWN_FLAGS = 3
+const TRACEPARENT_V0 = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/
+// A later version may append fields after the flags; its first 55 characters are read as version 00 (§4.3).
+const TRACEPARENT_LATER = /^(?!00|ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/
+const ZERO_TRACE = '0'.repeat(32)
+const ZERO_SPAN = '0'.repeat(16)
+
+const MAX_TRACEPARENT = 512
+/** What a vendor may count on being passed along (§3.3.1.5); more is cut at whole entries. */
+const MAX_TRACESTATE = 512
+/** Raw input beyond this is not even looked at. */
+const MAX_TRACESTATE_INPUT = 8_192
+const MAX_MEMBERS = 32
+const LONG_MEMBER = 128
+const KEY = /^(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})$/
+const VALUE = /^[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]$/
+
+export function isSampled (context: { readonly traceFlags: number }): boolean {
+  return (context.traceFlags & SAMPLED) === SAMPLED
+}
+
+/** Two hex digits, as in a traceparent and as the log field `trace_flags`. */
+export function flagsText (flags: number): string {
+  return `0${(flags & KNOWN_FLAGS).toString(16)}`
+}
+
+export function encodeTraceparent ({ traceId, spanId, traceFlags }: SpanContext): string {
+  return `00-${traceId}-${spanId}-${flagsText(traceFlags)}`
+}
+
+/** A remote span context, or `undefined` for anything that is not a valid traceparent. */
+export function decodeTraceparent (text: unknown): SpanContext | undefined {
+  if (typeof text !== 'string' || text.length < 55 || text.length > MAX_TRACEPARENT) return undefined
+  const parts = TRACEPARENT_V0.exec(text) ?? TRACEPARENT_LATER.exec(text)
+  if (parts === null) return undefined
+  const [, traceId = ZERO_TRACE, spanId = ZERO_SPAN, flags = '00'] = parts
+  if (traceId === ZERO_TRACE || spanId === ZERO_SPAN) return undefined
+  return { traceId, spanId, traceFlags: Number.parseInt(flags, 16) & KNOWN_FLAGS, isRemote: true }
+}
+
+/** The tracestate in its bounded form, or `undefined` when it is empty or any part of it is not valid. */
+export function cleanTracestate (text: unknown): string | undefined {
+  if (typeof text !== 'string' || text === '' || text.length > MAX_TRACESTATE_INPUT) return undefined
+  const members: string[] = []
+  const seen = new Set<string>()
+  for (const part of text.split(',')) {
+    const member = part.trim()
+    if (member === '') continue
+    const at = member.indexOf('=')
+    const key = member.slice(0, Math.max(at, 0))
+    if (!KEY.test(key) || !VALUE.test(member.slice(at + 1)) || seen.has(key)) return undefined
+    seen.add(key)
+    members.push(member)
+  }
+  if (members.length === 0 || members.length > MAX_MEMBERS) return undefined
+  return shorten(members)
+}
+
+/** Whole entries go, those longer than 128 characters first, then the oldest, which stand last (§3.3.1.5). */
+function shorten (members: readonly string[]): string | undefined {
+  const length = (list: readonly string[]): number => list.reduce((sum, member) => sum + member.length + 1, -1)
+  let kept = [...members]
+  for (let index = kept.length - 1; index >= 0 && length(kept) > MAX_TRACESTATE; index--) {
+    if ((kept[index] as string).length > LONG_MEMBER) kept = kept.toSpliced(index, 1)
+  }
+  while (kept.length > 0 && length(kept) > MAX_TRACESTATE) kept.pop()
+  return kept.length === 0 ? undefined : kept.join(',')
+}
+
+/** What travels with a job for this span. */
+export function toCarrier (context: SpanContext): TraceCarrier {
+  const traceparent = encodeTraceparent(context)
+  const tracestate = cleanTracestate(context.traceState?.serialize())
+  return tracestate === undefined ? { traceparent } : { traceparent, tracestate }
+}
+
+/** The span context that a job (or a request's headers) brought. */
+export function fromCarrier (carrier: { readonly traceparent?: unknown, readonly tracestate?: unknown } | undefined): SpanContext | undefined {
+  const context = decodeTraceparent(carrier?.traceparent)
+  if (context === undefined) return undefined
+  const tracestate = cleanTracestate(carrier?.tracestate)
+  if (tracestate !== undefined) context.traceState = createTraceState(tracestate)
+  return context
+}

@@ -1,0 +1,60 @@
+import type { Attributes, TracerProvider } from '@opentelemetry/api'
+import type { Clock, Logger } from '../core/context.ts'
+import { TraceContext } from './context.ts'
+import { registeredTracerProvider } from './detect.ts'
+import type { OtelEnvironment } from './environment.ts'
+import type { TelemetryFailures } from './failures.ts'
+import { DEFAULT_TRACES_PER_SECOND, TokenBucket } from './sampler.ts'
+import { createPrivateTracing, type Sampler, type SpanExporter, type SpanProcessor } from './sdk.ts'
+import { TracerSource } from './tracer-source.ts'
+
+export interface ResolveParts {
+  readonly tracerProvider?: TracerProvider
+  readonly spanProcessors?: readonly SpanProcessor[]
+  readonly exporters?: readonly SpanExporter[]
+  readonly sampler?: Sampler
+  readonly maxTracesPerSecond?: number
+  readonly environment: OtelEnvironment
+  readonly resource: Attributes
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly failures: TelemetryFailures
+}
+
+export interface ResolvedTracing {
+  readonly source: TracerSource
+  /** Ends what was made here; an application's own provider is left alone. */
+  shutdown (): Promise<void>
+}
+
+/**
+ * Finds out who makes the spans, in this order: the provider or the exporters given as options, the provider that the
+ * application has registered, a private one if the environment asks for it, nobody.
+ */
+export async function resolveTracing (parts: ResolveParts): Promise<ResolvedTracing> {
+  const contexts = new TraceContext()
+  const foreign = (provider: TracerProvider): ResolvedTracing => ({ source: new TracerSource(contexts, parts.failures, provider), shutdown: async () => {} })
+  const { tracerProvider, spanProcessors = [], exporters = [] } = parts
+  if (tracerProvider !== undefined) return foreign(tracerProvider)
+  if (spanProcessors.length + exporters.length === 0) {
+    const registered = registeredTracerProvider()
+    if (registered !== undefined) {
+      if (parts.sampler !== undefined || parts.maxTracesPerSecond !== undefined) {
+        parts.logger.warn({ source: 'tracing' }, 'a tracer provider is registered in this process and samples by its own rules; sampler and maxTracesPerSecond have no effect')
+      }
+      return foreign(registered)
+    }
+  }
+  const own = await createPrivateTracing({
+    spanProcessors,
+    exporters,
+    sampler: parts.sampler,
+    bucket: new TokenBucket(parts.maxTracesPerSecond ?? DEFAULT_TRACES_PER_SECOND, () => parts.clock.monotonic()),
+    environment: parts.environment,
+    resource: parts.resource,
+    clock: parts.clock,
+    logger: parts.logger
+  })
+  if (own === undefined) return { source: new TracerSource(contexts, parts.failures), shutdown: async () => {} }
+  return { source: new TracerSource(contexts, parts.failures, own.provider, true, own.bucket), shutdown: own.shutdown }
+}

@@ -1,0 +1,115 @@
+/** The only file that loads an OpenTelemetry SDK, and only when there is something to export to. */
+import type { Attributes, TracerProvider } from '@opentelemetry/api'
+import type { Sampler, SpanExporter, SpanProcessor } from '@opentelemetry/sdk-trace-node'
+import type { Clock, Logger } from '../core/context.ts'
+import { EXPIRED, withDeadline } from '../core/deadline.ts'
+import type { OtelEnvironment } from './environment.ts'
+import { bucketSampler, type TokenBucket } from './sampler.ts'
+
+export type { Sampler, SpanExporter, SpanProcessor } from '@opentelemetry/sdk-trace-node'
+
+/** A dead collector makes the SDK's own shutdown last eight seconds. */
+const SHUTDOWN_TIMEOUT_MS = 2_000
+
+export interface PrivateTracingParts {
+  readonly spanProcessors: readonly SpanProcessor[]
+  readonly exporters: readonly SpanExporter[]
+  readonly sampler: Sampler | undefined
+  /** Used when neither the option nor `OTEL_TRACES_SAMPLER` names a sampler. */
+  readonly bucket: TokenBucket
+  readonly environment: OtelEnvironment
+  readonly resource: Attributes
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+/** A provider that belongs to one Fastify instance and is registered nowhere. */
+export interface PrivateTracing {
+  readonly provider: TracerProvider
+  /** Set when this bucket decides which traces are kept. */
+  readonly bucket: TokenBucket | undefined
+  flush (): Promise<void>
+  /** Flushes and ends it, or gives up after two seconds. Never rejects. */
+  shutdown (): Promise<void>
+}
+
+/** @returns `undefined` when there is nothing to export to, or the SDK is not installed */
+export async function createPrivateTracing (parts: PrivateTracingParts): Promise<PrivateTracing | undefined> {
+  const { environment, logger } = parts
+  for (const problem of environment.problems) logger.warn({ source: 'tracing' }, problem)
+  const given = parts.spanProcessors.length + parts.exporters.length
+  if (environment.disabled || (given === 0 && environment.exporters.length === 0)) return undefined
+
+  const sdk = await load('@opentelemetry/sdk-trace-node', () => import('@opentelemetry/sdk-trace-node'), logger)
+  if (sdk === undefined) return undefined
+  const spanProcessors: SpanProcessor[] = [...parts.spanProcessors, ...parts.exporters.map((exporter) => new sdk.BatchSpanProcessor(exporter))]
+  // What an option names replaces what the environment asks for; both would send every span twice.
+  if (given === 0) spanProcessors.push(...await environmentProcessors(sdk, environment, logger))
+  if (spanProcessors.length === 0) return undefined
+
+  const ownSampler = parts.sampler === undefined && !environment.samplerGiven
+  const provider = new sdk.NodeTracerProvider({
+    spanProcessors,
+    resource: plainResource(parts.resource),
+    // Without a sampler the SDK reads OTEL_TRACES_SAMPLER itself.
+    ...(ownSampler ? { sampler: bucketSampler(parts.bucket) } : parts.sampler === undefined ? {} : { sampler: parts.sampler })
+  })
+  return {
+    provider,
+    bucket: ownSampler ? parts.bucket : undefined,
+    flush: () => provider.forceFlush(),
+    shutdown: async () => {
+      try {
+        const outcome = await withDeadline(parts.clock, SHUTDOWN_TIMEOUT_MS, provider.shutdown())
+        if (outcome === EXPIRED) logger.warn({ source: 'tracing' }, `spans could not be exported within ${SHUTDOWN_TIMEOUT_MS} ms of the shutdown; the rest is given up`)
+      } catch (error) {
+        logger.warn({ source: 'tracing', code: (error as { code?: unknown } | undefined)?.code }, 'spans could not be exported at shutdown')
+      }
+    }
+  }
+}
+
+type Sdk = typeof import('@opentelemetry/sdk-trace-node')
+
+async function environmentProcessors (sdk: Sdk, environment: OtelEnvironment, logger: Logger): Promise<SpanProcessor[]> {
+  const processors: SpanProcessor[] = []
+  for (const name of environment.exporters) {
+    if (name === 'console') processors.push(new sdk.SimpleSpanProcessor(new sdk.ConsoleSpanExporter()))
+    else {
+      // The exporters read endpoint, headers and timeouts from the environment themselves.
+      const exporter = environment.protocol === 'http/json'
+        ? await load('@opentelemetry/exporter-trace-otlp-http', async () => new (await import('@opentelemetry/exporter-trace-otlp-http')).OTLPTraceExporter(), logger)
+        : await load('@opentelemetry/exporter-trace-otlp-proto', async () => new (await import('@opentelemetry/exporter-trace-otlp-proto')).OTLPTraceExporter(), logger)
+      if (exporter !== undefined) processors.push(new sdk.BatchSpanProcessor(exporter))
+    }
+  }
+  return processors
+}
+
+/** Loads a package that need not be there; says once, clearly, when it is missing. */
+async function load<M> (name: string, importing: () => Promise<M>, logger: Logger): Promise<M | undefined> {
+  try {
+    return await importing()
+  } catch (error) {
+    const missing = (error as { code?: unknown }).code === 'ERR_MODULE_NOT_FOUND'
+    logger.warn({ source: 'tracing', err: missing ? undefined : error }, missing
+      ? `traces were asked for, but ${name} is not installed: npm install ${name}; going on without`
+      : `traces were asked for, but ${name} could not be loaded; going on without`)
+    return undefined
+  }
+}
+
+/**
+ * A resource without the package that makes them: the interface is all that providers and exporters of both SDK lines
+ * look at.
+ */
+function plainResource (attributes: Attributes): Resource {
+  return {
+    attributes,
+    asyncAttributesPending: false,
+    merge: (other) => other === null ? plainResource(attributes) : plainResource({ ...attributes, ...other.attributes }),
+    getRawAttributes: () => Object.entries(attributes)
+  }
+}
+
+type Resource = NonNullable<NonNullable<ConstructorParameters<Sdk['NodeTracerProvider']>[0]>['resource']>

@@ -1,0 +1,165 @@
+import type { JobRuntime } from '../events/runtime.ts'
+import { connectSinks, type Sink, type SinkName } from '../events/router.ts'
+import { runQuietly, TraceContext } from './context.ts'
+import { readOtelEnvironment, resourceAttributes, type OtelEnvironment } from './environment.ts'
+import { compileExclusion, type Exclusion } from './exclude.ts'
+import { TelemetryFailures } from './failures.ts'
+import { INSTRUMENTS } from './instruments.ts'
+import { attemptLogging, createLogSink, logsTraceIdsItself } from './logging.ts'
+import { createMetricsSink } from './metrics-sink.ts'
+import { NoopMetrics, overrideMetrics, type AsyncEndpointsMetrics } from './metrics.ts'
+import type { ReadObservability } from './options.ts'
+import { RegistryMetrics } from './registry-metrics.ts'
+import { MetricsRegistry } from './registry.ts'
+import { resolveTracing, type ResolvedTracing } from './resolve.ts'
+import { StoreGauges, type Workload } from './store-gauges.ts'
+import { createTraceSink } from './trace-sink.ts'
+import { TracerSource } from './tracer-source.ts'
+import { Tracing, type Propagation, type ThrownRules } from './tracing.ts'
+
+/** The counters that start at 0 for every job; a recorder that replaces one of them owns their start too. */
+const PREPARED = ['jobCreated', 'jobProcessed', 'jobRetried', 'jobCancelled'] as const
+
+export interface TelemetryParts {
+  readonly runtime: JobRuntime
+  readonly options: ReadObservability<never>
+  readonly workload: Workload
+  readonly thrown: ThrownRules
+  /** @defaultValue process.env */
+  readonly env?: Readonly<Record<string, string | undefined>>
+}
+
+/**
+ * The telemetry of one Fastify instance: builds the parts that the options ask for, hooks them into the runtime, and
+ * ends what it has made.
+ *
+ * ```
+ * made (middleware and sinks in place, no spans yet) ──start──▶ running ──stop──▶ stopped
+ * ```
+ */
+export class Telemetry {
+  readonly registry: MetricsRegistry
+  readonly metrics: AsyncEndpointsMetrics
+  /** `undefined`: tracing is switched off. */
+  readonly tracing: Tracing | undefined
+  /** Labels of `target_info`, attributes of our own spans. */
+  readonly resource: Readonly<Record<string, string>>
+  readonly #runtime: JobRuntime
+  readonly #thrown: ThrownRules
+  readonly #options: ReadObservability<never>
+  readonly #environment: OtelEnvironment
+  readonly #failures: TelemetryFailures
+  readonly #excluded: Exclusion
+  readonly #gauges: StoreGauges | undefined
+  readonly #disconnect: () => void
+  #resolved: ResolvedTracing | undefined
+
+  /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+  constructor ({ runtime, options, workload, thrown, env }: TelemetryParts) {
+    const { context, bus } = runtime
+    this.#thrown = thrown
+    this.#runtime = runtime
+    this.#options = options
+    this.#environment = readOtelEnvironment(env)
+    this.resource = resourceAttributes(this.#environment, options.serviceName, context.instanceId)
+    this.#failures = new TelemetryFailures(bus, context.logger)
+    this.#excluded = compileExclusion(options.excludeJobs)
+    this.registry = new MetricsRegistry({
+      maxSeriesPerMetric: options.metrics?.maxSeriesPerMetric,
+      buckets: options.metrics?.buckets,
+      exemplars: options.metrics?.exemplars,
+      now: () => context.clock.now()
+    })
+    this.metrics = this.#buildMetrics()
+    this.#gauges = options.metrics === undefined ? undefined : this.#buildGauges(workload)
+    this.tracing = options.tracing === undefined ? undefined : this.#buildTracing(options.tracing.propagation)
+    this.#disconnect = connectSinks(bus, this.#sinks(), options.events)
+    this.#hookIn()
+  }
+
+  /** Call it when every plugin is loaded: an SDK of the application's is registered by then. */
+  async start (): Promise<void> {
+    if (this.tracing !== undefined) {
+      const { clock, logger } = this.#runtime.context
+      this.#resolved = await resolveTracing({
+        ...this.#options.tracing, environment: this.#environment, resource: this.resource, clock, logger, failures: this.#failures
+      })
+      this.tracing.use(this.#resolved.source)
+    }
+    await this.#gauges?.start()
+  }
+
+  /** Ends the poller, exports the last spans; takes a little over two seconds at most. Never rejects. */
+  async stop (): Promise<void> {
+    await this.#gauges?.stop(0)
+    await this.#resolved?.shutdown()
+    this.#disconnect()
+  }
+
+  #buildMetrics (): AsyncEndpointsMetrics {
+    const { metrics } = this.#options
+    if (metrics === undefined) return new NoopMetrics()
+    const { registry } = this
+    const failures = registry.instrument(INSTRUMENTS.telemetryFailures)
+    this.#failures.count = (source) => { failures.bind({ source }).add() }
+    registry.onCollectorError = (error) => { this.#failures.report('metrics.collect', error) }
+    const own = new RegistryMetrics(registry)
+    const { recorder } = metrics
+    if (PREPARED.every((method) => recorder?.[method] === undefined)) {
+      this.#runtime.registry.watch(({ name }) => {
+        if (!this.#excluded(name)) own.prepareJob(name, this.#runtime.store.type)
+      })
+    }
+    return recorder === undefined ? own : overrideMetrics(own, recorder, (method, error) => { this.#failures.report(`metrics.${method}`, error) })
+  }
+
+  #buildGauges (workload: Workload): StoreGauges {
+    const { context, store, registry } = this.#runtime
+    const gauges = new StoreGauges({
+      context, store, queues: () => registry.queues(), metrics: this.metrics, workload, intervalMs: this.#options.metrics?.gaugesIntervalMs, quietly: runQuietly
+    })
+    this.registry.onCollect(() => { gauges.refreshLocal() })
+    return gauges
+  }
+
+  #buildTracing (propagation: Propagation): Tracing {
+    const { context, store } = this.#runtime
+    return new Tracing({
+      // Nothing is traced before the application is ready.
+      source: new TracerSource(new TraceContext('explicit'), this.#failures),
+      thrown: this.#thrown,
+      storeType: store.type,
+      propagation,
+      excluded: this.#excluded,
+      detailed: this.#options.detailedTracing,
+      now: () => context.clock.now()
+    })
+  }
+
+  #sinks (): Partial<Record<SinkName, Sink>> {
+    const { metrics, logging, detailedTracing } = this.#options
+    const { context, store } = this.#runtime
+    const sinks: Partial<Record<SinkName, Sink>> = {}
+    if (this.tracing !== undefined) sinks.traces = createTraceSink(this.tracing, detailedTracing)
+    if (metrics !== undefined) sinks.metrics = createMetricsSink({ metrics: this.metrics, storeType: store.type, excluded: this.#excluded, failures: this.#failures })
+    if (logging !== undefined) sinks.log = createLogSink({ logger: context.logger, level: logging.level, excluded: this.#excluded })
+    return sinks
+  }
+
+  #hookIn (): void {
+    const { submitMiddleware, attemptMiddleware, handlerSpanMiddleware, context } = this.#runtime
+    if (this.tracing !== undefined) {
+      submitMiddleware.push(this.tracing.submit)
+      attemptMiddleware.push(this.tracing.attempt)
+      handlerSpanMiddleware.push(this.tracing.handler)
+    }
+    if (this.#options.logging !== undefined) {
+      // Asked on first use: instrumentation of the logger may be switched on later than this line.
+      let ownIds: boolean | undefined
+      attemptMiddleware.push(attemptLogging(context.logger, () => {
+        ownIds ??= this.tracing?.source.contexts.mode === 'global' && logsTraceIdsItself(context.logger)
+        return !ownIds
+      }))
+    }
+  }
+}

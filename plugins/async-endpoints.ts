@@ -1,0 +1,179 @@
+import type { FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerBase } from 'fastify'
+import fp from 'fastify-plugin'
+import type { JobsClient } from '../lib/client/jobs.ts'
+import { isAsyncEndpointsError } from '../lib/core/errors.ts'
+import { invalidOptions, readOptions, type OptionsSchema } from '../lib/core/options.ts'
+import { healthSchema } from '../lib/health/options.ts'
+import { defineEndpoint, type AnyEndpointOptions } from '../lib/http/endpoint.ts'
+import { addJobRoutes } from '../lib/http/job-routes.ts'
+import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
+import { createHttpRoom, type AsyncEndpointsRouteConfig, type HttpRoom } from '../lib/http/room.ts'
+import type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
+import type { JobDefinition, JobTypes } from '../lib/jobs/definition.ts'
+import { readObservabilityOptions } from '../lib/telemetry/options.ts'
+import { workerSchema } from '../lib/worker/worker.ts'
+import { health, type HealthOptions } from './health.ts'
+import { jobStore, jobStoreSchema, type JobStoreOptions } from './job-store.ts'
+import { observability, type ObservabilityOptions } from './observability.ts'
+import { worker, type WorkerOptions } from './worker.ts'
+
+/** The options of the whole suite; each part is also a plugin of its own. */
+export interface AsyncEndpointsOptions extends JobStoreOptions {
+  /** Whether (and how) this process runs jobs. `false`: an API-only process. @defaultValue true */
+  worker?: boolean | WorkerOptions
+  /** The routes. `false`: a worker-only process; `app.asyncEndpoint()` then defines the job and adds no route. @defaultValue true */
+  http?: boolean | HttpOptions
+  /** Metrics at `/metrics`, traces, numbered log lines. `false`: none of them, and no part of OpenTelemetry is loaded. @defaultValue true */
+  observability?: boolean | ObservabilityOptions
+  /** `/health` and its parts. @defaultValue true */
+  health?: boolean | HealthOptions
+}
+
+declare module 'fastify' {
+  interface FastifyInstance<
+    RawServer extends RawServerBase, RawRequest extends RawRequestDefaultExpression<RawServer>, RawReply extends RawReplyDefaultExpression<RawServer>,
+    Logger extends FastifyBaseLogger, TypeProvider extends FastifyTypeProvider
+  > {
+    /**
+     * Defines a job and the route that submits it, in this context: its prefix, hooks and type provider apply.
+     *
+     * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` (one message with every bad key), `FAE_DUPLICATE_JOB`; nothing is registered then
+     */
+    asyncEndpoint<Types extends JobTypes = JobTypes, const Schema extends EndpointSchema = EndpointSchema, const Header extends string = string>(
+      options: EndpointOptions<TypeProvider, Types, Schema, Header>
+    ): JobDefinition
+  }
+
+  interface FastifyContextConfig {
+    /** On the routes of this package: what they are for. */
+    asyncEndpoints?: AsyncEndpointsRouteConfig
+  }
+}
+
+const umbrellaSchema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: { ...jobStoreSchema.properties as object, worker: {}, http: {}, observability: {}, health: {} }
+}
+
+/** The decorator that says that a part is there already. */
+const PARTS = { observability: 'jobMetrics', worker: 'jobWorker', health: 'health' } as const
+
+async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpointsOptions): Promise<void> {
+  const options = readUmbrella(app, given)
+  const { observability: observabilityOptions = true, worker: workerOptions = true, http = true, health: healthOptions = true, ...storeOptions } = options
+
+  // In this order: closing runs in reverse, so connections close last.
+  if (!app.hasDecorator('jobRuntime')) await app.register(jobStore, storeOptions)
+  // Off is an object of the same shape that does nothing: `app.jobMetrics` is there either way.
+  if (!app.hasDecorator(PARTS.observability)) await app.register(observability, observabilityOptions === false ? { enabled: false } : settings(observabilityOptions))
+  if (workerOptions !== false && !app.hasDecorator(PARTS.worker)) await app.register(worker, settings(workerOptions))
+  if (healthOptions !== false && !app.hasDecorator(PARTS.health)) await app.register(health, settings(healthOptions))
+
+  const room = http === false ? undefined : openRoom(app, settings(http))
+  app.decorate('asyncEndpoint', function asyncEndpoint (this: FastifyInstance | undefined, endpoint: unknown) {
+    // `this` is the context it was called on; a detached call means the one it was made for.
+    const target = this ?? app
+    return defineEndpoint(target, room, target.defineJob, endpoint as AnyEndpointOptions)
+  } as FastifyInstance['asyncEndpoint'])
+  if (room !== undefined) addJobRoutes(app, room)
+}
+
+function openRoom (app: FastifyInstance, options: HttpOptions): HttpRoom {
+  const room = createHttpRoom({ runtime: app.jobRuntime, jobs: app.getDecorator<JobsClient>('jobs'), backbone: app.jobBackbone, options: readHttpOptions(options), prefix: app.prefix })
+  // Before the server waits for its open requests: one that waits for a job would hold it up.
+  app.addHook('preClose', async () => { room.waiting.close() })
+  return room
+}
+
+function settings<T extends object> (option: true | T): T {
+  return option === true ? {} as T : option
+}
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, every bad key of every part in one message */
+function readUmbrella (app: FastifyInstance, given: AsyncEndpointsOptions): AsyncEndpointsOptions {
+  const problems: string[] = []
+  const collect = (prefix: string, check: () => unknown): void => {
+    try {
+      check()
+    } catch (error) {
+      if (!isAsyncEndpointsError(error, 'FAE_INVALID_OPTIONS')) throw error
+      const found = error.details?.problems
+      for (const problem of Array.isArray(found) ? found : [error.message]) problems.push(prefix + String(problem))
+    }
+  }
+  const parts: Record<string, (value: object) => unknown> = {
+    worker: (value) => readOptions('worker', workerSchema, {}, value),
+    http: (value) => readHttpOptions(value),
+    health: (value) => readOptions('health', healthSchema, {}, value),
+    observability: (value) => {
+      // Group by group: the reader stops at the first group that is wrong.
+      const rest: Record<string, unknown> = { ...value }
+      for (const name of ['metrics', 'tracing', 'logging']) {
+        const group = rest[name]
+        if (typeof group !== 'object' || group === null) continue
+        collect(`observability.${name}.`, () => readObservabilityOptions({ [name]: group }))
+        delete rest[name]
+      }
+      return readObservabilityOptions(rest)
+    }
+  }
+  collect('', () => readOptions('asyncEndpoints', umbrellaSchema, {}, given))
+  for (const [name, check] of Object.entries(parts)) {
+    const value = (given as Record<string, unknown>)[name]
+    if (value === undefined || typeof value === 'boolean') continue
+    if (typeof value !== 'object' || value === null) problems.push(`${name} must be true, false or an object`)
+    else collect(`${name}.`, () => check(value))
+  }
+  problems.push(...withoutEffect(app, given))
+  if (problems.length > 0) throw invalidOptions('asyncEndpoints', problems)
+  return given
+}
+
+/** Options of a part that was registered before: it has its own, and these would change nothing. */
+function withoutEffect (app: FastifyInstance, given: AsyncEndpointsOptions): string[] {
+  const late: string[] = []
+  const options = given as Record<string, unknown>
+  if (app.hasDecorator('jobRuntime')) late.push(...Object.keys(jobStoreSchema.properties as object).filter((key) => options[key] !== undefined))
+  for (const [name, decorator] of Object.entries(PARTS)) {
+    if (typeof options[name] === 'object' && app.hasDecorator(decorator)) late.push(name)
+  }
+  return late.map((key) => `${key} has no effect: that plugin is already registered; give it there`)
+}
+
+/** Slow endpoints as jobs: store, observability, worker, health and the routes in one registration. */
+export const asyncEndpoints = fp(asyncEndpointsPlugin, { name: 'asyncendpoints', fastify: '5.x' })
+export default asyncEndpoints
+
+// The public face: the plugins, the stores, what a handler may say, errors, and the types to write all of it down.
+export { health, jobStore, observability, worker }
+export { memoryStore, type MemoryStoreOptions, type RetentionOptions } from '../lib/stores/memory/index.ts'
+export { redisStore, type RedisClientLike, type RedisConnectionOptions, type RedisRetentionOptions, type RedisStoreOptions } from '../lib/stores/bullmq/index.ts'
+export { cancel, discard, snooze, type Outcome } from '../lib/jobs/outcome.ts'
+export { AsyncEndpointsError, ERROR_TABLE, isAsyncEndpointsError, type ErrorCode } from '../lib/core/errors.ts'
+export { defineMetrics, type AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'
+export type { Clock, Logger } from '../lib/core/context.ts'
+export type { Jobs, SubmitMeta, Submitted } from '../lib/client/jobs.ts'
+export type { EventMap, EventName } from '../lib/events/catalogue.ts'
+export type { EventRoute, EventRoutes } from '../lib/events/router.ts'
+export type { Health, HealthCheck, HealthCheckOptions, HealthReport, HealthStatus, HealthVerdict } from '../lib/health/registry.ts'
+export type { StatusDocument, SubmittedDocument } from '../lib/http/document.ts'
+export type { AnyEndpointOptions } from '../lib/http/endpoint.ts'
+export type { IdempotencyMode } from '../lib/http/idempotency.ts'
+export type { Links } from '../lib/http/links.ts'
+export type { EndpointRouteOptions, HttpOptions } from '../lib/http/options.ts'
+export type { OwnerFunction } from '../lib/http/owner.ts'
+export type { Problem, ProblemError } from '../lib/http/problem.ts'
+export type { ProblemContext, ResponseFactories, ResponseFactory, StatusContext, SubmittedContext } from '../lib/http/responses.ts'
+export type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
+export type { BackoffContext, BackoffOptions, CustomBackoff } from '../lib/jobs/backoff.ts'
+export type { HandlerMiddleware, JobContext, JobDefinition, JobDefinitionInput, JobHandler, JobOptions, JobTypes, RetryOptions } from '../lib/jobs/definition.ts'
+export type { IdempotencyClaim, JobInput, JobProgress, JobRecord, JobUpdate, NewJob, StoredError, TraceCarrier } from '../lib/jobs/job.ts'
+export type { JobState, TerminalState } from '../lib/jobs/states.ts'
+export type {
+  Attempt, CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, Settlement, SettleVerdict, StoreHost, StoreReport
+} from '../lib/jobs/store.ts'
+export type { HealthOptions, PressureOptions } from './health.ts'
+export type { JobStoreOptions } from './job-store.ts'
+export type { LoggingOptions, MetricsOptions, ObservabilityOptions, TracingOptions } from './observability.ts'
+export type { QueueWorkerOptions, WorkerOptions } from './worker.ts'

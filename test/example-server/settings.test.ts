@@ -1,0 +1,27 @@
+import t from 'tap'
+import { readSettings } from '../../example-server/settings.ts'
+
+t.test('nothing set: the defaults', async (t) => {
+  const defaults = { port: 3_000, host: '127.0.0.1', redisUrl: undefined, role: 'all', logLevel: 'info', shutdownDelayMs: 250 }
+  t.strictSame(readSettings({}), defaults)
+  t.strictSame(readSettings({ PORT: '', HOST: ' ', REDIS_URL: '', ROLE: '', LOG_LEVEL: '', SHUTDOWN_DELAY_MS: '' }), defaults, 'empty counts as not set')
+})
+
+t.test('everything set', async (t) => {
+  t.strictSame(
+    readSettings({ PORT: '8080', HOST: '0.0.0.0', REDIS_URL: 'rediss://user:secret@redis.example:6380/1', ROLE: 'worker', LOG_LEVEL: 'debug', SHUTDOWN_DELAY_MS: '5000' }),
+    { port: 8_080, host: '0.0.0.0', redisUrl: 'rediss://user:secret@redis.example:6380/1', role: 'worker', logLevel: 'debug', shutdownDelayMs: 5_000 }
+  )
+})
+
+t.test('whatever cannot be used is named, all of it in one message', async (t) => {
+  for (const PORT of ['abc', '-1', '65536', '1.5', '0x10', '1e3', '99999999999']) t.throws(() => readSettings({ PORT }), /PORT must be a whole number/, PORT)
+  for (const ROLE of ['both', 'API', 'all,worker']) t.throws(() => readSettings({ ROLE }), /ROLE must be one of all, api, worker/, ROLE)
+  for (const LOG_LEVEL of ['verbose', 'INFO']) t.throws(() => readSettings({ LOG_LEVEL }), /LOG_LEVEL must be one of/, LOG_LEVEL)
+  for (const REDIS_URL of ['localhost:6379', 'http://localhost', 'redis://', 'nonsense']) t.throws(() => readSettings({ REDIS_URL }), /REDIS_URL must be a URL/, REDIS_URL)
+  t.throws(() => readSettings({ PORT: 'x', ROLE: 'y', SHUTDOWN_DELAY_MS: 'z' }), /PORT .*; ROLE .*; SHUTDOWN_DELAY_MS /)
+})
+
+t.test('a password is not repeated', async (t) => {
+  t.throws(() => readSettings({ REDIS_URL: 'http://user:hunter2@host' }), { message: /^((?!hunter2).)*$/ })
+})

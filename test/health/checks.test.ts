@@ -1,0 +1,54 @@
+import t from 'tap'
+import type { JobStore } from '../../lib/jobs/store.ts'
+import { memoryCheck, storeCheck, workerCheck, type MemoryReading, type WorkerView } from '../../lib/health/checks.ts'
+import type { HealthCheck, HealthVerdict } from '../../lib/health/registry.ts'
+import { FakeClock } from '../../lib/testing/fake-clock.ts'
+
+async function ask (check: HealthCheck): Promise<HealthVerdict> {
+  return await check({ signal: new AbortController().signal })
+}
+
+function pingStore (ping: () => Promise<void>): JobStore {
+  const part: Pick<JobStore, 'type' | 'ping'> = { type: 'fake', ping }
+  // The check sees nothing else of a store.
+  return part as JobStore
+}
+
+t.test('store: one ping, timed', async (t) => {
+  const clock = new FakeClock()
+  for (const [latencyMs, status] of [[3, 'Healthy'], [1_000, 'Healthy'], [1_001, 'Degraded']] as const) {
+    const check = storeCheck(pingStore(async () => { clock.jump(latencyMs) }), clock, 1_000)
+    t.match(await ask(check), { status, data: { store_type: 'fake', store_latency_ms: latencyMs, threshold_ms: 1_000 } })
+  }
+  await t.rejects(async () => await ask(storeCheck(pingStore(async () => { throw new Error('away') }), clock, 1_000)), /away/)
+})
+
+type ConsumerView = ReturnType<WorkerView['consumers']>[number]
+
+function workerOf (consumers: readonly ConsumerView[], running = true): WorkerView {
+  return { running, consumers: () => consumers, concurrencyOf: () => 2 }
+}
+
+t.test('worker: consumption is proven, not the connection', async (t) => {
+  const clock = new FakeClock()
+  await clock.advance(100_000)
+  const consumer = (parts: Partial<ConsumerView>): ConsumerView => ({ queue: 'default', active: 0, lastSeenAt: 99_000, paused: false, ...parts })
+  const verdict = async (...parts: Array<Partial<ConsumerView>>): Promise<HealthVerdict> => await ask(workerCheck(workerOf(parts.map(consumer)), clock, 30_000))
+
+  t.match(await verdict({ active: 1 }), { status: 'Healthy', description: 'claiming', data: { queues: 1, active: 1, oldest_proof_ms: 1_000, threshold_ms: 30_000 } })
+  t.match(await verdict(), { status: 'Healthy', description: 'no job is defined', data: { queues: 0 } })
+  t.match(await verdict({}, { queue: 'mail', lastSeenAt: 69_999 }), { status: 'Unhealthy', description: 'nothing was claimed or looked for in mail', data: { oldest_proof_ms: 30_001 } })
+  t.match(await verdict({ lastSeenAt: 0, active: 2 }), { status: 'Healthy' }, 'every place is taken: there is nothing to look for')
+  t.match(await verdict({ lastSeenAt: 0, paused: true }), { status: 'Degraded', description: 'paused: default' })
+  t.match(await verdict(...['a', 'b', 'c', 'd', 'e'].map((queue) => ({ queue, lastSeenAt: 0 }))), { description: 'nothing was claimed or looked for in a, b, c and 2 more' })
+  t.match(await ask(workerCheck(workerOf([], false), clock, 30_000)), { status: 'Unhealthy', description: 'the worker is not running' })
+})
+
+t.test('memory: over a limit is Degraded, never worse', async (t) => {
+  const limits = { maxRssBytes: 500, maxHeapRatio: 0.9 }
+  const verdict = async (reading: Partial<MemoryReading>): Promise<HealthVerdict> => await ask(memoryCheck(limits, () => ({ rssBytes: 500, heapUsedBytes: 90, heapLimitBytes: 100, ...reading })))
+  t.match(await verdict({}), { status: 'Healthy', data: { rss_bytes: 500, rss_limit_bytes: 500, heap_used_bytes: 90, heap_limit_bytes: 100 } })
+  t.match(await verdict({ rssBytes: 501 }), { status: 'Degraded', description: 'resident memory is over its limit' })
+  t.match(await verdict({ heapUsedBytes: 91, rssBytes: 501 }), { status: 'Degraded', description: 'resident memory is over its limit; the heap is nearly full' })
+  t.match(await ask(memoryCheck({ maxRssBytes: 1, maxHeapRatio: 1 })), { status: 'Degraded' }, 'this very process uses more than a byte')
+})

@@ -1,0 +1,53 @@
+/**
+ * The tables of the docs are made from the code. `UPDATE_DOCS=1` writes them anew; without it, a table that differs from the
+ * code fails.
+ */
+import { readFileSync, writeFileSync } from 'node:fs'
+import t from 'tap'
+import { ERROR_TABLE } from '../../lib/core/errors.ts'
+import { EVENT_CATALOGUE } from '../../lib/events/catalogue.ts'
+import { exposedName } from '../../lib/exposition/names.ts'
+import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
+import { LOG_EVENTS } from '../../lib/telemetry/log-events.ts'
+
+const DOCS = new URL('../../../docs/', import.meta.url)
+
+const code = (text: string): string => `\`${text}\``
+const codes = (names: readonly string[]): string => names.map(code).join(', ')
+
+function table (head: readonly string[], rows: ReadonlyArray<readonly string[]>): string {
+  const line = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
+  return [line(head), `|${head.map(() => '---|').join('')}`, ...rows.map(line)].join('\n')
+}
+
+const TABLES: Readonly<Record<string, { readonly page: string, readonly text: string }>> = {
+  errors: {
+    page: 'http.md',
+    text: table(['code', 'status', 'title'], Object.entries(ERROR_TABLE).map(([name, { statusCode, title }]) => [code(name), String(statusCode), title]))
+  },
+  metrics: {
+    page: 'operations.md',
+    text: table(['instrument', 'at `/metrics`', 'kind', 'labels', 'meaning'], Object.values(INSTRUMENTS).map(({ name, unit, kind, labels, description }) => [
+      code(name), code(exposedName({ name, unit, kind }).sample), kind, codes(labels), description
+    ]))
+  },
+  logs: {
+    page: 'operations.md',
+    text: table(['number', 'level', 'event', 'message'], Object.entries(LOG_EVENTS).map(([name, { id, level, message }]) => [String(id), level, code(name), message]))
+  },
+  events: {
+    page: 'operations.md',
+    text: table(['event', 'told when', 'numbers', 'words'], Object.entries(EVENT_CATALOGUE).map(([name, { about, measurements, metadata }]) => [code(name), about, codes(measurements), codes(metadata)]))
+  }
+}
+
+for (const [name, { page, text }] of Object.entries(TABLES)) {
+  t.test(`docs/${page}: the table of ${name} says what the code says`, async (t) => {
+    const url = new URL(page, DOCS)
+    const markdown = readFileSync(url, 'utf8')
+    const place = new RegExp(`(<!-- table: ${name} -->\n)([\\s\\S]*?)(<!-- end -->)`)
+    t.match(markdown, place, 'there is a place for it')
+    if (process.env['UPDATE_DOCS'] === '1') writeFileSync(url, markdown.replace(place, (_, begin: string, _old, end: string) => `${begin}${text}\n${end}`))
+    else t.equal(place.exec(markdown)?.[2], `${text}\n`, 'run it with UPDATE_DOCS=1')
+  })
+}

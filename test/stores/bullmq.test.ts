@@ -1,0 +1,36 @@
+import { Redis } from 'ioredis'
+import t from 'tap'
+import { createContext } from '../../lib/core/context.ts'
+import type { StoreHost } from '../../lib/jobs/store.ts'
+import { redisStore } from '../../lib/stores/bullmq/index.ts'
+import { exerciseJobStore } from '../../lib/testing/exercise-job-store.ts'
+import { sharedRedis, uniquePrefix } from '../support/redis.ts'
+
+const LEASE_MS = 1_000
+
+const server = await sharedRedis()
+const redis = new Redis(server.url)
+t.teardown(async () => {
+  redis.disconnect()
+  await server.stop()
+})
+
+const host: StoreHost = { context: createContext(), report: () => {} }
+
+// Two stores are two processes as far as the server can tell: connections, workers and subscriptions of their own.
+exerciseJobStore({
+  test: (name, run) => t.test(name, async () => await run()),
+  timing: { leaseMs: LEASE_MS, shortMs: 250, deadlineMs: 15_000, stallMs: 8_000 },
+  newStore: ({ retention }) => {
+    const options = { url: server.url, prefix: uniquePrefix(), lockDurationMs: LEASE_MS, stalledIntervalMs: 300, retention }
+    return {
+      store: redisStore(options),
+      host,
+      secondStore: () => redisStore(options),
+      loseLease: async (id) => {
+        // Nobody but BullMQ renews a lease; without its key it is lost.
+        await redis.del(`${options.prefix}:conformance:${id}:lock`)
+      }
+    }
+  }
+})

@@ -1,0 +1,44 @@
+import t from 'tap'
+import { readOtelEnvironment, resourceAttributes } from '../../lib/telemetry/environment.ts'
+
+t.test('nothing set, nothing asked for', async (t) => {
+  t.same(readOtelEnvironment({}), { disabled: false, exporters: [], protocol: 'http/protobuf', samplerGiven: false, resource: {}, problems: [] })
+  t.same(readOtelEnvironment({ OTEL_TRACES_EXPORTER: ' ', OTEL_EXPORTER_OTLP_ENDPOINT: '' }).exporters, [], 'empty counts as not set')
+})
+
+t.test('who asks for traces, and how', async (t) => {
+  const cases: ReadonlyArray<readonly [env: Record<string, string>, exporters: readonly string[], protocol: string]> = [
+    [{ OTEL_TRACES_EXPORTER: 'otlp' }, ['otlp'], 'http/protobuf'],
+    [{ OTEL_TRACES_EXPORTER: 'console' }, ['console'], 'http/protobuf'],
+    [{ OTEL_TRACES_EXPORTER: 'OTLP, console,otlp' }, ['otlp', 'console'], 'http/protobuf'],
+    [{ OTEL_TRACES_EXPORTER: 'none', OTEL_EXPORTER_OTLP_ENDPOINT: 'http://c' }, [], 'http/protobuf'],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://c' }, ['otlp'], 'http/protobuf'],
+    [{ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://c' }, ['otlp'], 'http/protobuf'],
+    [{ OTEL_TRACES_EXPORTER: 'otlp', OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json' }, ['otlp'], 'http/json'],
+    [{ OTEL_TRACES_EXPORTER: 'otlp', OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json', OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'http/protobuf' }, ['otlp'], 'http/protobuf']
+  ]
+  for (const [env, ...expected] of cases) {
+    const { exporters, protocol, problems } = readOtelEnvironment(env)
+    t.same([exporters, protocol, problems], [...expected, []], JSON.stringify(env))
+  }
+})
+
+t.test('what cannot be done is said, and the rest is done', async (t) => {
+  t.match(readOtelEnvironment({ OTEL_TRACES_EXPORTER: 'zipkin,console,constructor' }), { exporters: ['console'], problems: [/"zipkin" is not one of/, /"constructor" is not/] })
+  t.match(readOtelEnvironment({ OTEL_TRACES_EXPORTER: 'otlp,console', OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }), { exporters: ['console'], problems: [/http\/json or http\/protobuf/] })
+  t.same(readOtelEnvironment({ OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' }).problems, [], 'nobody asked for traces')
+  const off = readOtelEnvironment({ OTEL_SDK_DISABLED: 'TRUE', OTEL_TRACES_EXPORTER: 'zipkin' })
+  t.same([off.disabled, off.problems], [true, []])
+  t.equal(readOtelEnvironment({ OTEL_SDK_DISABLED: 'yes' }).disabled, false, 'only true is true')
+})
+
+t.test('resource: the option over the name variable over the attributes variable', async (t) => {
+  const env = readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: 'service.name=a, deployment.environment.name=a%20b ,x=y=z', OTEL_SERVICE_NAME: 'b', OTEL_TRACES_SAMPLER: 'always_on' })
+  t.same(env.resource, { 'service.name': 'b', 'deployment.environment.name': 'a b', x: 'y=z' })
+  t.equal(env.samplerGiven, true)
+  t.match(resourceAttributes(env, undefined, 'id'), { 'service.name': 'b', 'service.instance.id': 'id', 'telemetry.sdk.language': 'nodejs' })
+  t.equal(resourceAttributes(env, 'c', 'id')['service.name'], 'c')
+  t.equal(resourceAttributes(readOtelEnvironment({}), undefined, 'id')['service.name'], 'unknown_service:node')
+  t.same(readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: 'a=1,broken' }).resource, {}, 'one broken pair discards them all')
+  t.same(readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: 'a=%zz' }).resource, {})
+})

@@ -1,0 +1,116 @@
+import t from 'tap'
+import { silentLogger } from '../../lib/core/context.ts'
+import { EventBus } from '../../lib/events/bus.ts'
+import { connectSinks } from '../../lib/events/router.ts'
+import { compileExclusion } from '../../lib/telemetry/exclude.ts'
+import { TelemetryFailures } from '../../lib/telemetry/failures.ts'
+import { createMetricsSink } from '../../lib/telemetry/metrics-sink.ts'
+import { recordingMetrics } from '../../lib/testing/recording-metrics.ts'
+
+const IDS = { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16) }
+const NO_IDS = { traceId: undefined, spanId: undefined }
+const ABOUT = { jobId: 'j', jobName: 'report', queue: 'default' }
+const RUN = { ...ABOUT, workerId: 'w' }
+
+function connected (excludeJobs: ReadonlyArray<string | RegExp> = []) {
+  const bus = new EventBus(silentLogger)
+  const metrics = recordingMetrics()
+  const failures = new TelemetryFailures(bus, silentLogger)
+  const counted: string[] = []
+  failures.count = (source) => { counted.push(source) }
+  connectSinks(bus, { metrics: createMetricsSink({ metrics, storeType: 'memory', excluded: compileExclusion(excludeJobs), failures }) })
+  const methods = (): string[] => metrics.calls.map(({ method, value, labels, exemplar }) =>
+    [method, value, Object.entries(labels).filter(([key]) => key !== 'jobName' && key !== 'storeType').map(([, text]) => text).join(' '), exemplar === undefined ? '' : 'traced'].filter((part) => part !== undefined && part !== '').join(' '))
+  return { bus, metrics, failures, counted, methods }
+}
+
+t.test('a submission is created and timed; a replay is neither', async (t) => {
+  const { bus, methods } = connected()
+  bus.emit('job.submitted', { ...ABOUT, ...IDS, correlationId: 'c', submitMs: 12, delayMs: 0 })
+  bus.emit('job.replayed', { ...ABOUT, correlationId: 'c', submitMs: 12 })
+  t.same(methods(), ['jobCreated traced', 'jobSubmitDuration 0.012 traced'])
+})
+
+t.test('refusals are counted by reason, from whoever tells of them', async (t) => {
+  const { bus, methods } = connected()
+  bus.emit('job.rejected', { jobName: 'report', queue: 'default', reason: 'queue-full' })
+  bus.emit('job.submit_failed', { jobName: 'report', queue: 'default', errorCode: 'FAE_STORE_UNAVAILABLE', submitMs: 2_000 })
+  t.same(methods(), ['requestRejected queue-full', 'requestRejected store-unavailable'])
+})
+
+t.test('claim: the wait since the job could run, and how long the store took, if it says', async (t) => {
+  const { bus, methods } = connected()
+  bus.emit('job.claimed', { ...RUN, attempt: 1, queueWaitMs: 1_500, claimMs: 3 })
+  bus.emit('job.claimed', { ...RUN, attempt: 1, queueWaitMs: 0, claimMs: undefined })
+  bus.emit('job.recovered', { ...RUN, attempt: 2 })
+  t.same(methods(), ['jobQueueDuration 1.5', 'jobClaimDuration 0.003', 'jobQueueDuration 0', 'jobRecovered stalled'])
+})
+
+t.test('failure and retry, then success: each attempt is timed, the job is processed once', async (t) => {
+  const { bus, methods } = connected()
+  bus.emit('handler.failed', { ...ABOUT, ...IDS, durationMs: 40, errorCode: 'ETIMEDOUT' })
+  bus.emit('job.attempt_failed', { ...RUN, ...IDS, attempt: 1, processingMs: 50, errorCode: 'ETIMEDOUT', final: false })
+  bus.emit('job.retry_scheduled', { ...ABOUT, attempt: 1, delayMs: 1_000, errorCode: 'ETIMEDOUT' })
+  bus.emit('handler.completed', { ...ABOUT, ...NO_IDS, durationMs: 70 })
+  bus.emit('job.completed', { ...RUN, ...NO_IDS, correlationId: 'c', attempt: 2, processingMs: 80, queueWaitMs: 0, totalMs: 1_130, resultBytes: 2 })
+  t.same(methods(), [
+    'handlerDuration 0.04 function traced', 'handlerError ETIMEDOUT traced', 'jobProcessingDuration 0.05 failed traced', 'workerProcessed w', 'jobRetried',
+    'handlerDuration 0.07 function', 'jobProcessed completed', 'jobProcessingDuration 0.08 completed', 'workerProcessed w'
+  ])
+})
+
+t.test('the last failure: processed and failed once, timed by its attempt alone', async (t) => {
+  const { bus, methods } = connected()
+  bus.emit('job.attempt_failed', { ...RUN, ...IDS, attempt: 3, processingMs: 50, errorCode: 'E', final: true })
+  bus.emit('job.failed', { ...RUN, ...IDS, correlationId: 'c', attempt: 3, processingMs: 50, totalMs: 90, errorCode: 'E' })
+  t.same(methods(), ['jobProcessingDuration 0.05 failed traced', 'workerProcessed w', 'jobProcessed failed traced', 'jobFailed E traced'])
+})
+
+t.test('cancelled while waiting: nothing was processed by a worker', async (t) => {
+  const { bus, methods } = connected()
+  bus.emit('job.cancelled', { ...ABOUT, workerId: '', correlationId: 'c', processingMs: 0, totalMs: 10 })
+  t.same(methods(), ['jobProcessed cancelled', 'jobCancelled'])
+  bus.emit('job.cancelled', { ...RUN, correlationId: 'c', processingMs: 20, totalMs: 30 })
+  t.same(methods().slice(2), ['jobProcessed cancelled', 'jobCancelled', 'jobProcessingDuration 0.02 cancelled', 'workerProcessed w'])
+})
+
+t.test('endings that do not end the job are timed, not counted as processed', async (t) => {
+  const { bus, methods } = connected()
+  bus.emit('job.snoozed', { ...RUN, delayMs: 10, processingMs: 1_000 })
+  bus.emit('job.released', { ...RUN, processingMs: 2_000 })
+  bus.emit('job.lease_lost', { ...RUN, attempt: 1, processingMs: 3_000 })
+  bus.emit('job.settle_failed', { ...RUN, attempt: 1, errorCode: 'FAE_STORE_UNAVAILABLE' })
+  t.same(methods(), ['jobProcessingDuration 1 snoozed', 'jobProcessingDuration 2 released', 'jobProcessingDuration 3 lease-lost', 'storeError settle FAE_STORE_UNAVAILABLE'])
+})
+
+t.test('store operations count, failed ones too; idle time', async (t) => {
+  const { bus, methods } = connected()
+  bus.emit('store.operated', { storeType: 'bullmq', operation: 'get', durationMs: 1 })
+  bus.emit('store.operation_failed', { storeType: 'bullmq', operation: 'create', errorCode: 'E', durationMs: 2_000 })
+  bus.emit('worker.idled', { workerId: 'w', queue: 'default', idleMs: 500 })
+  t.same(methods(), ['storeOperation get', 'storeOperationDuration 0.001 get', 'storeOperation create', 'storeOperationDuration 2 create', 'storeError create E', 'workerIdle 0.5 w'])
+})
+
+t.test('excluded jobs leave no trace in the metrics', async (t) => {
+  const { bus, methods } = connected(['report', /^internal-/g])
+  for (const jobName of ['report', 'internal-a', 'internal-b', 'internal-b']) {
+    bus.emit('job.submitted', { ...ABOUT, jobName, ...IDS, correlationId: 'c', submitMs: 12, delayMs: 0 })
+    bus.emit('job.claimed', { ...RUN, jobName, attempt: 1, queueWaitMs: 1_500, claimMs: 3 })
+    bus.emit('handler.failed', { ...ABOUT, jobName, ...IDS, durationMs: 40, errorCode: 'E' })
+    bus.emit('job.failed', { ...RUN, jobName, ...IDS, correlationId: 'c', attempt: 3, processingMs: 50, totalMs: 90, errorCode: 'E' })
+  }
+  t.same(methods(), [])
+  bus.emit('job.snoozed', { ...RUN, jobName: 'reports', delayMs: 10, processingMs: 1_000 })
+  t.equal(methods().length, 1, 'a name is matched whole')
+})
+
+t.test('failures of listeners are counted; those that telemetry reported itself only once', async (t) => {
+  const { bus, failures, counted } = connected()
+  bus.on('job.redriven', () => { throw new Error('somebody else') })
+  bus.emit('job.redriven', ABOUT)
+  bus.emit('job.redriven', ABOUT)
+  t.same(counted, ['job.redriven', 'job.redriven'])
+  failures.report('metrics.jobCreated', new Error('x'))
+  failures.report('metrics.jobCreated', new Error('x'))
+  t.same(counted.slice(2), ['metrics.jobCreated', 'metrics.jobCreated'])
+})

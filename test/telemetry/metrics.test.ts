@@ -1,0 +1,157 @@
+import t from 'tap'
+import { defineMetrics, METRIC_METHODS, NoopMetrics, overrideMetrics, startTimer, type AsyncEndpointsMetrics, type MetricMethod } from '../../lib/telemetry/metrics.ts'
+import { RegistryMetrics } from '../../lib/telemetry/registry-metrics.ts'
+import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
+import { recordingMetrics } from '../../lib/testing/recording-metrics.ts'
+
+const JOB = { jobName: 'TestJob', storeType: 'memory' }
+
+/** Calls every method once, as the sink would. */
+function callAll (metrics: AsyncEndpointsMetrics): void {
+  const calls: Record<MetricMethod, () => unknown> = {
+    jobCreated: () => metrics.jobCreated(JOB),
+    jobProcessed: () => metrics.jobProcessed({ ...JOB, status: 'completed' }),
+    jobFailed: () => metrics.jobFailed({ ...JOB, errorType: 'E' }),
+    jobRetried: () => metrics.jobRetried(JOB),
+    jobQueueDuration: () => metrics.jobQueueDuration(1, JOB),
+    jobProcessingDuration: () => metrics.jobProcessingDuration(1, { jobName: 'TestJob', status: 'completed' }),
+    jobClaimDuration: () => metrics.jobClaimDuration(1, { storeType: 'memory' }),
+    jobCurrentCount: () => metrics.jobCurrentCount(1, { jobStatus: 'queued', storeType: 'memory' }),
+    handlerDuration: () => metrics.handlerDuration(1, { jobName: 'TestJob', handlerType: 'function' }),
+    handlerError: () => metrics.handlerError({ jobName: 'TestJob', errorType: 'E' }),
+    storeOperation: () => metrics.storeOperation({ operation: 'get', storeType: 'memory' }),
+    storeOperationDuration: () => metrics.storeOperationDuration(1, { operation: 'get', storeType: 'memory' }),
+    storeError: () => metrics.storeError({ operation: 'get', errorType: 'E', storeType: 'memory' }),
+    workerProcessed: () => metrics.workerProcessed({ workerId: 'w' }),
+    workerIdle: () => metrics.workerIdle(1, { workerId: 'w' }),
+    channelUtilization: () => metrics.channelUtilization(50, { channelType: 'worker' }),
+    timeJobProcessing: () => metrics.timeJobProcessing({ jobName: 'TestJob', status: 'completed' }).stop(),
+    timeHandler: () => metrics.timeHandler({ jobName: 'TestJob', handlerType: 'function' }).stop(),
+    jobSubmitDuration: () => metrics.jobSubmitDuration(1, JOB),
+    jobCancelled: () => metrics.jobCancelled(JOB),
+    jobRecovered: () => metrics.jobRecovered({ reason: 'stalled', storeType: 'memory' }),
+    requestRejected: () => metrics.requestRejected({ reason: 'queue-full' }),
+    jobsActive: () => metrics.jobsActive(1, { storeType: 'memory' }),
+    jobsOldestAge: () => metrics.jobsOldestAge(1, { queue: 'default', storeType: 'memory' }),
+    jobsStuck: () => metrics.jobsStuck(1, { queue: 'default', storeType: 'memory' }),
+    storeCountsAge: () => metrics.storeCountsAge(1, { storeType: 'memory' })
+  }
+  for (const method of METRIC_METHODS) calls[method]()
+}
+
+t.test('every method of the default finds its instrument, and every instrument is fed', async (t) => {
+  const registry = new MetricsRegistry()
+  callAll(new RegistryMetrics(registry))
+  const families = new Map(registry.families().map((family) => [family.name, family]))
+  t.equal(families.size, 24, 'all instruments but the two that telemetry keeps about itself')
+  t.match(families.get('asyncendpoints.jobs.created.total')?.points, [{ labels: { job_name: 'TestJob', store_type: 'memory' }, value: 1 }])
+  t.match(families.get('asyncendpoints.store.errors.total')?.points, [{ labels: { operation: 'get', error_type: 'E', store_type: 'memory' }, value: 1 }])
+  t.match(families.get('asyncendpoints.jobs.processing.duration')?.points, [{ labels: { job_name: 'TestJob', status: 'completed' }, count: 2 }], 'the timer fed it too')
+  t.match(families.get('asyncendpoints.background.channel.utilization')?.points, [{ labels: { channel_type: 'worker' }, value: 50 }])
+})
+
+t.test('nothing records nothing, and has the same shape', async (t) => {
+  const noop = new NoopMetrics()
+  callAll(noop)
+  for (const method of METRIC_METHODS) t.type(noop[method], 'function', method)
+})
+
+t.test('the cells of a job exist from its definition on', async (t) => {
+  const registry = new MetricsRegistry()
+  new RegistryMetrics(registry).prepareJob('report', 'memory')
+  t.same(registry.families().map(({ name, points }) => [name, points.length]), [
+    ['asyncendpoints.jobs.created.total', 1], ['asyncendpoints.jobs.processed.total', 3], ['asyncendpoints.jobs.retries.total', 1], ['asyncendpoints.jobs.cancelled.total', 1]
+  ])
+})
+
+t.test('a flood of error types is bounded in the caches too', async (t) => {
+  const registry = new MetricsRegistry({ maxSeriesPerMetric: 10 })
+  const metrics = new RegistryMetrics(registry)
+  for (let n = 0; n < 1_000; n++) metrics.jobFailed({ ...JOB, errorType: `E${n}` })
+  metrics.jobFailed({ ...JOB, errorType: 'E999' })
+  metrics.jobFailed({ ...JOB, errorType: 'E0' })
+  const points = registry.families().find(({ name }) => name === 'asyncendpoints.jobs.failed.total')?.points
+  t.equal(points?.length, 11)
+  t.match(points?.[0], { labels: { error_type: 'E0' }, value: 2 })
+  t.match(points?.[10], { labels: { otel_metric_overflow: 'true' }, value: 991 })
+})
+
+t.test('timers record once, by stop() or at the end of a block', async (t) => {
+  const recorded: number[] = []
+  let now = 0
+  const timer = startTimer((seconds) => recorded.push(seconds), () => now)
+  now = 1_500
+  t.equal(timer.stop(), 1.5)
+  now = 9_000
+  t.equal(timer.stop(), 1.5)
+  {
+    using inBlock = startTimer((seconds) => recorded.push(seconds), () => now)
+    t.ok(inBlock)
+    now = 9_250
+  }
+  t.same(recorded, [1.5, 0.25])
+})
+
+t.test('defineMetrics: the whole is replaced, and timers feed what is there', async (t) => {
+  const calls: string[] = []
+  const metrics = defineMetrics({
+    jobCreated: ({ jobName, storeType }) => { calls.push(`${jobName} ${storeType}`) },
+    handlerDuration: (_seconds, { handlerType }) => { calls.push(`handler ${handlerType}`) }
+  })
+  callAll(metrics)
+  t.same(calls, ['TestJob memory', 'handler function', 'handler function'])
+  class Own { readonly seen: string[] = []; jobCreated ({ jobName }: { jobName: string }): void { this.seen.push(jobName) } }
+  const own = new Own()
+  callAll(defineMetrics(own))
+  t.same(own.seen, ['TestJob'], 'methods of a class keep their `this`')
+})
+
+t.test('one part is replaced, the rest stays', async (t) => {
+  const registry = new MetricsRegistry()
+  const seen: unknown[] = []
+  callAll(overrideMetrics(new RegistryMetrics(registry), { jobFailed: (labels) => { seen.push(labels) } }, () => t.fail('nothing threw')))
+  t.same(seen, [{ ...JOB, errorType: 'E' }])
+  t.equal(registry.families().some(({ name }) => name === 'asyncendpoints.jobs.failed.total'), false)
+  t.equal(registry.families().length, 23)
+})
+
+t.test('an implementation that throws, rejects or gives broken timers is survived', async (t) => {
+  const failed: string[] = []
+  const broken = Object.fromEntries(METRIC_METHODS.map((method) => [method, () => { throw new Error('broken') }]))
+  const throwing = overrideMetrics(new NoopMetrics(), broken, (method, error) => { failed.push(`${method} ${(error as Error).message}`) })
+  t.doesNotThrow(() => { callAll(throwing) })
+  t.same(failed, METRIC_METHODS.map((method) => `${method} broken`))
+
+  const late: string[] = []
+  const rejecting = overrideMetrics(new NoopMetrics(), { jobCreated: async () => { throw new Error('late') } }, (method) => { late.push(method) })
+  rejecting.jobCreated(JOB)
+  await new Promise((resolve) => { setImmediate(resolve) })
+  t.same(late, ['jobCreated'])
+
+  const timers: string[] = []
+  const odd = overrideMetrics(new NoopMetrics(), {
+    timeHandler: () => ({ stop: () => { throw new Error('no') }, [Symbol.dispose]: () => {} }),
+    timeJobProcessing: () => undefined as never
+  }, (method) => { timers.push(method) })
+  t.equal(odd.timeHandler({ jobName: 'a', handlerType: 'b' }).stop(), 0)
+  t.equal(odd.timeJobProcessing({ jobName: 'a', status: 'b' }).stop(), 0)
+  t.same(timers, ['timeHandler'])
+})
+
+t.test('recordingMetrics remembers calls for the tests of an application', async (t) => {
+  const metrics = recordingMetrics()
+  const waited = metrics.waitFor('jobCreated', { jobName: 'TestJob' }, { count: 2 })
+  callAll(metrics)
+  metrics.jobCreated(JOB, { traceId: 'a', spanId: 'b' })
+  t.same(await waited, [
+    { method: 'jobCreated', labels: JOB, value: undefined, exemplar: undefined },
+    { method: 'jobCreated', labels: JOB, value: undefined, exemplar: { traceId: 'a', spanId: 'b' } }
+  ])
+  t.ok(metrics.has('jobCreated', { storeType: 'memory' }))
+  t.notOk(metrics.has('jobCreated', { storeType: 'bullmq' }))
+  t.match(metrics.of('jobQueueDuration'), [{ value: 1, labels: JOB }])
+  t.equal(metrics.of('handlerDuration').length, 2, 'the timer recorded as well')
+  await t.rejects(metrics.waitFor('jobCreated', { jobName: 'other' }, { timeoutMs: 1 }), { message: /waited 1 ms for 1 × jobCreated .*other.*TestJob/ })
+  metrics.clear()
+  t.same(metrics.calls, [])
+})

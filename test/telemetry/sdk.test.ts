@@ -1,0 +1,108 @@
+import { InMemorySpanExporter, SimpleSpanProcessor, TraceIdRatioBasedSampler, type SpanProcessor } from '@opentelemetry/sdk-trace-node'
+import t from 'tap'
+import { silentLogger, systemClock, type Logger } from '../../lib/core/context.ts'
+import { EventBus } from '../../lib/events/bus.ts'
+import { readOtelEnvironment } from '../../lib/telemetry/environment.ts'
+import { TelemetryFailures } from '../../lib/telemetry/failures.ts'
+import { resolveTracing } from '../../lib/telemetry/resolve.ts'
+import { TokenBucket } from '../../lib/telemetry/sampler.ts'
+import { createPrivateTracing, type PrivateTracingParts } from '../../lib/telemetry/sdk.ts'
+import { FakeClock } from '../../lib/testing/fake-clock.ts'
+
+function parts (given: Partial<PrivateTracingParts> = {}): PrivateTracingParts & { readonly warnings: string[] } {
+  const warnings: string[] = []
+  const logger: Logger = { ...silentLogger, warn: (_fields, message) => { warnings.push(String(message)) } }
+  return {
+    spanProcessors: [], exporters: [], sampler: undefined, bucket: new TokenBucket(50, () => 0), environment: readOtelEnvironment({}), resource: { 'service.name': 'x' },
+    clock: systemClock, logger, warnings, ...given
+  }
+}
+
+t.test('nothing to export to, no provider', async (t) => {
+  t.equal(await createPrivateTracing(parts()), undefined)
+  t.equal(await createPrivateTracing(parts({ environment: readOtelEnvironment({ OTEL_TRACES_EXPORTER: 'none' }) })), undefined)
+})
+
+t.test('OTEL_SDK_DISABLED switches it off, whatever else is said', async (t) => {
+  const environment = readOtelEnvironment({ OTEL_SDK_DISABLED: 'true', OTEL_TRACES_EXPORTER: 'console' })
+  t.equal(await createPrivateTracing(parts({ environment, exporters: [new InMemorySpanExporter()] })), undefined)
+})
+
+t.test('spans carry our resource; the bucket samples', async (t) => {
+  const exporter = new InMemorySpanExporter()
+  const own = await createPrivateTracing(parts({ spanProcessors: [new SimpleSpanProcessor(exporter)], bucket: new TokenBucket(1, () => 0), resource: { 'service.name': 'shop', 'service.instance.id': '1' } }))
+  t.ok(own?.bucket)
+  own?.provider.getTracer('x').startSpan('one').end()
+  own?.provider.getTracer('x').startSpan('two').end()
+  t.same(exporter.getFinishedSpans().map(({ name, resource }) => [name, resource.attributes]), [['one', { 'service.name': 'shop', 'service.instance.id': '1' }]])
+  await own?.shutdown()
+})
+
+t.test('an exporter gets a batch processor, and what is left at shutdown', async (t) => {
+  const exported: string[] = []
+  const exporter = { export: (spans: ReadonlyArray<{ name: string }>, done: (result: { code: number }) => void) => { exported.push(...spans.map(({ name }) => name)); done({ code: 0 }) }, shutdown: async () => {} }
+  const own = await createPrivateTracing(parts({ exporters: [exporter] }))
+  own?.provider.getTracer('x').startSpan('late').end()
+  t.same(exported, [])
+  await own?.shutdown()
+  t.same(exported, ['late'])
+})
+
+t.test('a sampler of the application, or of the environment, replaces the bucket', async (t) => {
+  const given = await createPrivateTracing(parts({ exporters: [new InMemorySpanExporter()], sampler: new TraceIdRatioBasedSampler(0) }))
+  t.equal(given?.bucket, undefined)
+  t.equal(given?.provider.getTracer('x').startSpan('y').isRecording(), false)
+  await given?.shutdown()
+  t.teardown(() => { delete process.env.OTEL_TRACES_SAMPLER })
+  process.env.OTEL_TRACES_SAMPLER = 'always_off'
+  const environment = await createPrivateTracing(parts({ exporters: [new InMemorySpanExporter()], environment: readOtelEnvironment() }))
+  t.equal(environment?.bucket, undefined)
+  t.equal(environment?.provider.getTracer('x').startSpan('y').isRecording(), false)
+  await environment?.shutdown()
+})
+
+t.test('problems of the variables are said once, and nobody is asked for packages in vain', async (t) => {
+  const under = parts({ environment: readOtelEnvironment({ OTEL_TRACES_EXPORTER: 'zipkin' }) })
+  t.equal(await createPrivateTracing(under), undefined)
+  t.match(under.warnings, [/"zipkin" is not one of/])
+  t.equal(under.warnings.length, 1)
+})
+
+t.test('a shutdown that hangs or fails is given up after two seconds', async (t) => {
+  const clock = new FakeClock()
+  const processor = (shutdown: () => Promise<void>): SpanProcessor => ({ onStart: () => {}, onEnd: () => {}, forceFlush: async () => {}, shutdown })
+  const hanging = parts({ clock, spanProcessors: [processor(() => new Promise(() => {}))] })
+  const own = await createPrivateTracing(hanging)
+  let over = false
+  const ending = own?.shutdown().then(() => { over = true })
+  await clock.advance(1_999)
+  t.equal(over, false)
+  await clock.advance(1)
+  await ending
+  t.match(hanging.warnings, [/within 2000 ms/])
+  const failing = parts({ spanProcessors: [processor(async () => { throw new Error('collector away') })] })
+  await (await createPrivateTracing(failing))?.shutdown()
+  t.match(failing.warnings, [/could not be exported at shutdown/])
+})
+
+t.test('who makes the spans: what is given, else what is registered, else what the environment asks for', async (t) => {
+  const under = parts()
+  const failures = new TelemetryFailures(new EventBus(silentLogger), silentLogger)
+  const resolve = (given: object = {}, env: Record<string, string> = {}) => resolveTracing({ environment: readOtelEnvironment(env), resource: {}, clock: systemClock, logger: under.logger, failures, ...given })
+  t.match((await resolve()).source, { enabled: false, own: false })
+
+  const exporter = new InMemorySpanExporter()
+  const own = await resolve({ exporters: [exporter] })
+  t.match(own.source, { enabled: true, own: true })
+  await own.shutdown()
+
+  const provider = (await createPrivateTracing(parts({ exporters: [exporter] })))?.provider
+  const given = await resolve({ tracerProvider: provider }, { OTEL_TRACES_EXPORTER: 'console' })
+  t.match(given.source, { enabled: true, own: false })
+  await given.shutdown()
+  t.ok(given.source.startSpan('x', {}, (await import('@opentelemetry/api')).ROOT_CONTEXT)?.isRecording(), 'a provider that was given is not shut down')
+
+  const asked = await resolve({}, { OTEL_TRACES_EXPORTER: 'console' })
+  t.match(asked.source, { enabled: true, own: true })
+  await asked.shutdown()
+})
