@@ -120,7 +120,7 @@ try {
   const required = run('require it and run a job', process.execPath, ['require.cjs'], { cwd: folder, timeout: 60_000 })
   if (imported !== required) throw new Error(`import sees ${imported}, require sees ${required}`)
   run('compile against it, with every declaration checked', bin('tsc'), ['-p', '.'], { cwd: folder })
-  const stray = readdirSync(join(folder, 'node_modules', manifest.name), { recursive: true }).filter((name) => /(^|\/)(test|bench|example-server|dist-)/.test(name))
+  const stray = readdirSync(join(folder, 'node_modules', manifest.name), { recursive: true }).filter((name) => /(^|\/)(test|bench|example-server|dist-[^/]*)(\/|$)/.test(name))
   if (stray.length > 0) throw new Error(`not to be published: ${stray.slice(0, 5).join(', ')}`)
   process.stdout.write('the package is fine\n')
 } catch (error) {

@@ -15,7 +15,7 @@ import worker from '../plugins/worker.ts'
 const SMOKE = process.argv.includes('--smoke')
 const SIZES = SMOKE
   ? { jobs: 2_000, stored: 5_000, shallow: 100, deep: 5_000, turnover: 2_000, runs: 3 }
-  : { jobs: 200_000, stored: 200_000, shallow: 1_000, deep: 1_000_000, turnover: 200_000, runs: 5 }
+  : { jobs: 200_000, stored: 200_000, shallow: 1_000, deep: 1_000_000, turnover: 400_000, runs: 5 }
 const IN_FLIGHT = 100
 const CONCURRENCY = 20
 
@@ -54,14 +54,26 @@ function noop (store: JobStore, settled: () => void): Consumer {
   return store.consume({ queue: 'bench', concurrency: CONCURRENCY, workerId: 'bench', attempt: () => attempt, onStalled () {}, onError (error) { throw error } })
 }
 
-/** Submits `count` jobs, a few at a time, and resolves when all are completed. */
-async function pump (count: number, submit: () => Promise<unknown>, completed: Promise<void>): Promise<number> {
+/** Jobs per second of wall clock, and CPU per job (of all threads, garbage collection included): steadier on a busy machine. */
+interface Figures { readonly perSecond: number, readonly cpuMicros: number }
+
+async function measure (count: number, work: () => Promise<unknown>): Promise<Figures> {
   const startedAt = performance.now()
-  for (let sent = 0; sent < count; sent += IN_FLIGHT) {
-    await Promise.all(Array.from({ length: Math.min(IN_FLIGHT, count - sent) }, submit))
-  }
-  await completed
-  return count / (performance.now() - startedAt) * 1_000
+  const cpuBefore = process.cpuUsage()
+  await work()
+  const seconds = (performance.now() - startedAt) / 1_000
+  const { user, system } = process.cpuUsage(cpuBefore)
+  return { perSecond: count / seconds, cpuMicros: (user + system) / count }
+}
+
+/** Submits `count` jobs, a few at a time, and resolves when all are completed. */
+async function pump (count: number, submit: () => Promise<unknown>, completed: Promise<void>): Promise<Figures> {
+  return await measure(count, async () => {
+    for (let sent = 0; sent < count; sent += IN_FLIGHT) {
+      await Promise.all(Array.from({ length: Math.min(IN_FLIGHT, count - sent) }, submit))
+    }
+    await completed
+  })
 }
 
 function countdown (count: number): { readonly done: Promise<void>, tick (): void } {
@@ -72,18 +84,18 @@ function countdown (count: number): { readonly done: Promise<void>, tick (): voi
 }
 
 /** (a) the store alone */
-async function storeThroughput (body: unknown): Promise<number> {
+async function storeThroughput (body: unknown): Promise<Figures> {
   const store = await openStore()
   const { done, tick } = countdown(SIZES.jobs)
   const consumer = noop(store, tick)
-  const rate = await pump(SIZES.jobs, () => store.create(submission(body)), done)
+  const figures = await pump(SIZES.jobs, () => store.create(submission(body)), done)
   await consumer.drain(1_000)
   await store.close(1_000)
-  return rate
+  return figures
 }
 
 /** (a) end to end through `app.jobs`, as an application has it: client, worker and event bus included */
-async function appThroughput (body: unknown): Promise<number> {
+async function appThroughput (body: unknown): Promise<Figures> {
   const app = Fastify()
   await app.register(jobStore)
   await app.register(worker, { concurrency: CONCURRENCY })
@@ -91,9 +103,9 @@ async function appThroughput (body: unknown): Promise<number> {
   app.defineJob({ name: 'bench', handler: () => {} })
   app.jobRuntime.bus.on('job.completed', tick)
   await app.ready()
-  const rate = await pump(SIZES.jobs, () => app.jobs.submit('bench', body), done)
+  const figures = await pump(SIZES.jobs, () => app.jobs.submit('bench', body), done)
   await app.close()
-  return rate
+  return figures
 }
 
 function heapUsed (): number {
@@ -114,61 +126,70 @@ async function bytesPerJob (body: unknown): Promise<number> {
 }
 
 /** (c) claim, complete and submit another, with `depth` jobs waiting all the time */
-async function rateAtDepth (depth: number): Promise<number> {
+async function rateAtDepth (depth: number): Promise<Figures> {
   const store = await openStore()
   for (let n = 0; n < depth; n++) await store.create(submission(BODY))
   let completions = 0
   const { done, tick } = countdown(SIZES.turnover)
-  const startedAt = performance.now()
-  const consumer = noop(store, () => {
-    if (++completions > SIZES.turnover) return
-    tick()
-    store.create(submission(BODY)).catch(() => {})
+  let consumer: Consumer | undefined
+  const figures = await measure(SIZES.turnover, async () => {
+    consumer = noop(store, () => {
+      if (++completions > SIZES.turnover) return
+      tick()
+      store.create(submission(BODY)).catch(() => {})
+    })
+    await done
   })
-  await done
-  const rate = SIZES.turnover / (performance.now() - startedAt) * 1_000
-  await consumer.drain(1_000)
-  await consumer.close(1_000)
+  await consumer?.drain(1_000)
+  await consumer?.close(1_000)
   await store.close(1_000)
-  return rate
+  return figures
 }
 
 function median (values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN
 }
 
-async function repeat (measure: () => Promise<number>): Promise<number> {
-  const values: number[] = []
-  for (let run = 0; run < SIZES.runs; run++) values.push(await measure())
-  return median(values)
+function typical (all: readonly Figures[]): Figures {
+  return { perSecond: median(all.map(({ perSecond }) => perSecond)), cpuMicros: median(all.map(({ cpuMicros }) => cpuMicros)) }
+}
+
+async function repeat (run: () => Promise<Figures>): Promise<Figures> {
+  const all: Figures[] = []
+  for (let n = 0; n < SIZES.runs; n++) all.push(await run())
+  return typical(all)
 }
 
 function row (what: string, value: string): void {
-  process.stdout.write(`${what.padEnd(62)} ${value.padStart(14)}\n`)
+  process.stdout.write(`${what.padEnd(56)} ${value.padStart(30)}\n`)
 }
 
 function whole (value: number): string {
   return Math.round(value).toLocaleString('en-US')
 }
 
+function show ({ perSecond, cpuMicros }: Figures): string {
+  return `${whole(perSecond)}/s, ${cpuMicros.toFixed(1)} µs CPU each`
+}
+
 async function main (): Promise<void> {
   row(`Node ${process.version}, ${SMOKE ? 'smoke run, figures mean nothing' : `median of ${SIZES.runs}`}`, '')
-  row('store alone, no-op jobs submitted and completed', `${whole(await repeat(() => storeThroughput(undefined)))}/s`)
-  row('store alone, the same with a 200-byte body', `${whole(await repeat(() => storeThroughput(BODY)))}/s`)
-  row('app.jobs, no-op jobs submitted and completed', `${whole(await repeat(() => appThroughput(undefined)))}/s`)
-  row('app.jobs, the same with a 200-byte body', `${whole(await repeat(() => appThroughput(BODY)))}/s`)
+  row('store alone, no-op jobs submitted and completed', show(await repeat(() => storeThroughput(undefined))))
+  row('store alone, the same with a 200-byte body', show(await repeat(() => storeThroughput(BODY))))
+  row('app.jobs, no-op jobs submitted and completed', show(await repeat(() => appThroughput(undefined))))
+  row('app.jobs, the same with a 200-byte body', show(await repeat(() => appThroughput(BODY))))
   row('heap per queued job without a body', `${whole(await bytesPerJob(undefined))} bytes`)
   row('heap per queued job with a 200-byte body', `${whole(await bytesPerJob(BODY))} bytes`)
-  const shallow: number[] = []
-  const deep: number[] = []
+  const shallow: Figures[] = []
+  const deep: Figures[] = []
   // Alternating, so that a noisy neighbour disturbs both alike.
   for (let run = 0; run < SIZES.runs; run++) {
     shallow.push(await rateAtDepth(SIZES.shallow))
     deep.push(await rateAtDepth(SIZES.deep))
   }
-  row(`claimed, completed and replaced, ${whole(SIZES.shallow)} queued`, `${whole(median(shallow))}/s`)
-  row(`claimed, completed and replaced, ${whole(SIZES.deep)} queued`, `${whole(median(deep))}/s`)
-  row('deep as a share of shallow', `${Math.round(median(deep) / median(shallow) * 100)} %`)
+  row(`claimed, completed and replaced, ${whole(SIZES.shallow)} queued`, show(typical(shallow)))
+  row(`claimed, completed and replaced, ${whole(SIZES.deep)} queued`, show(typical(deep)))
+  row('rate with many queued as a share of that with few', `${Math.round(typical(deep).perSecond / typical(shallow).perSecond * 100)} %`)
 }
 
 await main()

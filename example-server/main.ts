@@ -22,6 +22,7 @@ async function main (): Promise<void> {
   }
   process.on('SIGTERM', leave)
   process.on('SIGINT', leave)
+  if (process.env['npm_lifecycle_event'] !== undefined) watchParent(leave)
   try {
     await app.listen({ port: settings.port, host: settings.host })
   } catch (error) {
@@ -33,6 +34,18 @@ async function main (): Promise<void> {
     app.log.warn(`ROLE=${settings.role} without REDIS_URL: jobs live in this process alone, no other process sees them`)
   }
   process.stdout.write(welcome(settings, urlOf(app, settings)))
+}
+
+/** Whoever stops `npm start` stops npm and its shell, and neither passes it on: the server would stay behind, unseen. */
+function watchParent (leave: (signal: NodeJS.Signals) => void): void {
+  const parent = process.ppid
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(timer)
+    leave('SIGTERM')
+  }, 500)
+  // The server keeps the process alive, not this.
+  timer.unref()
 }
 
 async function shutDown (app: FastifyInstance, settings: Settings, signal: NodeJS.Signals): Promise<void> {

@@ -42,7 +42,7 @@ function addChecks (app: FastifyInstance, health: Health, options: Settings): vo
   app.addHook('onReady', async () => {
     if (!app.hasDecorator('jobWorker')) return
     const worker = app.getDecorator<WorkerView>('jobWorker')
-    health.addCheck('worker', workerCheck(worker, clock, options.workerSilentMs), { tags: ['ready', 'worker'] })
+    health.addCheck('worker', workerCheck(worker, clock, options.workerSilentMs), { tags: ['ready', 'worker'], cacheMs: 0 })
   })
 }
 

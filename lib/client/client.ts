@@ -122,7 +122,7 @@ export class Client implements JobsClient {
     const verdict = await this.#runtime.store.cancel(id, toReason(reason, 'cancelled on request'))
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
-    if (verdict.kind === 'finished') throw new AsyncEndpointsError('FAE_JOB_FINISHED', `The job is ${job.state}; it can no longer be cancelled`, { details: { status: job.state } })
+    if (verdict.kind === 'finished') throw new AsyncEndpointsError('FAE_JOB_FINISHED', `The job is ${job.state}; it can no longer be cancelled`, { details: { jobStatus: job.state } })
     const about = { jobId: job.id, jobName: job.name, queue: job.queue }
     if (verdict.kind === 'requested') this.#runtime.bus.emit('job.cancel_requested', about)
     else if (!verdict.already) {
@@ -137,7 +137,7 @@ export class Client implements JobsClient {
     const verdict = await this.#runtime.store.redrive(id)
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
-    if (verdict.kind === 'not-failed') throw new AsyncEndpointsError('FAE_JOB_NOT_FAILED', `The job is ${job.state}; only a failed job can be run again`, { details: { status: job.state } })
+    if (verdict.kind === 'not-failed') throw new AsyncEndpointsError('FAE_JOB_NOT_FAILED', `The job is ${job.state}; only a failed job can be run again`, { details: { jobStatus: job.state } })
     this.#runtime.bus.emit('job.redriven', { jobId: job.id, jobName: job.name, queue: job.queue })
     return job
   }

@@ -36,10 +36,13 @@ export class PrometheusExposition {
     this.#scope = renderLabels(options.scope ?? {})
   }
 
-  /** The whole page. A series is printed in one go, so its numbers belong together. */
-  async render (families: readonly MetricFamily[], format: ExpositionFormat): Promise<string> {
+  /**
+   * The whole page, as UTF-8: encoded slice by slice, because one string of megabytes costs more to flatten than to
+   * build. A series is printed in one go, so its numbers belong together.
+   */
+  async render (families: readonly MetricFamily[], format: ExpositionFormat): Promise<Buffer> {
     const open = format === 'openmetrics'
-    const pages: string[] = []
+    const pages: Buffer[] = []
     let page = this.#targetInfo(open)
     let lines = 0
     for (const { family, name } of distinct(families)) {
@@ -48,15 +51,15 @@ export class PrometheusExposition {
         page += family.kind === 'histogram' ? this.#histogram(family, name, point as HistogramPoint, open) : this.#number(family, name, point as NumberPoint, open)
         lines += family.kind === 'histogram' ? family.buckets.length + 3 : 1
         if (lines < SLICE_LINES) continue
-        pages.push(page)
+        pages.push(Buffer.from(page))
         page = ''
         lines = 0
         await new Promise((resolve) => { setImmediate(resolve) })
       }
     }
     if (open) page += '# EOF\n'
-    pages.push(page)
-    return pages.join('')
+    pages.push(Buffer.from(page))
+    return Buffer.concat(pages)
   }
 
   #targetInfo (open: boolean): string {
@@ -75,12 +78,14 @@ export class PrometheusExposition {
 
   #histogram (family: HistogramFamily, name: ExposedName, point: HistogramPoint, open: boolean): string {
     const text = this.#texts.get(point) ?? this.#remember(point, this.#histogramText(family, name, point.labels))
+    // Most series have none; asking for each bucket of them would double the time of a page.
+    const exemplars = open && point.exemplars.length > 0 ? point.exemplars : undefined
     let lines = ''
     let cumulative = 0
     for (let index = 0; index < text.buckets.length; index++) {
       cumulative += point.bucketCounts[index] ?? 0
-      const exemplar = open ? point.exemplars[index] : undefined
-      lines += `${text.buckets[index]}${cumulative}${exemplar === undefined ? '' : exemplarText(exemplar)}\n`
+      const exemplar = exemplars?.[index]
+      lines += exemplar === undefined ? `${text.buckets[index]}${cumulative}\n` : `${text.buckets[index]}${cumulative}${exemplarText(exemplar)}\n`
     }
     return `${lines}${text.sum}${formatNumber(point.sum)}\n${text.count}${point.count}\n`
   }

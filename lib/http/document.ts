@@ -29,9 +29,40 @@ export interface StatusDocument extends SubmittedDocument {
   readonly traceId?: string
 }
 
+/** The document of a job that was just submitted. A class, so that {@link writeSubmitted} can tell it from what a hook made of it. */
+class FreshDocument implements SubmittedDocument {
+  readonly id: string
+  readonly name: string
+  readonly status: JobState
+  readonly createdAt: string
+  readonly links: Links
+
+  constructor (job: JobRecord, links: JobLinks, createdAt: string) {
+    this.id = job.id
+    this.name = job.name
+    this.status = job.state
+    this.createdAt = createdAt
+    this.links = links.of(job.id, job.state)
+  }
+}
+
 /** @param format see {@link isoFormat} */
 export function submittedDocument (job: JobRecord, links: JobLinks, format: (time: number) => string): SubmittedDocument {
-  return { id: job.id, name: job.name, status: job.state, createdAt: format(job.createdAt), links: links.of(job.id, job.state) }
+  return new FreshDocument(job, links, format(job.createdAt))
+}
+
+/** Nothing that JSON would have to escape. */
+const PLAIN = /^[\w:/.~-]*$/
+
+/**
+ * `JSON.stringify`, and for the document of a waiting job the same by hand, at a fourth of the cost: every submission is
+ * answered with one.
+ */
+export function writeSubmitted (payload: unknown): string {
+  if (!(payload instanceof FreshDocument)) return JSON.stringify(payload)
+  const { id, name, status, createdAt, links: { self, result, cancel } } = payload
+  if (result === undefined || cancel === undefined || !PLAIN.test(self) || !PLAIN.test(name)) return JSON.stringify(payload)
+  return `{"id":"${id}","name":"${name}","status":"${status}","createdAt":"${createdAt}","links":{"self":"${self}","result":"${result}","cancel":"${cancel}"}}`
 }
 
 export function statusDocument (job: JobRecord, links: JobLinks): StatusDocument {

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerDefault, RouteOptions } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
@@ -27,10 +27,10 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
   const status = jsonResponse('The status of the job', statusSchema)
 
   const add = (kind: AsyncEndpointsRouteConfig['kind'], method: 'GET' | 'POST' | 'DELETE', url: string, operation: string, schema: Record<string, unknown>, handler: (request: JobRequest, reply: FastifyReply) => Promise<unknown>): void => {
-    app.route<{ Params: { id: string } }>({
+    const route: RouteOptions<RawServerDefault, RawRequestDefaultExpression, RawReplyDefaultExpression, { Params: { id: string } }> = {
       method,
       url,
-      exposeHeadRoute: true,
+      exposeHeadRoute: false,
       schema: described(room, operationId(operation, app.prefix + room.options.jobsPath), schema),
       ...ownCompilers,
       // Polling is no story worth a trace; @fastify/otel reads this.
@@ -38,7 +38,10 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
       onRequest: correlationHook(room),
       errorHandler: problemHandler(room, room.options.responses, undefined),
       handler
-    })
+    }
+    app.route(route)
+    // Fastify's own HEAD would claim a Content-Length of 0 for a 304.
+    if (method === 'GET') app.route({ ...route, method: 'HEAD' })
   }
 
   add('status', 'GET', path, 'getJob', {
@@ -110,7 +113,7 @@ async function sendStatus (room: HttpRoom, request: JobRequest, reply: FastifyRe
   const { maxWaitMs } = room.options
   if (request.headers.prefer !== undefined) {
     const waitMs = waitTime(parsePrefer(request.headers.prefer), maxWaitMs)
-    if (waitMs > 0) {
+    if (waitMs > 0 && !room.waiting.full) {
       shown = await waitForChange(room, shown, ifNoneMatch, waitMs, request, reply)
       reply.header('preference-applied', appliedWait(waitMs))
     }

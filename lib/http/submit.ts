@@ -7,12 +7,12 @@ import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { compileCapture } from './captured-headers.ts'
 import { correlationIdOf } from './correlation.ts'
-import { isoFormat, retryAfterSeconds, statusDocument, submittedDocument } from './document.ts'
+import { isoFormat, retryAfterSeconds, statusDocument, submittedDocument, writeSubmitted } from './document.ts'
 import { idempotencyKey } from './idempotency.ts'
 import type { EndpointSettings } from './options.ts'
 import { ownerOf } from './owner.ts'
 import { appliedWait, parsePrefer, waitTime, type Preference } from './prefer.ts'
-import { asJson, bodyFor } from './responses.ts'
+import { asJson, bodyFor, JSON_MEDIA_TYPE } from './responses.ts'
 import { resultBody } from './result.ts'
 import { vary, type Endpoint, type HttpRoom } from './room.ts'
 
@@ -86,7 +86,10 @@ function compileAccept ({ room, endpoint }: SubmitParts, format: (time: number) 
   return ({ created }, job, request, reply) => {
     const document = submittedDocument(job, links, format)
     reply.code(202).header('retry-after', String(retryAfterSeconds(job, clock.now())))
-    if (factory === undefined) return asJson(reply, document)
+    if (factory === undefined) {
+      reply.header('content-type', JSON_MEDIA_TYPE).serializer(writeSubmitted)
+      return document
+    }
     return bodyFor(factory, { job, replayed: !created, document }, document, request, reply).then((body) => asJson(reply, body))
   }
 }
@@ -122,6 +125,7 @@ function compilePrefer ({ room, endpoint }: SubmitParts, maxWaitMs: number, acce
 /** The job when it is over or the wait is; one that disappeared meanwhile is told as it was accepted. */
 async function waitForEnd (room: HttpRoom, job: JobRecord, waitMs: number, reply: FastifyReply): Promise<JobRecord> {
   const over = ({ state }: { readonly state: JobRecord['state'] }): boolean => isTerminal(state)
+  if (over(job)) return job
   return await room.waiting.until({ job, isEnough: over, isNews: over, waitMs, reply }) ?? job
 }
 

@@ -38,6 +38,9 @@ export class Waiting {
   /** Requests that wait at this moment. */
   get size (): number { return this.#waiters.size }
 
+  /** Nobody else may wait: too many do, or the application is closing. */
+  get full (): boolean { return this.#closed || this.#waiters.size >= this.#maxWaiters }
+
   /** Every waiting request is answered with what is known, now and from now on. */
   close (): void {
     this.#closed = true
@@ -51,7 +54,7 @@ export class Waiting {
    * @returns the job as last seen, or `undefined` when it disappeared meanwhile
    */
   async until (request: WaitRequest): Promise<JobRecord | undefined> {
-    if (this.#closed || this.#waiters.size >= this.#maxWaiters) return request.job
+    if (this.full) return request.job
     const waiter = new Waiter(this.#clock, request.waitMs)
     const onClose = (): void => waiter.end()
     this.#waiters.add(waiter)

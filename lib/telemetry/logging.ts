@@ -22,6 +22,8 @@ const CONTROL = /[\u0000-\u001f\u007f\u2028\u2029]+/g
 
 /** Writes the numbered log events. */
 export function createLogSink ({ logger, level, excluded }: LoggingParts): Sink {
+  // What Fastify has instead of a logger: every method is the same empty function. Building lines for it is for nothing.
+  if (logger.info === logger.error) return {}
   const lowest = LOG_LEVELS.indexOf(level)
   const entries = Object.entries(LOG_EVENTS as Record<string, LogEvent>).filter(([, event]) => LOG_LEVELS.indexOf(event.level) >= lowest)
   return Object.fromEntries(entries.map(([name, event]) => [name, writer(logger, name, event, excluded)])) as Sink

@@ -45,6 +45,7 @@ const STATE_AFTER = { completed: 'completed', failed: 'failed', cancelled: 'canc
 
 /** The spans of one attempt that is recorded. */
 export interface LiveAttempt {
+  readonly scope: AttemptScope
   readonly span: Span
   readonly context: Context
   /** Set while the handler runs. */
@@ -62,7 +63,6 @@ export class Tracing {
   /** Attempts being recorded, by job id: what happens meanwhile becomes span events. */
   readonly live = new Map<string, LiveAttempt>()
   readonly #parts: TracingParts
-  readonly #attempts = new WeakMap<AttemptScope, LiveAttempt>()
   readonly #messaging = new Map<string, Attributes>()
   /** Errors whose exception event was written: they pass several spans, and belong on the innermost. */
   readonly #recorded = new WeakSet<object>()
@@ -110,8 +110,9 @@ export class Tracing {
   }
 
   readonly handler: HandlerSpanMiddleware = (scope, next) => {
-    const live = this.#attempts.get(scope)
-    return live === undefined ? next() : this.#tracedHandler(scope, live, next)
+    // Not a WeakMap by scope: one entry per job there costs the garbage collector more than all spans of the job.
+    const live = this.live.get(scope.claim.job.id)
+    return live?.scope === scope ? this.#tracedHandler(live, next) : next()
   }
 
   async #tracedSubmit (scope: SubmitScope, next: () => Promise<Created>, context: Context, parent: SpanContext | undefined): Promise<Created> {
@@ -153,13 +154,14 @@ export class Tracing {
     source.guard(() => {
       scope.trace = carrierOf(span) ?? job.trace
       if (isSampled(span.spanContext())) scope.traceIds = idsOf(span.spanContext())
-      if (span.isRecording()) this.#watch(scope, { span, context, handler: undefined, handlerContext: undefined, endedAt: undefined })
+      if (span.isRecording()) this.#watch({ scope, span, context, handler: undefined, handlerContext: undefined, endedAt: undefined })
     })
     return source.contexts.run(context, next)
   }
 
   /** Everything that only a recorded attempt needs. */
-  #watch (scope: AttemptScope, live: LiveAttempt): void {
+  #watch (live: LiveAttempt): void {
+    const { scope } = live
     const { claim: { job }, workerId } = scope
     live.span.setAttributes({
       [ATTR.jobId]: job.id,
@@ -173,7 +175,6 @@ export class Tracing {
       [ATTR.messagingConversationId]: job.correlationId
     })
     live.span.addEvent(`${SPAN_EVENT.stateApplied}in-progress`, { [ATTR.stateOld]: 'queued', [ATTR.stateNew]: 'in-progress' })
-    this.#attempts.set(scope, live)
     this.live.set(job.id, live)
     scope.spanRunner = this.#spanRunner(live)
     scope.onSettled((verdict, settlement) => {
@@ -182,8 +183,9 @@ export class Tracing {
     })
   }
 
-  async #tracedHandler (scope: AttemptScope, live: LiveAttempt, next: () => Promise<unknown>): Promise<unknown> {
+  async #tracedHandler (live: LiveAttempt, next: () => Promise<unknown>): Promise<unknown> {
     const source = this.#source
+    const { scope } = live
     const { job } = scope.claim
     const attributes = { [ATTR.jobId]: job.id, [ATTR.jobName]: job.name, [ATTR.handlerType]: HANDLER_TYPE }
     const span = source.startSpan(job.name, { kind: SpanKind.INTERNAL, attributes }, live.context)

@@ -34,6 +34,14 @@ const CASES: readonly ConformanceCase[] = [
  * Proves that a {@link JobStore} keeps the contract that workers, clients and endpoints build on. Registers one test
  * per rule with the runner given; each gets a store of its own. Works for a store on a fake clock (give
  * `StoreUnderTest.advance`) and for one in real time.
+ *
+ * ```ts
+ * exerciseJobStore({
+ *   test: (name, run) => t.test(name, run),
+ *   newStore: () => ({ store: myStore({ leaseMs: 1_000 }), host: { context, report () {} } }),
+ *   timing: { leaseMs: 1_000 }
+ * })
+ * ```
  */
 export function exerciseJobStore (options: ExerciseJobStoreOptions): void {
   const leaseMs = options.timing?.leaseMs ?? 30_000

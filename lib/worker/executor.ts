@@ -2,6 +2,7 @@ import type { TimerHandle } from '../core/context.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { HandlerMiddleware, JobDefinition } from '../jobs/definition.ts'
 import type { JobProgress, TraceCarrier } from '../jobs/job.ts'
+import { isOutcome } from '../jobs/outcome.ts'
 import type { AttemptScope, SpanRunner } from '../jobs/seams.ts'
 import type { Attempt, Claim, SettleVerdict, Settlement } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
@@ -152,15 +153,16 @@ export class AttemptRun implements Attempt, AttemptScope {
 
   #tellHandlerEnd (end: HandlerEnd, durationMs: number, definition: JobDefinition): void {
     const { bus } = this.#runtime
-    const { job } = this.claim
-    const about = { jobId: job.id, jobName: job.name, queue: job.queue }
-    const ids = { traceId: this.traceIds?.traceId, spanId: this.traceIds?.spanId }
-    if (end.kind === 'returned') {
-      if (bus.wants('handler.completed')) bus.emit('handler.completed', { ...about, ...ids, durationMs })
-    } else if (end.kind === 'threw') {
-      bus.emit('handler.failed', { ...about, ...ids, durationMs, errorCode: toStoredError(end.error).code })
+    const { id: jobId, name: jobName, queue } = this.claim.job
+    const traceId = this.traceIds?.traceId
+    const spanId = this.traceIds?.spanId
+    if (end.kind === 'abandoned') {
+      bus.emit('handler.abandoned', { jobId, jobName, queue, reason: this.#abort.reason ?? 'shutdown', graceMs: definition.graceMs })
+    } else if (end.kind === 'returned' || isOutcome(end.error)) {
+      // A thrown snooze, cancel or discard is an answer, not an error.
+      if (bus.wants('handler.completed')) bus.emit('handler.completed', { jobId, jobName, queue, traceId, spanId, durationMs })
     } else {
-      bus.emit('handler.abandoned', { ...about, reason: this.#abort.reason ?? 'shutdown', graceMs: definition.graceMs })
+      bus.emit('handler.failed', { jobId, jobName, queue, traceId, spanId, durationMs, errorCode: toStoredError(end.error).code })
     }
   }
 

@@ -42,8 +42,10 @@ export function emitStarted ({ bus }: JobRuntime, run: ToldAttempt): void {
 export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: Settlement, verdict: SettleVerdict): void {
   const { bus } = runtime
   const { job } = run.claim
-  const about = { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId }
   const processingMs = Math.max(0, (run.endedAt ?? run.startedAt) - run.startedAt)
+  // The usual end first: it costs nothing but its own event.
+  if (verdict.kind === 'stored' && settlement.kind === 'completed') return emitCompleted(runtime, run, settlement.resultBytes, processingMs)
+  const about = { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId }
   if (verdict.kind === 'refused') return bus.emit('job.lease_lost', { ...about, attempt: job.attempts, processingMs })
   if (verdict.kind === 'error') {
     const code = (verdict.error as { code?: unknown }).code
@@ -52,7 +54,6 @@ export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: 
   // A job of an unknown name was told as job.unhandled; a stall that waits for its backoff as job.recovered.
   if (!run.known || settlement.kind === 'postpone') return
   switch (settlement.kind) {
-    case 'completed': return emitCompleted(runtime, run, settlement.resultBytes, processingMs)
     case 'snooze': return bus.emit('job.snoozed', { ...about, delayMs: settlement.delayMs, processingMs })
     case 'release': return bus.emit('job.released', { ...about, processingMs })
     case 'cancelled':

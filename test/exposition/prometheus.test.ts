@@ -3,10 +3,16 @@ import t from 'tap'
 import { PrometheusExposition } from '../../lib/exposition/prometheus.ts'
 import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
 import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
-import { parseExposition } from './support/openmetrics-parser.ts'
+import type { MetricFamily } from '../../lib/telemetry/snapshot.ts'
+import { parseExposition, type Format } from './support/openmetrics-parser.ts'
 
 const TRACE = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331' }
 const RESOURCE = { 'service.name': 'shop "api"', 'service.instance.id': 'a:1' }
+
+/** The page as text. */
+async function print (exposition: PrometheusExposition, families: readonly MetricFamily[], format: Format): Promise<string> {
+  return (await exposition.render(families, format)).toString()
+}
 
 function sampleRegistry (): MetricsRegistry {
   const registry = new MetricsRegistry({ now: () => 1_700_000_000_500 })
@@ -67,24 +73,24 @@ x_odd{v="inf"} -Inf
 t.test('both formats, letter by letter', async (t) => {
   const registry = sampleRegistry()
   const exposition = new PrometheusExposition({ resource: RESOURCE })
-  t.equal(await exposition.render(registry.families(), 'text'), TEXT)
-  t.equal(await exposition.render(registry.families(), 'openmetrics'), OPENMETRICS)
-  t.equal(await exposition.render(registry.families(), 'text'), TEXT, 'and the same again from what was remembered')
-  t.equal(await exposition.render(registry.snapshot().families, 'openmetrics'), OPENMETRICS, 'a snapshot prints the same')
+  t.equal(await print(exposition, registry.families(), 'text'), TEXT)
+  t.equal(await print(exposition, registry.families(), 'openmetrics'), OPENMETRICS)
+  t.equal(await print(exposition, registry.families(), 'text'), TEXT, 'and the same again from what was remembered')
+  t.equal(await print(exposition, registry.snapshot().families, 'openmetrics'), OPENMETRICS, 'a snapshot prints the same')
 })
 
 t.test('a strict parser accepts both', async (t) => {
   const registry = sampleRegistry()
   const exposition = new PrometheusExposition({ resource: RESOURCE })
-  const text = parseExposition(await exposition.render(registry.families(), 'text'), 'text')
+  const text = parseExposition(await print(exposition, registry.families(), 'text'), 'text')
   t.equal(text.get('asyncendpoints_jobs_created_total')?.samples[1]?.labels.get('job_name'), 'with "quotes"\nand \\')
-  const open = parseExposition(await exposition.render(registry.families(), 'openmetrics'), 'openmetrics')
+  const open = parseExposition(await print(exposition, registry.families(), 'openmetrics'), 'openmetrics')
   t.same([...open.keys()], ['target', 'asyncendpoints_jobs_created', 'x_wait_seconds', 'x_odd'])
   t.equal(open.get('x_wait_seconds')?.samples[1]?.exemplar?.labels.get('trace_id'), TRACE.traceId)
 })
 
 t.test('promtool accepts the text format, where it is installed', async (t) => {
-  const page = await new PrometheusExposition({ resource: RESOURCE }).render(sampleRegistry().families(), 'text')
+  const page = await print(new PrometheusExposition({ resource: RESOURCE }), sampleRegistry().families(), 'text')
   const checked = spawnSync('promtool', ['check', 'metrics'], { input: page, encoding: 'utf8' })
   if (checked.error !== undefined) return t.pass('promtool is not installed')
   // Its opinions about naming are on exit code 3; what it cannot parse is on 1.
@@ -93,7 +99,7 @@ t.test('promtool accepts the text format, where it is installed', async (t) => {
 
 t.test('scope labels stand on every series when asked for', async (t) => {
   const registry = sampleRegistry()
-  const page = await new PrometheusExposition({ scope: { otel_scope_name: 'AsyncEndpoints' } }).render(registry.families(), 'text')
+  const page = await print(new PrometheusExposition({ scope: { otel_scope_name: 'AsyncEndpoints' } }), registry.families(), 'text')
   for (const [name, family] of parseExposition(page, 'text')) {
     for (const sample of family.samples) t.equal(sample.labels.get('otel_scope_name'), 'AsyncEndpoints', name)
   }
@@ -104,7 +110,7 @@ t.test('two metrics that become one name: the first stands', async (t) => {
   const registry = new MetricsRegistry()
   registry.instrument({ name: 'a.b', kind: 'gauge', unit: '', description: '1', labels: [] }).bind({}).set(1)
   registry.instrument({ name: 'a_b', kind: 'gauge', unit: '', description: '2', labels: [] }).bind({}).set(2)
-  t.equal(await new PrometheusExposition().render(registry.families(), 'text'), '# HELP a_b 1\n# TYPE a_b gauge\na_b 1\n')
+  t.equal(await print(new PrometheusExposition(), registry.families(), 'text'), '# HELP a_b 1\n# TYPE a_b gauge\na_b 1\n')
 })
 
 t.test('a large page is built in slices that let other work in between', async (t) => {
@@ -115,7 +121,7 @@ t.test('a large page is built in slices that let other work in between', async (
   let counting = true
   const count = (): void => { turns++; if (counting) setImmediate(count) }
   setImmediate(count)
-  const page = await new PrometheusExposition().render(registry.families(), 'openmetrics')
+  const page = await print(new PrometheusExposition(), registry.families(), 'openmetrics')
   counting = false
   t.ok(turns >= 6, `other work got ${turns} turns`)
   t.equal(parseExposition(page, 'openmetrics').get('big_seconds')?.samples.length, 16_000)
@@ -128,8 +134,8 @@ t.test('a label value of megabytes, a series that is removed while the page is b
   gauge.bind({ v: 'gone' }).set(2)
   const families = registry.families()
   t.ok(gauge.remove({ v: 'gone' }))
-  const page = await new PrometheusExposition().render(families, 'text')
+  const page = await print(new PrometheusExposition(), families, 'text')
   t.ok(page.length < 1_000)
   parseExposition(page, 'text')
-  t.notMatch(await new PrometheusExposition().render(registry.families(), 'text'), /gone/)
+  t.notMatch(await print(new PrometheusExposition(), registry.families(), 'text'), /gone/)
 })

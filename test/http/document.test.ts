@@ -1,6 +1,7 @@
 import t from 'tap'
-import { isoFormat, matchesETag, retryAfterSeconds, statusDocument, weakETag } from '../../lib/http/document.ts'
+import { isoFormat, matchesETag, retryAfterSeconds, statusDocument, submittedDocument, weakETag, writeSubmitted } from '../../lib/http/document.ts'
 import { JobLinks } from '../../lib/http/links.ts'
+import { JOB_STATES } from '../../lib/jobs/states.ts'
 import { testClaim } from '../worker/support.ts'
 
 const links = new JobLinks('', '/jobs', undefined)
@@ -39,6 +40,17 @@ t.test('the status document is an allow-list of the record', async (t) => {
 t.test('only a scheduled job has a moment it is scheduled for', async (t) => {
   t.equal(statusDocument(testClaim({ state: 'scheduled', runAt: 5_000 }).job, links).scheduledFor, '1970-01-01T00:00:05.000Z')
   t.equal(statusDocument(testClaim({ state: 'queued', runAt: 5_000 }).job, links).scheduledFor, undefined)
+})
+
+t.test('the 202 document written by hand is what JSON.stringify writes', async (t) => {
+  const format = isoFormat()
+  for (const state of JOB_STATES) {
+    for (const base of ['/v1', '', '/quoted"\\', '/ümläut/\u2028']) {
+      const document = submittedDocument(testClaim({ state }).job, new JobLinks(base, '/jobs', 'https://api.example.com:8443/~x'), format)
+      t.equal(writeSubmitted(document), JSON.stringify(document), `${state} ${base}`)
+    }
+  }
+  for (const other of [{ wrapped: 1 }, [1], 'text', null, 0]) t.equal(writeSubmitted(other), JSON.stringify(other), 'and anything else as it is')
 })
 
 t.test('entity tags', async (t) => {

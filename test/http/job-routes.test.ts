@@ -51,6 +51,9 @@ t.test('HEAD is a GET without a body', async (t) => {
   t.equal(head.body, '')
   t.equal(head.headers.etag, get.headers.etag)
   t.equal(head.headers['content-length'], String(Buffer.byteLength(get.body)))
+  const unchanged = await ask('HEAD', '', { 'if-none-match': get.headers.etag ?? '' })
+  t.equal(unchanged.statusCode, 304)
+  t.equal(unchanged.headers['content-length'], undefined)
   t.equal((await ask('HEAD', '/result')).statusCode, 409)
   store.complete(id, { rows: 1 })
   t.equal((await ask('HEAD', '/result')).statusCode, 200)
@@ -102,6 +105,13 @@ t.test('long poll: time up is a 304, a removed job a 404', async (t) => {
   store.jobs.delete(id)
   await clock.advance(3_000)
   t.equal((await removed.answer).statusCode, 404)
+})
+
+t.test('long poll: beyond the cap of waiters it is an ordinary poll', async (t) => {
+  const { ask } = await withJob({ http: { maxWaiters: 0 } })
+  const answer = await ask('GET', '', { prefer: 'wait=20' })
+  t.equal(answer.statusCode, 200)
+  t.equal(answer.headers['preference-applied'], undefined, 'and does not claim to have waited')
 })
 
 t.test('Prefer that makes no sense does not wait', async (t) => {

@@ -117,6 +117,13 @@ t.test('an Idempotency-Key gives one job', async (t) => {
   t.match(reused.headers['content-type'], 'application/problem+json')
   t.match(reused.json(), { code: 'FAE_IDEMPOTENCY_KEY_REUSED', status: 422 })
 
+  store.complete(first.json().id, { rows: 1 })
+  const over = await app.inject({ method: 'POST', url: '/reports', payload: { year: 1 }, headers: { 'idempotency-key': 'k1', prefer: 'wait=20' } })
+  t.equal(over.statusCode, 200, 'a repeated request that waits gets the result that is there')
+  t.equal(over.headers['idempotency-replayed'], 'true')
+  t.strictSame(over.json(), { rows: 1 })
+  t.match(await submit('k1', { year: 1 }), { statusCode: 202, headers: { 'retry-after': '0' } })
+
   const elsewhere = await submit('k1', { year: 2 }, '/other')
   t.equal(elsewhere.statusCode, 202, 'the key of another endpoint is another key')
   t.equal(store.created.length, 2)

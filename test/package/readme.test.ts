@@ -12,6 +12,9 @@ import { eventually, json, PATIENCE_MS, submit, untilOver, type Test } from '../
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const PACKAGE = new URL('../../plugins/async-endpoints.js', import.meta.url)
 
+/** Node without the hooks that the test runner gives to every child process: the compiler cannot live with them. */
+const BARE_NODE = ['-i', `PATH=${process.env['PATH'] ?? ''}`, process.execPath] as const
+
 interface Snippet { readonly code: string, readonly listens: boolean }
 
 /** The fenced blocks that say `runnable`; `listens` means that they serve until they are stopped. */
@@ -31,8 +34,8 @@ async function compile (t: Test, found: readonly Snippet[]): Promise<string[]> {
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({
     compilerOptions: { target: 'es2023', module: 'nodenext', strict: true, skipLibCheck: true, types: ['node'] }, files: names.map((name) => `${name}.mts`)
   }))
-  await promisify(execFile)(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', folder], { timeout: PATIENCE_MS }).catch((error: { stdout?: string }) => {
-    throw new Error(`the README does not compile:\n${String(error.stdout)}`)
+  await promisify(execFile)('env', [...BARE_NODE, join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', folder], { timeout: PATIENCE_MS }).catch((error: { stdout?: string, stderr?: string }) => {
+    throw new Error(`the README does not compile:\n${String(error.stdout)}${String(error.stderr)}`)
   })
   return names.map((name) => join(folder, `${name}.mjs`))
 }
@@ -53,7 +56,7 @@ t.test('the examples of the README', async (t) => {
 
   for (const [index, file] of files.entries()) {
     if (found[index]?.listens === true) continue
-    await promisify(execFile)(process.execPath, [file], { timeout: PATIENCE_MS })
+    await promisify(execFile)('env', [...BARE_NODE, file], { timeout: PATIENCE_MS })
     t.pass(`snippet ${index} runs to its end`)
   }
 

@@ -186,6 +186,6 @@ function answersPing (port: number): Promise<boolean> {
     socket.setTimeout(1_000, () => done(false))
     socket.once('error', () => done(false))
     socket.once('connect', () => { socket.write('PING\r\n') })
-    socket.once('data', (data) => done(data.toString().startsWith('+PONG')))
+    socket.once('data', (data) => done(/^(\+PONG|-NOAUTH)/.test(data.toString())))
   })
 }

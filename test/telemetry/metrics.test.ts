@@ -74,6 +74,8 @@ t.test('a flood of error types is bounded in the caches too', async (t) => {
   t.equal(points?.length, 11)
   t.match(points?.[0], { labels: { error_type: 'E0' }, value: 2 })
   t.match(points?.[10], { labels: { otel_metric_overflow: 'true' }, value: 991 })
+  const dropped = registry.families().find(({ name }) => name === 'asyncendpoints.metrics.series.dropped.total')?.points[0]
+  t.match(dropped, { labels: { metric: 'asyncendpoints.jobs.failed.total' }, value: 991 }, 'nothing over the cap was remembered')
 })
 
 t.test('timers record once, by stop() or at the end of a block', async (t) => {

@@ -49,7 +49,9 @@ t.test('a throw is retried until the attempts are spent', async (t) => {
 
 t.test('outcomes may be returned or thrown', async (t) => {
   t.same(await settle(testRuntime({ handler: () => snooze(500) })), { kind: 'snooze', delayMs: 500 })
-  t.same(await settle(testRuntime({ handler: () => { throw snooze(500) } })), { kind: 'snooze', delayMs: 500 })
+  const thrown = testRuntime({ handler: () => { throw snooze(500) } })
+  t.same(await settle(thrown), { kind: 'snooze', delayMs: 500 })
+  t.same(thrown.names().slice(-2), ['handler.completed', 'job.snoozed'], 'a thrown outcome is no error of the handler')
   const cancelled = testRuntime({ handler: () => cancel('not wanted') })
   t.same(await settle(cancelled), { kind: 'cancelled', reason: 'not wanted' })
   t.match(cancelled.event('job.cancelled'), { jobId: testClaim().job.id, workerId: 'w1' })

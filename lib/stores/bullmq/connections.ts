@@ -45,7 +45,7 @@ export class Connections {
   #subscriber: Client | undefined
   #state: 'new' | 'away' | 'connected' | 'closed' = 'new'
   #refusal: AsyncEndpointsError | undefined
-  #lastCode = 'ECONNREFUSED'
+  #lastCode = 'not connected'
   #told: 'connected' | 'disconnected' | undefined
   #warnedOf: string | undefined
   #started: () => void = () => {}

@@ -248,7 +248,14 @@ export class BullConsumer implements Consumer {
       this.#deferred.delete(job)
       await this.#endDeferred(job, deferred)
     }
-    const running = this.#begin(id, job, claimMs)
+    let running: Running
+    try {
+      running = this.#begin(id, job, claimMs)
+    } catch (error) {
+      // Without an attempt nothing can be said about the job: its lease runs out.
+      this.#trouble(error)
+      throw new this.#parts.bull.WaitingError()
+    }
     try {
       const settlement = await running.attempt.run()
       // Closed, or superseded and told so, while it ran.

@@ -5,7 +5,6 @@ import { assertTransition, isTerminal, type JobState, type TerminalState } from 
 import type { CancelVerdict, Claim, Created, QueueCounts, RedriveVerdict, Settlement, SettleVerdict } from '../../jobs/store.ts'
 import { Alarm } from './alarm.ts'
 import { CreationLog } from './creation-log.ts'
-import { JobTable } from './job-table.ts'
 import { JobList } from './list.ts'
 import type { MemorySettings } from './options.ts'
 import { MemoryQueue } from './queue.ts'
@@ -31,7 +30,7 @@ const REFUSED: SettleVerdict = Object.freeze({ kind: 'refused', code: 'FAE_LEASE
 export class Engine {
   readonly #context: Context
   readonly #leaseMs: number
-  readonly #jobs = new JobTable()
+  readonly #jobs = new Map<string, StoredJob>()
   readonly #queues = new Map<string, MemoryQueue>()
   readonly #keys = new Map<string, StoredJob>()
   /** Not a Set: with entries that come and go by the million, V8 keeps the dead ones until a full collection. */
@@ -55,13 +54,13 @@ export class Engine {
     const now = this.#context.clock.now()
     const held = this.#heldBy(submission, now)
     if (held !== undefined) return held
-    if (this.#jobs.get(submission.id) !== undefined) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'There is a job with this id already; every submission needs an id of its own')
+    if (this.#jobs.has(submission.id)) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'There is a job with this id already; every submission needs an id of its own')
     const { idempotency } = submission
     const key: HeldKey | undefined = idempotency && { key: idempotency.key, fingerprint: idempotency.fingerprint, expiresAt: now + idempotency.ttlMs }
     // A clock that was set back after the submission must not turn a prompt job into a delayed one.
     const later = submission.runAt > submission.createdAt && submission.runAt > now
     const job = new StoredJob(submission, later ? 'scheduled' : 'queued', key)
-    this.#jobs.add(job)
+    this.#jobs.set(job.id, job)
     if (key !== undefined) this.#keys.set(key.key, job)
     this.log.add(job)
     this.queue(job.queue).states[job.state]++
@@ -315,7 +314,7 @@ export class Engine {
     else queue.withdraw(job)
     queue.states[job.state]--
     if (queue.idle) this.#queues.delete(queue.name)
-    this.#jobs.delete(job)
+    this.#jobs.delete(job.id)
     this.log.delete(job)
     if (job.idempotency !== undefined && this.#keys.get(job.idempotency.key) === job) this.#keys.delete(job.idempotency.key)
   }

@@ -6,6 +6,7 @@ import type { Heaped } from './heap.ts'
 import type { JobList, Listed } from './list.ts'
 
 const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
+const NO_INPUT: JobInput = Object.freeze({ body: undefined, params: NOTHING, query: NOTHING, headers: NOTHING })
 /** Longer input is parsed only when somebody looks at it: a status poll does not. */
 const LAZY_INPUT_CHARACTERS = 2_048
 
@@ -64,11 +65,11 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
 
   /** @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION` when the input is not JSON */
   constructor (job: NewJob, state: JobState, idempotency: HeldKey | undefined) {
-    this.id = flat(job.id)
+    this.id = job.id
     this.name = job.name
     this.queue = job.queue
     this.owner = job.owner
-    this.correlationId = flat(job.correlationId)
+    this.correlationId = job.correlationId
     this.trace = job.trace === undefined ? undefined : Object.freeze({ ...job.trace })
     this.priority = job.priority
     this.createdAt = job.createdAt
@@ -76,17 +77,6 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
     this.idempotency = idempotency
     this.state = state
     this.runAt = job.runAt
-    this.startedAt = undefined
-    this.finishedAt = undefined
-    this.progress = undefined
-    this.error = undefined
-    this.cancelReason = undefined
-    this.result = undefined
-    this.resultBytes = undefined
-    this.lease = undefined
-    this.list = undefined
-    this.previous = undefined
-    this.next = undefined
     const { body, params, query, headers } = job.input
     this.#body = body === undefined ? undefined : jsonText(body)
     this.#rest = isEmpty(params) && isEmpty(query) && isEmpty(headers) ? undefined : jsonText([params, query, headers])
@@ -96,7 +86,7 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   input (): JobInput {
     const body: unknown = this.#body === undefined ? undefined : JSON.parse(this.#body)
     if (this.#rest === undefined) return { body, params: NOTHING, query: NOTHING, headers: NOTHING }
-    const [params, query, headers] = JSON.parse(this.#rest) as [JobInput['params'], JobInput['query'], JobInput['headers']]
+    const [params, query, headers]: [JobInput['params'], JobInput['query'], JobInput['headers']] = JSON.parse(this.#rest)
     return { body, params, query, headers }
   }
 
@@ -109,7 +99,7 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   record (): JobRecord {
     const size = (this.#body?.length ?? 0) + (this.#rest?.length ?? 0)
     if (size <= LAZY_INPUT_CHARACTERS) return this.#record(this.input())
-    const record = this.#record(undefined as unknown as JobInput)
+    const record = this.#record(NO_INPUT)
     let input: JobInput | undefined
     return Object.defineProperty(record, 'input', { enumerable: true, configurable: true, get: () => (input ??= this.input()) })
   }
@@ -173,10 +163,6 @@ export class Lease implements Listed<Lease> {
     this.holder = holder
     this.claim = claim
     this.until = until
-    this.attempt = undefined
-    this.list = undefined
-    this.previous = undefined
-    this.next = undefined
   }
 
   get good (): boolean { return this.job.lease === this }
@@ -189,18 +175,6 @@ export class Lease implements Listed<Lease> {
       this.holder.trouble(error)
     }
   }
-}
-
-/** Takes what `flat` reads, so that the reading is not optimised away. */
-export const lastRead = { character: 0 }
-
-/**
- * A text that was put together from many pieces (as `randomUUID` does) is kept by V8 as a tree of them, eight times as
- * large as the text, until somebody reads a character of it.
- */
-function flat (text: string): string {
-  lastRead.character = text.charCodeAt(text.length - 1)
-  return text
 }
 
 function jsonText (value: unknown): string | undefined {

@@ -1,0 +1,233 @@
+/**
+ * What our store knows about the inside of BullMQ (`lib/stores/bullmq/internals.ts`), checked against the installed
+ * release. A failure here after an update means: read its changes before you use it.
+ */
+import { randomUUID } from 'node:crypto'
+import * as bull from 'bullmq'
+import { Redis } from 'ioredis'
+import t from 'tap'
+import { ADD_KINDS, addKeys, addOptions, batchedAdd, bullScripts, claimedId, DELAYED_SCORE, FIELD, keepRenewing, KEY, LOCK, LOG, makeWorker, PRIORITY_SCORE, queuePrefix, type AddKind, type BackendHooks, type BullJob } from '../../lib/stores/bullmq/internals.ts'
+import { sharedRedis, uniquePrefix } from '../support/redis.ts'
+import { until } from '../support/redis-jobs.ts'
+
+const server = await sharedRedis()
+const redis = new Redis(server.url, { maxRetriesPerRequest: null })
+t.teardown(async () => {
+  redis.disconnect()
+  await server.stop()
+})
+
+function newQueue (t: { teardown (end: () => unknown): unknown }): { queue: bull.Queue, prefix: string, keys: string } {
+  const prefix = uniquePrefix()
+  const queue = new bull.Queue('q', { connection: redis, prefix })
+  t.teardown(() => queue.close())
+  return { queue, prefix, keys: queuePrefix(prefix, 'q') }
+}
+
+const scripts = bullScripts(bull)
+for (const kind of ADD_KINDS) redis.defineCommand(`add-${kind}`, batchedAdd(scripts, kind))
+
+async function add (kind: AddKind, keys: string, jobs: ReadonlyArray<readonly [id: string, data: string, options: string]>): Promise<unknown[]> {
+  const args = [...addKeys(kind, keys), keys]
+  for (const [id, data, options] of jobs) args.push(id, 'name', String(NOW), data, options)
+  const run = Reflect.get(redis, `add-${kind}`) as (args: string[]) => Promise<unknown[]>
+  return await run.call(redis, args)
+}
+
+const NOW = Date.now()
+
+t.test('the scripts for adding jobs take the keys that we give them', async (t) => {
+  const { queue, keys } = newQueue(t)
+  const backend = queue.getBackend()
+  const job = { data: '{}' }
+  const methods = { standard: 'addStandardJobArgs', delayed: 'addDelayedJobArgs', prioritized: 'addPrioritizedJobArgs' } as const
+  for (const kind of ADD_KINDS) {
+    const args = Reflect.apply(Reflect.get(backend, methods[kind]), backend, [job, Buffer.alloc(0), []]) as unknown[]
+    const ours = addKeys(kind, keys)
+    t.same(args.slice(0, ours.length), ours, kind)
+    t.equal(args.length, ours.length + 3, 'followed by arguments, data and options')
+  }
+})
+
+t.test('an unknown release is refused with a code', async (t) => {
+  t.throws(() => batchedAdd(new Map(), 'standard'), { code: 'FAE_STORE_UNSUPPORTED' })
+  t.throws(() => batchedAdd(new Map([['addStandardJob', { lua: '', keys: 3 }]]), 'standard'), { code: 'FAE_STORE_UNSUPPORTED' })
+})
+
+t.test('a job of a batch lies on the server as one that BullMQ added itself', async (t) => {
+  const { queue, keys } = newQueue(t)
+  const cases = [
+    ['standard', 0, 0, undefined], ['delayed', 60_000, 0, undefined], ['delayed', 60_000, 5, undefined], ['prioritized', 0, 7, undefined],
+    ['standard', 0, 0, { id: 'k1', ttl: 60_000 }]
+  ] as const
+  for (const [kind, delay, priority, deduplication] of cases) {
+    const data = { some: 'data', ünï: '💥' }
+    const ours = randomUUID()
+    t.same(await add(kind, keys, [[ours, JSON.stringify(data), addOptions(delay, priority, deduplication)]]), [1])
+    const mine = await redis.hgetall(keys + ours)
+    if (deduplication !== undefined) {
+      t.equal(await redis.get(`${keys}${KEY.deduplication}${deduplication.id}`), ours)
+      t.ok(await redis.pttl(`${keys}${KEY.deduplication}${deduplication.id}`) > 50_000)
+      t.same(await add(kind, keys, [[randomUUID(), '{}', addOptions(delay, priority, deduplication)]]), [ours], 'a second one is told of the first')
+      await redis.del(`${keys}${KEY.deduplication}${deduplication.id}`)
+    }
+    const theirs = randomUUID()
+    const reference = await queue.add('name', data, {
+      jobId: theirs, timestamp: NOW, ...(delay > 0 && { delay }), ...(priority > 0 && { priority }), ...(deduplication !== undefined && { deduplication: { ...deduplication } })
+    })
+    const expected = await redis.hgetall(keys + String(reference.id))
+    t.same(Object.keys(mine).sort(), Object.keys(expected).sort(), 'the same fields')
+    t.same({ ...mine, opts: '' }, { ...expected, opts: '' }, 'with the same values; BullMQ adds a default to the options')
+    if (delay > 0) {
+      t.equal(Math.floor(Number(await redis.zscore(keys + KEY.delayed, ours)) / DELAYED_SCORE), NOW + delay)
+      t.equal(Math.floor(Number(await redis.zscore(keys + KEY.delayed, theirs)) / DELAYED_SCORE), NOW + delay)
+    } else if (priority > 0) {
+      t.equal(Math.floor(Number(await redis.zscore(keys + KEY.prioritized, ours)) / PRIORITY_SCORE), priority)
+      t.equal(Math.floor(Number(await redis.zscore(keys + KEY.prioritized, theirs)) / PRIORITY_SCORE), priority)
+    } else {
+      t.ok((await redis.lrange(keys + KEY.wait, 0, -1)).includes(ours))
+    }
+  }
+  t.equal((await redis.hgetall(keys + KEY.meta))['opts.maxLenEvents'], '10000', 'the queue keeps its settings under this name')
+})
+
+t.test('one bad entry of a batch does not stop the others', async (t) => {
+  const { keys } = newQueue(t)
+  const [good, other] = [randomUUID(), randomUUID()]
+  // A key of another type stands where the job should.
+  const bad = randomUUID()
+  await redis.rpush(`${keys}${KEY.deduplication}x`, '1')
+  const answers = await add('standard', keys, [[good, '{}', ''], [bad, '{}', addOptions(0, 0, { id: 'x', ttl: 1_000 })], [other, '{}', '']])
+  t.equal(answers[0], 1)
+  t.match(answers[1], /^!.*WRONGTYPE/)
+  t.equal(answers[2], 1)
+  t.same(await redis.lrange(keys + KEY.wait, 0, -1), [other, good])
+})
+
+const PASS: BackendHooks = {
+  claim: (look) => look(),
+  complete: (_id, _token, step) => step(),
+  fail: (_id, _token, _reason, step) => step(),
+  delay: (_id, _token, step) => step(),
+  requeue: (_id, _token, step) => step()
+}
+
+t.test('the worker passes through our hooks, with the ids and tokens that we expect', async (t) => {
+  const { prefix, keys } = newQueue(t)
+  const steps: string[] = []
+  const tokens = new Map<string, string>()
+  const hooks: BackendHooks = {
+    claim: async (look) => {
+      const answer = await look()
+      const id = claimedId(answer)
+      if (id !== undefined) steps.push(`claim ${id.slice(0, 4)}`)
+      return answer
+    },
+    complete: async (id, token, step) => { steps.push(`complete ${id.slice(0, 4)} ${String(token === tokens.get(id))}`); return await step() },
+    fail: async (id, token, reason, step) => { steps.push(`fail ${id.slice(0, 4)} ${String(token === tokens.get(id))} ${reason}`); return await step() },
+    delay: async (id, token, step) => { steps.push(`delay ${id.slice(0, 4)} ${String(token === tokens.get(id))}`); return await step() },
+    requeue: async (id, token, step) => { steps.push(`requeue ${id.slice(0, 4)} ${String(token === tokens.get(id))}`); return await step() }
+  }
+  const active: BullJob[] = []
+  const worker = makeWorker(bull, 'q', async (job) => {
+    tokens.set(String(job.id), job.token ?? '')
+    t.equal(await redis.get(`${keys}${String(job.id)}${LOCK}`), job.token, 'the lock holds the token')
+    t.equal(await redis.hget(keys + String(job.id), FIELD.attemptsStarted), String(job.attemptsStarted))
+    const what = (job.data as { what: string }).what
+    if (what === 'complete') return 12
+    if (what === 'fail') throw new bull.UnrecoverableError('because')
+    job.opts.attempts = 10
+    job.opts.backoff = { type: 'fae' }
+    if (job.attemptsMade === 0) throw new Error('again')
+    return undefined
+  }, { connection: redis, prefix, settings: { backoffStrategy: (_n, type, _error, job) => type === 'fae' && String(job?.data.what) === 'later' ? 20 : 0 } }, hooks)
+  worker.on('error', (error) => t.fail('no error', { error }))
+  worker.on('active', (job) => { active.push(job) })
+  t.teardown(() => worker.close())
+  const ids: Record<string, string> = {}
+  for (const what of ['complete', 'fail', 'later', 'again']) {
+    const id = ids[what] = randomUUID()
+    await add('standard', keys, [[id, JSON.stringify({ what }), '']])
+    await until(`${what} is over`, async () => await redis.hget(keys + id, FIELD.finishedOn))
+  }
+  const short = (what: string): string => (ids[what] ?? '').slice(0, 4)
+  const of = (what: string): string[] => steps.filter((step) => step.includes(short(what)) && !step.startsWith('claim'))
+  t.same(of('complete'), [`complete ${short('complete')} true`])
+  t.same(of('fail'), [`fail ${short('fail')} true because`])
+  t.same(of('later'), [`delay ${short('later')} true`, `complete ${short('later')} true`])
+  t.same(of('again'), [`requeue ${short('again')} true`, `complete ${short('again')} true`])
+  t.ok(steps.some((step) => step.startsWith('claim')), 'looking for a job is one of the steps')
+  t.equal(active.length, 6, 'every claim is announced, with its job')
+
+  t.match(await redis.hgetall(keys + (ids['complete'] ?? '')), { [FIELD.returnvalue]: '12', [FIELD.attemptsMade]: '1' })
+  t.match(await redis.hgetall(keys + (ids['fail'] ?? '')), { [FIELD.failedReason]: 'because', [FIELD.attemptsMade]: '1' })
+  t.equal(await redis.hget(keys + (ids['later'] ?? ''), FIELD.attemptsMade), '2')
+  t.ok(await redis.zscore(keys + KEY.completed, ids['complete'] ?? ''))
+  t.ok(await redis.zscore(keys + KEY.failed, ids['fail'] ?? ''))
+})
+
+t.test('jobs that finish in one millisecond keep their order, and BullMQ can read when that was', async (t) => {
+  const { queue, prefix, keys } = newQueue(t)
+  const ids = Array.from({ length: 60 }, () => randomUUID())
+  await add('standard', keys, ids.map((id) => [id, '{}', ''] as const))
+  const worker = makeWorker(bull, 'q', async () => {}, { connection: redis, prefix }, PASS)
+  t.teardown(() => worker.close())
+  await until('all are completed', async () => await redis.zcard(keys + KEY.completed) === ids.length)
+  t.same(await redis.zrange(keys + KEY.completed, '0', '-1'), ids)
+  const job = await queue.getJob(ids[7] ?? '')
+  t.ok(Number.isInteger(job?.finishedOn))
+  t.ok(Math.abs(Number(job?.finishedOn) - Date.now()) < 60_000)
+})
+
+t.test('a deferred failure ends a job without running it, and a stall is counted under its name', async (t) => {
+  const { prefix, keys } = newQueue(t)
+  const [deferred, stalled] = [randomUUID(), randomUUID()]
+  await add('standard', keys, [[deferred, '{}', ''], [stalled, '{}', '']])
+  await redis.hset(keys + deferred, FIELD.deferredFailure, 'not wanted')
+  const ran: string[] = []
+  let lose = true
+  const worker = makeWorker(bull, 'q', async (job) => {
+    ran.push(String(job.id))
+    if (!lose) return
+    lose = false
+    await redis.del(`${keys}${String(job.id)}${LOCK}`)
+    await until('the stall is seen', async () => await redis.hget(keys + stalled, FIELD.stalls) === '1')
+  }, { connection: redis, prefix, concurrency: 2, lockDuration: 60_000, stalledInterval: 100 }, PASS)
+  worker.on('error', () => { /* the lost lease */ })
+  t.teardown(() => worker.close())
+  await until('the deferred one failed', async () => await redis.hget(keys + deferred, FIELD.finishedOn))
+  t.match(await redis.hgetall(keys + deferred), { [FIELD.failedReason]: 'not wanted' })
+  t.equal(await redis.hget(keys + deferred, FIELD.deferredFailure), null)
+  await until('the stalled one is completed', async () => await redis.zscore(keys + KEY.completed, stalled))
+  t.same(ran, [stalled, stalled])
+})
+
+t.test('a log goes when its job goes: by removal, by cleaning, by count', async (t) => {
+  const { queue, prefix, keys } = newQueue(t)
+  const [removed, cleaned, first, second] = [randomUUID(), randomUUID(), randomUUID(), randomUUID()]
+  for (const id of [removed, cleaned, first, second]) await redis.rpush(keys + id + LOG, 'result')
+  await add('standard', keys, [[removed, '{}', '']])
+  await queue.remove(removed)
+  t.equal(await redis.exists(keys + removed + LOG), 0)
+  await add('standard', keys, [[cleaned, '{}', '']])
+  const worker = makeWorker(bull, 'q', async () => {}, { connection: redis, prefix, removeOnComplete: { count: 1 } }, PASS)
+  t.teardown(() => worker.close())
+  await until('it is completed', async () => await redis.zscore(keys + KEY.completed, cleaned))
+  t.equal(await redis.exists(keys + cleaned + LOG), 1)
+  await queue.getBackend().cleanJobsByState('completed', Date.now() + 1_000, 10)
+  t.equal(await redis.exists(keys + cleaned, keys + cleaned + LOG), 0)
+  await add('standard', keys, [[first, '{}', ''], [second, '{}', '']])
+  await until('only one is kept', async () => await redis.zscore(keys + KEY.completed, second))
+  t.equal(await redis.exists(keys + first, keys + first + LOG), 0)
+  t.equal(await redis.exists(keys + second + LOG), 1)
+})
+
+t.test('leases are tracked by a lock manager that we can ask to track one more', async (t) => {
+  const { prefix } = newQueue(t)
+  const worker = makeWorker(bull, 'q', async () => {}, { connection: redis, prefix }, PASS)
+  t.teardown(() => worker.close())
+  const id = randomUUID()
+  keepRenewing(worker, id, 'token')
+  const manager = Reflect.get(worker, 'lockManager') as { getTrackedJobIds (): string[] }
+  t.ok(manager.getTrackedJobIds().includes(id))
+})
