@@ -69,6 +69,14 @@ t.test('SIGINT does the same', async (t) => {
   t.equal(await (await boot(t, { SHUTDOWN_DELAY_MS: '0' })).end('SIGINT'), 0)
 })
 
+t.test('started by npm, it leaves when npm is stopped: the shell between them passes no signal on', async (t) => {
+  const server = await boot(t, { npm_lifecycle_event: 'start', SHUTDOWN_DELAY_MS: '0' }, true)
+  // Resolves when the last process has closed its output, the server that is.
+  await server.end('SIGTERM')
+  t.match(server.stdout(), /shutting down/)
+  t.match(server.stdout(), /worker stopped/)
+})
+
 t.test('roles in one process: api runs nothing, worker has no job routes', async (t) => {
   const api = await boot(t, { ROLE: 'api', LOG_LEVEL: 'warn' })
   const submitted = await submit(`${api.url}/reports`, { year: 2026, rows: 1 })

@@ -30,9 +30,12 @@ export interface Running {
 
 export interface Ended { readonly code: number | null, readonly stdout: string, readonly stderr: string }
 
-function start (t: Test, env: Readonly<Record<string, string>>): { child: ChildProcess, out: { stdout: string, stderr: string }, exit: Promise<number | null> } {
+/** @param shell below a shell, as npm starts it: the shell is what gets the signals then */
+function start (t: Test, env: Readonly<Record<string, string>>, shell = false): { child: ChildProcess, out: { stdout: string, stderr: string }, exit: Promise<number | null> } {
   // Nothing of the environment of the tests: its OTEL_* or PORT would be somebody else's.
-  const child = spawn(process.execPath, ['--enable-source-maps', MAIN], { env: { PATH: process.env['PATH'] ?? '', PORT: '0', ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const command = [process.execPath, '--enable-source-maps', MAIN]
+  const [file = '', ...args] = shell ? ['sh', '-c', '"$0" "$@"; true', ...command] : command
+  const child = spawn(file, args, { env: { PATH: process.env['PATH'] ?? '', PORT: '0', ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   const out = { stdout: '', stderr: '' }
   child.stdout.setEncoding('utf8').on('data', (text: string) => { out.stdout += text })
   child.stderr.setEncoding('utf8').on('data', (text: string) => { out.stderr += text })
@@ -45,8 +48,8 @@ function start (t: Test, env: Readonly<Record<string, string>>): { child: ChildP
 }
 
 /** A started example server that listens. */
-export async function boot (t: Test, env: Readonly<Record<string, string>> = {}): Promise<Running> {
-  const { child, out, exit } = start(t, env)
+export async function boot (t: Test, env: Readonly<Record<string, string>> = {}, shell = false): Promise<Running> {
+  const { child, out, exit } = start(t, env, shell)
   let over = false
   void exit.then(() => { over = true })
   const url = await eventually('the example server to listen', async () => {

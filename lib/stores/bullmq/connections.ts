@@ -1,4 +1,5 @@
 import type { Cluster, Redis } from 'ioredis'
+import type { TimerHandle } from '../../core/context.ts'
 import { EXPIRED, withDeadline } from '../../core/deadline.ts'
 import type { AsyncEndpointsError } from '../../core/errors.ts'
 import type { StoreHost } from '../../jobs/store.ts'
@@ -12,10 +13,10 @@ const OLDEST_VERSION = [6, 2] as const
 /** Reconnecting never waits longer than this, so that jobs flow again soon after the server is back. */
 const MAX_RETRY_MS = 1_000
 /**
- * A consuming connection that has asked something and hears nothing for this long is dead (a cable was pulled). Above
- * the 10 s that BullMQ blocks at most.
+ * How often each connection for commands has to answer a PING. One that does not, twice, is dead (a cable was pulled)
+ * and made anew; without that the system notices after a quarter of an hour. BullMQ watches its blocking ones itself.
  */
-const DEAD_SOCKET_MS = 15_000
+const WATCH_MS = 5_000
 
 export interface IoRedis {
   readonly Redis: typeof Redis
@@ -48,6 +49,9 @@ export class Connections {
   #lastCode = 'not connected'
   #told: 'connected' | 'disconnected' | undefined
   #warnedOf: string | undefined
+  #timer: TimerHandle
+  /** PINGs in a row that were not answered. */
+  readonly #unanswered = new Map<Client, number>()
   #started: () => void = () => {}
 
   constructor (settings: RedisSettings, host: StoreHost, ioredis: IoRedis) {
@@ -60,8 +64,7 @@ export class Connections {
         // Refuse at once what cannot be sent now: the caller answers 503 instead of hanging.
         enableOfflineQueue: false,
         maxRetriesPerRequest: 0,
-        commandTimeout: settings.operationTimeoutMs,
-        socketTimeout: settings.operationTimeoutMs + 3_000
+        commandTimeout: settings.operationTimeoutMs
       })
     } else {
       if (!isClient(client)) throw unsupported('client must be a client or cluster of ioredis')
@@ -84,7 +87,26 @@ export class Connections {
     const started = new Promise<void>((resolve) => { this.#started = resolve })
     if (isLive(this.producer)) this.#ready()
     else if (this.producer.status === 'wait') this.producer.connect().catch(() => { /* told by its events */ })
+    this.#watchSilence()
     await withDeadline(this.#host.context.clock, this.#settings.operationTimeoutMs, started)
+  }
+
+  #watchSilence (): void {
+    const { clock } = this.#host.context
+    this.#timer = clock.setTimeout(() => {
+      for (const client of [this.producer, this.#consumer, this.#subscriber]) {
+        if (client === undefined || !this.#own.has(client) || !isLive(client) || client.isCluster) continue
+        const unanswered = this.#unanswered.get(client) ?? 0
+        if (unanswered >= 2) {
+          this.#unanswered.delete(client)
+          destroySocket(client)
+          continue
+        }
+        this.#unanswered.set(client, unanswered + 1)
+        client.ping().then(() => { this.#unanswered.delete(client) }, () => { /* still unanswered */ })
+      }
+      this.#watchSilence()
+    }, WATCH_MS)
   }
 
   /** Called each time the server can be used (again). */
@@ -114,7 +136,7 @@ export class Connections {
   /** For BullMQ's workers: waits for the server as long as it takes, so that no finished work is lost. */
   consumer (): Client {
     if (this.#consumer === undefined) {
-      this.#consumer = this.#duplicate({ maxRetriesPerRequest: null, commandTimeout: undefined, enableOfflineQueue: true, socketTimeout: DEAD_SOCKET_MS })
+      this.#consumer = this.#duplicate({ maxRetriesPerRequest: null, commandTimeout: undefined, enableOfflineQueue: true })
       defineScripts(this.#consumer)
       this.#catchDuplicates(this.#consumer)
     }
@@ -123,7 +145,7 @@ export class Connections {
 
   /** For pub/sub. Resubscribes by itself after a reconnect. */
   subscriber (): Client {
-    this.#subscriber ??= this.#duplicate({ maxRetriesPerRequest: null, commandTimeout: undefined, enableOfflineQueue: true, socketTimeout: undefined, autoResubscribe: true })
+    this.#subscriber ??= this.#duplicate({ maxRetriesPerRequest: null, commandTimeout: undefined, enableOfflineQueue: true, autoResubscribe: true })
     return this.#subscriber
   }
 
@@ -131,13 +153,17 @@ export class Connections {
   async close (deadlineMs: number): Promise<void> {
     if (this.#state === 'closed') return
     this.#state = 'closed'
+    this.#host.context.clock.clearTimeout(this.#timer)
     for (const detach of this.#detach) detach()
     this.#started()
     const { clock } = this.#host.context
     await Promise.all([...this.#own].map(async (client) => {
       const { status } = client
       // Between two attempts there is no socket, and no event will come.
-      if (status === 'end' || status === 'reconnecting') return client.disconnect()
+      if (status === 'end' || status === 'reconnecting') {
+        client.disconnect()
+        return destroySocket(client)
+      }
       const ended = new Promise<void>((resolve) => { client.once('end', () => resolve()) })
       client.disconnect()
       // `disconnect` waits for the server to close its half; a frozen one never does.

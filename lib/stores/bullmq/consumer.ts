@@ -20,6 +20,8 @@ import type { Publisher } from './updates.ts'
 const DRAIN_DELAY_S = 5
 /** The same trouble is told once in this time. */
 const TELL_AGAIN_MS = 30_000
+/** What a step answers that was done already; BullMQ notes the time on an object that it drops. */
+const FINISHED = Object.freeze({ result: undefined, finishedOn: 0 })
 /** Jobs that were lately settled to be run again, for a cancel that comes a moment too late for the attempt. */
 const REMEMBERED = 200
 
@@ -57,7 +59,7 @@ export class BullConsumer implements Consumer {
   /** Jobs that carry the mark of a cancel, until the processor sees them. */
   readonly #deferred = new Map<BullJob, string>()
   readonly #claimMs = new Map<string, number>()
-  /** Steps of BullMQ's that must not be followed by its next one: job by token. */
+  /** Completions that were not stored, job by token: BullMQ would make failures of them. */
   readonly #doomed = new Map<string, string>()
   readonly #recent = new Set<string>()
   readonly #told = new Map<string, number>()
@@ -190,23 +192,17 @@ export class BullConsumer implements Consumer {
           this.#change()
         }
       },
-      complete: async (id, token, step) => {
+      complete: (id, token, step) => {
         const running = this.#find(id, token)
-        if (running !== undefined) {
-          try {
-            return await this.#settler.store(running, 'completed', step, { result: undefined, finishedOn: this.#parts.clock.now() })
-          } catch (error) {
-            this.#doomed.set(token, id)
-            throw error
-          }
+        if (running === undefined) {
+          this.#doomed.set(token, id)
+          return Promise.reject(new Settled())
         }
-        this.#doomed.set(token, id)
-        throw new Settled()
+        return this.#settler.store(running, 'completed', step, FINISHED)
       },
       fail: async (id, token, _reason, step) => {
         const running = this.#find(id, token)
-        if (running !== undefined) return await this.#settler.store(running, 'failed', step, { result: undefined, finishedOn: this.#parts.clock.now() })
-        // After a completion that was refused BullMQ would make a failure of it.
+        if (running !== undefined) return await this.#settler.store(running, 'failed', step, FINISHED)
         if (this.#doomed.get(token) === id) {
           this.#doomed.delete(token)
           throw new Settled()
@@ -305,6 +301,7 @@ export class BullConsumer implements Consumer {
     if (this.#running.get(id) === running) this.#running.delete(id)
     else if (this.#superseded.delete(running.token)) this.#renewTheOther(id)
     if (state !== undefined) this.#parts.publisher.publish(id, state)
+    else if (running.settlement?.kind === 'completed') this.#doomed.set(running.token, id)
     if (state === 'queued' || state === 'scheduled') this.#mayBeCancelledLate(running)
     this.#guard(() => running.end(verdict))
     this.#change()

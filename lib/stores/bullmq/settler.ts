@@ -85,31 +85,43 @@ export class Settler {
    * longer ours, given up when the server would not take it for as long as the lease can last.
    *
    * @param instead what to answer if the step turns out to have been done although its answer was lost
+   * @throws {Settled} when it was not stored
    */
   async store<T> (running: Running, state: JobState, step: () => Promise<T>, instead: T): Promise<T> {
+    let answer: T
+    try {
+      answer = await step()
+    } catch (error) {
+      return await this.#storeAgain(running, state, step, instead, error)
+    }
+    this.#ended(running, { kind: 'stored' }, state)
+    return answer
+  }
+
+  async #storeAgain<T> (running: Running, state: JobState, step: () => Promise<T>, instead: T, first: unknown): Promise<T> {
     const { clock, closing, lockDurationMs } = this.#parts
-    let until: number | undefined
-    for (;;) {
+    const until = clock.monotonic() + lockDurationMs
+    for (let error = first; ;) {
+      if (refusalCode(error) !== undefined) {
+        if (await this.#wasStored(running)) {
+          this.#ended(running, { kind: 'stored' }, state)
+          return instead
+        }
+        this.#ended(running, { kind: 'refused', code: 'FAE_LEASE_LOST' })
+        throw new Settled()
+      }
+      if (closing.aborted || clock.monotonic() > until) {
+        this.#ended(running, { kind: 'error', error: toStoreError(error) })
+        throw new Settled()
+      }
+      await sleep(clock, RETRY_MS, closing)
       try {
         const answer = await step()
         this.#ended(running, { kind: 'stored' }, state)
         return answer
-      } catch (error) {
-        if (refusalCode(error) !== undefined) {
-          if (await this.#wasStored(running)) {
-            this.#ended(running, { kind: 'stored' }, state)
-            return instead
-          }
-          this.#ended(running, { kind: 'refused', code: 'FAE_LEASE_LOST' })
-          throw new Settled()
-        }
-        until ??= clock.monotonic() + lockDurationMs
-        if (closing.aborted || clock.monotonic() > until) {
-          this.#ended(running, { kind: 'error', error: toStoreError(error) })
-          throw new Settled()
-        }
+      } catch (next) {
+        error = next
       }
-      await sleep(clock, RETRY_MS, closing)
     }
   }
 

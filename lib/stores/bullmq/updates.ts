@@ -7,14 +7,17 @@ import { toStoreError, unavailable } from './errors.ts'
 
 /** At most one message in this time: what changes in between travels together. */
 const GATHER_MS = 5
-/** A message never grows beyond this many characters. */
-const MAX_MESSAGE = 64_000
 const ID_LENGTH = 36
+/** A letter, an id, a line feed. */
+const LINE_BYTES = ID_LENGTH + 2
+/** A message holds no more changes than this. */
+const MAX_LINES = 1_000
 
 /** One letter per state; `p` for progress. */
 const LETTERS = { queued: 'q', scheduled: 's', 'in-progress': 'i', completed: 'c', failed: 'f', cancelled: 'x' } as const satisfies Record<JobState, string>
 const STATES = new Map<string, JobState>(JOB_STATES.map((state) => [LETTERS[state], state]))
 const PROGRESS = 'p'
+const LINE_FEED = 10
 
 export function channels (prefix: string): { readonly updates: string, readonly control: string } {
   return { updates: `${prefix}:updates`, control: `${prefix}:control` }
@@ -60,7 +63,9 @@ export class Publisher {
   readonly #connections: Connections
   readonly #clock: Clock
   readonly #channel: string
-  #lines = ''
+  // Bytes and not a string: putting thousands of pieces together and encoding them is what would cost most.
+  readonly #bytes = Buffer.alloc(MAX_LINES * LINE_BYTES)
+  #length = 0
   #timer: TimerHandle
 
   constructor (connections: Connections, clock: Clock, channel: string) {
@@ -70,10 +75,14 @@ export class Publisher {
   }
 
   publish (id: string, state: JobState): void {
-    const line = LETTERS[state] + id
-    this.#lines = this.#lines === '' ? line : `${this.#lines}\n${line}`
+    if (id.length !== ID_LENGTH) return
+    const at = this.#length
+    this.#bytes.write(LETTERS[state], at, 'latin1')
+    this.#bytes.write(id, at + 1, 'latin1')
+    this.#bytes[at + LINE_BYTES - 1] = LINE_FEED
+    this.#length = at + LINE_BYTES
     if (this.#timer === undefined) this.#flush()
-    else if (this.#lines.length > MAX_MESSAGE) this.#send()
+    else if (this.#length === this.#bytes.length) this.#send()
   }
 
   /** Sends what is left. */
@@ -81,19 +90,20 @@ export class Publisher {
     if (this.#timer === undefined) return
     this.#clock.clearTimeout(this.#timer)
     this.#timer = undefined
-    if (this.#lines !== '') this.#send()
+    if (this.#length > 0) this.#send()
   }
 
   readonly #flush = (): void => {
     this.#timer = undefined
-    if (this.#lines === '') return
+    if (this.#length === 0) return
     this.#send()
     this.#timer = this.#clock.setTimeout(this.#flush, GATHER_MS)
   }
 
   #send (): void {
-    const message = this.#lines
-    this.#lines = ''
+    // A copy: what the client still has to send must not change.
+    const message = Buffer.from(this.#bytes.subarray(0, this.#length - 1))
+    this.#length = 0
     // Best effort: who waits reads again now and then.
     this.#connections.run((client) => client.publish(this.#channel, message)).catch(() => {})
   }

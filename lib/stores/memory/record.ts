@@ -10,6 +10,12 @@ const NO_INPUT: JobInput = Object.freeze({ body: undefined, params: NOTHING, que
 /** Longer input is parsed only when somebody looks at it: a status poll does not. */
 const LAZY_INPUT_CHARACTERS = 2_048
 
+/**
+ * Times are kept as milliseconds from here. V8 keeps integers below 2^31 in place; a time since 1970 is larger and would
+ * be an object of its own, four per job. After 24 days of running that is what they become, and nothing else changes.
+ */
+const BASE = Date.now()
+
 /** What the store remembers of an idempotency key. */
 export interface HeldKey {
   readonly key: string
@@ -30,7 +36,6 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   readonly correlationId: string
   readonly trace: TraceCarrier | undefined
   readonly priority: number
-  readonly createdAt: number
   readonly maxAttempts: number
   readonly idempotency: HeldKey | undefined
   readonly #body: string | undefined
@@ -40,9 +45,10 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   /** Order of creation in this store, from 0. */
   serial = 0
   state: JobState
-  runAt: number
-  startedAt: number | undefined
-  finishedAt: number | undefined
+  readonly #createdAt: number
+  #runAt: number
+  #startedAt: number | undefined
+  #finishedAt: number | undefined
   attempts = 0
   progress: JobProgress | undefined
   error: StoredError | undefined
@@ -72,15 +78,23 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
     this.correlationId = job.correlationId
     this.trace = job.trace === undefined ? undefined : Object.freeze({ ...job.trace })
     this.priority = job.priority
-    this.createdAt = job.createdAt
+    this.#createdAt = job.createdAt - BASE
     this.maxAttempts = job.maxAttempts
     this.idempotency = idempotency
     this.state = state
-    this.runAt = job.runAt
+    this.#runAt = job.runAt - BASE
     const { body, params, query, headers } = job.input
     this.#body = body === undefined ? undefined : jsonText(body)
     this.#rest = isEmpty(params) && isEmpty(query) && isEmpty(headers) ? undefined : jsonText([params, query, headers])
   }
+
+  get createdAt (): number { return this.#createdAt + BASE }
+  get runAt (): number { return this.#runAt + BASE }
+  set runAt (at: number) { this.#runAt = at - BASE }
+  get startedAt (): number | undefined { return this.#startedAt === undefined ? undefined : this.#startedAt + BASE }
+  set startedAt (at: number | undefined) { this.#startedAt = at === undefined ? undefined : at - BASE }
+  get finishedAt (): number | undefined { return this.#finishedAt === undefined ? undefined : this.#finishedAt + BASE }
+  set finishedAt (at: number | undefined) { this.#finishedAt = at === undefined ? undefined : at - BASE }
 
   /** The input, parsed anew: the caller may do with it what it likes. */
   input (): JobInput {
