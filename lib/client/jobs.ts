@@ -59,7 +59,6 @@ export interface Jobs {
   waitFor (id: string, options?: { readonly timeoutMs?: number, readonly signal?: AbortSignal }): Promise<JobRecord>
 }
 
-
 /** What the HTTP room adds to a submission; not for applications. */
 export interface EndpointSubmitMeta extends SubmitMeta {
   /** `request.jobTrace`, as tracing left it there. */

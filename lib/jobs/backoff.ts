@@ -1,4 +1,3 @@
-
 /** What a custom backoff is told. `attempt` is the one that just ended, from 1. */
 export interface BackoffContext {
   readonly attempt: number
@@ -50,4 +49,3 @@ export function compileBackoff (options: BackoffOptions | CustomBackoff = {}, ra
     return Math.round(capped - capped * jitter * random())
   }
 }
-

@@ -168,4 +168,3 @@ export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput
     maxResultBytes: options.maxResultBytes
   })
 }
-

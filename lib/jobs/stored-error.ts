@@ -34,4 +34,3 @@ export function toStoredError (thrown: unknown): StoredError {
 export function toReason (text: unknown, fallback: string): string {
   return typeof text === 'string' && text.trim() !== '' ? bounded(text, MAX_MESSAGE) : fallback
 }
-

@@ -30,10 +30,10 @@ t.test('stop before start is safe and prevents a later start', async (t) => {
 })
 
 t.test('a deadline gives up waiting, and a late rejection is not left unhandled', async (t) => {
-  let reject!: (error: Error) => void
-  const late = new Promise<string>((_resolve, no) => { reject = no })
+  let rejectLate!: (error: Error) => void
+  const late = new Promise<string>((_resolve, reject) => { rejectLate = reject })
   t.equal(await withDeadline(systemClock, 1, late), EXPIRED)
-  reject(new Error('too late'))
+  rejectLate(new Error('too late'))
   t.equal(await withDeadline(systemClock, 1_000, Promise.resolve('in time')), 'in time')
   await t.rejects(withDeadline(systemClock, 1_000, Promise.reject(new Error('no'))), /no/)
 })

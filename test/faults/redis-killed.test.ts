@@ -17,9 +17,9 @@ t.test('killed while jobs are added: nothing that was acknowledged is lost, the 
   t.teardown(() => store.close(1_000))
   const acknowledged: string[] = []
   const refusals: Array<{ code: unknown, status: unknown, ms: number }> = []
-  let adding = true
+  const adding = new AbortController()
   const add = async (): Promise<void> => {
-    while (adding) {
+    while (!adding.signal.aborted) {
       const job = newJob()
       const startedAt = performance.now()
       try {
@@ -39,7 +39,7 @@ t.test('killed while jobs are added: nothing that was acknowledged is lost, the 
   await server.restart()
   const before = acknowledged.length
   const backAfter = await until('jobs are added again', () => acknowledged.length > before)
-  adding = false
+  adding.abort()
   await Promise.all(adders)
 
   t.ok(backAfter < BACK_WITHIN_MS, `jobs flow ${Math.round(backAfter)} ms after its return`)

@@ -106,7 +106,6 @@ t.test('one bad entry of a batch does not stop the others', async (t) => {
 
 const PASS: BackendHooks = {
   claim: (look) => look(),
-  complete: (_id, _token, step) => step(),
   fail: (_id, _token, _reason, step) => step(),
   delay: (_id, _token, step) => step(),
   requeue: (_id, _token, step) => step()
@@ -123,7 +122,6 @@ t.test('the worker passes through our hooks, with the ids and tokens that we exp
       if (id !== undefined) steps.push(`claim ${id.slice(0, 4)}`)
       return answer
     },
-    complete: async (id, token, step) => { steps.push(`complete ${id.slice(0, 4)} ${String(token === tokens.get(id))}`); return await step() },
     fail: async (id, token, reason, step) => { steps.push(`fail ${id.slice(0, 4)} ${String(token === tokens.get(id))} ${reason}`); return await step() },
     delay: async (id, token, step) => { steps.push(`delay ${id.slice(0, 4)} ${String(token === tokens.get(id))}`); return await step() },
     requeue: async (id, token, step) => { steps.push(`requeue ${id.slice(0, 4)} ${String(token === tokens.get(id))}`); return await step() }
@@ -143,6 +141,7 @@ t.test('the worker passes through our hooks, with the ids and tokens that we exp
   }, { connection: redis, prefix, settings: { backoffStrategy: (_n, type, _error, job) => type === 'fae' && String(job?.data.what) === 'later' ? 20 : 0 } }, hooks)
   worker.on('error', (error) => t.fail('no error', { error }))
   worker.on('active', (job) => { active.push(job) })
+  worker.on('completed', (job) => { steps.push(`complete ${String(job.id).slice(0, 4)} ${String(job.token === tokens.get(String(job.id)))}`) })
   t.teardown(() => worker.close())
   const ids: Record<string, string> = {}
   for (const what of ['complete', 'fail', 'later', 'again']) {

@@ -42,8 +42,8 @@ t.test('a throw is retried until the attempts are spent', async (t) => {
   t.same(await settle(last, testClaim({ attempts: 3 })), { kind: 'failed', error: { code: 'TypeError', message: 'no' } })
   t.match(last.event('job.attempt_failed'), { final: true, errorCode: 'TypeError', attempt: 3 })
   t.match(last.event('job.failed'), { errorCode: 'TypeError', attempt: 3, correlationId: 'corr' })
-  t.match(await settle(testRuntime({ handler: () => { throw 'text' } })), { kind: 'retry', error: { code: 'FAE_HANDLER_ERROR' } }) // eslint-disable-line no-throw-literal
-  t.match(await settle(testRuntime({ handler: () => { throw undefined } })), { kind: 'retry', error: { code: 'FAE_HANDLER_ERROR' } }) // eslint-disable-line no-throw-literal
+  t.match(await settle(testRuntime({ handler: () => { throw 'text' } })), { kind: 'retry', error: { code: 'FAE_HANDLER_ERROR' } })
+  t.match(await settle(testRuntime({ handler: () => { throw undefined } })), { kind: 'retry', error: { code: 'FAE_HANDLER_ERROR' } })
   t.match(await settle(testRuntime({ handler: () => { throw new Error('no') }, retry: { attempts: 3, backoff: () => -1 } })), { kind: 'failed' }, 'a backoff may give up')
 })
 

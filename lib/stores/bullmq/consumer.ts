@@ -3,7 +3,7 @@ import type { Clock } from '../../core/context.ts'
 import { EXPIRED, withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobState } from '../../jobs/states.ts'
-import type { ConsumeOptions, Consumer, SettleVerdict } from '../../jobs/store.ts'
+import type { ConsumeOptions, Consumer, Settlement, SettleVerdict } from '../../jobs/store.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import { serverCode, toStoreError } from './errors.ts'
 import {
@@ -20,6 +20,7 @@ import type { Publisher } from './updates.ts'
 const DRAIN_DELAY_S = 5
 /** The same trouble is told once in this time. */
 const TELL_AGAIN_MS = 30_000
+const STORED: SettleVerdict = Object.freeze({ kind: 'stored' })
 /** What a step answers that was done already; BullMQ notes the time on an object that it drops. */
 const FINISHED = Object.freeze({ result: undefined, finishedOn: 0 })
 /** Jobs that were lately settled to be run again, for a cancel that comes a moment too late for the attempt. */
@@ -59,8 +60,8 @@ export class BullConsumer implements Consumer {
   /** Jobs that carry the mark of a cancel, until the processor sees them. */
   readonly #deferred = new Map<BullJob, string>()
   readonly #claimMs = new Map<string, number>()
-  /** Completions that were not stored, job by token: BullMQ would make failures of them. */
-  readonly #doomed = new Map<string, string>()
+  /** Tokens of jobs that somebody else has marked as failed. */
+  readonly #foreign = new Set<string>()
   readonly #recent = new Set<string>()
   readonly #told = new Map<string, number>()
   #state: 'claiming' | 'paused' | 'stopped' | 'closed' = 'claiming'
@@ -161,6 +162,10 @@ export class BullConsumer implements Consumer {
     }, this.#hooks())
     worker.on('error', (error) => this.#trouble(error))
     worker.on('active', (job) => this.#claimed(job))
+    worker.on('completed', (job) => {
+      const running = this.#find(String(job.id), job.token ?? '')
+      if (running !== undefined) this.#ended(running, STORED, 'completed')
+    })
     worker.on('stalled', (id) => {
       this.#parts.publisher.publish(id, 'queued')
       this.#guard(() => this.#options.onStalled(id))
@@ -192,22 +197,12 @@ export class BullConsumer implements Consumer {
           this.#change()
         }
       },
-      complete: (id, token, step) => {
-        const running = this.#find(id, token)
-        if (running === undefined) {
-          this.#doomed.set(token, id)
-          return Promise.reject(new Settled())
-        }
-        return this.#settler.store(running, 'completed', step, FINISHED)
-      },
       fail: async (id, token, _reason, step) => {
         const running = this.#find(id, token)
+        if (running?.settlement?.kind === 'completed') return await this.#settler.completeAgain(running, resultSize(running.settlement))
         if (running !== undefined) return await this.#settler.store(running, 'failed', step, FINISHED)
-        if (this.#doomed.get(token) === id) {
-          this.#doomed.delete(token)
-          throw new Settled()
-        }
-        // Marked as failed by somebody else, and so never given to the processor.
+        // An attempt that has been answered for already (its lease was lost) is not failed on top of that.
+        if (!this.#foreign.delete(token)) throw new Settled()
         const answer = await step()
         this.#parts.publisher.publish(id, 'failed')
         return answer
@@ -230,19 +225,18 @@ export class BullConsumer implements Consumer {
 
   /** Called by BullMQ for every job it has claimed, in the turn in which it has it. */
   #claimed (job: BullJob): void {
-    this.lastSeenAt = this.#parts.clock.monotonic()
     const deferred = takeDeferredFailure(job)
     if (deferred !== undefined) this.#deferred.set(job, deferred)
   }
 
-  async #process (job: BullJob): Promise<number | undefined> {
+  #process (job: BullJob): Promise<number | undefined> {
     const id = String(job.id)
     const claimMs = this.#claimMs.get(id)
     if (claimMs !== undefined) this.#claimMs.delete(id)
     const deferred = this.#deferred.get(job)
     if (deferred !== undefined) {
       this.#deferred.delete(job)
-      await this.#endDeferred(job, deferred)
+      return this.#endDeferred(job, deferred)
     }
     let running: Running
     try {
@@ -250,20 +244,22 @@ export class BullConsumer implements Consumer {
     } catch (error) {
       // Without an attempt nothing can be said about the job: its lease runs out.
       this.#trouble(error)
-      throw new this.#parts.bull.WaitingError()
+      return Promise.reject(new this.#parts.bull.WaitingError())
     }
-    try {
-      const settlement = await running.attempt.run()
-      // Closed, or superseded and told so, while it ran.
+    return running.attempt.run().then((settlement) => {
+      // Closed while it ran.
       if (running.over) throw new this.#parts.bull.WaitingError()
-      return await this.#settler.settle(running, settlement)
-    } catch (error) {
-      if (running.settlement === undefined && !running.over) {
-        this.#ended(running, { kind: 'error', error: error instanceof Error ? error : new Error('the attempt rejected') })
-      }
-      // What BullMQ is to do is said by the kind of error; a step that is over already needs nothing more of it.
-      throw error instanceof Settled || running.over ? new this.#parts.bull.WaitingError() : error
-    }
+      const answer = this.#settler.settle(running, settlement)
+      return answer instanceof Promise ? answer.catch((error: unknown) => { throw this.#instruction(running, error) }) : answer
+    }, (error: unknown) => {
+      if (!running.over) this.#ended(running, { kind: 'error', error: error instanceof Error ? error : new Error('the attempt rejected') })
+      throw new this.#parts.bull.WaitingError()
+    })
+  }
+
+  /** What BullMQ is to do is said by the kind of error; for a step that is over already it needs to do nothing more. */
+  #instruction (running: Running, error: unknown): unknown {
+    return error instanceof Settled || running.over ? new this.#parts.bull.WaitingError() : error
   }
 
   #begin (id: string, job: BullJob, claimMs: number | undefined): Running {
@@ -273,6 +269,7 @@ export class BullConsumer implements Consumer {
       this.#superseded.set(older.token, older)
       this.#guard(() => older.abort('lease-lost'))
     }
+    this.lastSeenAt = this.#parts.clock.monotonic()
     const running = new Running(job, this.queue, this.#parts.handle.prefix, claimMs, this.#options.attempt)
     this.#running.set(id, running)
     this.#parts.publisher.publish(id, 'in-progress')
@@ -283,8 +280,11 @@ export class BullConsumer implements Consumer {
   async #endDeferred (job: BullJob, deferred: string): Promise<never> {
     const { bull, publisher } = this.#parts
     const { x, m } = parseNotes(deferred)
-    // Not a mark of ours.
-    if (!deferred.startsWith('{')) throw new bull.UnrecoverableError(deferred)
+    if (!deferred.startsWith('{')) {
+      // Not a mark of ours.
+      this.#foreign.add(job.token ?? '')
+      throw new bull.UnrecoverableError(deferred)
+    }
     try {
       const verdict = await this.#settler.endCancelled(job, encodeNotes({ x: 1, m: m ?? '' }), 0, 'always')
       // One that was cancelled in the line has been told of at that time.
@@ -301,10 +301,9 @@ export class BullConsumer implements Consumer {
     if (this.#running.get(id) === running) this.#running.delete(id)
     else if (this.#superseded.delete(running.token)) this.#renewTheOther(id)
     if (state !== undefined) this.#parts.publisher.publish(id, state)
-    else if (running.settlement?.kind === 'completed') this.#doomed.set(running.token, id)
     if (state === 'queued' || state === 'scheduled') this.#mayBeCancelledLate(running)
-    this.#guard(() => running.end(verdict))
-    this.#change()
+    try { running.end(verdict) } catch (error) { this.#trouble(error) }
+    if (this.#changed.length > 0) this.#change()
   }
 
   #renewTheOther (id: string): void {
@@ -319,10 +318,8 @@ export class BullConsumer implements Consumer {
     if (cancelAsked) return this.#parts.cancelWaiting(id)
     this.#recent.add(id)
     if (this.#recent.size <= REMEMBERED) return
-    for (const oldest of this.#recent) {
-      this.#recent.delete(oldest)
-      break
-    }
+    const [oldest] = this.#recent
+    if (oldest !== undefined) this.#recent.delete(oldest)
   }
 
   #retryDelay (job: { id?: string, token?: string } | undefined): number {
@@ -382,3 +379,6 @@ export class BullConsumer implements Consumer {
   }
 }
 
+function resultSize (settlement: Settlement & { kind: 'completed' }): number | undefined {
+  return settlement.result === undefined ? undefined : settlement.resultBytes ?? Buffer.byteLength(settlement.result)
+}

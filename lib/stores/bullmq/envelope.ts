@@ -123,11 +123,7 @@ export function parseNotes (text: string | undefined | null): Notes {
 function isNotes (value: unknown): value is Notes {
   if (typeof value !== 'object' || value === null) return false
   const { c, m, r, s, t } = value as Record<keyof Notes, unknown>
-  return optional(c, 'string') && optional(m, 'string') && optional(r, 'number') && optional(s, 'number') && optional(t, 'number')
-}
-
-function optional (value: unknown, type: 'string' | 'number'): boolean {
-  return value === undefined || typeof value === type
+  return [c, m].every((text) => text === undefined || typeof text === 'string') && [r, s, t].every((count) => count === undefined || typeof count === 'number')
 }
 
 export function errorOf ({ c, m }: Notes): StoredError | undefined {

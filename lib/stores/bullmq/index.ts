@@ -16,7 +16,7 @@ import { readRedisOptions, type RedisSettings, type RedisStoreOptions } from './
 import { QueueBook } from './queues.ts'
 import { claimableSince, rawJob, recordOf, type StoredRecord } from './record.ts'
 import { Retention } from './retention.ts'
-import { BullClaim } from './running.ts'
+import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
 import { channels, progressMessage, Publisher, Subscriptions, UpdateListeners } from './updates.ts'
 
@@ -208,7 +208,7 @@ class RedisStore implements JobStore {
 
   async progress (claim: Claim, progress: JobProgress): Promise<boolean> {
     const { connections } = this.#need()
-    if (!(claim instanceof BullClaim)) return false
+    if (!(claim instanceof Running)) return false
     const { job: { id }, prefix, token } = claim
     const text = JSON.stringify(progress)
     return await connections.run((client) => runScript(client, 'progress', [prefix], id, token, text, this.#channels.updates, progressMessage(id, text))) === 1

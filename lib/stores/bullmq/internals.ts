@@ -155,8 +155,10 @@ type Finish = { result: void | unknown[], finishedOn: number }
 export interface BackendHooks {
   /** Looks for a job; the answer begins with its data and its id, if there is one. */
   claim (look: () => Promise<unknown[]>): Promise<unknown[]>
-  complete (jobId: string, token: string, store: () => Promise<Finish>): Promise<Finish>
-  /** `reason` may come from the job's deferred failure, without the processor having been called. */
+  /**
+   * `reason` may come from the job's deferred failure, without the processor having been called, or from a completion
+   * that was not stored. One that was is told by the event `completed`: listening to it costs less than standing in its way.
+   */
   fail (jobId: string, token: string, reason: string, store: () => Promise<Finish>): Promise<Finish>
   delay (jobId: string, token: string, store: () => Promise<void | unknown[]>): Promise<void | unknown[]>
   requeue (jobId: string, token: string, store: () => Promise<void>): Promise<void>
@@ -174,9 +176,6 @@ export function makeWorker (bull: Bull, queue: string, processor: (job: BullJob,
 function hookBackend (backend: Backend, hooks: BackendHooks): void {
   const moveToActive = backend.moveToActive.bind(backend)
   backend.moveToActive = (token, name) => hooks.claim(() => moveToActive(token, name))
-  const moveToCompleted = backend.moveToCompleted.bind(backend)
-  backend.moveToCompleted = (job, value, remove, token, fetchNext) =>
-    hooks.complete(String(job.id), token, () => moveToCompleted(job, value, remove, token, fetchNext))
   const moveToFailed = backend.moveToFailed.bind(backend)
   backend.moveToFailed = (job, reason, remove, token, fetchNext, fields) =>
     hooks.fail(String(job.id), token, reason, () => moveToFailed(job, reason, remove, token, fetchNext, fields))
@@ -193,18 +192,22 @@ function hookBackend (backend: Backend, hooks: BackendHooks): void {
  * order, so that the oldest really go first when only so many are kept.
  */
 function spreadFinishTimes (backend: Backend): void {
-  const original: unknown = Reflect.get(backend, 'moveToFinishedArgs')
-  if (typeof original !== 'function') return
+  const original = finishedArgsOf(backend)
+  if (original === undefined) return
   let last = 0
-  Reflect.set(backend, 'moveToFinishedArgs', (...args: unknown[]) => {
-    const timestamp = args[6]
-    if (typeof timestamp === 'number') {
-      // A thousandth is several times what a double can tell apart at today's times.
-      last = timestamp > last ? timestamp : last + 0.001
-      args[6] = last
-    }
-    return Reflect.apply(original, backend, args)
-  })
+  const spread: FinishedArgs = (job, value, field, remove, target, token, timestamp, fetchNext, fields) => {
+    // A thousandth is several times what a double can tell apart at today's times.
+    last = timestamp > last ? timestamp : last + 0.001
+    return original.call(backend, job, value, field, remove, target, token, last, fetchNext, fields)
+  }
+  Reflect.set(backend, 'moveToFinishedArgs', spread)
+}
+
+type FinishedArgs = (job: unknown, value: unknown, field: string, remove: unknown, target: string, token: string, timestamp: number, fetchNext?: boolean, fields?: unknown) => unknown
+
+function finishedArgsOf (backend: object): FinishedArgs | undefined {
+  const found: unknown = Reflect.get(backend, 'moveToFinishedArgs')
+  return typeof found === 'function' ? found as FinishedArgs : undefined
 }
 
 /** The raw job that an answer of {@link BackendHooks.claim} carries. */

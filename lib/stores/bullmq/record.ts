@@ -1,6 +1,6 @@
 import type { JobProgress, JobRecord } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
-import { asEnvelope, errorOf, inputOf, parseEnvelope, parseNotes, traceOf, type Envelope, type Notes } from './envelope.ts'
+import { asEnvelope, errorOf, inputOf, parseEnvelope, parseNotes, traceOf, type Notes } from './envelope.ts'
 import { FIELD, type BullJob } from './internals.ts'
 
 /** The fields of a job's hash that a record is made of, in the order in which scripts give them. */
@@ -41,19 +41,27 @@ export function recordOf (id: string, queue: string, { fields, locked }: RawJob)
   const bytes = integer(returnvalue)
   return {
     fingerprint: envelope.f,
-    record: makeRecord(id, queue, name ?? '', envelope, {
+    record: {
+      id,
+      name: name ?? '',
+      queue,
       state,
+      input: inputOf(envelope),
+      owner: envelope.o,
+      correlationId: envelope.c,
+      trace: traceOf(envelope),
       priority: integer(priority) ?? 0,
       createdAt,
       runAt: Math.max(createdAt + delayIn(opts), notes.r ?? 0),
       startedAt: integer(processedOn),
       finishedAt,
       attempts: (integer(atm) ?? 0) + (integer(stc) ?? 0) - (notes.k ?? 0) + running,
+      maxAttempts: envelope.n,
       progress: progressIn(progress),
       error,
       cancelRequested: deferred !== undefined && finishedAt === undefined,
       resultBytes: state === 'completed' ? bytes : undefined
-    })
+    }
   }
 }
 
@@ -72,45 +80,28 @@ function cancelError (notes: Notes | undefined): JobRecord['error'] {
 /** A job as a worker of BullMQ has it, right after the claim. */
 export function claimedRecord (job: BullJob, queue: string, notes: Notes): JobRecord {
   const createdAt = job.timestamp
-  return makeRecord(String(job.id), queue, job.name, asEnvelope(job.data), {
+  const envelope = asEnvelope(job.data)
+  // The keys in the same order as below: all records have one shape and print the same.
+  return {
+    id: String(job.id),
+    name: job.name,
+    queue,
     state: 'in-progress',
+    input: inputOf(envelope),
+    owner: envelope.o,
+    correlationId: envelope.c,
+    trace: traceOf(envelope),
     priority: job.priority,
     createdAt,
     runAt: Math.max(createdAt + (job.opts.delay ?? 0), notes.r ?? 0),
     startedAt: job.processedOn === undefined ? undefined : Math.floor(job.processedOn),
     finishedAt: undefined,
     attempts: job.attemptsMade + job.stalledCounter + 1,
+    maxAttempts: envelope.n,
     progress: isProgress(job.progress) ? job.progress : undefined,
     error: errorOf(notes),
     cancelRequested: false,
     resultBytes: undefined
-  })
-}
-
-type Changing = Pick<JobRecord, 'state' | 'priority' | 'createdAt' | 'runAt' | 'startedAt' | 'finishedAt' | 'attempts' | 'progress' | 'error' | 'cancelRequested' | 'resultBytes'>
-
-// One place for the order of keys, so that all records have one shape and print the same.
-function makeRecord (id: string, queue: string, name: string, envelope: Envelope, changing: Changing): JobRecord {
-  return {
-    id,
-    name,
-    queue,
-    state: changing.state,
-    input: inputOf(envelope),
-    owner: envelope.o,
-    correlationId: envelope.c,
-    trace: traceOf(envelope),
-    priority: changing.priority,
-    createdAt: changing.createdAt,
-    runAt: changing.runAt,
-    startedAt: changing.startedAt,
-    finishedAt: changing.finishedAt,
-    attempts: changing.attempts,
-    maxAttempts: envelope.n,
-    progress: changing.progress,
-    error: changing.error,
-    cancelRequested: changing.cancelRequested,
-    resultBytes: changing.resultBytes
   }
 }
 

@@ -43,18 +43,26 @@ export class Settler {
     this.#parts = parts
   }
 
-  /** @returns what the processor returns: the size of the result. Throws what makes BullMQ's worker do the rest. */
-  async settle (running: Running, settlement: Settlement): Promise<number | undefined> {
+  /**
+   * @returns what the processor returns: the size of the result. Throws what makes BullMQ's worker do the rest. Nothing
+   * has to be waited for in the most common case, and is not.
+   */
+  settle (running: Running, settlement: Settlement): number | undefined | Promise<number | undefined> {
     running.settlement = settlement
+    return settlement.kind === 'completed' && settlement.result === undefined ? undefined : this.#settle(running, settlement)
+  }
+
+  async #settle (running: Running, settlement: Settlement): Promise<number | undefined> {
     switch (settlement.kind) {
-      case 'completed':
-        if (settlement.result === undefined) return undefined
-        await this.#keepResult(running, settlement.result)
-        return settlement.resultBytes ?? Buffer.byteLength(settlement.result)
+      case 'completed': {
+        const { result = '', resultBytes } = settlement
+        await this.#keepResult(running, result)
+        return resultBytes ?? Buffer.byteLength(result)
+      }
       case 'failed': {
         const { code, message } = settlement.error
         running.bullJob.opts.stackTraceLimit = 0
-        throw new this.#parts.bull.UnrecoverableError(running.write({ c: code, m: message, ...(running.claim.stalled && { k: 1 }) }))
+        throw new this.#parts.bull.UnrecoverableError(running.write({ c: code, m: message, ...(running.stalled && { k: 1 }) }))
       }
       case 'retry': {
         await this.#endIfAsked(running)
@@ -75,6 +83,13 @@ export class Settler {
         await this.#release(running)
         throw this.#done()
     }
+  }
+
+  /** BullMQ could not store a completion and would make a failure of it: it is tried again instead. Always throws. */
+  async completeAgain (running: Running, resultBytes: number | undefined): Promise<never> {
+    const { bullJob, token } = running
+    await this.store(running, 'completed', () => bullJob.moveToCompleted(resultBytes, token, false), undefined)
+    throw new Settled()
   }
 
   /** Makes BullMQ's worker go on to the next job, without touching this one. */
