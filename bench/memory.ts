@@ -15,7 +15,7 @@ import worker from '../plugins/worker.ts'
 const SMOKE = process.argv.includes('--smoke')
 const SIZES = SMOKE
   ? { jobs: 2_000, stored: 5_000, shallow: 100, deep: 5_000, turnover: 2_000, runs: 3 }
-  : { jobs: 200_000, stored: 200_000, shallow: 1_000, deep: 1_000_000, turnover: 400_000, runs: 5 }
+  : { jobs: 200_000, stored: 200_000, shallow: 1_000, deep: 1_000_000, turnover: 300_000, runs: 5 }
 const IN_FLIGHT = 100
 const CONCURRENCY = 20
 
@@ -125,10 +125,35 @@ async function bytesPerJob (body: unknown): Promise<number> {
   return bytes
 }
 
-/** (c) claim, complete and submit another, with `depth` jobs waiting all the time */
-async function rateAtDepth (depth: number): Promise<Figures> {
+/** (c) through `app.jobs`: claim, complete and submit another, with `depth` jobs waiting all the time */
+async function appRateAtDepth (depth: number): Promise<Figures> {
+  const app = Fastify()
+  await app.register(jobStore)
+  await app.register(worker, { concurrency: CONCURRENCY })
+  app.defineJob({ name: 'bench', handler: () => {} })
+  await app.ready()
+  app.jobWorker.pause()
+  for (let n = 0; n < depth; n++) await app.jobs.submit('bench')
+  const { done, tick } = countdown(SIZES.turnover)
+  let completions = 0
+  app.jobRuntime.bus.on('job.completed', () => {
+    if (++completions > SIZES.turnover) return
+    tick()
+    app.jobs.submit('bench').catch(() => {})
+  })
+  const figures = await measure(SIZES.turnover, async () => {
+    app.jobWorker.resume()
+    await done
+    app.jobWorker.pause()
+  })
+  await app.close()
+  return figures
+}
+
+/** (c) the same with the store alone */
+async function storeRateAtDepth (depth: number): Promise<Figures> {
   const store = await openStore()
-  for (let n = 0; n < depth; n++) await store.create(submission(BODY))
+  for (let n = 0; n < depth; n++) await store.create(submission(undefined))
   let completions = 0
   const { done, tick } = countdown(SIZES.turnover)
   let consumer: Consumer | undefined
@@ -136,7 +161,7 @@ async function rateAtDepth (depth: number): Promise<Figures> {
     consumer = noop(store, () => {
       if (++completions > SIZES.turnover) return
       tick()
-      store.create(submission(BODY)).catch(() => {})
+      store.create(submission(undefined)).catch(() => {})
     })
     await done
   })
@@ -172,6 +197,19 @@ function show ({ perSecond, cpuMicros }: Figures): string {
   return `${whole(perSecond)}/s, ${cpuMicros.toFixed(1)} µs CPU each`
 }
 
+async function compareDepths (what: string, rateAt: (depth: number) => Promise<Figures>): Promise<void> {
+  const shallow: Figures[] = []
+  const deep: Figures[] = []
+  // Alternating, so that a noisy neighbour disturbs both alike.
+  for (let run = 0; run < SIZES.runs; run++) {
+    shallow.push(await rateAt(SIZES.shallow))
+    deep.push(await rateAt(SIZES.deep))
+  }
+  row(`${what}completed and replaced, ${whole(SIZES.shallow)} queued`, show(typical(shallow)))
+  row(`${what}completed and replaced, ${whole(SIZES.deep)} queued`, show(typical(deep)))
+  row('    rate with many queued as a share of that with few', `${Math.round(typical(deep).perSecond / typical(shallow).perSecond * 100)} %`)
+}
+
 async function main (): Promise<void> {
   row(`Node ${process.version}, ${SMOKE ? 'smoke run, figures mean nothing' : `median of ${SIZES.runs}`}`, '')
   row('store alone, no-op jobs submitted and completed', show(await repeat(() => storeThroughput(undefined))))
@@ -180,16 +218,8 @@ async function main (): Promise<void> {
   row('app.jobs, the same with a 200-byte body', show(await repeat(() => appThroughput(BODY))))
   row('heap per queued job without a body', `${whole(await bytesPerJob(undefined))} bytes`)
   row('heap per queued job with a 200-byte body', `${whole(await bytesPerJob(BODY))} bytes`)
-  const shallow: Figures[] = []
-  const deep: Figures[] = []
-  // Alternating, so that a noisy neighbour disturbs both alike.
-  for (let run = 0; run < SIZES.runs; run++) {
-    shallow.push(await rateAtDepth(SIZES.shallow))
-    deep.push(await rateAtDepth(SIZES.deep))
-  }
-  row(`claimed, completed and replaced, ${whole(SIZES.shallow)} queued`, show(typical(shallow)))
-  row(`claimed, completed and replaced, ${whole(SIZES.deep)} queued`, show(typical(deep)))
-  row('rate with many queued as a share of that with few', `${Math.round(typical(deep).perSecond / typical(shallow).perSecond * 100)} %`)
+  await compareDepths('app.jobs, ', appRateAtDepth)
+  await compareDepths('store alone, ', storeRateAtDepth)
 }
 
 await main()

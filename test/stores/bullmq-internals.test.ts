@@ -230,3 +230,16 @@ t.test('leases are tracked by a lock manager that we can ask to track one more',
   const manager = Reflect.get(worker, 'lockManager') as { getTrackedJobIds (): string[] }
   t.ok(manager.getTrackedJobIds().includes(id))
 })
+
+t.test('a worker wakes for a delayed job to the millisecond, without asking the server for its version', async (t) => {
+  const { prefix, keys } = newQueue(t)
+  const late: number[] = []
+  const worker = makeWorker(bull, 'q', async (job) => { late.push(Date.now() - (job.timestamp + Number(job.opts.delay))) }, { connection: redis, prefix, skipVersionCheck: true }, PASS)
+  t.teardown(() => worker.close())
+  await worker.waitUntilReady()
+  const delay = Date.now() - NOW + 350
+  await add('delayed', keys, [[randomUUID(), '{}', addOptions(delay, 0, undefined)]])
+  await until('it is run', () => late.length > 0)
+  // Rounded up to whole seconds it would be 650 ms late.
+  t.ok((late[0] ?? Infinity) < 400, `${String(late[0])} ms late`)
+})

@@ -3,6 +3,7 @@ import t from 'tap'
 import { Alarm } from '../../lib/stores/memory/alarm.ts'
 import { CreationLog } from '../../lib/stores/memory/creation-log.ts'
 import { JobHeap } from '../../lib/stores/memory/heap.ts'
+import { hashOf, IdIndex } from '../../lib/stores/memory/id-index.ts'
 import { JobList } from '../../lib/stores/memory/list.ts'
 import { StoredJob } from '../../lib/stores/memory/record.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
@@ -105,6 +106,55 @@ t.test('a creation log goes backwards from any place, across what was forgotten'
   log.add(fresh)
   t.equal(log.visit(log.end, 10_000, (found) => { t.equal(found, fresh); return true }), -1)
 })
+
+t.test('an index finds what was added and not removed, like a Map', async (t) => {
+  const random = randomNumbers(11)
+  // Ids as random as ours, ids that differ in little, and ids that crowd into a few places.
+  const ids = [
+    ...Array.from({ length: 3_000 }, () => Math.floor(random() * 2 ** 31).toString(16).padStart(8, '0').repeat(4)),
+    ...Array.from({ length: 3_000 }, (_, n) => `job-${n}`),
+    ...collisions(200)
+  ]
+  const log = new CreationLog()
+  const index = new IdIndex((serial) => log.at(serial))
+  const model = new Map<string, StoredJob>()
+  const check = (id: string): void => { if (index.get(id) !== model.get(id)) t.fail(`wrong answer for ${id}`) }
+  const put = (id: string): void => {
+    const added = job(id)
+    added.hash = hashOf(id)
+    log.add(added)
+    index.add(added)
+    model.set(id, added)
+  }
+  // Up, down to almost nothing, and up again: the parts grow and shrink on the way.
+  for (const share of [0.9, 0.05, 0.6]) {
+    for (let step = 0; step < 30_000; step++) {
+      const id = ids[Math.floor(random() * ids.length)] ?? ''
+      const known = model.get(id)
+      check(id)
+      if (known === undefined && random() < share) put(id)
+      else if (known !== undefined && random() >= share) {
+        index.delete(known)
+        log.delete(known)
+        model.delete(id)
+        index.delete(known)
+      }
+    }
+    for (const id of ids) check(id)
+  }
+  index.delete(Object.assign(job('stranger'), { hash: hashOf('stranger'), serial: 12 }))
+  t.ok(model.size > 1_000, `${model.size} jobs were in it in the end`)
+  index.clear()
+  t.equal(index.get('job-1'), undefined)
+  t.equal(index.get(''), undefined)
+})
+
+/** Texts whose hashes want the same few places of a table, however large it is. */
+function collisions (count: number): string[] {
+  const found: string[] = []
+  for (let n = 0; found.length < count; n++) if ((hashOf(`c${n}`) & 0xffff) < 16) found.push(`c${n}`)
+  return found
+}
 
 t.test('an alarm rings at the nearest moment, has one timer, and none once it is stopped', async (t) => {
   const clock = new FakeClock()

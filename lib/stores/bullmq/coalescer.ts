@@ -1,16 +1,18 @@
-import { AsyncEndpointsError } from '../../core/errors.ts'
 import { MAX_PRIORITY, type NewJob } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
 import { encodeEnvelope } from './envelope.ts'
-import { unavailable } from './errors.ts'
+import { toStoreError, unavailable } from './errors.ts'
 import { ADD_KINDS, addKeys, addOptions, batchedAdd, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
 import type { QueueHandle } from './queues.ts'
 import { commandName, runCommand } from './scripts.ts'
 
-/** More in one turn of the event loop are not kept waiting for its end. */
-const MAX_GATHERED = 256
-/** The server does nothing else while it stores one batch: about a millisecond. */
-const MAX_BATCH = 64
+/**
+ * A batch of this size is sent without waiting for the end of the turn: the server works on it while the rest of the
+ * turn's requests are still being read here. Larger ones make the two take turns, and both idle.
+ */
+const MAX_BATCH = 16
+/** Characters of all bodies of a batch; a larger one travels alone. */
+const MAX_BATCH_LENGTH = 1_000_000
 
 interface Entry {
   readonly kind: AddKind
@@ -62,7 +64,7 @@ export class Coalescer {
       const waiting = this.#waiting.get(handle)
       if (waiting === undefined) this.#waiting.set(handle, [entry])
       else waiting.push(entry)
-      if (++this.#count >= MAX_GATHERED) this.#flush()
+      if (++this.#count >= MAX_BATCH) this.#flush()
       else this.#immediate ??= setImmediate(() => this.#flush())
     })
   }
@@ -77,9 +79,17 @@ export class Coalescer {
       for (const kind of ADD_KINDS) {
         // Nearly always all are of one kind.
         const same = entries.every((entry) => entry.kind === kind) ? entries : entries.filter((entry) => entry.kind === kind)
-        for (let first = 0; first < same.length; first += MAX_BATCH) {
-          this.#send(handle, kind, same.length <= MAX_BATCH ? same : same.slice(first, first + MAX_BATCH))
+        let first = 0
+        let length = 0
+        for (const [index, { data }] of same.entries()) {
+          if (index > first && (index - first === MAX_BATCH || length + data.length > MAX_BATCH_LENGTH)) {
+            this.#send(handle, kind, same.slice(first, index))
+            first = index
+            length = 0
+          }
+          length += data.length
         }
+        if (first < same.length) this.#send(handle, kind, first === 0 ? same : same.slice(first))
       }
     }
   }
@@ -101,8 +111,7 @@ function settle (entry: Entry, answer: unknown): void {
   if (answer === 1) return entry.resolve(entry.id)
   if (typeof answer !== 'string' || answer === '') return entry.reject(unavailable('unexpected answer'))
   if (!answer.startsWith('!')) return entry.resolve(answer)
-  // The text quotes the script; only its first word is of use, and harmless.
-  entry.reject(answer.includes('OOM') ? new AsyncEndpointsError('FAE_STORE_FULL', 'The Redis server is out of memory: raise maxmemory or keep fewer finished jobs', { retryAfterSeconds: 5 }) : unavailable(/\b[A-Z]{3,20}\b/.exec(answer)?.[0] ?? 'script error'))
+  entry.reject(toStoreError(new Error(answer.slice(1))))
 }
 
 function defineAddCommands (client: Client, bull: Bull): Record<AddKind, string> {

@@ -5,7 +5,7 @@ import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { ConsumeOptions, Consumer, Settlement, SettleVerdict } from '../../jobs/store.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
-import { serverCode, toStoreError } from './errors.ts'
+import { refusalCode, serverCode, toStoreError } from './errors.ts'
 import {
   claimedId, KEY, keepRenewing, makeWorker, NO_JOB, takeDeferredFailure, type BackendHooks, type Bull, type BullJob, type BullWorker, type Client
 } from './internals.ts'
@@ -33,8 +33,6 @@ export interface ConsumerParts {
   readonly handle: QueueHandle
   readonly settings: RedisSettings
   readonly publisher: Publisher
-  /** Cancels a job that has no attempt any more. */
-  readonly cancelWaiting: (id: string) => void
   readonly onClosed: (consumer: BullConsumer) => void
 }
 
@@ -129,7 +127,7 @@ export class BullConsumer implements Consumer {
   cancelled (id: string): void {
     const running = this.#running.get(id)
     if (running !== undefined) this.#guard(() => running.abort('cancelled'))
-    else if (this.#recent.delete(id)) this.#parts.cancelWaiting(id)
+    else if (this.#recent.delete(id)) this.#hasten(id)
   }
 
   async #close (deadlineMs: number): Promise<void> {
@@ -150,6 +148,7 @@ export class BullConsumer implements Consumer {
     const worker = makeWorker(bull, this.queue, (job) => this.#process(job), {
       connection: client,
       prefix: settings.prefix,
+      skipVersionCheck: true,
       concurrency: this.#options.concurrency,
       lockDuration: settings.lockDurationMs,
       stalledInterval: settings.stalledIntervalMs,
@@ -234,13 +233,16 @@ export class BullConsumer implements Consumer {
     const claimMs = this.#claimMs.get(id)
     if (claimMs !== undefined) this.#claimMs.delete(id)
     const deferred = this.#deferred.get(job)
+    let asked = false
     if (deferred !== undefined) {
       this.#deferred.delete(job)
-      return this.#endDeferred(job, deferred)
+      asked = deferred.startsWith('{') && parseNotes(deferred).x !== 1
+      if (!asked) return this.#endDeferred(job, deferred)
     }
     let running: Running
     try {
-      running = this.#begin(id, job, claimMs)
+      running = this.#begin(id, job, claimMs, asked)
+      if (asked) running.abort('cancelled')
     } catch (error) {
       // Without an attempt nothing can be said about the job: its lease runs out.
       this.#trouble(error)
@@ -262,7 +264,7 @@ export class BullConsumer implements Consumer {
     return error instanceof Settled || running.over ? new this.#parts.bull.WaitingError() : error
   }
 
-  #begin (id: string, job: BullJob, claimMs: number | undefined): Running {
+  #begin (id: string, job: BullJob, claimMs: number | undefined, asked: boolean): Running {
     const older = this.#running.get(id)
     if (older !== undefined) {
       // Its lease was lost, or the job would not be here again.
@@ -270,25 +272,25 @@ export class BullConsumer implements Consumer {
       this.#guard(() => older.abort('lease-lost'))
     }
     this.lastSeenAt = this.#parts.clock.monotonic()
-    const running = new Running(job, this.queue, this.#parts.handle.prefix, claimMs, this.#options.attempt)
+    const running = new Running(job, this.queue, this.#parts.handle.prefix, claimMs, asked, this.#options.attempt)
     this.#running.set(id, running)
     this.#parts.publisher.publish(id, 'in-progress')
     return running
   }
 
-  /** A job that was cancelled before it was claimed: it ends here, without having been run. */
+  /**
+   * A job that was cancelled in the line: it ends here, without an attempt, for it has been told of already. (One that
+   * was asked to stop while it ran, and then came back into the line, still has to be told of: it gets an attempt.)
+   */
   async #endDeferred (job: BullJob, deferred: string): Promise<never> {
-    const { bull, publisher } = this.#parts
-    const { x, m } = parseNotes(deferred)
+    const { bull } = this.#parts
     if (!deferred.startsWith('{')) {
       // Not a mark of ours.
       this.#foreign.add(job.token ?? '')
       throw new bull.UnrecoverableError(deferred)
     }
     try {
-      const verdict = await this.#settler.endCancelled(job, encodeNotes({ x: 1, m: m ?? '' }), 0, 'always')
-      // One that was cancelled in the line has been told of at that time.
-      if (verdict === 'done' && x !== 1) publisher.publish(String(job.id), 'cancelled')
+      await this.#settler.endCancelled(job, encodeNotes({ x: 1, m: parseNotes(deferred).m ?? '' }), 0, 'always')
     } catch (error) {
       // Its lease runs out, and the next worker ends it.
       this.#trouble(error)
@@ -315,11 +317,16 @@ export class BullConsumer implements Consumer {
 
   /** A cancel may have found the attempt running, and the attempt not have heard of it any more. */
   #mayBeCancelledLate ({ id, cancelAsked }: Running): void {
-    if (cancelAsked) return this.#parts.cancelWaiting(id)
+    if (cancelAsked) return this.#hasten(id)
     this.#recent.add(id)
     if (this.#recent.size <= REMEMBERED) return
     const [oldest] = this.#recent
     if (oldest !== undefined) this.#recent.delete(oldest)
+  }
+
+  /** It waits for nothing any more: a worker shall take it now, and end it. */
+  #hasten (id: string): void {
+    this.#worker.getBackend().promote(id).catch(() => { /* it is not scheduled, and so claimed soon */ })
   }
 
   #retryDelay (job: { id?: string, token?: string } | undefined): number {
@@ -364,7 +371,8 @@ export class BullConsumer implements Consumer {
 
   /** An error of BullMQ's that belongs to no settlement. Lost connections are told by the store, once for all. */
   #trouble (error: unknown): void {
-    if (error instanceof Settled || this.#state === 'closed') return
+    // A refused settlement is told to its attempt.
+    if (error instanceof Settled || refusalCode(error) !== undefined || this.#state === 'closed') return
     if (this.#expectedErrors > 0) {
       this.#expectedErrors--
       return

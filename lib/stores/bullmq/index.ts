@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError } from '../../core/errors.ts'
-import type { JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
+import type { IdempotencyClaim, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost
 } from '../../jobs/store.ts'
@@ -102,22 +102,32 @@ class RedisStore implements JobStore {
     if (!this.#closed) retention.start()
   }
 
-  async create (job: NewJob): Promise<Created> {
+  create (job: NewJob): Promise<Created> {
+    try {
+      const { book, coalescer } = this.#need()
+      if (!JOB_ID.test(job.id)) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'On Redis the id of a job is a UUID in lower case')
+      // The usual submission, on the shortest way: nobody else can have its id.
+      if (job.idempotency === undefined) return coalescer.add(book.use(job.queue), job, 0).then((id) => ({ created: true, id }))
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    return this.#createOrFind(job, job.idempotency)
+  }
+
+  async #createOrFind (job: NewJob, idempotency: IdempotencyClaim): Promise<Created> {
     const { book, coalescer } = this.#need()
-    if (!JOB_ID.test(job.id)) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'On Redis the id of a job is a UUID in lower case')
-    const { idempotency } = job
     const { completedMs, failedMs } = this.#settings.retention
     // A key that outlived its job would give an id that nobody can read.
-    const ttlMs = Math.min(idempotency?.ttlMs ?? 0, completedMs, failedMs)
+    const ttlMs = Math.min(idempotency.ttlMs, completedMs, failedMs)
     for (let claims = 0; ; claims++) {
       const handle = book.use(job.queue)
       const id = await coalescer.add(handle, job, ttlMs)
       if (id === job.id) return { created: true, id }
       const holder = await this.#read(id)
       if (holder !== undefined) {
-        return { created: false, id, job: holder.record, sameRequest: holder.fingerprint === idempotency?.fingerprint }
+        return { created: false, id, job: holder.record, sameRequest: holder.fingerprint === idempotency.fingerprint }
       }
-      if (idempotency === undefined || claims >= MAX_CLAIMS) throw new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', 'The idempotency key is held by a job that cannot be read', { retryAfterSeconds: 1 })
+      if (claims >= MAX_CLAIMS) throw new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', 'The idempotency key is held by a job that cannot be read', { retryAfterSeconds: 1 })
       // Only if it is still that job's: another process may be at the same.
       await this.#need().connections.run(() => handle.bull.getBackend().removeDeduplicationKey(idempotency.key, id))
     }
@@ -223,7 +233,6 @@ class RedisStore implements JobStore {
       handle: book.use(options.queue),
       settings: this.#settings,
       publisher,
-      cancelWaiting: (id) => { this.#cancelLate(id) },
       onClosed: (closed) => { this.#consumers.delete(closed) }
     }, options)
     if (this.#consumers.size === 0) {
@@ -283,13 +292,6 @@ class RedisStore implements JobStore {
       client, 'cancel', prefixes, id, encodeNotes({ x: 1, ...asked }), encodeNotes({ x: 1, ...asked, t: now }), encodeNotes(asked), now, this.#channels.control))
     const job = found === undefined ? undefined : recordIn(id, found)?.record
     return found === undefined || job === undefined || retention.expired(job) ? undefined : { verdict: found.answer[2], job }
-  }
-
-  /** The attempt did not hear of the cancel any more: the job is waiting again, and must not. */
-  #cancelLate (id: string): void {
-    this.#cancel(id, '').then((found) => {
-      if (found?.verdict === 'cancelled') this.#parts?.publisher.publish(id, 'cancelled')
-    }, () => { /* whoever claims it finds the mark */ })
   }
 }
 

@@ -185,6 +185,19 @@ function hookBackend (backend: Backend, hooks: BackendHooks): void {
   const retryJob = backend.retryJob.bind(backend)
   backend.retryJob = (id, lifo, token, given) => hooks.requeue(id, token ?? '', () => retryJob(id, lifo, token, given))
   spreadFinishTimes(backend)
+  blockExactly(backend)
+}
+
+/**
+ * BullMQ asks the server for its version to know whether it may block for fractions of a second. Where INFO is not
+ * allowed its worker would never start, and it prints what it thinks of the server's settings. Every server that the
+ * store works with can do it; without this delayed jobs would be up to a second late.
+ */
+function blockExactly (backend: Backend): void {
+  const connection: unknown = Reflect.get(backend, 'blockingConnection')
+  if (typeof connection !== 'object' || connection === null || !Reflect.has(connection, 'capabilities')) return
+  const capabilities = Object.freeze({ canDoubleTimeout: true, canBlockFor1Ms: false })
+  Reflect.defineProperty(connection, 'capabilities', { get: () => capabilities, set: () => { /* what it makes of no version */ } })
 }
 
 /**
@@ -195,15 +208,21 @@ function spreadFinishTimes (backend: Backend): void {
   const original = finishedArgsOf(backend)
   if (original === undefined) return
   let last = 0
+  let turn = 0
   const spread: FinishedArgs = (job, value, field, remove, target, token, timestamp, fetchNext, fields) => {
-    // A thousandth is several times what a double can tell apart at today's times.
-    last = timestamp > last ? timestamp : last + 0.001
-    return original.call(backend, job, value, field, remove, target, token, last, fetchNext, fields)
+    const now = Number(timestamp)
+    if (now > last) {
+      last = now
+      turn = 0
+    } else if (turn < 999) turn++
+    // As text: to print a number with so many digits costs more than all the rest of this.
+    const at = turn === 0 ? last : `${last}.${turn < 10 ? '00' : turn < 100 ? '0' : ''}${turn}`
+    return original.call(backend, job, value, field, remove, target, token, at, fetchNext, fields)
   }
   Reflect.set(backend, 'moveToFinishedArgs', spread)
 }
 
-type FinishedArgs = (job: unknown, value: unknown, field: string, remove: unknown, target: string, token: string, timestamp: number, fetchNext?: boolean, fields?: unknown) => unknown
+type FinishedArgs = (job: unknown, value: unknown, field: string, remove: unknown, target: string, token: string, timestamp: number | string, fetchNext?: boolean, fields?: unknown) => unknown
 
 function finishedArgsOf (backend: object): FinishedArgs | undefined {
   const found: unknown = Reflect.get(backend, 'moveToFinishedArgs')

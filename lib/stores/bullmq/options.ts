@@ -11,7 +11,7 @@ export interface RedisClientLike {
   readonly status: string
   duplicate (...args: never[]): unknown
   defineCommand (name: string, definition: { lua: string, numberOfKeys?: number, readOnly?: boolean }): void
-  on (event: string, listener: (...args: never[]) => void): unknown
+  on (...args: never[]): unknown
 }
 
 export interface RedisRetentionOptions {

@@ -78,7 +78,7 @@ function cancelError (notes: Notes | undefined): JobRecord['error'] {
 }
 
 /** A job as a worker of BullMQ has it, right after the claim. */
-export function claimedRecord (job: BullJob, queue: string, notes: Notes): JobRecord {
+export function claimedRecord (job: BullJob, queue: string, notes: Notes, cancelRequested: boolean): JobRecord {
   const createdAt = job.timestamp
   const envelope = asEnvelope(job.data)
   // The keys in the same order as below: all records have one shape and print the same.
@@ -100,7 +100,7 @@ export function claimedRecord (job: BullJob, queue: string, notes: Notes): JobRe
     maxAttempts: envelope.n,
     progress: isProgress(job.progress) ? job.progress : undefined,
     error: errorOf(notes),
-    cancelRequested: false,
+    cancelRequested,
     resultBytes: undefined
   }
 }

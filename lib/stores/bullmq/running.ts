@@ -30,12 +30,15 @@ export class Running implements Claim {
   /** Somebody asked the job to stop. */
   cancelAsked: boolean
   leaseLost: boolean
+  /** It was asked to stop before it was claimed: its attempt only has to say that it did. */
+  readonly stillborn: boolean
 
-  constructor (bullJob: BullJob, queue: string, prefix: string, claimMs: number | undefined, begin: (claim: Claim) => Attempt) {
+  constructor (bullJob: BullJob, queue: string, prefix: string, claimMs: number | undefined, stillborn: boolean, begin: (claim: Claim) => Attempt) {
     const notes = parseNotes(bullJob.failedReason)
-    const job = claimedRecord(bullJob, queue, notes)
+    const job = claimedRecord(bullJob, queue, notes, stillborn)
     this.job = job
-    this.stalled = bullJob.stalledCounter > (notes.s ?? 0)
+    // There is no use in serving the backoff of a stall for a job that is to stop.
+    this.stalled = !stillborn && bullJob.stalledCounter > (notes.s ?? 0)
     // When exactly a stalled job came back is not written down; it is claimed by the next free worker.
     this.availableAt = this.stalled ? job.startedAt ?? job.runAt : job.runAt
     this.claimMs = claimMs
@@ -48,6 +51,7 @@ export class Running implements Claim {
     this.over = false
     this.cancelAsked = false
     this.leaseLost = false
+    this.stillborn = stillborn
     this.attempt = begin(this)
   }
 

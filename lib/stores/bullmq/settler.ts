@@ -71,7 +71,7 @@ export class Settler {
         throw new Error(running.write({ c: code, m: message, r: this.#parts.clock.now() + settlement.delayMs }))
       }
       case 'cancelled':
-        await this.#cancel(running, encodeNotes({ x: 1, m: settlement.reason }), 1)
+        await this.#cancel(running, encodeNotes({ x: 1, m: settlement.reason }), running.stillborn ? 0 : 1)
         throw this.#done()
       case 'snooze':
       case 'postpone':

@@ -32,6 +32,10 @@ export class CreationLog {
     this.#newest.live++
   }
 
+  at (serial: number): StoredJob | undefined {
+    return this.#chunks.get(Math.floor(serial / CHUNK))?.jobs[serial % CHUNK]
+  }
+
   delete (job: StoredJob): void {
     const number = Math.floor(job.serial / CHUNK)
     const chunk = this.#chunks.get(number)

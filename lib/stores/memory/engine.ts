@@ -5,6 +5,7 @@ import { assertTransition, isTerminal, type JobState, type TerminalState } from 
 import type { CancelVerdict, Claim, Created, QueueCounts, RedriveVerdict, Settlement, SettleVerdict } from '../../jobs/store.ts'
 import { Alarm } from './alarm.ts'
 import { CreationLog } from './creation-log.ts'
+import { hashOf, IdIndex } from './id-index.ts'
 import { JobList } from './list.ts'
 import type { MemorySettings } from './options.ts'
 import { MemoryQueue } from './queue.ts'
@@ -30,7 +31,6 @@ const REFUSED: SettleVerdict = Object.freeze({ kind: 'refused', code: 'FAE_LEASE
 export class Engine {
   readonly #context: Context
   readonly #leaseMs: number
-  readonly #jobs = new Map<string, StoredJob>()
   readonly #queues = new Map<string, MemoryQueue>()
   readonly #keys = new Map<string, StoredJob>()
   /** Not a Set: with entries that come and go by the million, V8 keeps the dead ones until a full collection. */
@@ -40,6 +40,7 @@ export class Engine {
   readonly #alarm: Alarm
   /** Every job in the order of its creation. */
   readonly log = new CreationLog()
+  readonly #jobs = new IdIndex((serial) => this.log.at(serial))
   #closed = false
 
   constructor (context: Context, { retention, leaseMs }: MemorySettings) {
@@ -54,15 +55,17 @@ export class Engine {
     const now = this.#context.clock.now()
     const held = this.#heldBy(submission, now)
     if (held !== undefined) return held
-    if (this.#jobs.has(submission.id)) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'There is a job with this id already; every submission needs an id of its own')
+    const hash = hashOf(submission.id)
+    if (this.#jobs.get(submission.id, hash) !== undefined) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'There is a job with this id already; every submission needs an id of its own')
     const { idempotency } = submission
     const key: HeldKey | undefined = idempotency && { key: idempotency.key, fingerprint: idempotency.fingerprint, expiresAt: now + idempotency.ttlMs }
     // A clock that was set back after the submission must not turn a prompt job into a delayed one.
     const later = submission.runAt > submission.createdAt && submission.runAt > now
     const job = new StoredJob(submission, later ? 'scheduled' : 'queued', key)
-    this.#jobs.set(job.id, job)
-    if (key !== undefined) this.#keys.set(key.key, job)
+    job.hash = hash
     this.log.add(job)
+    this.#jobs.add(job)
+    if (key !== undefined) this.#keys.set(key.key, job)
     this.queue(job.queue).states[job.state]++
     this.#place(job)
     return { created: true, id: job.id }
@@ -314,7 +317,7 @@ export class Engine {
     else queue.withdraw(job)
     queue.states[job.state]--
     if (queue.idle) this.#queues.delete(queue.name)
-    this.#jobs.delete(job.id)
+    this.#jobs.delete(job)
     this.log.delete(job)
     if (job.idempotency !== undefined && this.#keys.get(job.idempotency.key) === job) this.#keys.delete(job.idempotency.key)
   }

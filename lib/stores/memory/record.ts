@@ -44,6 +44,8 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
 
   /** Order of creation in this store, from 0. */
   serial = 0
+  /** Of its id. */
+  hash = 0
   state: JobState
   readonly #createdAt: number
   #runAt: number

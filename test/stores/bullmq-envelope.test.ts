@@ -1,0 +1,87 @@
+import t from 'tap'
+import { asEnvelope, CANCELLED_MARK, encodeEnvelope, encodeNotes, errorOf, inputOf, parseEnvelope, parseNotes, traceOf } from '../../lib/stores/bullmq/envelope.ts'
+import { claimableSince, rawJob, RECORD_FIELDS, recordOf } from '../../lib/stores/bullmq/record.ts'
+import { parseUpdates, progressMessage } from '../../lib/stores/bullmq/updates.ts'
+import { newJob, withBody } from '../support/redis-jobs.ts'
+
+const TRACE = { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', tracestate: 'a=1,b=2' }
+
+t.test('an envelope brings back what was put into it', async (t) => {
+  const job = newJob({
+    input: { body: { a: [1, null, 'ü'] }, params: { id: '1' }, query: { q: ['x', 'y'] }, headers: { 'x-tenant': 't' } },
+    owner: 'me',
+    trace: TRACE,
+    maxAttempts: 7,
+    idempotency: { key: 'k', fingerprint: 'f', ttlMs: 1 }
+  })
+  const envelope = parseEnvelope(encodeEnvelope(job))
+  t.same(inputOf(envelope), job.input)
+  t.same(traceOf(envelope), TRACE)
+  t.match(envelope, { v: 1, o: 'me', c: job.correlationId, n: 7, f: 'f' })
+  t.same(traceOf(parseEnvelope(encodeEnvelope(newJob({ trace: { traceparent: TRACE.traceparent } })))), { traceparent: TRACE.traceparent })
+})
+
+t.test('an envelope with nothing special in it is small', async (t) => {
+  const job = newJob({ input: withBody(undefined) })
+  t.equal(encodeEnvelope(job), JSON.stringify({ v: 1, c: job.correlationId, n: 3 }))
+  t.same(inputOf(parseEnvelope(encodeEnvelope(job))), withBody(undefined))
+})
+
+t.test('data that is not ours becomes the body; data that cannot be read does not throw', async (t) => {
+  t.same(inputOf(asEnvelope({ v: 2, c: 1 })), withBody({ v: 2, c: 1 }))
+  t.same(inputOf(asEnvelope(null)), withBody(null))
+  t.same(inputOf(parseEnvelope('{broken')), withBody(undefined))
+  t.same(inputOf(parseEnvelope('[1]')), withBody([1]))
+})
+
+t.test('notes survive, begin with the mark when they tell of a cancel, and take what they do not know for an error', async (t) => {
+  for (const notes of [{ c: 'E', m: 'x "quoted" \n', r: 12, s: 2 }, { c: 'E', m: '', k: 1 as const }, { r: 5 }, { x: 1 as const, m: 'why' }]) t.same(parseNotes(encodeNotes(notes)), notes)
+  t.ok(encodeNotes({ m: 'why', t: 3, x: 1 }).startsWith(CANCELLED_MARK))
+  t.notOk(encodeNotes({ c: 'x', m: '1' }).startsWith(CANCELLED_MARK))
+  t.same(parseNotes(undefined), {})
+  t.same(errorOf(parseNotes('job stalled more than allowable limit')), { code: 'Error', message: 'job stalled more than allowable limit' })
+  t.same(errorOf(parseNotes('{broken')), { code: 'Error', message: '{broken' })
+  t.same(parseNotes('{"c":1}'), {})
+  t.equal(errorOf({ r: 1 }), undefined)
+})
+
+/** A hash as the server has it. */
+function raw (fields: Partial<Record<typeof RECORD_FIELDS[number], string>>, locked = 0): NonNullable<ReturnType<typeof rawJob>> {
+  const job = rawJob(RECORD_FIELDS.map((field) => ({ name: 'n', data: encodeEnvelope(newJob()), timestamp: '1000', opts: '{}', priority: '0', delay: '0', ...fields })[field] ?? null), locked)
+  if (job === undefined) throw new Error('it is a job')
+  return job
+}
+
+t.test('the state of a job follows from its fields and its lease', async (t) => {
+  const stateOf = (fields: Parameters<typeof raw>[0], locked = 0): string => recordOf('id', 'q', raw(fields, locked)).record.state
+  const cancelled = encodeNotes({ x: 1, m: 'no', t: 1_500 })
+  t.equal(stateOf({}), 'queued')
+  t.equal(stateOf({ delay: '50' }), 'scheduled')
+  t.equal(stateOf({ processedOn: '1001' }, 1), 'in-progress')
+  t.equal(stateOf({ processedOn: '1001', finishedOn: '1002.003', returnvalue: 'null' }), 'completed')
+  t.equal(stateOf({ finishedOn: '1002', failedReason: encodeNotes({ c: 'E', m: 'm' }) }), 'failed')
+  t.equal(stateOf({ finishedOn: '1002', failedReason: cancelled }), 'cancelled')
+  t.equal(stateOf({ defa: cancelled }), 'cancelled')
+  t.equal(stateOf({ defa: cancelled }, 1), 'cancelled', 'also while a worker takes it out of the line')
+  t.equal(stateOf({ defa: encodeNotes({ m: 'stop' }) }, 1), 'in-progress')
+
+  const { record } = recordOf('id', 'q', raw({ opts: '{"delay":500}', failedReason: encodeNotes({ c: 'E', m: 'm', r: 1_200 }), atm: '2', stc: '1', progress: '{"done":1}' }))
+  t.match(record, { createdAt: 1_000, runAt: 1_500, attempts: 3, error: { code: 'E', message: 'm' }, progress: { done: 1 }, cancelRequested: false })
+  t.match(recordOf('id', 'q', raw({ defa: encodeNotes({ m: 'stop' }), stc: '1' }, 1)).record, { cancelRequested: true, attempts: 2 })
+  t.match(recordOf('id', 'q', raw({ defa: cancelled })).record, { cancelRequested: false, finishedAt: 1_500, error: { code: 'FAE_JOB_CANCELLED', message: 'no' } })
+  t.match(recordOf('id', 'q', raw({ finishedOn: '1002.003', returnvalue: '12', failedReason: '{"c":"E"}' })).record, { finishedAt: 1_002, resultBytes: 12, error: undefined })
+  t.equal(recordOf('id', 'q', raw({ finishedOn: '1', failedReason: '{"c":"E","m":"","k":1}', atm: '1', stc: '1' })).record.attempts, 1, 'a stall that used up the last attempt')
+  t.equal(rawJob([null, 'x'], 0), undefined)
+  t.equal(rawJob('nonsense', 0), undefined)
+  t.equal(claimableSince('1000', '{"delay":5}', '{"r":1001}'), 1_005)
+  t.equal(claimableSince(undefined, undefined, undefined), undefined)
+})
+
+t.test('updates are read, and what is not one is left out', async (t) => {
+  const [one, two] = [newJob().id, newJob().id]
+  t.same(parseUpdates(`i${one}\nx${two}\n${progressMessage(one, '{"done":2,"message":"a\\nb"}')}`), [
+    { id: one, state: 'in-progress' }, { id: two, state: 'cancelled' }, { id: one, state: 'in-progress', progress: { done: 2, message: 'a\nb' } }
+  ])
+  t.same(parseUpdates(''), [])
+  t.same(parseUpdates(`z${one}\nc123\n\np${one}{broken\np${one}7`), [])
+})
