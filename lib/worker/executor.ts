@@ -1,4 +1,5 @@
 import type { TimerHandle } from '../core/context.ts'
+import type { LinkedList, Listed } from '../core/linked-list.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { HandlerMiddleware, JobDefinition } from '../jobs/definition.ts'
 import type { JobProgress, TraceCarrier } from '../jobs/job.ts'
@@ -27,7 +28,7 @@ type SettledListener = (verdict: SettleVerdict, settlement: Settlement) => void
  * made ──run──▶ running ──(handler ends | grace over)──▶ classified ──store──▶ settled
  * ```
  */
-export class AttemptRun implements Attempt, AttemptScope {
+export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
   readonly claim: Claim
   readonly workerId: string
   spanRunner: SpanRunner | undefined
@@ -37,6 +38,10 @@ export class AttemptRun implements Attempt, AttemptScope {
   /** Wall-clock independent start of the handler's attempt, for the durations that are told. */
   readonly startedAt: number
   endedAt: number | undefined
+  // Its place among the attempts of its worker.
+  list: LinkedList<AttemptRun> | undefined = undefined
+  previous: AttemptRun | undefined = undefined
+  next: AttemptRun | undefined = undefined
 
   readonly #runtime: JobRuntime
   readonly #done: (run: AttemptRun) => void

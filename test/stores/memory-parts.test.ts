@@ -4,7 +4,7 @@ import { Alarm } from '../../lib/stores/memory/alarm.ts'
 import { CreationLog } from '../../lib/stores/memory/creation-log.ts'
 import { JobHeap } from '../../lib/stores/memory/heap.ts'
 import { hashOf, IdIndex } from '../../lib/stores/memory/id-index.ts'
-import { JobList } from '../../lib/stores/memory/list.ts'
+import { LinkedList } from '../../lib/core/linked-list.ts'
 import { StoredJob } from '../../lib/stores/memory/record.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
@@ -57,7 +57,7 @@ t.test('a heap gives its smallest first, whatever was pushed, popped or taken ou
 })
 
 t.test('a list keeps its order through removals, and holds on to nothing', async (t) => {
-  const list = new JobList<StoredJob>()
+  const list = new LinkedList<StoredJob>()
   const jobs = Array.from({ length: 6 }, (_, n) => job(String(n)))
   for (const entry of jobs) list.push(entry)
   const [first, , third, , , last] = jobs
@@ -65,7 +65,7 @@ t.test('a list keeps its order through removals, and holds on to nothing', async
   for (const entry of [third, first, last, third]) list.remove(entry)
   t.equal(list.size, 3)
   t.same([third.previous, third.next, third.list], [undefined, undefined, undefined])
-  const other = new JobList<StoredJob>()
+  const other = new LinkedList<StoredJob>()
   other.push(third)
   list.remove(third)
   t.equal(other.head, third, 'a list does not remove what is in another')

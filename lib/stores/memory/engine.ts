@@ -6,7 +6,7 @@ import type { CancelVerdict, Claim, Created, QueueCounts, RedriveVerdict, Settle
 import { Alarm } from './alarm.ts'
 import { CreationLog } from './creation-log.ts'
 import { hashOf, IdIndex } from './id-index.ts'
-import { JobList } from './list.ts'
+import { LinkedList } from '../../core/linked-list.ts'
 import type { MemorySettings } from './options.ts'
 import { MemoryQueue } from './queue.ts'
 import { Lease, StoredJob, type HeldKey, type LeaseHolder } from './record.ts'
@@ -34,7 +34,7 @@ export class Engine {
   readonly #queues = new Map<string, MemoryQueue>()
   readonly #keys = new Map<string, StoredJob>()
   /** Not a Set: with entries that come and go by the million, V8 keeps the dead ones until a full collection. */
-  readonly #leases = new JobList<Lease>()
+  readonly #leases = new LinkedList<Lease>()
   readonly #listeners = new Set<{ readonly hear: (update: JobUpdate) => void }>()
   readonly #retention: Retention
   readonly #alarm: Alarm

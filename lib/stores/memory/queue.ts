@@ -1,6 +1,6 @@
 import type { JobState } from '../../jobs/states.ts'
 import { JobHeap } from './heap.ts'
-import { JobList } from './list.ts'
+import { LinkedList } from '../../core/linked-list.ts'
 import type { StoredJob } from './record.ts'
 
 /** A consumer, as a queue sees it. */
@@ -21,11 +21,11 @@ export class MemoryQueue {
   readonly states: Record<JobState, number> = { queued: 0, scheduled: 0, 'in-progress': 0, completed: 0, failed: 0, cancelled: 0 }
   readonly consumers: Wakeable[] = []
   /** Handed back or stalled: they had their turn and go first. */
-  readonly #returned = new JobList<StoredJob>()
-  readonly #plain = new JobList<StoredJob>()
+  readonly #returned = new LinkedList<StoredJob>()
+  readonly #plain = new LinkedList<StoredJob>()
   readonly #urgent = new JobHeap<StoredJob>(byPriority)
   /** The jobs of the heap, in the order of their arrival: the heap cannot tell which of them waits longest. */
-  readonly #urgentArrivals = new JobList<StoredJob>()
+  readonly #urgentArrivals = new LinkedList<StoredJob>()
   readonly #scheduled = new JobHeap<StoredJob>(byTime)
   #turns = 0
 

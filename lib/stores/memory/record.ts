@@ -3,7 +3,7 @@ import type { JobInput, JobProgress, JobRecord, NewJob, StoredError, TraceCarrie
 import type { JobState } from '../../jobs/states.ts'
 import type { Attempt, Claim } from '../../jobs/store.ts'
 import type { Heaped } from './heap.ts'
-import type { JobList, Listed } from './list.ts'
+import type { LinkedList, Listed } from '../../core/linked-list.ts'
 
 const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
 const NO_INPUT: JobInput = Object.freeze({ body: undefined, params: NOTHING, query: NOTHING, headers: NOTHING })
@@ -64,7 +64,7 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   lease: Lease | undefined
 
   // Where it stands: in at most one list and one heap.
-  list: JobList<StoredJob> | undefined
+  list: LinkedList<StoredJob> | undefined
   previous: StoredJob | undefined
   next: StoredJob | undefined
   heapPlace = -1
@@ -170,7 +170,7 @@ export class Lease implements Listed<Lease> {
   /** Nobody knows how the attempt goes on: it is not renewed, and can only run out. */
   abandoned = false
 
-  list: JobList<Lease> | undefined
+  list: LinkedList<Lease> | undefined
   previous: Lease | undefined
   next: Lease | undefined
 

@@ -1,11 +1,11 @@
 import { TERMINAL_STATES, type JobState, type TerminalState } from '../../jobs/states.ts'
-import { JobList } from './list.ts'
+import { LinkedList } from '../../core/linked-list.ts'
 import type { MemorySettings } from './options.ts'
 import type { StoredJob } from './record.ts'
 
 /** What is over, in the order in which it ended, and when it is to be forgotten. */
 export class Retention {
-  readonly #ended: Readonly<Record<TerminalState, JobList<StoredJob>>> = { completed: new JobList(), failed: new JobList(), cancelled: new JobList() }
+  readonly #ended: Readonly<Record<TerminalState, LinkedList<StoredJob>>> = { completed: new LinkedList(), failed: new LinkedList(), cancelled: new LinkedList() }
   readonly #keepMs: Readonly<Record<TerminalState, number>>
   readonly #maxCount: number
   readonly #forget: (job: StoredJob) => void

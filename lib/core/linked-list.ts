@@ -1,6 +1,6 @@
-/** What an entry of a {@link JobList} carries for it. */
+/** What an entry of a {@link LinkedList} carries for it. */
 export interface Listed<T extends Listed<T>> {
-  list: JobList<T> | undefined
+  list: LinkedList<T> | undefined
   previous: T | undefined
   next: T | undefined
 }
@@ -9,7 +9,7 @@ export interface Listed<T extends Listed<T>> {
  * A doubly linked list through the entries themselves: adding, taking and removing from the middle cost the same with
  * three of them and with a million, and nothing is left behind. An entry is in one list at most.
  */
-export class JobList<T extends Listed<T>> {
+export class LinkedList<T extends Listed<T>> {
   #head: T | undefined
   #tail: T | undefined
   #size = 0
