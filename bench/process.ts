@@ -6,11 +6,16 @@
  * - `store`: a consumer of our store with an empty attempt;
  * - `ours`: an application with `app.defineJob()` and the worker plugin.
  *
+ * Where it can be done, the server and the working process get a processor each: they wake each other so often that the
+ * system puts them on the same one half of the time, and then everything takes twice as long.
+ *
  * `--smoke` is one short run, to see that the benchmark works; its figures mean nothing.
  */
-import { fork } from 'node:child_process'
+import { execFile, fork } from 'node:child_process'
 import { once } from 'node:events'
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { Worker } from 'bullmq'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
@@ -29,7 +34,7 @@ interface Figures { readonly perSecond: number, readonly cpuMicros: number }
 const SMOKE = process.argv.includes('--smoke')
 const ROUNDS = SMOKE ? 1 : 5
 /** Jobs worked off per run, by concurrency. */
-const SIZES = new Map(SMOKE ? [[10, 500]] : [[1, 10_000], [10, 40_000], [50, 50_000]])
+const SIZES = new Map(SMOKE ? [[10, 500]] : [[1, 20_000], [10, 50_000], [50, 50_000]])
 const QUEUE = 'bench'
 const RETENTION = { completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 10_000 }
 const BODY = { year: 2026, rows: 1_000, customer: 'c-1029384756', format: 'pdf', note: 'x'.repeat(256) }
@@ -134,9 +139,16 @@ async function workOff (kind: Kind, url: string, prefix: string, concurrency: nu
   process.disconnect()
 }
 
+/** Best effort: not every system has the command, or more than one processor. */
+async function pin (pid: number | undefined, processor: number): Promise<boolean> {
+  if (pid === undefined || availableParallelism() < 2) return false
+  return await promisify(execFile)('taskset', ['-a', '-c', '-p', String(processor), String(pid)]).then(() => true, () => false)
+}
+
 async function measure (kind: Kind, url: string, concurrency: number, jobs: number): Promise<Figures> {
   const child = fork(fileURLToPath(import.meta.url), ['--work', kind, url, uniquePrefix(), String(concurrency), String(jobs)])
   const exited = once(child, 'exit')
+  await pin(child.pid, 1)
   const [figures] = await once(child, 'message', { signal: AbortSignal.timeout(120_000) }) as [Figures]
   await exited
   return figures
@@ -153,7 +165,8 @@ function print (line: string): void {
 async function main (): Promise<void> {
   const redis = await startRedis()
   const client = new Redis(redis.url)
-  print(`Node ${process.version}, jobs that do nothing, ${SMOKE ? 'smoke run, figures mean nothing' : `median of ${ROUNDS}`}`)
+  const pinned = await pin(redis.pid, 0)
+  print(`Node ${process.version}, jobs that do nothing, ${pinned ? 'a processor for the server and one for the worker, ' : ''}${SMOKE ? 'smoke run, figures mean nothing' : `median of ${ROUNDS}`}`)
   try {
     for (const [concurrency, jobs] of SIZES) {
       const runs: Record<Kind, Figures[]> = { bare: [], store: [], ours: [] }

@@ -11,7 +11,7 @@ t.test('the package exports exactly this', async (t) => {
     'jobStore', 'memoryStore', 'observability', 'redisStore', 'snooze', 'worker'
   ])
   t.equal(face.default, face.asyncEndpoints)
-  t.strictSame(Object.keys(testing).sort(), ['FakeClock', 'exerciseJobStore'])
+  t.strictSame(Object.keys(testing).sort(), ['FakeClock', 'createContext', 'exerciseJobStore', 'recordingMetrics'])
 })
 
 t.test('the lock file names no registry and misses no optional package', async (t) => {

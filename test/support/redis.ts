@@ -39,6 +39,8 @@ export class RedisServer {
     this.#options = options
   }
 
+  get pid (): number | undefined { return this.#child?.pid }
+
   get url (): string { return `redis://127.0.0.1:${this.port}` }
 
   /** Resolves when it answers. @throws when the port is taken or it does not come up */
