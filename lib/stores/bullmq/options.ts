@@ -49,7 +49,10 @@ export interface RedisStoreOptions {
    * of a crashed worker run again sooner; a blocked event loop loses its leases sooner too. @defaultValue 10000
    */
   lockDurationMs?: number
-  /** How often one of the workers looks for lost leases, in milliseconds. @defaultValue 2500 */
+  /**
+   * How often one of the workers looks for lost leases, in milliseconds. A look may find that the last one was too recent
+   * and be left out: from the loss of a lease to the next run it can take twice as long. @defaultValue 1000
+   */
   stalledIntervalMs?: number
   /** What is kept of jobs that are over. */
   retention?: RedisRetentionOptions
@@ -69,7 +72,7 @@ export interface RedisSettings {
 const RETENTION: Readonly<Required<RedisRetentionOptions>> = Object.freeze({ completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 10_000 })
 
 const DEFAULTS = Object.freeze({
-  prefix: '{fae}', operationTimeoutMs: 2_000, lockDurationMs: 10_000, stalledIntervalMs: 2_500, retention: RETENTION
+  prefix: '{fae}', operationTimeoutMs: 2_000, lockDurationMs: 10_000, stalledIntervalMs: 1_000, retention: RETENTION
 })
 
 const schema: OptionsSchema = {
