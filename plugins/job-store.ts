@@ -4,7 +4,7 @@ import { Backbone } from '../lib/channels/backbone.ts'
 import { Client } from '../lib/client/client.ts'
 import type { Jobs } from '../lib/client/jobs.ts'
 import { createContext, type Clock } from '../lib/core/context.ts'
-import { readOptions, type OptionsSchema } from '../lib/core/options.ts'
+import { invalidOptions, readOptions, type OptionsSchema } from '../lib/core/options.ts'
 import { EventBus } from '../lib/events/bus.ts'
 import type { JobRuntime } from '../lib/events/runtime.ts'
 import { compileDefinition, jobOptionProperties, type JobDefinition, type JobDefinitionInput, type JobOptions, type JobTypes } from '../lib/jobs/definition.ts'
@@ -55,6 +55,7 @@ const CLOSE_TIMEOUT_MS = 5_000
 
 async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Promise<void> {
   const options = readOptions('jobStore', jobStoreSchema, { submitTimeoutMs: 2_000 }, given)
+  if (options.store !== undefined && !isStore(options.store)) throw invalidOptions('jobStore', ['store must be a JobStore, for example redisStore({ url })'])
   const context = createContext({ logger: app.log, clock: options.clock })
   const bus = new EventBus(context.logger)
   const inner = options.store ?? memoryStore()
@@ -74,10 +75,18 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
     return definition
   })
 
-  // Connections close last: this hook is the first of the suite, and onClose runs in reverse.
-  app.addHook('preClose', async () => { client.close() })
-  app.addHook('onClose', async () => { await store.close(CLOSE_TIMEOUT_MS) })
+  // Last of all, because this hook is the first of the suite and onClose runs in reverse: a handler that is still running
+  // while the worker drains may submit follow-up jobs.
+  app.addHook('onClose', async () => {
+    client.close()
+    await store.close(CLOSE_TIMEOUT_MS)
+  })
   await store.open(storeHost(store.type, context, bus))
+}
+
+/** Catches the promise of a store, or its options. */
+function isStore (store: JobStore): boolean {
+  return typeof store.open === 'function' && typeof store.create === 'function' && typeof store.consume === 'function'
 }
 
 /** Where jobs live, `app.jobs` and `app.defineJob`. The other plugins of this package stand on it. */

@@ -7,6 +7,7 @@ import type { JobRecord, TraceCarrier } from '../jobs/job.ts'
 import { unknownJob } from '../jobs/registry.ts'
 import type { SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
 import type { Created, JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
+import { JOB_STATES } from '../jobs/states.ts'
 import { toReason } from '../jobs/stored-error.ts'
 import { QueueDepths } from './depth.ts'
 import type { EndpointSubmitMeta, JobsClient, SubmitMeta, Submitted } from './jobs.ts'
@@ -18,6 +19,9 @@ export interface ClientOptions {
   readonly submitTimeoutMs: number
 }
 
+/** How long admission waits at most to learn the depth of the queue. */
+const ADMISSION_MS = 250
+
 const NO_META: SubmitMeta = Object.freeze({})
 
 /** What `app.jobs` is. Holds no state of its own but the cached queue depths. */
@@ -26,7 +30,7 @@ export class Client implements JobsClient {
   readonly #backbone: Backbone
   readonly #options: ClientOptions
   readonly #depths: QueueDepths
-  #closed = false
+  readonly #closing = new AbortController()
 
   constructor (runtime: JobRuntime, backbone: Backbone, options: ClientOptions) {
     this.#runtime = runtime
@@ -35,8 +39,8 @@ export class Client implements JobsClient {
     this.#depths = new QueueDepths(runtime.store, runtime.context.clock)
   }
 
-  /** No submission is taken any more; everything else goes on until the store closes. */
-  close (): void { this.#closed = true }
+  /** No submission is taken any more, and whoever waits for a job is told so. */
+  close (): void { this.#closing.abort(closed()) }
 
   submit<T extends JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta: SubmitMeta = NO_META): Promise<Submitted> {
     const name = typeof job === 'string' ? job : job.name
@@ -45,26 +49,46 @@ export class Client implements JobsClient {
   }
 
   async submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted> {
-    if (this.#closed) throw new AsyncEndpointsError('FAE_CLOSED', 'The application is closing and takes no more jobs', { retryAfterSeconds: 5 })
+    if (this.#closing.signal.aborted) throw closed()
     const { clock, ids } = this.#runtime.context
     const job = draftJob(definition, body, meta, ids.job(), clock.now(), ids.correlation)
     const scope: SubmitScope = { job, definition, requestTrace: meta.requestTrace }
+    const { maxQueued } = meta
+    const timeoutMs = maxQueued === undefined ? this.#options.submitTimeoutMs : await this.#admit(job.queue, maxQueued)
     const startedAt = clock.monotonic()
     let created: Created
     try {
       const { submitMiddleware } = this.#runtime
-      created = submitMiddleware.length === 0 ? await this.#create(scope) : await runSubmit(submitMiddleware, 0, scope, () => this.#create(scope))
+      created = submitMiddleware.length === 0 ? await this.#create(scope, timeoutMs) : await runSubmit(submitMiddleware, 0, scope, () => this.#create(scope, timeoutMs))
     } catch (error) {
       const errorCode = error instanceof AsyncEndpointsError ? error.code : 'UNKNOWN'
       this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, errorCode, submitMs: clock.monotonic() - startedAt })
       throw error
+    } finally {
+      // A job that was made is counted as submitted before anybody else can look.
+      if (maxQueued !== undefined) this.#depths.release(job.queue)
     }
     return this.#submitted(scope, created, clock.monotonic() - startedAt)
   }
 
-  #create (scope: SubmitScope): Promise<Created> {
+  /**
+   * Takes a place in the queue; to be released.
+   *
+   * @returns what is left of `submitTimeoutMs`: a submission does not take longer because it was counted first
+   * @throws {AsyncEndpointsError} `FAE_QUEUE_FULL`
+   */
+  async #admit (queue: string, maxQueued: number): Promise<number> {
+    const { clock } = this.#runtime.context
+    const half = this.#options.submitTimeoutMs / 2
+    const startedAt = clock.monotonic()
+    if (!await this.#depths.reserve(queue, maxQueued, Math.min(ADMISSION_MS, half))) throw new AsyncEndpointsError('FAE_QUEUE_FULL', 'Too many jobs are waiting; try again later')
+    // Never less than half: a busy event loop that fires a timer late must not leave the store without a chance.
+    return Math.max(half, this.#options.submitTimeoutMs - (clock.monotonic() - startedAt))
+  }
+
+  #create (scope: SubmitScope, timeoutMs: number): Promise<Created> {
     const { store, context } = this.#runtime
-    return orReject(context.clock, this.#options.submitTimeoutMs, store.create(scope.job), this.#unconfirmed)
+    return orReject(context.clock, timeoutMs, store.create(scope.job), this.#unconfirmed)
   }
 
   /** The store may still have taken the job: repeating the request with the same key finds out. */
@@ -115,6 +139,9 @@ export class Client implements JobsClient {
     if (!Number.isInteger(limit) || limit < 1 || limit > 100) {
       return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', 'limit must be an integer from 1 to 100'))
     }
+    if (query.state !== undefined && !JOB_STATES.includes(query.state)) {
+      return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', `state must be one of ${JOB_STATES.join(', ')}`))
+    }
     return this.#runtime.store.list({ ...query, limit })
   }
 
@@ -154,10 +181,8 @@ export class Client implements JobsClient {
     return Promise.all(queues.map((name) => this.#runtime.store.counts(name)))
   }
 
-  depth (queue: string): Promise<number> { return this.#depths.read(queue) }
-
   waitFor (id: string, options: WaitOptions = {}): Promise<JobRecord> {
-    return waitForEnd(this.#runtime.context.clock, this.#backbone, this.#runtime.store, id, options)
+    return waitForEnd(this.#runtime.context.clock, this.#backbone, this.#runtime.store, this.#closing.signal, id, options)
   }
 }
 
@@ -166,8 +191,12 @@ function runSubmit (chain: readonly SubmitMiddleware[], index: number, scope: Su
   return middleware === undefined ? last() : middleware(scope, () => runSubmit(chain, index + 1, scope, last))
 }
 
+function closed (): AsyncEndpointsError {
+  return new AsyncEndpointsError('FAE_CLOSED', 'The application is closing and takes no more jobs', { retryAfterSeconds: 5 })
+}
+
 function notFound (id: string): AsyncEndpointsError {
-  return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', `There is no job ${JSON.stringify(id.slice(0, 64))}; it is unknown, has expired or was removed`)
+  return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', `There is no job ${JSON.stringify(String(id).slice(0, 64))}; it is unknown, has expired or was removed`)
 }
 
 /** The ids inside a traceparent whose sampled flag is set (W3C Trace Context §3.2). */

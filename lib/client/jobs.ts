@@ -63,6 +63,8 @@ export interface Jobs {
 export interface EndpointSubmitMeta extends SubmitMeta {
   /** `request.jobTrace`, as tracing left it there. */
   requestTrace?: unknown
+  /** With this many jobs waiting (queued and scheduled) in the queue: `FAE_QUEUE_FULL`. @defaultValue no limit */
+  maxQueued?: number
   /** Mixed into the idempotency key, so that one client key on two endpoints is two keys. */
   idempotencyScope?: string
   /** How long an idempotency key is remembered. @defaultValue 86400000 (24 h) */
@@ -73,8 +75,6 @@ export interface EndpointSubmitMeta extends SubmitMeta {
 export interface JobsClient extends Jobs {
   /** Like `submit`, for a definition at hand. The key's fingerprint is over body, params and query. */
   submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted>
-  /** Jobs waiting (queued and scheduled) in a queue, at most a quarter of a second old, plus what was submitted here since. */
-  depth (queue: string): Promise<number>
   /** The result as the JSON text that was stored. */
   resultText (id: string): Promise<string | undefined>
 }

@@ -8,6 +8,8 @@ const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
 /** A day: what most clients that retry with one key can expect (draft-ietf-httpapi-idempotency-key-header §2.6 leaves it open). */
 export const IDEMPOTENCY_TTL_MS = 86_400_000
 const MAX_KEY_LENGTH = 255
+/** The last moment that a Date can tell (ECMA-262 §21.4.1.1), milliseconds since the epoch. */
+const LAST_MOMENT = 8.64e15
 
 /**
  * Settles everything about a submission except its trace context.
@@ -19,6 +21,9 @@ export function draftJob (definition: JobDefinition, body: unknown, meta: Endpoi
   const runAt = readRunAt(meta, now, problems)
   const priority = meta.priority ?? definition.priority
   if (!Number.isInteger(priority) || priority < 0 || priority > MAX_PRIORITY) problems.push(`priority must be an integer from 0 to ${MAX_PRIORITY}`)
+  for (const name of ['owner', 'correlationId'] as const) {
+    if (meta[name] !== undefined && typeof meta[name] !== 'string') problems.push(`${name} must be a text`)
+  }
   const key = meta.idempotencyKey
   if (key !== undefined && (typeof key !== 'string' || key.length === 0 || key.length > MAX_KEY_LENGTH)) problems.push(`idempotencyKey must be a text of 1 to ${MAX_KEY_LENGTH} characters`)
   if (problems.length > 0) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${definition.name}" is not valid: ${problems.join('; ')}`)
@@ -47,6 +52,10 @@ function readRunAt (meta: EndpointSubmitMeta, now: number, problems: string[]): 
   const at = delayMs !== undefined ? now + delayMs : Number(runAt)
   if (!Number.isFinite(at) || (delayMs !== undefined && delayMs < 0)) {
     problems.push(delayMs !== undefined ? 'delayMs must be milliseconds, 0 or more' : 'runAt must be a Date or milliseconds since the epoch')
+    return now
+  }
+  if (at > LAST_MOMENT) {
+    problems.push(`${delayMs !== undefined ? 'delayMs' : 'runAt'} is beyond the last moment that a Date can tell`)
     return now
   }
   return Math.max(Math.round(at), now)

@@ -85,8 +85,12 @@ export function statusDocument (job: JobRecord, links: JobLinks): StatusDocument
   }
 }
 
+/** How far a Date reaches, both ways (ECMA-262 §21.4.1.1). */
+const LAST_MOMENT = 8.64e15
+
+/** Never throws: a time that no Date can tell, from whatever store, is told as the nearest one; what is no number, as 1970. */
 export function iso (time: number): string {
-  return new Date(time).toISOString()
+  return new Date(Number.isNaN(time) ? 0 : Math.min(Math.max(time, -LAST_MOMENT), LAST_MOMENT)).toISOString()
 }
 
 /**

@@ -1,7 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { EndpointSubmitMeta, Submitted } from '../client/jobs.ts'
-import { EXPIRED, withDeadline } from '../core/deadline.ts'
-import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
@@ -52,6 +50,7 @@ export function submitHandler (parts: SubmitParts): Handler {
       owner: owner === undefined ? undefined : await ownerOf(owner, request),
       correlationId: correlationIdOf(request, reply, generate),
       delayMs,
+      maxQueued,
       params: request.params as EndpointSubmitMeta['params'],
       query: request.query as EndpointSubmitMeta['query'],
       headers: capture(headers),
@@ -60,7 +59,6 @@ export function submitHandler (parts: SubmitParts): Handler {
       idempotencyScope: scope,
       idempotencyTtlMs: options.idempotencyTtlMs
     }
-    if (maxQueued !== undefined) await admit(room, definition, maxQueued)
     request.log.debug({ job_name: definition.name, payload_bytes: headers['content-length'] }, 'processing job creation')
     const submitted = await jobs.submitJob(definition, request.body, meta)
 
@@ -137,19 +135,4 @@ async function readResult (room: HttpRoom, job: JobRecord): Promise<{ readonly t
   } catch {
     return undefined
   }
-}
-
-/** How long admission waits to learn the depth of the queue. */
-const ADMISSION_MS = 250
-
-/**
- * Refuses a submission while too many jobs wait. A store that cannot tell in time is no reason: whether it takes the job
- * is for the submission itself to find out, within its own time limit.
- *
- * @throws {AsyncEndpointsError} `FAE_QUEUE_FULL`
- */
-async function admit (room: HttpRoom, definition: JobDefinition, maxQueued: number): Promise<void> {
-  const reading = room.jobs.depth(definition.queue).catch((): typeof EXPIRED => EXPIRED)
-  const depth = await withDeadline(room.runtime.context.clock, ADMISSION_MS, reading)
-  if (depth !== EXPIRED && depth >= maxQueued) throw new AsyncEndpointsError('FAE_QUEUE_FULL', 'Too many jobs are waiting; try again later')
 }

@@ -1,3 +1,5 @@
+import { MAX_DELAY_MS } from './outcome.ts'
+
 /** What a custom backoff is told. `attempt` is the one that just ended, from 1. */
 export interface BackoffContext {
   readonly attempt: number
@@ -39,13 +41,13 @@ export function compileBackoff (options: BackoffOptions | CustomBackoff = {}, ra
       let delay: unknown
       // A backoff that throws must not lose the job: it ends as failed, with the handler's error kept.
       try { delay = options(context) } catch { return -1 }
-      return typeof delay === 'number' && delay >= 0 ? Math.min(delay, Number.MAX_SAFE_INTEGER) : -1
+      return typeof delay === 'number' && delay >= 0 ? Math.min(delay, MAX_DELAY_MS) : -1
     }
   }
   const { type, delayMs, maxDelayMs, jitter } = { ...DEFAULT_BACKOFF, ...options }
   return ({ attempt }) => {
     const base = type === 'fixed' ? delayMs : delayMs * 2 ** Math.min(attempt - 1, 52)
-    const capped = Math.min(base, maxDelayMs)
+    const capped = Math.min(base, maxDelayMs, MAX_DELAY_MS)
     return Math.round(capped - capped * jitter * random())
   }
 }

@@ -4,6 +4,9 @@
  */
 const OUTCOME = Symbol.for('fastify-async-endpoints.outcome')
 
+/** A century. Longer waits would leave the range of dates. */
+export const MAX_DELAY_MS = 3_155_760_000_000
+
 export interface Snooze { readonly [OUTCOME]: 'snooze', readonly delayMs: number }
 export interface Cancel { readonly [OUTCOME]: 'cancel', readonly reason: string }
 export interface Discard { readonly [OUTCOME]: 'discard', readonly reason: string }
@@ -13,7 +16,7 @@ export type Outcome = Snooze | Cancel | Discard
 /** Run this job again after `delayMs`; the attempt is not counted. */
 export function snooze (delayMs: number): Snooze {
   if (!Number.isFinite(delayMs) || delayMs < 0) throw new TypeError('snooze(delayMs) takes milliseconds, 0 or more')
-  return Object.freeze({ [OUTCOME]: 'snooze' as const, delayMs: Math.round(delayMs) })
+  return Object.freeze({ [OUTCOME]: 'snooze' as const, delayMs: Math.min(Math.round(delayMs), MAX_DELAY_MS) })
 }
 
 /** End this job as cancelled: it is no longer wanted. */
@@ -29,7 +32,8 @@ export function discard (reason: string): Discard {
 /** The kind of outcome a value is, or `undefined` for anything else. Never throws, whatever the value. */
 export function outcomeKind (value: unknown): 'snooze' | 'cancel' | 'discard' | undefined {
   if (typeof value !== 'object' || value === null) return undefined
-  return (value as Partial<Outcome>)[OUTCOME]
+  // A revoked proxy or a getter that throws: whatever it is, it is none of ours.
+  try { return (value as Partial<Outcome>)[OUTCOME] } catch { return undefined }
 }
 
 export function isOutcome (value: unknown): value is Outcome {

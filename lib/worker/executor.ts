@@ -141,8 +141,10 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
         this.#handlerRunning = false
         if (this.#timeout !== undefined) clock.clearTimeout(this.#timeout)
         if (this.#grace !== undefined) clock.clearTimeout(this.#grace)
-        this.#tellHandlerEnd(how, clock.monotonic() - startedAt, definition)
+        // What an attempt that has lived long enough to be tenured still points at would be kept until a full collection.
+        this.#timeout = this.#grace = this.#abandon = undefined
         resolve(how)
+        this.#tellHandlerEnd(how, clock.monotonic() - startedAt, definition)
       }
       this.#abandon = () => end(ABANDONED)
       this.#callHandler(definition).then((value) => end({ kind: 'returned', value }), (error: unknown) => end({ kind: 'threw', error }))
@@ -163,12 +165,16 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     const spanId = this.traceIds?.spanId
     if (end.kind === 'abandoned') {
       bus.emit('handler.abandoned', { jobId, jobName, queue, reason: this.#abort.reason ?? 'shutdown', graceMs: definition.graceMs })
-    } else if (end.kind === 'returned' || isOutcome(end.error)) {
-      // A thrown snooze, cancel or discard is an answer, not an error.
+    } else if (end.kind === 'returned' || isOutcome(end.error) || this.#stoppedOnRequest()) {
+      // A thrown snooze, cancel or discard is an answer, and a throw because of an abort is obedience: neither is an error.
       if (bus.wants('handler.completed')) bus.emit('handler.completed', { jobId, jobName, queue, traceId, spanId, durationMs })
     } else {
       bus.emit('handler.failed', { jobId, jobName, queue, traceId, spanId, durationMs, errorCode: toStoredError(end.error).code })
     }
+  }
+
+  #stoppedOnRequest (): boolean {
+    return this.#abort.observed && this.#abort.reason !== undefined && this.#abort.reason !== 'timeout'
   }
 
   #timedOut (definition: JobDefinition): void {

@@ -65,6 +65,7 @@ export class ProgressReporter {
 /** A bare number is a percentage. What is not a finite number or a text is left out rather than refused: progress is advice. */
 function normalize (progress: JobProgress | number): JobProgress {
   if (typeof progress === 'number') return { done: finite(progress), total: 100 }
+  if (typeof progress !== 'object' || progress === null) return {}
   const clean: JobProgress = {}
   if (finite(progress.done) !== undefined) clean.done = progress.done
   if (finite(progress.total) !== undefined) clean.total = progress.total

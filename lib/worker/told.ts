@@ -17,7 +17,8 @@ export interface ToldAttempt {
 
 export function emitClaimed ({ bus, context }: JobRuntime, run: ToldAttempt): void {
   const { job, availableAt, claimMs, stalled } = run.claim
-  if (bus.wants('job.claimed')) {
+  // A claim that runs nothing says nothing about how long jobs wait to be run.
+  if (run.known && !stalled && bus.wants('job.claimed')) {
     const queueWaitMs = Math.max(0, context.clock.now() - availableAt)
     bus.emit('job.claimed', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, attempt: job.attempts, queueWaitMs, claimMs })
   }
@@ -51,13 +52,18 @@ export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: 
     const code = (verdict.error as { code?: unknown }).code
     return bus.emit('job.settle_failed', { ...about, attempt: job.attempts, errorCode: typeof code === 'string' ? code : verdict.error.name })
   }
-  // A job of an unknown name was told as job.unhandled; a stall that waits for its backoff as job.recovered.
-  if (!run.known || settlement.kind === 'postpone') return
+  // A job of an unknown name was told as job.unhandled.
+  if (!run.known) return
+  // Somebody had asked it to stop: the store ended it, whatever the attempt wanted.
+  const { kind } = verdict.instead === 'cancelled' ? { kind: 'cancelled' as const } : settlement
+  if (kind === 'cancelled') {
+    return bus.emit('job.cancelled', { ...about, correlationId: job.correlationId, processingMs, totalMs: totalMs(runtime, run) })
+  }
   switch (settlement.kind) {
     case 'snooze': return bus.emit('job.snoozed', { ...about, delayMs: settlement.delayMs, processingMs })
     case 'release': return bus.emit('job.released', { ...about, processingMs })
-    case 'cancelled':
-      return bus.emit('job.cancelled', { ...about, correlationId: job.correlationId, processingMs, totalMs: totalMs(runtime, run) })
+    case 'postpone':
+      return bus.emit('job.retry_scheduled', { jobId: job.id, jobName: job.name, queue: job.queue, errorCode: 'FAE_STALLED', attempt: job.attempts - 1, delayMs: settlement.delayMs })
     case 'failed':
     case 'retry': return emitAttemptFailed(runtime, run, settlement, processingMs)
   }

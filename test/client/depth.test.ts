@@ -11,7 +11,7 @@ function setUp (): { depths: QueueDepths, store: { queued: number, scheduled: nu
     if (store.fail) throw new Error('away')
     return { queue, states: { queued: store.queued, scheduled: store.scheduled, 'in-progress': 9, completed: 9, failed: 9, cancelled: 9 }, oldestQueuedAt: undefined, stuck: 0 }
   }
-  const depths = new QueueDepths({ counts } as unknown as JobStore, { monotonic: () => clock.at } as Partial<Clock> as Clock)
+  const depths = new QueueDepths({ counts } as unknown as JobStore, { monotonic: () => clock.at, setTimeout: () => undefined, clearTimeout: () => {} } as Partial<Clock> as Clock)
   return { depths, store, clock }
 }
 
@@ -38,4 +38,28 @@ t.test('many readers at once are one reading; a reading that fails is tried agai
   store.queued = 7
   t.same(await Promise.all(Array.from({ length: 50 }, () => depths.read('q'))), Array(50).fill(7))
   t.equal(store.reads, 2)
+})
+
+t.test('places are taken one by one after a shared reading, and outlive readings until they are given back', async (t) => {
+  const { depths, store, clock } = setUp()
+  store.queued = 2
+  const places = await Promise.all(Array.from({ length: 20 }, () => depths.reserve('q', 5, 100)))
+  t.same(places.filter((place) => place).length, 3)
+  clock.at = 300
+  t.equal(await depths.reserve('q', 5, 100), false, 'a new reading does not know them, and they still count')
+  t.equal(store.reads, 2)
+  depths.release('q')
+  t.equal(await depths.reserve('q', 5, 100), true, 'that one made no job')
+  depths.release('q')
+  depths.submitted('q')
+  t.equal(await depths.reserve('q', 5, 100), false, 'that one did')
+})
+
+t.test('a store that cannot count refuses nobody, and the places count afterwards', async (t) => {
+  const { depths, store } = setUp()
+  store.fail = true
+  t.equal(await depths.reserve('q', 1, 100), true)
+  t.equal(await depths.reserve('q', 1, 100), true)
+  store.fail = false
+  t.equal(await depths.reserve('q', 2, 100), false)
 })

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Redis } from 'ioredis'
 import t from 'tap'
 import { prepareRedis, startRedis } from '../support/redis.ts'
 import { COMPLETED, listeningHost, newJob, openStore, play, until } from '../support/redis-jobs.ts'
@@ -107,4 +108,24 @@ t.test('away at the start: the store opens, refuses, and works as soon as the se
   t.same(errors, [])
   t.match(host.reports, [{ kind: 'disconnected', code: 'ECONNREFUSED' }, { kind: 'connected' }])
   t.equal(host.reports.length, 2)
+})
+
+t.test('an idle consumer is drained at once when the server is away or refuses it', async (t) => {
+  const server = await startRedis()
+  t.teardown(() => server.stop())
+  const store = await openStore({ url: server.url })
+  t.teardown(() => store.close(1_000))
+  const { consumer } = play(store)
+  await until('the consumer has looked', () => consumer.lastSeenAt > 0)
+  const admin = new Redis(server.url)
+  t.teardown(() => admin.disconnect())
+  await admin.config('SET', 'requirepass', 'other')
+  const refused = await openStore({ url: server.url })
+  t.teardown(() => refused.close(1_000))
+  const idle = play(refused).consumer
+  const startedAt = performance.now()
+  t.equal(await idle.drain(20_000), true)
+  await server.stop()
+  t.equal(await consumer.drain(20_000), true)
+  t.ok(performance.now() - startedAt < 5_000, `after ${Math.round(performance.now() - startedAt)} ms`)
 })

@@ -177,6 +177,80 @@ t.test('an unknown depth leaves the decision to the store', async (t) => {
   }
 })
 
+t.test('a burst does not get past maxQueued: places are taken before the store has confirmed', async (t) => {
+  const clock = new FakeClock()
+  const { app, store } = await testApp({ clock })
+  app.asyncEndpoint({ url: '/a', name: 'a', maxQueued: 5, handler: echo })
+  const post = async (): Promise<number> => (await app.inject({ method: 'POST', url: '/a' })).statusCode
+  const codes = await Promise.all(Array.from({ length: 40 }, post))
+  t.equal(codes.filter((code) => code === 202).length, 5)
+  t.equal(codes.filter((code) => code === 429).length, 35)
+  t.equal(store.created.length, 5)
+  t.equal(store.count('counts'), 1)
+})
+
+t.test('a place is given back when the submission fails or is a replay', async (t) => {
+  const clock = new FakeClock()
+  const { app, store } = await testApp({ clock })
+  app.asyncEndpoint({ url: '/a', name: 'a', maxQueued: 2, handler: echo })
+  const post = async (key?: string, payload: object = {}): Promise<number> =>
+    (await app.inject({ method: 'POST', url: '/a', payload, headers: key === undefined ? {} : { 'idempotency-key': key } })).statusCode
+  store.faults.set('create', 'reject')
+  for (let i = 0; i < 3; i++) t.equal(await post(), 503)
+  store.faults.clear()
+  t.equal(await post('k'), 202)
+  for (let i = 0; i < 3; i++) t.equal(await post('k'), 202)
+  for (let i = 0; i < 3; i++) t.equal(await post('k', { other: true }), 422)
+  t.equal(await post(), 202)
+  t.equal(await post(), 429)
+  t.equal(store.created.length, 2)
+})
+
+t.test('a key that is refused because the queue is full is not used up', async (t) => {
+  const clock = new FakeClock()
+  const { app, store } = await testApp({ clock })
+  app.asyncEndpoint({ url: '/a', name: 'a', maxQueued: 1, handler: echo })
+  const post = (): Promise<LightMyRequestResponse> => app.inject({ method: 'POST', url: '/a', headers: { 'idempotency-key': 'k' } })
+  const first = await post()
+  t.equal(first.statusCode, 202)
+  t.equal((await post()).statusCode, 429)
+  await clock.advance(5_000)
+  const again = await post()
+  t.equal(again.statusCode, 202)
+  t.equal(again.headers['idempotency-replayed'], 'true')
+  t.equal(again.json().id, first.json().id)
+  t.equal(store.created.length, 1)
+})
+
+t.test('waiting for the count is part of submitTimeoutMs', async (t) => {
+  for (const [submitTimeoutMs, admissionMs] of [[600, 250], [100, 50]] as const) {
+    const clock = new FakeClock()
+    const { app, store } = await testApp({ clock, submitTimeoutMs })
+    app.asyncEndpoint({ url: '/a', name: 'a', maxQueued: 5, handler: echo })
+    store.faults.set('counts', 'hang').set('create', 'hang')
+    const answered = app.inject({ method: 'POST', url: '/a' }).then((response) => response)
+    await store.called('counts', 1)
+    await clock.advance(admissionMs)
+    await store.called('create', 1)
+    await clock.advance(submitTimeoutMs - admissionMs)
+    t.equal(clock.pending, 0, 'the time is up')
+    t.equal((await answered).statusCode, 503)
+  }
+})
+
+t.test('a time beyond all dates is refused, and one that a store has is told as the last there is', async (t) => {
+  const { app, store } = await testApp()
+  app.asyncEndpoint({ url: '/a', name: 'a', handler: echo })
+  await t.rejects(app.jobs.submit('a', {}, { delayMs: 8.64e15 }), { code: 'FAE_INVALID_SUBMISSION', message: /delayMs is beyond/ })
+  await t.rejects(app.jobs.submit('a', {}, { runAt: 8.64e15 + 1 }), { code: 'FAE_INVALID_SUBMISSION', message: /runAt is beyond/ })
+  const { id } = await app.jobs.submit('a', {}, { runAt: 8.64e15 })
+  t.equal((await app.inject(`/jobs/${id}`)).json().scheduledFor, '+275760-09-13T00:00:00.000Z')
+  store.change(id, { runAt: 1e17 })
+  const response = await app.inject(`/jobs/${id}`)
+  t.equal(response.statusCode, 200)
+  t.equal(response.json().scheduledFor, '+275760-09-13T00:00:00.000Z')
+})
+
 t.test('a store that is away is a 503, soon and without its secrets', async (t) => {
   const clock = new FakeClock()
   const { app, store, events } = await testApp({ clock, submitTimeoutMs: 500 })

@@ -86,6 +86,7 @@ t.test('a submission that is not valid says everything that is wrong', async (t)
   await app.ready()
   await t.rejects(app.jobs.submit('unknown'), { code: 'FAE_UNKNOWN_JOB' })
   await t.rejects(app.jobs.submit('x', {}, { delayMs: -1, priority: 1.5, idempotencyKey: '' }), { code: 'FAE_INVALID_SUBMISSION', message: /delayMs.*priority.*idempotencyKey/ })
+  await t.rejects(app.jobs.submit('x', {}, { owner: 5, correlationId: {} } as unknown as { owner: string }), { code: 'FAE_INVALID_SUBMISSION', message: /owner.*correlationId/ })
   await t.rejects(app.jobs.submit('x', {}, { delayMs: 1, runAt: 5 }), { code: 'FAE_INVALID_SUBMISSION' })
   await t.rejects(app.jobs.submit('x', {}, { runAt: new Date('rubbish') }), { code: 'FAE_INVALID_SUBMISSION' })
   const circular: { self?: unknown } = {}
@@ -93,6 +94,8 @@ t.test('a submission that is not valid says everything that is wrong', async (t)
   await t.rejects(app.jobs.submit('x', circular), { code: 'FAE_INVALID_SUBMISSION' })
   await t.rejects(app.jobs.submit('x', { big: 1n }), { code: 'FAE_INVALID_SUBMISSION' })
   await t.rejects(app.jobs.list({ limit: 1_000 }), { code: 'FAE_INVALID_REQUEST' })
+  await t.rejects(app.jobs.list({ state: 'bogus' as 'queued' }), { code: 'FAE_INVALID_REQUEST' })
+  await t.rejects(app.jobs.waitFor('x', { timeoutMs: Number.NaN }), { code: 'FAE_INVALID_REQUEST' })
   t.match(await app.jobs.counts(), [{ states: { queued: 0 } }], 'nothing was stored')
 })
 
@@ -140,6 +143,35 @@ t.test('closing with jobs running waits, then hands them back; nothing is taken 
   await t.rejects(app.jobs.submit('long'), { code: 'FAE_CLOSED' })
 })
 
+t.test('a handler that is still running while the application closes may submit a follow-up job', async (t) => {
+  const app = await build(t)
+  let go!: () => void
+  const closing = new Promise<void>((resolve) => { go = resolve })
+  let started!: () => void
+  const running = new Promise<void>((resolve) => { started = resolve })
+  const ends: string[] = []
+  app.defineJob({ name: 'next', handler: () => {} })
+  app.defineJob({ name: 'first', retry: { attempts: 1 }, handler: async () => { started(); await closing; return (await app.jobs.submit('next')).id } })
+  app.jobRuntime.bus.on('job.completed', ({ jobName }) => ends.push(jobName))
+  app.jobRuntime.bus.on('worker.draining', () => go())
+  await app.ready()
+  await app.jobs.submit('first')
+  await running
+  await app.close()
+  t.same(ends, ['first'])
+})
+
+t.test('whoever waits for a job when the application closes is told so', async (t) => {
+  const app = await build(t, {}, false)
+  app.defineJob({ name: 'x', handler: () => {} })
+  await app.ready()
+  const { id } = await app.jobs.submit('x')
+  const waiting = app.jobs.waitFor(id, { timeoutMs: 60_000 })
+  const told = t.rejects(waiting, { code: 'FAE_CLOSED' })
+  await app.close()
+  await told
+})
+
 t.test('per-queue concurrency, pause and resume', async (t) => {
   const app = await build(t, {}, { concurrency: 5, queues: { slow: { concurrency: 2 } } })
   let most = 0
@@ -159,6 +191,7 @@ t.test('options are checked at registration, all of them', async (t) => {
   const bad = { submitTimeoutMs: 'fast', jobs: { queue: '', tries: 3 }, typo: 1 } as unknown as JobStoreOptions
   const error = await t.rejects(async () => await Fastify().register(jobStore, bad).ready(), { code: 'FAE_INVALID_OPTIONS' }) as unknown as Error
   for (const key of ['submitTimeoutMs', 'jobs.queue', 'jobs.tries', 'typo']) t.match(error.message, key)
+  await t.rejects(async () => await Fastify().register(jobStore, { store: Promise.resolve() as unknown as JobStore }).ready(), { code: 'FAE_INVALID_OPTIONS', message: /store must be a JobStore/ })
   const app = Fastify()
   await app.register(jobStore)
   await t.rejects(async () => await app.register(worker, { concurrency: 0, more: true } as unknown as WorkerOptions).ready(), { code: 'FAE_INVALID_OPTIONS', message: /concurrency.*more|more.*concurrency/ })

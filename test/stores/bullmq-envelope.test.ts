@@ -71,6 +71,13 @@ t.test('the state of a job follows from its fields and its lease', async (t) => 
   t.match(recordOf('id', 'q', raw({ defa: cancelled })).record, { cancelRequested: false, finishedAt: 1_500, error: { code: 'FAE_JOB_CANCELLED', message: 'no' } })
   t.match(recordOf('id', 'q', raw({ finishedOn: '1002.003', returnvalue: '12', failedReason: '{"c":"E"}' })).record, { finishedAt: 1_002, resultBytes: 12, error: undefined })
   t.equal(recordOf('id', 'q', raw({ finishedOn: '1', failedReason: '{"c":"E","m":"","k":1}', atm: '1', stc: '1' })).record.attempts, 1, 'a stall that used up the last attempt')
+  const attemptsOf = (fields: Parameters<typeof raw>[0], locked = 0): number => recordOf('id', 'q', raw(fields, locked)).record.attempts
+  t.equal(attemptsOf({ ats: '1' }, 1), 1)
+  t.equal(attemptsOf({ ats: '1' }), 1, 'the lease ran out, which nobody has counted yet')
+  t.equal(attemptsOf({ ats: '1', stc: '1' }), 1, 'now it is')
+  t.equal(attemptsOf({ ats: '2', stc: '1' }), 2)
+  t.equal(attemptsOf({ ats: '2', atm: '1', failedReason: encodeNotes({ a: 1 }) }), 1, 'a snooze spends none')
+  t.equal(attemptsOf({ ats: '3', atm: '1', failedReason: encodeNotes({ a: 1 }) }), 2, 'the claim after it does')
   t.equal(rawJob([null, 'x'], 0), undefined)
   t.equal(rawJob('nonsense', 0), undefined)
   t.equal(claimableSince('1000', '{"delay":5}', '{"r":1001}'), 1_005)

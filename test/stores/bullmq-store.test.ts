@@ -470,3 +470,47 @@ t.test('an attempt that cannot be made or that rejects leaves the job to another
   await until('it is completed in the end', async () => (await store.get(job.id))?.state === 'completed')
   t.same(verdicts, ['error', 'stored'])
 })
+
+t.test('a paused consumer takes no wake-up with it, and looks for itself when it is resumed', async (t) => {
+  const { store, queueKey } = await opened(t)
+  const { consumer, attempt } = play(store, { script: () => COMPLETED })
+  await store.create(newJob())
+  await attempt(1)
+  consumer.pause()
+  await until('another consumer would be woken', async () => await redis.zscore(queueKey('marker'), '0') === '0', 2_000)
+  await store.create(newJob())
+  // As if the blocked connection had taken it at the very moment at which it was cut.
+  await redis.del(queueKey('marker'))
+  consumer.resume()
+  await attempt(2, 3_000)
+})
+
+t.test('attempts never go back: a lease that ran out counts before anybody has looked, a snooze does not', async (t) => {
+  const { store, key } = await opened(t)
+  const { consumer, attempt } = play(store)
+  const job = newJob()
+  await store.create(job)
+  const attempts = async (): Promise<number | undefined> => (await store.get(job.id))?.attempts
+  await (await attempt(1)).settle({ kind: 'snooze', delayMs: 1 })
+  const second = await attempt(2)
+  t.equal(await attempts(), 1)
+  await second.settle({ kind: 'retry', error: { code: 'E', message: 'e' }, delayMs: 1 })
+  const third = await attempt(3)
+  consumer.pause()
+  await third.settle({ kind: 'release' })
+  t.equal(await attempts(), 1, 'neither the snooze nor the release')
+  consumer.resume()
+  const fourth = await attempt(4)
+  t.equal(await attempts(), 2)
+  await redis.del(key(job.id, ':lock'))
+  t.equal(await attempts(), 2, 'the lease is gone')
+  await store.cancel(job.id, 'x')
+  t.match(await store.get(job.id), { state: 'cancelled', attempts: 2 })
+  t.match(await fourth.settle(COMPLETED), { kind: 'refused' })
+})
+
+t.test('a list of a state that does not exist is empty', async (t) => {
+  const { store } = await opened(t)
+  await store.create(newJob())
+  for (const state of ['bogus', 'toString']) t.same(await store.list({ state: state as 'queued', limit: 10 }), { jobs: [] })
+})

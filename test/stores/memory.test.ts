@@ -399,3 +399,21 @@ function gc (): () => number {
     return process.memoryUsage().heapUsed
   }
 }
+
+t.test('an attempt that is asked to stop and wants to run again is told that the job was cancelled, and counts', async (t) => {
+  const world = await open(t)
+  const ends: Settlement[] = [{ kind: 'retry', error: ERROR, delayMs: 5 }, { kind: 'snooze', delayMs: 5 }, { kind: 'postpone', delayMs: 5 }, { kind: 'release' }]
+  for (const end of ends) {
+    const consumer = world.consume()
+    const id = await world.create()
+    await world.until('it is claimed', () => consumer.attempts.length === 1)
+    const attempt = consumer.at(0)
+    await world.store.cancel(id, 'enough')
+    attempt.end(end)
+    await world.until('it is settled', () => attempt.verdict !== undefined)
+    t.same(attempt.verdict, { kind: 'stored', instead: 'cancelled' }, end.kind)
+    t.match(await world.store.get(id), { state: 'cancelled', attempts: 1, error: { code: 'FAE_JOB_CANCELLED', message: 'enough' } })
+    await consumer.consumer.drain(1_000)
+  }
+  t.equal(await world.store.get(undefined as unknown as string), undefined)
+})

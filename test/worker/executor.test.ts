@@ -44,6 +44,9 @@ t.test('a throw is retried until the attempts are spent', async (t) => {
   t.match(last.event('job.failed'), { errorCode: 'TypeError', attempt: 3, correlationId: 'corr' })
   t.match(await settle(testRuntime({ handler: () => { throw 'text' } })), { kind: 'retry', error: { code: 'FAE_HANDLER_ERROR' } })
   t.match(await settle(testRuntime({ handler: () => { throw undefined } })), { kind: 'retry', error: { code: 'FAE_HANDLER_ERROR' } })
+  const revoked = Proxy.revocable({}, {})
+  revoked.revoke()
+  t.match(await settle(testRuntime({ handler: () => { throw revoked.proxy } })), { kind: 'retry', error: { code: 'FAE_HANDLER_ERROR' } }, 'a value that cannot even be looked at')
   t.match(await settle(testRuntime({ handler: () => { throw new Error('no') }, retry: { attempts: 3, backoff: () => -1 } })), { kind: 'failed' }, 'a backoff may give up')
 })
 
@@ -111,7 +114,7 @@ t.test('a job of a name that is not known here goes back and is reported', async
   const settlement = await settle(test, testClaim({ name: 'other' }))
   t.equal(settlement.kind, 'snooze')
   t.ok((settlement as { delayMs: number }).delayMs >= 3_000)
-  t.same(test.names(), ['job.claimed', 'job.unhandled'])
+  t.same(test.names(), ['job.unhandled'])
 })
 
 t.test('a stall counts as an attempt and serves its backoff', async (t) => {
@@ -119,6 +122,8 @@ t.test('a stall counts as an attempt and serves its backoff', async (t) => {
   const test = testRuntime({ handler: () => { ran++ } })
   t.same(await settle(test, testClaim({ attempts: 2 }, { stalled: true })), { kind: 'postpone', delayMs: 1_000 })
   t.match(test.event('job.recovered'), { attempt: 2 })
+  t.match(test.event('job.retry_scheduled'), { attempt: 1, delayMs: 1_000, errorCode: 'FAE_STALLED' })
+  t.notOk(test.names().includes('job.claimed'), 'nothing was run, so nobody waited')
   t.match(await settle(test, testClaim({ attempts: 4 }, { stalled: true })), { kind: 'failed', error: { code: 'FAE_STALLED' } })
   t.equal(ran, 0)
   t.notOk(test.names().includes('job.attempt_failed'))
@@ -138,11 +143,28 @@ t.test('an ending that was not stored is not told as one', async (t) => {
   t.match(test.event('job.settle_failed'), { errorCode: 'FAE_STORE_UNAVAILABLE' })
 })
 
+t.test('an attempt that wanted to go on, and was ended by a cancel, is told as cancelled', async (t) => {
+  const test = testRuntime({ handler: () => snooze(10) })
+  const run = new AttemptRun(test.runtime, testClaim(), 'w1', ignore)
+  await run.run()
+  run.settled({ kind: 'stored', instead: 'cancelled' })
+  t.ok(test.event('job.cancelled'))
+  t.notOk(test.event('job.snoozed'))
+})
+
+t.test('a handler that throws because it was told to stop has no error of its own', async (t) => {
+  const test = testRuntime({ handler: async (job) => await new Promise((_resolve, reject) => job.signal.addEventListener('abort', () => reject(job.signal.reason as Error))) })
+  await settle(test, testClaim(), (run) => setImmediate(() => run.abort('cancelled')))
+  t.notOk(test.names().includes('handler.failed'))
+  t.ok(test.names().includes('handler.completed'))
+})
+
 t.test('progress is throttled, the last one is stored before the job is settled', async (t) => {
   const test = testRuntime({
     handler: (job) => {
       for (let done = 1; done <= 100; done++) job.progress({ done, total: 100, message: 'm'.repeat(600) })
       job.progress(Number.NaN)
+      job.progress(undefined as unknown as number)
       job.progress(99.5)
     }
   })

@@ -279,7 +279,8 @@ function isClient (value: unknown): value is Client {
   return typeof value === 'object' && value !== null && typeof Reflect.get(value, 'defineCommand') === 'function' && typeof Reflect.get(value, 'duplicate') === 'function'
 }
 
-function isLive ({ status, isCluster }: Client): boolean {
+/** Whether a command sent over it now would leave at once. */
+export function isLive ({ status, isCluster }: Client): boolean {
   return status === 'ready' || (isCluster && status === 'connect')
 }
 

@@ -1,9 +1,10 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Clock } from '../../core/context.ts'
-import { EXPIRED, withDeadline } from '../../core/deadline.ts'
+import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { ConsumeOptions, Consumer, Settlement, SettleVerdict } from '../../jobs/store.ts'
+import { isLive } from './connections.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import { refusalCode, serverCode, toStoreError } from './errors.ts'
 import {
@@ -18,6 +19,8 @@ import type { Publisher } from './updates.ts'
 
 /** How long BullMQ blocks on an empty queue before it looks again, in seconds. */
 const DRAIN_DELAY_S = 5
+/** How often a drain that waits only for a claim looks whether the server is still there. */
+const LOOK_AGAIN_MS = 100
 /** The same trouble is told once in this time. */
 const TELL_AGAIN_MS = 30_000
 const STORED: SettleVerdict = Object.freeze({ kind: 'stored' })
@@ -101,6 +104,8 @@ export class BullConsumer implements Consumer {
     if (this.#state !== 'paused') return
     this.#state = 'claiming'
     this.#worker.resume().catch((error: unknown) => this.#trouble(error))
+    // What woke workers while this one was paused may be used up: it would block although jobs wait.
+    this.#wakeOne()
   }
 
   async drain (deadlineMs: number): Promise<boolean> {
@@ -112,9 +117,13 @@ export class BullConsumer implements Consumer {
       // A claim that was under way may have become an attempt in this very turn.
       if (this.active + this.#looking === 0) await turn()
       if (this.active + this.#looking === 0) return true
+      // A claim that waits for a server that is away brings nothing: it would be waited for until the deadline.
+      if (this.active === 0 && !isLive(this.#parts.client)) return true
       const left = until - clock.monotonic()
+      if (left <= 0) return this.active === 0
       const change = new Promise<void>((resolve) => { this.#changed.push(resolve) })
-      if (left <= 0 || await withDeadline(clock, left, change) === EXPIRED) return this.active === 0
+      // The server may go away meanwhile, and no event of ours tells it.
+      await withDeadline(clock, this.active === 0 ? Math.min(left, LOOK_AGAIN_MS) : left, change)
     }
   }
 
@@ -351,14 +360,25 @@ export class BullConsumer implements Consumer {
   async #interrupt (): Promise<void> {
     const backend = this.#worker.getBackend()
     // Disconnecting one that is just reconnecting would keep it from ever coming back.
-    if ((await backend.blockingClient)?.status === 'ready') await backend.disconnectBlocking(true)
+    if ((await backend.blockingClient)?.status !== 'ready') return
+    try {
+      await backend.disconnectBlocking(true)
+    } finally {
+      // The cut connection may have taken a wake-up with it that another consumer, or this one once resumed, needs.
+      this.#wakeOne()
+    }
   }
 
   /** Woken by a job that is not for this consumer: another one has to be woken in its place. */
   async #decline (): Promise<unknown[]> {
-    const { client, handle } = this.#parts
-    client.zadd(handle.prefix + KEY.marker, 0, '0').catch(() => { /* others look by themselves after a while */ })
+    this.#wakeOne()
     return [...NO_JOB]
+  }
+
+  /** Makes a blocked worker of the queue look for a job, as BullMQ does; for nothing, if none waits. */
+  #wakeOne (): void {
+    const { client, handle } = this.#parts
+    client.zadd(handle.prefix + KEY.marker, 0, '0').catch(() => { /* all look by themselves after a while */ })
   }
 
   #change (): void {

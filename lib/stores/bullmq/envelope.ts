@@ -92,6 +92,8 @@ export interface Notes {
   readonly r?: number
   /** Stalls whose backoff was served. */
   readonly s?: number
+  /** Claims up to now that spent no attempt (snoozed, postponed, released), so that one without a lease can be told from them. */
+  readonly a?: number
   /** It failed at a claim after a stall, without having been run once more. */
   readonly k?: 1
   /** It was cancelled; `m` is the reason. */
@@ -122,8 +124,8 @@ export function parseNotes (text: string | undefined | null): Notes {
 
 function isNotes (value: unknown): value is Notes {
   if (typeof value !== 'object' || value === null) return false
-  const { c, m, r, s, t } = value as Record<keyof Notes, unknown>
-  return [c, m].every((text) => text === undefined || typeof text === 'string') && [r, s, t].every((count) => count === undefined || typeof count === 'number')
+  const { c, m, r, s, t, a } = value as Record<keyof Notes, unknown>
+  return [c, m].every((text) => text === undefined || typeof text === 'string') && [r, s, t, a].every((count) => count === undefined || typeof count === 'number')
 }
 
 export function errorOf ({ c, m }: Notes): StoredError | undefined {

@@ -57,6 +57,8 @@ export class Lister {
   }
 
   async list (query: ListQuery): Promise<JobPage> {
+    // A caller may pass on what it was given: there are no jobs in a state that does not exist.
+    if (query.state !== undefined && !Object.hasOwn(LINES_OF, query.state)) return { jobs: [] }
     const queues = query.queue === undefined ? [...await this.#book.allNames()].sort() : [query.queue]
     const lines = query.state === undefined ? ALL_LINES : LINES_OF[query.state]
     const jobs: JobRecord[] = []

@@ -6,7 +6,7 @@ import { FIELD, type BullJob } from './internals.ts'
 /** The fields of a job's hash that a record is made of, in the order in which scripts give them. */
 export const RECORD_FIELDS = [
   FIELD.name, FIELD.data, FIELD.timestamp, FIELD.opts, FIELD.priority, FIELD.delay, FIELD.processedOn, FIELD.finishedOn,
-  FIELD.failedReason, FIELD.returnvalue, FIELD.progress, FIELD.attemptsMade, FIELD.stalls, FIELD.deferredFailure
+  FIELD.failedReason, FIELD.returnvalue, FIELD.progress, FIELD.attemptsMade, FIELD.stalls, FIELD.deferredFailure, FIELD.attemptsStarted
 ] as const
 
 /** What the server says about one job: the fields above, and whether somebody holds its lease. */
@@ -28,14 +28,18 @@ export interface StoredRecord {
 }
 
 export function recordOf (id: string, queue: string, { fields, locked }: RawJob): StoredRecord {
-  const [name, data, timestamp, opts, priority, delay, processedOn, finishedOn, failedReason, returnvalue, progress, atm, stc, defa] = fields
+  const [name, data, timestamp, opts, priority, delay, processedOn, finishedOn, failedReason, returnvalue, progress, atm, stc, defa, ats] = fields
   const envelope = parseEnvelope(data ?? '')
   const notes = parseNotes(failedReason)
   const deferred = defa === null || defa === undefined ? undefined : parseNotes(defa)
   const ended = integer(finishedOn)
   const state = stateOf(ended, returnvalue, notes, deferred, locked, integer(delay) ?? 0)
   const createdAt = integer(timestamp) ?? 0
-  const running = state === 'in-progress' ? 1 : 0
+  const counted = (integer(atm) ?? 0) + (integer(stc) ?? 0)
+  const waiting = state === 'queued' || state === 'scheduled'
+  // A claim that has neither been settled nor counted as a stall: its lease ran out, and nobody has looked yet.
+  const lost = waiting && (integer(ats) ?? 0) - counted - (notes.a ?? 0) > 0
+  const running = state === 'in-progress' || lost ? 1 : 0
   const finishedAt = ended ?? (state === 'cancelled' ? deferred?.t : undefined)
   const error = state === 'completed' ? undefined : state === 'cancelled' ? cancelError(ended === undefined ? deferred : notes) : errorOf(notes)
   const bytes = integer(returnvalue)
@@ -55,7 +59,7 @@ export function recordOf (id: string, queue: string, { fields, locked }: RawJob)
       runAt: Math.max(createdAt + delayIn(opts), notes.r ?? 0),
       startedAt: integer(processedOn),
       finishedAt,
-      attempts: (integer(atm) ?? 0) + (integer(stc) ?? 0) - (notes.k ?? 0) + running,
+      attempts: counted - (notes.k ?? 0) + running,
       maxAttempts: envelope.n,
       progress: progressIn(progress),
       error,

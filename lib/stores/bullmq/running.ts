@@ -4,6 +4,8 @@ import { encodeNotes, parseNotes, type Notes } from './envelope.ts'
 import type { BullJob } from './internals.ts'
 import { claimedRecord } from './record.ts'
 
+const OVER: Attempt = Object.freeze({ run: async (): Promise<Settlement> => ({ kind: 'release' }), abort () {}, settled () {} })
+
 /**
  * One attempt under way, from the claim (which it also is) until its settlement was stored or refused.
  *
@@ -22,7 +24,7 @@ export class Running implements Claim {
   readonly token: string
   readonly bullJob: BullJob
   readonly notes: Notes
-  readonly attempt: Attempt
+  attempt: Attempt
   settlement: Settlement | undefined
   /** What the settlement writes into the notes: proof that it was this one, should the server's answer get lost. */
   written: string | undefined
@@ -57,6 +59,12 @@ export class Running implements Claim {
 
   get id (): string { return this.job.id }
 
+  /** Claims of the job that spent no attempt, this one counted as such. */
+  get unspent (): number {
+    const { attemptsStarted, attemptsMade, stalledCounter } = this.bullJob
+    return Math.max(0, attemptsStarted - attemptsMade - stalledCounter)
+  }
+
   /** Notes for a settlement: what it says, and that the stalls up to now were accounted for. */
   write (said: Notes): string {
     const { stalledCounter } = this.bullJob
@@ -76,6 +84,10 @@ export class Running implements Claim {
   end (verdict: SettleVerdict): void {
     if (this.over) return
     this.over = true
-    this.attempt.settled(verdict)
+    const { attempt } = this
+    // A map that is grown and emptied all the time leaves old tables behind, which hold what once stood in them until a
+    // full collection: no more than this object shall hang on that.
+    this.attempt = OVER
+    attempt.settled(verdict)
   }
 }

@@ -68,7 +68,10 @@ for i = 1, #KEYS do
       fields, locked = read(job)
       return { i, fields, locked, 'requested' }
     end
-    if call('ZREM', queue .. '${KEY.delayed}', id) + call('ZREM', queue .. '${KEY.prioritized}', id) + call('LREM', queue .. '${KEY.active}', 1, id) > 0 then
+    -- Its lease ran out, and nobody has counted that yet.
+    local stalled = call('LREM', queue .. '${KEY.active}', 1, id)
+    if stalled > 0 then call('HINCRBY', job, '${FIELD.stalls}', 1) end
+    if stalled + call('ZREM', queue .. '${KEY.delayed}', id) + call('ZREM', queue .. '${KEY.prioritized}', id) > 0 then
       call('SREM', queue .. '${KEY.stalled}', id)
       endCancelled(queue, id, ARGV[2], ARGV[5])
     else

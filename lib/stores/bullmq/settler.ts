@@ -68,7 +68,7 @@ export class Settler {
         await this.#endIfAsked(running)
         const { code, message } = settlement.error
         allowRetry(running.bullJob)
-        throw new Error(running.write({ c: code, m: message, r: this.#parts.clock.now() + settlement.delayMs }))
+        throw new Error(running.write({ c: code, m: message, r: this.#parts.clock.now() + settlement.delayMs, ...(running.unspent > 1 && { a: running.unspent - 1 }) }))
       }
       case 'cancelled':
         await this.#cancel(running, encodeNotes({ x: 1, m: settlement.reason }), running.stillborn ? 0 : 1)
@@ -183,7 +183,7 @@ export class Settler {
   async #delay (running: Running, delayMs: number): Promise<void> {
     const now = this.#parts.clock.now()
     const delay = Math.ceil(delayMs)
-    const failedReason = running.write({ c: running.notes.c, m: running.notes.m, r: now + delay })
+    const failedReason = running.write({ c: running.notes.c, m: running.notes.m, r: now + delay, a: running.unspent })
     // Passes through the hook that calls `store`.
     await this.#parts.backend().moveToDelayed(running.id, now, delay, running.token, { skipAttempt: true, fieldsToUpdate: { failedReason } })
   }
@@ -191,7 +191,7 @@ export class Settler {
   async #release (running: Running): Promise<void> {
     const { client, prefix, clock } = this.#parts
     const { c, m, s } = running.notes
-    running.written = encodeNotes({ c, m, r: clock.now(), s })
+    running.written = encodeNotes({ c, m, r: clock.now(), s, a: running.unspent })
     await this.#patiently(running, () => runScript(client, 'note', [prefix], running.id, running.token, running.written ?? ''))
     await this.store(running, 'queued', () => this.#parts.backend().moveJobFromActiveToWait(running.id, running.token), 0)
   }

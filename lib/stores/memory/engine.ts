@@ -19,8 +19,11 @@ const LOOK_AGAIN_MS = 60_000
 /** Renewed when this share of a lease is gone; two renewals may fail to happen before it runs out. */
 const RENEW_AT = 1 / 3
 const MAX_PROGRESS_MESSAGE = 500
+/** Settlements after which a job is to be run again. */
+const AGAIN: ReadonlySet<Settlement['kind']> = new Set(['retry', 'postpone', 'snooze', 'release'])
 
 const STORED: SettleVerdict = Object.freeze({ kind: 'stored' })
+const CANCELLED_INSTEAD: SettleVerdict = Object.freeze({ kind: 'stored', instead: 'cancelled' })
 const REFUSED: SettleVerdict = Object.freeze({ kind: 'refused', code: 'FAE_LEASE_LOST' })
 
 /**
@@ -73,6 +76,8 @@ export class Engine {
 
   /** The job, unless its time is over. */
   find (id: string): StoredJob | undefined {
+    // Whoever is given an id by plain JavaScript may have none.
+    if (typeof id !== 'string') return undefined
     const job = this.#jobs.get(id)
     if (job === undefined || !this.#retention.expired(job, this.#context.clock.now())) return job
     this.#forget(job)
@@ -133,6 +138,11 @@ export class Engine {
     if (!lease.good) return REFUSED
     const { job } = lease
     this.#release(lease)
+    if (job.cancelRequested && AGAIN.has(settlement.kind)) {
+      // Somebody asked it to stop while the attempt was ending: it must not run again, and this attempt counts.
+      this.#endCancelled(job, '')
+      return CANCELLED_INSTEAD
+    }
     switch (settlement.kind) {
       case 'completed':
         job.result = settlement.result
@@ -280,8 +290,6 @@ export class Engine {
 
   /** Back to waiting, for a moment or for longer. */
   #again (job: StoredJob, delayMs: number): void {
-    // Somebody asked it to stop while the attempt was ending: it must not run again.
-    if (job.cancelRequested) return this.#endCancelled(job, '')
     const wait = delayMs > 0 ? delayMs : 0
     job.runAt = this.#context.clock.now() + wait
     this.#move(job, wait > 0 ? 'scheduled' : 'queued')
