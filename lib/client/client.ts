@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { Backbone } from '../channels/backbone.ts'
 import { orReject } from '../core/deadline.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
@@ -37,6 +38,8 @@ export class Client implements JobsClient {
     this.#backbone = backbone
     this.#options = options
     this.#depths = new QueueDepths(runtime.store, runtime.context.clock)
+    // Everybody who waits listens to it: many are no leak.
+    setMaxListeners(0, this.#closing.signal)
   }
 
   /** No submission is taken any more, and whoever waits for a job is told so. */
