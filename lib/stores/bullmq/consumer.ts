@@ -6,7 +6,6 @@ import type { JobState } from '../../jobs/states.ts'
 import type { ConsumeOptions, Consumer, Settlement, SettleVerdict } from '../../jobs/store.ts'
 import { isLive } from './connections.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
-import { refusalCode, serverCode, toStoreError } from './errors.ts'
 import {
   claimedId, KEY, keepRenewing, makeWorker, NO_JOB, takeDeferredFailure, type BackendHooks, type Bull, type BullJob, type BullWorker, type Client
 } from './internals.ts'
@@ -15,14 +14,13 @@ import type { QueueHandle } from './queues.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
 import { Settled, Settler } from './settler.ts'
+import { Troubles } from './troubles.ts'
 import type { Publisher } from './updates.ts'
 
 /** How long BullMQ blocks on an empty queue before it looks again, in seconds. */
 const DRAIN_DELAY_S = 5
 /** How often a drain that waits only for a claim looks whether the server is still there. */
 const LOOK_AGAIN_MS = 100
-/** The same trouble is told once in this time. */
-const TELL_AGAIN_MS = 30_000
 const STORED: SettleVerdict = Object.freeze({ kind: 'stored' })
 /** What a step answers that was done already; BullMQ notes the time on an object that it drops. */
 const FINISHED = Object.freeze({ result: undefined, finishedOn: 0 })
@@ -64,10 +62,9 @@ export class BullConsumer implements Consumer {
   /** Tokens of jobs that somebody else has marked as failed. */
   readonly #foreign = new Set<string>()
   readonly #recent = new Set<string>()
-  readonly #told = new Map<string, number>()
+  readonly #troubles: Troubles
   #state: 'claiming' | 'paused' | 'stopped' | 'closed' = 'claiming'
   #looking = 0
-  #expectedErrors = 0
   #changed: Array<() => void> = []
   #closed: Promise<void> | undefined
 
@@ -75,6 +72,7 @@ export class BullConsumer implements Consumer {
     this.#parts = parts
     this.#options = options
     this.queue = options.queue
+    this.#troubles = new Troubles(parts.clock, options.onError)
     const { bull, clock, client, handle, settings } = parts
     this.#worker = this.#makeWorker()
     this.#settler = new Settler({
@@ -180,7 +178,7 @@ export class BullConsumer implements Consumer {
     })
     worker.on('lockRenewalFailed', (ids) => {
       // BullMQ adds an error for each of them; they are told as attempts whose lease is lost.
-      this.#expectedErrors = ids.length
+      this.#troubles.expect(ids.length)
       for (const id of ids) this.#guard(() => this.#running.get(id)?.abort('lease-lost'))
     })
     worker.on('locksRenewed', ({ jobIds }) => { this.#leasesRenewed(jobIds) })
@@ -389,21 +387,8 @@ export class BullConsumer implements Consumer {
     try { act() } catch (error) { this.#trouble(error) }
   }
 
-  /** An error of BullMQ's that belongs to no settlement. Lost connections are told by the store, once for all. */
   #trouble (error: unknown): void {
-    // A refused settlement is told to its attempt.
-    if (error instanceof Settled || refusalCode(error) !== undefined || this.#state === 'closed') return
-    if (this.#expectedErrors > 0) {
-      this.#expectedErrors--
-      return
-    }
-    const code = serverCode(error)
-    if (code === 'not connected' || /^E[A-Z_]{3,}$/.test(code)) return
-    const { clock } = this.#parts
-    const now = clock.monotonic()
-    if (now - (this.#told.get(code) ?? -Infinity) < TELL_AGAIN_MS) return
-    this.#told.set(code, now)
-    try { this.#options.onError(toStoreError(error)) } catch { /* its own trouble */ }
+    if (this.#state !== 'closed') this.#troubles.tell(error)
   }
 }
 

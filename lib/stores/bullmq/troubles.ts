@@ -1,0 +1,40 @@
+import type { Clock } from '../../core/context.ts'
+import { refusalCode, serverCode, toStoreError } from './errors.ts'
+import { Settled } from './settler.ts'
+
+/** The same trouble is told once in this time. */
+const TELL_AGAIN_MS = 30_000
+
+/**
+ * Errors of BullMQ's worker that belong to no settlement, on their way to whoever asked to hear of them. Lost
+ * connections are told by the store, once for all; refused settlements are told to their attempts.
+ */
+export class Troubles {
+  readonly #clock: Clock
+  readonly #onError: (error: Error) => void
+  readonly #told = new Map<string, number>()
+  #expected = 0
+
+  constructor (clock: Clock, onError: (error: Error) => void) {
+    this.#clock = clock
+    this.#onError = onError
+  }
+
+  /** The next so many are known already. */
+  expect (count: number): void { this.#expected = count }
+
+  /** Never throws. */
+  tell (error: unknown): void {
+    if (error instanceof Settled || refusalCode(error) !== undefined) return
+    if (this.#expected > 0) {
+      this.#expected--
+      return
+    }
+    const code = serverCode(error)
+    if (code === 'not connected' || /^E[A-Z_]{3,}$/.test(code)) return
+    const now = this.#clock.monotonic()
+    if (now - (this.#told.get(code) ?? -Infinity) < TELL_AGAIN_MS) return
+    this.#told.set(code, now)
+    try { this.#onError(toStoreError(error)) } catch { /* its own trouble */ }
+  }
+}
