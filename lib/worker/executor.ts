@@ -51,7 +51,8 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
   #listeners: SettledListener[] | undefined
   #settlement: Settlement | undefined
   #handlerRunning = false
-  #abandon: (() => void) | undefined
+  #handlerStartedAt = 0
+  #resolveEnd: ((end: HandlerEnd) => void) | undefined
   #timeout: TimerHandle | undefined
   #grace: TimerHandle | undefined
 
@@ -82,7 +83,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
 
   abort (reason: AbortReason): void {
     if (!this.#abort.abort(reason) || !this.#handlerRunning) return
-    this.#grace = this.#runtime.context.clock.setTimeout(() => this.#abandon?.(), this.definition.graceMs)
+    this.#grace = this.#runtime.context.clock.setTimeout(() => this.#end(ABANDONED), this.definition.graceMs)
   }
 
   async run (): Promise<Settlement> {
@@ -132,23 +133,28 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     const { context: { clock }, bus } = this.#runtime
     const { job } = this.claim
     if (bus.wants('handler.started')) bus.emit('handler.started', { jobId: job.id, jobName: job.name, queue: job.queue, attempt: job.attempts })
-    const startedAt = clock.monotonic()
+    this.#handlerStartedAt = clock.monotonic()
     if (definition.timeoutMs > 0) this.#timeout = clock.setTimeout(() => this.#timedOut(definition), definition.timeoutMs)
     this.#handlerRunning = true
-    return new Promise((resolve) => {
-      const end = (how: HandlerEnd): void => {
-        if (!this.#handlerRunning) return
-        this.#handlerRunning = false
-        if (this.#timeout !== undefined) clock.clearTimeout(this.#timeout)
-        if (this.#grace !== undefined) clock.clearTimeout(this.#grace)
-        // What an attempt that has lived long enough to be tenured still points at would be kept until a full collection.
-        this.#timeout = this.#grace = this.#abandon = undefined
-        resolve(how)
-        this.#tellHandlerEnd(how, clock.monotonic() - startedAt, definition)
-      }
-      this.#abandon = () => end(ABANDONED)
-      this.#callHandler(definition).then((value) => end({ kind: 'returned', value }), (error: unknown) => end({ kind: 'threw', error }))
-    })
+    this.#callHandler(definition).then(this.#returned, this.#threw)
+    return new Promise((resolve) => { this.#resolveEnd = resolve })
+  }
+
+  readonly #returned = (value: unknown): void => this.#end({ kind: 'returned', value })
+
+  readonly #threw = (error: unknown): void => this.#end({ kind: 'threw', error })
+
+  /** The first ending counts; whatever a handler does after its grace is not heard. */
+  #end (how: HandlerEnd): void {
+    if (!this.#handlerRunning) return
+    this.#handlerRunning = false
+    const { clock } = this.#runtime.context
+    if (this.#timeout !== undefined) clock.clearTimeout(this.#timeout)
+    if (this.#grace !== undefined) clock.clearTimeout(this.#grace)
+    this.#resolveEnd?.(how)
+    // What an attempt that has lived long enough to be tenured still points at would be kept until a full collection.
+    this.#timeout = this.#grace = this.#resolveEnd = undefined
+    this.#tellHandlerEnd(how, clock.monotonic() - this.#handlerStartedAt, this.definition)
   }
 
   #callHandler (definition: JobDefinition): Promise<unknown> {
