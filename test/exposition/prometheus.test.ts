@@ -89,10 +89,11 @@ t.test('a strict parser accepts both', async (t) => {
   t.equal(open.get('x_wait_seconds')?.samples[1]?.exemplar?.labels.get('trace_id'), TRACE.traceId)
 })
 
-t.test('promtool accepts the text format, where it is installed', async (t) => {
+const missing = spawnSync('promtool', ['--version']).error !== undefined
+
+t.test('promtool accepts the text format', { skip: missing && 'promtool is not installed; the strict parser of this folder checks the format in any case' }, async (t) => {
   const page = await print(new PrometheusExposition({ resource: RESOURCE }), sampleRegistry().families(), 'text')
   const checked = spawnSync('promtool', ['check', 'metrics'], { input: page, encoding: 'utf8' })
-  if (checked.error !== undefined) return t.pass('promtool is not installed')
   // Its opinions about naming are on exit code 3; what it cannot parse is on 1.
   t.not(checked.status, 1, checked.stderr)
 })
