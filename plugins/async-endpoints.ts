@@ -1,8 +1,7 @@
 import type { FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerBase } from 'fastify'
 import fp from 'fastify-plugin'
 import type { JobsClient } from '../lib/client/jobs.ts'
-import { isAsyncEndpointsError } from '../lib/core/errors.ts'
-import { invalidOptions, readOptions, type OptionsSchema } from '../lib/core/options.ts'
+import { OptionProblems, readOptions, type OptionsSchema } from '../lib/core/options.ts'
 import { healthSchema } from '../lib/health/options.ts'
 import { defineEndpoint, type AnyEndpointOptions } from '../lib/http/endpoint.ts'
 import { addJobRoutes } from '../lib/http/job-routes.ts'
@@ -10,11 +9,10 @@ import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
 import { createHttpRoom, type AsyncEndpointsRouteConfig, type HttpRoom } from '../lib/http/room.ts'
 import type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
 import type { JobDefinition, JobTypes } from '../lib/jobs/definition.ts'
-import { readObservabilityOptions } from '../lib/telemetry/options.ts'
 import { workerSchema } from '../lib/worker/worker.ts'
 import { health, type HealthOptions } from './health.ts'
 import { jobStore, jobStoreSchema, type JobStoreOptions } from './job-store.ts'
-import { observability, type ObservabilityOptions } from './observability.ts'
+import { observability, readObservabilityOptions, type ObservabilityOptions } from './observability.ts'
 import { worker, type WorkerOptions } from './worker.ts'
 
 /** The options of the whole suite; each part is also a plugin of its own. */
@@ -92,41 +90,22 @@ function settings<T extends object> (option: true | T): T {
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, every bad key of every part in one message */
 function readUmbrella (app: FastifyInstance, given: AsyncEndpointsOptions): AsyncEndpointsOptions {
-  const problems: string[] = []
-  const collect = (prefix: string, check: () => unknown): void => {
-    try {
-      check()
-    } catch (error) {
-      if (!isAsyncEndpointsError(error, 'FAE_INVALID_OPTIONS')) throw error
-      const found = error.details?.problems
-      for (const problem of Array.isArray(found) ? found : [error.message]) problems.push(prefix + String(problem))
-    }
-  }
+  const problems = new OptionProblems()
   const parts: Record<string, (value: object) => unknown> = {
     worker: (value) => readOptions('worker', workerSchema, {}, value),
     http: (value) => readHttpOptions(value),
     health: (value) => readOptions('health', healthSchema, {}, value),
-    observability: (value) => {
-      // Group by group: the reader stops at the first group that is wrong.
-      const rest: Record<string, unknown> = { ...value }
-      for (const name of ['metrics', 'tracing', 'logging']) {
-        const group = rest[name]
-        if (typeof group !== 'object' || group === null) continue
-        collect(`observability.${name}.`, () => readObservabilityOptions({ [name]: group }))
-        delete rest[name]
-      }
-      return readObservabilityOptions(rest)
-    }
+    observability: (value) => readObservabilityOptions(value)
   }
-  collect('', () => readOptions('asyncEndpoints', umbrellaSchema, {}, given))
+  problems.collect('', () => readOptions('asyncEndpoints', umbrellaSchema, {}, given))
   for (const [name, check] of Object.entries(parts)) {
     const value = (given as Record<string, unknown>)[name]
     if (value === undefined || typeof value === 'boolean') continue
-    if (typeof value !== 'object' || value === null) problems.push(`${name} must be true, false or an object`)
-    else collect(`${name}.`, () => check(value))
+    if (typeof value !== 'object' || value === null) problems.add(`${name} must be true, false or an object`)
+    else problems.collect(`${name}.`, () => check(value))
   }
-  problems.push(...withoutEffect(app, given))
-  if (problems.length > 0) throw invalidOptions('asyncEndpoints', problems)
+  problems.add(...withoutEffect(app, given))
+  problems.throwIfAny('asyncEndpoints')
   return given
 }
 
@@ -154,7 +133,7 @@ export { AsyncEndpointsError, ERROR_TABLE, isAsyncEndpointsError, type ErrorCode
 export { defineMetrics, type AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'
 export type { Clock, Logger } from '../lib/core/context.ts'
 export type { Jobs, SubmitMeta, Submitted } from '../lib/client/jobs.ts'
-export type { EventMap, EventName } from '../lib/events/catalogue.ts'
+export type { EventMap, EventName, SubmitOrigin } from '../lib/events/catalogue.ts'
 export type { EventRoute, EventRoutes } from '../lib/events/router.ts'
 export type { Health, HealthCheck, HealthCheckOptions, HealthReport, HealthStatus, HealthVerdict } from '../lib/health/registry.ts'
 export type { StatusDocument, SubmittedDocument } from '../lib/http/document.ts'
@@ -175,5 +154,14 @@ export type {
 } from '../lib/jobs/store.ts'
 export type { HealthOptions, PressureOptions } from './health.ts'
 export type { JobStoreOptions } from './job-store.ts'
-export type { LoggingOptions, MetricsOptions, ObservabilityOptions, TracingOptions } from './observability.ts'
+export type { RedactOptions } from '../lib/core/redact.ts'
+export type { ExportOptions, FileTargetOptions, PushTargetOptions } from '../lib/exposition/options.ts'
+export type { EventDescription, EventSubscriber, JobEvents } from '../lib/events/subscribers.ts'
+export type { Propagation, SpanAttributesOptions, SpanAttributeValues } from '../lib/jobs/definition.ts'
+export type { PerformanceMonitor } from '../lib/monitor/monitor.ts'
+export type { PerformanceOptions } from '../lib/monitor/options.ts'
+export type { LoggingOptions } from '../lib/telemetry/options/logging.ts'
+export type { MetricsOptions } from '../lib/telemetry/options/metrics.ts'
+export type { TracingOptions } from '../lib/telemetry/options/tracing.ts'
+export type { ObservabilityOptions } from './observability.ts'
 export type { QueueWorkerOptions, WorkerOptions } from './worker.ts'

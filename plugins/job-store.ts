@@ -5,7 +5,9 @@ import { Client } from '../lib/client/client.ts'
 import type { Jobs } from '../lib/client/jobs.ts'
 import { createContext, type Clock } from '../lib/core/context.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../lib/core/options.ts'
+import { readRedactOptions, redactProperty, type RedactOptions } from '../lib/core/redact.ts'
 import { EventBus } from '../lib/events/bus.ts'
+import { JobEvents } from '../lib/events/subscribers.ts'
 import type { JobRuntime } from '../lib/events/runtime.ts'
 import { compileDefinition, jobOptionProperties, type JobDefinition, type JobDefinitionInput, type JobOptions, type JobTypes } from '../lib/jobs/definition.ts'
 import { JobRegistry } from '../lib/jobs/registry.ts'
@@ -20,12 +22,16 @@ export interface JobStoreOptions {
   jobs?: JobOptions
   /** A submission that the store has not confirmed after this long is refused with 503. @defaultValue 2000 */
   submitTimeoutMs?: number
+  /** What is replaced by `[FILTERED]` in log lines, span attributes, stored headers and errors, besides what everybody hides. */
+  redact?: RedactOptions
   /** Another clock, for tests. */
   clock?: Clock
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
+    /** Listen to what happens: every lifecycle event, typed. */
+    jobEvents: JobEvents
     /** Submit, read, cancel, redrive, wait for jobs from code. */
     jobs: Jobs
     /**
@@ -47,6 +53,7 @@ export const jobStoreSchema: OptionsSchema = {
     store: { isObject: true },
     jobs: { type: 'object', additionalProperties: false, properties: jobOptionProperties },
     submitTimeoutMs: { type: 'number', minimum: 1 },
+    redact: redactProperty,
     clock: { isObject: true }
   }
 }
@@ -61,17 +68,19 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   const inner = options.store ?? memoryStore()
   const store = new ObservedStore(inner, context, bus)
   const runtime: JobRuntime = {
-    context, bus, registry: new JobRegistry(), store, submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
+    context, bus, redaction: readRedactOptions(options.redact), registry: new JobRegistry(), store, submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
   }
   const backbone = new Backbone(store)
   const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs })
 
   app.decorate('jobRuntime', runtime)
   app.decorate('jobBackbone', backbone)
+  app.decorate('jobEvents', new JobEvents(bus))
   app.decorate('jobs', client)
   app.decorate('defineJob', function defineJob<T extends JobTypes> (input: JobDefinitionInput<T>) {
     const definition = compileDefinition(input, options.jobs)
     runtime.registry.add(definition)
+    bus.emit('handler.registered', { jobName: definition.name, queue: definition.queue })
     return definition
   })
 

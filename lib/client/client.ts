@@ -65,13 +65,13 @@ export class Client implements JobsClient {
       created = submitMiddleware.length === 0 ? await this.#create(scope, timeoutMs) : await runSubmit(submitMiddleware, 0, scope, () => this.#create(scope, timeoutMs))
     } catch (error) {
       const errorCode = error instanceof AsyncEndpointsError ? error.code : 'UNKNOWN'
-      this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, errorCode, submitMs: clock.monotonic() - startedAt })
+      this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, errorCode, submitMs: clock.monotonic() - startedAt, origin: meta.origin })
       throw error
     } finally {
       // A job that was made is counted as submitted before anybody else can look.
       if (maxQueued !== undefined) this.#depths.release(job.queue)
     }
-    return this.#submitted(scope, created, clock.monotonic() - startedAt)
+    return this.#submitted(scope, created, clock.monotonic() - startedAt, meta)
   }
 
   /**
@@ -101,14 +101,14 @@ export class Client implements JobsClient {
     { retryAfterSeconds: 2 }
   )
 
-  #submitted ({ job }: SubmitScope, created: Created, submitMs: number): Submitted {
+  #submitted ({ job }: SubmitScope, created: Created, submitMs: number, { origin, payloadBytes }: EndpointSubmitMeta): Submitted {
     const { bus } = this.#runtime
     if (!created.created) {
       if (!created.sameRequest) {
-        bus.emit('job.rejected', { jobName: job.name, queue: job.queue, reason: 'idempotency-key-reused' })
+        bus.emit('job.rejected', { jobName: job.name, queue: job.queue, reason: 'idempotency-key-reused', origin })
         throw new AsyncEndpointsError('FAE_IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for a request with other content; use a new key for a new request')
       }
-      bus.emit('job.replayed', { jobId: created.id, jobName: job.name, queue: job.queue, correlationId: created.job.correlationId, submitMs })
+      bus.emit('job.replayed', { jobId: created.id, jobName: job.name, queue: job.queue, correlationId: created.job.correlationId, submitMs, origin })
       return { id: created.id, created: false, job: created.job }
     }
     this.#depths.submitted(job.queue)
@@ -122,7 +122,9 @@ export class Client implements JobsClient {
         traceId: ids?.traceId,
         spanId: ids?.spanId,
         submitMs,
-        delayMs: job.runAt - job.createdAt
+        delayMs: job.runAt - job.createdAt,
+        payloadBytes,
+        origin
       })
     }
     return { id: job.id, created: true, job: freshRecord(job) }

@@ -1,3 +1,4 @@
+import type { SubmitOrigin } from '../events/catalogue.ts'
 import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
 import type { JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
@@ -69,6 +70,10 @@ export interface EndpointSubmitMeta extends SubmitMeta {
   idempotencyScope?: string
   /** How long an idempotency key is remembered. @defaultValue 86400000 (24 h) */
   idempotencyTtlMs?: number
+  /** Who sent it, for whoever tells of it. */
+  origin?: SubmitOrigin
+  /** Length of the request's body, as its sender told it. */
+  payloadBytes?: number | undefined
 }
 
 /** What the rooms inside get as `app.jobs`. */

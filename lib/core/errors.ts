@@ -35,6 +35,9 @@ export const ERROR_TABLE = {
   FAE_WAIT_TIMEOUT: { statusCode: 504, title: 'The job did not finish in time' },
   FAE_RESULT_EXPIRED: { statusCode: 410, title: 'The result is no longer kept' },
 
+  FAE_UNKNOWN_FORMAT: { statusCode: 400, title: 'No exporter knows this format' },
+  FAE_DUPLICATE_EXPORTER: { statusCode: 500, title: 'An exporter of this name is already registered' },
+
   FAE_ATTEMPT_TIMEOUT: { statusCode: 500, title: 'The attempt took longer than its timeout' },
   FAE_STALLED: { statusCode: 500, title: 'The worker that ran the job stopped renewing its lease' },
   FAE_LEASE_LOST: { statusCode: 500, title: 'The lease of the attempt was lost' },

@@ -1,5 +1,5 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
-import { AsyncEndpointsError } from './errors.ts'
+import { AsyncEndpointsError, isAsyncEndpointsError } from './errors.ts'
 
 /**
  * A JSON Schema for options, plus two keywords for what JSON cannot say: `isFunction: true`, and `isObject: true` for
@@ -37,6 +37,34 @@ export function readOptions<T extends object, D extends Partial<T>> (
 /** The one error for bad options; `problems` are finished sentences, one per bad key. */
 export function invalidOptions (where: string, problems: readonly string[]): AsyncEndpointsError {
   return new AsyncEndpointsError('FAE_INVALID_OPTIONS', `Invalid options for ${where}: ${problems.join('; ')}`, { details: { problems: [...problems] } })
+}
+
+/** Gathers what several readers of options find, so that one message can list it all. */
+export class OptionProblems {
+  readonly #problems: string[] = []
+
+  add (...problems: readonly string[]): void { this.#problems.push(...problems) }
+
+  /**
+   * Runs a reader; what it finds wrong is kept, with the prefix before every sentence.
+   *
+   * @returns what it read, or `undefined` when something was wrong
+   */
+  collect<R> (prefix: string, read: () => R): R | undefined {
+    try {
+      return read()
+    } catch (error) {
+      if (!isAsyncEndpointsError(error, 'FAE_INVALID_OPTIONS')) throw error
+      const found = error.details?.problems
+      for (const problem of Array.isArray(found) ? found : [error.message]) this.add(prefix + String(problem))
+      return undefined
+    }
+  }
+
+  /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` when there is any */
+  throwIfAny (where: string): void {
+    if (this.#problems.length > 0) throw invalidOptions(where, this.#problems)
+  }
 }
 
 function withoutUndefined (value: object): Record<string, unknown> {

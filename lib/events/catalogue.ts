@@ -4,10 +4,10 @@
  * of an event. The types of the events follow below, and a test compares the two.
  */
 export const EVENT_CATALOGUE = {
-  'job.submitted': { about: 'A job was stored; the client may be told its id.', measurements: ['submitMs', 'delayMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId'] },
-  'job.replayed': { about: 'A submission with a known idempotency key was answered with the job that is there.', measurements: ['submitMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId'] },
-  'job.rejected': { about: 'A submission was refused before anything was stored.', measurements: [], metadata: ['jobName', 'queue', 'reason'] },
-  'job.submit_failed': { about: 'The store did not take a submission.', measurements: ['submitMs'], metadata: ['jobName', 'queue', 'errorCode'] },
+  'job.submitted': { about: 'A job was stored; the client may be told its id.', measurements: ['submitMs', 'delayMs', 'payloadBytes'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId', 'origin'] },
+  'job.replayed': { about: 'A submission with a known idempotency key was answered with the job that is there.', measurements: ['submitMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'origin'] },
+  'job.rejected': { about: 'A submission was refused before anything was stored.', measurements: [], metadata: ['jobName', 'queue', 'reason', 'origin'] },
+  'job.submit_failed': { about: 'The store did not take a submission.', measurements: ['submitMs'], metadata: ['jobName', 'queue', 'errorCode', 'origin'] },
   'job.claimed': { about: 'A worker took a job to run it.', measurements: ['attempt', 'queueWaitMs', 'claimMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
   'job.started': { about: 'An attempt began.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
   'job.progressed': { about: 'A running job told how far it is (throttled).', measurements: ['done', 'total'], metadata: ['jobId', 'jobName', 'queue'] },
@@ -28,6 +28,7 @@ export const EVENT_CATALOGUE = {
   'job.redriven': { about: 'A failed job was queued again.', measurements: [], metadata: ['jobId', 'jobName', 'queue'] },
   'job.removed': { about: 'A job was forgotten on request.', measurements: [], metadata: ['jobId'] },
 
+  'handler.registered': { about: 'A job was defined in this process.', measurements: [], metadata: ['jobName', 'queue'] },
   'handler.started': { about: 'A handler was called.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue'] },
   'handler.completed': { about: 'A handler returned.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'traceId', 'spanId'] },
   'handler.failed': { about: 'A handler threw.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'errorCode', 'traceId', 'spanId'] },
@@ -49,6 +50,21 @@ export const EVENT_CATALOGUE = {
   'store.operation_failed': { about: 'A store operation failed.', measurements: ['durationMs'], metadata: ['storeType', 'operation', 'errorCode'] },
 
   'health.changed': { about: 'The readiness of this process changed.', measurements: [], metadata: ['status', 'previous'] },
+
+  'performance.slow_operation': { about: 'A monitored operation took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['operation'] },
+  'performance.memory_spike': { about: 'The heap was much larger after a monitored operation than before it.', measurements: ['deltaMb', 'thresholdMb'], metadata: ['operation'] },
+  'performance.slow_query': { about: 'A database query of an instrumented client took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['system', 'operation', 'target', 'statement', 'traceId', 'spanId'] },
+  'performance.event_loop_lagged': { about: 'The event loop of this process was late: something blocked it.', measurements: ['lagMs', 'thresholdMs'], metadata: [] },
+
+  'subscriber.registered': { about: 'Somebody subscribed to events.', measurements: ['events'], metadata: ['name'] },
+  'subscriber.unregistered': { about: 'A subscriber left.', measurements: ['events'], metadata: ['name'] },
+
+  'telemetry.cache_synced': { about: 'This process showed its metrics to the others on its store.', measurements: ['metrics', 'bytes'], metadata: [] },
+  'telemetry.export_requested': { about: 'Metrics are to be exported.', measurements: [], metadata: ['exporter', 'format', 'target'] },
+  'telemetry.export_completed': { about: 'Metrics were exported.', measurements: ['durationMs', 'bytes'], metadata: ['exporter', 'format', 'target'] },
+  'telemetry.export_failed': { about: 'Metrics could not be exported; the next turn tries again.', measurements: ['durationMs'], metadata: ['exporter', 'format', 'target', 'errorCode', 'message'] },
+  'telemetry.plugin_registered': { about: 'An exporter of metrics was registered.', measurements: [], metadata: ['exporter'] },
+  'telemetry.plugin_unregistered': { about: 'An exporter of metrics was taken away.', measurements: [], metadata: ['exporter'] },
   'telemetry.listener_failed': { about: 'A listener, metrics implementation or exporter threw; jobs are not affected.', measurements: [], metadata: ['source', 'message'] }
 } as const satisfies Record<string, EventEntry>
 
@@ -72,6 +88,22 @@ interface Fields {
   durationMs: number, idleMs: number, timeoutMs: number, graceMs: number, drainTimeoutMs: number
   attempt: number, resultBytes: number | undefined, concurrency: number, active: number, released: number
   done: number | undefined, total: number | undefined
+  /** Of the request's body, as its sender told it. */
+  payloadBytes: number | undefined
+  /** Whose submission it was, over HTTP; asked only for what is to be told. */
+  origin: SubmitOrigin | undefined
+  thresholdMs: number, deltaMb: number, thresholdMb: number, lagMs: number
+  /** A database by its OpenTelemetry name (`postgresql`, `redis`, …), what was asked of it, and without parameters. */
+  system: string, target: string, statement: string
+  events: number, metrics: number, bytes: number, name: string, exporter: string, format: string
+}
+
+/** Who sent a submission. Its parts are read when somebody asks: a line that is not written costs nothing. */
+export interface SubmitOrigin {
+  readonly requestId: string
+  readonly userId: string | undefined
+  readonly clientIp: string
+  readonly userAgent: string | undefined
 }
 
 type KeysOf<N extends EventName> =

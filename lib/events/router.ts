@@ -20,6 +20,11 @@ export type EventRoutes = { readonly [N in EventName]?: EventRoute }
 /** A sink: one function per event that it can do something with. */
 export type Sink = { readonly [N in EventName]?: (event: EventMap[N], name: N) => void }
 
+/** One per claim, handler call, progress report, round trip or export: sums matter, single lines do not. */
+const WITHOUT_LINE: ReadonlySet<EventName> = new Set<EventName>([
+  'store.operated', 'worker.idled', 'job.progressed', 'handler.started', 'handler.completed', 'job.claimed', 'telemetry.cache_synced', 'telemetry.export_requested'
+])
+
 /**
  * Traces are for one request's story (hierarchy, errors), metrics for sums over all of them; logs for what a person
  * wants to read in order. Requirement row S4-16.
@@ -29,22 +34,22 @@ export const DEFAULT_ROUTES: { readonly [N in EventName]: Readonly<Required<Even
 ) as { readonly [N in EventName]: Readonly<Required<EventRoute>> }
 
 function sinksOf (name: EventName): readonly SinkName[] {
-  // One per claim, handler call, progress report or store round trip: sums matter, single lines do not.
-  if (name === 'store.operated' || name === 'worker.idled' || name === 'job.progressed' || name === 'handler.started' || name === 'handler.completed' || name === 'job.claimed') return ['traces', 'metrics']
+  if (WITHOUT_LINE.has(name)) return ['traces', 'metrics']
   return ['traces', 'metrics', 'log']
 }
 
 /**
  * Connects sinks to the bus by the table: what nobody asked for is not subscribed and costs nothing.
  *
+ * @param sampleRate of the rows that have none of their own
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for unknown events or sinks
  * @returns disconnects them
  */
-export function connectSinks (bus: EventBus, sinks: Partial<Record<SinkName, Sink>>, routes: EventRoutes = {}, random: () => number = Math.random): () => void {
+export function connectSinks (bus: EventBus, sinks: Partial<Record<SinkName, Sink>>, routes: EventRoutes = {}, sampleRate = 1, random: () => number = Math.random): () => void {
   checkRoutes(routes)
   const stops: Array<() => void> = []
   for (const name of EVENT_NAMES) {
-    const route = { ...DEFAULT_ROUTES[name], ...routes[name] }
+    const route = { ...DEFAULT_ROUTES[name], sampleRate, ...routes[name] }
     if (!route.enabled) continue
     for (const sinkName of route.sinks) {
       const listener = sinks[sinkName]?.[name] as ((event: unknown, name: EventName) => void) | undefined
@@ -56,14 +61,29 @@ export function connectSinks (bus: EventBus, sinks: Partial<Record<SinkName, Sin
   return () => { for (const stop of stops) stop() }
 }
 
-function checkRoutes (routes: EventRoutes): void {
+const ROUTE_KEYS = ['sinks', 'sampleRate', 'enabled']
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for unknown events, sinks or keys, and for rates that are none */
+export function checkRoutes (routes: EventRoutes): void {
   const problems: string[] = []
   for (const [name, route] of Object.entries(routes) as Array<[string, EventRoute | undefined]>) {
     if (!(EVENT_NAMES as readonly string[]).includes(name)) problems.push(`${name} is not an event`)
-    for (const sink of route?.sinks ?? []) {
+    if (typeof route !== 'object' || route === null) {
+      problems.push(`${name} must be an object`)
+      continue
+    }
+    for (const key of Object.keys(route)) {
+      if (!ROUTE_KEYS.includes(key)) problems.push(`${name}.${key} is not an option`)
+    }
+    if (route.enabled !== undefined && typeof route.enabled !== 'boolean') problems.push(`${name}.enabled must be true or false`)
+    if (route.sinks !== undefined && !Array.isArray(route.sinks)) {
+      problems.push(`${name}.sinks must be an array`)
+      continue
+    }
+    for (const sink of route.sinks ?? []) {
       if (!(SINKS as readonly string[]).includes(sink)) problems.push(`${name}.sinks: ${String(sink)} is not one of ${SINKS.join(', ')}`)
     }
-    const rate = route?.sampleRate
+    const rate = route.sampleRate
     if (rate !== undefined && !(typeof rate === 'number' && rate >= 0 && rate <= 1)) problems.push(`${name}.sampleRate must be a number from 0 to 1`)
   }
   if (problems.length > 0) throw invalidOptions('events', problems)

@@ -1,4 +1,5 @@
 import type { Context } from '../core/context.ts'
+import type { Redaction } from '../core/redact.ts'
 import type { HandlerMiddleware } from '../jobs/definition.ts'
 import type { JobRegistry } from '../jobs/registry.ts'
 import type { AttemptMiddleware, HandlerSpanMiddleware, SubmitMiddleware } from '../jobs/seams.ts'
@@ -12,6 +13,8 @@ import type { EventBus } from './bus.ts'
 export interface JobRuntime {
   readonly context: Context
   readonly bus: EventBus
+  /** What must not be shown, in logs, spans, stored headers and errors. */
+  readonly redaction: Redaction
   readonly registry: JobRegistry
   /** The store behind its observing wrapper. */
   readonly store: JobStore

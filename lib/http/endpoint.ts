@@ -1,6 +1,6 @@
 import type { FastifyInstance, RouteOptions } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
-import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobHandler } from '../jobs/definition.ts'
+import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobHandler, type SpanAttributesOptions } from '../jobs/definition.ts'
 import { readEndpointOptions, type EndpointSettings } from './options.ts'
 import { correlationHook, problemHandler, type Endpoint, type HttpRoom } from './room.ts'
 import { jsonResponse, problemResponse, submittedSchema } from './schemas.ts'
@@ -12,6 +12,7 @@ export interface AnyEndpointOptions extends EndpointSettings {
   readonly handler: JobHandler
   readonly schema?: EndpointSchema
   readonly headers?: readonly string[]
+  readonly spanAttributes?: SpanAttributesOptions
 }
 
 /** Registers a definition with the application's defaults under it; what `app.defineJob` is. */
@@ -45,8 +46,8 @@ export function defineEndpoint (app: FastifyInstance, room: HttpRoom | undefined
 
 /** The part of an endpoint's options that says how its job runs. Keys that were not given stay away: `undefined` is not a default. */
 function definitionInput (settings: AnyEndpointOptions): JobDefinitionInput {
-  const { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes } = settings
-  return { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes }
+  const { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes, propagation, spanAttributes } = settings
+  return { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes, propagation, spanAttributes }
 }
 
 function addSubmitRoute (app: FastifyInstance, room: HttpRoom, endpoint: Endpoint, settings: AnyEndpointOptions, definitionOf: () => JobDefinition): void {

@@ -1,6 +1,6 @@
 import type { FastifyContextConfig, FastifySerializerCompiler, RouteOptions } from 'fastify'
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
-import { JOB_NAME, jobOptionProperties, type JobOptions } from '../jobs/definition.ts'
+import { JOB_NAME, jobOptionProperties, propagationProperty, spanAttributesProperty, type JobOptions, type Propagation } from '../jobs/definition.ts'
 import { headerListProblems } from './captured-headers.ts'
 import type { IdempotencyMode } from './idempotency.ts'
 import type { OwnerFunction } from './owner.ts'
@@ -58,6 +58,8 @@ export interface EndpointSettings extends JobOptions {
   maxWaitMs?: number
   /** Each instead of the plugin's. */
   responses?: ResponseFactories
+  /** How the span of an attempt is tied to the request's. @defaultValue the one of `observability.tracing` */
+  propagation?: Propagation
   routeOptions?: EndpointRouteOptions
 }
 
@@ -119,6 +121,8 @@ const endpointSchema: OptionsSchema = {
     delayMs: { type: 'number', minimum: 0 },
     maxWaitMs: { type: 'number', minimum: 0, maximum: 3_600_000 },
     responses: factories,
+    propagation: propagationProperty,
+    spanAttributes: spanAttributesProperty,
     // Values are Fastify's to judge.
     routeOptions: { type: 'object', additionalProperties: false, properties: Object.fromEntries(ROUTE_OPTIONS.map((name) => [name, {}])) }
   }

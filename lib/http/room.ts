@@ -8,6 +8,7 @@ import { correlate, correlationIdOf } from './correlation.ts'
 import { JobLinks } from './links.ts'
 import type { ResolvedHttpOptions } from './options.ts'
 import type { OwnerFunction } from './owner.ts'
+import { RequestOrigin } from './origin.ts'
 import { describeError, PROBLEM_MEDIA_TYPE, problemSlug, unexpectedProblem } from './problem.ts'
 import { asJson, bodyFor, type ResponseFactories } from './responses.ts'
 import { Waiting } from './waiting.ts'
@@ -92,7 +93,7 @@ export function problemHandler (room: HttpRoom, factories: ResponseFactories, su
     if (retryAfterSeconds !== undefined && !reply.hasHeader('retry-after')) reply.header('retry-after', String(retryAfterSeconds))
     reply.header('cache-control', 'no-store')
     log(request, error, problem.status, code !== undefined)
-    if (submits !== undefined && code !== undefined && !toldByClient(error)) bus.emit('job.rejected', { jobName: submits.name, queue: submits.queue, reason: problemSlug(code) })
+    if (submits !== undefined && code !== undefined && !toldByClient(error)) bus.emit('job.rejected', { jobName: submits.name, queue: submits.queue, reason: problemSlug(code), origin: new RequestOrigin(request, undefined) })
     const unexpected = code === undefined && problem.status >= 500
     const factory = submits !== undefined && !unexpected ? factories.submitError : factories.exception
     try {

@@ -8,6 +8,7 @@ import { correlationIdOf } from './correlation.ts'
 import { isoFormat, retryAfterSeconds, statusDocument, submittedDocument, writeSubmitted } from './document.ts'
 import { idempotencyKey } from './idempotency.ts'
 import type { EndpointSettings } from './options.ts'
+import { payloadBytes, RequestOrigin } from './origin.ts'
 import { ownerOf } from './owner.ts'
 import { appliedWait, parsePrefer, waitTime, type Preference } from './prefer.ts'
 import { asJson, bodyFor, JSON_MEDIA_TYPE } from './responses.ts'
@@ -46,8 +47,9 @@ export function submitHandler (parts: SubmitParts): Handler {
 
   return async (request, reply) => {
     const { headers } = request
+    const userId = owner === undefined ? undefined : await ownerOf(owner, request)
     const meta: EndpointSubmitMeta = {
-      owner: owner === undefined ? undefined : await ownerOf(owner, request),
+      owner: userId,
       correlationId: correlationIdOf(request, reply, generate),
       delayMs,
       maxQueued,
@@ -57,7 +59,9 @@ export function submitHandler (parts: SubmitParts): Handler {
       requestTrace: (request as TracedRequest).jobTrace,
       idempotencyKey: mode === false ? undefined : idempotencyKey(headers, mode),
       idempotencyScope: scope,
-      idempotencyTtlMs: options.idempotencyTtlMs
+      idempotencyTtlMs: options.idempotencyTtlMs,
+      origin: new RequestOrigin(request, userId),
+      payloadBytes: payloadBytes(request)
     }
     request.log.debug({ job_name: definition.name, payload_bytes: headers['content-length'] }, 'processing job creation')
     const submitted = await jobs.submitJob(definition, request.body, meta)

@@ -1,5 +1,5 @@
 import type { FastifyTypeProvider } from 'fastify'
-import type { JobHandler, JobTypes } from '../jobs/definition.ts'
+import type { JobHandler, JobTypes, SpanAttributesOptions } from '../jobs/definition.ts'
 import type { DefaultCapturedHeader } from './captured-headers.ts'
 import type { EndpointSettings } from './options.ts'
 
@@ -49,11 +49,16 @@ export interface EndpointOptions<
   /** More request headers to keep with the job. Never credentials. */
   headers?: readonly Header[]
   /** Does the work, in a worker, some time after the 202. */
-  handler: JobHandler<{
-    body: BodyOf<Provider, Schema, Types>
-    params: ParamsOf<Provider, Schema, Types>
-    query: QueryOf<Provider, Schema, Types>
-    headers: HeadersOf<Header, Types>
-    result: ResultOf<Provider, Schema, Types>
-  }>
+  handler: JobHandler<EndpointTypes<Provider, Types, Schema, Header>>
+  /** Attributes of your own on the spans of this job. */
+  spanAttributes?: SpanAttributesOptions<EndpointTypes<Provider, Types, Schema, Header>>
+}
+
+/** What the handler of an endpoint takes and gives. */
+interface EndpointTypes<Provider extends FastifyTypeProvider, Types extends JobTypes, Schema extends EndpointSchema, Header extends string> extends JobTypes {
+  body: BodyOf<Provider, Schema, Types>
+  params: ParamsOf<Provider, Schema, Types>
+  query: QueryOf<Provider, Schema, Types>
+  headers: HeadersOf<Header, Types>
+  result: ResultOf<Provider, Schema, Types>
 }

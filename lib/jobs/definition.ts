@@ -57,6 +57,25 @@ export interface RetryOptions {
   backoff?: BackoffOptions | CustomBackoff
 }
 
+/**
+ * How an attempt is tied to its submission. `parent`: one trace. `link`: a trace of its own that points at the
+ * submission's. `auto`: parent for the first attempt if it comes promptly; link for retries, snoozes, redrives and
+ * whatever waited longer than an hour, because a trace of days is of use to nobody.
+ */
+export type Propagation = 'auto' | 'parent' | 'link'
+export const PROPAGATIONS: readonly Propagation[] = ['auto', 'parent', 'link']
+
+/** Values of span attributes: few, short, and never personal data. `undefined` leaves the attribute away. */
+export type SpanAttributeValues = Readonly<Record<string, string | number | boolean | undefined>>
+
+/** What an application adds to the spans of one job. Called only when the attempt is recorded; one that throws harms nothing. */
+export interface SpanAttributesOptions<T extends JobTypes = JobTypes> {
+  /** From what was submitted: on the spans `process {queue}` and of the handler. */
+  input? (job: Pick<JobContext<T>, 'id' | 'name' | 'body' | 'params' | 'query' | 'headers' | 'owner' | 'attempt'>): SpanAttributeValues
+  /** From what the handler returned, when the attempt completed. */
+  result? (result: Part<T, 'result', unknown>): SpanAttributeValues
+}
+
 /** How a job runs, wherever it was submitted. */
 export interface JobOptions {
   /** Where the job waits; a queue has its own concurrency. Letters, digits, `_`, `-`, `.`; at most 64. @defaultValue 'default' */
@@ -76,6 +95,10 @@ export interface JobDefinitionInput<T extends JobTypes = JobTypes> extends JobOp
   /** The job's name: stable, low-cardinality, the metric label `job_name`. Letters, digits, `_`, `-`, `.`, `:`; at most 100. */
   name: string
   handler: JobHandler<T>
+  /** How an attempt's span is tied to its submission. @defaultValue the one of `observability.tracing` */
+  propagation?: Propagation
+  /** Attributes of your own on the spans of this job. */
+  spanAttributes?: SpanAttributesOptions<T>
 }
 
 /** A definition with everything filled in. `T` carries the types of body and result to `app.jobs.submit(definition, …)`. */
@@ -91,6 +114,8 @@ export interface JobDefinition<T extends JobTypes = JobTypes> {
   readonly graceMs: number
   readonly priority: number
   readonly maxResultBytes: number
+  readonly propagation: Propagation | undefined
+  readonly spanAttributes: SpanAttributesOptions | undefined
 }
 
 export const JOB_NAME = '^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$'
@@ -129,11 +154,16 @@ export const jobOptionProperties: OptionsSchema = {
   maxResultBytes: { type: 'integer', minimum: 0 }
 }
 
+export const propagationProperty: OptionsSchema = { type: 'string', enum: [...PROPAGATIONS] }
+export const spanAttributesProperty: OptionsSchema = {
+  type: 'object', additionalProperties: false, properties: { input: { isFunction: true }, result: { isFunction: true } }
+}
+
 const definitionSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['name', 'handler'],
-  properties: { ...jobOptionProperties, name: { type: 'string', pattern: JOB_NAME }, handler: { isFunction: true } }
+  properties: { ...jobOptionProperties, name: { type: 'string', pattern: JOB_NAME }, handler: { isFunction: true }, propagation: propagationProperty, spanAttributes: spanAttributesProperty }
 }
 
 /** The defaults of every job, before an application's own. */
@@ -165,6 +195,8 @@ export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput
     timeoutMs: options.timeoutMs,
     graceMs: options.graceMs,
     priority: options.priority,
-    maxResultBytes: options.maxResultBytes
+    maxResultBytes: options.maxResultBytes,
+    propagation: options.propagation,
+    spanAttributes: options.spanAttributes as unknown as SpanAttributesOptions | undefined
   })
 }

@@ -1,4 +1,5 @@
 import type { Context } from '../core/context.ts'
+import type { SharedState } from '../core/shared.ts'
 import type { JobProgress, JobRecord, JobUpdate, NewJob, StoredError } from './job.ts'
 import type { JobState } from './states.ts'
 
@@ -14,6 +15,8 @@ import type { JobState } from './states.ts'
 export interface JobStore {
   /** Low-cardinality name for metrics and spans (`memory`, `bullmq`, …): the label `store_type`. */
   readonly type: string
+  /** What processes on this store can agree on; absent where there is only one process. */
+  readonly shared?: SharedState | undefined
   /**
    * Takes the store into service. Resolves even when the server behind it is away (it connects in the background and
    * reports `connected` later); rejects only for what waiting cannot heal.

@@ -85,14 +85,15 @@ function value (env: Variables, name: string): string | undefined {
 /**
  * Who produces the telemetry: on every span of the private provider, and as `target_info` at `/metrics`.
  *
+ * @param given by options: stands over the environment
  * @param instanceId unique per process and Fastify instance
  */
-export function resourceAttributes (environment: OtelEnvironment, serviceName: string | undefined, instanceId: string): Readonly<Record<string, string>> {
+export function resourceAttributes (environment: OtelEnvironment, given: { readonly 'service.name'?: string | undefined, readonly 'service.version'?: string | undefined }, instanceId: string): Readonly<Record<string, string>> {
   return Object.freeze({
     'service.name': 'unknown_service:node',
     'service.instance.id': instanceId,
     'telemetry.sdk.language': 'nodejs',
     ...environment.resource,
-    ...(serviceName === undefined ? {} : { 'service.name': serviceName })
+    ...Object.fromEntries(Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== undefined))
   })
 }

@@ -19,16 +19,18 @@ const RUN = { ...JOB, workerId: 'worker_id' } as const
 const CORRELATION = { correlationId: 'correlation_id' } as const
 const TRACE = { traceId: 'trace_id', spanId: 'span_id' } as const
 const WORKER = { workerId: 'worker_id', queue: 'queue' } as const
+const EXPORT = { exporter: 'exporter', format: 'format', target: 'target' } as const
 const STORE = { storeType: 'store_type', errorCode: 'error_type' } as const
 
 /**
  * What is logged of the lifecycle events, numbered. 10001 to 10099 belong to sagas and their steps, as the source
- * documents number them (S3-15 to S3-21); 101xx jobs, 102xx handlers, 103xx workers, 104xx stores, 105xx health.
+ * documents number them (S3-15 to S3-21); 101xx jobs, 102xx handlers, 103xx workers, 104xx stores, 105xx health,
+ * 106xx performance, 107xx telemetry itself.
  * Levels are those of the rows S0-57 and S1-06. Events that come once per claim, handler call or store round trip have
  * no line: their sums are metrics.
  */
 export const LOG_EVENTS = {
-  'job.submitted': { id: 10101, level: 'debug', message: 'job submitted', fields: { ...JOB, ...CORRELATION, ...TRACE, submitMs: 'submitMs', delayMs: 'delayMs' } },
+  'job.submitted': { id: 10101, level: 'debug', message: 'job submitted', fields: { ...JOB, ...CORRELATION, ...TRACE, submitMs: 'submitMs', delayMs: 'delayMs', payloadBytes: 'payloadBytes' } },
   'job.replayed': { id: 10102, level: 'debug', message: 'submission answered with the job of its idempotency key', fields: { ...JOB, ...CORRELATION } },
   'job.rejected': { id: 10103, level: 'info', message: 'submission refused', fields: { jobName: 'job_name', queue: 'queue', reason: 'reason' } },
   'job.submit_failed': { id: 10104, level: 'error', message: 'the store did not take a submission', fields: { jobName: 'job_name', queue: 'queue', errorCode: 'error_type', submitMs: 'submitMs' } },
@@ -50,6 +52,7 @@ export const LOG_EVENTS = {
   'job.redriven': { id: 10125, level: 'info', message: 'failed job queued again', fields: JOB },
   'job.removed': { id: 10126, level: 'info', message: 'job removed on request', fields: { jobId: 'job_id' } },
 
+  'handler.registered': { id: 10203, level: 'debug', message: 'job defined', fields: { jobName: 'job_name', queue: 'queue' } },
   'handler.failed': { id: 10201, level: 'debug', message: 'handler threw', fields: { ...JOB, ...TRACE, errorCode: 'error_type', durationMs: 'durationMs' } },
   'handler.abandoned': { id: 10202, level: 'warn', message: 'handler went on after its grace; its attempt was settled without it', fields: { ...JOB, reason: 'reason', graceMs: 'graceMs' } },
 
@@ -66,7 +69,19 @@ export const LOG_EVENTS = {
   'store.warned': { id: 10404, level: 'warn', message: 'job store found a setting that should be changed', fields: { ...STORE, message: 'detail' } },
   'store.operation_failed': { id: 10405, level: 'warn', message: 'job store operation failed', fields: { ...STORE, operation: 'operation', durationMs: 'durationMs' } },
 
-  'health.changed': { id: 10501, level: 'warn', message: 'readiness changed', fields: { status: 'status', previous: 'previous' } }
+  'health.changed': { id: 10501, level: 'warn', message: 'readiness changed', fields: { status: 'status', previous: 'previous' } },
+
+  'performance.slow_operation': { id: 10601, level: 'warn', message: 'slow operation', fields: { operation: 'operation', durationMs: 'durationMs', thresholdMs: 'thresholdMs' } },
+  'performance.memory_spike': { id: 10602, level: 'warn', message: 'the heap is much larger after an operation', fields: { operation: 'operation', deltaMb: 'deltaMb', thresholdMb: 'thresholdMb' } },
+  'performance.slow_query': { id: 10603, level: 'warn', message: 'slow database query', fields: { system: 'db_system', operation: 'operation', target: 'target', statement: 'statement', ...TRACE, durationMs: 'durationMs', thresholdMs: 'thresholdMs' } },
+  'performance.event_loop_lagged': { id: 10604, level: 'warn', message: 'the event loop was late: something blocked it', fields: { lagMs: 'lagMs', thresholdMs: 'thresholdMs' } },
+
+  'subscriber.registered': { id: 10701, level: 'debug', message: 'subscriber of events registered', fields: { name: 'subscriber', events: 'events' } },
+  'subscriber.unregistered': { id: 10702, level: 'debug', message: 'subscriber of events taken away', fields: { name: 'subscriber', events: 'events' } },
+  'telemetry.export_completed': { id: 10711, level: 'debug', message: 'metrics exported', fields: { ...EXPORT, durationMs: 'durationMs', bytes: 'bytes' } },
+  'telemetry.export_failed': { id: 10712, level: 'warn', message: 'metrics could not be exported; the next turn tries again', fields: { ...EXPORT, errorCode: 'error_type', message: 'detail', durationMs: 'durationMs' } },
+  'telemetry.plugin_registered': { id: 10713, level: 'debug', message: 'exporter of metrics registered', fields: { exporter: 'exporter' } },
+  'telemetry.plugin_unregistered': { id: 10714, level: 'debug', message: 'exporter of metrics taken away', fields: { exporter: 'exporter' } }
 } as const satisfies { readonly [N in EventName]?: LogEvent }
 
 export type LoggedEvent = keyof typeof LOG_EVENTS

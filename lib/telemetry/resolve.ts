@@ -5,7 +5,7 @@ import { registeredTracerProvider } from './detect.ts'
 import type { OtelEnvironment } from './environment.ts'
 import type { TelemetryFailures } from './failures.ts'
 import { DEFAULT_TRACES_PER_SECOND, TokenBucket } from './sampler.ts'
-import { createPrivateTracing, type Sampler, type SpanExporter, type SpanProcessor } from './sdk.ts'
+import { createPrivateTracing, type Sampler, type SpanExporter, type SpanProcessor } from './sdk/traces.ts'
 import { TracerSource } from './tracer-source.ts'
 
 export interface ResolveParts {

@@ -1,4 +1,5 @@
 import type { JobRuntime } from '../events/runtime.ts'
+import type { Propagation } from '../jobs/definition.ts'
 import { connectSinks, type Sink, type SinkName } from '../events/router.ts'
 import { runQuietly, TraceContext } from './context.ts'
 import { readOtelEnvironment, resourceAttributes, type OtelEnvironment } from './environment.ts'
@@ -8,21 +9,21 @@ import { INSTRUMENTS } from './instruments.ts'
 import { attemptLogging, createLogSink, logsTraceIdsItself } from './logging.ts'
 import { createMetricsSink } from './metrics-sink.ts'
 import { NoopMetrics, overrideMetrics, type AsyncEndpointsMetrics } from './metrics.ts'
-import type { ReadObservability } from './options.ts'
+import type { ReadTelemetry } from './options/index.ts'
 import { RegistryMetrics } from './registry-metrics.ts'
 import { MetricsRegistry } from './registry.ts'
 import { resolveTracing, type ResolvedTracing } from './resolve.ts'
 import { StoreGauges, type Workload } from './store-gauges.ts'
 import { createTraceSink } from './trace-sink.ts'
 import { TracerSource } from './tracer-source.ts'
-import { Tracing, type Propagation, type ThrownRules } from './tracing.ts'
+import { Tracing, type ThrownRules } from './tracing.ts'
 
 /** The counters that start at 0 for every job; a recorder that replaces one of them owns their start too. */
 const PREPARED = ['jobCreated', 'jobProcessed', 'jobRetried', 'jobCancelled'] as const
 
 export interface TelemetryParts {
   readonly runtime: JobRuntime
-  readonly options: ReadObservability<never>
+  readonly options: ReadTelemetry<never>
   readonly workload: Workload
   readonly thrown: ThrownRules
   /** @defaultValue process.env */
@@ -46,7 +47,7 @@ export class Telemetry {
   readonly resource: Readonly<Record<string, string>>
   readonly #runtime: JobRuntime
   readonly #thrown: ThrownRules
-  readonly #options: ReadObservability<never>
+  readonly #options: ReadTelemetry<never>
   readonly #environment: OtelEnvironment
   readonly #failures: TelemetryFailures
   readonly #excluded: Exclusion
@@ -61,7 +62,7 @@ export class Telemetry {
     this.#runtime = runtime
     this.#options = options
     this.#environment = readOtelEnvironment(env)
-    this.resource = resourceAttributes(this.#environment, options.serviceName, context.instanceId)
+    this.resource = resourceAttributes(this.#environment, { 'service.name': options.serviceName, 'service.version': options.serviceVersion }, context.instanceId)
     this.#failures = new TelemetryFailures(bus, context.logger)
     this.#excluded = compileExclusion(options.excludeJobs)
     this.registry = new MetricsRegistry({
@@ -73,7 +74,7 @@ export class Telemetry {
     this.metrics = this.#buildMetrics()
     this.#gauges = options.metrics === undefined ? undefined : this.#buildGauges(workload)
     this.tracing = options.tracing === undefined ? undefined : this.#buildTracing(options.tracing.propagation)
-    this.#disconnect = connectSinks(bus, this.#sinks(), options.events)
+    this.#disconnect = connectSinks(bus, this.#sinks(), options.events, options.eventSampleRate)
     this.#hookIn()
   }
 

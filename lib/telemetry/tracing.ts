@@ -1,4 +1,5 @@
 import { ROOT_CONTEXT, SpanKind, trace, type Attributes, type Context, type Link, type Span, type SpanContext } from '@opentelemetry/api'
+import type { Propagation } from '../jobs/definition.ts'
 import type { StoredError, TraceCarrier } from '../jobs/job.ts'
 import type { AttemptMiddleware, AttemptScope, HandlerSpanMiddleware, SpanRunner, SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
 import type { Claim, Created, SettleVerdict, Settlement } from '../jobs/store.ts'
@@ -8,13 +9,6 @@ import { HANDLER_TYPE } from './metrics-sink.ts'
 import { flagsText, fromCarrier, isSampled, toCarrier } from './propagation.ts'
 import { RequestTrace, withParent } from './request-trace.ts'
 import type { TracerSource } from './tracer-source.ts'
-
-/**
- * How an attempt is tied to its submission. `parent`: one trace. `link`: a trace of its own that points at the
- * submission's. `auto`: parent for the first attempt if it comes promptly; link for retries, snoozes, redrives and
- * whatever waited longer than an hour, because a trace of days is of use to nobody.
- */
-export type Propagation = 'auto' | 'parent' | 'link'
 
 /** What tracing must know of thrown values; the same functions that the executor uses, so that spans and metrics name an error alike. */
 export interface ThrownRules {

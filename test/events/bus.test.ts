@@ -9,7 +9,7 @@ const redriven = { jobId: '1', jobName: 'n', queue: 'q' }
 t.test('every event is named domain.past_tense and says what it means', async (t) => {
   t.ok(EVENT_NAMES.length >= 40, `${EVENT_NAMES.length} events`)
   for (const name of EVENT_NAMES) {
-    t.match(name, /^(job|handler|worker|store|health|telemetry)\.[a-z]+(_[a-z]+)*$/)
+    t.match(name, /^(job|handler|worker|store|health|performance|subscriber|telemetry)\.[a-z]+(_[a-z]+)*$/)
     t.match(EVENT_CATALOGUE[name].about, /^[A-Z].*\.$/)
   }
 })
@@ -61,7 +61,7 @@ t.test('an event can be silenced, and sampling never touches metrics', async (t)
   const sink = (label: string) => ({ 'job.redriven': () => { heard.push(label) }, 'job.removed': () => { heard.push('never') } })
   const routes: EventRoutes = { 'job.redriven': { sampleRate: 0.5 }, 'job.removed': { enabled: false } }
   const draws = [0.4, 0.6]
-  connectSinks(bus, { metrics: sink('metrics'), log: sink('log') }, routes, () => draws.shift() ?? 1)
+  connectSinks(bus, { metrics: sink('metrics'), log: sink('log') }, routes, 1, () => draws.shift() ?? 1)
   t.notOk(bus.wants('job.removed'))
   bus.emit('job.redriven', redriven)
   bus.emit('job.redriven', redriven)

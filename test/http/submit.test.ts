@@ -153,7 +153,7 @@ t.test('broken, missing and ignored keys', async (t) => {
   t.equal(missing.statusCode, 400)
   t.equal(missing.json().code, 'FAE_IDEMPOTENCY_KEY_REQUIRED')
   t.equal(store.created.length, 0, 'nothing was stored')
-  t.same(events.filter(({ name }) => name === 'job.rejected').at(-1)?.event, { jobName: 'required', queue: 'default', reason: 'idempotency-key-required' })
+  t.match(events.filter(({ name }) => name === 'job.rejected').at(-1)?.event, { jobName: 'required', queue: 'default', reason: 'idempotency-key-required' })
   for (const key of ['same', '""']) t.equal((await app.inject({ method: 'POST', url: '/ignored', headers: { 'idempotency-key': key } })).statusCode, 202)
 })
 

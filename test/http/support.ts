@@ -5,6 +5,7 @@ import fp from 'fastify-plugin'
 import { Backbone } from '../../lib/channels/backbone.ts'
 import { Client } from '../../lib/client/client.ts'
 import { createContext, systemClock, type Clock } from '../../lib/core/context.ts'
+import { readRedactOptions } from '../../lib/core/redact.ts'
 import { AsyncEndpointsError } from '../../lib/core/errors.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import { EVENT_NAMES, type EventName } from '../../lib/events/catalogue.ts'
@@ -174,7 +175,7 @@ export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
     const context = createContext({ clock: options.clock ?? systemClock, logger: app.log })
     const bus = new EventBus(context.logger)
     for (const name of EVENT_NAMES) bus.on(name, (event) => { events.push({ name, event: { ...event } }) })
-    const runtime: JobRuntime = { context, bus, registry: new JobRegistry(), store, submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: [] }
+    const runtime: JobRuntime = { context, bus, registry: new JobRegistry(), store, redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: [] }
     const backbone = new Backbone(store)
     const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs ?? 2_000 })
     const made = createHttpRoom({ runtime, jobs: client, backbone, options: readHttpOptions(options.http), prefix: app.prefix })

@@ -3,6 +3,7 @@ import Fastify, { type FastifyInstance, type InjectOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import t from 'tap'
 import { createContext } from '../../lib/core/context.ts'
+import { readRedactOptions } from '../../lib/core/redact.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import type { JobRuntime } from '../../lib/events/runtime.ts'
 import { JobRegistry } from '../../lib/jobs/registry.ts'
@@ -21,7 +22,7 @@ async function build (t: Test, { ping = async () => {}, options = {}, exposeHead
     const context = createContext()
     const store = { type: 'fake', ping } as Pick<JobStore, 'type' | 'ping'> as JobStore
     const runtime: JobRuntime = {
-      context, store, bus: new EventBus(context.logger), registry: new JobRegistry(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
+      context, store, bus: new EventBus(context.logger), registry: new JobRegistry(), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
     }
     app.decorate('jobRuntime', runtime)
   }, { name: 'asyncendpoints-job-store' }))

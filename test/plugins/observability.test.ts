@@ -251,7 +251,7 @@ t.test('enabled: false loads no part of OpenTelemetry', async (t) => {
 t.test('bad options fail the registration with one message', async (t) => {
   const bad: ReadonlyArray<readonly [options: object, message: RegExp]> = [
     [{ enabled: 'yes', nonsense: 1 }, /enabled must be boolean.*nonsense is not an option|nonsense is not an option.*enabled must be boolean/],
-    [{ metrics: { path: 'metrics', interval: 5 } }, /observability\.metrics/],
+    [{ metrics: { path: 'metrics', interval: 5 } }, /metrics\.path must match.*metrics\.interval is not an option|metrics\.interval is not an option.*metrics\.path must match/],
     [{ metrics: { recorder: { jobCreatd: () => {} } } }, /recorder\.jobCreatd is not a method/],
     [{ metrics: { recorder: { jobCreated: 5 } } }, /recorder\.jobCreated must be a function/],
     [{ metrics: { buckets: [2, 1] } }, /ascending/],

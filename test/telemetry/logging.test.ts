@@ -88,7 +88,7 @@ t.test('only what is on the list is logged, bounded, in one line', async (t) => 
 
 t.test('the level: ours and the logger\'s', async (t) => {
   const emitAll = ({ bus }: { bus: EventBus }): void => {
-    bus.emit('job.submitted', { jobId: 'j', jobName: 'report', queue: 'q', correlationId: 'c', ...IDS, submitMs: 1, delayMs: 0 })
+    bus.emit('job.submitted', { jobId: 'j', jobName: 'report', queue: 'q', correlationId: 'c', ...IDS, submitMs: 1, delayMs: 0, payloadBytes: undefined, origin: undefined })
     bus.emit('job.started', { ...RUN, ...IDS, correlationId: 'c', attempt: 1 })
     bus.emit('job.failed', { ...RUN, ...IDS, correlationId: 'c', attempt: 1, processingMs: 1, totalMs: 1, errorCode: 'E' })
   }

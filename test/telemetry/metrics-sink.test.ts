@@ -26,15 +26,15 @@ function connected (excludeJobs: ReadonlyArray<string | RegExp> = []) {
 
 t.test('a submission is created and timed; a replay is neither', async (t) => {
   const { bus, methods } = connected()
-  bus.emit('job.submitted', { ...ABOUT, ...IDS, correlationId: 'c', submitMs: 12, delayMs: 0 })
-  bus.emit('job.replayed', { ...ABOUT, correlationId: 'c', submitMs: 12 })
+  bus.emit('job.submitted', { ...ABOUT, ...IDS, correlationId: 'c', submitMs: 12, delayMs: 0, payloadBytes: undefined, origin: undefined })
+  bus.emit('job.replayed', { ...ABOUT, correlationId: 'c', submitMs: 12, origin: undefined })
   t.same(methods(), ['jobCreated traced', 'jobSubmitDuration 0.012 traced'])
 })
 
 t.test('refusals are counted by reason, from whoever tells of them', async (t) => {
   const { bus, methods } = connected()
-  bus.emit('job.rejected', { jobName: 'report', queue: 'default', reason: 'queue-full' })
-  bus.emit('job.submit_failed', { jobName: 'report', queue: 'default', errorCode: 'FAE_STORE_UNAVAILABLE', submitMs: 2_000 })
+  bus.emit('job.rejected', { jobName: 'report', queue: 'default', reason: 'queue-full', origin: undefined })
+  bus.emit('job.submit_failed', { jobName: 'report', queue: 'default', errorCode: 'FAE_STORE_UNAVAILABLE', submitMs: 2_000, origin: undefined })
   t.same(methods(), ['requestRejected queue-full', 'requestRejected store-unavailable'])
 })
 
@@ -94,7 +94,7 @@ t.test('store operations count, failed ones too; idle time', async (t) => {
 t.test('excluded jobs leave no trace in the metrics', async (t) => {
   const { bus, methods } = connected(['report', /^internal-/g])
   for (const jobName of ['report', 'internal-a', 'internal-b', 'internal-b']) {
-    bus.emit('job.submitted', { ...ABOUT, jobName, ...IDS, correlationId: 'c', submitMs: 12, delayMs: 0 })
+    bus.emit('job.submitted', { ...ABOUT, jobName, ...IDS, correlationId: 'c', submitMs: 12, delayMs: 0, payloadBytes: undefined, origin: undefined })
     bus.emit('job.claimed', { ...RUN, jobName, attempt: 1, queueWaitMs: 1_500, claimMs: 3 })
     bus.emit('handler.failed', { ...ABOUT, jobName, ...IDS, durationMs: 40, errorCode: 'E' })
     bus.emit('job.failed', { ...RUN, jobName, ...IDS, correlationId: 'c', attempt: 3, processingMs: 50, totalMs: 90, errorCode: 'E' })

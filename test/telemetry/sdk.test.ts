@@ -6,7 +6,7 @@ import { readOtelEnvironment } from '../../lib/telemetry/environment.ts'
 import { TelemetryFailures } from '../../lib/telemetry/failures.ts'
 import { resolveTracing } from '../../lib/telemetry/resolve.ts'
 import { TokenBucket } from '../../lib/telemetry/sampler.ts'
-import { createPrivateTracing, type PrivateTracingParts } from '../../lib/telemetry/sdk.ts'
+import { createPrivateTracing, type PrivateTracingParts } from '../../lib/telemetry/sdk/traces.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
 function parts (given: Partial<PrivateTracingParts> = {}): PrivateTracingParts & { readonly warnings: string[] } {

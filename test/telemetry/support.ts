@@ -1,6 +1,7 @@
 /** Hand-made scopes, claims and runtimes: what the worker and the client would hand to telemetry. */
 import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor, type ReadableSpan } from '@opentelemetry/sdk-trace-node'
 import { createContext, silentLogger, type Clock, type Logger } from '../../lib/core/context.ts'
+import { readRedactOptions } from '../../lib/core/redact.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import type { JobRuntime } from '../../lib/events/runtime.ts'
 import { compileDefinition, type JobDefinition } from '../../lib/jobs/definition.ts'
@@ -64,7 +65,7 @@ export function fakeRuntime (parts: { logger?: Logger, clock?: Clock } = {}): Jo
   const context = createContext({ logger: parts.logger ?? silentLogger, clock: parts.clock, instanceId: 'instance-1' })
   return {
     context, bus: new EventBus(context.logger), registry: new JobRegistry(), store: memoryStore(),
-    submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
+    redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
   }
 }
 

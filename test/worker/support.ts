@@ -1,4 +1,5 @@
 import { createContext, systemClock, type Clock } from '../../lib/core/context.ts'
+import { readRedactOptions } from '../../lib/core/redact.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import { EVENT_NAMES, type EventName } from '../../lib/events/catalogue.ts'
 import type { JobRuntime } from '../../lib/events/runtime.ts'
@@ -35,7 +36,7 @@ export function testRuntime (definition: Partial<JobDefinitionInput> & Pick<JobD
     }
   } as Partial<JobStore> as JobStore
   return {
-    runtime: { context, bus, registry, store, submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: [] },
+    runtime: { context, bus, registry, store, redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: [] },
     names: () => events.map(([name]) => name),
     event: (name) => events.findLast(([entry]) => entry === name)?.[1],
     progress,

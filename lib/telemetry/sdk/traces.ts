@@ -1,10 +1,11 @@
-/** The only file that loads an OpenTelemetry SDK, and only when there is something to export to. */
+/** Private tracing: loads the tracing SDK, and only when there is something to export to. */
 import type { Attributes, TracerProvider } from '@opentelemetry/api'
 import type { Sampler, SpanExporter, SpanProcessor } from '@opentelemetry/sdk-trace-node'
-import type { Clock, Logger } from '../core/context.ts'
-import { EXPIRED, withDeadline } from '../core/deadline.ts'
-import type { OtelEnvironment } from './environment.ts'
-import { bucketSampler, type TokenBucket } from './sampler.ts'
+import type { Clock, Logger } from '../../core/context.ts'
+import { EXPIRED, withDeadline } from '../../core/deadline.ts'
+import type { OtelEnvironment } from '../environment.ts'
+import { load, plainResource } from './parts.ts'
+import { bucketSampler, type TokenBucket } from '../sampler.ts'
 
 export type { Sampler, SpanExporter, SpanProcessor } from '@opentelemetry/sdk-trace-node'
 
@@ -85,31 +86,3 @@ async function environmentProcessors (sdk: Sdk, environment: OtelEnvironment, lo
   }
   return processors
 }
-
-/** Loads a package that need not be there; says once, clearly, when it is missing. */
-async function load<M> (name: string, importing: () => Promise<M>, logger: Logger): Promise<M | undefined> {
-  try {
-    return await importing()
-  } catch (error) {
-    const missing = (error as { code?: unknown }).code === 'ERR_MODULE_NOT_FOUND'
-    logger.warn({ source: 'tracing', err: missing ? undefined : error }, missing
-      ? `traces were asked for, but ${name} is not installed: npm install ${name}; going on without`
-      : `traces were asked for, but ${name} could not be loaded; going on without`)
-    return undefined
-  }
-}
-
-/**
- * A resource without the package that makes them: the interface is all that providers and exporters of both SDK lines
- * look at.
- */
-function plainResource (attributes: Attributes): Resource {
-  return {
-    attributes,
-    asyncAttributesPending: false,
-    merge: (other) => other === null ? plainResource(attributes) : plainResource({ ...attributes, ...other.attributes }),
-    getRawAttributes: () => Object.entries(attributes)
-  }
-}
-
-type Resource = NonNullable<NonNullable<ConstructorParameters<Sdk['NodeTracerProvider']>[0]>['resource']>

@@ -1,0 +1,68 @@
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
+import { AsyncEndpointsError } from '../core/errors.ts'
+import { describeError, PROBLEM_MEDIA_TYPE } from './problem.ts'
+
+export interface MetricsPage {
+  readonly contentType: string
+  readonly body: string | Buffer
+}
+
+/** What the routes show; who makes it is none of their business. */
+export interface MetricsRoutesParts {
+  /** Of the page itself; the others lie under it. */
+  readonly path: string
+  /** @defaultValue everybody may read */
+  readonly authorize?: ((request: FastifyRequest) => boolean | Promise<boolean>) | undefined
+  /**
+   * @param accept the header as it came
+   * @param format the query parameter as it came; it decides over `accept`
+   * @throws {AsyncEndpointsError} `FAE_UNKNOWN_FORMAT`
+   */
+  page (accept: string | undefined, format: string | undefined): Promise<MetricsPage>
+  /** `GET {path}/jobs`: a summary for people and dashboards (requirement row S1-73). */
+  jobs (): Promise<unknown>
+  /** `GET {path}/bottlenecks`: what limits the throughput now. */
+  readonly bottlenecks?: (() => unknown) | undefined
+}
+
+// No tracing of scrapes, and no refusal of them by anybody's pressure rules: under load they are needed most.
+const SCRAPE_CONFIG = { otel: false, pressureHandler: () => {} }
+
+/** `GET` and `HEAD` of the metrics and what lies under them; each answers errors as problems and is never cached. */
+export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesParts): void {
+  const { path, authorize, bottlenecks } = parts
+  const route = (url: string, handler: NonNullable<RouteOptions['handler']>): void => {
+    app.route({
+      method: 'GET',
+      url,
+      exposeHeadRoute: true,
+      logLevel: 'silent',
+      config: SCRAPE_CONFIG,
+      schema: { hide: true },
+      errorHandler: (error, request, reply) => {
+        const { problem } = describeError(error, request, reply)
+        return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).header('cache-control', 'no-store').send(problem)
+      },
+      handler: async function (request, reply) {
+        if (authorize !== undefined && await authorize(request) !== true) {
+          throw new AsyncEndpointsError('FAE_FORBIDDEN', 'These metrics are not for everybody; see metrics.authorize')
+        }
+        reply.header('cache-control', 'no-store')
+        return await handler.call(this, request, reply)
+      }
+    })
+  }
+  const under = path === '/' ? '' : path
+  route(path, async (request, reply) => {
+    const { contentType, body } = await parts.page(request.headers.accept, formatOf(request.query))
+    return reply.header('content-type', contentType).header('vary', 'accept').send(body)
+  })
+  route(`${under}/jobs`, async () => await parts.jobs())
+  if (bottlenecks !== undefined) route(`${under}/bottlenecks`, async () => bottlenecks())
+}
+
+/** A parameter that comes twice is none. */
+function formatOf (query: unknown): string | undefined {
+  const format: unknown = typeof query === 'object' && query !== null ? Reflect.get(query, 'format') : undefined
+  return typeof format === 'string' ? format : undefined
+}

@@ -1,0 +1,47 @@
+import { readOptions, type OptionsSchema } from '../core/options.ts'
+
+/** Thresholds of the performance monitor (requirement rows S4-70 to S4-77). */
+export interface PerformanceOptions {
+  /** A monitored operation that takes longer is told as `performance.slow_operation`. @defaultValue 1000 */
+  slowMs?: number
+  /** A database query that takes longer is told as `performance.slow_query`. @defaultValue 1000 */
+  slowQueryMs?: number
+  /** A monitored operation that leaves the heap so much larger is told as `performance.memory_spike`; in MiB. @defaultValue 100 */
+  memorySpikeMb?: number
+  /** An event loop that is late by more (99th percentile of a sampling interval) is told as `performance.event_loop_lagged`. @defaultValue 200 */
+  eventLoopLagMs?: number
+  /** How often the event loop is looked at, and a point of the window is taken. @defaultValue 10000 */
+  sampleIntervalMs?: number
+  /** `GET /metrics/bottlenecks`: what limits the throughput now. @defaultValue true */
+  bottlenecks?: boolean
+  /** How far back `now` reaches for the bottlenecks. @defaultValue 300000 (5 min) */
+  windowMs?: number
+  /** Slow operations and queries that are kept to be shown, the newest. @defaultValue 1000 */
+  maxSamples?: number
+}
+
+const performanceSchema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    slowMs: { type: 'number', minimum: 0 },
+    slowQueryMs: { type: 'number', minimum: 0 },
+    memorySpikeMb: { type: 'number', exclusiveMinimum: 0 },
+    eventLoopLagMs: { type: 'number', exclusiveMinimum: 0 },
+    sampleIntervalMs: { type: 'number', minimum: 100, maximum: 3_600_000 },
+    bottlenecks: { type: 'boolean' },
+    windowMs: { type: 'number', minimum: 1_000, maximum: 86_400_000 },
+    maxSamples: { type: 'integer', minimum: 1, maximum: 100_000 }
+  }
+}
+
+const PERFORMANCE_DEFAULTS: Readonly<Required<PerformanceOptions>> = Object.freeze({
+  slowMs: 1_000, slowQueryMs: 1_000, memorySpikeMb: 100, eventLoopLagMs: 200, sampleIntervalMs: 10_000, bottlenecks: true, windowMs: 300_000, maxSamples: 1_000
+})
+
+export type ReadPerformanceOptions = Readonly<Required<PerformanceOptions>>
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+export function readPerformanceOptions (given: PerformanceOptions): ReadPerformanceOptions {
+  return readOptions<PerformanceOptions, Required<PerformanceOptions>>('observability.performance', performanceSchema, PERFORMANCE_DEFAULTS, given)
+}

@@ -1,0 +1,90 @@
+import type { MeterProvider } from '@opentelemetry/api'
+import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
+import { METRIC_METHODS, type AsyncEndpointsMetrics } from '../metrics.ts'
+import { DEFAULT_MAX_SERIES } from '../registry.ts'
+import type { MetricReader, PushMetricExporter } from '../sdk/metrics.ts'
+
+export interface MetricsOptions<Request = unknown> {
+  /** Where the metrics are printed, and under it `/jobs` and `/bottlenecks`; `false`: nowhere. @defaultValue '/metrics' */
+  path?: string | false
+  /** What is printed for who asks for nothing in particular (RFC 9110 §12.5.1). @defaultValue 'prometheus' */
+  format?: 'prometheus' | 'openmetrics' | 'json' | 'csv'
+  /** Methods that replace ours. `defineMetrics({...})` replaces them all; then `/metrics` shows only what telemetry tells of itself. */
+  recorder?: Partial<AsyncEndpointsMetrics>
+  /** Series per metric; further label sets share one series `otel_metric_overflow="true"`. @defaultValue 500 */
+  maxSeriesPerMetric?: number
+  /** A series that nothing was recorded into for so long is forgotten, unless it exists from the start. 0: never. @defaultValue 24 */
+  retentionHours?: number
+  /** Upper bounds in seconds, ascending, for the durations of jobs and handlers. @defaultValue 5 ms to 1 h in 18 steps */
+  buckets?: readonly number[]
+  /** Keep, per bucket, the trace of the newest sampled job; shown in the OpenMetrics format. @defaultValue true */
+  exemplars?: boolean
+  /** How often the gauges that only the store can tell are read. @defaultValue 10000 */
+  gaugesIntervalMs?: number
+  /** `otel_scope_name` and `otel_scope_version` on every series. @defaultValue false: they cost a third of the page */
+  scopeLabels?: boolean
+  /** Who may read the metrics; anything but `true` is answered with 403. @defaultValue everybody: keep the port inside */
+  authorize?: (request: Request) => boolean | Promise<boolean>
+  /** OpenTelemetry metric readers: each is given everything that `/metrics` shows. Ended with the application. */
+  readers?: readonly MetricReader[]
+  /** OpenTelemetry push exporters: each gets a periodic reader. Ended with the application. */
+  exporters?: readonly PushMetricExporter[]
+  /** How often `exporters` are fed. @defaultValue `OTEL_METRIC_EXPORT_INTERVAL`, else 60000 */
+  exportIntervalMs?: number
+  /** Is fed with everything that `/metrics` shows. @defaultValue the one registered with `@opentelemetry/api`, looked for when the application is ready; never shut down */
+  meterProvider?: MeterProvider
+  /** Durations reach a meter provider one by one, about a microsecond each: buckets cannot be handed over. `false` leaves them out. @defaultValue true */
+  bridgeHistograms?: boolean
+}
+
+const metricsSchema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    path: { anyOf: [{ type: 'string', pattern: '^/' }, { type: 'boolean', enum: [false] }] },
+    format: { type: 'string', enum: ['prometheus', 'openmetrics', 'json', 'csv'] },
+    recorder: { isObject: true },
+    maxSeriesPerMetric: { type: 'integer', minimum: 1, maximum: 100_000 },
+    retentionHours: { type: 'number', minimum: 0 },
+    buckets: { type: 'array', minItems: 1, maxItems: 100, items: { type: 'number' } },
+    exemplars: { type: 'boolean' },
+    gaugesIntervalMs: { type: 'number', minimum: 100, maximum: 2_147_483_647 },
+    scopeLabels: { type: 'boolean' },
+    authorize: { isFunction: true },
+    readers: { type: 'array', items: { isObject: true } },
+    exporters: { type: 'array', items: { isObject: true } },
+    exportIntervalMs: { type: 'number', minimum: 10, maximum: 2_147_483_647 },
+    meterProvider: { isObject: true },
+    bridgeHistograms: { type: 'boolean' }
+  }
+}
+
+const METRICS_DEFAULTS = Object.freeze({
+  path: '/metrics' as string | false,
+  format: 'prometheus' as const,
+  maxSeriesPerMetric: DEFAULT_MAX_SERIES,
+  retentionHours: 24,
+  exemplars: true,
+  gaugesIntervalMs: 10_000,
+  scopeLabels: false,
+  bridgeHistograms: true
+})
+
+export type ReadMetricsOptions<Request> = Readonly<Omit<MetricsOptions<Request>, keyof typeof METRICS_DEFAULTS> & Required<Pick<MetricsOptions<Request>, keyof typeof METRICS_DEFAULTS>>>
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+export function readMetricsOptions<Request> (given: MetricsOptions<Request>): ReadMetricsOptions<Request> {
+  if (given.recorder !== undefined) checkRecorder(given.recorder)
+  return readOptions<MetricsOptions<Request>, Partial<MetricsOptions<Request>>>('observability.metrics', metricsSchema, METRICS_DEFAULTS, given) as ReadMetricsOptions<Request>
+}
+
+/** A method that is misspelt would never be called, and nobody would know. Instances of classes may have more. */
+function checkRecorder (recorder: object): void {
+  if (Object.getPrototypeOf(recorder) !== Object.prototype) return
+  const known: readonly string[] = METRIC_METHODS
+  const problems = Object.entries(recorder).flatMap(([name, method]) => {
+    if (!known.includes(name)) return [`recorder.${name} is not a method of AsyncEndpointsMetrics`]
+    return typeof method === 'function' || method === undefined ? [] : [`recorder.${name} must be a function`]
+  })
+  if (problems.length > 0) throw invalidOptions('observability.metrics', problems)
+}

@@ -1,0 +1,66 @@
+import type { TracerProvider } from '@opentelemetry/api'
+import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
+import type { Propagation } from '../../jobs/definition.ts'
+import type { Sampler, SpanExporter, SpanProcessor } from '../sdk/traces.ts'
+
+export interface TracingOptions<Request = unknown> {
+  /** How an attempt is tied to its submission; a job may say otherwise. @defaultValue 'auto' */
+  propagation?: Propagation
+  /** Open a server span for a submission when nobody else did. @defaultValue 'auto' */
+  serverSpans?: 'auto' | false
+  /**
+   * Whose `traceparent` is continued. From who is not trusted it becomes a link, and the decision to sample is our own:
+   * a stranger can neither join our traces nor switch sampling on. @defaultValue true: everybody's
+   */
+  trustInbound?: boolean | ((request: Request) => boolean)
+  /** New traces that a provider of our own records each second. @defaultValue 50 */
+  maxTracesPerSecond?: number
+  /** Traces that came in sampled and are recorded each second by a provider of our own; more are passed on unrecorded. @defaultValue no limit */
+  maxRemoteTracesPerSecond?: number
+  /** Used as it is, and never shut down. @defaultValue the one registered with `@opentelemetry/api`, looked for when the application is ready */
+  tracerProvider?: TracerProvider
+  /** For a private provider. */
+  spanProcessors?: readonly SpanProcessor[]
+  /** For a private provider: each gets a batch processor. */
+  exporters?: readonly SpanExporter[]
+  /** For a private provider, instead of the limit of `maxTracesPerSecond`. @defaultValue what `OTEL_TRACES_SAMPLER` says, if it is set */
+  sampler?: Sampler
+}
+
+const tracingSchema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    propagation: { type: 'string', enum: ['auto', 'parent', 'link'] satisfies Propagation[] },
+    serverSpans: { enum: ['auto', false] },
+    trustInbound: { anyOf: [{ type: 'boolean' }, { isFunction: true }] },
+    maxTracesPerSecond: { type: 'number', minimum: 0 },
+    maxRemoteTracesPerSecond: { type: 'number', minimum: 0 },
+    tracerProvider: { isObject: true },
+    spanProcessors: { type: 'array', items: { isObject: true } },
+    exporters: { type: 'array', items: { isObject: true } },
+    sampler: { isObject: true }
+  }
+}
+
+const TRACING_DEFAULTS = Object.freeze({ propagation: 'auto' as Propagation, serverSpans: 'auto' as 'auto' | false, trustInbound: true as const })
+
+export type ReadTracingOptions<Request> = Readonly<Omit<TracingOptions<Request>, keyof typeof TRACING_DEFAULTS> & Required<Pick<TracingOptions<Request>, keyof typeof TRACING_DEFAULTS>>>
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+export function readTracingOptions<Request> (given: TracingOptions<Request>): ReadTracingOptions<Request> {
+  checkTracing(given)
+  return readOptions<TracingOptions<Request>, Partial<TracingOptions<Request>>>('observability.tracing', tracingSchema, TRACING_DEFAULTS, given) as ReadTracingOptions<Request>
+}
+
+/** With a provider that is given, processors, exporters and samplers would silently do nothing. */
+function checkTracing<Request> ({ tracerProvider, spanProcessors, exporters, sampler, maxTracesPerSecond, maxRemoteTracesPerSecond }: TracingOptions<Request>): void {
+  const problems: string[] = []
+  if (tracerProvider !== undefined) {
+    for (const [name, value] of Object.entries({ spanProcessors, exporters, sampler, maxTracesPerSecond, maxRemoteTracesPerSecond })) {
+      if (value !== undefined) problems.push(`${name} belongs to a private provider and cannot be combined with tracerProvider`)
+    }
+  }
+  if (sampler !== undefined && maxTracesPerSecond !== undefined) problems.push('maxTracesPerSecond has no effect beside a sampler; give one of them')
+  if (problems.length > 0) throw invalidOptions('observability.tracing', problems)
+}
