@@ -9,6 +9,7 @@ import { readRedactOptions, redactProperty, type RedactOptions } from '../lib/co
 import { EventBus } from '../lib/events/bus.ts'
 import { JobEvents } from '../lib/events/subscribers.ts'
 import type { JobRuntime } from '../lib/events/runtime.ts'
+import { TraceExits } from '../lib/events/trace-exits.ts'
 import { compileDefinition, jobOptionProperties, type JobDefinition, type JobDefinitionInput, type JobOptions, type JobTypes } from '../lib/jobs/definition.ts'
 import { JobRegistry } from '../lib/jobs/registry.ts'
 import type { JobStore } from '../lib/jobs/store.ts'
@@ -64,11 +65,14 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   const options = readOptions('jobStore', jobStoreSchema, { submitTimeoutMs: 2_000 }, given)
   if (options.store !== undefined && !isStore(options.store)) throw invalidOptions('jobStore', ['store must be a JobStore, for example redisStore({ url })'])
   const context = createContext({ logger: app.log, clock: options.clock })
-  const bus = new EventBus(context.logger)
+  const redaction = readRedactOptions(options.redact)
+  const bus = new EventBus(redaction.logger(context.logger))
   const inner = options.store ?? memoryStore()
-  const store = new ObservedStore(inner, context, bus)
+  const traceExits = new TraceExits()
+  if (openTelemetryIsThere()) traceExits.use((await import('../lib/telemetry/context.ts')).GLOBAL_WAYS)
+  const store = new ObservedStore(inner, context, bus, traceExits)
   const runtime: JobRuntime = {
-    context, bus, redaction: readRedactOptions(options.redact), registry: new JobRegistry(), store, submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
+    context, bus, redaction, registry: new JobRegistry(), store, traceExits, submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
   }
   const backbone = new Backbone(store)
   const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs })
@@ -91,6 +95,14 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
     await store.close(CLOSE_TIMEOUT_MS)
   })
   await store.open(storeHost(store.type, context, bus))
+}
+
+/**
+ * Somebody has registered something with the OpenTelemetry API by now (an SDK started by `--import`), so it is loaded
+ * anyway, and the connections made here must not hang on to a span. Without it no part of OpenTelemetry is loaded here.
+ */
+function openTelemetryIsThere (): boolean {
+  return Reflect.get(globalThis, Symbol.for('opentelemetry.js.api.1')) !== undefined
 }
 
 /** Catches the promise of a store, or its options. */

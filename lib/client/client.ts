@@ -65,7 +65,7 @@ export class Client implements JobsClient {
       created = submitMiddleware.length === 0 ? await this.#create(scope, timeoutMs) : await runSubmit(submitMiddleware, 0, scope, () => this.#create(scope, timeoutMs))
     } catch (error) {
       const errorCode = error instanceof AsyncEndpointsError ? error.code : 'UNKNOWN'
-      this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, errorCode, submitMs: clock.monotonic() - startedAt, origin: meta.origin })
+      this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, errorCode, submitMs: clock.monotonic() - startedAt, origin: meta.origin })
       throw error
     } finally {
       // A job that was made is counted as submitted before anybody else can look.
@@ -105,7 +105,7 @@ export class Client implements JobsClient {
     const { bus } = this.#runtime
     if (!created.created) {
       if (!created.sameRequest) {
-        bus.emit('job.rejected', { jobName: job.name, queue: job.queue, reason: 'idempotency-key-reused', origin })
+        bus.emit('job.rejected', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, reason: 'idempotency-key-reused', origin })
         throw new AsyncEndpointsError('FAE_IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for a request with other content; use a new key for a new request')
       }
       bus.emit('job.replayed', { jobId: created.id, jobName: job.name, queue: job.queue, correlationId: created.job.correlationId, submitMs, origin })
@@ -151,16 +151,16 @@ export class Client implements JobsClient {
   }
 
   async cancel (id: string, reason?: string): Promise<{ state: 'cancelled' | 'requested', job: JobRecord }> {
-    const verdict = await this.#runtime.store.cancel(id, toReason(reason, 'cancelled on request'))
+    const verdict = await this.#runtime.store.cancel(id, toReason(reason, 'cancelled on request', this.#runtime.redaction.text))
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
     if (verdict.kind === 'finished') throw new AsyncEndpointsError('FAE_JOB_FINISHED', `The job is ${job.state}; it can no longer be cancelled`, { details: { jobStatus: job.state } })
-    const about = { jobId: job.id, jobName: job.name, queue: job.queue }
+    const about = { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId }
     if (verdict.kind === 'requested') this.#runtime.bus.emit('job.cancel_requested', about)
     else if (!verdict.already) {
       // It never ran: no worker will tell of its end.
       const totalMs = Math.max(0, this.#runtime.context.clock.now() - job.createdAt)
-      this.#runtime.bus.emit('job.cancelled', { ...about, workerId: '', correlationId: job.correlationId, processingMs: 0, totalMs })
+      this.#runtime.bus.emit('job.cancelled', { ...about, workerId: '', processingMs: 0, totalMs })
     }
     return { state: verdict.kind, job }
   }
@@ -170,7 +170,7 @@ export class Client implements JobsClient {
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
     if (verdict.kind === 'not-failed') throw new AsyncEndpointsError('FAE_JOB_NOT_FAILED', `The job is ${job.state}; only a failed job can be run again`, { details: { jobStatus: job.state } })
-    this.#runtime.bus.emit('job.redriven', { jobId: job.id, jobName: job.name, queue: job.queue })
+    this.#runtime.bus.emit('job.redriven', { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId })
     return job
   }
 

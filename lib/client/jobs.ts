@@ -13,6 +13,7 @@ export interface SubmitMeta {
   priority?: number
   /** Who may see the job. */
   owner?: string
+  /** 1 to 128 visible ASCII characters. @defaultValue a new one */
   correlationId?: string
   /** Any text of 1 to 255 characters; the same owner, job and key again gives the same job. */
   idempotencyKey?: string

@@ -8,6 +8,8 @@ const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
 /** A day: what most clients that retry with one key can expect (draft-ietf-httpapi-idempotency-key-header §2.6 leaves it open). */
 export const IDEMPOTENCY_TTL_MS = 86_400_000
 const MAX_KEY_LENGTH = 255
+/** It goes into log lines, spans and headers. */
+const CORRELATION_ID = /^[\x21-\x7e]{1,128}$/
 /** The last moment that a Date can tell (ECMA-262 §21.4.1.1), milliseconds since the epoch. */
 const LAST_MOMENT = 8.64e15
 
@@ -24,6 +26,7 @@ export function draftJob (definition: JobDefinition, body: unknown, meta: Endpoi
   for (const name of ['owner', 'correlationId'] as const) {
     if (meta[name] !== undefined && typeof meta[name] !== 'string') problems.push(`${name} must be a text`)
   }
+  if (typeof meta.correlationId === 'string' && !CORRELATION_ID.test(meta.correlationId)) problems.push('correlationId must have 1 to 128 visible ASCII characters')
   const key = meta.idempotencyKey
   if (key !== undefined && (typeof key !== 'string' || key.length === 0 || key.length > MAX_KEY_LENGTH)) problems.push(`idempotencyKey must be a text of 1 to ${MAX_KEY_LENGTH} characters`)
   if (problems.length > 0) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${definition.name}" is not valid: ${problems.join('; ')}`)

@@ -6,33 +6,33 @@
 export const EVENT_CATALOGUE = {
   'job.submitted': { about: 'A job was stored; the client may be told its id.', measurements: ['submitMs', 'delayMs', 'payloadBytes'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId', 'origin'] },
   'job.replayed': { about: 'A submission with a known idempotency key was answered with the job that is there.', measurements: ['submitMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'origin'] },
-  'job.rejected': { about: 'A submission was refused before anything was stored.', measurements: [], metadata: ['jobName', 'queue', 'reason', 'origin'] },
-  'job.submit_failed': { about: 'The store did not take a submission.', measurements: ['submitMs'], metadata: ['jobName', 'queue', 'errorCode', 'origin'] },
+  'job.rejected': { about: 'A submission was refused before anything was stored.', measurements: [], metadata: ['jobName', 'queue', 'correlationId', 'reason', 'origin'] },
+  'job.submit_failed': { about: 'The store did not take a submission.', measurements: ['submitMs'], metadata: ['jobName', 'queue', 'correlationId', 'errorCode', 'origin'] },
   'job.claimed': { about: 'A worker took a job to run it.', measurements: ['attempt', 'queueWaitMs', 'claimMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
   'job.started': { about: 'An attempt began.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
-  'job.progressed': { about: 'A running job told how far it is (throttled).', measurements: ['done', 'total'], metadata: ['jobId', 'jobName', 'queue'] },
-  'job.attempt_failed': { about: 'An attempt ended in an error; the job may be retried.', measurements: ['attempt', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'errorCode', 'final', 'traceId', 'spanId'] },
-  'job.retry_scheduled': { about: 'Another attempt will follow after a backoff.', measurements: ['attempt', 'delayMs'], metadata: ['jobId', 'jobName', 'queue', 'errorCode'] },
-  'job.snoozed': { about: 'The handler asked to be run later; no attempt was spent.', measurements: ['delayMs', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
-  'job.timed_out': { about: 'An attempt exceeded its timeout and was aborted.', measurements: ['attempt', 'timeoutMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
+  'job.progressed': { about: 'A running job told how far it is (throttled).', measurements: ['done', 'total'], metadata: ['jobId', 'jobName', 'queue', 'correlationId'] },
+  'job.attempt_failed': { about: 'An attempt ended in an error; the job may be retried.', measurements: ['attempt', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'errorCode', 'errorMessage', 'failure', 'final', 'traceId', 'spanId'] },
+  'job.retry_scheduled': { about: 'Another attempt will follow after a backoff.', measurements: ['attempt', 'delayMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'errorCode'] },
+  'job.snoozed': { about: 'The handler asked to be run later; no attempt was spent.', measurements: ['delayMs', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId'] },
+  'job.timed_out': { about: 'An attempt exceeded its timeout and was aborted.', measurements: ['attempt', 'timeoutMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId'] },
   'job.completed': { about: 'The job is over: its result is stored.', measurements: ['attempt', 'processingMs', 'queueWaitMs', 'totalMs', 'resultBytes'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
-  'job.failed': { about: 'The job is over: no attempt is left, or it was discarded.', measurements: ['attempt', 'processingMs', 'totalMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'errorCode', 'traceId', 'spanId'] },
-  'job.cancel_requested': { about: 'A running job was asked to stop.', measurements: [], metadata: ['jobId', 'jobName', 'queue'] },
+  'job.failed': { about: 'The job is over: no attempt is left, or it was discarded.', measurements: ['attempt', 'processingMs', 'totalMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'errorCode', 'errorMessage', 'traceId', 'spanId'] },
+  'job.cancel_requested': { about: 'A running job was asked to stop.', measurements: [], metadata: ['jobId', 'jobName', 'queue', 'correlationId'] },
   'job.cancelled': { about: 'The job is over: it was cancelled while waiting, or its attempt stopped.', measurements: ['processingMs', 'totalMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId'] },
-  'job.released': { about: 'A stopping worker handed a running job back; no attempt was spent.', measurements: ['processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
+  'job.released': { about: 'A stopping worker handed a running job back; no attempt was spent.', measurements: ['processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId'] },
   'job.stalled': { about: 'A lease ran out; the job is back in its queue.', measurements: [], metadata: ['jobId', 'queue'] },
-  'job.recovered': { about: 'A stalled job was claimed again and its stall counted as an attempt.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
-  'job.lease_lost': { about: 'An attempt ended, but its job belonged to another worker by then; its ending does not count.', measurements: ['attempt', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
-  'job.settle_failed': { about: 'The store could not take the ending of an attempt; the lease will run out.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'errorCode'] },
-  'job.unhandled': { about: 'A claimed job has a name this process does not know; it went back with a backoff.', measurements: ['delayMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId'] },
-  'job.redriven': { about: 'A failed job was queued again.', measurements: [], metadata: ['jobId', 'jobName', 'queue'] },
+  'job.recovered': { about: 'A stalled job was claimed again and its stall counted as an attempt.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId'] },
+  'job.lease_lost': { about: 'An attempt ended, but its job belonged to another worker by then; its ending does not count.', measurements: ['attempt', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId'] },
+  'job.settle_failed': { about: 'The store could not take the ending of an attempt; the lease will run out.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'errorCode'] },
+  'job.unhandled': { about: 'A claimed job has a name this process does not know; it went back with a backoff.', measurements: ['delayMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId'] },
+  'job.redriven': { about: 'A failed job was queued again.', measurements: [], metadata: ['jobId', 'jobName', 'queue', 'correlationId'] },
   'job.removed': { about: 'A job was forgotten on request.', measurements: [], metadata: ['jobId'] },
 
   'handler.registered': { about: 'A job was defined in this process.', measurements: [], metadata: ['jobName', 'queue'] },
   'handler.started': { about: 'A handler was called.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue'] },
   'handler.completed': { about: 'A handler returned.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'traceId', 'spanId'] },
-  'handler.failed': { about: 'A handler threw.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'errorCode', 'traceId', 'spanId'] },
-  'handler.abandoned': { about: 'A handler went on after its grace; its attempt was settled without it.', measurements: ['graceMs'], metadata: ['jobId', 'jobName', 'queue', 'reason'] },
+  'handler.failed': { about: 'A handler threw.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'errorCode', 'traceId', 'spanId'] },
+  'handler.abandoned': { about: 'A handler went on after its grace; its attempt was settled without it.', measurements: ['graceMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'reason'] },
 
   'worker.started': { about: 'A worker began to claim jobs.', measurements: ['concurrency'], metadata: ['workerId', 'queue'] },
   'worker.idled': { about: 'A worker had a free place and nothing to do until now.', measurements: ['idleMs'], metadata: ['workerId', 'queue'] },
@@ -82,7 +82,7 @@ interface Fields {
   jobId: string, jobName: string, queue: string, workerId: string, correlationId: string
   /** Only when the span is sampled: exemplars and log lines point at it. */
   traceId: string | undefined, spanId: string | undefined
-  storeType: string, operation: string, errorCode: string, message: string, reason: string, source: string
+  storeType: string, operation: string, errorCode: string, errorMessage: string, message: string, reason: string, source: string
   status: string, previous: string, final: boolean
   submitMs: number, delayMs: number, queueWaitMs: number, claimMs: number | undefined, processingMs: number, totalMs: number
   durationMs: number, idleMs: number, timeoutMs: number, graceMs: number, drainTimeoutMs: number
@@ -92,6 +92,8 @@ interface Fields {
   payloadBytes: number | undefined
   /** Whose submission it was, over HTTP; asked only for what is to be told. */
   origin: SubmitOrigin | undefined
+  /** Of an attempt that ended because its handler threw. */
+  failure: AttemptFailure | undefined
   thresholdMs: number, deltaMb: number, thresholdMb: number, lagMs: number
   /** A database by its OpenTelemetry name (`postgresql`, `redis`, …), what was asked of it, and without parameters. */
   system: string, target: string, statement: string
@@ -104,6 +106,17 @@ export interface SubmitOrigin {
   readonly userId: string | undefined
   readonly clientIp: string
   readonly userAgent: string | undefined
+}
+
+/**
+ * What there is to know of a thrown error besides its code and message. Bounded, without what must not be shown; made when
+ * somebody reads it: a stack is expensive to write down.
+ */
+export interface AttemptFailure {
+  /** What it was caused by, from the nearest on, each as `code: message`. */
+  readonly causes: readonly string[]
+  /** Where it was thrown: the innermost frames. */
+  readonly stack: readonly string[]
 }
 
 type KeysOf<N extends EventName> =

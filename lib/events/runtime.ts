@@ -5,6 +5,7 @@ import type { JobRegistry } from '../jobs/registry.ts'
 import type { AttemptMiddleware, HandlerSpanMiddleware, SubmitMiddleware } from '../jobs/seams.ts'
 import type { JobStore } from '../jobs/store.ts'
 import type { EventBus } from './bus.ts'
+import type { TraceExits } from './trace-exits.ts'
 
 /**
  * What the doors of one Fastify instance share, under the decorator `jobRuntime`: made by the job store's plugin, added
@@ -18,6 +19,8 @@ export interface JobRuntime {
   readonly registry: JobRegistry
   /** The store behind its observing wrapper. */
   readonly store: JobStore
+  /** Keeps loops of ours out of everybody's traces; absent counts as closed. */
+  readonly traceExits?: TraceExits
   readonly submitMiddleware: SubmitMiddleware[]
   readonly attemptMiddleware: AttemptMiddleware[]
   /** Around the handler alone, inside the attempt. */

@@ -34,7 +34,8 @@ export class JobEvents {
    */
   on<N extends EventName> (name: N, listener: EventListener<N>): () => void {
     check('jobEvents.on', [name], [listener])
-    return this.#bus.on(name, listener)
+    // A function of its own: one that listens twice is stopped once at a time.
+    return this.#bus.on(name, (event, told) => { listener(event, told) })
   }
 
   /**

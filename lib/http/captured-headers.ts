@@ -1,3 +1,5 @@
+import type { Redaction } from '../core/redact.ts'
+
 /** Kept with every job: what a handler may need to answer in the client's language, or to find the request in a log. */
 export const DEFAULT_CAPTURED_HEADERS = ['accept-language', 'user-agent', 'x-request-id'] as const
 
@@ -24,15 +26,19 @@ export function headerListProblems (where: string, names: readonly string[]): st
   return problems
 }
 
-/** Compiles the allow-list (the defaults, plus `additions`) into a function that picks those headers. */
-export function compileCapture (additions: readonly string[]): (headers: RequestHeaders) => Readonly<Record<string, string>> {
+/**
+ * Compiles the allow-list (the defaults, plus `additions`) into a function that picks those headers. Of one whose name is
+ * hidden the job tells that it was sent, and not what it said.
+ */
+export function compileCapture (additions: readonly string[], { hides, mask }: Pick<Redaction, 'hides' | 'mask'>): (headers: RequestHeaders) => Readonly<Record<string, string>> {
   const names = [...new Set<string>([...DEFAULT_CAPTURED_HEADERS, ...additions.map((name) => name.toLowerCase())])]
+  const hidden = names.map(hides)
   return (headers) => {
     let captured: Record<string, string> | undefined
     for (let index = 0; index < names.length; index++) {
       const name = names[index] as string
       const value = headers[name]
-      if (typeof value === 'string') (captured ??= {})[name] = value
+      if (typeof value === 'string') (captured ??= {})[name] = hidden[index] === true ? mask : value
     }
     return captured ?? NONE
   }

@@ -3,7 +3,7 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobHandler, type SpanAttributesOptions } from '../jobs/definition.ts'
 import { readEndpointOptions, type EndpointSettings } from './options.ts'
 import { correlationHook, problemHandler, type Endpoint, type HttpRoom } from './room.ts'
-import { jsonResponse, problemResponse, submittedSchema } from './schemas.ts'
+import { jsonResponse, problemResponse, submittedSchema, withCorrelation } from './schemas.ts'
 import { submitHandler } from './submit.ts'
 import type { EndpointSchema } from './types.ts'
 
@@ -92,24 +92,27 @@ function routeSchema (room: HttpRoom, settings: AnyEndpointOptions, parts: Endpo
   const keyed = settings.idempotency ?? 'optional'
   const described = [
     'Starts a job and answers at once with its status URL. Header `Prefer: wait=N`: answer with the result if it is there within N seconds.',
-    keyed === false ? '' : `Header \`Idempotency-Key\` (${keyed}): a repeated request gives the same job.`
+    keyed === false ? '' : `Header \`Idempotency-Key\` (${keyed}): a repeated request gives the same job.`,
+    `Header \`${room.correlation.header}\`: your own correlation id, which all answers and log lines then have.`
   ]
   return {
     tags: [...room.options.tags],
     summary: `Submit a ${settings.name} job`,
-    description: described.join(' ').trim(),
+    description: described.filter(Boolean).join(' '),
     operationId: `submit_${settings.name.replaceAll(/[^A-Za-z0-9_]+/g, '_')}`,
     ...withoutUndefined(given),
     response: {
-      // A factory's body is of a shape that only the application knows.
-      202: jsonResponse('The job was accepted', (settings.responses?.submitted ?? room.options.responses.submitted) === undefined ? submittedSchema : {}),
-      200: jsonResponse('The result, when it was waited for', result ?? {}),
-      400: problemResponse('The request is not valid'),
-      413: problemResponse('The request body is too large'),
-      415: problemResponse('The media type is not supported'),
-      422: problemResponse('The Idempotency-Key was used for another request'),
-      429: problemResponse('The queue is full'),
-      503: problemResponse('The job cannot be taken at this moment'),
+      ...withCorrelation(room.correlation.header, {
+        // A factory's body is of a shape that only the application knows.
+        202: jsonResponse('The job was accepted', (settings.responses?.submitted ?? room.options.responses.submitted) === undefined ? submittedSchema : {}),
+        200: jsonResponse('The result, when it was waited for', result ?? {}),
+        400: problemResponse('The request is not valid'),
+        413: problemResponse('The request body is too large'),
+        415: problemResponse('The media type is not supported'),
+        422: problemResponse('The Idempotency-Key was used for another request'),
+        429: problemResponse('The queue is full'),
+        503: problemResponse('The job cannot be taken at this moment')
+      }),
       ...response
     }
   }

@@ -8,7 +8,7 @@ import { appliedWait, parsePrefer, waitTime } from './prefer.ts'
 import { asJson, bodyFor } from './responses.ts'
 import { noResult, resultBody } from './result.ts'
 import { correlationHook, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRoom } from './room.ts'
-import { emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse, statusSchema } from './schemas.ts'
+import { correlationHeader, emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse, statusSchema, withCorrelation } from './schemas.ts'
 
 /** The status document as it goes out. */
 interface Shown {
@@ -26,7 +26,7 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
   const away = problemResponse('The job store cannot be reached')
   const status = jsonResponse('The status of the job', statusSchema)
 
-  const add = (kind: AsyncEndpointsRouteConfig['kind'], method: 'GET' | 'POST' | 'DELETE', url: string, operation: string, schema: Record<string, unknown>, handler: (request: JobRequest, reply: FastifyReply) => Promise<unknown>): void => {
+  const add = (kind: AsyncEndpointsRouteConfig['kind'], method: 'GET' | 'POST' | 'DELETE', url: string, operation: string, schema: Described, handler: (request: JobRequest, reply: FastifyReply) => Promise<unknown>): void => {
     const route: RouteOptions<RawServerDefault, RawRequestDefaultExpression, RawReplyDefaultExpression, { Params: { id: string } }> = {
       method,
       url,
@@ -46,7 +46,7 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
 
   add('status', 'GET', path, 'getJob', {
     summary: 'How a job is doing',
-    headers: { type: 'object', properties: { ...preferHeader, ...ifNoneMatchHeader } },
+    headers: { ...preferHeader, ...ifNoneMatchHeader },
     response: { 200: status, 304: emptyResponse('Not changed since the given ETag'), 404: gone, 503: away }
   }, (request, reply) => sendStatus(room, request, reply))
 
@@ -72,8 +72,26 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
   }, (request, reply) => retryJob(room, request, reply))
 }
 
-function described (room: HttpRoom, operationId: string, schema: Record<string, unknown>): FastifySchema & Record<string, unknown> {
-  return { tags: [...room.options.tags], operationId, params: idParams, ...schema }
+/** What OpenAPI shows of a job route. */
+interface Described {
+  readonly summary: string
+  /** By name. */
+  readonly headers?: Readonly<Record<string, unknown>>
+  /** By status. */
+  readonly response: Readonly<Record<number, Readonly<Record<string, unknown>>>>
+}
+
+function described (room: HttpRoom, operationId: string, schema: Described): FastifySchema & Record<string, unknown> {
+  const { header } = room.correlation
+  const { headers, response, summary } = schema
+  return {
+    tags: [...room.options.tags],
+    operationId,
+    summary,
+    params: idParams,
+    headers: { type: 'object', properties: { ...headers, ...correlationHeader(header) } },
+    response: withCorrelation(header, response)
+  }
 }
 
 /** Our schemas are documentation here: an application's own compilers (Zod, …) could make nothing of them. */

@@ -1,7 +1,8 @@
 import type { FastifyContextConfig, FastifySerializerCompiler, RouteOptions } from 'fastify'
-import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
+import { invalidOptions, OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
 import { JOB_NAME, jobOptionProperties, propagationProperty, spanAttributesProperty, type JobOptions, type Propagation } from '../jobs/definition.ts'
 import { headerListProblems } from './captured-headers.ts'
+import { correlationHeaderProblems, DEFAULT_CORRELATION_HEADER } from './correlation.ts'
 import type { IdempotencyMode } from './idempotency.ts'
 import type { OwnerFunction } from './owner.ts'
 import type { ResponseFactories } from './responses.ts'
@@ -19,6 +20,14 @@ export interface HttpOptions {
   owner?: OwnerFunction
   /** More request headers to keep with every job, besides `accept-language`, `user-agent` and `x-request-id`. Never credentials. */
   headers?: readonly string[]
+  /**
+   * The request header that a client may send its correlation id in, and the response header that every answer of our
+   * routes has it in. An id of up to 128 letters, digits, `.`, `_`, `-` is taken over; in the place of any other, or of none,
+   * a new one is made.
+   *
+   * @defaultValue 'X-Correlation-ID'
+   */
+  correlationHeader?: string
   /** The longest `Prefer: wait`, in milliseconds; a client that asks for more waits this long. 0: nobody waits. @defaultValue 30000 */
   maxWaitMs?: number
   /** Requests that may wait at one time; the next one is answered at once. Each holds a connection and little else. @defaultValue 1000 */
@@ -79,6 +88,7 @@ const httpSchema: OptionsSchema = {
     publicUrl: { type: 'string', pattern: '^https?://[^\\s/?#"<>\\\\]+(/[^\\s?#"<>\\\\]*)?$' },
     owner: { isFunction: true },
     headers: names,
+    correlationHeader: { type: 'string', maxLength: 100 },
     maxWaitMs: { type: 'number', minimum: 0, maximum: 3_600_000 },
     maxWaiters: { type: 'integer', minimum: 0 },
     idempotencyTtlMs: { type: 'number', minimum: 1 },
@@ -89,6 +99,7 @@ const httpSchema: OptionsSchema = {
 
 const HTTP_DEFAULTS = Object.freeze({
   jobsPath: '/jobs',
+  correlationHeader: DEFAULT_CORRELATION_HEADER,
   headers: Object.freeze([]) as readonly string[],
   maxWaitMs: 30_000,
   maxWaiters: 1_000,
@@ -132,8 +143,12 @@ export type ResolvedHttpOptions = Readonly<HttpOptions & typeof HTTP_DEFAULTS>
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
 export function readHttpOptions (given: HttpOptions | undefined): ResolvedHttpOptions {
-  const options = readOptions('http', httpSchema, HTTP_DEFAULTS, given)
-  refuse('http', headerListProblems('headers', options.headers))
+  const problems = new OptionProblems()
+  const options = problems.collect('', () => readOptions('http', httpSchema, HTTP_DEFAULTS, given))
+  if (Array.isArray(given?.headers)) problems.add(...headerListProblems('headers', given.headers))
+  if (typeof given?.correlationHeader === 'string') problems.add(...correlationHeaderProblems('correlationHeader', given.correlationHeader))
+  problems.throwIfAny('http')
+  if (options === undefined) throw new Error('the reader of options returned nothing and found nothing wrong')
   return options
 }
 

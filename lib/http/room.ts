@@ -4,7 +4,7 @@ import type { JobsClient } from '../client/jobs.ts'
 import { isAsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
-import { correlate, correlationIdOf } from './correlation.ts'
+import { Correlation } from './correlation.ts'
 import { JobLinks } from './links.ts'
 import type { ResolvedHttpOptions } from './options.ts'
 import type { OwnerFunction } from './owner.ts'
@@ -29,6 +29,7 @@ export interface HttpRoom {
   readonly options: ResolvedHttpOptions
   readonly links: JobLinks
   readonly waiting: Waiting
+  readonly correlation: Correlation
   /** By job name. */
   readonly endpoints: Map<string, Endpoint>
 }
@@ -49,6 +50,7 @@ export function createHttpRoom ({ runtime, jobs, backbone, options, prefix }: Ht
     options,
     links: new JobLinks(prefix, options.jobsPath, options.publicUrl),
     waiting: new Waiting(jobs, backbone, runtime.context.clock, options.maxWaiters),
+    correlation: new Correlation(options.correlationHeader, () => runtime.context.ids.correlation()),
     endpoints: new Map<string, Endpoint>()
   })
 }
@@ -69,10 +71,9 @@ export function vary (reply: FastifyReply, name: string): void {
 
 /** The first hook of our routes: everything after it has a correlation id. */
 export function correlationHook (room: HttpRoom): (request: FastifyRequest, reply: FastifyReply, done: () => void) => void {
-  const { ids } = room.runtime.context
-  const generate = (): string => ids.correlation()
+  const { correlation } = room
   return (request, reply, done) => {
-    correlate(request, reply, generate)
+    correlation.begin(request, reply)
     done()
   }
 }
@@ -84,22 +85,24 @@ export function correlationHook (room: HttpRoom): (request: FastifyRequest, repl
  * @param submits the definition whose submissions arrive here; `undefined` on the job routes
  */
 export function problemHandler (room: HttpRoom, factories: ResponseFactories, submits: JobDefinition | undefined): NonNullable<RouteOptions['errorHandler']> {
-  const { bus, context } = room.runtime
+  const { bus, redaction } = room.runtime
   return async (error: unknown, request, reply) => {
-    correlationIdOf(request, reply, () => context.ids.correlation())
+    const correlationId = room.correlation.of(request, reply)
     const { problem, code, retryAfterSeconds } = describeError(error, request, reply)
     reply.code(problem.status)
     copyHeaders(error, reply)
     if (retryAfterSeconds !== undefined && !reply.hasHeader('retry-after')) reply.header('retry-after', String(retryAfterSeconds))
     reply.header('cache-control', 'no-store')
-    log(request, error, problem.status, code !== undefined)
-    if (submits !== undefined && code !== undefined && !toldByClient(error)) bus.emit('job.rejected', { jobName: submits.name, queue: submits.queue, reason: problemSlug(code), origin: new RequestOrigin(request, undefined) })
+    log(request, redaction.fields({ err: error }), problem.status, code !== undefined)
+    if (submits !== undefined && code !== undefined && !toldByClient(error)) {
+      bus.emit('job.rejected', { jobName: submits.name, queue: submits.queue, correlationId, reason: problemSlug(code), origin: new RequestOrigin(request, undefined) })
+    }
     const unexpected = code === undefined && problem.status >= 500
     const factory = submits !== undefined && !unexpected ? factories.submitError : factories.exception
     try {
       return asJson(reply, await bodyFor(factory, { error, problem }, problem, request, reply), PROBLEM_MEDIA_TYPE)
     } catch (thrown) {
-      request.log.error({ err: thrown }, 'a response factory threw')
+      request.log.error(redaction.fields({ err: thrown }), 'a response factory threw')
       reply.code(500).removeHeader('content-type')
       return asJson(reply, unexpectedProblem(request), PROBLEM_MEDIA_TYPE)
     }
@@ -112,10 +115,10 @@ function toldByClient (error: unknown): boolean {
   return error.code === 'FAE_IDEMPOTENCY_KEY_REUSED' || error.code === 'FAE_STORE_UNAVAILABLE' || error.code === 'FAE_STORE_FULL'
 }
 
-function log (request: FastifyRequest, error: unknown, status: number, expected: boolean): void {
-  if (status < 500) request.log.info({ err: error }, 'request refused')
-  else if (expected) request.log.warn({ err: error }, 'request refused')
-  else request.log.error({ err: error }, 'request failed')
+function log (request: FastifyRequest, fields: object, status: number, expected: boolean): void {
+  if (status < 500) request.log.info(fields, 'request refused')
+  else if (expected) request.log.warn(fields, 'request refused')
+  else request.log.error(fields, 'request failed')
 }
 
 /** As Fastify does: an error may bring headers, for example `WWW-Authenticate` with a 401. */

@@ -80,6 +80,19 @@ export function problemResponse (description: string): Schema {
   return { description, content: { 'application/problem+json': { schema: problemSchema } } }
 }
 
+type Responses = Readonly<Record<string | number, Schema>>
+
+/** The header that all answers of our routes have. */
+export function withCorrelation (header: string, responses: Responses): Responses {
+  const headers = { [header]: { type: 'string', description: 'Ties the request, its job and their log lines together: the id that the client has sent, or a new one' } }
+  return Object.fromEntries(Object.entries(responses).map(([status, response]) => [status, { ...response, headers }]))
+}
+
+/** The same header on a request. */
+export function correlationHeader (header: string): Schema {
+  return { [header.toLowerCase()]: { type: 'string', description: 'Your own correlation id: up to 128 letters, digits, `.`, `_`, `-`; any other is replaced by a new one' } }
+}
+
 /** A response without a body. */
 export function emptyResponse (description: string): Schema {
   return { description, type: 'null' }

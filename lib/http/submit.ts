@@ -4,7 +4,6 @@ import type { JobDefinition } from '../jobs/definition.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { compileCapture } from './captured-headers.ts'
-import { correlationIdOf } from './correlation.ts'
 import { isoFormat, retryAfterSeconds, statusDocument, submittedDocument, writeSubmitted } from './document.ts'
 import { idempotencyKey } from './idempotency.ts'
 import type { EndpointSettings } from './options.ts'
@@ -33,14 +32,13 @@ export interface SubmitParts {
 /** The handler of a submit route. Nothing in it is made per request that could be made per endpoint. */
 export function submitHandler (parts: SubmitParts): Handler {
   const { room, definition, settings, scope } = parts
-  const { jobs, links, options, runtime } = room
-  const { clock, ids } = runtime.context
+  const { jobs, links, options, runtime, correlation } = room
+  const { clock } = runtime.context
   const { owner } = parts.endpoint
   const { maxQueued, delayMs } = settings
   const mode = settings.idempotency ?? 'optional'
   const maxWaitMs = settings.maxWaitMs ?? options.maxWaitMs
-  const capture = compileCapture([...options.headers, ...settings.headers ?? []])
-  const generate = (): string => ids.correlation()
+  const capture = compileCapture([...options.headers, ...settings.headers ?? []], runtime.redaction)
   const format = isoFormat()
   const accept = compileAccept(parts, format)
   const answer = compilePrefer(parts, maxWaitMs, accept)
@@ -50,7 +48,7 @@ export function submitHandler (parts: SubmitParts): Handler {
     const userId = owner === undefined ? undefined : await ownerOf(owner, request)
     const meta: EndpointSubmitMeta = {
       owner: userId,
-      correlationId: correlationIdOf(request, reply, generate),
+      correlationId: correlation.of(request, reply),
       delayMs,
       maxQueued,
       params: request.params as EndpointSubmitMeta['params'],
@@ -63,7 +61,7 @@ export function submitHandler (parts: SubmitParts): Handler {
       origin: new RequestOrigin(request, userId),
       payloadBytes: payloadBytes(request)
     }
-    request.log.debug({ job_name: definition.name, payload_bytes: headers['content-length'] }, 'processing job creation')
+    request.log.debug({ job_name: definition.name, payload_bytes: meta.payloadBytes }, 'processing job creation')
     const submitted = await jobs.submitJob(definition, request.body, meta)
 
     // From here on the job exists: whatever fails below, the headers of the response name it.

@@ -1,36 +1,94 @@
+import { singleLine } from '../core/text.ts'
 import type { StoredError } from './job.ts'
 
 const MAX_MESSAGE = 1_000
 const MAX_CODE = 100
-// Control characters would let a message forge log lines or SSE fields further on.
-// eslint-disable-next-line no-control-regex
-const CONTROL = /[\u0000-\u001f\u007f\u2028\u2029]+/g
+const MAX_CAUSES = 5
+const MAX_CAUSE = 300
+const MAX_FRAMES = 10
+/** Of a stack: what ten long frames need. */
+const MAX_STACK = 8_192
 
-function bounded (text: string, max: number): string {
-  // Cut before replacing: a message of many megabytes must not be walked to its end.
-  const clean = text.slice(0, max + 1).replace(CONTROL, ' ')
-  return clean.length > max ? `${clean.slice(0, max - 1)}…` : clean
-}
+/** Takes out of a text what must not be shown. */
+type Clean = (text: string) => string
 
 /**
  * Whatever a handler threw, as it may be stored and shown: a code for machines, a bounded message for people. Never
  * throws, whatever was thrown (a string, `undefined`, an object whose getters throw).
+ *
+ * @param clean the application's redaction, for what is stored or leaves the process
  */
-export function toStoredError (thrown: unknown): StoredError {
+export function toStoredError (thrown: unknown, clean?: Clean): StoredError {
   try {
-    if (thrown instanceof Error) {
-      const own = (thrown as { code?: unknown }).code
-      const code = typeof own === 'string' && own !== '' ? own : thrown.name
-      return { code: bounded(String(code || 'Error'), MAX_CODE), message: bounded(String(thrown.message), MAX_MESSAGE) }
-    }
+    if (thrown instanceof Error) return { code: codeOf(thrown, clean), message: singleLine(String(thrown.message), MAX_MESSAGE, clean) }
     const message = typeof thrown === 'string' ? thrown : `a value of type ${thrown === null ? 'null' : typeof thrown}`
-    return { code: 'FAE_HANDLER_ERROR', message: bounded(`The handler threw ${message}`, MAX_MESSAGE) }
+    return { code: 'FAE_HANDLER_ERROR', message: singleLine(`The handler threw ${message}`, MAX_MESSAGE, clean) }
   } catch {
     return { code: 'FAE_HANDLER_ERROR', message: 'The handler threw a value that cannot be read' }
   }
 }
 
+function codeOf (error: Error, clean?: Clean): string {
+  const own = (error as { code?: unknown }).code
+  const code = typeof own === 'string' && own !== '' ? own : error.name
+  return singleLine(String(code || 'Error'), MAX_CODE, clean)
+}
+
 /** A bounded, single-line text for a cancel or discard reason. */
-export function toReason (text: unknown, fallback: string): string {
-  return typeof text === 'string' && text.trim() !== '' ? bounded(text, MAX_MESSAGE) : fallback
+export function toReason (text: unknown, fallback: string, clean?: Clean): string {
+  return typeof text === 'string' && text.trim() !== '' ? singleLine(text, MAX_MESSAGE, clean) : fallback
+}
+
+/**
+ * What an operator wants to know of a thrown error besides its code and message. It is worked out when it is asked for:
+ * writing down a stack takes longer than many handlers. Never throws.
+ */
+export class ThrownFailure {
+  readonly #thrown: unknown
+  readonly #clean: Clean
+
+  constructor (thrown: unknown, clean: Clean) {
+    this.#thrown = thrown
+    this.#clean = clean
+  }
+
+  /** The errors behind the thrown one, the nearest first, each as `code: message`. */
+  get causes (): readonly string[] {
+    const causes: string[] = []
+    try {
+      const open = behind(this.#thrown)
+      const seen = new Set<unknown>([this.#thrown])
+      while (open.length > 0 && causes.length < MAX_CAUSES) {
+        const cause = open.shift()
+        if (seen.has(cause)) continue
+        seen.add(cause)
+        const { code, message } = toStoredError(cause, this.#clean)
+        causes.push(singleLine(cause instanceof Error ? `${code}: ${message}` : message, MAX_CAUSE))
+        open.push(...behind(cause))
+      }
+    } catch { /* what was found so far is better than nothing */ }
+    return causes
+  }
+
+  /** Where it was thrown: the innermost frames, without the message. */
+  get stack (): readonly string[] {
+    try {
+      if (!(this.#thrown instanceof Error)) return []
+      const { stack, name, message } = this.#thrown
+      if (typeof stack !== 'string') return []
+      // Behind the message, whose own lines could look like frames.
+      const head = `${name}: ${message}`
+      const frames = stack.startsWith(head) ? stack.slice(head.length, head.length + MAX_STACK) : stack.slice(0, MAX_STACK)
+      return frames.split('\n').filter((line) => /^\s+at /.test(line)).slice(0, MAX_FRAMES).map((line) => singleLine(line.trim(), MAX_CAUSE, this.#clean))
+    } catch {
+      return []
+    }
+  }
+}
+
+/** An `AggregateError` has several. */
+function behind (thrown: unknown): unknown[] {
+  if (!(thrown instanceof Error)) return []
+  const { cause, errors } = thrown as { cause?: unknown, errors?: unknown }
+  return [...(cause === undefined || cause === null ? [] : [cause]), ...(Array.isArray(errors) ? errors.slice(0, MAX_CAUSES) : [])]
 }

@@ -1,4 +1,4 @@
-import type { EventName } from '../events/catalogue.ts'
+import type { EventName, SubmitOrigin } from '../events/catalogue.ts'
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
 
@@ -10,14 +10,24 @@ export interface LogEvent {
   readonly id: number
   readonly level: LogLevel
   readonly message: string
-  /** Which parts of the event are logged, and under which name. Nothing else is: no payload can slip in. */
+  /**
+   * Which parts of the event are logged, and under which name. Nothing else is: no payload can slip in. Two become several
+   * fields: `origin` those of {@link ORIGIN_FIELDS}, `failure` `error_causes` and `error_stack`.
+   */
   readonly fields: Readonly<Record<string, string>>
 }
 
-const JOB = { jobId: 'job_id', jobName: 'job_name', queue: 'queue' } as const
-const RUN = { ...JOB, workerId: 'worker_id' } as const
+/** What a request says about its sender, as it is logged (requirement row S1-18). */
+export const ORIGIN_FIELDS = { request_id: 'requestId', user_id: 'userId', client_ip: 'clientIp', user_agent: 'userAgent' } as const satisfies Record<string, keyof SubmitOrigin>
+
 const CORRELATION = { correlationId: 'correlation_id' } as const
+const JOB = { jobId: 'job_id', jobName: 'job_name', queue: 'queue', ...CORRELATION } as const
+const SUBMISSION = { jobName: 'job_name', queue: 'queue', ...CORRELATION } as const
+const RUN = { ...JOB, workerId: 'worker_id' } as const
 const TRACE = { traceId: 'trace_id', spanId: 'span_id' } as const
+const ERROR = { errorCode: 'error_type', errorMessage: 'error_message' } as const
+/** Who sent the request: as much of it as `logging.enrich` asks for. */
+const ORIGIN = { origin: 'origin' } as const
 const WORKER = { workerId: 'worker_id', queue: 'queue' } as const
 const EXPORT = { exporter: 'exporter', format: 'format', target: 'target' } as const
 const STORE = { storeType: 'store_type', errorCode: 'error_type' } as const
@@ -27,19 +37,19 @@ const STORE = { storeType: 'store_type', errorCode: 'error_type' } as const
  * documents number them (S3-15 to S3-21); 101xx jobs, 102xx handlers, 103xx workers, 104xx stores, 105xx health,
  * 106xx performance, 107xx telemetry itself.
  * Levels are those of the rows S0-57 and S1-06. Events that come once per claim, handler call or store round trip have
- * no line: their sums are metrics.
+ * no line: their sums are metrics. Of the progress of a job there is a line every ten seconds at most.
  */
 export const LOG_EVENTS = {
-  'job.submitted': { id: 10101, level: 'debug', message: 'job submitted', fields: { ...JOB, ...CORRELATION, ...TRACE, submitMs: 'submitMs', delayMs: 'delayMs', payloadBytes: 'payloadBytes' } },
-  'job.replayed': { id: 10102, level: 'debug', message: 'submission answered with the job of its idempotency key', fields: { ...JOB, ...CORRELATION } },
-  'job.rejected': { id: 10103, level: 'info', message: 'submission refused', fields: { jobName: 'job_name', queue: 'queue', reason: 'reason' } },
-  'job.submit_failed': { id: 10104, level: 'error', message: 'the store did not take a submission', fields: { jobName: 'job_name', queue: 'queue', errorCode: 'error_type', submitMs: 'submitMs' } },
-  'job.started': { id: 10110, level: 'info', message: 'job started', fields: { ...RUN, ...CORRELATION, ...TRACE, attempt: 'attempt' } },
-  'job.completed': { id: 10111, level: 'info', message: 'job completed', fields: { ...RUN, ...CORRELATION, ...TRACE, attempt: 'attempt', totalMs: 'totalMs', queueWaitMs: 'queueMs', processingMs: 'processMs', resultBytes: 'resultBytes' } },
-  'job.attempt_failed': { id: 10112, level: 'warn', message: 'attempt failed', fields: { ...RUN, ...TRACE, attempt: 'attempt', errorCode: 'error_type', final: 'final', processingMs: 'processMs' } },
+  'job.submitted': { id: 10101, level: 'debug', message: 'job submitted', fields: { ...JOB, ...TRACE, submitMs: 'submitMs', delayMs: 'delayMs', payloadBytes: 'payloadBytes', ...ORIGIN } },
+  'job.replayed': { id: 10102, level: 'debug', message: 'submission answered with the job of its idempotency key', fields: { ...JOB, submitMs: 'submitMs', ...ORIGIN } },
+  'job.rejected': { id: 10103, level: 'info', message: 'submission refused', fields: { ...SUBMISSION, reason: 'reason', ...ORIGIN } },
+  'job.submit_failed': { id: 10104, level: 'error', message: 'the store did not take a submission', fields: { ...SUBMISSION, errorCode: 'error_type', submitMs: 'submitMs', ...ORIGIN } },
+  'job.started': { id: 10110, level: 'info', message: 'job started', fields: { ...RUN, ...TRACE, attempt: 'attempt' } },
+  'job.completed': { id: 10111, level: 'info', message: 'job completed', fields: { ...RUN, ...TRACE, attempt: 'attempt', totalMs: 'totalMs', queueWaitMs: 'queueMs', processingMs: 'processMs', resultBytes: 'resultBytes' } },
+  'job.attempt_failed': { id: 10112, level: 'warn', message: 'attempt failed', fields: { ...RUN, ...TRACE, attempt: 'attempt', ...ERROR, failure: 'failure', final: 'final', processingMs: 'processMs' } },
   'job.retry_scheduled': { id: 10113, level: 'info', message: 'retry scheduled', fields: { ...JOB, attempt: 'attempt', errorCode: 'error_type', delayMs: 'delayMs' } },
-  'job.failed': { id: 10114, level: 'error', message: 'job failed', fields: { ...RUN, ...CORRELATION, ...TRACE, attempt: 'attempt', errorCode: 'error_type', totalMs: 'totalMs', processingMs: 'processMs' } },
-  'job.cancelled': { id: 10115, level: 'info', message: 'job cancelled', fields: { ...RUN, ...CORRELATION, totalMs: 'totalMs', processingMs: 'processMs' } },
+  'job.failed': { id: 10114, level: 'error', message: 'job failed', fields: { ...RUN, ...TRACE, attempt: 'attempt', ...ERROR, totalMs: 'totalMs', processingMs: 'processMs' } },
+  'job.cancelled': { id: 10115, level: 'info', message: 'job cancelled', fields: { ...RUN, totalMs: 'totalMs', processingMs: 'processMs' } },
   'job.cancel_requested': { id: 10116, level: 'info', message: 'running job asked to stop', fields: JOB },
   'job.snoozed': { id: 10117, level: 'debug', message: 'job snoozed', fields: { ...RUN, delayMs: 'delayMs', processingMs: 'processMs' } },
   'job.timed_out': { id: 10118, level: 'warn', message: 'attempt timed out', fields: { ...RUN, attempt: 'attempt', timeoutMs: 'timeoutMs' } },
@@ -51,6 +61,7 @@ export const LOG_EVENTS = {
   'job.unhandled': { id: 10124, level: 'warn', message: 'no handler for a job of this name in this process; it went back', fields: { ...RUN, delayMs: 'delayMs' } },
   'job.redriven': { id: 10125, level: 'info', message: 'failed job queued again', fields: JOB },
   'job.removed': { id: 10126, level: 'info', message: 'job removed on request', fields: { jobId: 'job_id' } },
+  'job.progressed': { id: 10127, level: 'info', message: 'job progressed', fields: { ...JOB, done: 'done', total: 'total' } },
 
   'handler.registered': { id: 10203, level: 'debug', message: 'job defined', fields: { jobName: 'job_name', queue: 'queue' } },
   'handler.failed': { id: 10201, level: 'debug', message: 'handler threw', fields: { ...JOB, ...TRACE, errorCode: 'error_type', durationMs: 'durationMs' } },

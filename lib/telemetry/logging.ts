@@ -1,61 +1,134 @@
 import { context, ROOT_CONTEXT, trace } from '@opentelemetry/api'
 import type { Logger } from '../core/context.ts'
-import type { EventName } from '../events/catalogue.ts'
+import type { Redaction } from '../core/redact.ts'
+import { singleLine } from '../core/text.ts'
+import type { AttemptFailure, EventName, SubmitOrigin } from '../events/catalogue.ts'
 import type { Sink } from '../events/router.ts'
 import type { AttemptMiddleware, AttemptScope } from '../jobs/seams.ts'
 import type { Exclusion } from './exclude.ts'
-import { LOG_EVENTS, LOG_LEVELS, type LogEvent, type LogLevel } from './log-events.ts'
+import { LOG_EVENTS, LOG_LEVELS, ORIGIN_FIELDS, type LogEvent, type LogLevel } from './log-events.ts'
+import type { LogEnrichment } from './options/logging.ts'
 
 export interface LoggingParts {
   readonly logger: Logger
   /** Lifecycle events below it are not written. */
   readonly level: LogLevel
+  /** What the lines of a submission tell of its sender. */
+  readonly enrich: readonly LogEnrichment[]
   readonly excluded: Exclusion
+  readonly redaction: Redaction
+  /** Monotonic milliseconds. */
+  readonly now: () => number
 }
 
+type Line = Record<string, unknown>
+type Payload = Readonly<Record<string, unknown>>
+type Writer = (event: object, name: EventName) => void
+
 const MAX_TEXT = 1_000
+const MAX_USER_AGENT = 300
 /** Ids are only handed to a log line when their span is sampled. */
 const SAMPLED_FLAGS = '01'
-// Pino escapes them in JSON; a transport that prints the text may not.
-// eslint-disable-next-line no-control-regex
-const CONTROL = /[\u0000-\u001f\u007f\u2028\u2029]+/g
+/** Text that people wrote, or that holds some of it. Everything else is ids and words of ours, and is spared the search. */
+const FREE_TEXT: ReadonlySet<string> = new Set(['message', 'errorMessage', 'errorCode', 'statement', 'target', 'operation', 'reason'])
+const PROGRESS_EVERY_MS = 10_000
+const MAX_PROGRESSING = 1_000
 
 /** Writes the numbered log events. */
-export function createLogSink ({ logger, level, excluded }: LoggingParts): Sink {
+export function createLogSink (parts: LoggingParts): Sink {
+  const { logger, level } = parts
   // What Fastify has instead of a logger: every method is the same empty function. Building lines for it is for nothing.
   if (logger.info === logger.error) return {}
   const lowest = LOG_LEVELS.indexOf(level)
   const entries = Object.entries(LOG_EVENTS as Record<string, LogEvent>).filter(([, event]) => LOG_LEVELS.indexOf(event.level) >= lowest)
-  return Object.fromEntries(entries.map(([name, event]) => [name, writer(logger, name, event, excluded)])) as Sink
+  const writers = entries.map(([name, event]): [string, Writer] => [name, writer(parts, name, event)])
+  return Object.fromEntries(writers.map(([name, write]) => [name, name === 'job.progressed' ? sometimes(write, parts.now) : write])) as Sink
 }
 
-function writer (logger: Logger, name: string, { id, level, message, fields }: LogEvent, excluded: Exclusion): (event: object, name: EventName) => void {
-  const pairs = Object.entries(fields)
+function writer (parts: LoggingParts, name: string, { id, level, message, fields }: LogEvent): Writer {
+  const { logger, excluded } = parts
+  const fill = Object.entries(fields).map(([from, to]) => filler(parts, from, to))
+  // The class that logs, in the words of the source documents (S4-03).
+  const component = `asyncendpoints.${name.slice(0, name.indexOf('.'))}`
   // What an excluded job does in the normal course is not told; that it went wrong still is.
   const excludable = 'jobName' in fields && (level === 'trace' || level === 'debug' || level === 'info')
   return (event) => {
     if (logger.isLevelEnabled?.(level) === false) return
-    const payload = event as Readonly<Record<string, unknown>>
+    const payload = event as Payload
     if (excludable && excluded(String(payload.jobName))) return
-    const line: Record<string, unknown> = { eventId: id, event: name }
-    for (const [from, to] of pairs) {
-      const value = payload[from]
-      if (value !== undefined && value !== '') line[to] = clean(value)
-    }
+    const line: Line = { eventId: id, event: name, component }
+    for (let index = 0; index < fill.length; index++) fill[index]?.(line, payload)
     if (line.trace_id !== undefined) line.trace_flags = SAMPLED_FLAGS
     logger[level](line, message)
   }
 }
 
-function clean (value: unknown): unknown {
-  if (typeof value === 'number') return Number.isInteger(value) ? value : Math.round(value * 100) / 100
-  return typeof value === 'string' ? value.slice(0, MAX_TEXT).replace(CONTROL, ' ') : value
+/** Puts one part of an event on the line. */
+function filler ({ redaction, enrich }: LoggingParts, from: string, to: string): (line: Line, payload: Payload) => void {
+  if (from === 'origin') return originFiller(redaction, enrich)
+  if (from === 'failure') return failureFiller(redaction)
+  const put = redaction.hides(to) ? () => redaction.mask : cleaner(FREE_TEXT.has(from) ? redaction.text : undefined)
+  return (line, payload) => {
+    const value = payload[from]
+    if (value !== undefined && value !== '') line[to] = put(value)
+  }
+}
+
+/** Who sent the request of a submission; nothing for one that code has made. */
+function originFiller (redaction: Redaction, enrich: readonly LogEnrichment[]): (line: Line, payload: Payload) => void {
+  const fill = enrich.map((to): [string, keyof SubmitOrigin, boolean] => [to, ORIGIN_FIELDS[to], redaction.hides(to)])
+  return (line, payload) => {
+    const origin = payload.origin as SubmitOrigin | undefined
+    if (origin === undefined) return
+    for (const [to, from, hidden] of fill) {
+      const value: unknown = origin[from]
+      if (typeof value === 'string' && value !== '') line[to] = hidden ? redaction.mask : singleLine(value, MAX_USER_AGENT, redaction.text)
+    }
+  }
+}
+
+/** Why an attempt failed, besides its code and message: what an operator looks for at three in the morning. */
+function failureFiller (redaction: Redaction): (line: Line, payload: Payload) => void {
+  return (line, payload) => {
+    const failure = payload.failure as AttemptFailure | undefined
+    if (failure === undefined) return
+    const { causes, stack } = failure
+    if (causes.length > 0) line.error_causes = redaction.hides('error_causes') ? redaction.mask : causes
+    if (stack.length > 0) line.error_stack = redaction.hides('error_stack') ? redaction.mask : stack
+  }
+}
+
+/** @returns numbers with two decimals at most, texts as one line; what JSON has no word for is left out */
+function cleaner (clean: ((text: string) => string) | undefined): (value: unknown) => unknown {
+  return (value) => {
+    if (typeof value === 'number') return Number.isInteger(value) ? value : Number.isFinite(value) ? Math.round(value * 100) / 100 : undefined
+    if (typeof value === 'string') return singleLine(value, MAX_TEXT, clean)
+    return typeof value === 'boolean' ? value : undefined
+  }
+}
+
+/** One line per job and ten seconds: how far it is, for who reads along, and not four times a second. */
+function sometimes (write: Writer, now: () => number): Writer {
+  const told = new Map<string, number>()
+  return (event, name) => {
+    const jobId = String((event as Payload).jobId)
+    const at = now()
+    const last = told.get(jobId)
+    if (last !== undefined && at - last < PROGRESS_EVERY_MS) return
+    // In order of their last line; those of long ago are over, or may speak.
+    told.delete(jobId)
+    told.set(jobId, at)
+    const [oldest] = told.keys()
+    if (told.size > MAX_PROGRESSING && oldest !== undefined) told.delete(oldest)
+    write(event, name)
+  }
 }
 
 /**
  * Gives each attempt a logger that carries its ids, made when the handler first asks for it: a job that never logs
  * pays nothing.
  *
+ * @param logger hides already what must not be shown
  * @param withTraceIds `false` where the logger adds them by itself, so that no line has a key twice
  */
 export function attemptLogging (logger: Logger, withTraceIds: () => boolean): AttemptMiddleware {
@@ -66,7 +139,9 @@ export function attemptLogging (logger: Logger, withTraceIds: () => boolean): At
 }
 
 function bindingsOf ({ claim: { job }, traceIds }: AttemptScope, withTraceIds: boolean): Record<string, unknown> {
-  const bindings: Record<string, unknown> = { job_id: job.id, job_name: job.name, queue: job.queue, attempt: job.attempts, correlation_id: job.correlationId }
+  // Another process, of another version perhaps, has written it into the store.
+  const correlationId = singleLine(job.correlationId, MAX_TEXT)
+  const bindings: Record<string, unknown> = { job_id: job.id, job_name: job.name, queue: job.queue, attempt: job.attempts, correlation_id: correlationId }
   if (withTraceIds && traceIds !== undefined) {
     bindings.trace_id = traceIds.traceId
     bindings.span_id = traceIds.spanId

@@ -6,7 +6,7 @@ import type { JobProgress, TraceCarrier } from '../jobs/job.ts'
 import { isOutcome } from '../jobs/outcome.ts'
 import type { AttemptScope, SpanRunner } from '../jobs/seams.ts'
 import type { Attempt, Claim, SettleVerdict, Settlement } from '../jobs/store.ts'
-import { toStoredError } from '../jobs/stored-error.ts'
+import { ThrownFailure, toStoredError } from '../jobs/stored-error.ts'
 import { AbortState, type AbortReason } from './abort.ts'
 import { AttemptContext } from './job-context.ts'
 import { ProgressReporter } from './progress.ts'
@@ -38,6 +38,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
   /** Wall-clock independent start of the handler's attempt, for the durations that are told. */
   readonly startedAt: number
   endedAt: number | undefined
+  failure: ThrownFailure | undefined
   // Its place among the attempts of its worker.
   list: LinkedList<AttemptRun> | undefined = undefined
   previous: AttemptRun | undefined = undefined
@@ -86,7 +87,13 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     this.#grace = this.#runtime.context.clock.setTimeout(() => this.#end(ABANDONED), this.definition.graceMs)
   }
 
-  async run (): Promise<Settlement> {
+  run (): Promise<Settlement> {
+    const { traceExits } = this.#runtime
+    // The store calls from a loop of its own, where nothing is traced; from here on it is the application's work.
+    return traceExits?.open === true ? traceExits.plainly(() => this.#attempt()) : this.#attempt()
+  }
+
+  async #attempt (): Promise<Settlement> {
     const { job } = this.claim
     const definition = this.#definition = this.#runtime.registry.get(job.name)
     emitClaimed(this.#runtime, this)
@@ -99,7 +106,8 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
         settlement = attemptMiddleware.length === 0 ? await this.#run(definition) : await wrap(attemptMiddleware, 0, this, () => this.#run(definition))
       } catch (error) {
         // Middleware of ours wraps the attempt; if it fails, the attempt did.
-        settlement = classify({ kind: 'threw', error }, undefined, false, job, definition)
+        this.failure = new ThrownFailure(error, this.#runtime.redaction.text)
+        settlement = classify({ kind: 'threw', error }, undefined, false, job, definition, this.#runtime.redaction.text)
       }
     }
     this.endedAt = this.#runtime.context.clock.monotonic()
@@ -108,6 +116,12 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
   }
 
   settled (verdict: SettleVerdict): void {
+    const { traceExits } = this.#runtime
+    if (traceExits?.open === true) traceExits.plainly(() => { this.#tellSettled(verdict) })
+    else this.#tellSettled(verdict)
+  }
+
+  #tellSettled (verdict: SettleVerdict): void {
     const settlement = this.#settlement
     if (settlement === undefined) return
     for (const listener of this.#listeners ?? []) listener(verdict, settlement)
@@ -118,7 +132,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
   async #run (definition: JobDefinition): Promise<Settlement> {
     emitStarted(this.#runtime, this)
     const end = await this.#runHandler(definition)
-    const settlement = classify(end, this.#abort.reason, this.#abort.observed, this.claim.job, definition)
+    const settlement = classify(end, this.#abort.reason, this.#abort.observed, this.claim.job, definition, this.#runtime.redaction.text)
     if (this.#abort.reason === 'lease-lost') this.#progress?.discard()
     else await this.#progress?.flush()
     return settlement
@@ -158,24 +172,25 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
   }
 
   #callHandler (definition: JobDefinition): Promise<unknown> {
-    const { context: { logger }, handlerMiddleware, handlerSpanMiddleware } = this.#runtime
-    const context = new AttemptContext(this, this.#abort, () => this.#reporter(), logger)
+    const { handlerMiddleware, handlerSpanMiddleware } = this.#runtime
+    const context = new AttemptContext(this, this.#abort, () => this.#reporter(), this.#runtime)
     if (handlerSpanMiddleware.length === 0) return callHandler(handlerMiddleware, 0, context, definition)
     return wrap(handlerSpanMiddleware, 0, this, () => callHandler(handlerMiddleware, 0, context, definition))
   }
 
   #tellHandlerEnd (end: HandlerEnd, durationMs: number, definition: JobDefinition): void {
     const { bus } = this.#runtime
-    const { id: jobId, name: jobName, queue } = this.claim.job
+    const { id: jobId, name: jobName, queue, correlationId } = this.claim.job
     const traceId = this.traceIds?.traceId
     const spanId = this.traceIds?.spanId
     if (end.kind === 'abandoned') {
-      bus.emit('handler.abandoned', { jobId, jobName, queue, reason: this.#abort.reason ?? 'shutdown', graceMs: definition.graceMs })
+      bus.emit('handler.abandoned', { jobId, jobName, queue, correlationId, reason: this.#abort.reason ?? 'shutdown', graceMs: definition.graceMs })
     } else if (end.kind === 'returned' || isOutcome(end.error) || this.#stoppedOnRequest()) {
       // A thrown snooze, cancel or discard is an answer, and a throw because of an abort is obedience: neither is an error.
       if (bus.wants('handler.completed')) bus.emit('handler.completed', { jobId, jobName, queue, traceId, spanId, durationMs })
     } else {
-      bus.emit('handler.failed', { jobId, jobName, queue, traceId, spanId, durationMs, errorCode: toStoredError(end.error).code })
+      this.failure = new ThrownFailure(end.error, this.#runtime.redaction.text)
+      bus.emit('handler.failed', { jobId, jobName, queue, correlationId, traceId, spanId, durationMs, errorCode: toStoredError(end.error, this.#runtime.redaction.text).code })
     }
   }
 
@@ -185,14 +200,14 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
 
   #timedOut (definition: JobDefinition): void {
     const { job } = this.claim
-    this.#runtime.bus.emit('job.timed_out', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: this.workerId, attempt: job.attempts, timeoutMs: definition.timeoutMs })
+    this.#runtime.bus.emit('job.timed_out', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: this.workerId, correlationId: job.correlationId, attempt: job.attempts, timeoutMs: definition.timeoutMs })
     this.abort('timeout')
   }
 
   #unknown (): Settlement {
     const { job } = this.claim
     const delayMs = Math.round(UNKNOWN_JOB_DELAY_MS * (0.75 + Math.random() / 2))
-    this.#runtime.bus.emit('job.unhandled', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: this.workerId, delayMs })
+    this.#runtime.bus.emit('job.unhandled', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: this.workerId, correlationId: job.correlationId, delayMs })
     return { kind: 'snooze', delayMs }
   }
 
@@ -210,7 +225,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     try {
       if (!await this.#runtime.store.progress(this.claim, progress)) return this.abort('lease-lost')
     } catch { return /* told as store.operation_failed; the job goes on without it */ }
-    this.#runtime.bus.emit('job.progressed', { jobId: job.id, jobName: job.name, queue: job.queue, done: progress.done, total: progress.total })
+    this.#runtime.bus.emit('job.progressed', { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId, done: progress.done, total: progress.total })
   }
 }
 

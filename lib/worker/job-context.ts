@@ -1,4 +1,5 @@
 import type { Logger } from '../core/context.ts'
+import type { JobRuntime } from '../events/runtime.ts'
 import type { JobContext } from '../jobs/definition.ts'
 import type { JobProgress, JobRecord, TraceCarrier } from '../jobs/job.ts'
 import type { AttemptScope } from '../jobs/seams.ts'
@@ -11,15 +12,15 @@ export class AttemptContext implements JobContext {
   readonly #scope: AttemptScope
   readonly #abort: AbortState
   readonly #progress: () => ProgressReporter
-  readonly #baseLogger: Logger
+  readonly #runtime: Pick<JobRuntime, 'context' | 'redaction'>
   #log: Logger | undefined
 
-  constructor (scope: AttemptScope, abort: AbortState, progress: () => ProgressReporter, logger: Logger) {
+  constructor (scope: AttemptScope, abort: AbortState, progress: () => ProgressReporter, runtime: Pick<JobRuntime, 'context' | 'redaction'>) {
     this.#job = scope.claim.job
     this.#scope = scope
     this.#abort = abort
     this.#progress = progress
-    this.#baseLogger = logger
+    this.#runtime = runtime
   }
 
   get id (): string { return this.#job.id }
@@ -37,7 +38,7 @@ export class AttemptContext implements JobContext {
   get signal (): AbortSignal { return this.#abort.signal }
 
   get log (): Logger {
-    this.#log ??= this.#scope.makeLogger?.() ?? this.#baseLogger.child({
+    this.#log ??= this.#scope.makeLogger?.() ?? this.#runtime.redaction.logger(this.#runtime.context.logger).child({
       job_id: this.#job.id, job_name: this.#job.name, attempt: this.#job.attempts, correlation_id: this.#job.correlationId
     })
     return this.#log

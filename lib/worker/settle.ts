@@ -6,6 +6,8 @@ import type { Settlement } from '../jobs/store.ts'
 import { toReason, toStoredError } from '../jobs/stored-error.ts'
 import { abortError, type AbortReason } from './abort.ts'
 
+type Clean = (text: string) => string
+
 /** How a handler ended: with a value, with a throw, or not at all (`abandoned`) before its grace was over. */
 export type HandlerEnd =
   | { readonly kind: 'returned', readonly value: unknown }
@@ -17,33 +19,35 @@ export type HandlerEnd =
  *
  * After an abort a return or a throw counts only if the handler never looked at its signal: then it ended for reasons
  * of its own. One that saw the signal may have stopped half-way, so the abort decides. A timeout always decides.
+ *
+ * @param clean takes out of what a handler says about its failure what must not be stored
  */
-export function classify (end: HandlerEnd, aborted: AbortReason | undefined, observed: boolean, job: JobRecord, definition: JobDefinition): Settlement {
-  if (aborted !== undefined && (end.kind === 'abandoned' || observed || aborted === 'timeout')) return settleAborted(aborted, job, definition)
-  if (end.kind === 'returned') return settleReturned(end.value, definition)
+export function classify (end: HandlerEnd, aborted: AbortReason | undefined, observed: boolean, job: JobRecord, definition: JobDefinition, clean: Clean): Settlement {
+  if (aborted !== undefined && (end.kind === 'abandoned' || observed || aborted === 'timeout')) return settleAborted(aborted, job, definition, clean)
+  if (end.kind === 'returned') return settleReturned(end.value, definition, clean)
   const error = end.kind === 'threw' ? end.error : undefined
-  return settleThrown(error, job, definition)
+  return settleThrown(error, job, definition, clean)
 }
 
-function settleAborted (reason: AbortReason, job: JobRecord, definition: JobDefinition): Settlement {
+function settleAborted (reason: AbortReason, job: JobRecord, definition: JobDefinition, clean: Clean): Settlement {
   switch (reason) {
     case 'cancelled': return { kind: 'cancelled', reason: abortError('cancelled').message }
-    case 'timeout': return settleThrown(abortError('timeout'), job, definition)
+    case 'timeout': return settleThrown(abortError('timeout'), job, definition, clean)
     // A lost lease is refused by the store anyway; if it turns out not to be lost, the job is free for another worker.
     case 'lease-lost':
     case 'shutdown': return { kind: 'release' }
   }
 }
 
-function settleReturned (value: unknown, definition: JobDefinition): Settlement {
-  const outcome = settleOutcome(value)
+function settleReturned (value: unknown, definition: JobDefinition, clean: Clean): Settlement {
+  const outcome = settleOutcome(value, clean)
   if (outcome !== undefined) return outcome
   if (value === undefined) return { kind: 'completed', result: undefined, resultBytes: undefined }
   let result: string | undefined
   try {
     result = JSON.stringify(value)
   } catch (cause) {
-    return failed('FAE_RESULT_NOT_SERIALIZABLE', `The result cannot be written as JSON: ${toStoredError(cause).message}`)
+    return failed('FAE_RESULT_NOT_SERIALIZABLE', `The result cannot be written as JSON: ${toStoredError(cause, clean).message}`)
   }
   if (result === undefined) return failed('FAE_RESULT_NOT_SERIALIZABLE', `A result of type ${typeof value} cannot be written as JSON`)
   const resultBytes = Buffer.byteLength(result)
@@ -53,20 +57,20 @@ function settleReturned (value: unknown, definition: JobDefinition): Settlement 
   return { kind: 'completed', result, resultBytes }
 }
 
-function settleThrown (thrown: unknown, job: JobRecord, definition: JobDefinition): Settlement {
-  const outcome = settleOutcome(thrown)
+function settleThrown (thrown: unknown, job: JobRecord, definition: JobDefinition, clean: Clean): Settlement {
+  const outcome = settleOutcome(thrown, clean)
   if (outcome !== undefined) return outcome
-  const error = toStoredError(thrown)
+  const error = toStoredError(thrown, clean)
   if (job.attempts >= job.maxAttempts) return { kind: 'failed', error }
   const delayMs = definition.backoff({ attempt: job.attempts, maxAttempts: job.maxAttempts, error: thrown })
   return delayMs < 0 ? { kind: 'failed', error } : { kind: 'retry', error, delayMs }
 }
 
-function settleOutcome (value: unknown): Settlement | undefined {
+function settleOutcome (value: unknown, clean: Clean): Settlement | undefined {
   switch (outcomeKind(value)) {
     case 'snooze': return { kind: 'snooze', delayMs: (value as Snooze).delayMs }
-    case 'cancel': return { kind: 'cancelled', reason: toReason((value as Cancel).reason, 'cancelled by the handler') }
-    case 'discard': return failed('FAE_DISCARDED', toReason((value as Discard).reason, 'discarded by the handler'))
+    case 'cancel': return { kind: 'cancelled', reason: toReason((value as Cancel).reason, 'cancelled by the handler', clean) }
+    case 'discard': return failed('FAE_DISCARDED', toReason((value as Discard).reason, 'discarded by the handler', clean))
     case undefined: return undefined
   }
 }

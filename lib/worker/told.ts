@@ -1,4 +1,5 @@
 /** What an attempt tells the bus: after the fact, once, and only what was stored. */
+import type { AttemptFailure } from '../events/catalogue.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { AttemptScope } from '../jobs/seams.ts'
 import type { Claim, SettleVerdict, Settlement } from '../jobs/store.ts'
@@ -13,6 +14,8 @@ export interface ToldAttempt {
   /** Monotonic milliseconds. */
   readonly startedAt: number
   readonly endedAt: number | undefined
+  /** When the handler threw. */
+  readonly failure: AttemptFailure | undefined
 }
 
 export function emitClaimed ({ bus, context }: JobRuntime, run: ToldAttempt): void {
@@ -22,7 +25,7 @@ export function emitClaimed ({ bus, context }: JobRuntime, run: ToldAttempt): vo
     const queueWaitMs = Math.max(0, context.clock.now() - availableAt)
     bus.emit('job.claimed', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, attempt: job.attempts, queueWaitMs, claimMs })
   }
-  if (stalled) bus.emit('job.recovered', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, attempt: job.attempts })
+  if (stalled) bus.emit('job.recovered', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, correlationId: job.correlationId, attempt: job.attempts })
 }
 
 export function emitStarted ({ bus }: JobRuntime, run: ToldAttempt): void {
@@ -46,7 +49,7 @@ export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: 
   const processingMs = Math.max(0, (run.endedAt ?? run.startedAt) - run.startedAt)
   // The usual end first: it costs nothing but its own event.
   if (verdict.kind === 'stored' && settlement.kind === 'completed') return emitCompleted(runtime, run, settlement.resultBytes, processingMs)
-  const about = { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId }
+  const about = { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, correlationId: job.correlationId }
   if (verdict.kind === 'refused') return bus.emit('job.lease_lost', { ...about, attempt: job.attempts, processingMs })
   if (verdict.kind === 'error') {
     const code = (verdict.error as { code?: unknown }).code
@@ -57,13 +60,13 @@ export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: 
   // Somebody had asked it to stop: the store ended it, whatever the attempt wanted.
   const { kind } = verdict.instead === 'cancelled' ? { kind: 'cancelled' as const } : settlement
   if (kind === 'cancelled') {
-    return bus.emit('job.cancelled', { ...about, correlationId: job.correlationId, processingMs, totalMs: totalMs(runtime, run) })
+    return bus.emit('job.cancelled', { ...about, processingMs, totalMs: totalMs(runtime, run) })
   }
   switch (settlement.kind) {
     case 'snooze': return bus.emit('job.snoozed', { ...about, delayMs: settlement.delayMs, processingMs })
     case 'release': return bus.emit('job.released', { ...about, processingMs })
     case 'postpone':
-      return bus.emit('job.retry_scheduled', { jobId: job.id, jobName: job.name, queue: job.queue, errorCode: 'FAE_STALLED', attempt: job.attempts - 1, delayMs: settlement.delayMs })
+      return bus.emit('job.retry_scheduled', { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId, errorCode: 'FAE_STALLED', attempt: job.attempts - 1, delayMs: settlement.delayMs })
     case 'failed':
     case 'retry': return emitAttemptFailed(runtime, run, settlement, processingMs)
   }
@@ -92,17 +95,18 @@ function emitCompleted (runtime: JobRuntime, run: ToldAttempt, resultBytes: numb
 function emitAttemptFailed (runtime: JobRuntime, run: ToldAttempt, settlement: Settlement & { kind: 'failed' | 'retry' }, processingMs: number): void {
   const { bus } = runtime
   const { job } = run.claim
-  const about = { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId }
+  const { correlationId } = job
+  const about = { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, correlationId }
   const ids = { traceId: run.traceIds?.traceId, spanId: run.traceIds?.spanId }
-  const errorCode = settlement.error.code
+  const { code: errorCode, message: errorMessage } = settlement.error
   const final = settlement.kind === 'failed'
   // A stall that used up the last attempt ended without a run of its own.
   const attempt = run.claim.stalled ? job.attempts - 1 : job.attempts
-  if (!run.claim.stalled) bus.emit('job.attempt_failed', { ...about, ...ids, errorCode, final, attempt, processingMs })
+  if (!run.claim.stalled) bus.emit('job.attempt_failed', { ...about, ...ids, errorCode, errorMessage, failure: run.failure, final, attempt, processingMs })
   if (settlement.kind === 'retry') {
-    bus.emit('job.retry_scheduled', { jobId: job.id, jobName: job.name, queue: job.queue, errorCode, attempt, delayMs: settlement.delayMs })
+    bus.emit('job.retry_scheduled', { jobId: job.id, jobName: job.name, queue: job.queue, correlationId, errorCode, attempt, delayMs: settlement.delayMs })
   } else {
-    bus.emit('job.failed', { ...about, ...ids, errorCode, correlationId: job.correlationId, attempt, processingMs, totalMs: totalMs(runtime, run) })
+    bus.emit('job.failed', { ...about, ...ids, errorCode, errorMessage, attempt, processingMs, totalMs: totalMs(runtime, run) })
   }
 }
 

@@ -57,6 +57,17 @@ export const WORKER_DEFAULTS = Object.freeze({
 /** After its grace an aborted attempt still has to be handed back to the store; this is the room for that. */
 const HAND_BACK_MS = 2_000
 
+/** An attempt that has begun and not ended. */
+export interface AttemptUnderWay {
+  /** Of its job. */
+  readonly id: string
+  readonly name: string
+  readonly queue: string
+  /** From 1. */
+  readonly attempt: number
+  readonly runningMs: number
+}
+
 /** How busy this process is with one queue. */
 interface QueueLoad { active: number, /** monotonic; since when nothing runs */ idleSince: number }
 
@@ -91,6 +102,17 @@ export class Worker extends BaseService {
     let sum = 0
     for (const queue of this.#consumers.keys()) sum += this.concurrencyOf(queue)
     return sum
+  }
+
+  /** The attempts that have been under way the longest, oldest first. */
+  oldestAttempts (limit: number): AttemptUnderWay[] {
+    const now = this.#runtime.context.clock.monotonic()
+    const oldest: AttemptUnderWay[] = []
+    for (let run = this.#running.head; run !== undefined && oldest.length < limit; run = run.next) {
+      const { id, name, queue, attempts } = run.claim.job
+      oldest.push({ id, name, queue, attempt: attempts, runningMs: Math.max(0, Math.round(now - run.startedAt)) })
+    }
+    return oldest
   }
 
   get draining (): boolean { return this.#draining }
@@ -181,10 +203,13 @@ export class Worker extends BaseService {
   }
 
   #each (queue: string | undefined, event: 'worker.paused' | 'worker.resumed', act: (consumer: Consumer) => void): void {
+    const { traceExits } = this.#runtime
     for (const consumer of this.#consumers.values()) {
       if (queue !== undefined && consumer.queue !== queue) continue
       if (event === 'worker.resumed' && this.#draining) continue
-      act(consumer)
+      // Claiming that goes on must not hang on to the trace of who asked for it.
+      if (traceExits === undefined) act(consumer)
+      else traceExits.quietly(() => { act(consumer) })
       this.#runtime.bus.emit(event, { workerId: this.id, queue: consumer.queue })
     }
   }

@@ -4,7 +4,7 @@ import { EventBus } from '../../lib/events/bus.ts'
 import { EVENT_CATALOGUE, EVENT_NAMES } from '../../lib/events/catalogue.ts'
 import { connectSinks, DEFAULT_ROUTES, type EventRoutes } from '../../lib/events/router.ts'
 
-const redriven = { jobId: '1', jobName: 'n', queue: 'q' }
+const redriven = { jobId: '1', jobName: 'n', queue: 'q', correlationId: 'c' }
 
 t.test('every event is named domain.past_tense and says what it means', async (t) => {
   t.ok(EVENT_NAMES.length >= 40, `${EVENT_NAMES.length} events`)

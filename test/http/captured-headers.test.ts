@@ -1,13 +1,22 @@
 import t from 'tap'
+import { readRedactOptions } from '../../lib/core/redact.ts'
 import { compileCapture, FORBIDDEN_HEADERS, headerListProblems } from '../../lib/http/captured-headers.ts'
 
 t.test('only the allow-list is kept', async (t) => {
-  const capture = compileCapture(['X-Tenant', 'x-tenant'])
+  const capture = compileCapture(['X-Tenant', 'x-tenant'], readRedactOptions())
   t.same(capture({ 'accept-language': 'de', 'user-agent': 'curl', 'x-request-id': 'r1', 'x-tenant': 't1', authorization: 'Bearer secret', cookie: 'sid=1', host: 'example.com' }), {
     'accept-language': 'de', 'user-agent': 'curl', 'x-request-id': 'r1', 'x-tenant': 't1'
   })
   t.same(capture({ authorization: 'Bearer secret' }), {})
   t.same(capture({ 'x-tenant': ['a', 'b'] }), {}, 'a list is not a text')
+})
+
+t.test('of a header that is hidden it is kept that it was sent', async (t) => {
+  const capture = compileCapture(['x-tenant', 'X-Refresh-Token', 'x-mail'], readRedactOptions({ keys: ['X-Mail', 'User_Agent'] }))
+  t.same(capture({ 'x-tenant': 't1', 'x-refresh-token': 'secret', 'x-mail': 'a@b.c', 'user-agent': 'curl' }), {
+    'x-tenant': 't1', 'x-refresh-token': '[FILTERED]', 'x-mail': '[FILTERED]', 'user-agent': '[FILTERED]'
+  })
+  t.same(capture({}), {})
 })
 
 t.test('credentials and nonsense cannot be asked for', async (t) => {

@@ -59,7 +59,7 @@ t.test('every route is in the OpenAPI document, with what it answers', async (t)
   t.same(at(submit, 'responses', '202', 'content', 'application/json', 'schema', 'required'), ['id', 'name', 'status', 'createdAt', 'links'])
   t.match(at(submit, 'description'), /Idempotency-Key` \(required\)/)
   t.match(at(paths, '/b', 'post'), { tags: ['mine'], summary: 'My summary', operationId: 'mine', responses: { 202: { description: 'Mine' }, 402: { description: 'Pay first' } } })
-  t.same(parameters(at(paths, '/jobs/{id}', 'get'), 'header').sort(), ['if-none-match', 'prefer'])
+  t.same(parameters(at(paths, '/jobs/{id}', 'get'), 'header').sort(), ['if-none-match', 'prefer', 'x-correlation-id'])
 })
 
 t.test('under another path, the operation ids of the job routes are others', async (t) => {

@@ -75,7 +75,7 @@ t.test('the request\'s logger carries the correlation id', async (t) => {
   app.asyncEndpoint({ url: '/a', name: 'a', handler: echo, routeOptions: { preHandler: async (request) => { request.log.info('in the hook') } } })
   await app.inject({ method: 'POST', url: '/a', headers: { 'x-correlation-id': 'c1' }, payload: { secret: 'hunter2' } })
   t.equal(lines.find((line) => line.msg === 'in the hook')?.correlation_id, 'c1')
-  t.match(lines.find((line) => line.msg === 'processing job creation'), { correlation_id: 'c1', job_name: 'a', payload_bytes: '20' })
+  t.match(lines.find((line) => line.msg === 'processing job creation'), { correlation_id: 'c1', job_name: 'a', payload_bytes: 20 })
   t.equal(lines.find((line) => line.msg === 'request completed')?.correlation_id, 'c1')
   t.notMatch(JSON.stringify(lines), /hunter2/, 'no payload in a log')
 })

@@ -2,12 +2,14 @@ import { Writable } from 'node:stream'
 import Fastify from 'fastify'
 import t from 'tap'
 import type { Logger } from '../../lib/core/context.ts'
+import { readRedactOptions, type RedactOptions } from '../../lib/core/redact.ts'
 import { EventBus } from '../../lib/events/bus.ts'
-import { EVENT_CATALOGUE, type EventMap, type EventName } from '../../lib/events/catalogue.ts'
+import { EVENT_CATALOGUE, type AttemptFailure, type EventMap, type EventName, type SubmitOrigin } from '../../lib/events/catalogue.ts'
 import { connectSinks, DEFAULT_ROUTES } from '../../lib/events/router.ts'
 import { compileExclusion } from '../../lib/telemetry/exclude.ts'
 import { LOG_EVENTS, LOG_LEVELS, type LogEvent, type LogLevel } from '../../lib/telemetry/log-events.ts'
-import { attemptLogging, createLogSink, logsTraceIdsItself } from '../../lib/telemetry/logging.ts'
+import { attemptLogging, createLogSink, logsTraceIdsItself, type LoggingParts } from '../../lib/telemetry/logging.ts'
+import { LOG_ENRICHMENTS } from '../../lib/telemetry/options/logging.ts'
 import { attemptScope, COMPLETED } from './support.ts'
 
 type Line = Record<string, unknown>
@@ -27,15 +29,21 @@ function pinoLines (options: { level?: string, mixin?: () => object } = {}): { l
   return { logger: app.log, lines, texts }
 }
 
-function connected (level: LogLevel = 'debug', excluded: ReadonlyArray<string | RegExp> = [], loggerLevel = 'trace') {
+function partsOf (logger: Logger, parts: Partial<LoggingParts> = {}): LoggingParts {
+  return { logger, level: 'debug', enrich: LOG_ENRICHMENTS, excluded: () => false, redaction: readRedactOptions(), now: () => 0, ...parts }
+}
+
+function connected (level: LogLevel = 'debug', excluded: ReadonlyArray<string | RegExp> = [], loggerLevel = 'trace', parts: Partial<LoggingParts> = {}) {
   const { logger, lines, texts } = pinoLines({ level: loggerLevel })
   const bus = new EventBus(logger)
-  connectSinks(bus, { log: createLogSink({ logger, level, excluded: compileExclusion(excluded) }) })
+  connectSinks(bus, { log: createLogSink(partsOf(logger, { level, excluded: compileExclusion(excluded), ...parts })) })
   return { bus, lines, texts }
 }
 
 const IDS = { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16) }
-const RUN = { jobId: 'j', jobName: 'report', queue: 'default', workerId: 'w' }
+const JOB = { jobId: 'j', jobName: 'report', queue: 'default', correlationId: 'corr' }
+const RUN = { ...JOB, workerId: 'w' }
+const FAILED = { ...RUN, attempt: 1, processingMs: 1, errorCode: 'E', errorMessage: 'no answer', failure: undefined, final: true, traceId: undefined, spanId: undefined }
 
 t.test('the numbers are unique, the fields exist, and every event that is routed to the log has a line', async (t) => {
   const entries = Object.entries(LOG_EVENTS as Record<string, LogEvent>)
@@ -64,7 +72,7 @@ t.test('a completed job: ids, trace, and the three times', async (t) => {
   bus.emit('job.completed', { ...RUN, ...IDS, correlationId: 'corr', attempt: 2, processingMs: 80.4567, queueWaitMs: 12, totalMs: 1_130, resultBytes: undefined })
   const { time, pid, hostname, ...line } = lines[0] ?? {}
   t.same(line, {
-    level: 30, msg: 'job completed', eventId: 10111, event: 'job.completed', job_id: 'j', job_name: 'report', queue: 'default', worker_id: 'w', correlation_id: 'corr',
+    level: 30, msg: 'job completed', eventId: 10111, event: 'job.completed', component: 'asyncendpoints.job', job_id: 'j', job_name: 'report', queue: 'default', worker_id: 'w', correlation_id: 'corr',
     trace_id: IDS.traceId, span_id: IDS.spanId, trace_flags: '01', attempt: 2, totalMs: 1_130, queueMs: 12, processMs: 80.46
   })
 })
@@ -77,7 +85,7 @@ t.test('without a sampled trace there are no trace fields', async (t) => {
 
 t.test('only what is on the list is logged, bounded, in one line', async (t) => {
   const { bus, lines, texts } = connected()
-  const event = { ...RUN, attempt: 1, processingMs: 1, errorCode: `E\n{"level":60}\u0007${'x'.repeat(5_000)}`, final: true, traceId: undefined, spanId: undefined }
+  const event = { ...FAILED, errorCode: `E\n{"level":60}\u0007${'x'.repeat(5_000)}` }
   bus.emit('job.attempt_failed', { ...event, payload: 'secret', body: { password: 'secret' } } as EventMap['job.attempt_failed'])
   t.equal(texts.length, 1)
   t.notMatch(texts[0], /secret/)
@@ -90,7 +98,7 @@ t.test('the level: ours and the logger\'s', async (t) => {
   const emitAll = ({ bus }: { bus: EventBus }): void => {
     bus.emit('job.submitted', { jobId: 'j', jobName: 'report', queue: 'q', correlationId: 'c', ...IDS, submitMs: 1, delayMs: 0, payloadBytes: undefined, origin: undefined })
     bus.emit('job.started', { ...RUN, ...IDS, correlationId: 'c', attempt: 1 })
-    bus.emit('job.failed', { ...RUN, ...IDS, correlationId: 'c', attempt: 1, processingMs: 1, totalMs: 1, errorCode: 'E' })
+    bus.emit('job.failed', { ...FAILED, totalMs: 1 })
   }
   for (const [level, loggerLevel, expected] of [['debug', 'trace', 3], ['info', 'trace', 2], ['error', 'trace', 1], ['debug', 'error', 1], ['debug', 'silent', 0]] as const) {
     const under = connected(level, [], loggerLevel)
@@ -102,7 +110,7 @@ t.test('the level: ours and the logger\'s', async (t) => {
 t.test('an excluded job is silent until something goes wrong', async (t) => {
   const { bus, lines } = connected('debug', ['report'])
   bus.emit('job.started', { ...RUN, ...IDS, correlationId: 'c', attempt: 1 })
-  bus.emit('job.failed', { ...RUN, ...IDS, correlationId: 'c', attempt: 1, processingMs: 1, totalMs: 1, errorCode: 'E' })
+  bus.emit('job.failed', { ...FAILED, totalMs: 1 })
   bus.emit('worker.started', { workerId: 'w', queue: 'q', concurrency: 1 })
   t.same(lines.map(({ eventId }) => eventId), [10114, 10301])
 })
@@ -134,4 +142,129 @@ t.test('no key twice on a line: a logger that knows the span itself is left to i
   t.equal(logsTraceIdsItself(pinoLines({ mixin: () => ({ trace_id: 'x' }) }).logger), true)
   t.equal(logsTraceIdsItself(pinoLines({ mixin: () => { throw new Error('x') } }).logger), false)
   t.equal(logsTraceIdsItself({} as Logger), false)
+})
+
+const ORIGIN: SubmitOrigin = { requestId: 'req-1', userId: 'ann', clientIp: '10.0.0.7', userAgent: 'curl/8' }
+const SUBMITTED = { ...JOB, ...IDS, submitMs: 1, delayMs: 0, payloadBytes: 20, origin: ORIGIN }
+
+function sink (parts: Partial<LoggingParts>) {
+  return connected('debug', [], 'trace', parts)
+}
+
+t.test('the lines of a submission say whose it was: all four, some, or none', async (t) => {
+  const all = { request_id: 'req-1', user_id: 'ann', client_ip: '10.0.0.7', user_agent: 'curl/8' }
+  const emitAll = (bus: EventBus, origin: SubmitOrigin | undefined): void => {
+    bus.emit('job.submitted', { ...SUBMITTED, origin })
+    bus.emit('job.replayed', { ...JOB, submitMs: 1, origin })
+    bus.emit('job.rejected', { jobName: 'report', queue: 'q', correlationId: 'corr', reason: 'queue-full', origin })
+    bus.emit('job.submit_failed', { jobName: 'report', queue: 'q', correlationId: 'corr', errorCode: 'E', submitMs: 1, origin })
+  }
+  const full = sink({})
+  emitAll(full.bus, ORIGIN)
+  t.same(full.lines.map(({ eventId }) => eventId), [10101, 10102, 10103, 10104])
+  for (const line of full.lines) t.match(line, { ...all, correlation_id: 'corr' })
+  t.equal(full.lines[0]?.payloadBytes, 20)
+  const some = sink({ enrich: ['client_ip'] })
+  emitAll(some.bus, ORIGIN)
+  for (const line of some.lines) t.same(Object.keys(all).filter((key) => key in line), ['client_ip'])
+  for (const [{ bus, lines }, origin] of [[sink({ enrich: [] }), ORIGIN], [sink({}), undefined]] as const) {
+    emitAll(bus, origin)
+    t.equal(lines.length, 4)
+    for (const line of lines) t.same(Object.keys(all).filter((key) => key in line), [])
+  }
+})
+
+t.test('a sender is not asked for a line that nobody writes, and cannot forge one', async (t) => {
+  let asked = 0
+  const curious: SubmitOrigin = { ...ORIGIN, get clientIp (): string { asked++; return '10.0.0.7' } }
+  connected('info').bus.emit('job.submitted', { ...SUBMITTED, origin: curious })
+  connected('debug', [], 'info').bus.emit('job.submitted', { ...SUBMITTED, origin: curious })
+  t.equal(asked, 0)
+  const { bus, lines, texts } = sink({})
+  const hostile: SubmitOrigin = { requestId: 'a\n{"level":60}', userId: `\u001b[31m${'x'.repeat(10_000_000)}`, clientIp: 'a\u2028b', userAgent: 'curl token=secret-1' }
+  bus.emit('job.submitted', { ...SUBMITTED, origin: hostile })
+  t.equal(texts.length, 1)
+  t.match(lines[0], { request_id: 'a {"level":60}', client_ip: 'a b', user_agent: 'curl token=[FILTERED]' })
+  t.equal(String(lines[0]?.user_id).length, 300)
+})
+
+t.test('why an attempt failed: message, causes and stack, without what must not be shown', async (t) => {
+  let asked = 0
+  const failure: AttemptFailure = { get causes () { asked++; return ['ECONNREFUSED: connect'] }, get stack () { asked++; return ['at load (load.js:1:1)'] } }
+  const { bus, lines } = sink({})
+  bus.emit('job.attempt_failed', { ...FAILED, failure, errorMessage: 'redis://u:p@h\nrefused' })
+  t.match(lines[0], {
+    level: 40, eventId: 10112, error_type: 'E', error_message: 'redis://[FILTERED]@h refused', error_causes: ['ECONNREFUSED: connect'], error_stack: ['at load (load.js:1:1)'], correlation_id: 'corr'
+  })
+  bus.emit('job.failed', { ...FAILED, totalMs: 5, errorMessage: 'no answer' })
+  t.match(lines[1], { level: 50, eventId: 10114, error_type: 'E', error_message: 'no answer', totalMs: 5 })
+  bus.emit('job.attempt_failed', { ...FAILED, failure: { causes: [], stack: [] } })
+  t.same(Object.keys(lines[2] ?? {}).filter((key) => key === 'error_causes' || key === 'error_stack'), [])
+  asked = 0
+  connected('error').bus.emit('job.attempt_failed', { ...FAILED, failure })
+  t.equal(asked, 0, 'a stack that nobody reads is not written down')
+})
+
+t.test('the details of workers, stores and exporters lose their credentials', async (t) => {
+  const { bus, lines } = sink({})
+  const message = 'connect redis://u:secret-1@h, password=secret-2'
+  bus.emit('worker.failed', { workerId: 'w', queue: 'q', errorCode: 'E', message })
+  bus.emit('store.failed', { storeType: 'bullmq', errorCode: 'E', message })
+  bus.emit('store.warned', { storeType: 'bullmq', errorCode: 'E', message })
+  bus.emit('telemetry.export_failed', { exporter: 'e', format: 'f', target: 'https://u:secret-3@h/push', errorCode: 'E', message, durationMs: 1 })
+  bus.emit('performance.slow_query', { system: 'postgresql', operation: 'SELECT', target: 't', statement: "SELECT 1 WHERE password='secret-4'", durationMs: 1, thresholdMs: 1, traceId: undefined, spanId: undefined })
+  t.equal(lines.length, 5)
+  t.notMatch(JSON.stringify(lines), /secret-\d/)
+})
+
+t.test('a field of ours that the application hides', async (t) => {
+  const redact: RedactOptions = { keys: ['client_ip', 'user-id', 'error_message', 'error_stack'], mask: '***' }
+  const { bus, lines } = sink({ redaction: readRedactOptions(redact) })
+  bus.emit('job.submitted', SUBMITTED)
+  t.match(lines[0], { client_ip: '***', user_id: '***', request_id: 'req-1' })
+  bus.emit('job.attempt_failed', { ...FAILED, failure: { causes: ['a'], stack: ['b'] } })
+  t.match(lines[1], { error_message: '***', error_causes: ['a'], error_stack: '***' })
+})
+
+t.test('numbers that JSON has no word for are left out', async (t) => {
+  const { bus, lines } = sink({})
+  bus.emit('job.completed', { ...RUN, ...IDS, attempt: 1, processingMs: Number.NaN, queueWaitMs: Number.POSITIVE_INFINITY, totalMs: 1.23456, resultBytes: undefined })
+  t.equal(lines[0]?.totalMs, 1.23)
+  t.same(Object.keys(lines[0] ?? {}).filter((key) => key === 'processMs' || key === 'queueMs'), [])
+})
+
+t.test('the progress of a job: a line every ten seconds, however often it is told', async (t) => {
+  let time = 0
+  const { bus, lines } = sink({ now: () => time })
+  const tell = (jobId: string, done: number): void => { bus.emit('job.progressed', { ...JOB, jobId, done, total: 100 }) }
+  tell('a', 1)
+  tell('b', 1)
+  time = 9_999
+  tell('a', 2)
+  time = 10_000
+  tell('a', 3)
+  t.match(lines, [{ level: 30, eventId: 10127, job_id: 'a', done: 1, total: 100 }, { job_id: 'b', done: 1 }, { job_id: 'a', done: 3 }])
+  t.equal(lines.length, 3)
+  for (let index = 0; index < 5_000; index++) tell(`job-${index}`, 1)
+  tell('b', 2)
+  t.match(lines.at(-1), { job_id: 'b', done: 2 }, 'those of long ago are forgotten')
+})
+
+t.test('a logger that throws harms no job', async (t) => {
+  const { logger } = pinoLines()
+  const throwing = Object.assign(Object.create(logger) as Logger, { info: () => { throw new Error('disk full') } })
+  const bus = new EventBus(throwing)
+  const failed: string[] = []
+  bus.on('telemetry.listener_failed', ({ source, message }) => { failed.push(`${source}: ${message}`) })
+  connectSinks(bus, { log: createLogSink(partsOf(throwing)) })
+  t.doesNotThrow(() => { bus.emit('job.started', { ...RUN, ...IDS, attempt: 1 }) })
+  t.same(failed, ['job.started: disk full'])
+})
+
+t.test('the logger of an attempt carries no forged correlation id', async (t) => {
+  const { logger, lines } = pinoLines()
+  const scope = attemptScope({ correlationId: 'a\n{"level":60}' })
+  await attemptLogging(readRedactOptions().logger(logger), () => true)(scope, async () => COMPLETED)
+  scope.makeLogger?.().info({ password: 'x' }, 'told')
+  t.match(lines[0], { correlation_id: 'a {"level":60}', password: '[FILTERED]' })
 })

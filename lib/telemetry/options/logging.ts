@@ -1,9 +1,9 @@
 import { readOptions, type OptionsSchema } from '../../core/options.ts'
-import { LOG_LEVELS, type LogLevel } from '../log-events.ts'
+import { LOG_LEVELS, ORIGIN_FIELDS, type LogLevel } from '../log-events.ts'
 
 /** What a request says about its sender, for the log lines of its submission (requirement row S1-18). */
-export const LOG_ENRICHMENTS = ['request_id', 'user_id', 'client_ip', 'user_agent'] as const
-export type LogEnrichment = typeof LOG_ENRICHMENTS[number]
+export type LogEnrichment = keyof typeof ORIGIN_FIELDS
+export const LOG_ENRICHMENTS = Object.freeze(Object.keys(ORIGIN_FIELDS)) as readonly LogEnrichment[]
 
 export interface LoggingOptions {
   /** Lifecycle events below this level are not written, whatever the logger's own level. @defaultValue 'debug' */
@@ -24,7 +24,7 @@ const loggingSchema: OptionsSchema = {
   }
 }
 
-const LOGGING_DEFAULTS = Object.freeze({ level: 'debug' as LogLevel, enrich: LOG_ENRICHMENTS as readonly LogEnrichment[] })
+const LOGGING_DEFAULTS = Object.freeze({ level: 'debug' as LogLevel, enrich: LOG_ENRICHMENTS })
 
 export type ReadLoggingOptions = Readonly<Required<LoggingOptions>>
 

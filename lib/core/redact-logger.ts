@@ -1,0 +1,107 @@
+import type { Logger } from './context.ts'
+
+type Fields = <T extends object>(value: T) => T
+type Method = (this: object, ...values: unknown[]) => unknown
+
+/** Of loggers that do not say which they have. */
+const LEVELS: readonly string[] = ['trace', 'debug', 'info', 'warn', 'error', 'fatal']
+/** Public in pino as `pino.symbols.serializersSym`; Fastify knows a pino by it, too. */
+const PINO = Symbol.for('pino.serializers')
+
+/**
+ * Makes the function that puts a thin layer over a logger: objects that are logged, or bound by `child`, go through
+ * `fields` on their way to the logger's own methods. Serializers, formatters, mixins, hooks and a `redact` of the logger are
+ * untouched and see what is left.
+ *
+ * A child of a pino inherits from its parent: one layer over the parent covers all children that will ever be made, and a
+ * job's logger costs nothing more than pino's own child. Any other logger is covered child by child.
+ */
+export function loggerRedactor (fields: Fields): (logger: Logger) => Logger {
+  const layers = new WeakMap<Logger, Logger>()
+  return (logger) => {
+    let layer = layers.get(logger)
+    if (layer === undefined) {
+      // What Fastify has instead of a logger; a pino that is silent may be told to speak later.
+      layer = isMute(logger) ? logger : cover(logger, fields)
+      layers.set(logger, layer)
+      // A layer over a layer would look twice.
+      layers.set(layer, layer)
+    }
+    return layer
+  }
+}
+
+function isMute (logger: Logger): boolean {
+  return logger.info === logger.error && !(PINO in logger)
+}
+
+function cover (base: Logger, fields: Fields): Logger {
+  const inherits = PINO in base
+  const methods = base as unknown as Readonly<Record<string, unknown>>
+  const layer = Object.create(base) as Logger
+  for (const level of levelsOf(base)) {
+    define(layer, level, function (this: object, ...values: unknown[]): unknown {
+      // Looked up at every call: the level of the logger may change. What pino has for a level that is off is `silent`.
+      const method = methods[level]
+      if (typeof method !== 'function' || method === methods.silent || (!inherits && isOff(base, level))) return undefined
+      return Reflect.apply(method, inherits ? this : base, redactAll(values, fields))
+    })
+  }
+  define(layer, 'child', function (this: Logger, bindings: unknown, ...options: unknown[]): unknown {
+    const given: unknown[] = [isObject(bindings) ? fields(bindings) : bindings, ...options]
+    const child = Reflect.apply(base.child as unknown as Method, inherits ? this : base, given) as Logger
+    if (!inherits) return cover(child, fields)
+    // A child with a level of its own has methods of its own.
+    coverOwn(child, fields)
+    return child
+  })
+  Object.defineProperty(layer, 'level', {
+    configurable: true,
+    enumerable: true,
+    get (this: object): unknown { return Reflect.get(base, 'level', inherits ? this : base) },
+    set (this: object, level: unknown) {
+      Reflect.set(base, 'level', level, inherits ? this : base)
+      if (inherits) coverOwn(this, fields)
+    }
+  })
+  return layer
+}
+
+/** Setting the level of a pino gives it methods of its own; they are covered where they are. */
+function coverOwn (logger: object, fields: Fields): void {
+  for (const level of levelsOf(logger)) {
+    if (!Object.hasOwn(logger, level)) continue
+    const method: unknown = Reflect.get(logger, level)
+    if (typeof method !== 'function' || method === Reflect.get(logger, 'silent')) continue
+    define(logger, level, function (this: object, ...values: unknown[]): unknown {
+      return Reflect.apply(method, this, redactAll(values, fields))
+    })
+  }
+}
+
+function redactAll (values: unknown[], fields: Fields): unknown[] {
+  for (let index = 0; index < values.length; index++) {
+    const value = values[index]
+    if (isObject(value)) values[index] = fields(value)
+  }
+  return values
+}
+
+function levelsOf (logger: object): readonly string[] {
+  const levels: unknown = Reflect.get(logger, 'levels')
+  const values: unknown = isObject(levels) ? Reflect.get(levels, 'values') : undefined
+  return isObject(values) ? Object.keys(values) : LEVELS
+}
+
+function isOff (logger: object, level: string): boolean {
+  const isLevelEnabled: unknown = Reflect.get(logger, 'isLevelEnabled')
+  return typeof isLevelEnabled === 'function' && Reflect.apply(isLevelEnabled, logger, [level]) === false
+}
+
+function define (target: object, key: string, value: unknown): void {
+  Object.defineProperty(target, key, { value, writable: true, configurable: true, enumerable: true })
+}
+
+function isObject (value: unknown): value is object {
+  return typeof value === 'object' && value !== null
+}
