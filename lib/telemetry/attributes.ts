@@ -16,6 +16,10 @@ export const ATTR = {
   stateOld: 'state.old',
   replayed: 'job.replayed',
   retryDelay: 'job.delay_ms',
+  /** Seconds, as the metric `asyncendpoints.jobs.queue.duration`. */
+  queueDuration: 'job.queue.duration',
+  /** When the wait began: ISO 8601. */
+  availableAt: 'job.available_at',
   storeOperation: 'store.operation',
 
   messagingSystem: 'messaging.system',
@@ -24,8 +28,10 @@ export const ATTR = {
   messagingOperationType: 'messaging.operation.type',
   messagingMessageId: 'messaging.message.id',
   messagingConversationId: 'messaging.message.conversation_id',
+  messagingClientId: 'messaging.client.id',
 
   httpMethod: 'http.request.method',
+  httpMethodOriginal: 'http.request.method_original',
   httpRoute: 'http.route',
   httpStatus: 'http.response.status_code',
   urlPath: 'url.path',
@@ -61,11 +67,11 @@ const MAX_STACK = 4_000
  * The exception as a span event, bounded and without the error's own fields (a database client's error may hold the
  * query). With `OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN=logs` it is the log line that tells of it, and nothing is done here.
  */
-export function recordError (span: Span, thrown: unknown, stored: StoredError): void {
+export function recordError (span: Span, thrown: unknown, stored: StoredError, redact: (text: string) => string = (text) => text): void {
   if (exceptionsGoToLogs()) return
   const exception: { name: string, message: string, stack?: string } = { name: stored.code, message: stored.message }
   const frames = framesOf(thrown)
-  if (frames !== undefined) exception.stack = `${stored.code}: ${stored.message}\n${frames}`
+  if (frames !== undefined) exception.stack = `${stored.code}: ${stored.message}\n${redact(frames)}`
   span.recordException(exception)
 }
 

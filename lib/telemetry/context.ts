@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { context, createContextKey, ROOT_CONTEXT, type Context } from '@opentelemetry/api'
+import type { TraceWays } from '../events/trace-exits.ts'
 
 /**
  * How the span of a piece of work is known to what happens inside it:
@@ -21,6 +22,13 @@ export function runQuietly<R> (work: () => R): R {
   return context.with(QUIET_CONTEXT, work)
 }
 
+/** The ways out of a trace that go through the context manager of the OpenTelemetry API, if there is one. */
+export const GLOBAL_WAYS: TraceWays = Object.freeze({
+  inside: () => context.active() !== ROOT_CONTEXT,
+  quietly: runQuietly,
+  plainly: (work) => context.with(ROOT_CONTEXT, work)
+} satisfies TraceWays)
+
 /** True when somebody has registered a context manager with the OpenTelemetry API. */
 export function hasContextManager (): boolean {
   const probe = createContextKey('fastify-async-endpoints probe')
@@ -36,7 +44,7 @@ const nodeMajor = Number(process.versions.node.split('.')[0])
 /** Carries the active context of one Fastify instance, in the cheapest way that the process offers. */
 export class TraceContext {
   readonly mode: ContextMode
-  readonly #storage: AsyncLocalStorage<Context> | undefined
+  readonly #storage: AsyncLocalStorage<Context | undefined> | undefined
 
   /** @param major the major version of Node, for tests */
   constructor (mode?: ContextMode, major: number = nodeMajor) {
@@ -48,6 +56,17 @@ export class TraceContext {
   active (): Context | undefined {
     if (this.mode === 'global') return context.active()
     return this.#storage?.getStore()
+  }
+
+  /** `undefined` where no context is carried, and none has to be left. */
+  get ways (): TraceWays | undefined {
+    if (this.mode === 'global') return GLOBAL_WAYS
+    const storage = this.#storage
+    if (storage === undefined) return undefined
+    // Only we look into a storage of our own: where it is empty, nothing has to be left, nor silenced.
+    const inside = (): boolean => storage.getStore() !== undefined
+    const out = <R>(work: () => R): R => inside() ? storage.run(undefined, work) : work()
+    return { inside, quietly: out, plainly: out }
   }
 
   /** Runs the work with this context active; in explicit mode it just runs it. */

@@ -1,9 +1,14 @@
 import { createTraceState, type SpanContext } from '@opentelemetry/api'
+import { randomHex128 } from '../core/ids.ts'
 import type { TraceCarrier } from '../jobs/job.ts'
 
 /**
  * W3C Trace Context, written by hand: the propagator of the SDK sits in a package we do not depend on, and costs three
  * times as much. Anything that is not valid is ignored, never repaired: a new trace is started instead (§4.3).
+ *
+ * Baggage does not travel with a job: it would lie in Redis for as long as the job is kept, with whatever callers and
+ * users have put into it, and nobody who reads it there could be asked who may see it. What a handler needs belongs in
+ * the job's body.
  */
 const SAMPLED = 1
 /** Of the flags byte only `sampled` and `random` have a meaning; unknown bits are not passed on (§3.2.2.5). */
@@ -35,6 +40,20 @@ export function flagsText (flags: number): string {
 
 export function encodeTraceparent ({ traceId, spanId, traceFlags }: SpanContext): string {
   return `00-${traceId}-${spanId}-${flagsText(traceFlags)}`
+}
+
+/**
+ * The context of a caller whose trace goes on, but is not recorded here. The sampled flag tells what the owner of the
+ * parent-id did (§3.2.2.3.1): changing it takes a parent-id of our own (§3.4), under which indeed nothing is recorded.
+ * Handing on the caller's parent-id with its flag would have the next process record what this one has refused.
+ */
+export function unrecorded (caller: SpanContext): SpanContext {
+  return { ...caller, spanId: randomHex128().slice(16), traceFlags: caller.traceFlags & ~SAMPLED }
+}
+
+/** Where a stranger's trace can be found: without its tracestate, which is a matter between the vendors of that trace. */
+export function pointTo ({ traceId, spanId, traceFlags }: SpanContext): SpanContext {
+  return { traceId, spanId, traceFlags, isRemote: true }
 }
 
 /** A remote span context, or `undefined` for anything that is not a valid traceparent. */

@@ -14,6 +14,7 @@ export interface ResolveParts {
   readonly exporters?: readonly SpanExporter[]
   readonly sampler?: Sampler
   readonly maxTracesPerSecond?: number
+  readonly maxRemoteTracesPerSecond?: number
   readonly environment: OtelEnvironment
   readonly resource: Attributes
   readonly clock: Clock
@@ -39,22 +40,25 @@ export async function resolveTracing (parts: ResolveParts): Promise<ResolvedTrac
   if (spanProcessors.length + exporters.length === 0) {
     const registered = registeredTracerProvider()
     if (registered !== undefined) {
-      if (parts.sampler !== undefined || parts.maxTracesPerSecond !== undefined) {
-        parts.logger.warn({ source: 'tracing' }, 'a tracer provider is registered in this process and samples by its own rules; sampler and maxTracesPerSecond have no effect')
+      if (parts.sampler !== undefined || parts.maxTracesPerSecond !== undefined || parts.maxRemoteTracesPerSecond !== undefined) {
+        parts.logger.warn({ source: 'tracing' }, 'a tracer provider is registered in this process and samples by its own rules; sampler, maxTracesPerSecond and maxRemoteTracesPerSecond have no effect')
       }
       return foreign(registered)
     }
   }
+  const monotonic = (): number => parts.clock.monotonic()
+  const { maxRemoteTracesPerSecond: maxRemote } = parts
   const own = await createPrivateTracing({
     spanProcessors,
     exporters,
     sampler: parts.sampler,
-    bucket: new TokenBucket(parts.maxTracesPerSecond ?? DEFAULT_TRACES_PER_SECOND, () => parts.clock.monotonic()),
+    bucket: new TokenBucket(parts.maxTracesPerSecond ?? DEFAULT_TRACES_PER_SECOND, monotonic),
     environment: parts.environment,
     resource: parts.resource,
     clock: parts.clock,
     logger: parts.logger
   })
   if (own === undefined) return { source: new TracerSource(contexts, parts.failures), shutdown: async () => {} }
-  return { source: new TracerSource(contexts, parts.failures, own.provider, true, own.bucket), shutdown: own.shutdown }
+  const sampling = { bucket: own.bucket, remoteBucket: maxRemote === undefined ? undefined : new TokenBucket(maxRemote, monotonic), followsParent: own.followsParent }
+  return { source: new TracerSource(contexts, parts.failures, own.provider, sampling), shutdown: own.shutdown }
 }

@@ -7,10 +7,20 @@ import { SCOPE_NAME, SCOPE_VERSION } from './version.ts'
 
 /**
  * What to do about tracing for a piece of work, before anything is made for it:
- * `pass`: nothing; at most hand on what came. `sampled`: a token was taken, start the root span. `ask`: start a span
- * and see what the provider's own sampler says.
+ * `pass`: nothing; at most hand on what came. `over`: the same, but the caller's trace goes on as not recorded.
+ * `sampled`: a token was taken, start the root span. `ask`: start a span and see what the provider's own sampler says.
  */
-export type Decision = 'pass' | 'sampled' | 'ask'
+export type Decision = 'pass' | 'over' | 'sampled' | 'ask'
+
+/** How a provider of our own samples. */
+export interface OwnSampling {
+  /** Decides about new traces; `undefined`: a sampler that was given does, span by span. */
+  readonly bucket?: TokenBucket | undefined
+  /** Limits the traces of others that are followed. */
+  readonly remoteBucket?: TokenBucket | undefined
+  /** The sampler records nothing that the parent did not: such work need not even be shown to it. */
+  readonly followsParent: boolean
+}
 
 /**
  * Where spans come from, and whether any shall come. With a provider of our own the decision is made here, before ids
@@ -21,38 +31,43 @@ export class TracerSource {
   /** The provider is ours: nobody but us makes or reads the spans of an unsampled trace. */
   readonly own: boolean
   readonly #tracer: Tracer | undefined
-  readonly #bucket: TokenBucket | undefined
+  readonly #sampling: OwnSampling | undefined
   readonly #failures: TelemetryFailures
 
-  constructor (contexts: TraceContext, failures: TelemetryFailures, provider?: TracerProvider, own = false, bucket?: TokenBucket) {
+  constructor (contexts: TraceContext, failures: TelemetryFailures, provider?: TracerProvider, sampling?: OwnSampling) {
     this.contexts = contexts
-    this.own = own
+    this.own = sampling !== undefined
     this.#failures = failures
-    this.#bucket = bucket
+    this.#sampling = sampling
     this.#tracer = this.guard(() => provider?.getTracer(SCOPE_NAME, SCOPE_VERSION))
   }
 
   /** Somebody collects spans. */
   get enabled (): boolean { return this.#tracer !== undefined }
 
+  /** A sampler that is not ours may look at the attributes that a span starts with; for ours, setting them later is cheaper. */
+  get showsAttributes (): boolean { return this.#sampling?.bucket === undefined }
+
   /** For work that would start a trace, or go on with its parent's. */
   decide (parent: SpanContext | undefined): Decision {
     if (this.#tracer === undefined) return 'pass'
-    if (!this.own) return 'ask'
-    if (parent !== undefined) return isSampled(parent) ? 'ask' : 'pass'
-    if (this.#bucket === undefined) return 'ask'
-    return this.#bucket.take() ? 'sampled' : 'pass'
+    const sampling = this.#sampling
+    if (sampling === undefined) return 'ask'
+    const { bucket, remoteBucket, followsParent } = sampling
+    if (parent === undefined) return bucket === undefined ? 'ask' : bucket.take() ? 'sampled' : 'pass'
+    if (!isSampled(parent)) return followsParent ? 'pass' : 'ask'
+    return parent.isRemote === true && remoteBucket !== undefined && !remoteBucket.take() ? 'over' : 'ask'
   }
 
   /** For an attempt: only a submission that was sampled is traced further. */
   decideAttempt (submission: SpanContext | undefined): Decision {
     if (this.#tracer === undefined) return 'pass'
-    if (!this.own) return 'ask'
+    if (this.#sampling?.followsParent !== true) return 'ask'
     return submission !== undefined && isSampled(submission) ? 'ask' : 'pass'
   }
 
   /** Tells our sampler that this trace has its token. */
-  sampled (context: Context): Context { return this.#bucket === undefined ? context : markSampled(context) }
+  sampled (context: Context): Context { return this.#sampling?.bucket === undefined ? context : markSampled(context) }
 
   /** `undefined` when tracing is off, or the provider threw. */
   startSpan (name: string, options: SpanOptions, context: Context): Span | undefined {
@@ -60,12 +75,15 @@ export class TracerSource {
   }
 
   /** Runs telemetry work whose failure is nobody else's business. */
-  guard<R> (work: () => R): R | undefined {
+  guard<R> (work: () => R, source = 'tracing'): R | undefined {
     try {
       return work()
     } catch (error) {
-      this.#failures.report('tracing', error)
+      this.complain(error, source)
       return undefined
     }
   }
+
+  /** Counts a failure, and tells of the first. */
+  complain (error: unknown, source = 'tracing'): void { this.#failures.report(source, error) }
 }

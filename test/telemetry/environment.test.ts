@@ -2,7 +2,7 @@ import t from 'tap'
 import { readOtelEnvironment, resourceAttributes } from '../../lib/telemetry/environment.ts'
 
 t.test('nothing set, nothing asked for', async (t) => {
-  t.same(readOtelEnvironment({}), { disabled: false, exporters: [], protocol: 'http/protobuf', samplerGiven: false, resource: {}, problems: [] })
+  t.same(readOtelEnvironment({}), { disabled: false, exporters: [], protocol: 'http/protobuf', samplerGiven: false, resource: {}, problems: [], metrics: { exporters: [], protocol: 'http/protobuf', problems: [], intervalMs: undefined, timeoutMs: undefined } })
   t.same(readOtelEnvironment({ OTEL_TRACES_EXPORTER: ' ', OTEL_EXPORTER_OTLP_ENDPOINT: '' }).exporters, [], 'empty counts as not set')
 })
 
@@ -30,6 +30,30 @@ t.test('what cannot be done is said, and the rest is done', async (t) => {
   const off = readOtelEnvironment({ OTEL_SDK_DISABLED: 'TRUE', OTEL_TRACES_EXPORTER: 'zipkin' })
   t.same([off.disabled, off.problems], [true, []])
   t.equal(readOtelEnvironment({ OTEL_SDK_DISABLED: 'yes' }).disabled, false, 'only true is true')
+})
+
+t.test('who asks for metrics, and how', async (t) => {
+  const cases: ReadonlyArray<readonly [env: Record<string, string>, exporters: readonly string[], protocol: string]> = [
+    [{ OTEL_METRICS_EXPORTER: 'otlp' }, ['otlp'], 'http/protobuf'],
+    [{ OTEL_METRICS_EXPORTER: 'Console,otlp' }, ['console', 'otlp'], 'http/protobuf'],
+    [{ OTEL_METRICS_EXPORTER: 'none', OTEL_EXPORTER_OTLP_ENDPOINT: 'http://c' }, [], 'http/protobuf'],
+    [{ OTEL_METRICS_EXPORTER: 'prometheus', OTEL_EXPORTER_OTLP_ENDPOINT: 'http://c' }, [], 'http/protobuf'],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://c', OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json' }, ['otlp'], 'http/json'],
+    [{ OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: 'http://c', OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: 'http/json' }, ['otlp'], 'http/json'],
+    [{ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://c', OTEL_TRACES_EXPORTER: 'console' }, [], 'http/protobuf']
+  ]
+  for (const [env, ...expected] of cases) {
+    const { exporters, protocol, problems } = readOtelEnvironment(env).metrics
+    t.same([exporters, protocol, problems], [...expected, []], JSON.stringify(env))
+  }
+  t.same(readOtelEnvironment({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://c' }).exporters, ['otlp'], 'one endpoint, both signals')
+  t.same(readOtelEnvironment({ OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: 'http://c' }).exporters, [])
+  t.match(readOtelEnvironment({ OTEL_METRICS_EXPORTER: 'statsd' }).metrics.problems, [/OTEL_METRICS_EXPORTER: "statsd" is not one of otlp, console, none, prometheus/])
+  t.match(readOtelEnvironment({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://c', OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: 'grpc' }), { exporters: ['otlp'], metrics: { exporters: [], problems: [/no metrics are exported/] } })
+  t.same(readOtelEnvironment({ OTEL_SDK_DISABLED: 'true', OTEL_METRICS_EXPORTER: 'statsd' }).metrics.problems, [])
+  for (const [text, ms] of [['5000', 5_000], ['0', undefined], ['-1', undefined], ['soon', undefined], ['1.5', undefined], ['99999999999', undefined]] as const) {
+    t.match(readOtelEnvironment({ OTEL_METRIC_EXPORT_INTERVAL: text, OTEL_METRIC_EXPORT_TIMEOUT: text }).metrics, { intervalMs: ms, timeoutMs: ms }, text)
+  }
 })
 
 t.test('resource: the option over the name variable over the attributes variable', async (t) => {

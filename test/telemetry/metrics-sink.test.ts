@@ -9,16 +9,17 @@ import { recordingMetrics } from '../../lib/testing/recording-metrics.ts'
 
 const IDS = { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16) }
 const NO_IDS = { traceId: undefined, spanId: undefined }
-const ABOUT = { jobId: 'j', jobName: 'report', queue: 'default' }
+const ABOUT = { jobId: 'j', jobName: 'report', queue: 'default', correlationId: 'c' }
+const FAILURE = { errorMessage: 'no answer', failure: undefined }
 const RUN = { ...ABOUT, workerId: 'w' }
 
-function connected (excludeJobs: ReadonlyArray<string | RegExp> = []) {
+function connected (excludeJobs: ReadonlyArray<string | RegExp> = [], detailed = false) {
   const bus = new EventBus(silentLogger)
   const metrics = recordingMetrics()
   const failures = new TelemetryFailures(bus, silentLogger)
   const counted: string[] = []
   failures.count = (source) => { counted.push(source) }
-  connectSinks(bus, { metrics: createMetricsSink({ metrics, storeType: 'memory', excluded: compileExclusion(excludeJobs), failures }) })
+  connectSinks(bus, { metrics: createMetricsSink({ metrics, storeType: 'memory', excluded: compileExclusion(excludeJobs), failures, detailed }) })
   const methods = (): string[] => metrics.calls.map(({ method, value, labels, exemplar }) =>
     [method, value, Object.entries(labels).filter(([key]) => key !== 'jobName' && key !== 'storeType').map(([, text]) => text).join(' '), exemplar === undefined ? '' : 'traced'].filter((part) => part !== undefined && part !== '').join(' '))
   return { bus, metrics, failures, counted, methods }
@@ -33,8 +34,8 @@ t.test('a submission is created and timed; a replay is neither', async (t) => {
 
 t.test('refusals are counted by reason, from whoever tells of them', async (t) => {
   const { bus, methods } = connected()
-  bus.emit('job.rejected', { jobName: 'report', queue: 'default', reason: 'queue-full', origin: undefined })
-  bus.emit('job.submit_failed', { jobName: 'report', queue: 'default', errorCode: 'FAE_STORE_UNAVAILABLE', submitMs: 2_000, origin: undefined })
+  bus.emit('job.rejected', { jobName: 'report', queue: 'default', correlationId: 'c', reason: 'queue-full', origin: undefined })
+  bus.emit('job.submit_failed', { jobName: 'report', queue: 'default', correlationId: 'c', errorCode: 'FAE_STORE_UNAVAILABLE', submitMs: 2_000, origin: undefined })
   t.same(methods(), ['requestRejected queue-full', 'requestRejected store-unavailable'])
 })
 
@@ -49,7 +50,7 @@ t.test('claim: the wait since the job could run, and how long the store took, if
 t.test('failure and retry, then success: each attempt is timed, the job is processed once', async (t) => {
   const { bus, methods } = connected()
   bus.emit('handler.failed', { ...ABOUT, ...IDS, durationMs: 40, errorCode: 'ETIMEDOUT' })
-  bus.emit('job.attempt_failed', { ...RUN, ...IDS, attempt: 1, processingMs: 50, errorCode: 'ETIMEDOUT', final: false })
+  bus.emit('job.attempt_failed', { ...RUN, ...IDS, ...FAILURE, attempt: 1, processingMs: 50, errorCode: 'ETIMEDOUT', final: false })
   bus.emit('job.retry_scheduled', { ...ABOUT, attempt: 1, delayMs: 1_000, errorCode: 'ETIMEDOUT' })
   bus.emit('handler.completed', { ...ABOUT, ...NO_IDS, durationMs: 70 })
   bus.emit('job.completed', { ...RUN, ...NO_IDS, correlationId: 'c', attempt: 2, processingMs: 80, queueWaitMs: 0, totalMs: 1_130, resultBytes: 2 })
@@ -61,8 +62,8 @@ t.test('failure and retry, then success: each attempt is timed, the job is proce
 
 t.test('the last failure: processed and failed once, timed by its attempt alone', async (t) => {
   const { bus, methods } = connected()
-  bus.emit('job.attempt_failed', { ...RUN, ...IDS, attempt: 3, processingMs: 50, errorCode: 'E', final: true })
-  bus.emit('job.failed', { ...RUN, ...IDS, correlationId: 'c', attempt: 3, processingMs: 50, totalMs: 90, errorCode: 'E' })
+  bus.emit('job.attempt_failed', { ...RUN, ...IDS, ...FAILURE, attempt: 3, processingMs: 50, errorCode: 'E', final: true })
+  bus.emit('job.failed', { ...RUN, ...IDS, ...FAILURE, attempt: 3, processingMs: 50, totalMs: 90, errorCode: 'E' })
   t.same(methods(), ['jobProcessingDuration 0.05 failed traced', 'workerProcessed w', 'jobProcessed failed traced', 'jobFailed E traced'])
 })
 
@@ -91,13 +92,23 @@ t.test('store operations count, failed ones too; idle time', async (t) => {
   t.same(methods(), ['storeOperation get', 'storeOperationDuration 0.001 get', 'storeOperation create', 'storeOperationDuration 2 create', 'storeError create E', 'workerIdle 0.5 w'])
 })
 
+t.test('with details: sizes where they are known, and the attempts that jobs took', async (t) => {
+  const { bus, methods } = connected(['hidden'], true)
+  for (const jobName of ['report', 'hidden']) {
+    for (const payloadBytes of [512, undefined]) bus.emit('job.submitted', { ...ABOUT, jobName, ...NO_IDS, submitMs: 12, delayMs: 0, payloadBytes, origin: undefined })
+    for (const resultBytes of [2, undefined]) bus.emit('job.completed', { ...RUN, jobName, ...NO_IDS, attempt: 2, processingMs: 80, queueWaitMs: 0, totalMs: 1_130, resultBytes })
+    bus.emit('job.failed', { ...RUN, jobName, ...NO_IDS, ...FAILURE, attempt: 3, processingMs: 50, totalMs: 90, errorCode: 'E' })
+  }
+  t.same(methods().filter((line) => /Size|Attempts/.test(line)), ['jobPayloadSize 512', 'jobAttempts 2', 'jobResultSize 2', 'jobAttempts 2', 'jobAttempts 3'])
+})
+
 t.test('excluded jobs leave no trace in the metrics', async (t) => {
   const { bus, methods } = connected(['report', /^internal-/g])
   for (const jobName of ['report', 'internal-a', 'internal-b', 'internal-b']) {
     bus.emit('job.submitted', { ...ABOUT, jobName, ...IDS, correlationId: 'c', submitMs: 12, delayMs: 0, payloadBytes: undefined, origin: undefined })
     bus.emit('job.claimed', { ...RUN, jobName, attempt: 1, queueWaitMs: 1_500, claimMs: 3 })
     bus.emit('handler.failed', { ...ABOUT, jobName, ...IDS, durationMs: 40, errorCode: 'E' })
-    bus.emit('job.failed', { ...RUN, jobName, ...IDS, correlationId: 'c', attempt: 3, processingMs: 50, totalMs: 90, errorCode: 'E' })
+    bus.emit('job.failed', { ...RUN, jobName, ...IDS, ...FAILURE, attempt: 3, processingMs: 50, totalMs: 90, errorCode: 'E' })
   }
   t.same(methods(), [])
   bus.emit('job.snoozed', { ...RUN, jobName: 'reports', delayMs: 10, processingMs: 1_000 })

@@ -34,7 +34,10 @@ function callAll (metrics: AsyncEndpointsMetrics): void {
     jobsActive: () => metrics.jobsActive(1, { storeType: 'memory' }),
     jobsOldestAge: () => metrics.jobsOldestAge(1, { queue: 'default', storeType: 'memory' }),
     jobsStuck: () => metrics.jobsStuck(1, { queue: 'default', storeType: 'memory' }),
-    storeCountsAge: () => metrics.storeCountsAge(1, { storeType: 'memory' })
+    storeCountsAge: () => metrics.storeCountsAge(1, { storeType: 'memory' }),
+    jobPayloadSize: () => metrics.jobPayloadSize(512, { jobName: 'TestJob' }),
+    jobResultSize: () => metrics.jobResultSize(2, { jobName: 'TestJob' }),
+    jobAttempts: () => metrics.jobAttempts(3, { jobName: 'TestJob' })
   }
   for (const method of METRIC_METHODS) calls[method]()
 }
@@ -43,10 +46,12 @@ t.test('every method of the default finds its instrument, and every instrument i
   const registry = new MetricsRegistry()
   callAll(new RegistryMetrics(registry))
   const families = new Map(registry.families().map((family) => [family.name, family]))
-  t.equal(families.size, 24, 'all instruments but the two that telemetry keeps about itself')
+  t.equal(families.size, 27, 'all instruments but those that are about metrics and exports themselves')
   t.match(families.get('asyncendpoints.jobs.created.total')?.points, [{ labels: { job_name: 'TestJob', store_type: 'memory' }, value: 1 }])
   t.match(families.get('asyncendpoints.store.errors.total')?.points, [{ labels: { operation: 'get', error_type: 'E', store_type: 'memory' }, value: 1 }])
   t.match(families.get('asyncendpoints.jobs.processing.duration')?.points, [{ labels: { job_name: 'TestJob', status: 'completed' }, count: 2 }], 'the timer fed it too')
+  t.match(families.get('asyncendpoints.jobs.attempts'), { unit: '{attempt}', points: [{ labels: { job_name: 'TestJob' }, count: 1, sum: 3, bucketCounts: [0, 0, 1] }] })
+  t.match(families.get('asyncendpoints.jobs.payload.size'), { unit: 'By', points: [{ count: 1, sum: 512, bucketCounts: [0, 0, 1] }] })
   t.match(families.get('asyncendpoints.background.channel.utilization')?.points, [{ labels: { channel_type: 'worker' }, value: 50 }])
 })
 
@@ -76,6 +81,23 @@ t.test('a flood of error types is bounded in the caches too', async (t) => {
   t.match(points?.[10], { labels: { otel_metric_overflow: 'true' }, value: 991 })
   const dropped = registry.families().find(({ name }) => name === 'asyncendpoints.metrics.series.dropped.total')?.points[0]
   t.match(dropped, { labels: { metric: 'asyncendpoints.jobs.failed.total' }, value: 991 }, 'nothing over the cap was remembered')
+})
+
+t.test('a series that was forgotten is not remembered by its labels either', async (t) => {
+  const registry = new MetricsRegistry({ maxSeriesPerMetric: 2 })
+  const metrics = new RegistryMetrics(registry)
+  const seen = (): string[] => registry.families().filter(({ name }) => name === 'asyncendpoints.jobs.failed.total').flatMap(({ points }) => points.map((point) => `${point.labels['error_type']} ${'value' in point ? point.value : ''}`))
+  metrics.prepareJob('TestJob', 'memory')
+  metrics.jobFailed({ ...JOB, errorType: 'A' })
+  metrics.jobFailed({ ...JOB, errorType: 'B' })
+  registry.sweep(0)
+  registry.sweep(0)
+  t.same(seen(), [], 'silent for more than one sweep')
+  metrics.jobFailed({ ...JOB, errorType: 'C' })
+  metrics.jobFailed({ ...JOB, errorType: 'A' })
+  metrics.jobFailed({ ...JOB, errorType: 'A' })
+  t.same(seen(), ['C 1', 'A 2'], 'the places are free, and the old number is gone with its cell')
+  t.equal(registry.families().filter(({ name }) => /created|processed|retries/.test(name)).length, 3, 'what was prepared stays')
 })
 
 t.test('timers record once, by stop() or at the end of a block', async (t) => {
@@ -114,7 +136,7 @@ t.test('one part is replaced, the rest stays', async (t) => {
   callAll(overrideMetrics(new RegistryMetrics(registry), { jobFailed: (labels) => { seen.push(labels) } }, () => t.fail('nothing threw')))
   t.same(seen, [{ ...JOB, errorType: 'E' }])
   t.equal(registry.families().some(({ name }) => name === 'asyncendpoints.jobs.failed.total'), false)
-  t.equal(registry.families().length, 23)
+  t.equal(registry.families().length, 26)
 })
 
 t.test('an implementation that throws, rejects or gives broken timers is survived', async (t) => {

@@ -1,6 +1,6 @@
 import { createTraceState } from '@opentelemetry/api'
 import t from 'tap'
-import { cleanTracestate, decodeTraceparent, encodeTraceparent, flagsText, fromCarrier, isSampled, toCarrier } from '../../lib/telemetry/propagation.ts'
+import { cleanTracestate, decodeTraceparent, encodeTraceparent, flagsText, fromCarrier, isSampled, pointTo, toCarrier, unrecorded } from '../../lib/telemetry/propagation.ts'
 
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 const SPAN = 'b7ad6b7169203331'
@@ -65,6 +65,15 @@ t.test('what goes out comes back', async (t) => {
   t.equal(fromCarrier(undefined), undefined)
   t.equal(fromCarrier({ traceparent: 'broken', tracestate: 'a=1' }), undefined, 'a tracestate is nothing without its traceparent')
   t.equal(fromCarrier({ ...carrier, tracestate: 'broken' })?.traceState, undefined, 'but not the other way round')
+})
+
+t.test('a caller that is not recorded here goes on under a parent-id of our own', async (t) => {
+  const caller = { traceId: TRACE, spanId: SPAN, traceFlags: 3, isRemote: true, traceState: createTraceState('a=1') }
+  const { traceparent, tracestate } = toCarrier(unrecorded(caller))
+  t.match(traceparent, new RegExp(`^00-${TRACE}-[0-9a-f]{16}-02$`), 'the trace and its randomness stay, the sampled flag goes')
+  t.not(traceparent.slice(36, 52), SPAN)
+  t.equal(tracestate, 'a=1')
+  t.same(pointTo(caller), { traceId: TRACE, spanId: SPAN, traceFlags: 3, isRemote: true }, 'a stranger is pointed at without its tracestate')
 })
 
 t.test('tracestate is bounded, at whole entries', async (t) => {

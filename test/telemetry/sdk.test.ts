@@ -1,12 +1,14 @@
-import { InMemorySpanExporter, SimpleSpanProcessor, TraceIdRatioBasedSampler, type SpanProcessor } from '@opentelemetry/sdk-trace-node'
+import { AlwaysOnSampler, InMemorySpanExporter, ParentBasedSampler, SimpleSpanProcessor, TraceIdRatioBasedSampler, type SpanProcessor } from '@opentelemetry/sdk-trace-node'
 import t from 'tap'
 import { silentLogger, systemClock, type Logger } from '../../lib/core/context.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import { readOtelEnvironment } from '../../lib/telemetry/environment.ts'
+import { TraceContext } from '../../lib/telemetry/context.ts'
 import { TelemetryFailures } from '../../lib/telemetry/failures.ts'
 import { resolveTracing } from '../../lib/telemetry/resolve.ts'
 import { TokenBucket } from '../../lib/telemetry/sampler.ts'
 import { createPrivateTracing, type PrivateTracingParts } from '../../lib/telemetry/sdk/traces.ts'
+import { TracerSource, type OwnSampling } from '../../lib/telemetry/tracer-source.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
 function parts (given: Partial<PrivateTracingParts> = {}): PrivateTracingParts & { readonly warnings: string[] } {
@@ -59,6 +61,41 @@ t.test('a sampler of the application, or of the environment, replaces the bucket
   t.equal(environment?.bucket, undefined)
   t.equal(environment?.provider.getTracer('x').startSpan('y').isRecording(), false)
   await environment?.shutdown()
+})
+
+t.test('who follows the parent is known, so that nothing is made for what will not be recorded', async (t) => {
+  const follows = async (given: Partial<PrivateTracingParts>): Promise<boolean | undefined> => {
+    const own = await createPrivateTracing(parts({ exporters: [new InMemorySpanExporter()], ...given }))
+    await own?.shutdown()
+    return own?.followsParent
+  }
+  t.equal(await follows({}), true, 'ours')
+  t.equal(await follows({ sampler: new ParentBasedSampler({ root: new AlwaysOnSampler() }) }), true)
+  t.equal(await follows({ sampler: new ParentBasedSampler({ root: new AlwaysOnSampler(), remoteParentNotSampled: new AlwaysOnSampler() }) }), false)
+  t.equal(await follows({ sampler: new AlwaysOnSampler() }), false)
+  t.equal(await follows({ sampler: { shouldSample: () => ({ decision: 0 }), toString: () => { throw new Error('nameless') } } }), false)
+  t.teardown(() => { delete process.env.OTEL_TRACES_SAMPLER })
+  for (const [sampler, expected] of [['parentbased_traceidratio', true], ['always_on', false]] as const) {
+    process.env.OTEL_TRACES_SAMPLER = sampler
+    t.equal(await follows({ environment: readOtelEnvironment() }), expected, sampler)
+  }
+})
+
+t.test('what to do, before anything is made', async (t) => {
+  const failures = new TelemetryFailures(new EventBus(silentLogger), silentLogger)
+  const provider = { getTracer: () => ({ startSpan: () => { throw new Error('not asked') }, startActiveSpan: () => {} }) } as never
+  const caller = (traceFlags: number, isRemote = true) => ({ traceId: 'a'.repeat(32), spanId: 'b'.repeat(16), traceFlags, isRemote })
+  const bucket = (): TokenBucket => new TokenBucket(1, () => 0)
+  const decide = (sampling?: OwnSampling, given: unknown = provider): string[] => {
+    const source = new TracerSource(new TraceContext('explicit'), failures, (given ?? undefined) as never, sampling)
+    return [source.decide(undefined), source.decide(undefined), source.decide(caller(1)), source.decide(caller(1)), source.decide(caller(1, false)), source.decide(caller(0)), source.decideAttempt(undefined), source.decideAttempt(caller(1)), source.decideAttempt(caller(0))]
+  }
+  t.same(decide({ bucket: bucket(), followsParent: true }), ['sampled', 'pass', 'ask', 'ask', 'ask', 'pass', 'pass', 'ask', 'pass'], 'our own bucket')
+  t.same(decide({ bucket: bucket(), remoteBucket: bucket(), followsParent: true }), ['sampled', 'pass', 'ask', 'over', 'ask', 'pass', 'pass', 'ask', 'pass'], 'with a limit for others')
+  t.same(decide({ followsParent: false }), Array(9).fill('ask'), 'a sampler that was given decides')
+  t.same(decide({ followsParent: true }), ['ask', 'ask', 'ask', 'ask', 'ask', 'pass', 'pass', 'ask', 'pass'], 'as far as it can say yes')
+  t.same(decide(), Array(9).fill('ask'), 'an application\'s provider decides')
+  t.same(decide(undefined, null), Array(9).fill('pass'), 'nobody collects spans')
 })
 
 t.test('problems of the variables are said once, and nobody is asked for packages in vain', async (t) => {

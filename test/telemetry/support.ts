@@ -42,12 +42,12 @@ export interface FakeAttempt extends AttemptScope {
   settle (verdict: SettleVerdict, settlement: Settlement): void
 }
 
-export function attemptScope (job: Partial<JobRecord> = {}, claim: Partial<Claim> = {}): FakeAttempt {
+export function attemptScope (job: Partial<JobRecord> = {}, claim: Partial<Claim> = {}, given: JobDefinition = definition): FakeAttempt {
   const listeners: Array<(verdict: SettleVerdict, settlement: Settlement) => void> = []
   const full = record(job)
   return {
     claim: { job: full, availableAt: full.runAt, stalled: false, claimMs: undefined, ...claim },
-    definition,
+    definition: given,
     workerId: 'worker-1',
     spanRunner: undefined,
     traceIds: undefined,
@@ -80,7 +80,7 @@ export interface TracingUnderTest {
 }
 
 /** Tracing over a private provider that keeps its spans in memory. */
-export function tracingUnderTest (options: { own?: boolean, perSecond?: number, parts?: Partial<TracingParts>, contexts?: TraceContext } = {}): TracingUnderTest {
+export function tracingUnderTest (options: { own?: boolean, perSecond?: number, remoteBucket?: TokenBucket, parts?: Partial<TracingParts>, contexts?: TraceContext } = {}): TracingUnderTest {
   const { own = true, perSecond = 1_000, parts } = options
   const exporter = new InMemorySpanExporter()
   const bucket = new TokenBucket(perSecond, () => 0)
@@ -89,9 +89,9 @@ export function tracingUnderTest (options: { own?: boolean, perSecond?: number, 
   const runtime = fakeRuntime()
   runtime.bus.on('telemetry.listener_failed', ({ source, message }) => { reported.push(`${source}: ${message}`) })
   const failures = new TelemetryFailures(runtime.bus, silentLogger)
-  const source = new TracerSource(options.contexts ?? new TraceContext('explicit'), failures, provider, own, own ? bucket : undefined)
+  const source = new TracerSource(options.contexts ?? new TraceContext('explicit'), failures, provider, own ? { bucket, remoteBucket: options.remoteBucket, followsParent: true } : undefined)
   const tracing = new Tracing({
-    source, thrown: { isOutcome, toStoredError }, storeType: 'memory', propagation: 'auto', excluded: () => false, detailed: false, now: () => NOW + 1_000, ...parts
+    source, thrown: { isOutcome, toStoredError }, storeType: 'memory', propagation: 'auto', excluded: () => false, redaction: runtime.redaction, detailed: false, now: () => NOW + 1_000, ...parts
   })
   return {
     tracing,

@@ -2,6 +2,8 @@ import { ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentelemetry/ap
 import type { ReadableSpan } from '@opentelemetry/sdk-trace-node'
 import t from 'tap'
 import { AsyncEndpointsError } from '../../lib/core/errors.ts'
+import { readRedactOptions } from '../../lib/core/redact.ts'
+import { compileDefinition } from '../../lib/jobs/definition.ts'
 import { snooze } from '../../lib/jobs/outcome.ts'
 import { TelemetryFailures } from '../../lib/telemetry/failures.ts'
 import { fromCarrier } from '../../lib/telemetry/propagation.ts'
@@ -39,11 +41,19 @@ t.test('attributes: the keys of the source document and the messaging convention
   await attempt(under, attemptScope({ trace: carrier, attempts: 1 }))
   const messaging = { 'messaging.system': 'memory', 'messaging.destination.name': 'default', 'messaging.message.id': 'job-1', 'messaging.message.conversation_id': 'corr-1' }
   const job = { 'job.id': 'job-1', 'job.name': 'report', 'store.type': 'memory' }
-  t.same(under.span('send default').attributes, { ...messaging, ...job, 'messaging.operation.name': 'send', 'messaging.operation.type': 'send', 'job.status': 'queued' })
+  t.same(under.span('send default').attributes, { ...messaging, ...job, 'messaging.operation.name': 'send', 'messaging.operation.type': 'send', 'job.status': 'queued', 'handler.type': 'function' })
+  const attempted = { ...job, 'worker.id': 'worker-1', 'handler.type': 'function', 'retry.count': 0 }
   t.same(under.span('process default').attributes, {
-    ...messaging, ...job, 'messaging.operation.name': 'process', 'messaging.operation.type': 'process', 'job.status': 'completed', 'worker.id': 'worker-1', 'handler.type': 'function', 'retry.count': 0
+    ...messaging,
+    ...attempted,
+    'messaging.operation.name': 'process',
+    'messaging.operation.type': 'process',
+    'messaging.client.id': 'worker-1',
+    'job.status': 'completed',
+    'job.queue.duration': 1,
+    'job.available_at': new Date(NOW).toISOString()
   })
-  t.same(under.span('report').attributes, { 'job.id': 'job-1', 'job.name': 'report', 'handler.type': 'function' })
+  t.same(under.span('report').attributes, { ...attempted, 'job.status': 'in-progress' })
   t.notMatch(JSON.stringify(under.spans().map(({ attributes, events }) => ({ attributes, events }))), /payload|secret/)
 })
 
@@ -159,6 +169,49 @@ t.test('parent and link hold whatever the attempt', async (t) => {
       t.equal(under.span('process default').links.length, propagation === 'link' ? 1 : 0, `${propagation} ${attempts}`)
     }
   }
+})
+
+t.test('a job says by itself how its attempts are tied to its submission', async (t) => {
+  for (const [propagation, attempts, links] of [['link', 1, 1], ['parent', 2, 0], ['auto', 1, 0], ['auto', 2, 1]] as const) {
+    const under = tracingUnderTest({ parts: { propagation: propagation === 'parent' ? 'link' : 'parent' } })
+    const definition = compileDefinition({ name: 'report', handler: async () => {}, propagation })
+    await attempt(under, attemptScope({ trace: await submit(under), attempts }, {}, definition))
+    t.equal(under.span('process default').links.length, links, `${propagation} ${attempts}`)
+  }
+})
+
+t.test('auto: who was not sampled is not for its retries either; link: the attempt decides by itself', async (t) => {
+  for (const [propagation, recorded] of [['auto', 0], ['parent', 0], ['link', 2]] as const) {
+    const under = tracingUnderTest({ own: false, parts: { propagation } })
+    await attempt(under, attemptScope({ trace: { traceparent: INBOUND_UNSAMPLED }, attempts: 2 }))
+    t.equal(under.spans().length, recorded, propagation)
+  }
+})
+
+t.test('somebody had asked the job to stop: that is how it ended, whatever the attempt wanted', async (t) => {
+  const under = tracingUnderTest()
+  await attempt(under, attemptScope({ trace: await submit(under) }), () => { throw new Error('x') }, { kind: 'retry', error: { code: 'E', message: 'x' }, delayMs: 5 }, { kind: 'stored', instead: 'cancelled' })
+  const process = under.span('process default')
+  t.match(process, { attributes: { 'job.status': 'cancelled', 'error.type': 'OperationCancelled' } })
+  t.same([process.events.at(-1)?.name, process.events.at(-1)?.attributes], ['State Applied: cancelled', { 'state.old': 'in-progress', 'state.new': 'cancelled' }])
+})
+
+t.test('messages and stacks go through the redaction', async (t) => {
+  const redaction = { ...readRedactOptions(), text: (text: string) => text.replaceAll('hunter2', '[FILTERED]') }
+  const under = tracingUnderTest({ parts: { redaction } })
+  const scope = attemptScope({ trace: await submit(under) })
+  await attempt(under, scope, function hunter2 () { throw new Error('password=hunter2') }, { kind: 'failed', error: { code: 'Error', message: 'password=hunter2' } })
+  const all = JSON.stringify(under.spans().map(({ attributes, events, status }) => ({ attributes, events, status })))
+  t.notMatch(all, /hunter2/)
+  t.match(under.span('report'), { status: { message: 'password=[FILTERED]' }, events: [{ attributes: { 'exception.message': 'password=[FILTERED]', 'exception.stacktrace': /FILTERED/ } }] })
+  t.match(under.span('process default').status, { message: 'password=[FILTERED]' })
+})
+
+t.test('a thrown text is recorded once as well', async (t) => {
+  const under = tracingUnderTest()
+  const scope = attemptScope({ trace: await submit(under) })
+  await attempt(under, scope, async () => { await scope.spanRunner?.('inner', () => { throw 'text' }) }, { kind: 'failed', error: { code: 'E', message: 'm' } })
+  t.same([under.span('inner'), under.span('report'), under.span('process default')].map((span) => events(span).filter((name) => name === 'exception').length), [1, 0, 0])
 })
 
 t.test('a linked attempt takes no second token: what was sampled stays sampled', async (t) => {

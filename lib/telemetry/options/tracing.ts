@@ -4,18 +4,31 @@ import type { Propagation } from '../../jobs/definition.ts'
 import type { Sampler, SpanExporter, SpanProcessor } from '../sdk/traces.ts'
 
 export interface TracingOptions<Request = unknown> {
-  /** How an attempt is tied to its submission; a job may say otherwise. @defaultValue 'auto' */
+  /**
+   * How an attempt is tied to its submission; a job may say otherwise. With `auto` and `parent` an attempt keeps to what
+   * was decided about the submission; with `link` the application's own sampler decides about each attempt anew.
+   *
+   * @defaultValue 'auto'
+   */
   propagation?: Propagation
   /** Open a server span for a submission when nobody else did. @defaultValue 'auto' */
   serverSpans?: 'auto' | false
   /**
    * Whose `traceparent` is continued. From who is not trusted it becomes a link, and the decision to sample is our own:
-   * a stranger can neither join our traces nor switch sampling on. @defaultValue true: everybody's
+   * a stranger can neither join our traces nor switch sampling on. A function is asked about requests that bring a valid
+   * one, and must answer at once; anything but `true`, a throw included, is no. Where instrumentation of the
+   * application's has opened a span for the request, that span is the parent and this has no effect: whom to trust was
+   * decided there.
+   *
+   * @defaultValue true: everybody's
    */
   trustInbound?: boolean | ((request: Request) => boolean)
   /** New traces that a provider of our own records each second. @defaultValue 50 */
   maxTracesPerSecond?: number
-  /** Traces that came in sampled and are recorded each second by a provider of our own; more are passed on unrecorded. @defaultValue no limit */
+  /**
+   * Traces that came in sampled and are recorded each second by a provider of our own. What comes beyond that is passed on
+   * unrecorded: under the same trace id, with a parent-id of our own and the sampled flag off. @defaultValue no limit
+   */
   maxRemoteTracesPerSecond?: number
   /** Used as it is, and never shut down. @defaultValue the one registered with `@opentelemetry/api`, looked for when the application is ready */
   tracerProvider?: TracerProvider

@@ -29,6 +29,8 @@ export interface PrivateTracing {
   readonly provider: TracerProvider
   /** Set when this bucket decides which traces are kept. */
   readonly bucket: TokenBucket | undefined
+  /** Its sampler records nothing that a parent did not. */
+  readonly followsParent: boolean
   flush (): Promise<void>
   /** Flushes and ends it, or gives up after two seconds. Never rejects. */
   shutdown (): Promise<void>
@@ -58,6 +60,7 @@ export async function createPrivateTracing (parts: PrivateTracingParts): Promise
   return {
     provider,
     bucket: ownSampler ? parts.bucket : undefined,
+    followsParent: ownSampler || followsParent(parts.sampler),
     flush: () => provider.forceFlush(),
     shutdown: async () => {
       try {
@@ -67,6 +70,20 @@ export async function createPrivateTracing (parts: PrivateTracingParts): Promise
         logger.warn({ source: 'tracing', code: (error as { code?: unknown } | undefined)?.code }, 'spans could not be exported at shutdown')
       }
     }
+  }
+}
+
+/**
+ * By what the specification has a parent-based sampler call itself, with parts that may be set otherwise; the SDK itself
+ * reads the variable when no sampler is given. For any other sampler the answer is no, and it is asked about every span.
+ */
+function followsParent (sampler: Sampler | undefined): boolean {
+  if (sampler === undefined) return process.env.OTEL_TRACES_SAMPLER?.trim().startsWith('parentbased_') === true
+  try {
+    const text = sampler.toString()
+    return text.startsWith('ParentBased{') && text.includes('remoteParentNotSampled=AlwaysOffSampler') && text.includes('localParentNotSampled=AlwaysOffSampler')
+  } catch {
+    return false
   }
 }
 

@@ -1,0 +1,123 @@
+import { ROOT_CONTEXT, SpanKind, trace, type Context, type Link, type SpanContext } from '@opentelemetry/api'
+import { ATTR } from './attributes.ts'
+import type { Exclusion } from './exclude.ts'
+import { flagsText, fromCarrier, pointTo, toCarrier, unrecorded } from './propagation.ts'
+import { RequestTrace } from './request-trace.ts'
+import { parentIn, rootOr } from './span-maker.ts'
+import type { TracerSource } from './tracer-source.ts'
+
+/** What requests need of the tracing that they are a part of. */
+export interface RequestTracingParts {
+  /** Where spans come from now. */
+  readonly source: TracerSource
+  readonly excluded: Exclusion
+  /** Takes out what looks like credentials. */
+  text (text: string): string
+}
+
+/** The part of a Fastify request that is looked at. */
+export interface TracedRequest {
+  readonly method: string
+  readonly url: string
+  readonly protocol: string
+  readonly headers: Readonly<Record<string, unknown>>
+  readonly routeOptions: { readonly url?: string | undefined }
+}
+
+export interface RequestRules<Request> {
+  /** Open a server span when nobody else did. */
+  readonly serverSpans: boolean
+  /** Whose `traceparent` is continued. */
+  readonly trustInbound: boolean | ((request: Request) => boolean)
+  /** The log lines of a recorded request shall carry its ids. */
+  readonly logIds: boolean
+}
+
+const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY'])
+const TRUST = 'tracing.trustInbound'
+
+/** Looks at the requests that submit jobs, before anything else of ours. */
+export class RequestTracing<Request extends TracedRequest> {
+  readonly #tracing: RequestTracingParts
+  readonly #rules: RequestRules<Request>
+
+  constructor (tracing: RequestTracingParts, rules: RequestRules<Request>) {
+    this.#tracing = tracing
+    this.#rules = rules
+  }
+
+  /**
+   * If somebody else's instrumentation has opened a span for the request, that is the parent, whatever the caller sent:
+   * whom to trust was decided there. Otherwise a server span is opened here and the caller's context is honoured.
+   *
+   * @returns `undefined` when there is nothing to remember: the common case without tracing. Never throws
+   */
+  begin (request: Request, jobName: string): RequestTrace | undefined {
+    try {
+      return this.#begin(request, jobName)
+    } catch (error) {
+      this.#tracing.source.complain(error)
+      return undefined
+    }
+  }
+
+  #begin (request: Request, jobName: string): RequestTrace | undefined {
+    const { source } = this.#tracing
+    const active = source.contexts.active()
+    if (active !== undefined && parentIn(active) !== undefined) return new RequestTrace(active)
+    const { headers } = request
+    const caller = headers.traceparent === undefined ? undefined : fromCarrier(headers)
+    const inbound = caller !== undefined && this.#trusts(request) ? caller : undefined
+    if (!source.enabled) return inbound === undefined ? undefined : passOn(inbound)
+    if (this.#tracing.excluded(jobName)) return passOn(inbound)
+    // A stranger can neither join our traces nor switch sampling on: its trace is pointed at, and ours decided by itself.
+    const link = caller === undefined || inbound !== undefined ? undefined : { context: pointTo(caller) }
+    // Without a server span the decision about a new trace is left to the submission's own span.
+    if (!this.#rules.serverSpans) return caller === undefined ? undefined : new RequestTrace(rootOr(inbound), { link })
+    const decision = source.decide(inbound)
+    if (decision === 'pass') return passOn(inbound)
+    if (decision === 'over') return passOn(inbound === undefined ? undefined : unrecorded(inbound))
+    return this.#open(request, decision === 'sampled' ? source.sampled(ROOT_CONTEXT) : rootOr(inbound), inbound, link)
+  }
+
+  #open (request: Request, parent: Context, inbound: SpanContext | undefined, link: Link | undefined): RequestTrace | undefined {
+    const { source } = this.#tracing
+    const { method, routeOptions: { url: route = '' } } = request
+    const known = METHODS.has(method)
+    const attributes = {
+      [ATTR.httpMethod]: known ? method : '_OTHER',
+      [ATTR.httpRoute]: route,
+      // Without the query, and without what looks like a credential: paths have parameters.
+      [ATTR.urlPath]: this.#tracing.text(request.url.split('?', 1)[0] ?? ''),
+      [ATTR.urlScheme]: request.protocol,
+      ...(known ? undefined : { [ATTR.httpMethodOriginal]: method.slice(0, 50) })
+    }
+    const span = source.startSpan(`${known ? method : 'HTTP'} ${route}`, { kind: SpanKind.SERVER, links: link === undefined ? undefined : [link], attributes }, parent)
+    if (span === undefined) return passOn(inbound)
+    // A provider of our own that did not sample leaves nothing behind; with a foreign one its ids carry the decision on.
+    if (source.own && !span.isRecording()) return passOn(inbound)
+    const { traceId, spanId, traceFlags } = span.spanContext()
+    const logFields = this.#rules.logIds && span.isRecording() ? { trace_id: traceId, span_id: spanId, trace_flags: flagsText(traceFlags) } : undefined
+    return new RequestTrace(trace.setSpan(parent, span), { span, source, logFields })
+  }
+
+  /** Anything but true is no: a function that throws, or answers with a promise, trusts nobody. */
+  #trusts (request: Request): boolean {
+    const { trustInbound } = this.#rules
+    if (typeof trustInbound === 'boolean') return trustInbound
+    const { source } = this.#tracing
+    const answer: unknown = source.guard(() => trustInbound(request), TRUST)
+    if (answer instanceof Promise) {
+      // Nobody else waits for it: its rejection would end the process.
+      answer.catch(() => {})
+      source.complain(new TypeError('trustInbound returned a promise; it is asked before the request goes on and must answer at once'), TRUST)
+    }
+    return answer === true
+  }
+}
+
+function passOn (inbound: SpanContext | undefined): RequestTrace {
+  return inbound === undefined ? DROPPED : new RequestTrace(ROOT_CONTEXT, { carrier: toCarrier(inbound), dropped: true })
+}
+
+const DROPPED = new RequestTrace(ROOT_CONTEXT, { dropped: true })
