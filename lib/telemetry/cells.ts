@@ -3,21 +3,50 @@ import type { Exemplar, ExemplarSource, HistogramPoint, Labels, NumberPoint } fr
 /** The wall clock for exemplars, milliseconds since the epoch; `undefined` switches exemplars off. */
 export type ExemplarClock = (() => number) | undefined
 
-/** One series of a counter, resolved once: recording into it costs nanoseconds and allocates nothing. */
-export class CounterCell implements NumberPoint {
+/** Whom a cell asks where it belongs, when it is recorded into after a silence: its instrument. */
+export interface CellHome<C> {
+  /** @returns the cell that counts now: usually the same one */
+  wake (cell: C): C
+}
+
+/**
+ * What all cells share. `idle` is 0 for a cell in use, so that a recording pays one comparison for the series that may
+ * be forgotten: each sweep adds 1 to it, the next recording sets it back, and a cell that was forgotten keeps it.
+ */
+export abstract class Cell {
   readonly labels: Labels
+  readonly startedAt: number | undefined
+  /** @internal sweeps since the last recording */
+  idle = 0
+  /** @internal exempt from being forgotten */
+  kept = false
+
+  constructor (labels: Labels, startedAt: number | undefined) {
+    this.labels = labels
+    this.startedAt = startedAt
+  }
+}
+
+/** One series of a counter, resolved once: recording into it costs nanoseconds and allocates nothing. */
+export class CounterCell extends Cell implements NumberPoint {
   value = 0
   exemplar: Exemplar | undefined
   readonly #now: ExemplarClock
+  readonly #home: CellHome<CounterCell>
 
-  constructor (labels: Labels, now: ExemplarClock) {
-    this.labels = labels
+  constructor (labels: Labels, home: CellHome<CounterCell>, now: ExemplarClock, startedAt?: number) {
+    super(labels, startedAt)
+    this.#home = home
     this.#now = now
   }
 
   /** Anything but a positive number is ignored: a counter only grows. */
   add (amount = 1, source?: ExemplarSource): void {
     if (!(amount > 0)) return
+    if (this.idle !== 0) {
+      const live = this.#home.wake(this)
+      if (live !== this) return live.add(amount, source)
+    }
     this.value += amount
     if (source !== undefined && this.#now !== undefined) {
       this.exemplar = { traceId: source.traceId, spanId: source.spanId, value: amount, timestampMs: this.#now() }
@@ -26,30 +55,40 @@ export class CounterCell implements NumberPoint {
 }
 
 /** One series of a gauge. */
-export class GaugeCell implements NumberPoint {
-  readonly labels: Labels
+export class GaugeCell extends Cell implements NumberPoint {
   value = 0
   readonly exemplar: undefined = undefined
+  readonly #home: CellHome<GaugeCell>
 
-  constructor (labels: Labels) {
-    this.labels = labels
+  constructor (labels: Labels, home: CellHome<GaugeCell>, startedAt?: number) {
+    super(labels, startedAt)
+    this.#home = home
   }
 
-  set (value: number): void { this.value = value }
+  set (value: number): void {
+    if (this.idle !== 0) {
+      const live = this.#home.wake(this)
+      if (live !== this) return live.set(value)
+    }
+    this.value = value
+  }
 }
 
 /** One series of a histogram. */
-export class HistogramCell implements HistogramPoint {
-  readonly labels: Labels
+export class HistogramCell extends Cell implements HistogramPoint {
   count = 0
   sum = 0
   readonly bucketCounts: number[]
   readonly exemplars: Array<Exemplar | undefined>
+  /** @internal hears every value, for who needs them one by one; must not throw */
+  tap: ((value: number) => void) | undefined = undefined
   readonly #bounds: readonly number[]
   readonly #now: ExemplarClock
+  readonly #home: CellHome<HistogramCell>
 
-  constructor (labels: Labels, bounds: readonly number[], now: ExemplarClock) {
-    this.labels = labels
+  constructor (labels: Labels, home: CellHome<HistogramCell>, bounds: readonly number[], now: ExemplarClock, startedAt?: number) {
+    super(labels, startedAt)
+    this.#home = home
     this.#bounds = bounds
     this.#now = now
     this.bucketCounts = new Array<number>(bounds.length + 1).fill(0)
@@ -59,12 +98,17 @@ export class HistogramCell implements HistogramPoint {
   /** `NaN` is ignored: it would spoil the sum for good. */
   observe (value: number, source?: ExemplarSource): void {
     if (value !== value) return // eslint-disable-line no-self-compare
+    if (this.idle !== 0) {
+      const live = this.#home.wake(this)
+      if (live !== this) return live.observe(value, source)
+    }
     const bounds = this.#bounds
     let index = 0
     while (index < bounds.length && value > (bounds[index] as number)) index++
     this.bucketCounts[index] = (this.bucketCounts[index] as number) + 1
     this.count++
     this.sum += value
+    if (this.tap !== undefined) this.tap(value)
     if (source !== undefined && this.#now !== undefined) {
       this.exemplars[index] = { traceId: source.traceId, spanId: source.spanId, value, timestampMs: this.#now() }
     }

@@ -1,5 +1,8 @@
+import { MAX_TIMER_MS } from '../core/context.ts'
+
 /** The standard `OTEL_*` variables, as far as they concern what this library does itself. Everything else is read by the SDK. */
 export type TraceExporterName = 'otlp' | 'console'
+export type MetricExporterName = TraceExporterName
 export type OtlpProtocol = 'http/json' | 'http/protobuf'
 
 export interface OtelEnvironment {
@@ -14,48 +17,82 @@ export interface OtelEnvironment {
   readonly resource: Readonly<Record<string, string>>
   /** Sentences about values that cannot be used. */
   readonly problems: readonly string[]
+  readonly metrics: MetricsEnvironment
+}
+
+export interface MetricsEnvironment {
+  /** What `OTEL_METRICS_EXPORTER` names, or OTLP when an endpoint is set; empty: nothing is asked for. */
+  readonly exporters: readonly MetricExporterName[]
+  readonly protocol: OtlpProtocol
+  /** `OTEL_METRIC_EXPORT_INTERVAL`, milliseconds. */
+  readonly intervalMs: number | undefined
+  /** `OTEL_METRIC_EXPORT_TIMEOUT`, milliseconds. */
+  readonly timeoutMs: number | undefined
+  /** As for traces. */
+  readonly problems: readonly string[]
 }
 
 type Variables = Readonly<Record<string, string | undefined>>
 
-const EXPORTERS: Readonly<Record<string, readonly TraceExporterName[]>> = { otlp: ['otlp'], console: ['console'], none: [] }
+type ExporterTable = Readonly<Record<string, readonly TraceExporterName[]>>
+type Signal = 'TRACES' | 'METRICS'
+
+const TRACE_EXPORTERS: ExporterTable = { otlp: ['otlp'], console: ['console'], none: [] }
+// `/metrics` is the page that an exporter for Prometheus would serve on a port of its own: nothing is left to be done.
+const METRIC_EXPORTERS: ExporterTable = { ...TRACE_EXPORTERS, prometheus: [] }
 
 /** Reads the variables; never throws, whatever they hold. */
 export function readOtelEnvironment (env: Variables = process.env): OtelEnvironment {
-  const problems: string[] = []
   const disabled = value(env, 'OTEL_SDK_DISABLED')?.toLowerCase() === 'true'
-  const exporters = readExporters(env, problems)
-  const protocol = readProtocol(env)
-  if (protocol === undefined) problems.push('OTEL_EXPORTER_OTLP_PROTOCOL must be http/json or http/protobuf here; no traces are exported by OTLP')
+  const traces = readSignal(env, 'TRACES', TRACE_EXPORTERS, disabled)
+  const metrics = readSignal(env, 'METRICS', METRIC_EXPORTERS, disabled)
   return {
     disabled,
-    exporters: protocol === undefined ? exporters.filter((name) => name !== 'otlp') : exporters,
-    protocol: protocol ?? 'http/protobuf',
+    ...traces,
     samplerGiven: value(env, 'OTEL_TRACES_SAMPLER') !== undefined,
     resource: readResource(env),
-    // Nobody asked for traces: what the variables say about them is of no interest.
-    problems: disabled || (exporters.length === 0 && value(env, 'OTEL_TRACES_EXPORTER') === undefined) ? [] : problems
+    metrics: { ...metrics, intervalMs: readMs(env, 'OTEL_METRIC_EXPORT_INTERVAL'), timeoutMs: readMs(env, 'OTEL_METRIC_EXPORT_TIMEOUT') }
   }
 }
 
-function readExporters (env: Variables, problems: string[]): TraceExporterName[] {
-  const named = value(env, 'OTEL_TRACES_EXPORTER')
+function readSignal (env: Variables, signal: Signal, table: ExporterTable, disabled: boolean): { exporters: TraceExporterName[], protocol: OtlpProtocol, problems: readonly string[] } {
+  const problems: string[] = []
+  const exporters = readExporters(env, signal, table, problems)
+  const protocol = readProtocol(env, signal)
+  if (protocol === undefined) problems.push(`OTEL_EXPORTER_OTLP_PROTOCOL must be http/json or http/protobuf here; no ${signal.toLowerCase()} are exported by OTLP`)
+  return {
+    exporters: protocol === undefined ? exporters.filter((name) => name !== 'otlp') : exporters,
+    protocol: protocol ?? 'http/protobuf',
+    // Nobody asked for this signal: what the variables say about it is of no interest.
+    problems: disabled || (exporters.length === 0 && value(env, `OTEL_${signal}_EXPORTER`) === undefined) ? [] : problems
+  }
+}
+
+function readExporters (env: Variables, signal: Signal, table: ExporterTable, problems: string[]): TraceExporterName[] {
+  const variable = `OTEL_${signal}_EXPORTER`
+  const named = value(env, variable)
   if (named === undefined) {
-    const endpoint = value(env, 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT') ?? value(env, 'OTEL_EXPORTER_OTLP_ENDPOINT')
+    const endpoint = value(env, `OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`) ?? value(env, 'OTEL_EXPORTER_OTLP_ENDPOINT')
     return endpoint === undefined ? [] : ['otlp']
   }
   const exporters = new Set<TraceExporterName>()
   for (const name of named.split(',').map((part) => part.trim().toLowerCase()).filter(Boolean)) {
-    const known = Object.hasOwn(EXPORTERS, name) ? EXPORTERS[name] : undefined
-    if (known === undefined) problems.push(`OTEL_TRACES_EXPORTER: ${JSON.stringify(name.slice(0, 40))} is not one of otlp, console, none`)
+    const known = Object.hasOwn(table, name) ? table[name] : undefined
+    if (known === undefined) problems.push(`${variable}: ${JSON.stringify(name.slice(0, 40))} is not one of ${Object.keys(table).join(', ')}`)
     for (const exporter of known ?? []) exporters.add(exporter)
   }
   return [...exporters]
 }
 
-function readProtocol (env: Variables): OtlpProtocol | undefined {
-  const protocol = value(env, 'OTEL_EXPORTER_OTLP_TRACES_PROTOCOL') ?? value(env, 'OTEL_EXPORTER_OTLP_PROTOCOL') ?? 'http/protobuf'
+function readProtocol (env: Variables, signal: Signal): OtlpProtocol | undefined {
+  const protocol = value(env, `OTEL_EXPORTER_OTLP_${signal}_PROTOCOL`) ?? value(env, 'OTEL_EXPORTER_OTLP_PROTOCOL') ?? 'http/protobuf'
   return protocol === 'http/json' || protocol === 'http/protobuf' ? protocol : undefined
+}
+
+/** By the specification a number that cannot be used counts as not set. */
+function readMs (env: Variables, name: string): number | undefined {
+  const ms = Number(value(env, name))
+  return Number.isInteger(ms) && ms > 0 && ms <= MAX_TIMER_MS ? ms : undefined
 }
 
 /** `key=value,…`, values percent-encoded; by the specification one broken pair discards them all. */

@@ -23,6 +23,12 @@ export const JOB_BUCKETS = Object.freeze([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 /** Seconds, for round trips to a store: most of them end below 5 ms, and none outlives its deadline. */
 export const STORE_BUCKETS = Object.freeze([0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const)
 
+/** Bytes, 64 B to 16 MiB in steps of four: what fits into a request, and what a store should not be asked to keep. */
+export const SIZE_BUCKETS = Object.freeze([64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216] as const)
+
+/** Attempts: each of the first few tells something, later ones only that it went on and on. */
+export const ATTEMPT_BUCKETS = Object.freeze([1, 2, 3, 5, 10, 20, 50, 100] as const)
+
 export const INSTRUMENTS = {
   jobsCreated: { name: 'asyncendpoints.jobs.created.total', kind: 'counter', unit: '{job}', description: 'Total number of jobs created', labels: ['job_name', 'store_type'] },
   jobsProcessed: { name: 'asyncendpoints.jobs.processed.total', kind: 'counter', unit: '{job}', description: 'Total number of jobs processed, by the terminal status they ended in', labels: ['job_name', 'status', 'store_type'] },
@@ -42,6 +48,7 @@ export const INSTRUMENTS = {
   backgroundChannelUtilization: { name: 'asyncendpoints.background.channel.utilization', kind: 'gauge', unit: '%', description: 'Channel utilization percentage: attempts under way of those that could be', labels: ['channel_type'] },
 
   jobsSubmitDuration: { name: 'asyncendpoints.jobs.submit.duration', kind: 'histogram', unit: 's', description: 'Time until the store confirmed a submitted job', labels: ['job_name', 'store_type'], buckets: STORE_BUCKETS },
+  jobsEndToEnd: { name: 'asyncendpoints.jobs.end_to_end.duration', kind: 'histogram', unit: 's', description: 'Time from the submission of a job until it was over, by the terminal status it ended in', labels: ['job_name', 'status'], buckets: JOB_BUCKETS },
   jobsOldestAge: { name: 'asyncendpoints.jobs.oldest.age', kind: 'gauge', unit: 's', description: 'How long the job that waits longest could have been running; 0 when none waits', labels: ['queue', 'store_type'] },
   jobsActive: { name: 'asyncendpoints.jobs.active', kind: 'gauge', unit: '{job}', description: 'Attempts under way in this process', labels: ['store_type'] },
   jobsStuck: { name: 'asyncendpoints.jobs.stuck', kind: 'gauge', unit: '{job}', description: 'Jobs in progress whose lease was not renewed in time', labels: ['queue', 'store_type'] },
@@ -50,8 +57,14 @@ export const INSTRUMENTS = {
   requestsRejected: { name: 'asyncendpoints.requests.rejected.total', kind: 'counter', unit: '{request}', description: 'Submissions that were refused, by reason', labels: ['reason'] },
   storeCountsAge: { name: 'asyncendpoints.store.counts.age', kind: 'gauge', unit: 's', description: 'Age of the gauges that are read from the store in the background', labels: ['store_type'] },
 
+  exports: { name: 'asyncendpoints.exports.total', kind: 'counter', unit: '{page}', description: 'Pages of metrics for targets of observability.export, by how they ended', labels: ['target', 'outcome'] },
+  exportDuration: { name: 'asyncendpoints.export.duration', kind: 'histogram', unit: 's', description: 'Time until a page of metrics had reached its target, or was given up', labels: ['target', 'outcome'], buckets: STORE_BUCKETS },
+  jobsPayloadSize: { name: 'asyncendpoints.jobs.payload.size', kind: 'histogram', unit: 'By', description: 'Size of the request bodies that jobs were submitted with; with detailedMetrics', labels: ['job_name'], buckets: SIZE_BUCKETS },
+  jobsResultSize: { name: 'asyncendpoints.jobs.result.size', kind: 'histogram', unit: 'By', description: 'Size of the stored result of completed jobs; with detailedMetrics', labels: ['job_name'], buckets: SIZE_BUCKETS },
+  jobsAttempts: { name: 'asyncendpoints.jobs.attempts', kind: 'histogram', unit: '{attempt}', description: 'Attempts that completed and failed jobs took; with detailedMetrics', labels: ['job_name'], buckets: ATTEMPT_BUCKETS },
+
   seriesDropped: { name: 'asyncendpoints.metrics.series.dropped.total', kind: 'counter', unit: '{series}', description: 'Label sets that went to the overflow series because their metric had reached its cap', labels: ['metric'] },
-  telemetryFailures: { name: 'asyncendpoints.telemetry.failures.total', kind: 'counter', unit: '{failure}', description: 'Listeners, metrics implementations and span processors that threw; no job was affected', labels: ['source'] }
+  telemetryFailures: { name: 'asyncendpoints.telemetry.failures.total', kind: 'counter', unit: '{failure}', description: 'Failures of listeners, metrics implementations, span processors, metric readers and exporters; no job was affected', labels: ['source'] }
 } as const satisfies Record<string, InstrumentDefinition>
 
 export type InstrumentKey = keyof typeof INSTRUMENTS

@@ -13,10 +13,12 @@ export interface MetricsSinkParts {
   readonly storeType: string
   readonly excluded: Exclusion
   readonly failures: TelemetryFailures
+  /** Sizes and attempts as well. @defaultValue false */
+  readonly detailed?: boolean
 }
 
 /** Translates events into recordings, each at the moment that the event tells of. */
-export function createMetricsSink ({ metrics, storeType, excluded, failures }: MetricsSinkParts): Sink {
+export function createMetricsSink ({ metrics, storeType, excluded, failures, detailed = false }: MetricsSinkParts): Sink {
   return {
     'job.submitted': (event) => {
       if (excluded(event.jobName)) return
@@ -24,6 +26,7 @@ export function createMetricsSink ({ metrics, storeType, excluded, failures }: M
       const exemplar = exemplarOf(event)
       metrics.jobCreated(labels, exemplar)
       metrics.jobSubmitDuration(event.submitMs / 1_000, labels, exemplar)
+      if (detailed && event.payloadBytes !== undefined) metrics.jobPayloadSize(event.payloadBytes, { jobName: event.jobName })
     },
     'job.rejected': (event) => { metrics.requestRejected({ reason: event.reason }) },
     // The client was refused all the same; nobody else tells it.
@@ -42,8 +45,13 @@ export function createMetricsSink ({ metrics, storeType, excluded, failures }: M
       if (excluded(event.jobName)) return
       const exemplar = exemplarOf(event)
       metrics.jobProcessed({ jobName: event.jobName, status: 'completed', storeType }, exemplar)
-      metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'completed' }, exemplar)
+      const labels = { jobName: event.jobName, status: 'completed' }
+      metrics.jobProcessingDuration(event.processingMs / 1_000, labels, exemplar)
+      metrics.jobEndToEndDuration(event.totalMs / 1_000, labels, exemplar)
       metrics.workerProcessed({ workerId: event.workerId })
+      if (!detailed) return
+      metrics.jobAttempts(event.attempt, { jobName: event.jobName })
+      if (event.resultBytes !== undefined) metrics.jobResultSize(event.resultBytes, { jobName: event.jobName })
     },
     // Every attempt that ended in an error, the last one included: `job.failed` adds only that the job is over.
     'job.attempt_failed': (event) => {
@@ -59,11 +67,14 @@ export function createMetricsSink ({ metrics, storeType, excluded, failures }: M
       const exemplar = exemplarOf(event)
       metrics.jobProcessed({ jobName: event.jobName, status: 'failed', storeType }, exemplar)
       metrics.jobFailed({ jobName: event.jobName, errorType: event.errorCode, storeType }, exemplar)
+      metrics.jobEndToEndDuration(event.totalMs / 1_000, { jobName: event.jobName, status: 'failed' }, exemplar)
+      if (detailed) metrics.jobAttempts(event.attempt, { jobName: event.jobName })
     },
     'job.cancelled': (event) => {
       if (excluded(event.jobName)) return
       metrics.jobProcessed({ jobName: event.jobName, status: 'cancelled', storeType })
       metrics.jobCancelled({ jobName: event.jobName, storeType })
+      metrics.jobEndToEndDuration(event.totalMs / 1_000, { jobName: event.jobName, status: 'cancelled' })
       // Without a worker it was cancelled while it waited: nothing was processed.
       if (event.workerId === '') return
       metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'cancelled' })

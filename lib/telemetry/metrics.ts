@@ -6,6 +6,7 @@ export interface MetricTimer extends Disposable {
   stop (): number
 }
 
+export interface JobNameLabels { readonly jobName: string }
 export interface JobLabels { readonly jobName: string, readonly storeType: string }
 export interface JobStatusLabels extends JobLabels { readonly status: string }
 export interface JobErrorLabels extends JobLabels { readonly errorType: string }
@@ -25,8 +26,8 @@ export interface RejectedLabels { readonly reason: string }
 /**
  * Everything the library measures, as one interface (requirement rows S0-06 to S0-23 and what operators ask for). The
  * default records into the registry behind `/metrics`; an application may replace it whole (`defineMetrics({...})`) or
- * in part (`metrics.recorder`). Methods are synchronous and take numbers in seconds. One that throws, or returns a
- * promise that rejects, harms nothing: it is counted and reported once.
+ * in part (`metrics.recorder`). Methods are synchronous and take durations in seconds, sizes in bytes. One that throws,
+ * or returns a promise that rejects, harms nothing: it is counted and reported once.
  *
  * `exemplar` is given when the job is traced and sampled.
  */
@@ -63,6 +64,8 @@ export interface AsyncEndpointsMetrics {
 
   /** Until the store confirmed the job. */
   jobSubmitDuration (seconds: number, labels: JobLabels, exemplar?: ExemplarSource): void
+  /** From the submission to the end of the job: what a client waits for. */
+  jobEndToEndDuration (seconds: number, labels: ProcessingLabels, exemplar?: ExemplarSource): void
   jobCancelled (labels: JobLabels): void
   /** A job of a lost worker was taken over. */
   jobRecovered (labels: RecoveredLabels): void
@@ -73,6 +76,13 @@ export interface AsyncEndpointsMetrics {
   jobsStuck (count: number, labels: QueueLabels): void
   /** How old the numbers of `jobCurrentCount`, `jobsOldestAge` and `jobsStuck` are. */
   storeCountsAge (seconds: number, labels: StoreLabels): void
+
+  /** The body of a submission over HTTP, as it came in. With `detailedMetrics` only, and where its size is known. */
+  jobPayloadSize (bytes: number, labels: JobNameLabels): void
+  /** The stored result of a completed job, if it has one. With `detailedMetrics` only. */
+  jobResultSize (bytes: number, labels: JobNameLabels): void
+  /** How many attempts a job took until it was completed or failed. With `detailedMetrics` only. */
+  jobAttempts (attempts: number, labels: JobNameLabels): void
 }
 
 export type MetricMethod = keyof AsyncEndpointsMetrics
@@ -98,13 +108,17 @@ const RECORDS: Readonly<Record<RecordMethod, true>> = {
   workerIdle: true,
   channelUtilization: true,
   jobSubmitDuration: true,
+  jobEndToEndDuration: true,
   jobCancelled: true,
   jobRecovered: true,
   requestRejected: true,
   jobsActive: true,
   jobsOldestAge: true,
   jobsStuck: true,
-  storeCountsAge: true
+  storeCountsAge: true,
+  jobPayloadSize: true,
+  jobResultSize: true,
+  jobAttempts: true
 }
 
 export const RECORD_METHODS = Object.keys(RECORDS) as RecordMethod[]
@@ -147,6 +161,7 @@ export class NoopMetrics implements AsyncEndpointsMetrics {
   timeJobProcessing (): MetricTimer { return NOOP_TIMER }
   timeHandler (): MetricTimer { return NOOP_TIMER }
   jobSubmitDuration (): void {}
+  jobEndToEndDuration (): void {}
   jobCancelled (): void {}
   jobRecovered (): void {}
   requestRejected (): void {}
@@ -154,6 +169,9 @@ export class NoopMetrics implements AsyncEndpointsMetrics {
   jobsOldestAge (): void {}
   jobsStuck (): void {}
   storeCountsAge (): void {}
+  jobPayloadSize (): void {}
+  jobResultSize (): void {}
+  jobAttempts (): void {}
 }
 
 type Recorder = (...values: unknown[]) => unknown

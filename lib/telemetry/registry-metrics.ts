@@ -2,7 +2,7 @@ import type { CellOf, Instrument, MetricsRegistry } from './registry.ts'
 import { INSTRUMENTS, type InstrumentKind } from './instruments.ts'
 import {
   startTimer,
-  type AsyncEndpointsMetrics, type ChannelLabels, type HandlerErrorLabels, type HandlerLabels, type JobErrorLabels, type JobLabels, type JobStatusLabels,
+  type AsyncEndpointsMetrics, type ChannelLabels, type HandlerErrorLabels, type HandlerLabels, type JobErrorLabels, type JobLabels, type JobNameLabels, type JobStatusLabels,
   type MetricTimer, type ProcessingLabels, type QueueLabels, type RecoveredLabels, type RejectedLabels, type StateLabels, type StoreErrorLabels,
   type StoreLabels, type StoreOperationLabels, type WorkerLabels
 } from './metrics.ts'
@@ -22,13 +22,24 @@ class CellCache<K extends InstrumentKind> {
   constructor (instrument: Instrument<K, string>) {
     this.#instrument = instrument
     this.#keys = instrument.definition.labels
+    // Everything goes, not only what was forgotten: that is rare, and the rest is back with its next recording.
+    instrument.onForget(() => {
+      this.#one.clear()
+      this.#two.clear()
+      this.#three.clear()
+    })
+  }
+
+  /** Makes the series exist for good, whether or not anything is ever recorded into it. */
+  keep (...values: readonly string[]): void {
+    this.#instrument.keep(this.#labels(values))
   }
 
   at (a: string): CellOf<K> {
     const known = this.#one.get(a)
     if (known !== undefined) return known
     const cell = this.#bind([a])
-    if (!this.#instrument.isOverflow(cell)) this.#one.set(a, cell)
+    if (this.#keeps(cell, [a])) this.#one.set(a, cell)
     return cell
   }
 
@@ -36,7 +47,7 @@ class CellCache<K extends InstrumentKind> {
     const known = this.#two.get(a)?.get(b)
     if (known !== undefined) return known
     const cell = this.#bind([a, b])
-    if (!this.#instrument.isOverflow(cell)) child(this.#two, a).set(b, cell)
+    if (this.#keeps(cell, [a, b])) child(this.#two, a).set(b, cell)
     return cell
   }
 
@@ -44,12 +55,21 @@ class CellCache<K extends InstrumentKind> {
     const known = this.#three.get(a)?.get(b)?.get(c)
     if (known !== undefined) return known
     const cell = this.#bind([a, b, c])
-    if (!this.#instrument.isOverflow(cell)) child(child(this.#three, a), b).set(c, cell)
+    if (this.#keeps(cell, [a, b, c])) child(child(this.#three, a), b).set(c, cell)
     return cell
   }
 
+  /** Not the overflow cell, nor one whose values were cut or cleaned: endlessly many lead to those. */
+  #keeps (cell: CellOf<K>, values: readonly string[]): boolean {
+    return !this.#instrument.isOverflow(cell) && this.#keys.every((key, index) => cell.labels[key] === values[index])
+  }
+
   #bind (values: readonly string[]): CellOf<K> {
-    return this.#instrument.bind(Object.fromEntries(this.#keys.map((key, index) => [key, values[index] ?? ''])))
+    return this.#instrument.bind(this.#labels(values))
+  }
+
+  #labels (values: readonly string[]): Record<string, string> {
+    return Object.fromEntries(this.#keys.map((key, index) => [key, values[index] ?? '']))
   }
 }
 
@@ -78,6 +98,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
   readonly #idle: CellCache<'histogram'>
   readonly #utilization: CellCache<'gauge'>
   readonly #submit: CellCache<'histogram'>
+  readonly #endToEnd: CellCache<'histogram'>
   readonly #cancelled: CellCache<'counter'>
   readonly #recovered: CellCache<'counter'>
   readonly #rejected: CellCache<'counter'>
@@ -85,6 +106,9 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
   readonly #oldest: CellCache<'gauge'>
   readonly #stuck: CellCache<'gauge'>
   readonly #countsAge: CellCache<'gauge'>
+  readonly #payloadSize: CellCache<'histogram'>
+  readonly #resultSize: CellCache<'histogram'>
+  readonly #attempts: CellCache<'histogram'>
 
   constructor (registry: MetricsRegistry) {
     this.#created = new CellCache(registry.instrument(INSTRUMENTS.jobsCreated))
@@ -104,6 +128,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
     this.#idle = new CellCache(registry.instrument(INSTRUMENTS.backgroundIdleTime))
     this.#utilization = new CellCache(registry.instrument(INSTRUMENTS.backgroundChannelUtilization))
     this.#submit = new CellCache(registry.instrument(INSTRUMENTS.jobsSubmitDuration))
+    this.#endToEnd = new CellCache(registry.instrument(INSTRUMENTS.jobsEndToEnd))
     this.#cancelled = new CellCache(registry.instrument(INSTRUMENTS.jobsCancelled))
     this.#recovered = new CellCache(registry.instrument(INSTRUMENTS.jobsRecovered))
     this.#rejected = new CellCache(registry.instrument(INSTRUMENTS.requestsRejected))
@@ -111,14 +136,17 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
     this.#oldest = new CellCache(registry.instrument(INSTRUMENTS.jobsOldestAge))
     this.#stuck = new CellCache(registry.instrument(INSTRUMENTS.jobsStuck))
     this.#countsAge = new CellCache(registry.instrument(INSTRUMENTS.storeCountsAge))
+    this.#payloadSize = new CellCache(registry.instrument(INSTRUMENTS.jobsPayloadSize))
+    this.#resultSize = new CellCache(registry.instrument(INSTRUMENTS.jobsResultSize))
+    this.#attempts = new CellCache(registry.instrument(INSTRUMENTS.jobsAttempts))
   }
 
-  /** Makes the counters of a job exist at 0, so that a rate over its first event is not lost. */
+  /** Makes the counters of a job exist at 0, for good, so that a rate over its first event is not lost. */
   prepareJob (jobName: string, storeType: string): void {
-    this.#created.at2(jobName, storeType)
-    this.#retries.at2(jobName, storeType)
-    this.#cancelled.at2(jobName, storeType)
-    for (const status of ['completed', 'failed', 'cancelled']) this.#processed.at3(jobName, status, storeType)
+    this.#created.keep(jobName, storeType)
+    this.#retries.keep(jobName, storeType)
+    this.#cancelled.keep(jobName, storeType)
+    for (const status of ['completed', 'failed', 'cancelled']) this.#processed.keep(jobName, status, storeType)
   }
 
   jobCreated (labels: JobLabels, exemplar?: ExemplarSource): void { this.#created.at2(labels.jobName, labels.storeType).add(1, exemplar) }
@@ -142,6 +170,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
   timeHandler (labels: HandlerLabels): MetricTimer { return startTimer((seconds) => this.handlerDuration(seconds, labels)) }
 
   jobSubmitDuration (seconds: number, labels: JobLabels, exemplar?: ExemplarSource): void { this.#submit.at2(labels.jobName, labels.storeType).observe(seconds, exemplar) }
+  jobEndToEndDuration (seconds: number, labels: ProcessingLabels, exemplar?: ExemplarSource): void { this.#endToEnd.at2(labels.jobName, labels.status).observe(seconds, exemplar) }
   jobCancelled (labels: JobLabels): void { this.#cancelled.at2(labels.jobName, labels.storeType).add(1) }
   jobRecovered (labels: RecoveredLabels): void { this.#recovered.at2(labels.reason, labels.storeType).add(1) }
   requestRejected (labels: RejectedLabels): void { this.#rejected.at(labels.reason).add(1) }
@@ -149,4 +178,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
   jobsOldestAge (seconds: number, labels: QueueLabels): void { this.#oldest.at2(labels.queue, labels.storeType).set(seconds) }
   jobsStuck (count: number, labels: QueueLabels): void { this.#stuck.at2(labels.queue, labels.storeType).set(count) }
   storeCountsAge (seconds: number, labels: StoreLabels): void { this.#countsAge.at(labels.storeType).set(seconds) }
+  jobPayloadSize (bytes: number, labels: JobNameLabels): void { this.#payloadSize.at(labels.jobName).observe(bytes) }
+  jobResultSize (bytes: number, labels: JobNameLabels): void { this.#resultSize.at(labels.jobName).observe(bytes) }
+  jobAttempts (attempts: number, labels: JobNameLabels): void { this.#attempts.at(labels.jobName).observe(attempts) }
 }

@@ -1,5 +1,5 @@
 import { invalidOptions } from '../core/options.ts'
-import { CounterCell, GaugeCell, HistogramCell, type ExemplarClock } from './cells.ts'
+import { CounterCell, GaugeCell, HistogramCell, type Cell, type CellHome, type ExemplarClock } from './cells.ts'
 import { INSTRUMENTS, JOB_BUCKETS, type InstrumentDefinition, type InstrumentKind } from './instruments.ts'
 import type { Exemplar, HistogramFamily, HistogramPoint, Labels, MetricFamily, MetricsSnapshot, NumberPoint } from './snapshot.ts'
 
@@ -22,26 +22,39 @@ export const OVERFLOW_LABELS: Labels = Object.freeze({ otel_metric_overflow: 'tr
 export const DEFAULT_MAX_SERIES = 500
 /** A longer label value is cut: it comes from an error code or a job name, and those are short. */
 const MAX_LABEL_LENGTH = 200
+const HALF_CHARACTERS = /\p{Surrogate}/gu
+const UNPRINTABLE = /[\0\p{Surrogate}]/u
 const NAME = /^[a-zA-Z][a-zA-Z0-9_.\-/]{0,254}$/
 const LABEL = /^[a-zA-Z_][a-zA-Z0-9_.]{0,99}$/
 
-/** One metric: resolves label sets to cells. Keep the cell; `bind` is for the first time. */
-export class Instrument<K extends InstrumentKind = InstrumentKind, L extends string = string> {
+type MakeCell<K extends InstrumentKind> = (labels: Labels, home: CellHome<CellOf<K>>, startedAt: number | undefined) => CellOf<K>
+
+/** @internal what a registry gives to its instruments */
+interface InstrumentParts<K extends InstrumentKind> {
+  readonly make: MakeCell<K>
+  readonly maxSeries: number
+  readonly now: () => number
+  readonly dropped: (name: string) => void
+}
+
+/**
+ * One metric: resolves label sets to cells. Keep the cell; `bind` is for the first time. A series that is silent for
+ * longer than `metrics.retentionHours` is forgotten; a cell that is recorded into after that takes its place again.
+ */
+export class Instrument<K extends InstrumentKind = InstrumentKind, L extends string = string> implements CellHome<CellOf<K>> {
   readonly definition: InstrumentDefinition
   readonly buckets: readonly number[]
   readonly #cells = new Map<string, CellOf<K>>()
-  readonly #make: (labels: Labels) => CellOf<K>
-  readonly #maxSeries: number
-  readonly #dropped: (name: string) => void
+  readonly #parts: InstrumentParts<K>
+  readonly #forgetters = new Set<() => void>()
   #overflow: CellOf<K> | undefined
+  #forgot = false
 
   /** @internal made by {@link MetricsRegistry.instrument} */
-  constructor (definition: InstrumentDefinition, buckets: readonly number[], make: (labels: Labels) => CellOf<K>, maxSeries: number, dropped: (name: string) => void) {
+  constructor (definition: InstrumentDefinition, buckets: readonly number[], parts: InstrumentParts<K>) {
     this.definition = definition
     this.buckets = buckets
-    this.#make = make
-    this.#maxSeries = maxSeries
-    this.#dropped = dropped
+    this.#parts = parts
   }
 
   /** Series, the overflow series not counted. */
@@ -53,13 +66,16 @@ export class Instrument<K extends InstrumentKind = InstrumentKind, L extends str
     const key = values.join('\u0000')
     const known = this.#cells.get(key)
     if (known !== undefined) return known
-    if (this.#cells.size >= this.#maxSeries) {
-      this.#dropped(this.definition.name)
-      this.#overflow ??= this.#make(OVERFLOW_LABELS)
-      return this.#overflow
-    }
+    if (this.#cells.size >= this.#parts.maxSeries) return this.#overflowing()
     const cell = this.#make(Object.freeze(Object.fromEntries(this.definition.labels.map((label, index) => [label, values[index] as string]))))
     this.#cells.set(key, cell)
+    return cell
+  }
+
+  /** As {@link bind}, for a series that stays however long nothing is recorded into it. */
+  keep (labels: Readonly<Record<L, string>>): CellOf<K> {
+    const cell = this.bind(labels)
+    if (!this.isOverflow(cell)) (cell as Cell).kept = true
     return cell
   }
 
@@ -68,7 +84,52 @@ export class Instrument<K extends InstrumentKind = InstrumentKind, L extends str
 
   /** Forgets a series, so that a gauge does not show for ever what no longer exists. */
   remove (labels: Readonly<Record<L, string>>): boolean {
-    return this.#cells.delete(this.#values(labels).join('\u0000'))
+    const key = this.#values(labels).join('\u0000')
+    const cell: Cell | undefined = this.#cells.get(key)
+    if (cell === undefined) return false
+    cell.idle = 1
+    this.#forget([key])
+    return true
+  }
+
+  /** @internal Where a recording into a silent cell belongs: itself, what has its labels by now, or the overflow. */
+  wake (cell: CellOf<K>): CellOf<K> {
+    const waking: Cell = cell
+    const key = this.definition.labels.map((label) => waking.labels[label]).join('\u0000')
+    const known = this.#cells.get(key)
+    if (known !== undefined && known !== cell) return known
+    if (known === undefined) {
+      // Its number is still in it, so the series goes on where it was when it was forgotten.
+      if (this.#cells.size >= this.#parts.maxSeries) return this.#overflowing()
+      this.#cells.set(key, cell)
+    }
+    waking.idle = 0
+    return cell
+  }
+
+  /**
+   * @internal Counts one more sweep for every series, and forgets those that were silent for more than `limit` of them.
+   * A metric without labels has one series, which is no burden.
+   */
+  sweep (limit: number): number {
+    if (this.definition.labels.length === 0) return 0
+    const silent: string[] = []
+    for (const [key, cell] of this.#cells) {
+      const swept: Cell = cell
+      if (!swept.kept && ++swept.idle > limit) silent.push(key)
+    }
+    if (silent.length > 0) this.#forget(silent)
+    return silent.length
+  }
+
+  /**
+   * @internal Calls the function when series were forgotten: whoever keeps cells by their labels must let go of them.
+   *
+   * @returns stops it
+   */
+  onForget (listener: () => void): () => void {
+    this.#forgetters.add(listener)
+    return () => { this.#forgetters.delete(listener) }
   }
 
   /** The live series, in order of first use. */
@@ -78,16 +139,37 @@ export class Instrument<K extends InstrumentKind = InstrumentKind, L extends str
     return cells
   }
 
+  #make (labels: Labels): CellOf<K> {
+    // The number of a series that was forgotten may begin anew, and whoever adds up must be able to see that.
+    return this.#parts.make(labels, this, this.#forgot ? this.#parts.now() : undefined)
+  }
+
+  #overflowing (): CellOf<K> {
+    this.#parts.dropped(this.definition.name)
+    this.#overflow ??= this.#make(OVERFLOW_LABELS)
+    return this.#overflow
+  }
+
+  #forget (keys: readonly string[]): void {
+    this.#forgot = true
+    for (const key of keys) this.#cells.delete(key)
+    for (const listener of this.#forgetters) listener()
+  }
+
   #values (labels: Readonly<Record<L, string>>): string[] {
     const given = labels as Labels
     return this.definition.labels.map((label) => {
       const value = given[label]
       const text = (typeof value === 'string' ? value : String(value ?? '')).slice(0, MAX_LABEL_LENGTH)
-      // Zero bytes separate the values in the key; in a label they are nothing but trouble.
-      return text.includes('\u0000') ? text.replaceAll('\u0000', '') : text
+      // Zero bytes separate the values in the key; in a label they are nothing but trouble. Halves of characters are all
+      // the same once they are UTF-8: left as they are, two series would become one on the page, and the page invalid.
+      return UNPRINTABLE.test(text) ? text.replaceAll('\u0000', '').replaceAll(HALF_CHARACTERS, '\ufffd') : text
     })
   }
 }
+
+export type InstrumentWatcher = (definition: InstrumentDefinition, buckets: readonly number[]) => void
+export type HistogramTap = (definition: InstrumentDefinition, labels: Labels) => (value: number) => void
 
 type AnyInstrument = Instrument<'counter'> | Instrument<'gauge'> | Instrument<'histogram'>
 
@@ -99,10 +181,12 @@ export class MetricsRegistry {
   readonly startedAt: number
   readonly #instruments = new Map<string, AnyInstrument>()
   readonly #collectors = new Set<() => void>()
+  readonly #watchers = new Set<InstrumentWatcher>()
   readonly #maxSeries: number
   readonly #buckets: readonly number[] | undefined
   readonly #now: () => number
   readonly #exemplarClock: ExemplarClock
+  #tap: HistogramTap | undefined
   /** What a collector threw, told to whoever cares; never to the scrape. */
   onCollectorError: (error: unknown) => void = () => {}
 
@@ -128,6 +212,7 @@ export class MetricsRegistry {
       checkDefinition(definition)
       const made = this.#make(definition)
       this.#instruments.set(definition.name, made)
+      for (const watcher of this.#watchers) watcher(made.definition, made.buckets)
       return made as unknown as Instrument<D['kind'], D['labels'][number]>
     }
     const { kind, labels } = known.definition
@@ -146,6 +231,42 @@ export class MetricsRegistry {
   onCollect (collector: () => void): () => void {
     this.#collectors.add(collector)
     return () => { this.#collectors.delete(collector) }
+  }
+
+  /**
+   * @internal Tells of every instrument, those to come included. The watcher must not throw.
+   *
+   * @returns stops it
+   */
+  watch (watcher: InstrumentWatcher): () => void {
+    for (const { definition, buckets } of this.#instruments.values()) watcher(definition, buckets)
+    this.#watchers.add(watcher)
+    return () => { this.#watchers.delete(watcher) }
+  }
+
+  /**
+   * @internal Hears every value of every histogram one by one, from now on; `undefined` ends it.
+   *
+   * @param tap makes the listener of one series; neither may throw
+   */
+  tapHistograms (tap: HistogramTap | undefined): void {
+    this.#tap = tap
+    for (const instrument of this.#instruments.values()) {
+      for (const cell of instrument.cells()) {
+        if (cell instanceof HistogramCell) cell.tap = tap?.(instrument.definition, cell.labels)
+      }
+    }
+  }
+
+  /**
+   * @internal One round of forgetting, see {@link Instrument.sweep}.
+   *
+   * @returns how many series were forgotten
+   */
+  sweep (limit: number): number {
+    let forgotten = 0
+    for (const instrument of this.#instruments.values()) forgotten += instrument.sweep(limit)
+    return forgotten
   }
 
   /** All families over their live series: for printing at once. Families without series are left out. */
@@ -173,10 +294,19 @@ export class MetricsRegistry {
       // The counter of dropped series has a cap itself, and must not count its own overflow.
       if (name !== INSTRUMENTS.seriesDropped.name) this.instrument(INSTRUMENTS.seriesDropped).bind({ metric: name }).add()
     }
-    if (definition.kind === 'counter') return new Instrument<'counter'>(definition, [], (labels) => new CounterCell(labels, this.#exemplarClock), this.#maxSeries, dropped)
-    if (definition.kind === 'gauge') return new Instrument<'gauge'>(definition, [], (labels) => new GaugeCell(labels), this.#maxSeries, dropped)
+    const now = this.#exemplarClock
+    const parts = { maxSeries: this.#maxSeries, now: this.#now, dropped }
+    if (definition.kind === 'counter') return new Instrument<'counter'>(definition, [], { ...parts, make: (labels, home, startedAt) => new CounterCell(labels, home, now, startedAt) })
+    if (definition.kind === 'gauge') return new Instrument<'gauge'>(definition, [], { ...parts, make: (labels, home, startedAt) => new GaugeCell(labels, home, startedAt) })
     const buckets = this.#bucketsOf(definition)
-    return new Instrument<'histogram'>(definition, buckets, (labels) => new HistogramCell(labels, buckets, this.#exemplarClock), this.#maxSeries, dropped)
+    return new Instrument<'histogram'>(definition, buckets, {
+      ...parts,
+      make: (labels, home, startedAt) => {
+        const cell = new HistogramCell(labels, home, buckets, now, startedAt)
+        cell.tap = this.#tap?.(definition, labels)
+        return cell
+      }
+    })
   }
 
   #bucketsOf (definition: InstrumentDefinition): readonly number[] {
@@ -196,14 +326,15 @@ function freeze (family: MetricFamily): MetricFamily {
   return Object.freeze({ ...family, points: family.points.map(freezeNumber) })
 }
 
-function freezeNumber ({ labels, value, exemplar }: NumberPoint): NumberPoint {
-  return Object.freeze({ labels, value, exemplar })
+function freezeNumber ({ labels, value, exemplar, startedAt }: NumberPoint): NumberPoint {
+  return Object.freeze(startedAt === undefined ? { labels, value, exemplar } : { labels, value, exemplar, startedAt })
 }
 
-function freezeHistogram ({ labels, count, sum, bucketCounts, exemplars }: HistogramPoint): HistogramPoint {
+function freezeHistogram ({ labels, count, sum, bucketCounts, exemplars, startedAt }: HistogramPoint): HistogramPoint {
   // `exemplars` of a cell may be shorter than its buckets, or have holes.
   const copied = bucketCounts.map((_, index): Exemplar | undefined => exemplars[index])
-  return Object.freeze({ labels, count, sum, bucketCounts: Object.freeze([...bucketCounts]), exemplars: Object.freeze(copied) })
+  const point = { labels, count, sum, bucketCounts: Object.freeze([...bucketCounts]), exemplars: Object.freeze(copied) }
+  return Object.freeze(startedAt === undefined ? point : { ...point, startedAt })
 }
 
 function checkDefinition (definition: InstrumentDefinition): void {

@@ -20,6 +20,8 @@ export type Labels = Readonly<Record<string, string>>
 export interface NumberPoint {
   readonly labels: Labels
   readonly value: number
+  /** When the series began, if that was later than the registry: it was forgotten once. Milliseconds since the epoch. */
+  readonly startedAt?: number | undefined
   /** The newest; counters only. */
   readonly exemplar: Exemplar | undefined
 }
@@ -28,6 +30,8 @@ export interface NumberPoint {
 export interface HistogramPoint {
   readonly labels: Labels
   readonly count: number
+  /** As for counters. */
+  readonly startedAt?: number | undefined
   readonly sum: number
   /** Per bucket, not cumulative; one longer than the bounds: the last is everything above them. */
   readonly bucketCounts: readonly number[]

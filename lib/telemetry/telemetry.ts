@@ -10,9 +10,12 @@ import { attemptLogging, createLogSink, logsTraceIdsItself } from './logging.ts'
 import { createMetricsSink } from './metrics-sink.ts'
 import { NoopMetrics, overrideMetrics, type AsyncEndpointsMetrics } from './metrics.ts'
 import type { ReadTelemetry } from './options/index.ts'
+import type { ReadMetricsOptions } from './options/metrics.ts'
 import { RegistryMetrics } from './registry-metrics.ts'
 import { MetricsRegistry } from './registry.ts'
+import { MetricsOut } from './resolve-metrics.ts'
 import { resolveTracing, type ResolvedTracing } from './resolve.ts'
+import { Retention } from './retention.ts'
 import { StoreGauges, type Workload } from './store-gauges.ts'
 import { createTraceSink } from './trace-sink.ts'
 import { TracerSource } from './tracer-source.ts'
@@ -20,6 +23,9 @@ import { Tracing, type ThrownRules } from './tracing.ts'
 
 /** The counters that start at 0 for every job; a recorder that replaces one of them owns their start too. */
 const PREPARED = ['jobCreated', 'jobProcessed', 'jobRetried', 'jobCancelled'] as const
+
+/** What readers and exporters may take to end. */
+const METRICS_STOP_MS = 2_000
 
 export interface TelemetryParts {
   readonly runtime: JobRuntime
@@ -52,6 +58,8 @@ export class Telemetry {
   readonly #failures: TelemetryFailures
   readonly #excluded: Exclusion
   readonly #gauges: StoreGauges | undefined
+  readonly #metricsOut: MetricsOut | undefined
+  readonly #retention: Retention | undefined
   readonly #disconnect: () => void
   #resolved: ResolvedTracing | undefined
 
@@ -63,7 +71,7 @@ export class Telemetry {
     this.#options = options
     this.#environment = readOtelEnvironment(env)
     this.resource = resourceAttributes(this.#environment, { 'service.name': options.serviceName, 'service.version': options.serviceVersion }, context.instanceId)
-    this.#failures = new TelemetryFailures(bus, context.logger)
+    this.#failures = new TelemetryFailures(bus, runtime.redaction.logger(context.logger))
     this.#excluded = compileExclusion(options.excludeJobs)
     this.registry = new MetricsRegistry({
       maxSeriesPerMetric: options.metrics?.maxSeriesPerMetric,
@@ -73,6 +81,8 @@ export class Telemetry {
     })
     this.metrics = this.#buildMetrics()
     this.#gauges = options.metrics === undefined ? undefined : this.#buildGauges(workload)
+    this.#metricsOut = options.metrics === undefined ? undefined : this.#buildMetricsOut(options.metrics)
+    this.#retention = options.metrics === undefined ? undefined : this.#buildRetention(options.metrics.retentionHours)
     this.tracing = options.tracing === undefined ? undefined : this.#buildTracing(options.tracing.propagation)
     this.#disconnect = connectSinks(bus, this.#sinks(), options.events, options.eventSampleRate)
     this.#hookIn()
@@ -86,14 +96,20 @@ export class Telemetry {
         ...this.#options.tracing, environment: this.#environment, resource: this.resource, clock, logger, failures: this.#failures
       })
       this.tracing.use(this.#resolved.source)
+      // Now it is known how contexts are carried here: loops of ours stay out of them from here on.
+      const { enabled, contexts: { mode, ways } } = this.#resolved.source
+      if (ways !== undefined && (enabled || mode === 'global')) this.#runtime.traceExits?.use(ways)
     }
     await this.#gauges?.start()
+    await this.#metricsOut?.start()
+    await this.#retention?.start()
   }
 
   /** Ends the poller, exports the last spans; takes a little over two seconds at most. Never rejects. */
   async stop (): Promise<void> {
     await this.#gauges?.stop(0)
-    await this.#resolved?.shutdown()
+    await this.#retention?.stop(0)
+    await Promise.all([this.#metricsOut?.stop(METRICS_STOP_MS), this.#resolved?.shutdown()])
     this.#disconnect()
   }
 
@@ -123,6 +139,20 @@ export class Telemetry {
     return gauges
   }
 
+  #buildMetricsOut (metrics: ReadMetricsOptions<never>): MetricsOut {
+    const { clock, logger } = this.#runtime.context
+    const { readers, exporters, exportIntervalMs, meterProvider, bridgeHistograms } = metrics
+    return new MetricsOut({
+      registry: this.registry, readers, exporters, exportIntervalMs, meterProvider, bridgeHistograms, environment: this.#environment, resource: this.resource, clock, logger, failures: this.#failures, quietly: runQuietly
+    })
+  }
+
+  #buildRetention (hours: number): Retention | undefined {
+    if (hours === 0) return undefined
+    const { clock } = this.#runtime.context
+    return new Retention({ registry: this.registry, clock, retentionMs: hours * 3_600_000, beforeSweep: () => { this.#metricsOut?.flush() }, quietly: runQuietly })
+  }
+
   #buildTracing (propagation: Propagation): Tracing {
     const { context, store } = this.#runtime
     return new Tracing({
@@ -132,6 +162,7 @@ export class Telemetry {
       storeType: store.type,
       propagation,
       excluded: this.#excluded,
+      redaction: this.#runtime.redaction,
       detailed: this.#options.detailedTracing,
       now: () => context.clock.now()
     })
@@ -142,8 +173,10 @@ export class Telemetry {
     const { context, store } = this.#runtime
     const sinks: Partial<Record<SinkName, Sink>> = {}
     if (this.tracing !== undefined) sinks.traces = createTraceSink(this.tracing, detailedTracing)
-    if (metrics !== undefined) sinks.metrics = createMetricsSink({ metrics: this.metrics, storeType: store.type, excluded: this.#excluded, failures: this.#failures })
-    if (logging !== undefined) sinks.log = createLogSink({ logger: context.logger, level: logging.level, excluded: this.#excluded })
+    if (metrics !== undefined) sinks.metrics = createMetricsSink({ metrics: this.metrics, storeType: store.type, excluded: this.#excluded, failures: this.#failures, detailed: this.#options.detailedMetrics })
+    if (logging !== undefined) {
+      sinks.log = createLogSink({ ...logging, logger: context.logger, excluded: this.#excluded, redaction: this.#runtime.redaction, now: () => context.clock.monotonic() })
+    }
     return sinks
   }
 
@@ -157,7 +190,7 @@ export class Telemetry {
     if (this.#options.logging !== undefined) {
       // Asked on first use: instrumentation of the logger may be switched on later than this line.
       let ownIds: boolean | undefined
-      attemptMiddleware.push(attemptLogging(context.logger, () => {
+      attemptMiddleware.push(attemptLogging(this.#runtime.redaction.logger(context.logger), () => {
         ownIds ??= this.tracing?.source.contexts.mode === 'global' && logsTraceIdsItself(context.logger)
         return !ownIds
       }))

@@ -56,7 +56,7 @@ t.test('failure and retry, then success: each attempt is timed, the job is proce
   bus.emit('job.completed', { ...RUN, ...NO_IDS, correlationId: 'c', attempt: 2, processingMs: 80, queueWaitMs: 0, totalMs: 1_130, resultBytes: 2 })
   t.same(methods(), [
     'handlerDuration 0.04 function traced', 'handlerError ETIMEDOUT traced', 'jobProcessingDuration 0.05 failed traced', 'workerProcessed w', 'jobRetried',
-    'handlerDuration 0.07 function', 'jobProcessed completed', 'jobProcessingDuration 0.08 completed', 'workerProcessed w'
+    'handlerDuration 0.07 function', 'jobProcessed completed', 'jobProcessingDuration 0.08 completed', 'jobEndToEndDuration 1.13 completed', 'workerProcessed w'
   ])
 })
 
@@ -64,15 +64,15 @@ t.test('the last failure: processed and failed once, timed by its attempt alone'
   const { bus, methods } = connected()
   bus.emit('job.attempt_failed', { ...RUN, ...IDS, ...FAILURE, attempt: 3, processingMs: 50, errorCode: 'E', final: true })
   bus.emit('job.failed', { ...RUN, ...IDS, ...FAILURE, attempt: 3, processingMs: 50, totalMs: 90, errorCode: 'E' })
-  t.same(methods(), ['jobProcessingDuration 0.05 failed traced', 'workerProcessed w', 'jobProcessed failed traced', 'jobFailed E traced'])
+  t.same(methods(), ['jobProcessingDuration 0.05 failed traced', 'workerProcessed w', 'jobProcessed failed traced', 'jobFailed E traced', 'jobEndToEndDuration 0.09 failed traced'])
 })
 
 t.test('cancelled while waiting: nothing was processed by a worker', async (t) => {
   const { bus, methods } = connected()
   bus.emit('job.cancelled', { ...ABOUT, workerId: '', correlationId: 'c', processingMs: 0, totalMs: 10 })
-  t.same(methods(), ['jobProcessed cancelled', 'jobCancelled'])
+  t.same(methods(), ['jobProcessed cancelled', 'jobCancelled', 'jobEndToEndDuration 0.01 cancelled'])
   bus.emit('job.cancelled', { ...RUN, correlationId: 'c', processingMs: 20, totalMs: 30 })
-  t.same(methods().slice(2), ['jobProcessed cancelled', 'jobCancelled', 'jobProcessingDuration 0.02 cancelled', 'workerProcessed w'])
+  t.same(methods().slice(3), ['jobProcessed cancelled', 'jobCancelled', 'jobEndToEndDuration 0.03 cancelled', 'jobProcessingDuration 0.02 cancelled', 'workerProcessed w'])
 })
 
 t.test('endings that do not end the job are timed, not counted as processed', async (t) => {

@@ -28,6 +28,7 @@ function callAll (metrics: AsyncEndpointsMetrics): void {
     timeJobProcessing: () => metrics.timeJobProcessing({ jobName: 'TestJob', status: 'completed' }).stop(),
     timeHandler: () => metrics.timeHandler({ jobName: 'TestJob', handlerType: 'function' }).stop(),
     jobSubmitDuration: () => metrics.jobSubmitDuration(1, JOB),
+    jobEndToEndDuration: () => metrics.jobEndToEndDuration(1, { jobName: 'TestJob', status: 'completed' }),
     jobCancelled: () => metrics.jobCancelled(JOB),
     jobRecovered: () => metrics.jobRecovered({ reason: 'stalled', storeType: 'memory' }),
     requestRejected: () => metrics.requestRejected({ reason: 'queue-full' }),

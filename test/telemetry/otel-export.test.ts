@@ -99,9 +99,10 @@ t.test('an exporter that never answers: tried a few times, then left alone; late
   t.equal(answers.length, 3, 'what it keeps is bounded')
   t.equal(failures.filter((message) => message === 'an export of metrics was not answered within 10000 ms').length, 3)
   t.ok(failures.includes('the exporter has left 3 exports unanswered'))
-  for (const answer of answers.splice(0)) answer({ code: 0 })
-  await clock.advance(60_000)
-  t.equal(answers.length, 1)
+  // An answer that comes twice makes no room for two.
+  for (const answer of answers.splice(0)) for (let n = 0; n < 2; n++) answer({ code: 0 })
+  await clock.advance(10 * 70_000)
+  t.equal(answers.length, 3)
   const stopping = periodic.stop(2_000)
   await clock.advance(2_000)
   await stopping

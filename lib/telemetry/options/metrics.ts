@@ -25,13 +25,13 @@ export interface MetricsOptions<Request = unknown> {
   scopeLabels?: boolean
   /** Who may read the metrics; anything but `true` is answered with 403. @defaultValue everybody: keep the port inside */
   authorize?: (request: Request) => boolean | Promise<boolean>
-  /** OpenTelemetry metric readers: each is given everything that `/metrics` shows. Ended with the application. */
+  /** OpenTelemetry metric readers of either SDK line: each is given everything that `/metrics` shows, as sums since the start or as deltas, whichever it prefers. Ended with the application. */
   readers?: readonly MetricReader[]
-  /** OpenTelemetry push exporters: each gets a periodic reader. Ended with the application. */
+  /** OpenTelemetry push exporters: each is given the same every `exportIntervalMs`, and once more when the application ends, which ends them too. */
   exporters?: readonly PushMetricExporter[]
-  /** How often `exporters` are fed. @defaultValue `OTEL_METRIC_EXPORT_INTERVAL`, else 60000 */
+  /** How often `exporters`, or those that `OTEL_METRICS_EXPORTER` names, are fed. @defaultValue `OTEL_METRIC_EXPORT_INTERVAL`, else 60000 */
   exportIntervalMs?: number
-  /** Is fed with everything that `/metrics` shows. @defaultValue the one registered with `@opentelemetry/api`, looked for when the application is ready; never shut down */
+  /** Is fed with everything that `/metrics` shows, besides readers and exporters. @defaultValue the one registered with `@opentelemetry/api`, looked for when the application is ready; never shut down */
   meterProvider?: MeterProvider
   /** Durations reach a meter provider one by one, about a microsecond each: buckets cannot be handed over. `false` leaves them out. @defaultValue true */
   bridgeHistograms?: boolean
@@ -75,7 +75,20 @@ export type ReadMetricsOptions<Request> = Readonly<Omit<MetricsOptions<Request>,
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
 export function readMetricsOptions<Request> (given: MetricsOptions<Request>): ReadMetricsOptions<Request> {
   if (given.recorder !== undefined) checkRecorder(given.recorder)
+  checkOutlets(given)
   return readOptions<MetricsOptions<Request>, Partial<MetricsOptions<Request>>>('observability.metrics', metricsSchema, METRICS_DEFAULTS, given) as ReadMetricsOptions<Request>
+}
+
+/** By what they must be able to do, and not by their class: both lines of the SDK fit, and so does what an application makes. */
+function checkOutlets<Request> ({ readers, exporters, meterProvider }: MetricsOptions<Request>): void {
+  const problems: string[] = []
+  const check = (name: string, value: unknown, method: string, needed: string): void => {
+    if (typeof value === 'object' && value !== null && typeof (value as Record<string, unknown>)[method] !== 'function') problems.push(`${name} has no ${method}(); give ${needed}`)
+  }
+  if (Array.isArray(readers)) readers.forEach((reader, index) => { check(`readers.${index}`, reader, 'setMetricProducer', 'a metric reader of OpenTelemetry') })
+  if (Array.isArray(exporters)) exporters.forEach((exporter, index) => { check(`exporters.${index}`, exporter, 'export', 'a push exporter of OpenTelemetry') })
+  check('meterProvider', meterProvider, 'getMeter', 'a meter provider of OpenTelemetry')
+  if (problems.length > 0) throw invalidOptions('observability.metrics', problems)
 }
 
 /** A method that is misspelt would never be called, and nobody would know. Instances of classes may have more. */

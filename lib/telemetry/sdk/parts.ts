@@ -2,15 +2,19 @@
 import type { Attributes } from '@opentelemetry/api'
 import type { Logger } from '../../core/context.ts'
 
-/** Loads a package that need not be there; says once, clearly, when it is missing. */
-export async function load<M> (name: string, importing: () => Promise<M>, logger: Logger): Promise<M | undefined> {
+/**
+ * Loads a package that need not be there; says once, clearly, when it is missing.
+ *
+ * @param signal what it was asked for
+ */
+export async function load<M> (name: string, importing: () => Promise<M>, logger: Logger, signal: 'traces' | 'metrics' = 'traces'): Promise<M | undefined> {
   try {
     return await importing()
   } catch (error) {
     const missing = (error as { code?: unknown }).code === 'ERR_MODULE_NOT_FOUND'
-    logger.warn({ source: 'tracing', err: missing ? undefined : error }, missing
-      ? `traces were asked for, but ${name} is not installed: npm install ${name}; going on without`
-      : `traces were asked for, but ${name} could not be loaded; going on without`)
+    logger.warn({ source: signal === 'traces' ? 'tracing' : 'metrics', err: missing ? undefined : error }, missing
+      ? `${signal} were asked for, but ${name} is not installed: npm install ${name}; going on without`
+      : `${signal} were asked for, but ${name} could not be loaded; going on without`)
     return undefined
   }
 }

@@ -1,0 +1,133 @@
+import type { Clock, TimerHandle } from '../core/context.ts'
+import { EXPIRED, withDeadline } from '../core/deadline.ts'
+import { BaseService } from '../core/service.ts'
+import type { MetricProducer, PushMetricExporter, ResourceMetrics } from './sdk/metrics.ts'
+
+export interface PeriodicExportParts {
+  readonly exporter: PushMetricExporter
+  readonly producer: MetricProducer
+  readonly intervalMs: number
+  /** One export may take this long; cut to the interval. */
+  readonly timeoutMs: number
+  readonly clock: Clock
+  /** Runs the exports where they leave no spans. */
+  readonly quietly: <R>(work: () => R) => R
+  /** Must not throw. */
+  readonly failed: (error: unknown) => void
+}
+
+/** An exporter that never answers keeps what it was given: more than so many of those are not made. */
+const MAX_UNANSWERED = 3
+const SUCCESS = 0
+
+/**
+ * Hands everything to an exporter, again and again, and a last time at the end: what the SDK calls a periodic reader.
+ * Its own is not used, for it would have to be loaded, tells nobody about failures, and keeps the process alive for
+ * half a minute after an exporter that hangs.
+ *
+ * ```
+ * waiting ──timer──▶ exporting ──(answer | timeout | throw)──▶ waiting          stop: one more export, then shutdown
+ * ```
+ */
+export class PeriodicExport extends BaseService {
+  readonly #parts: PeriodicExportParts
+  #timer: TimerHandle | undefined
+  #underWay: Promise<void> | undefined
+  /** Ends the waiting for the export under way. */
+  #giveUp: () => void = () => {}
+  #unanswered = 0
+  /** The time to end was up. */
+  #over = false
+
+  constructor (parts: PeriodicExportParts) {
+    super()
+    this.#parts = parts
+  }
+
+  protected async onStart (): Promise<void> {
+    this.#parts.quietly(() => { this.#arm() })
+  }
+
+  protected async onStop (deadlineMs: number): Promise<void> {
+    const { clock, exporter, quietly, failed } = this.#parts
+    clock.clearTimeout(this.#timer)
+    try {
+      if (await withDeadline(clock, deadlineMs, quietly(() => this.#end())) !== EXPIRED) return
+      failed(new Error(`metrics could not be exported within ${deadlineMs} ms of the shutdown; the rest is given up`))
+      this.#over = true
+      this.#giveUp()
+      // It is asked to end all the same; whatever comes of that, nobody waits for it.
+      exporter.shutdown().catch(failed)
+    } catch (error) {
+      failed(error)
+    }
+  }
+
+  async #end (): Promise<void> {
+    const { exporter, failed } = this.#parts
+    await this.#underWay
+    if (!this.#over) await this.#export()
+    try {
+      if (!this.#over) await exporter.forceFlush()
+    } catch (error) {
+      failed(error)
+    }
+    if (!this.#over) await exporter.shutdown()
+  }
+
+  #arm (): void {
+    this.#timer = this.#parts.clock.setTimeout(() => {
+      this.#underWay = this.#export().finally(() => {
+        this.#underWay = undefined
+        if (this.running) this.#arm()
+      })
+    }, this.#parts.intervalMs)
+  }
+
+  /** Never rejects. */
+  async #export (): Promise<void> {
+    const { producer, failed } = this.#parts
+    try {
+      if (this.#unanswered >= MAX_UNANSWERED) throw new Error(`the exporter has left ${this.#unanswered} exports unanswered`)
+      const { resourceMetrics } = await producer.collect()
+      if (resourceMetrics.scopeMetrics.length > 0) await this.#send(resourceMetrics)
+    } catch (error) {
+      failed(error)
+    }
+  }
+
+  #send (metrics: ResourceMetrics): Promise<void> {
+    const { exporter, clock, intervalMs, failed } = this.#parts
+    const timeoutMs = Math.min(this.#parts.timeoutMs, intervalMs)
+    return new Promise((resolve, reject) => {
+      const end = (): void => {
+        clock.clearTimeout(timer)
+        resolve()
+      }
+      const timer = clock.setTimeout(() => {
+        failed(new Error(`an export of metrics was not answered within ${timeoutMs} ms`))
+        resolve()
+      }, timeoutMs)
+      this.#giveUp = end
+      let answered = false
+      this.#unanswered++
+      const answer = (): boolean => {
+        if (answered) return false
+        answered = true
+        this.#unanswered--
+        return true
+      }
+      try {
+        exporter.export(metrics, (result) => {
+          if (!answer()) return
+          if (result.code !== SUCCESS) failed(result.error ?? new Error('an export of metrics failed'))
+          end()
+        })
+      } catch (error) {
+        answer()
+        clock.clearTimeout(timer)
+        reject(error)
+      }
+    })
+  }
+}

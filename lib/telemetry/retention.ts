@@ -1,0 +1,57 @@
+import { MAX_TIMER_MS, type Clock, type TimerHandle } from '../core/context.ts'
+import { BaseService } from '../core/service.ts'
+import type { MetricsRegistry } from './registry.ts'
+
+export interface RetentionParts {
+  readonly registry: Pick<MetricsRegistry, 'sweep'>
+  readonly clock: Clock
+  /** How long a series may be silent. */
+  readonly retentionMs: number
+  /** Called before series are forgotten, for who has not read their last numbers yet. Must not throw. */
+  readonly beforeSweep?: () => void
+  /** Runs the timer where it keeps no span alive. */
+  readonly quietly: <R>(work: () => R) => R
+}
+
+/** Silence is counted in sweeps: a recording then needs no clock, and a process that was frozen forgets nothing. */
+const SWEEPS = 24
+const MIN_INTERVAL_MS = 1_000
+
+/**
+ * Forgets series that nothing was recorded into for the time of retention, at most one sweep (a 24th of it) late.
+ *
+ * ```
+ * waiting ──timer──▶ sweeping ──▶ waiting          stop ends it
+ * ```
+ */
+export class Retention extends BaseService {
+  readonly #parts: RetentionParts
+  readonly #intervalMs: number
+  readonly #limit: number
+  #timer: TimerHandle | undefined
+
+  constructor (parts: RetentionParts) {
+    super()
+    this.#parts = parts
+    this.#intervalMs = Math.min(Math.max(parts.retentionMs / SWEEPS, MIN_INTERVAL_MS), MAX_TIMER_MS)
+    // The first sweep may come right after a recording, so it proves no silence.
+    this.#limit = Math.ceil(parts.retentionMs / this.#intervalMs)
+  }
+
+  protected async onStart (): Promise<void> {
+    this.#parts.quietly(() => { this.#arm() })
+  }
+
+  protected async onStop (): Promise<void> {
+    this.#parts.clock.clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+
+  #arm (): void {
+    this.#timer = this.#parts.clock.setTimeout(() => {
+      this.#parts.beforeSweep?.()
+      this.#parts.registry.sweep(this.#limit)
+      this.#arm()
+    }, this.#intervalMs)
+  }
+}
