@@ -1,16 +1,20 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { OptionProblems } from '../lib/core/options.ts'
-import { negotiate, CONTENT_TYPES } from '../lib/exposition/accept.ts'
+import { negotiate } from '../lib/exposition/accept.ts'
+import { createExporters } from '../lib/exposition/built-in.ts'
 import { ExportCoordinator } from '../lib/exposition/coordinator.ts'
-import { ExporterRegistry } from '../lib/exposition/exporters.ts'
+import type { ExporterRegistry } from '../lib/exposition/exporters.ts'
+import { jobsSummary } from '../lib/exposition/jobs-summary.ts'
 import { readExportOptions, type ExportOptions, type ReadExportOptions } from '../lib/exposition/options.ts'
-import { PrometheusExposition } from '../lib/exposition/prometheus.ts'
+import { PageMemory } from '../lib/exposition/page.ts'
 import { addMetricsRoutes } from '../lib/http/metrics-routes.ts'
+import { traceSubmissions, type TracedSubmission } from '../lib/http/trace-submissions.ts'
 import { isOutcome } from '../lib/jobs/outcome.ts'
 import { toStoredError } from '../lib/jobs/stored-error.ts'
 import { Monitor, UNMONITORED, type PerformanceMonitor } from '../lib/monitor/monitor.ts'
 import { readPerformanceOptions, type PerformanceOptions, type ReadPerformanceOptions } from '../lib/monitor/options.ts'
+import { INSTRUMENTS } from '../lib/telemetry/instruments.ts'
 import { NoopMetrics, type AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'
 import { readTelemetryOptions, type ReadTelemetry, type TelemetryOptions } from '../lib/telemetry/options/index.ts'
 import { MetricsRegistry } from '../lib/telemetry/registry.ts'
@@ -37,7 +41,7 @@ declare module 'fastify' {
   }
   interface FastifyRequest {
     /** What tracing attached to the request, for the submission; not for applications. */
-    jobTrace?: unknown
+    jobTrace?: TracedSubmission
   }
 }
 
@@ -55,6 +59,7 @@ export function readObservabilityOptions (given: ObservabilityOptions): ReadOpti
   if (typeof monitored !== 'boolean' && (typeof monitored !== 'object' || monitored === null)) problems.add('performance must be true, false or an object')
   const performance = monitored === false ? undefined : problems.collect('performance.', () => readPerformanceOptions(typeof monitored === 'object' ? monitored : {}))
   const targets = problems.collect('export.', () => readExportOptions(exported))
+  if (telemetry !== undefined && telemetry.metrics === undefined && (targets?.file ?? targets?.push) !== undefined) problems.add('export.targets needs metrics, which are switched off')
   problems.throwIfAny('observability')
   if (telemetry === undefined || targets === undefined) throw new Error('a reader of options returned nothing and found nothing wrong')
   return { telemetry, performance, export: targets }
@@ -62,27 +67,32 @@ export function readObservabilityOptions (given: ObservabilityOptions): ReadOpti
 
 async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOptions): Promise<void> {
   const options = readObservabilityOptions(given)
-  const { bus, context, store } = app.jobRuntime
-  const exporters = new ExporterRegistry(bus)
-  app.decorate('metricsExporters', exporters)
+  const { bus, context } = app.jobRuntime
   if (!options.telemetry.enabled) {
+    const registry = new MetricsRegistry()
+    app.decorate('metricsExporters', createExporters({ context, bus, registry, resource: {}, scope: undefined }))
     app.decorate('jobMetrics', new NoopMetrics())
-    app.decorate('metricsRegistry', new MetricsRegistry())
+    app.decorate('metricsRegistry', registry)
     app.decorate('performanceMonitor', UNMONITORED)
     return
   }
   // Loaded here, so that an application which switches it off loads no part of OpenTelemetry either.
   const { Telemetry } = await import('../lib/telemetry/telemetry.ts')
   const { runQuietly: quietly } = await import('../lib/telemetry/context.ts')
-  const telemetry = new Telemetry({ runtime: app.jobRuntime, options: options.telemetry, workload: () => workload(app), thrown: { isOutcome, toStoredError } })
+  const telemetry = new Telemetry({ runtime: app.jobRuntime, options: options.telemetry, workload: () => workload(app), thrown: { isOutcome, toStoredError: (thrown) => toStoredError(thrown, app.jobRuntime.redaction.text) } })
   const monitor = options.performance === undefined ? undefined : new Monitor({ context, bus, registry: telemetry.registry, options: options.performance, quietly })
-  const coordinator = new ExportCoordinator({ context, bus, exporters, snapshot: () => telemetry.registry.snapshot(), shared: store.shared, options: options.export, quietly })
+  const memory = new PageMemory()
+  const exporters = createExporters({ context, bus, registry: telemetry.registry, resource: telemetry.resource, memory, scope: options.telemetry.metrics?.scopeLabels === true ? SCOPE_LABELS : undefined })
+  app.decorate('metricsExporters', exporters)
+  const coordinator = makeCoordinator(app, telemetry.registry, options.export, quietly)
   app.decorate('jobMetrics', telemetry.metrics)
   app.decorate('metricsRegistry', telemetry.registry)
   app.decorate('performanceMonitor', monitor ?? UNMONITORED)
-  app.decorateRequest('jobTrace', undefined)
-  if (telemetry.tracing !== undefined) await traceSubmissions(app, telemetry.tracing, options.telemetry)
-  if (options.telemetry.metrics !== undefined && options.telemetry.metrics.path !== false) addRoutes(app, telemetry, monitor, options)
+  const { tracing } = options.telemetry
+  if (telemetry.tracing !== undefined && tracing !== undefined) {
+    traceSubmissions(app, telemetry.tracing.requests({ serverSpans: tracing.serverSpans === 'auto', trustInbound: tracing.trustInbound, logIds: options.telemetry.logging !== undefined }))
+  }
+  if (options.telemetry.metrics !== undefined && options.telemetry.metrics.path !== false) addRoutes(app, telemetry, monitor, options, memory)
   // Before the worker's own hook, if this plugin is registered first: no job may run ahead of its telemetry.
   app.addHook('onReady', async () => {
     await telemetry.start()
@@ -100,58 +110,56 @@ async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOp
 /** What each part may take to end. */
 const STOP_MS = 2_000
 
+function makeCoordinator (app: FastifyInstance, registry: MetricsRegistry, options: ReadExportOptions, quietly: <R>(work: () => R) => R): ExportCoordinator {
+  const { context, bus, store } = app.jobRuntime
+  const [exports, durations] = [registry.instrument(INSTRUMENTS.exports), registry.instrument(INSTRUMENTS.exportDuration)]
+  return new ExportCoordinator({
+    context,
+    bus,
+    exporters: app.metricsExporters,
+    shared: store.shared,
+    options,
+    rules: GAUGE_RULES,
+    quietly,
+    recorded: (target, outcome, durationMs) => {
+      exports.bind({ target, outcome }).add()
+      durations.bind({ target, outcome }).observe(durationMs / 1_000)
+    }
+  })
+}
+
+/** What the store tells is the same for all processes, what runs is a share of each; the rest (how busy) is told by the worst. */
+const GAUGE_RULES = Object.freeze({
+  [INSTRUMENTS.jobsCurrentCount.name]: 'newest',
+  [INSTRUMENTS.jobsOldestAge.name]: 'newest',
+  [INSTRUMENTS.jobsStuck.name]: 'newest',
+  [INSTRUMENTS.storeCountsAge.name]: 'newest',
+  [INSTRUMENTS.jobsActive.name]: 'sum'
+} as const)
+
 function workload (app: FastifyInstance): { active: number, concurrency: number } | undefined {
   // The worker's plugin comes later, or not at all.
   return app.hasDecorator('jobWorker') ? app.getDecorator<{ active: number, concurrency: number }>('jobWorker') : undefined
 }
 
-/** The requests that submit jobs, and no other: their hooks run after those of every other plugin and see what these did. */
-async function traceSubmissions (app: FastifyInstance, tracing: NonNullable<Telemetry['tracing']>, options: ReadTelemetry<FastifyRequest>): Promise<void> {
-  const { beginRequest, finishRequest } = await import('../lib/telemetry/request-trace.ts')
-  const ownSpans = options.tracing?.serverSpans === 'auto'
-  const correlate = options.logging !== undefined
+/** More would be a list that nobody reads. */
+const MAX_ATTEMPTS_SHOWN = 100
 
-  function traceSubmission (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
-    const { source } = tracing
-    const begun = source.guard(() => beginRequest(source, request.headers, ownSpans, () => ({
-      method: request.method, route: request.routeOptions.url ?? '', path: request.url.split('?', 1)[0] ?? '', scheme: request.protocol
-    })))
-    request.jobTrace = begun
-    if (begun?.span === undefined) return done()
-    const { traceId, spanId, traceFlags } = begun.span.spanContext()
-    if (correlate && begun.span.isRecording()) request.log = reply.log = request.log.child({ trace_id: traceId, span_id: spanId, trace_flags: `0${traceFlags & 1}` })
-    source.contexts.run(begun.context, done)
-  }
-
-  function finishSubmission (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
-    tracing.source.guard(() => { finishRequest(request.jobTrace, reply.statusCode) })
-    done()
-  }
-
-  app.addHook('onRoute', (route) => {
-    if (!submits(route)) return
-    route.onRequest = [route.onRequest ?? [], traceSubmission].flat()
-    route.onResponse = [route.onResponse ?? [], finishSubmission].flat()
-  })
+function attemptsUnderWay (app: FastifyInstance): readonly unknown[] {
+  return app.hasDecorator('jobWorker') ? app.getDecorator<{ oldestAttempts: (limit: number) => readonly unknown[] }>('jobWorker').oldestAttempts(MAX_ATTEMPTS_SHOWN) : []
 }
 
-/** By what the endpoints of this package write into the `config` of their routes. */
-function submits ({ config }: RouteOptions): boolean {
-  const ours: unknown = config === undefined ? undefined : Reflect.get(config, 'asyncEndpoints')
-  return typeof ours === 'object' && ours !== null && 'kind' in ours && ours.kind === 'submit'
-}
-
-function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor | undefined, { telemetry: { metrics }, performance }: ReadOptions): void {
+function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor | undefined, { telemetry: { metrics, activityTracking }, performance }: ReadOptions, memory: PageMemory): void {
   if (metrics === undefined) return
-  const exposition = new PrometheusExposition({ resource: telemetry.resource, scope: metrics.scopeLabels ? SCOPE_LABELS : undefined })
+  const { metricsExporters: exporters } = app
   addMetricsRoutes(app, {
     path: String(metrics.path),
     authorize: metrics.authorize,
-    page: async (accept) => {
-      const format = negotiate(accept)
-      return { contentType: CONTENT_TYPES[format], body: await exposition.render(telemetry.registry.families(), format) }
+    page: async (accept, format) => {
+      const page = await exporters.page(format ?? negotiate(accept, metrics.format), 'http')
+      return { ...page, release: () => { memory.giveBack(page.body) } }
     },
-    jobs: async () => ({}),
+    jobs: () => jobsSummary(telemetry.registry.families(), INSTRUMENTS, app.jobRuntime.context.clock.now(), activityTracking ? attemptsUnderWay(app) : undefined),
     bottlenecks: monitor === undefined || performance?.bottlenecks !== true ? undefined : () => monitor.report()
   })
 }

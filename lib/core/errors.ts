@@ -37,6 +37,7 @@ export const ERROR_TABLE = {
 
   FAE_UNKNOWN_FORMAT: { statusCode: 400, title: 'No exporter knows this format' },
   FAE_DUPLICATE_EXPORTER: { statusCode: 500, title: 'An exporter of this name is already registered' },
+  FAE_EXPORT_FAILED: { statusCode: 500, title: 'The metrics could not be exported' },
 
   FAE_ATTEMPT_TIMEOUT: { statusCode: 500, title: 'The attempt took longer than its timeout' },
   FAE_STALLED: { statusCode: 500, title: 'The worker that ran the job stopped renewing its lease' },

@@ -1,9 +1,9 @@
 import type { MetricFamily } from '../telemetry/snapshot.ts'
 
 /** UCUM to the word that Prometheus appends (OpenTelemetry's compatibility specification). Annotations such as `{job}` have none. */
-const UNITS: Readonly<Record<string, string>> = {
+const UNITS: ReadonlyMap<string, string> = new Map(Object.entries({
   s: 'seconds', ms: 'milliseconds', us: 'microseconds', ns: 'nanoseconds', min: 'minutes', h: 'hours', d: 'days', By: 'bytes', KiBy: 'kibibytes', MiBy: 'mebibytes', GiBy: 'gibibytes', '%': 'percent', Cel: 'celsius', Hz: 'hertz', m: 'meters', V: 'volts', A: 'amperes', J: 'joules', W: 'watts', g: 'grams'
-}
+}))
 
 export interface ExposedName {
   /** As in OpenMetrics' metadata: without `_total`. */
@@ -20,7 +20,8 @@ export function exposedName ({ name, unit, kind }: Pick<MetricFamily, 'name' | '
   let family = sanitizeName(name)
   if (kind === 'counter') family = family.replace(/_total$/, '')
   if (word !== undefined && family !== word && !family.endsWith(`_${word}`)) family += `_${word}`
-  return { family, sample: kind === 'counter' ? `${family}_total` : family, unit: word }
+  // OpenMetrics wants the unit after an underscore; a family that is called nothing but its unit tells none.
+  return { family, sample: kind === 'counter' ? `${family}_total` : family, unit: family === word ? undefined : word }
 }
 
 function unitWord (unit: string, kind: MetricFamily['kind']): string | undefined {
@@ -29,8 +30,17 @@ function unitWord (unit: string, kind: MetricFamily['kind']): string | undefined
   // A ratio is only told as such where it is one: a gauge.
   if (bare === '1') return kind === 'gauge' ? 'ratio' : undefined
   const per = bare.indexOf('/')
-  if (per > 0) return sanitizeName(`${UNITS[bare.slice(0, per)] ?? bare.slice(0, per)}_per_${(UNITS[bare.slice(per + 1)] ?? bare.slice(per + 1)).replace(/s$/, '')}`)
-  return UNITS[bare] ?? sanitizeName(bare)
+  if (per < 0) return UNITS.get(bare) ?? bareWord(bare)
+  const [above, below] = [bare.slice(0, per), bare.slice(per + 1)].map((part) => UNITS.get(part) ?? bareWord(part))
+  if (below === undefined) return above
+  // `{request}/s` and `1/s` count something per second.
+  return `${above === undefined || above === '1' ? '' : `${above}_`}per_${below.replace(/s$/, '')}`
+}
+
+/** What of an unknown unit can stand in a name, if anything can. */
+function bareWord (text: string): string | undefined {
+  const word = text.replace(/[^a-zA-Z0-9]+/g, '_').replace(/^_|_$/g, '')
+  return word === '' ? undefined : word
 }
 
 /** `[a-zA-Z_][a-zA-Z0-9_]*`; a colon is for recording rules only. */
@@ -39,11 +49,29 @@ export function sanitizeName (name: string): string {
   return /^[a-zA-Z]/.test(clean) ? clean : `_${clean}`
 }
 
-/** `a="x",b="y"`, without braces. Two labels that become one name share it, their values joined with `;`. */
-export function renderLabels (labels: Readonly<Record<string, string>>): string {
+/** Like a metric's, but names that begin with `_` are reserved: such a label is put behind `key`, as OpenTelemetry does. */
+export function sanitizeLabelName (name: string): string {
+  const clean = sanitizeName(name)
+  return clean.startsWith('_') ? `key${clean}` : clean
+}
+
+/**
+ * `a="x",b="y"`, without braces. Two labels that become one name share it: their values are joined with `;`, in the
+ * order of the names they had.
+ *
+ * @param nameOf what a label is called in Prometheus
+ */
+export function renderLabels (labels: Readonly<Record<string, string>>, nameOf: (label: string) => string = sanitizeLabelName): string {
+  const keys = Object.keys(labels)
+  const names = keys.map((label) => nameOf(label))
+  if (new Set(names).size < names.length) return renderMerged(labels, nameOf)
+  return keys.map((label, index) => `${names[index]}="${escapeLabel(labels[label] ?? '')}"`).join(',')
+}
+
+function renderMerged (labels: Readonly<Record<string, string>>, nameOf: (label: string) => string): string {
   const merged = new Map<string, string>()
-  for (const label of Object.keys(labels)) {
-    const name = sanitizeName(label)
+  for (const label of Object.keys(labels).sort()) {
+    const name = nameOf(label)
     const before = merged.get(name)
     const value = labels[label] ?? ''
     merged.set(name, before === undefined ? value : `${before};${value}`)
@@ -52,12 +80,18 @@ export function renderLabels (labels: Readonly<Record<string, string>>): string 
 }
 
 export function escapeLabel (value: string): string {
-  return /[\\"\n]/.test(value) ? value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n') : value
+  return /[\\"\n\0]/.test(value) ? readable(value).replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n') : value
+}
+
+/** A scraper takes a zero byte for the end of the page. */
+function readable (text: string): string {
+  return text.includes('\u0000') ? text.replaceAll('\u0000', '') : text
 }
 
 /** Text 0.0.4 leaves quotes as they are, OpenMetrics escapes them. */
 export function escapeHelp (text: string, quotes: boolean): string {
-  const escaped = text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n')
+  // A carriage return at the end of a line is one line end too many for some readers.
+  const escaped = readable(text).replaceAll('\r', '').replaceAll('\\', '\\\\').replaceAll('\n', '\\n')
   return quotes ? escaped.replaceAll('"', '\\"') : escaped
 }
 
@@ -66,8 +100,15 @@ export function formatNumber (value: number): string {
   return value === -Infinity ? '-Inf' : String(value)
 }
 
-/** Bounds always look like floats: Prometheus 3 and OpenMetrics would otherwise see another series in `1` than in `1.0`. */
+/**
+ * Bounds are told apart by their text, so everybody must write the same number alike: as Go does, whose shortest form
+ * goes to exponents below 1e-4 and from 1e6 on, and always like a float (OpenMetrics, "Canonical Numbers").
+ */
 export function formatBound (bound: number): string {
-  const text = formatNumber(bound)
-  return /^-?\d+$/.test(text) ? `${text}.0` : text
+  if (bound === 0) return '0.0'
+  if (!Number.isFinite(bound)) return formatNumber(bound)
+  const magnitude = Math.abs(bound)
+  if (magnitude < 1e-4 || magnitude >= 1e6) return bound.toExponential().replace(/e[+-](?=\d$)/, '$&0')
+  const text = String(bound)
+  return text.includes('.') ? text : `${text}.0`
 }

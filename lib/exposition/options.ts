@@ -1,4 +1,5 @@
-import { readOptions, type OptionsSchema } from '../core/options.ts'
+import { resolve } from 'node:path'
+import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
 
 /** A target whose file is written anew, and atomically, by the clock. */
 export interface FileTargetOptions {
@@ -48,7 +49,7 @@ const exportSchema: OptionsSchema = {
       additionalProperties: false,
       properties: {
         file: {
-          type: 'object', additionalProperties: false, required: ['path'], properties: { path: { type: 'string', minLength: 1 }, format: { type: 'string' }, intervalMs: interval }
+          type: 'object', additionalProperties: false, required: ['path'], properties: { path: { type: 'string', minLength: 1 }, format: { type: 'string', minLength: 1, maxLength: 50 }, intervalMs: interval }
         },
         push: {
           type: 'object',
@@ -56,7 +57,7 @@ const exportSchema: OptionsSchema = {
           required: ['url'],
           properties: {
             url: { type: 'string', pattern: '^https?://' },
-            format: { type: 'string' },
+            format: { type: 'string', minLength: 1, maxLength: 50 },
             headers: { type: 'object', additionalProperties: { type: 'string' } },
             intervalMs: interval,
             threshold: { type: 'integer', minimum: 1 },
@@ -73,10 +74,57 @@ const exportSchema: OptionsSchema = {
 }
 
 const EXPORT_DEFAULTS = Object.freeze({ syncIntervalMs: 30_000, retentionMs: 300_000, includeInstances: true })
+const FILE_DEFAULTS = Object.freeze({ format: 'prometheus', intervalMs: 60_000 })
+const PUSH_DEFAULTS = Object.freeze({ format: 'prometheus', intervalMs: 15_000, timeoutMs: 5_000, attempts: 5 })
 
-export type ReadExportOptions = Readonly<ExportOptions & typeof EXPORT_DEFAULTS>
+export type ReadFileTarget = Readonly<FileTargetOptions & Required<Pick<FileTargetOptions, keyof typeof FILE_DEFAULTS>>>
+export type ReadPushTarget = Readonly<PushTargetOptions & Required<Pick<PushTargetOptions, keyof typeof PUSH_DEFAULTS>>>
 
-/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+export interface ReadExportOptions {
+  /** Its path is absolute: the working directory may change later. */
+  readonly file: ReadFileTarget | undefined
+  readonly push: ReadPushTarget | undefined
+  readonly syncIntervalMs: number
+  readonly retentionMs: number
+  readonly includeInstances: boolean
+}
+
+/**
+ * Formats that are not built in may be registered later, so they are not judged here.
+ *
+ * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`
+ */
 export function readExportOptions (given: ExportOptions | undefined): ReadExportOptions {
-  return readOptions('observability.export', exportSchema, EXPORT_DEFAULTS, given)
+  const where = 'observability.export'
+  const { targets = {}, syncIntervalMs, retentionMs, includeInstances } = readOptions<ExportOptions, typeof EXPORT_DEFAULTS>(where, exportSchema, EXPORT_DEFAULTS, given)
+  const problems: string[] = []
+  // One turn that is late must not make a living process invisible.
+  if (retentionMs < 2 * syncIntervalMs) problems.push('retentionMs must be at least twice syncIntervalMs')
+  if (targets.push !== undefined) problems.push(...pushProblems(targets.push))
+  if (problems.length > 0) throw invalidOptions(where, problems)
+  const { file, push } = targets
+  return Object.freeze({
+    file: file === undefined ? undefined : Object.freeze({ ...FILE_DEFAULTS, ...present(file), path: resolve(file.path) }),
+    push: push === undefined ? undefined : Object.freeze({ ...PUSH_DEFAULTS, ...present(push), url: push.url }),
+    syncIntervalMs,
+    retentionMs,
+    includeInstances
+  })
+}
+
+/** None of them shows the URL or a header: both may hold secrets. */
+function pushProblems ({ url, headers = {} }: PushTargetOptions): string[] {
+  const problems = URL.canParse(url) ? [] : ['targets.push.url is not a URL']
+  for (const [name, value] of Object.entries(headers)) {
+    try {
+      new Headers({ [name]: value }) // eslint-disable-line no-new
+    } catch {
+      problems.push(`targets.push.headers: ${JSON.stringify(name.slice(0, 50))} cannot be sent`)
+    }
+  }
+  return problems
+}
+
+function present<T extends object> (given: T): Partial<T> {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as Partial<T>
 }

@@ -1,140 +1,140 @@
-import type { Exemplar, HistogramFamily, HistogramPoint, Labels, MetricFamily, NumberFamily, NumberPoint } from '../telemetry/snapshot.ts'
+import type { HistogramPoint, Labels, MetricFamily, NumberPoint } from '../telemetry/snapshot.ts'
 import type { ExpositionFormat } from './accept.ts'
-import { escapeHelp, exposedName, formatBound, formatNumber, renderLabels, type ExposedName } from './names.ts'
+import { exemplarText, FamilyText, type SeriesText } from './family-text.ts'
+import { formatNumber, renderLabels } from './names.ts'
+import { Page, TimeSlices, type PageMemory } from './page.ts'
 
 export interface PrometheusOptions {
   /** Who is being scraped: printed once, as `target_info`. */
   readonly resource?: Labels
   /** Name and version of the instrumentation, on every series. @defaultValue none */
   readonly scope?: Labels
+  /** Where the memory of a page comes from; whoever has sent one may give it back there. @defaultValue new memory for each */
+  readonly memory?: PageMemory
+  /** Told once of each metric that cannot be shown because another has its name. @defaultValue nobody */
+  readonly onHidden?: (hidden: string, exposedName: string) => void
 }
 
-/** After so many lines other work gets its turn: a page of any size must not hold up the jobs of this process. */
-const SLICE_LINES = 2_000
-/** OpenMetrics: label names and values of an exemplar together. */
-const MAX_EXEMPLAR_CHARS = 128
-
-/** The text of a series that never changes, made once. */
-interface SeriesText {
-  /** `name{labels} `, ready for the value. */
-  readonly value: string
-  /** Of a histogram: `name_bucket{labels,le="…"} ` for each bound, the last `+Inf`. */
-  readonly buckets: readonly string[]
-  readonly sum: string
-  readonly count: string
-}
+/** After so long other work gets its turn: a page of any size must not hold up the jobs of this process. */
+const SLICE_MS = 2
+/** How often the time is looked at, and how much text is encoded in one go. */
+const LINES_PER_FLUSH = 100
+/** Names that the resource takes, before any metric. */
+const RESERVED = ['target', 'target_info'] as const
 
 /** Prints metric families in the two formats that Prometheus and its relatives read. */
 export class PrometheusExposition {
-  readonly #resource: Labels
-  readonly #scope: string
-  // Live cells keep their text for as long as they exist; points of a snapshot come and go with it.
-  readonly #texts = new WeakMap<object, SeriesText>()
+  readonly #resource: string
+  readonly #scope: Labels
+  readonly #onHidden: (hidden: string, exposedName: string) => void
+  readonly #memory: PageMemory | undefined
+  readonly #texts = new Map<string, FamilyText>()
+  readonly #hidden = new Set<string>()
+  #lastBytes = 0
 
   constructor (options: PrometheusOptions = {}) {
-    this.#resource = options.resource ?? {}
-    this.#scope = renderLabels(options.scope ?? {})
+    this.#resource = renderLabels(options.resource ?? {})
+    this.#scope = options.scope ?? {}
+    this.#memory = options.memory
+    this.#onHidden = options.onHidden ?? (() => {})
   }
 
   /**
-   * The whole page, as UTF-8: encoded slice by slice, because one string of megabytes costs more to flatten than to
-   * build. A series is printed in one go, so its numbers belong together.
+   * The whole page, as UTF-8, built in slices between which other work runs. A series is printed in one go, so its
+   * numbers belong together; two series may be some milliseconds apart.
    */
   async render (families: readonly MetricFamily[], format: ExpositionFormat): Promise<Buffer> {
-    const open = format === 'openmetrics'
-    const pages: Buffer[] = []
-    let page = this.#targetInfo(open)
-    let lines = 0
-    for (const { family, name } of distinct(families)) {
-      page += header(family, name, open)
-      for (const point of family.points) {
-        page += family.kind === 'histogram' ? this.#histogram(family, name, point as HistogramPoint, open) : this.#number(family, name, point as NumberPoint, open)
-        lines += family.kind === 'histogram' ? family.buckets.length + 3 : 1
-        if (lines < SLICE_LINES) continue
-        pages.push(Buffer.from(page))
-        page = ''
-        lines = 0
-        await new Promise((resolve) => { setImmediate(resolve) })
-      }
+    const slices = new TimeSlices(SLICE_MS)
+    const page = new Page(this.#lastBytes, this.#memory)
+    const taken = new Set<string>(RESERVED)
+    page.add(this.#targetInfo(format))
+    for (const family of families) {
+      const text = this.#textOf(family)
+      if (family.points.length === 0 || !this.#claim(text, family, taken)) continue
+      page.add(text.header(format))
+      let printed = 0
+      do {
+        printed = print(page, family, text, printed, format)
+        page.flush()
+        if (slices.over()) await slices.next()
+      } while (printed < family.points.length)
+      text.trim(printed)
     }
-    if (open) page += '# EOF\n'
-    pages.push(Buffer.from(page))
-    return Buffer.concat(pages)
+    if (format === 'openmetrics') page.add('# EOF\n')
+    const bytes = await page.end(slices)
+    this.#lastBytes = bytes.length
+    return bytes
   }
 
-  #targetInfo (open: boolean): string {
-    const labels = renderLabels(this.#resource)
-    if (labels === '') return ''
-    // `info` is a type of OpenMetrics only, and its metadata go without the suffix.
-    const [name, type] = open ? ['target', 'info'] : ['target_info', 'gauge']
-    return `# HELP ${name} Target metadata\n# TYPE ${name} ${type}\ntarget_info{${labels}} 1\n`
-  }
-
-  #number (family: NumberFamily, name: ExposedName, point: NumberPoint, open: boolean): string {
-    const text = this.#texts.get(point) ?? this.#remember(point, { value: `${name.sample}${this.#braces(point.labels)} `, buckets: [], sum: '', count: '' })
-    const exemplar = open && family.kind === 'counter' && point.exemplar !== undefined ? exemplarText(point.exemplar) : ''
-    return `${text.value}${formatNumber(point.value)}${exemplar}\n`
-  }
-
-  #histogram (family: HistogramFamily, name: ExposedName, point: HistogramPoint, open: boolean): string {
-    const text = this.#texts.get(point) ?? this.#remember(point, this.#histogramText(family, name, point.labels))
-    // Most series have none; asking for each bucket of them would double the time of a page.
-    const exemplars = open && point.exemplars.length > 0 ? point.exemplars : undefined
-    let lines = ''
-    let cumulative = 0
-    for (let index = 0; index < text.buckets.length; index++) {
-      cumulative += point.bucketCounts[index] ?? 0
-      const exemplar = exemplars?.[index]
-      lines += exemplar === undefined ? `${text.buckets[index]}${cumulative}\n` : `${text.buckets[index]}${cumulative}${exemplarText(exemplar)}\n`
-    }
-    return `${lines}${text.sum}${formatNumber(point.sum)}\n${text.count}${point.count}\n`
-  }
-
-  #histogramText (family: HistogramFamily, { sample }: ExposedName, labels: Labels): SeriesText {
-    const inner = this.#inner(labels)
-    const braces = inner === '' ? '' : `{${inner}}`
-    return {
-      value: '',
-      buckets: [...family.buckets, Infinity].map((bound) => `${sample}_bucket{${inner}${inner === '' ? '' : ','}le="${formatBound(bound)}"} `),
-      sum: `${sample}_sum${braces} `,
-      count: `${sample}_count${braces} `
-    }
-  }
-
-  #remember (point: object, text: SeriesText): SeriesText {
-    this.#texts.set(point, text)
+  #textOf (family: MetricFamily): FamilyText {
+    const known = this.#texts.get(family.name)
+    if (known?.describes(family) === true) return known
+    const text = new FamilyText(family, this.#scope)
+    this.#texts.set(family.name, text)
     return text
   }
 
-  #braces (labels: Labels): string {
-    const inner = this.#inner(labels)
-    return inner === '' ? '' : `{${inner}}`
+  /** Two metrics that only differ in `.` and `_`, or one that is called like a line of the other: the first stands. */
+  #claim ({ name, names }: FamilyText, family: MetricFamily, taken: Set<string>): boolean {
+    if (!names.some((one) => taken.has(one))) {
+      for (const one of names) taken.add(one)
+      return true
+    }
+    if (!this.#hidden.has(family.name)) {
+      this.#hidden.add(family.name)
+      try { this.#onHidden(family.name, name.sample) } catch { /* whoever listens must not cost anybody the page */ }
+    }
+    return false
   }
 
-  #inner (labels: Labels): string {
-    const own = renderLabels(labels)
-    return own === '' || this.#scope === '' ? own + this.#scope : `${own},${this.#scope}`
+  #targetInfo (format: ExpositionFormat): string {
+    if (this.#resource === '') return ''
+    // `info` is a type of OpenMetrics only, and its metadata go without the suffix.
+    const [name, type] = format === 'openmetrics' ? ['target', 'info'] : ['target_info', 'gauge']
+    return `# HELP ${name} Target metadata\n# TYPE ${name} ${type}\ntarget_info{${this.#resource}} 1\n`
   }
 }
 
-/** One family per exposed name: two metrics that only differ in `.` and `_` cannot both be shown, the first stands. */
-function distinct (families: readonly MetricFamily[]): Array<{ family: MetricFamily, name: ExposedName }> {
-  const seen = new Set<string>()
-  return families.map((family) => ({ family, name: exposedName(family) })).filter(({ name }) => {
-    if (seen.has(name.family)) return false
-    seen.add(name.family)
-    return true
-  })
+/** Prints some series, from this one on. @returns the first that is not printed yet */
+function print (page: Page, family: MetricFamily, text: FamilyText, from: number, format: ExpositionFormat): number {
+  const open = format === 'openmetrics'
+  let index = from
+  if (family.kind === 'histogram') {
+    const { points } = family
+    for (let lines = 0; index < points.length && lines < LINES_PER_FLUSH; index++, lines += text.bounds.length + 2) {
+      const point = points[index] as HistogramPoint // the loop ends before the array does
+      page.add(histogramLines(point, text.series(index, point.labels), text, open))
+    }
+    return index
+  }
+  const { points } = family
+  const end = Math.min(points.length, from + LINES_PER_FLUSH)
+  for (; index < end; index++) {
+    const point = points[index] as NumberPoint // as above
+    const series = text.series(index, point.labels)
+    const exemplar = open && point.exemplar !== undefined && family.kind === 'counter' ? exemplarText(series, 0, point.exemplar) : '\n'
+    page.add(series.lead + formatNumber(point.value) + exemplar)
+  }
+  return index
 }
 
-function header ({ kind, description }: MetricFamily, { family, sample, unit }: ExposedName, open: boolean): string {
-  const name = open ? family : sample
-  const unitLine = open && unit !== undefined ? `# UNIT ${name} ${unit}\n` : ''
-  return `# HELP ${name} ${escapeHelp(description, open)}\n# TYPE ${name} ${kind}\n${unitLine}`
-}
-
-function exemplarText ({ traceId, spanId, value, timestampMs }: Exemplar): string {
-  // Nothing we record comes near the limit, but a page with one exemplar too long is refused whole.
-  if (traceId.length + spanId.length + 'trace_idspan_id'.length > MAX_EXEMPLAR_CHARS) return ''
-  return ` # {${renderLabels({ trace_id: traceId, span_id: spanId })}} ${formatNumber(value)} ${(timestampMs / 1_000).toFixed(3)}`
+function histogramLines (point: HistogramPoint, series: SeriesText, { bounds, hasNegativeBounds }: FamilyText, open: boolean): string {
+  // Most series have none; asking for each bucket of them would double the time of a page.
+  const exemplars = open && point.exemplars.length > 0 ? point.exemplars : undefined
+  const { bucketCounts } = point
+  const { lead, sum, count } = series
+  let lines = ''
+  let cumulative = 0
+  let number = '0'
+  let end = '0\n'
+  for (let index = 0; index < bounds.length; index++) {
+    const inBucket = bucketCounts[index] ?? 0
+    // Most buckets of a histogram are empty: the number is the one before.
+    if (inBucket !== 0) end = (number = String(cumulative += inBucket)) + '\n'
+    const exemplar = exemplars?.[index]
+    lines += lead + bounds[index] + (exemplar === undefined ? end : number + exemplarText(series, index, exemplar))
+  }
+  // A sum that has gone below zero, or to NaN over two infinities, is no counter: OpenMetrics leaves the pair out then.
+  if (open && (hasNegativeBounds || !(point.sum >= 0))) return lines
+  return lines + sum + formatNumber(point.sum) + '\n' + count + point.count + '\n'
 }

@@ -5,6 +5,8 @@ import { describeError, PROBLEM_MEDIA_TYPE } from './problem.ts'
 export interface MetricsPage {
   readonly contentType: string
   readonly body: string | Buffer
+  /** Called when the answer is over: nobody reads `body` any more, and its memory may be used again. */
+  readonly release?: (() => void) | undefined
 }
 
 /** What the routes show; who makes it is none of their business. */
@@ -20,7 +22,7 @@ export interface MetricsRoutesParts {
    */
   page (accept: string | undefined, format: string | undefined): Promise<MetricsPage>
   /** `GET {path}/jobs`: a summary for people and dashboards (requirement row S1-73). */
-  jobs (): Promise<unknown>
+  jobs (): unknown
   /** `GET {path}/bottlenecks`: what limits the throughput now. */
   readonly bottlenecks?: (() => unknown) | undefined
 }
@@ -54,10 +56,12 @@ export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesPart
   }
   const under = path === '/' ? '' : path
   route(path, async (request, reply) => {
-    const { contentType, body } = await parts.page(request.headers.accept, formatOf(request.query))
+    const { contentType, body, release } = await parts.page(request.headers.accept, formatOf(request.query))
+    // Not before: the connection reads the body for as long as the scraper takes.
+    if (release !== undefined) reply.raw.once('close', release)
     return reply.header('content-type', contentType).header('vary', 'accept').send(body)
   })
-  route(`${under}/jobs`, async () => await parts.jobs())
+  route(`${under}/jobs`, async (_request, reply) => reply.type('application/json; charset=utf-8').send(parts.jobs()))
   if (bottlenecks !== undefined) route(`${under}/bottlenecks`, async () => bottlenecks())
 }
 

@@ -1,6 +1,8 @@
 import type { Context } from '../core/context.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
+import type { SharedState } from '../core/shared.ts'
 import type { EventBus } from '../events/bus.ts'
+import { TraceExits } from '../events/trace-exits.ts'
 import type { JobProgress, JobUpdate, NewJob } from '../jobs/job.ts'
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, StoreReport
@@ -8,41 +10,62 @@ import type {
 
 /**
  * The one place where stores are watched: every operation of every store is timed and told the same way, so that the
- * stores themselves know nothing of telemetry.
+ * stores themselves know nothing of telemetry. And watched by nobody else: what a store does inside is no part of any
+ * trace.
  */
 export class ObservedStore implements JobStore {
   readonly type: string
+  readonly shared: SharedState | undefined
   readonly #inner: JobStore
   readonly #context: Context
   readonly #bus: EventBus
+  readonly #exits: TraceExits
 
-  constructor (inner: JobStore, context: Context, bus: EventBus) {
+  constructor (inner: JobStore, context: Context, bus: EventBus, exits = new TraceExits()) {
     this.type = inner.type
     this.#inner = inner
     this.#context = context
     this.#bus = bus
+    this.#exits = exits
+    const { shared } = inner
+    this.shared = shared === undefined ? undefined : this.#observeShared(shared)
   }
 
-  open (host: StoreHost): Promise<void> { return this.#inner.open(host) }
-  create (job: NewJob): Promise<Created> { return this.#observe('create', this.#inner.create(job)) }
-  get (id: string): ReturnType<JobStore['get']> { return this.#observe('get', this.#inner.get(id)) }
-  result (id: string): Promise<string | undefined> { return this.#observe('result', this.#inner.result(id)) }
-  list (query: ListQuery): Promise<JobPage> { return this.#observe('list', this.#inner.list(query)) }
-  counts (queue: string): Promise<QueueCounts> { return this.#observe('counts', this.#inner.counts(queue)) }
-  cancel (id: string, reason: string): Promise<CancelVerdict | undefined> { return this.#observe('cancel', this.#inner.cancel(id, reason)) }
-  redrive (id: string): Promise<RedriveVerdict | undefined> { return this.#observe('redrive', this.#inner.redrive(id)) }
-  remove (id: string): ReturnType<JobStore['remove']> { return this.#observe('remove', this.#inner.remove(id)) }
-  progress (claim: Claim, progress: JobProgress): Promise<boolean> { return this.#observe('progress', this.#inner.progress(claim, progress)) }
+  open (host: StoreHost): Promise<void> { return this.#exits.quietly(() => this.#inner.open(host)) }
+  create (job: NewJob): Promise<Created> { return this.#observe('create', () => this.#inner.create(job)) }
+  get (id: string): ReturnType<JobStore['get']> { return this.#observe('get', () => this.#inner.get(id)) }
+  result (id: string): Promise<string | undefined> { return this.#observe('result', () => this.#inner.result(id)) }
+  list (query: ListQuery): Promise<JobPage> { return this.#observe('list', () => this.#inner.list(query)) }
+  counts (queue: string): Promise<QueueCounts> { return this.#observe('counts', () => this.#inner.counts(queue)) }
+  cancel (id: string, reason: string): Promise<CancelVerdict | undefined> { return this.#observe('cancel', () => this.#inner.cancel(id, reason)) }
+  redrive (id: string): Promise<RedriveVerdict | undefined> { return this.#observe('redrive', () => this.#inner.redrive(id)) }
+  remove (id: string): ReturnType<JobStore['remove']> { return this.#observe('remove', () => this.#inner.remove(id)) }
+  progress (claim: Claim, progress: JobProgress): Promise<boolean> { return this.#observe('progress', () => this.#inner.progress(claim, progress)) }
   // Claiming and settling happen inside the consumer; the worker tells of them with events of their own.
-  consume (options: ConsumeOptions): Consumer { return this.#inner.consume(options) }
-  subscribe (listener: (update: JobUpdate) => void): Promise<() => void> { return this.#observe('subscribe', this.#inner.subscribe(listener)) }
-  ping (): Promise<void> { return this.#observe('ping', this.#inner.ping()) }
-  close (deadlineMs: number): Promise<void> { return this.#inner.close(deadlineMs) }
+  consume (options: ConsumeOptions): Consumer { return this.#exits.quietly(() => this.#inner.consume(options)) }
 
-  #observe<T> (operation: string, pending: Promise<T>): Promise<T> {
+  async subscribe (listener: (update: JobUpdate) => void): Promise<() => void> {
+    const stop = await this.#observe('subscribe', () => this.#inner.subscribe(listener))
+    return () => { this.#exits.quietly(stop) }
+  }
+
+  ping (): Promise<void> { return this.#observe('ping', () => this.#inner.ping()) }
+  close (deadlineMs: number): Promise<void> { return this.#exits.quietly(() => this.#inner.close(deadlineMs)) }
+
+  #observeShared (shared: SharedState): SharedState {
+    return {
+      tryLock: (name, holder, ttlMs) => this.#observe('lock', () => shared.tryLock(name, holder, ttlMs)),
+      unlock: (name, holder) => this.#observe('unlock', () => shared.unlock(name, holder)),
+      put: (group, key, value, ttlMs) => this.#observe('share', () => shared.put(group, key, value, ttlMs)),
+      entries: (group) => this.#observe('gather', () => shared.entries(group))
+    }
+  }
+
+  #observe<T> (operation: string, work: () => Promise<T>): Promise<T> {
     const { clock } = this.#context
     const startedAt = clock.monotonic()
-    return pending.then((value) => {
+    // Whoever listens to the answer is outside again, where the caller's span is.
+    return this.#exits.quietly(work).then((value) => {
       if (this.#bus.wants('store.operated')) {
         this.#bus.emit('store.operated', { storeType: this.type, operation, durationMs: clock.monotonic() - startedAt })
       }

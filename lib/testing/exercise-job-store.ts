@@ -5,6 +5,7 @@ import { lifecycleCases } from './conformance/lifecycle.ts'
 import { listCases } from './conformance/list.ts'
 import { manageCases } from './conformance/manage.ts'
 import { settlementCases } from './conformance/settlement.ts'
+import { sharedCases } from './conformance/shared.ts'
 import { submissionCases } from './conformance/submission.ts'
 import { World, type ConformanceCase, type ConformanceTiming, type NewStoreSettings, type StoreUnderTest } from './conformance/world.ts'
 
@@ -20,14 +21,15 @@ export interface ExerciseJobStoreOptions {
   readonly timing?: Partial<ConformanceTiming>
   /**
    * What a store may lack, each `true` unless said otherwise. `retention`: it can be set so short (`shortMs`) and so
-   * small (a few jobs) that a test can see it work. `list`: jobs can be listed.
+   * small (a few jobs) that a test can see it work. `list`: jobs can be listed. `shared` (`false` unless said
+   * otherwise): processes on it can agree on locks and texts; a store that has `shared` and is not tried fails.
    */
-  readonly capabilities?: { readonly retention?: boolean, readonly list?: boolean }
+  readonly capabilities?: { readonly retention?: boolean, readonly list?: boolean, readonly shared?: boolean }
 }
 
 /** Every case of the suite, in the order in which they are run. */
 const CASES: readonly ConformanceCase[] = [
-  ...submissionCases, ...claimCases, ...settlementCases, ...cancelCases, ...manageCases, ...listCases, ...leaseCases, ...lifecycleCases
+  ...submissionCases, ...claimCases, ...settlementCases, ...cancelCases, ...manageCases, ...listCases, ...leaseCases, ...sharedCases, ...lifecycleCases
 ]
 
 /**
@@ -46,9 +48,9 @@ const CASES: readonly ConformanceCase[] = [
 export function exerciseJobStore (options: ExerciseJobStoreOptions): void {
   const leaseMs = options.timing?.leaseMs ?? 30_000
   const timing: ConformanceTiming = { leaseMs, stallMs: leaseMs * 3, shortMs: 200, deadlineMs: 10_000, ...options.timing }
-  const capabilities = { retention: true, list: true, ...options.capabilities }
-  for (const { name, needs, settings, run } of CASES) {
-    if (needs !== undefined && !capabilities[needs]) continue
+  const capabilities = { retention: true, list: true, shared: false, ...options.capabilities }
+  for (const { name, needs, unless, settings, run } of CASES) {
+    if ((needs !== undefined && !capabilities[needs]) || (unless !== undefined && capabilities[unless])) continue
     options.test(name, async () => {
       const world = new World(await options.newStore(settings?.(timing) ?? {}), timing)
       try {

@@ -5,7 +5,7 @@ import type { ExemplarSource } from '../telemetry/snapshot.ts'
 export interface RecordedMetric {
   readonly method: MetricMethod
   readonly labels: Readonly<Record<string, string>>
-  /** Seconds, a count or a percentage; `undefined` for what only counts. */
+  /** Seconds, bytes, a count or a percentage; `undefined` for what only counts. */
   readonly value: number | undefined
   readonly exemplar: ExemplarSource | undefined
 }

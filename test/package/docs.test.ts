@@ -5,10 +5,13 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { ERROR_TABLE } from '../../lib/core/errors.ts'
+import { HIDDEN_NAMES } from '../../lib/core/redact-names.ts'
 import { EVENT_CATALOGUE } from '../../lib/events/catalogue.ts'
 import { exposedName } from '../../lib/exposition/names.ts'
+import { ATTR } from '../../lib/telemetry/attributes.ts'
 import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
 import { LOG_EVENTS } from '../../lib/telemetry/log-events.ts'
+import { ATTRIBUTE_CATALOGUE, SPAN_CATALOGUE } from '../../lib/telemetry/span-catalogue.ts'
 
 const DOCS = new URL('../../../docs/', import.meta.url)
 
@@ -26,17 +29,26 @@ const TABLES: Readonly<Record<string, { readonly page: string, readonly text: st
     text: table(['code', 'status', 'title'], Object.entries(ERROR_TABLE).map(([name, { statusCode, title }]) => [code(name), String(statusCode), title]))
   },
   metrics: {
-    page: 'operations.md',
+    page: 'observability.md',
     text: table(['instrument', 'at `/metrics`', 'kind', 'labels', 'meaning'], Object.values(INSTRUMENTS).map(({ name, unit, kind, labels, description }) => [
       code(name), code(exposedName({ name, unit, kind }).sample), kind, codes(labels), description
     ]))
   },
   logs: {
-    page: 'operations.md',
+    page: 'observability.md',
     text: table(['number', 'level', 'event', 'message'], Object.entries(LOG_EVENTS).map(([name, { id, level, message }]) => [String(id), level, code(name), message]))
   },
+  spans: {
+    page: 'observability.md',
+    text: table(['span', 'kind', 'what it is', 'attributes'], Object.values(SPAN_CATALOGUE).map(({ name, kind, about, attributes }) => [code(name), kind, about, codes(attributes.map((key) => ATTR[key]))]))
+  },
+  attributes: {
+    page: 'observability.md',
+    text: table(['attribute', 'says'], Object.entries(ATTRIBUTE_CATALOGUE).map(([key, about]) => [code(ATTR[key as keyof typeof ATTR]), about]))
+  },
+  hidden: { page: 'observability.md', text: codes(HIDDEN_NAMES) },
   events: {
-    page: 'operations.md',
+    page: 'observability.md',
     text: table(['event', 'told when', 'numbers', 'words'], Object.entries(EVENT_CATALOGUE).map(([name, { about, measurements, metadata }]) => [code(name), about, codes(measurements), codes(metadata)]))
   }
 }

@@ -1,8 +1,5 @@
 /** Traces by the standard variables, received by a small collector; and what happens without one. */
-import { once } from 'node:events'
 import { execFile } from 'node:child_process'
-import { createServer, type IncomingHttpHeaders, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import Fastify from 'fastify'
@@ -10,35 +7,15 @@ import t from 'tap'
 import { asyncEndpoints } from '../../plugins/async-endpoints.ts'
 import { jobStore } from '../../plugins/job-store.ts'
 import { observability } from '../../plugins/observability.ts'
+import { startOtlpReceiver, type OtlpReceiver, type OtlpRequest } from '../support/otlp-receiver.ts'
 
-interface Received { readonly url: string | undefined, readonly headers: IncomingHttpHeaders, readonly body: Buffer }
+/** What came as traces; metrics may be sent to the same collector. */
+const traces = ({ requests }: OtlpReceiver): OtlpRequest[] => requests.filter(({ url }) => !url.endsWith('/metrics'))
 
-interface OtlpBody {
-  resourceSpans: Array<{
-    resource: { attributes: Array<{ key: string, value: { stringValue?: string } }> }
-    scopeSpans: Array<{ scope: { name: string }, spans: Array<{ name: string, traceId: string, spanId: string, parentSpanId?: string }> }>
-  }>
-}
-
-/** Accepts whatever is posted; with `answer: false` it never answers. */
-async function collector (test: Pick<typeof t, 'teardown'>, answer = true): Promise<{ url: string, received: Received[] }> {
-  const received: Received[] = []
-  const server: Server = createServer((request, response) => {
-    const chunks: Buffer[] = []
-    request.on('data', (chunk: Buffer) => chunks.push(chunk))
-    request.on('end', () => {
-      received.push({ url: request.url, headers: request.headers, body: Buffer.concat(chunks) })
-      if (answer) response.writeHead(200, { 'content-type': request.headers['content-type'] ?? '' }).end()
-    })
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  test.teardown(async () => {
-    server.closeAllConnections()
-    server.close()
-    await once(server, 'close')
-  })
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, received }
+async function collector (test: Pick<typeof t, 'teardown'>, answers = true): Promise<OtlpReceiver> {
+  const receiver = await startOtlpReceiver({ answers })
+  test.teardown(() => receiver.stop())
+  return receiver
 }
 
 function setEnv (test: Pick<typeof t, 'teardown'>, env: Record<string, string>): void {
@@ -59,54 +36,57 @@ async function oneJob (options: { serviceName?: string } = {}): Promise<void> {
 }
 
 t.test('http/json', async (t) => {
-  const { url, received } = await collector(t)
-  setEnv(t, { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json', OTEL_SERVICE_NAME: 'shop', OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=test' })
+  const receiver = await collector(t)
+  setEnv(t, { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url, OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json', OTEL_SERVICE_NAME: 'shop', OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=test' })
   await oneJob()
-  t.equal(received[0]?.url, '/v1/traces')
-  t.equal(received[0]?.headers['content-type'], 'application/json')
-  const bodies = received.map(({ body }) => JSON.parse(body.toString()) as OtlpBody).flatMap(({ resourceSpans }) => resourceSpans)
-  const attributes = Object.fromEntries(bodies[0]?.resource.attributes.map(({ key, value }) => [key, value.stringValue]) ?? [])
-  t.match(attributes, { 'service.name': 'shop', 'deployment.environment.name': 'test', 'service.instance.id': String })
-  const scopes = bodies.flatMap(({ scopeSpans }) => scopeSpans)
-  t.same([...new Set(scopes.map(({ scope }) => scope.name))], ['AsyncEndpoints'])
-  const spans = scopes.flatMap(({ spans }) => spans)
+  t.equal(traces(receiver)[0]?.url, '/v1/traces')
+  t.equal(traces(receiver)[0]?.headers['content-type'], 'application/json')
+  const spans = receiver.spans()
   t.same(spans.map(({ name }) => name).sort(), ['POST /reports', 'process default', 'report', 'send default'])
   t.equal(new Set(spans.map(({ traceId }) => traceId)).size, 1)
+  for (const { scope, resource } of spans) {
+    t.equal(scope, 'AsyncEndpoints')
+    t.match(resource, { 'service.name': 'shop', 'deployment.environment.name': 'test', 'service.instance.id': String })
+  }
 })
 
 t.test('http/protobuf, the default', async (t) => {
-  const { url, received } = await collector(t)
+  const receiver = await collector(t)
+  const { url } = receiver
   setEnv(t, { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/own/path`, OTEL_TRACES_EXPORTER: 'otlp', OTEL_SERVICE_NAME: 'shop' })
   await oneJob({ serviceName: 'by-option' })
-  t.equal(received[0]?.url, '/own/path')
-  t.equal(received[0]?.headers['content-type'], 'application/x-protobuf')
-  const text = Buffer.concat(received.map(({ body }) => body)).toString('latin1')
+  t.equal(traces(receiver)[0]?.url, '/own/path')
+  t.equal(traces(receiver)[0]?.headers['content-type'], 'application/x-protobuf')
+  const text = Buffer.concat(traces(receiver).map(({ body }) => body)).toString('latin1')
   for (const part of ['by-option', 'POST /reports', 'send default', 'process default', 'messaging.destination.name']) t.ok(text.includes(part), part)
   t.notOk(text.includes('shop'), 'the option stands over the variable')
 })
 
 t.test('OTEL_TRACES_EXPORTER=none and OTEL_SDK_DISABLED=true send nothing', async (t) => {
-  const { url, received } = await collector(t)
+  const receiver = await collector(t)
+  const { url } = receiver
   setEnv(t, { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_TRACES_EXPORTER: 'none' })
   await oneJob()
   setEnv(t, { OTEL_TRACES_EXPORTER: 'otlp', OTEL_SDK_DISABLED: 'true' })
   await oneJob()
-  t.same(received, [])
+  t.same(traces(receiver), [])
 })
 
 t.test('a sampler by variable', async (t) => {
-  const { url, received } = await collector(t)
+  const receiver = await collector(t)
+  const { url } = receiver
   setEnv(t, { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_TRACES_SAMPLER: 'parentbased_always_off' })
   await oneJob()
-  t.same(received, [])
+  t.same(traces(receiver), [])
 })
 
 // That it is two seconds is tested with a fake clock, where the SDK is loaded.
 t.test('a collector that never answers holds up no job, and the closing not for ever', async (t) => {
-  const { url, received } = await collector(t, false)
+  const receiver = await collector(t, false)
+  const { url } = receiver
   setEnv(t, { OTEL_EXPORTER_OTLP_ENDPOINT: url })
   await oneJob()
-  t.ok(received.length > 0, 'it was tried')
+  t.ok(traces(receiver).length > 0, 'it was tried')
 })
 
 t.test('a package that is not installed: one clear warning, and the application runs', async (t) => {

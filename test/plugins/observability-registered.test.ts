@@ -3,18 +3,18 @@ import { context, SpanKind, trace, type Span } from '@opentelemetry/api'
 import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
-import { asyncEndpoints } from '../../plugins/async-endpoints.ts'
+import { asyncEndpoints, memoryStore, type JobStore } from '../../plugins/async-endpoints.ts'
 import { jobStore } from '../../plugins/job-store.ts'
 import { observability, type ObservabilityOptions } from '../../plugins/observability.ts'
 
 const exporter = new InMemorySpanExporter()
 let shutDown = 0
 
-async function build (test: Pick<typeof t, 'teardown'>, options: ObservabilityOptions = {}, before: (app: FastifyInstance) => void = () => {}, log: Array<Record<string, unknown>> = []): Promise<FastifyInstance> {
+async function build (test: Pick<typeof t, 'teardown'>, options: ObservabilityOptions = {}, before: (app: FastifyInstance) => void = () => {}, log: Array<Record<string, unknown>> = [], store = memoryStore()): Promise<FastifyInstance> {
   exporter.reset()
   const app = Fastify({ logger: { level: 'info', stream: { write: (line: string) => { log.push(JSON.parse(line) as Record<string, unknown>) } } } })
   test.teardown(() => app.close())
-  await app.register(jobStore)
+  await app.register(jobStore, { store })
   await app.register(observability, options)
   await app.register(asyncEndpoints)
   before(app)
@@ -30,6 +30,24 @@ async function build (test: Pick<typeof t, 'teardown'>, options: ObservabilityOp
     }
   })
   return app
+}
+
+/** A store whose client is instrumented, even where there is no parent. */
+function spanningStore (): JobStore {
+  const store = memoryStore()
+  const span = (name: string): void => { trace.getTracer('redis').startSpan(name).end() }
+  return new Proxy(store, {
+    get (target, key) {
+      const value: unknown = Reflect.get(target, key)
+      if (typeof value !== 'function') return value
+      return (...parts: unknown[]): unknown => {
+        span(String(key))
+        const answer: unknown = Reflect.apply(value, target, parts)
+        if (answer instanceof Promise) return answer.then((result: unknown) => { span(`${String(key)} answered`); return result })
+        return answer
+      }
+    }
+  })
 }
 
 async function run (app: FastifyInstance): Promise<void> {
@@ -112,6 +130,70 @@ t.test('detailed tracing: the store\'s operations where something active owns th
   await context.with(trace.setSpan(context.active(), span), () => app.jobs.get('nothing'))
   span.end()
   t.same(tree(), ['caller < -', 'store get < caller'])
+})
+
+t.test('what a store does inside is nobody\'s span, and no job hangs on to the span of another', async (t) => {
+  const app = await build(t, {}, undefined, [], spanningStore())
+  await app.ready()
+  const tracer = trace.getTracer('x')
+  const caller = tracer.startSpan('caller')
+  // The store's loops go on from inside this call: whatever they take up later must not be part of it.
+  await context.with(trace.setSpan(context.active(), caller), () => run(app))
+  caller.end()
+  exporter.reset()
+  await run(app)
+  t.same(tree(), ['POST /reports < -', 'SELECT < report', 'inner < report', 'process default < send default', 'report < process default', 'send default < POST /reports'])
+})
+
+t.test('tracing switched off: handlers start outside of everybody\'s trace, and may have spans of their own', async (t) => {
+  const seen: unknown[] = []
+  const app = await build(t, { tracing: false }, (app) => {
+    app.defineJob({
+      name: 'own',
+      handler: async () => {
+        seen.push(trace.getActiveSpan())
+        trace.getTracer('x').startSpan('own span').end()
+      }
+    })
+  }, [], spanningStore())
+  await app.ready()
+  const caller = trace.getTracer('x').startSpan('caller')
+  await context.with(trace.setSpan(context.active(), caller), async () => { await app.jobs.waitFor((await app.jobs.submit('own')).id, { timeoutMs: 5_000 }) })
+  caller.end()
+  t.same([seen, tree()], [[undefined], ['caller < -', 'own span < -']])
+})
+
+t.test('listeners hear of endings outside of everything that is quiet', async (t) => {
+  const app = await build(t)
+  await app.ready()
+  const told = new Promise<void>((resolve) => {
+    app.jobRuntime.bus.on('job.completed', () => {
+      trace.getTracer('x').startSpan('a listener\'s span').end()
+      resolve()
+    })
+  })
+  await run(app)
+  await told
+  t.ok(tree().includes('a listener\'s span < -'))
+})
+
+t.test('a redrive and a cancel are told where they are done', async (t) => {
+  const app = await build(t, {}, (app) => {
+    app.defineJob({ name: 'fails', retry: { attempts: 1 }, handler: async () => { throw new Error('x') } })
+    app.defineJob({ name: 'waits', handler: async () => {} })
+  })
+  await app.ready()
+  const failed = await app.jobs.submit('fails')
+  await app.jobs.waitFor(failed.id, { timeoutMs: 5_000 })
+  const waiting = await app.jobs.submit('waits', undefined, { delayMs: 60_000 })
+  exporter.reset()
+  const operator = trace.getTracer('x').startSpan('operator')
+  await context.with(trace.setSpan(context.active(), operator), async () => {
+    await app.jobs.retry(failed.id)
+    await app.jobs.cancel(waiting.id)
+  })
+  operator.end()
+  t.same(exporter.getFinishedSpans().find(({ name }) => name === 'operator')?.events.map(({ name, attributes }) => [name, attributes?.['job.id']]), [['State Applied: queued', failed.id], ['State Applied: cancelled', waiting.id]])
 })
 
 t.test('a sampler for a private provider has no effect here, and that is said', async (t) => {

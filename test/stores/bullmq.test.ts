@@ -20,6 +20,7 @@ const host: StoreHost = { context: createContext(), report: () => {} }
 // Two stores are two processes as far as the server can tell: connections, workers and subscriptions of their own.
 exerciseJobStore({
   test: (name, run) => t.test(name, async () => await run()),
+  capabilities: { shared: true },
   timing: { leaseMs: LEASE_MS, shortMs: 250, deadlineMs: 15_000, stallMs: 8_000 },
   newStore: ({ retention }) => {
     const options = { url: server.url, prefix: uniquePrefix(), lockDurationMs: LEASE_MS, stalledIntervalMs: 300, retention }

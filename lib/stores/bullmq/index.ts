@@ -18,6 +18,7 @@ import { claimableSince, rawJob, recordOf, type StoredRecord } from './record.ts
 import { Retention } from './retention.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
+import { RedisSharedState } from './shared.ts'
 import { channels, progressMessage, Publisher, Subscriptions, UpdateListeners } from './updates.ts'
 
 export type { RedisClientLike, RedisConnectionOptions, RedisRetentionOptions, RedisStoreOptions } from './options.ts'
@@ -59,6 +60,7 @@ interface Parts {
  */
 class RedisStore implements JobStore {
   readonly type = 'bullmq'
+  readonly shared: RedisSharedState
   readonly #settings: RedisSettings
   readonly #channels: ReturnType<typeof channels>
   readonly #consumers = new Set<BullConsumer>()
@@ -69,6 +71,7 @@ class RedisStore implements JobStore {
   constructor (settings: RedisSettings) {
     this.#settings = settings
     this.#channels = channels(settings.prefix)
+    this.shared = new RedisSharedState(settings.prefix, (operation) => this.#with(({ connections }) => connections.run(operation)))
   }
 
   open (host: StoreHost): Promise<void> {

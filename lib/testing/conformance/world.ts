@@ -41,7 +41,9 @@ export interface ConformanceTiming {
 export interface ConformanceCase {
   readonly name: string
   readonly settings?: (timing: ConformanceTiming) => NewStoreSettings
-  readonly needs?: 'retention' | 'list'
+  readonly needs?: 'retention' | 'list' | 'shared'
+  /** Left out when the store has this. */
+  readonly unless?: 'shared'
   readonly run: (world: World) => Promise<void>
 }
 

@@ -13,17 +13,35 @@ const TYPES: Record<Format, readonly string[]> = {
 }
 const METRIC_NAME = /^[a-zA-Z_:][a-zA-Z0-9_:]*/
 const LABEL_NAME = /^[a-zA-Z_][a-zA-Z0-9_]*/
+const TIMESTAMP = /^-?\d+(?:\.\d+)?$/
 const NUMBER = /^(?:[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?|NaN|[+-]?Inf)$/
 
-/** @throws {Error} for anything that the format does not allow */
-export function parseExposition (page: string, format: Format): Map<string, ParsedFamily> {
-  return new Parser(format).parse(page)
+/** What the lines of a type are called after their family: two families must not come to the same. */
+const SUFFIXES: Readonly<Record<string, readonly string[]>> = {
+  counter: ['', '_total', '_created'],
+  histogram: ['', '_bucket', '_count', '_sum', '_created'],
+  gaugehistogram: ['', '_bucket', '_gcount', '_gsum'],
+  summary: ['', '_count', '_sum', '_created'],
+  info: ['', '_info']
+}
+// Go's shortest form: exponents of two digits, below 1e-4 and from 1e6 on; always a point or an exponent.
+const CANONICAL_FIXED = /^-?(?:0|[1-9]\d{0,5})\.(?:0|\d*[1-9])$/
+const CANONICAL_EXPONENT = /^-?[1-9](?:\.\d*[1-9])?e[+-]\d{2,3}$/
+
+/**
+ * Bytes are checked to be UTF-8.
+ *
+ * @throws {Error} for anything that the format does not allow
+ */
+export function parseExposition (page: string | Uint8Array, format: Format): Map<string, ParsedFamily> {
+  return new Parser(format).parse(typeof page === 'string' ? page : new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(page))
 }
 
 class Parser {
   readonly #format: Format
   readonly #families = new Map<string, ParsedFamily>()
   readonly #series = new Set<string>()
+  readonly #names = new Map<string, string>()
   #current: ParsedFamily | undefined
   #line = 0
 
@@ -32,8 +50,10 @@ class Parser {
   }
 
   parse (page: string): Map<string, ParsedFamily> {
+    if (page === '' && this.#format === 'text') return this.#families
     if (!page.endsWith('\n')) throw new Error('the page must end with a line feed')
-    if (page.includes('\r')) throw new Error('carriage returns are not allowed')
+    if (page.includes('\r\n')) throw new Error('lines must not end with a carriage return')
+    if (/[\0\p{Surrogate}]/u.test(page)) throw new Error('zero bytes and halves of characters are not allowed')
     const lines = page.slice(0, -1).split('\n')
     if (this.#format === 'openmetrics' && lines.pop() !== '# EOF') throw new Error('the last line must be # EOF')
     for (const line of lines) {
@@ -47,7 +67,7 @@ class Parser {
   }
 
   #comment (line: string): void {
-    const parts = /^# (HELP|TYPE|UNIT) (\S+)(?: (.*))?$/.exec(line)
+    const parts = /^# (HELP|TYPE|UNIT) (\S+)(?: (.*))?$/s.exec(line)
     if (parts === null) return this.#fail(`not a HELP, TYPE or UNIT line: ${line}`)
     const [, kind, name = '', rest = ''] = parts
     if (METRIC_NAME.exec(name)?.[0] !== name) this.#fail(`bad name ${name}`)
@@ -55,6 +75,7 @@ class Parser {
     if (family.samples.length > 0) this.#fail(`metadata of ${name} after its samples`)
     if (kind === 'HELP') {
       if (family.help !== undefined) this.#fail(`second HELP for ${name}`)
+      if (this.#format === 'openmetrics' && /(?<!\\)(?:\\\\)*"/.test(rest)) this.#fail(`a bare quote in the HELP of ${name}`)
       family.help = this.#unescape(rest, this.#format === 'openmetrics' ? '\\n"' : '\\n')
     } else if (kind === 'TYPE') {
       if (family.type !== '') this.#fail(`second TYPE for ${name}`)
@@ -87,7 +108,7 @@ class Parser {
     if (more.length > 0) this.#fail('two exemplars')
     const [value = '', timestamp, ...others] = values.split(' ')
     if (others.length > 0) this.#fail('text after the timestamp')
-    if (timestamp !== undefined && !NUMBER.test(timestamp)) this.#fail(`bad timestamp ${timestamp}`)
+    if (timestamp !== undefined && !(this.#format === 'text' ? /^-?\d+$/ : TIMESTAMP).test(timestamp)) this.#fail(`bad timestamp ${timestamp}`)
     const family = this.#current ?? this.#fail('a sample before any metadata')
     this.#belongs(name, family)
     const exemplar = exemplarText === undefined ? undefined : this.#exemplar(exemplarText, name, family)
@@ -114,9 +135,10 @@ class Parser {
       const name = LABEL_NAME.exec(rest)?.[0] ?? this.#fail(`bad label name at ${rest.slice(0, 20)}`)
       const quoted = /^="((?:[^"\\\n]|\\.)*)"/.exec(rest.slice(name.length)) ?? this.#fail(`bad label value of ${name}`)
       if (labels.has(name)) this.#fail(`the label ${name} is there twice`)
+      if (name.startsWith('_')) this.#fail(`the label ${name} is reserved`)
       labels.set(name, this.#unescape(quoted[1] ?? '', '\\n"'))
       rest = rest.slice(name.length + quoted[0].length)
-      if (rest.startsWith(',')) rest = rest.slice(1)
+      if (rest.startsWith(',') && rest[1] !== '}') rest = rest.slice(1)
       else if (!rest.startsWith('}')) this.#fail('labels are separated by commas')
     }
     return [labels, rest.slice(1)]
@@ -128,8 +150,10 @@ class Parser {
     const [labels, rest] = this.#labels(text)
     const size = [...labels].reduce((sum, [name, value]) => sum + [...name].length + [...value].length, 0)
     if (size > 128) this.#fail(`an exemplar of ${size} characters`)
+    if (!rest.startsWith(' ')) this.#fail('no space before the value of the exemplar')
     const [value = '', timestamp, ...others] = rest.slice(1).split(' ')
     if (others.length > 0) this.#fail('text after the exemplar')
+    if (timestamp !== undefined && !TIMESTAMP.test(timestamp)) this.#fail(`bad timestamp ${timestamp}`)
     return { labels, value: this.#number(value), timestamp: timestamp === undefined ? undefined : this.#number(timestamp) }
   }
 
@@ -146,44 +170,71 @@ class Parser {
   }
 
   #finish (family: ParsedFamily): void {
+    const { name: of, type, unit, samples } = family
     this.#line = 0
-    if (family.type === '') this.#fail(`${family.name} has no TYPE`)
-    if (family.samples.length === 0) this.#fail(`${family.name} has no samples`)
-    for (const { name, value } of family.samples) {
-      if (family.type === 'counter' && !(value >= 0)) this.#fail(`the counter ${name} is ${value}`)
+    if (type === '') this.#fail(`${of} has no TYPE`)
+    if (samples.length === 0) this.#fail(`${of} has no samples`)
+    // In the text format a counter's own name ends in `_total`.
+    const base = this.#format === 'text' && type === 'counter' ? of.replace(/_total$/, '') : of
+    for (const suffix of SUFFIXES[type] ?? ['']) {
+      const owner = this.#names.get(base + suffix)
+      if (owner !== undefined) this.#fail(`the names of ${owner} and ${of} clash`)
+      this.#names.set(base + suffix, of)
     }
-    if (family.type === 'histogram') this.#histogram(family)
+    if (unit !== undefined && (type === 'info' || type === 'stateset')) this.#fail(`the ${type} ${of} has a unit`)
+    for (const { name, value, labels } of samples) {
+      if (type === 'counter' && !(value >= 0)) this.#fail(`the counter ${name} is ${value}`)
+      if (type === 'info' && value !== 1) this.#fail(`the info ${name} is ${value}`)
+      if (labels.has('le') && !name.endsWith('_bucket')) this.#fail(`le on ${name}`)
+    }
+    if (type === 'histogram') this.#histogram(family)
   }
 
   #histogram ({ name, samples }: ParsedFamily): void {
     const series = new Map<string, ParsedSample[]>()
+    let last = ''
     for (const sample of samples) {
       const key = JSON.stringify([...sample.labels].filter(([label]) => label !== 'le').sort())
       const group = series.get(key)
       if (group === undefined) series.set(key, [sample])
+      else if (key !== last) this.#fail(`the lines of ${name}${key} are not together`)
       else group.push(sample)
+      last = key
     }
-    for (const [key, group] of series) {
-      const buckets = group.filter((sample) => sample.name === `${name}_bucket`)
-      const count = group.find((sample) => sample.name === `${name}_count`)?.value
-      if (count === undefined || !group.some((sample) => sample.name === `${name}_sum`)) this.#fail(`${name}${key} lacks its sum or count`)
-      let bound = -Infinity
-      let before = 0
-      for (const { labels, value, exemplar } of buckets) {
-        const text = labels.get('le') ?? this.#fail(`a bucket of ${name} without le`)
-        const le = this.#number(text)
-        if (Number.isFinite(le) && !/[.e]/.test(text)) this.#fail(`le="${text}" is not written as a float`)
-        if (!(le > bound)) this.#fail(`the buckets of ${name}${key} are not ascending at ${text}`)
-        if (value < before) this.#fail(`the buckets of ${name}${key} are not cumulative at ${text}`)
-        if (exemplar !== undefined && !(exemplar.value > bound && exemplar.value <= le)) this.#fail(`the exemplar ${exemplar.value} does not belong into the bucket ${text}`)
-        bound = le
-        before = value
-      }
-      if (bound !== Infinity || before !== count) this.#fail(`${name}${key}: the bucket +Inf must be the count`)
+    for (const [key, group] of series) this.#buckets(name, key, group)
+  }
+
+  #buckets (name: string, key: string, group: readonly ParsedSample[]): void {
+    const buckets = group.filter((sample) => sample.name === `${name}_bucket`)
+    const count = group.find((sample) => sample.name === `${name}_count`)?.value
+    const sum = group.find((sample) => sample.name === `${name}_sum`)?.value
+    let bound = -Infinity
+    let before = 0
+    for (const { labels, value, exemplar } of buckets) {
+      const text = labels.get('le') ?? this.#fail(`a bucket of ${name} without le`)
+      const le = this.#number(text)
+      if (!isCanonical(text, le)) this.#fail(`le="${text}" is not written as a float the way everybody writes it`)
+      if (!(le > bound)) this.#fail(`the buckets of ${name}${key} are not ascending at ${text}`)
+      if (!Number.isInteger(value)) this.#fail(`${value} in a bucket of ${name}${key}`)
+      if (value < before) this.#fail(`the buckets of ${name}${key} are not cumulative at ${text}`)
+      if (exemplar !== undefined && !((exemplar.value > bound || bound === -Infinity) && exemplar.value <= le)) this.#fail(`the exemplar ${exemplar.value} does not belong into the bucket ${text}`)
+      bound = le
+      before = value
     }
+    if (bound !== Infinity || (count !== undefined && before !== count)) this.#fail(`${name}${key}: the bucket +Inf must be the count`)
+    if ((sum === undefined) !== (count === undefined) || (sum === undefined && this.#format === 'text')) this.#fail(`${name}${key} lacks its sum or count`)
+    if (this.#format === 'text' || sum === undefined) return
+    if (!(sum >= 0)) this.#fail(`the sum of ${name}${key} is ${sum}`)
+    if (Number(buckets[0]?.labels.get('le')) < 0) this.#fail(`${name}${key} has buckets below zero and a sum`)
   }
 
   #fail (why: string): never {
     throw new Error(this.#line === 0 ? why : `line ${this.#line}: ${why}`)
   }
+}
+
+function isCanonical (text: string, bound: number): boolean {
+  if (text === '+Inf') return true
+  const exponent = bound !== 0 && (Math.abs(bound) < 1e-4 || Math.abs(bound) >= 1e6)
+  return (exponent ? CANONICAL_EXPONENT : CANONICAL_FIXED).test(text)
 }

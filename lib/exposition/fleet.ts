@@ -1,0 +1,86 @@
+import type { Context } from '../core/context.ts'
+import type { SharedState } from '../core/shared.ts'
+import type { EventBus } from '../events/bus.ts'
+import type { MetricsSnapshot } from '../telemetry/snapshot.ts'
+import type { SyncInfo } from './exporter.ts'
+import { sideBySide, summedUp, type GaugeRules, type InstanceMetrics } from './merge.ts'
+import { decodeSnapshot, encodeSnapshot } from './shared-snapshot.ts'
+
+/** Where snapshots lie on the store, by instance. */
+const GROUP = 'metrics'
+/** A process that has missed so many of its turns is taken for gone: its gauges no longer tell of the present. */
+const MISSED_TURNS = 3
+
+export interface FleetParts {
+  readonly context: Context
+  readonly bus: EventBus
+  readonly snapshot: () => MetricsSnapshot
+  readonly shared: SharedState | undefined
+  readonly syncIntervalMs: number
+  readonly retentionMs: number
+  readonly rules: GaugeRules
+}
+
+type Seen = Map<string, { readonly takenAt: number, readonly at: number }>
+
+/** The metrics of all processes on one store, as far as they show them. Without a shared store: of this one. */
+export class Fleet {
+  readonly #parts: FleetParts
+  /** By our own clock, because those of other hosts differ: when each was first seen with its newest snapshot. */
+  #seen: Seen = new Map()
+  #warned = false
+
+  constructor (parts: FleetParts) {
+    this.#parts = parts
+  }
+
+  /** Shows the metrics of this process to the others. @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE` */
+  async show (): Promise<SyncInfo | undefined> {
+    const { context, shared, snapshot, bus, retentionMs } = this.#parts
+    if (shared === undefined) return undefined
+    const { text, metrics, left } = await encodeSnapshot(snapshot())
+    if (left > 0 && !this.#warned) {
+      this.#warned = true
+      context.logger.warn({ metrics, left }, 'there are too many series to show them all to the other processes: the metrics that do not fit are exported for this process alone')
+    }
+    await shared.put(GROUP, context.instanceId, text, retentionMs)
+    const info = { metrics, bytes: text.length }
+    bus.emit('telemetry.cache_synced', info)
+    return info
+  }
+
+  /** @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE` */
+  readonly view = async (includeInstances: boolean): Promise<MetricsSnapshot> => {
+    const { context, rules } = this.#parts
+    const all = await this.#all()
+    const takenAt = context.clock.now()
+    return includeInstances ? sideBySide(all, takenAt) : summedUp(all, rules, takenAt)
+  }
+
+  /** The newest first; this process is read now, so that it is the first. */
+  async #all (): Promise<InstanceMetrics[]> {
+    const { context, shared, snapshot } = this.#parts
+    const others = shared === undefined ? [] : await this.#others(shared)
+    return [{ instance: context.instanceId, snapshot: snapshot() }, ...others.sort((a, b) => b.snapshot.takenAt - a.snapshot.takenAt)]
+  }
+
+  async #others (shared: SharedState): Promise<InstanceMetrics[]> {
+    const { context, syncIntervalMs } = this.#parts
+    const entries = await shared.entries(GROUP)
+    const now = context.clock.monotonic()
+    const seen: Seen = new Map()
+    const others: InstanceMetrics[] = []
+    for (const [instance, text] of entries) {
+      if (instance === context.instanceId) continue
+      const snapshot = await decodeSnapshot(text)
+      if (snapshot === undefined) continue
+      const before = this.#seen.get(instance)
+      const newest = before !== undefined && before.takenAt === snapshot.takenAt ? before : { takenAt: snapshot.takenAt, at: now }
+      seen.set(instance, newest)
+      others.push({ instance, snapshot, alive: now - newest.at <= MISSED_TURNS * syncIntervalMs })
+    }
+    // Built anew each time: those that are gone are forgotten.
+    this.#seen = seen
+    return others
+  }
+}
