@@ -1,0 +1,220 @@
+/**
+ * What observability costs a job on Redis, end to end: `node dist/bench/observability.js [options]`, after `npm run build`.
+ * Every variant is an application in a process of its own that is sent jobs over HTTP and works them off; counted is the
+ * CPU of that process, of all its threads, divided by the jobs. All are warm and alive at the same time and take their
+ * turns in slices of a second, so that whatever else the machine does disturbs them alike; each round has new processes,
+ * as the layout of one process's memory alone is worth a percent.
+ *
+ *   --only a,b    variants (see bench/observability/variants.ts); `off` is always there
+ *   --rounds N    new processes so many times (5)
+ *   --slices N    turns of each variant in a round (6)
+ *   --jobs N      jobs of a turn (3000)
+ *   --micro       the telemetry code alone, without server and HTTP: finer, but a fraction of the true cost
+ *   --smoke       one short run, to see that the benchmark works; its figures mean nothing
+ */
+import { execFile, fork, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { availableParallelism } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { parseArgs, promisify } from 'node:util'
+import { Redis } from 'ioredis'
+import { startRedis, uniquePrefix } from '../test/support/redis.ts'
+import { Load } from './observability/load.ts'
+import type { Answer, Order } from './observability/serve.ts'
+import { BODY, isVariant, SPANS_PER_JOB, VARIANTS, type Variant } from './observability/variants.ts'
+
+const { values: given } = parseArgs({
+  options: {
+    only: { type: 'string' }, rounds: { type: 'string' }, slices: { type: 'string' }, jobs: { type: 'string' }, micro: { type: 'boolean' }, smoke: { type: 'boolean', default: false }
+  }
+})
+const SMOKE = given.smoke
+const ROUNDS = Number(given.rounds ?? (SMOKE ? 1 : 5))
+const SLICES = Number(given.slices ?? (SMOKE ? 1 : 6))
+const JOBS = Number(given.jobs ?? (SMOKE ? 200 : 3_000))
+const WARM_UP_JOBS = SMOKE ? 200 : 15_000
+const CONNECTIONS = 50
+const ANSWER_MS = 120_000
+
+/** What is wanted of a variant, beside what it is compared with. */
+const WANTED: { readonly [V in Variant]?: string } = {
+  disabled: '< 0.5 %',
+  metrics: '<= 1 %',
+  default: '<= 2 %',
+  info: '<= 5 %',
+  sampled: `<= ${process.version.startsWith('v20.') ? 30 : 25} µs, <= half of obvious`,
+  'ours-1pct': '<= a fifth of what bullmq-otel adds'
+}
+/** What adds its telemetry to what. */
+function baseOf (variant: Variant): Variant { return variant === 'bullmq-otel' ? 'bullmq' : 'off' }
+
+class Child {
+  readonly variant: Variant
+  readonly #process: ChildProcess
+  #load: Load | undefined
+  #jobs = 0
+
+  constructor (variant: Variant, url: string) {
+    this.variant = variant
+    this.#process = fork(fileURLToPath(new URL('./observability/serve.js', import.meta.url)), [variant, url, uniquePrefix()])
+  }
+
+  async open (): Promise<void> {
+    await pin(this.#process.pid, 1)
+    const { port } = await this.#answer<{ port: number }>()
+    this.#load = new Load(port, '/reports', BODY)
+    await this.#load.open(CONNECTIONS)
+  }
+
+  /** @returns microseconds of CPU for each job */
+  async work (jobs: number): Promise<number> {
+    this.#send({ jobs })
+    const answer = this.#answer<{ cpuMicros: number }>()
+    await this.#load?.run(jobs)
+    this.#jobs += jobs
+    return (await answer).cpuMicros / jobs
+  }
+
+  /** @returns spans made and spans that the exporter got */
+  async spans (): Promise<{ readonly wanted: number | undefined, readonly exported: number | undefined }> {
+    this.#send('spans')
+    const { spans } = await this.#answer<{ spans: number | undefined }>()
+    const perJob = SPANS_PER_JOB[this.variant]
+    return { wanted: perJob === undefined ? undefined : perJob * this.#jobs, exported: spans }
+  }
+
+  async close (): Promise<void> {
+    this.#load?.close()
+    const exited = once(this.#process, 'exit')
+    this.#send('close')
+    await exited
+  }
+
+  #send (order: Order): void { this.#process.send(order) }
+
+  async #answer<A extends Answer> (): Promise<A> {
+    const over = new AbortController()
+    const gone = once(this.#process, 'exit', { signal: over.signal }).then(() => { throw new Error(`${this.variant}: the measured process ended`) })
+    const message = once(this.#process, 'message', { signal: AbortSignal.any([over.signal, AbortSignal.timeout(ANSWER_MS)]) })
+    try {
+      const [answer] = await Promise.race([message, gone]) as [A]
+      return answer
+    } finally {
+      message.catch(() => {})
+      gone.catch(() => {})
+      over.abort()
+    }
+  }
+}
+
+/** Best effort: not every system has the command, or more than one processor. */
+async function pin (pid: number | undefined, processor: number): Promise<boolean> {
+  if (pid === undefined || availableParallelism() < 2) return false
+  return await promisify(execFile)('taskset', ['-a', '-c', '-p', String(processor), String(pid)]).then(() => true, () => false)
+}
+
+/** Microseconds of CPU per job, by variant: one figure per slice of a round. */
+type Round = Map<Variant, number[]>
+
+async function measureRound (variants: readonly Variant[], url: string, spans: (line: string) => void): Promise<Round> {
+  const children = variants.map((variant) => new Child(variant, url))
+  try {
+    for (const child of children) await child.open()
+    for (const child of children) await child.work(WARM_UP_JOBS)
+    const round: Round = new Map(variants.map((variant) => [variant, []]))
+    for (let slice = 0; slice < SLICES; slice++) {
+      // Forth and back, so that none is always after the same.
+      for (const child of slice % 2 === 0 ? children : children.toReversed()) round.get(child.variant)?.push(await child.work(JOBS))
+    }
+    for (const child of children) {
+      const { wanted, exported } = await child.spans()
+      if (wanted !== undefined) spans(`${child.variant}: ${wanted} spans made, ${exported} exported, ${wanted - (exported ?? 0)} dropped`)
+      else if (exported !== undefined) spans(`${child.variant}: ${exported} spans exported`)
+    }
+    return round
+  } finally {
+    await Promise.all(children.map((child) => child.close()))
+  }
+}
+
+function quantile (values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const at = (sorted.length - 1) * share
+  const [low, high] = [sorted[Math.floor(at)] ?? NaN, sorted[Math.ceil(at)] ?? NaN]
+  return low + (high - low) * (at - Math.floor(at))
+}
+
+const median = (values: readonly number[]): number => quantile(values, 0.5)
+
+/** Of one variant in one round. Not the median: a collection of garbage that comes every other slice is a cost, too. */
+function mean (values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length
+}
+
+interface Figures {
+  readonly micros: number
+  /** Over its base, in the same round. */
+  readonly added: number
+  readonly quarter: number
+  readonly threeQuarters: number
+  readonly percent: number
+}
+
+function figuresOf (variant: Variant, rounds: readonly Round[]): Figures {
+  const of = (name: Variant): number[] => rounds.map((round) => mean(round.get(name) ?? []))
+  const [own, base] = [of(variant), of(baseOf(variant))]
+  const differences = own.map((value, index) => value - (base[index] ?? NaN))
+  return { micros: median(own), added: median(differences), quarter: quantile(differences, 0.25), threeQuarters: quantile(differences, 0.75), percent: median(differences) / median(base) * 100 }
+}
+
+function print (line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+function printFigures (variants: readonly Variant[], rounds: readonly Round[]): void {
+  const figures = new Map(variants.map((variant) => [variant, figuresOf(variant, rounds)]))
+  print(`${''.padEnd(16)} CPU µs/job   added µs/job (quartiles)      added %   wanted`)
+  for (const [variant, { micros, added, quarter, threeQuarters, percent }] of figures) {
+    const text = variant === baseOf(variant) || variant === 'bullmq'
+      ? ''
+      : `${added.toFixed(2).padStart(10)} (${quarter.toFixed(2)} … ${threeQuarters.toFixed(2)})`.padEnd(32) + `${percent.toFixed(2).padStart(6)} %   ${WANTED[variant] ?? ''}`
+    print(`${variant.padEnd(16)} ${micros.toFixed(1).padStart(10)}   ${text}`)
+  }
+  const compare = (ours: Variant, theirs: Variant, wanted: string): void => {
+    const [a, b] = [figures.get(ours), figures.get(theirs)]
+    if (a !== undefined && b !== undefined) print(`${theirs} adds ${(b.added / a.added).toFixed(1)} times what ${ours} adds (wanted: at least ${wanted})`)
+  }
+  compare('sampled', 'obvious', '2')
+  compare('ours-1pct', 'bullmq-otel', '5')
+}
+
+function chosen (): Variant[] {
+  if (given.only === undefined) return SMOKE ? ['off', 'default', 'obvious'] : VARIANTS
+  const names = given.only.split(',')
+  for (const name of names) if (!isVariant(name)) throw new Error(`there is no variant ${name}; there are ${VARIANTS.join(', ')}`)
+  const needed = new Set(names.filter(isVariant).flatMap((variant) => [baseOf(variant), variant]))
+  return VARIANTS.filter((variant) => needed.has(variant))
+}
+
+async function main (): Promise<void> {
+  const variants = chosen()
+  const redis = await startRedis()
+  const client = new Redis(redis.url)
+  const pinned = await pin(redis.pid, 0) && await pin(process.pid, 0)
+  print(`Node ${process.version}, ${pinned ? 'a processor for the measured process, one for the rest, ' : ''}${SMOKE ? 'smoke run, figures mean nothing' : `median of ${ROUNDS} rounds of ${SLICES} × ${JOBS} jobs`}`)
+  const rounds: Round[] = []
+  const spans = new Map<string, string>()
+  try {
+    for (let round = 0; round < ROUNDS; round++) {
+      rounds.push(await measureRound(variants, redis.url, (line) => { spans.set(line.split(':', 1)[0] ?? '', line) }))
+      await client.flushall()
+    }
+  } finally {
+    await client.quit()
+    await redis.stop()
+  }
+  printFigures(variants, rounds)
+  for (const line of spans.values()) print(line)
+}
+
+await main()

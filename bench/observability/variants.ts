@@ -1,0 +1,194 @@
+/**
+ * What is compared: one Fastify application each, that takes submissions at `POST /reports` and works them off itself, over
+ * the same store, with the same logger and a handler that does nothing.
+ */
+import { createRequire } from 'node:module'
+import type { BatchSpanProcessor, ParentBasedSampler } from '@opentelemetry/sdk-trace-node'
+import Fastify, { type FastifyInstance } from 'fastify'
+import type { JobStore } from '../../lib/jobs/store.ts'
+import asyncEndpoints, { redisStore, type AsyncEndpointsOptions, type ObservabilityOptions } from '../../plugins/async-endpoints.ts'
+import { obvious, obviousMetrics } from './obvious.ts'
+
+type Sdk = typeof import('@opentelemetry/sdk-trace-node')
+
+export const CONCURRENCY = 50
+const RETENTION = { completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 1_000 }
+/** At which `bullmq-otel` is compared. */
+const RATIO = 0.01
+
+export const BODY = { year: 2026, rows: 1_000, customer: 'c-1029384756', format: 'pdf', sections: ['summary', 'detail', 'totals'], note: 'x'.repeat(256) }
+const SCHEMA = {
+  type: 'object',
+  required: ['year', 'rows'],
+  properties: {
+    year: { type: 'integer' },
+    rows: { type: 'integer', minimum: 0 },
+    customer: { type: 'string' },
+    format: { type: 'string', enum: ['pdf', 'csv'] },
+    sections: { type: 'array', items: { type: 'string' } },
+    note: { type: 'string' }
+  }
+}
+
+/** Where jobs live: on the server, or, when only the code around a store is measured, in a store of the benchmark's. */
+export type Place = { readonly url: string, readonly prefix: string } | { readonly store: JobStore }
+
+export interface Subject {
+  readonly app: FastifyInstance
+  /** Attempts that are not over yet. */
+  active (): number
+  /** Spans that the exporter was given, once everything was flushed; `undefined`: none are made. */
+  spans (): Promise<number | undefined>
+}
+
+/** What the handler calls: the only thing it does. */
+type Handled = () => void
+type Build = (place: Place, handled: Handled) => Promise<Subject>
+
+function plain (): FastifyInstance {
+  // The lines of the requests are written by all alike; the file is Fastify's way to pino's own fast stream.
+  return Fastify({ logger: { level: 'info', file: '/dev/null' } })
+}
+
+/** Takes every span and keeps none. */
+class Discard {
+  received = 0
+  export (spans: readonly unknown[], done: (result: { code: 0 }) => void): void {
+    this.received += spans.length
+    done({ code: 0 })
+  }
+
+  async forceFlush (): Promise<void> {}
+  async shutdown (): Promise<void> {}
+}
+
+function storeAt (place: Place): JobStore {
+  return 'store' in place ? place.store : redisStore({ url: place.url, prefix: place.prefix, retention: RETENTION })
+}
+
+interface Ours {
+  readonly observability: AsyncEndpointsOptions['observability']
+  readonly exporter?: Discard
+  readonly processor?: BatchSpanProcessor
+  /** Done before the umbrella is registered, and after. */
+  readonly before?: (app: FastifyInstance) => void
+  readonly after?: (app: FastifyInstance) => void
+}
+
+async function ours (place: Place, handled: Handled, { observability, exporter, processor, before, after }: Ours): Promise<Subject> {
+  const app = plain()
+  before?.(app)
+  await app.register(asyncEndpoints, { store: storeAt(place), worker: { concurrency: CONCURRENCY }, observability })
+  after?.(app)
+  app.asyncEndpoint({ url: '/reports', name: 'report', schema: { body: SCHEMA }, handler: async () => { handled() } })
+  return {
+    app,
+    active: () => app.jobWorker.active,
+    async spans () {
+      await processor?.forceFlush()
+      return exporter?.received
+    }
+  }
+}
+
+/** The umbrella takes a part for registered when its decorator is there: so nothing of observability is. */
+function withoutObservability (app: FastifyInstance): void {
+  app.decorate('jobMetrics')
+}
+
+/** Metrics, and spans into an exporter that discards them. */
+async function traced (place: Place, handled: Handled, tracing: (sdk: Sdk) => ObservabilityOptions['tracing']): Promise<Subject> {
+  const sdk = await import('@opentelemetry/sdk-trace-node')
+  const exporter = new Discard()
+  const processor = new sdk.BatchSpanProcessor(exporter)
+  const options = tracing(sdk)
+  return await ours(place, handled, { observability: { logging: false, tracing: { ...(typeof options === 'object' ? options : {}), spanProcessors: [processor] } }, exporter, processor })
+}
+
+function oneInAHundred (sdk: Sdk): ParentBasedSampler {
+  return new sdk.ParentBasedSampler({ root: new sdk.TraceIdRatioBasedSampler(RATIO) })
+}
+
+/** Fastify and BullMQ put together by hand. */
+async function bullmq (place: Place, handled: Handled, telemetry: boolean): Promise<Subject> {
+  if ('store' in place) throw new Error('BullMQ needs a server')
+  const { Queue, Worker } = await import('bullmq')
+  const { hostname: host, port } = new URL(place.url)
+  const connection = { host, port: Number(port) }
+  const exporter = new Discard()
+  let processor: BatchSpanProcessor | undefined
+  if (telemetry) {
+    const sdk = await import('@opentelemetry/sdk-trace-node')
+    processor = new sdk.BatchSpanProcessor(exporter)
+    new sdk.NodeTracerProvider({ spanProcessors: [processor], sampler: oneInAHundred(sdk) }).register()
+    obviousMetrics()
+  }
+  const { BullMQOtel } = createRequire(import.meta.url)('bullmq-otel') as typeof import('bullmq-otel')
+  const watched = telemetry ? { telemetry: new BullMQOtel({ tracerName: 'bench', enableMetrics: true }) } : {}
+  const queue = new Queue('reports', { connection, prefix: place.prefix, ...watched })
+  const app = plain()
+  app.post('/reports', { schema: { body: SCHEMA } }, async (request, reply) => {
+    const job = await queue.add('report', request.body, {
+      attempts: 3,
+      backoff: { type: 'exponential', delay: 1_000 },
+      removeOnComplete: { age: 86_400, count: RETENTION.maxCount },
+      removeOnFail: { age: 604_800 }
+    })
+    reply.code(202).header('location', `/jobs/${String(job.id)}`)
+    return { id: job.id, status: 'queued' }
+  })
+  let active = 0
+  const worker = new Worker('reports', async () => { handled() }, { connection: { ...connection, maxRetriesPerRequest: null }, prefix: place.prefix, concurrency: CONCURRENCY, ...watched })
+  worker.on('active', () => { active++ })
+  worker.on('completed', () => { active-- })
+  app.addHook('onClose', async () => {
+    await worker.close()
+    await queue.close()
+  })
+  return {
+    app,
+    active: () => active,
+    async spans () {
+      await processor?.forceFlush()
+      return telemetry ? exporter.received : undefined
+    }
+  }
+}
+
+export const BUILD = {
+  /** Nothing of observability: what the others are compared with. */
+  off: (place, handled) => ours(place, handled, { observability: true, before: withoutObservability }),
+  disabled: (place, handled) => ours(place, handled, { observability: false }),
+  metrics: (place, handled) => ours(place, handled, { observability: { tracing: false, logging: false } }),
+  /** Metrics and traces; at full load nearly every request finds the token bucket empty. */
+  default: (place, handled) => traced(place, handled, () => ({})),
+  /** The same, and our log lines. */
+  info: async (place, handled) => {
+    const sdk = await import('@opentelemetry/sdk-trace-node')
+    const exporter = new Discard()
+    const processor = new sdk.BatchSpanProcessor(exporter)
+    return await ours(place, handled, { observability: { tracing: { spanProcessors: [processor] } }, exporter, processor })
+  },
+  /** Three spans for every job. */
+  sampled: (place, handled) => traced(place, handled, () => ({ serverSpans: false, maxTracesPerSecond: 1e9 })),
+  /** And one for its request, as an application without instrumentation of its own gets it. */
+  'sampled+server': (place, handled) => traced(place, handled, () => ({ maxTracesPerSecond: 1e9 })),
+  /** The same three spans and eight records, written with OpenTelemetry the way its documentation shows. */
+  obvious: async (place, handled) => {
+    const exporter = new Discard()
+    const { processor, attach } = await obvious(exporter)
+    return await ours(place, handled, { observability: true, before: withoutObservability, after: attach, exporter, processor })
+  },
+  /** One job in a hundred, by the sampler that OpenTelemetry has for it. */
+  'ours-1pct': (place, handled) => traced(place, handled, (sdk) => ({ sampler: oneInAHundred(sdk) })),
+  bullmq: (place, handled) => bullmq(place, handled, false),
+  'bullmq-otel': (place, handled) => bullmq(place, handled, true)
+} as const satisfies Record<string, Build>
+
+export type Variant = keyof typeof BUILD
+export const VARIANTS = Object.keys(BUILD) as Variant[]
+
+export function isVariant (text: string): text is Variant { return text in BUILD }
+
+/** Spans of one job when all are sampled; the check that none was dropped. */
+export const SPANS_PER_JOB: { readonly [V in Variant]?: number } = { sampled: 3, 'sampled+server': 4, obvious: 3 }
