@@ -7,9 +7,8 @@ import { closed, serverCode, toStoreError, unavailable, unsupported } from './er
 import type { Client } from './internals.ts'
 import type { RedisSettings } from './options.ts'
 import { defineScripts } from './scripts.ts'
+import { describeServer, OLDEST_VERSION, SAFE_EVICTION_POLICY, type ServerDescription } from './server.ts'
 
-/** The oldest server with all commands that BullMQ and our scripts use. */
-const OLDEST_VERSION = [6, 2] as const
 /** Reconnecting never waits longer than this, so that jobs flow again soon after the server is back. */
 const MAX_RETRY_MS = 1_000
 /**
@@ -216,22 +215,19 @@ export class Connections {
       if (isLive(this.producer)) return
       throw error
     }
-    this.#refusal = this.#checkVersion(info)
+    const server = describeServer(info)
+    this.#refusal = this.#checkVersion(server)
     if (this.#refusal !== undefined) this.#host.report({ kind: 'error', code: this.#refusal.code, message: this.#refusal.message })
-    const policy = /^maxmemory_policy:(.+?)\r?$/m.exec(info)?.[1]
-    if (policy !== undefined && policy !== 'noeviction' && policy !== this.#warnedOf) {
-      this.#warnedOf = policy
-      this.#host.report({ kind: 'warning', code: 'eviction-policy', message: `The maxmemory-policy of the Redis server is ${policy}: it may throw jobs away when memory runs short. Set it to noeviction` })
+    const { evictionPolicy } = server
+    if (evictionPolicy !== undefined && evictionPolicy !== SAFE_EVICTION_POLICY && evictionPolicy !== this.#warnedOf) {
+      this.#warnedOf = evictionPolicy
+      this.#host.report({ kind: 'warning', code: 'eviction-policy', message: `The maxmemory-policy of the Redis server is ${evictionPolicy}: it may throw jobs away when memory runs short. Set it to ${SAFE_EVICTION_POLICY}` })
     }
   }
 
-  #checkVersion (info: string): AsyncEndpointsError | undefined {
-    // Forks report the version of Redis that they equal; Dragonfly has its own numbers.
-    const version = /^redis_version:(\d+)\.(\d+)/m.exec(info)
-    if (version === null || /^(valkey|dragonfly)_version:/m.test(info)) return undefined
-    const [major, minor] = [Number(version[1]), Number(version[2])]
-    if (major > OLDEST_VERSION[0] || (major === OLDEST_VERSION[0] && minor >= OLDEST_VERSION[1])) return undefined
-    return unsupported(`The Redis server has version ${major}.${minor}; the job store needs ${OLDEST_VERSION.join('.')} or newer`)
+  #checkVersion ({ tooOld, version = '' }: ServerDescription): AsyncEndpointsError | undefined {
+    const short = version.split('.', 2).join('.')
+    return tooOld ? unsupported(`The Redis server has version ${short}; the job store needs ${OLDEST_VERSION.join('.')} or newer`) : undefined
   }
 
   #make (role: Options): Client {

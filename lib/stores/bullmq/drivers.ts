@@ -16,6 +16,11 @@ export async function loadDrivers (load: Load = loadPackage): Promise<Drivers> {
   return { bull, ioredis }
 }
 
+/** For who only looks at a server. @throws {AsyncEndpointsError} as {@link loadDrivers} does */
+export function loadIoRedis (load: Load = loadPackage): Promise<IoRedis> {
+  return required(load, 'ioredis', isIoRedis)
+}
+
 // Written out, so that bundlers see them.
 async function loadPackage (name: string): Promise<unknown> {
   return name === 'bullmq' ? await import('bullmq') : await import('ioredis')

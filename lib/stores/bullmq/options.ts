@@ -71,7 +71,7 @@ export interface RedisSettings {
 
 const RETENTION: Readonly<Required<RedisRetentionOptions>> = Object.freeze({ completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 10_000 })
 
-const DEFAULTS = Object.freeze({
+export const REDIS_STORE_DEFAULTS = Object.freeze({
   prefix: '{fae}', operationTimeoutMs: 2_000, lockDurationMs: 10_000, stalledIntervalMs: 1_000, retention: RETENTION
 })
 
@@ -103,7 +103,7 @@ const schema: OptionsSchema = {
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
 export function readRedisOptions (given: RedisStoreOptions | undefined): RedisSettings {
   const where = 'redisStore'
-  const options = readOptions<RedisStoreOptions, typeof DEFAULTS>(where, schema, DEFAULTS, given)
+  const options = readOptions<RedisStoreOptions, typeof REDIS_STORE_DEFAULTS>(where, schema, REDIS_STORE_DEFAULTS, given)
   const problems: string[] = []
   const places = (['url', 'connection', 'client'] as const).filter((key) => options[key] !== undefined)
   if (places.length > 1) problems.push(`${places.join(' and ')} exclude each other`)
@@ -133,8 +133,13 @@ function clientProblems (client: RedisClientLike, prefix: string): string[] {
   const options: unknown = Reflect.get(client, 'options')
   const keyPrefix = options !== null && typeof options === 'object' ? Reflect.get(options, 'keyPrefix') : undefined
   if (typeof keyPrefix === 'string' && keyPrefix !== '') problems.push('client must not have a keyPrefix; use prefix instead')
-  if (Reflect.get(client, 'isCluster') === true && !/\{[^{}]+\}/.test(prefix)) {
+  if (Reflect.get(client, 'isCluster') === true && !hasHashTag(prefix)) {
     problems.push('prefix must contain a part in braces, like "{jobs}", for a cluster: all keys must be in one slot')
   }
   return problems
+}
+
+/** Whether a cluster puts all keys that begin with it in one slot. */
+export function hasHashTag (prefix: string): boolean {
+  return /\{[^{}]+\}/.test(prefix)
 }

@@ -277,6 +277,9 @@ const SCRIPTS = { lookup, result, cancel, endCancelled, redrive, progress, keepR
 
 export type ScriptName = keyof typeof SCRIPTS
 
+/** For who has to know what they call. */
+export const SCRIPT_TEXTS: readonly string[] = Object.values(SCRIPTS)
+
 // A client that the application shares with another version of this package must not mix the two.
 const COMMANDS = new Map(Object.entries(SCRIPTS).map(([name, lua]) => [name, commandName(name, lua)]))
 
