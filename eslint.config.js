@@ -3,6 +3,10 @@ import neostandard, { resolveIgnoresFromGitignore } from 'neostandard'
 const TYPESCRIPT = ['**/*.ts']
 const LIBRARY = ['lib/**/*.ts', 'plugins/**/*.ts']
 
+/** The library prints nothing, ends no process and listens to none: those belong to the application. */
+const restrictedProcess = (...properties) => ['error', ...properties.map((property) => ({ object: 'process', property, message: 'The process belongs to the application.' }))]
+const LISTENING = ['on', 'once', 'addListener', 'prependListener']
+
 export default [
   ...neostandard({ ts: true, noJsx: true, ignores: [...resolveIgnoresFromGitignore(), 'coverage/'] }),
   {
@@ -26,12 +30,14 @@ export default [
     rules: {
       '@typescript-eslint/no-floating-promises': 'error',
       '@typescript-eslint/no-misused-promises': ['error', { checksVoidReturn: false }],
-      // The library prints nothing, ends no process and listens to none: those belong to the application.
       'no-console': 'error',
-      'no-restricted-properties': ['error',
-        ...['on', 'once', 'addListener', 'prependListener', 'exit', 'abort', 'kill', 'chdir'].map((property) => ({ object: 'process', property, message: 'The process belongs to the application.' }))
-      ]
+      'no-restricted-properties': restrictedProcess(...LISTENING, 'exit', 'abort', 'kill', 'chdir')
     }
+  },
+  {
+    // The one file that is a program of its own: it may end its process, and nothing else of the above.
+    files: ['lib/doctor/main.ts'],
+    rules: { 'no-restricted-properties': restrictedProcess(...LISTENING, 'abort', 'kill', 'chdir') }
   },
   {
     // What handlers and checks may do wrong, tests do on purpose.

@@ -1,8 +1,8 @@
 /**
  * What a stranger gets who installs the package: the manifest and the types are linted, and the packed tarball is
- * installed in an empty folder without any Redis library, imported, required, compiled against and run there.
+ * installed in an empty folder without any Redis library, imported, required, compiled against and run there, its command too.
  */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -21,6 +21,24 @@ function run (what, command, args, options = {}) {
     process.stdout.write(`not ok - ${what}\n${error.stdout ?? ''}${error.stderr ?? ''}\n${error.code === 'ETIMEDOUT' ? 'it took too long\n' : ''}`)
     throw new Error(what)
   }
+}
+
+/** The command of the installed package, as a user runs it. */
+function doctor (what, { exitCode, env = {}, says = [] }) {
+  const { REDIS_URL: _, ...inherited } = process.env
+  const { status, stdout, stderr } = spawnSync('npx', ['--no-install', manifest.name, 'doctor', '--json'], { cwd: folder, encoding: 'utf8', timeout: 60_000, env: { ...inherited, ...env } })
+  const problems = []
+  if (status !== exitCode) problems.push(`exit code ${status} instead of ${exitCode}`)
+  try {
+    const { findings } = JSON.parse(stdout)
+    for (const [check, severity, checked] of says) {
+      if (!findings.some((finding) => finding.check === check && finding.severity === severity && finding.checked === checked)) problems.push(`it does not say ${check} ${severity}`)
+    }
+  } catch {
+    problems.push('no report')
+  }
+  process.stdout.write(`${problems.length === 0 ? 'ok' : 'not ok'} - ${what}\n`)
+  if (problems.length > 0) throw new Error(`${what}: ${problems.join(', ')}\n${stdout}${stderr}`)
 }
 
 /** A job from submission to result, told in the words of one module system. */
@@ -119,9 +137,14 @@ try {
   const imported = run('import it and run a job', process.execPath, ['import.mjs'], { cwd: folder, timeout: 60_000 })
   const required = run('require it and run a job', process.execPath, ['require.cjs'], { cwd: folder, timeout: 60_000 })
   if (imported !== required) throw new Error(`import sees ${imported}, require sees ${required}`)
+  doctor('the doctor runs without Redis libraries', { exitCode: 0 })
+  doctor('it says that they are missing', { exitCode: 1, env: { REDIS_URL: 'redis://127.0.0.1:1' }, says: [['packages.ioredis', 'problem', true], ['redis.connection', 'note', false]] })
   run('compile against it, with every declaration checked', bin('tsc'), ['-p', '.'], { cwd: folder })
   const stray = readdirSync(join(folder, 'node_modules', manifest.name), { recursive: true }).filter((name) => /(^|\/)(test|bench|example-server|dist-[^/]*)(\/|$)/.test(name))
   if (stray.length > 0) throw new Error(`not to be published: ${stray.slice(0, 5).join(', ')}`)
+  const { bullmq, ioredis } = manifest.devDependencies
+  run('add the Redis libraries', 'npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error', '--ignore-scripts', `bullmq@${bullmq}`, `ioredis@${ioredis}`], { cwd: folder })
+  doctor('the doctor connects with them', { exitCode: 1, env: { REDIS_URL: 'redis://127.0.0.1:1' }, says: [['packages.ioredis', 'ok', true], ['packages.bullmq', 'ok', true], ['redis.connection', 'problem', true]] })
   process.stdout.write('the package is fine\n')
 } catch (error) {
   process.stdout.write(`the package is not fine: ${error.message}\n`)

@@ -1,3 +1,4 @@
+import { channel } from 'node:diagnostics_channel'
 import type { FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerBase } from 'fastify'
 import fp from 'fastify-plugin'
 import type { JobsClient } from '../lib/client/jobs.ts'
@@ -54,6 +55,9 @@ const umbrellaSchema: OptionsSchema = {
   properties: { ...jobStoreSchema.properties as object, worker: {}, http: {}, observability: {}, health: {} }
 }
 
+/** For tools that watch an application start (`fastify-async-endpoints doctor --app`); costs nothing while nobody does. */
+const REGISTERED = channel('asyncendpoints.registered')
+
 /** The decorator that says that a part is there already. */
 const PARTS = { observability: 'jobMetrics', worker: 'jobWorker', health: 'health' } as const
 
@@ -75,6 +79,7 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
     return defineEndpoint(target, room, target.defineJob, endpoint as AnyEndpointOptions)
   } as FastifyInstance['asyncEndpoint'])
   if (room !== undefined) addJobRoutes(app, room)
+  REGISTERED.publish({ publicUrl: room?.options.publicUrl })
 }
 
 function openRoom (app: FastifyInstance, options: HttpOptions): HttpRoom {

@@ -27,6 +27,8 @@ const ROOMS: Readonly<Record<string, Entry | '*'>> = {
   exposition: { rooms: ['core'], types: ['telemetry', 'events', 'jobs'] },
   health: { rooms: ['core', 'jobs', 'events'] },
   monitor: { rooms: ['core', 'events'], types: ['telemetry', 'jobs'] },
+  // A program: it looks at what the others need, through what they know themselves.
+  doctor: { rooms: ['core', 'stores', 'telemetry'] },
   testing: '*'
 }
 

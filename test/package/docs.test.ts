@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { ERROR_TABLE } from '../../lib/core/errors.ts'
 import { HIDDEN_NAMES } from '../../lib/core/redact-names.ts'
+import { CHECK_IDS, CHECKS, type Check } from '../../lib/doctor/findings.ts'
 import { EVENT_CATALOGUE } from '../../lib/events/catalogue.ts'
 import { exposedName } from '../../lib/exposition/names.ts'
 import { ATTR } from '../../lib/telemetry/attributes.ts'
@@ -45,6 +46,13 @@ const TABLES: Readonly<Record<string, { readonly page: string, readonly text: st
   attributes: {
     page: 'observability.md',
     text: table(['attribute', 'says'], Object.entries(ATTRIBUTE_CATALOGUE).map(([key, about]) => [code(ATTR[key as keyof typeof ATTR]), about]))
+  },
+  doctor: {
+    page: 'doctor.md',
+    text: table(['check', 'needs', 'note', 'warning', 'problem', 'why'], CHECK_IDS.map((id) => {
+      const { needs, note = '', warning = '', problem = '', why }: Check = CHECKS[id]
+      return [code(id), needs === undefined ? '' : { redis: 'a Redis URL', app: code('--app') }[needs], note, warning, problem, why]
+    }))
   },
   hidden: { page: 'observability.md', text: codes(HIDDEN_NAMES) },
   events: {

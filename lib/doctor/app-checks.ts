@@ -1,0 +1,45 @@
+import type { AppFacts } from './app-facts.ts'
+import { found, notChecked, type CheckId, type Finding } from './findings.ts'
+
+const APP_CHECKS = ['app.boot', 'otel.sdk', 'app.proxy'] as const satisfies readonly CheckId[]
+
+/** @param preloads modules that the scripts of package.json preload and that the application was started without */
+export function checkApp (facts: AppFacts, preloads: readonly string[]): Finding[] {
+  switch (facts.state) {
+    case 'not given': return APP_CHECKS.map((id) => notChecked(id, 'no application was given', id === 'app.boot' ? 'fastify-async-endpoints doctor --app ./server.js' : undefined))
+    case 'missing': return notReady(found('app.boot', 'problem', 'there is no such file', 'Give the file that starts the server, as you give it to node'))
+    case 'timeout': return notReady(notChecked('app.boot', `no server with this plugin was ready within ${facts.afterMs / 1_000} s`, 'Give the file that registers asyncEndpoints and calls listen() or ready(), as you give it to node'))
+    case 'ended': return notReady(facts.exitCode === 0
+      ? notChecked('app.boot', 'the process ended before a server with this plugin was ready', 'Give the file that registers asyncEndpoints and calls listen() or ready(), as you give it to node')
+      : found('app.boot', 'problem', `the process ended (${facts.signal ?? `exit code ${facts.exitCode ?? 'unknown'}`}) before the server was ready`, 'Start it with the same environment and read what it prints'))
+    case 'ready': return [found('app.boot', 'ok', 'the server is ready to listen'), checkSdk(facts, preloads), checkProxy(facts)]
+  }
+}
+
+function notReady (boot: Finding): Finding[] {
+  return APP_CHECKS.map((id) => id === 'app.boot' ? boot : notChecked(id, 'the application was not seen ready'))
+}
+
+function checkSdk ({ sdk, loadedBefore }: Extract<AppFacts, { state: 'ready' }>, preloads: readonly string[]): Finding {
+  const id = 'otel.sdk'
+  if (sdk === 'registered' && loadedBefore.length === 0) return found(id, 'ok', 'a tracer provider was registered before fastify and ioredis were loaded')
+  // Started without what the project preloads, the application shows nothing about how it really starts.
+  if (preloads.length > 0) return notChecked(id, `the scripts of package.json preload ${preloads.join(', ')}, and this start did not`, `fastify-async-endpoints doctor --app FILE ${preloads.map((name) => `--import ${name}`).join(' ')}`)
+  if (sdk === 'unknown') return notChecked(id, 'a module preloaded by NODE_OPTIONS had registered a tracer provider and loaded packages before anyone could look')
+  if (sdk === 'none') return found(id, 'ok', 'no tracer provider was registered before the server was ready; the library uses one of its own')
+  return found(id, 'warning', `${loadedBefore.join(' and ')} ${loadedBefore.length > 1 ? 'were' : 'was'} loaded before a tracer provider was registered`, 'Start the SDK in a file of its own and preload it: node --import ./otel.js server.js')
+}
+
+function checkProxy ({ trustProxy, https, publicUrl }: Extract<AppFacts, { state: 'ready' }>): Finding {
+  const id = 'app.proxy'
+  if (trustProxy === undefined) return notChecked(id, 'this release of Fastify does not show its trustProxy option')
+  if (trustProxy === 'all') {
+    return found(id, 'note', 'trustProxy is true: whoever reaches the server past the proxy can claim any address', 'Fastify({ trustProxy: \'10.0.0.0/8\' }) with the addresses of your proxies')
+  }
+  if (trustProxy === 'some') return found(id, 'ok', 'trustProxy names the proxies')
+  // Somebody must end TLS before it gets here.
+  if (publicUrl?.startsWith('https:') === true && !https) {
+    return found(id, 'warning', 'publicUrl is https and the server speaks http, so a proxy stands before it, and trustProxy is off', 'Fastify({ trustProxy: \'10.0.0.0/8\' }) with the addresses of your proxies')
+  }
+  return found(id, 'ok', publicUrl === undefined ? 'neither trustProxy nor publicUrl: links are paths, whatever stands before the server' : 'publicUrl does not tell of a proxy, and trustProxy is off')
+}

@@ -1,0 +1,105 @@
+import { parseArgs } from 'node:util'
+import { isAsyncEndpointsError } from '../core/errors.ts'
+import { readRedisOptions, REDIS_STORE_DEFAULTS } from '../stores/bullmq/options.ts'
+
+/** What was asked for on the command line. */
+export type Request =
+  | { readonly kind: 'help' }
+  | { readonly kind: 'version' }
+  | DoctorRequest
+
+export interface DoctorRequest {
+  readonly kind: 'doctor'
+  readonly redisUrl: string | undefined
+  readonly prefix: string
+  readonly lockDurationMs: number
+  readonly app: string | undefined
+  readonly imports: readonly string[]
+  readonly requires: readonly string[]
+  readonly json: boolean
+  readonly strict: boolean
+}
+
+/** The command line makes no sense. Its message never repeats a value: it may be a password in the wrong place. */
+export class UsageError extends Error {}
+
+export const HELP = `Usage: fastify-async-endpoints doctor [options]
+
+Looks at everything a deployment needs before it starts, and says what is wrong and how to mend it.
+It writes nothing to Redis and prints no password.
+
+Options:
+  --redis-url <url>        redis:// or rediss:// (default: REDIS_URL, which also keeps the password out of the
+                           list of processes; without either: the memory store, nothing of Redis is checked)
+  --prefix <prefix>        of redisStore() (default: ${REDIS_STORE_DEFAULTS.prefix})
+  --lock-duration-ms <ms>  of redisStore() (default: ${REDIS_STORE_DEFAULTS.lockDurationMs})
+  --app <file>             starts this file with node until its server is ready, without listening or working on
+                           jobs, to see how OpenTelemetry and the proxy are set up
+  --import <module>        preloads it with --app, as node --import does; may be repeated
+  --require <module>       preloads it with --app, as node --require does; may be repeated
+  --json                   prints one JSON document
+  --strict                 warnings count as problems for the exit code
+  --version, --help
+
+Exit code: 0 nothing worse than a warning, 1 a problem (with --strict also a warning), 2 it could not run.
+`
+
+const OPTIONS = {
+  'redis-url': { type: 'string' },
+  prefix: { type: 'string' },
+  'lock-duration-ms': { type: 'string' },
+  app: { type: 'string' },
+  import: { type: 'string', multiple: true },
+  require: { type: 'string', multiple: true },
+  json: { type: 'boolean' },
+  strict: { type: 'boolean' },
+  help: { type: 'boolean', short: 'h' },
+  version: { type: 'boolean' }
+} as const
+
+type Variables = Readonly<Record<string, string | undefined>>
+
+/** @throws {UsageError} */
+export function readArguments (args: readonly string[], env: Variables): Request {
+  const { values, positionals } = parse(args)
+  if (values.help === true) return { kind: 'help' }
+  if (values.version === true) return { kind: 'version' }
+  const [command, ...more] = positionals
+  if (command !== 'doctor') throw new UsageError(command === undefined ? 'a command is missing: doctor' : 'there is one command only: doctor')
+  if (more.length > 0) throw new UsageError('doctor takes options only')
+  const redisUrl = readUrl(values['redis-url'], env)
+  const prefix = values.prefix ?? REDIS_STORE_DEFAULTS.prefix
+  const lockDurationMs = values['lock-duration-ms'] === undefined ? REDIS_STORE_DEFAULTS.lockDurationMs : Number(values['lock-duration-ms'] === '' ? NaN : values['lock-duration-ms'])
+  checkStoreOptions(prefix, lockDurationMs)
+  const { app, import: imports = [], require: requires = [] } = values
+  if (app === '') throw new UsageError('--app needs a file')
+  if (app === undefined && imports.length + requires.length > 0) throw new UsageError('--import and --require make sense with --app only')
+  return { kind: 'doctor', redisUrl, prefix, lockDurationMs, app, imports, requires, json: values.json === true, strict: values.strict === true }
+}
+
+function parse (args: readonly string[]): ReturnType<typeof parseArgs<{ options: typeof OPTIONS, allowPositionals: true }>> {
+  try {
+    return parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true, strict: true })
+  } catch (error) {
+    // Node's own message may quote what was given; an option's name alone is harmless.
+    const name = error instanceof Error ? /'(?:-\w, )?(--?[a-z][a-z-]{0,30})[ '<]/.exec(error.message)?.[1] : undefined
+    throw new UsageError(name === undefined ? 'an option is not known or lacks its value' : `${name} is not an option, or its value is missing or too much`)
+  }
+}
+
+function readUrl (given: string | undefined, env: Variables): string | undefined {
+  const url = given ?? (env['REDIS_URL'] === '' ? undefined : env['REDIS_URL'])
+  if (url === undefined) return undefined
+  if (!/^rediss?:\/\//.test(url) || !URL.canParse(url)) throw new UsageError(`${given === undefined ? 'REDIS_URL' : '--redis-url'} is not a URL of the form redis://user:password@host:6379/0 or rediss://…; special characters in it have to be percent-encoded`)
+  return url
+}
+
+/** By the rules of the store itself. */
+function checkStoreOptions (prefix: string, lockDurationMs: number): void {
+  try {
+    readRedisOptions({ prefix, lockDurationMs })
+  } catch (error) {
+    if (!isAsyncEndpointsError(error, 'FAE_INVALID_OPTIONS')) throw error
+    throw new UsageError(error.message)
+  }
+}

@@ -1,0 +1,67 @@
+import { isAbsolute, relative, resolve } from 'node:path'
+import type { Clock } from '../core/context.ts'
+import { isAsyncEndpointsError } from '../core/errors.ts'
+import { loadIoRedis } from '../stores/bullmq/drivers.ts'
+import { readOtelEnvironment } from '../telemetry/environment.ts'
+import { checkApp } from './app-checks.ts'
+import type { AppFacts } from './app-facts.ts'
+import type { DoctorRequest } from './arguments.ts'
+import { checkEventLoop, measureEventLoop } from './event-loop.ts'
+import { CHECK_IDS, type Finding } from './findings.ts'
+import { gatherApp } from './gather-app.ts'
+import { gatherRedis } from './gather-redis.ts'
+import { checkExporters, checkPackages } from './package-checks.ts'
+import { gatherPackages, preloadsOfScripts } from './package-facts.ts'
+import { checkRedis, redisNotChecked } from './redis-checks.ts'
+
+type Variables = Readonly<Record<string, string | undefined>>
+
+export interface Surroundings {
+  /** The folder of the project. */
+  readonly cwd: string
+  readonly env: Variables
+  readonly clock: Clock
+}
+
+/** Gathers facts, then judges them. Every check of the table gives at least one finding, in the order of the table. */
+export async function examine (request: DoctorRequest, { cwd, env, clock }: Surroundings): Promise<Finding[]> {
+  const packages = gatherPackages(cwd)
+  const [redis, app] = await Promise.all([
+    examineRedis(request, clock),
+    request.app === undefined ? { state: 'not given' } satisfies AppFacts : gatherApp({ file: request.app, imports: request.imports, requires: request.requires, cwd, env }, clock)
+  ])
+  // Last of all, when nothing else is going on here.
+  const eventLoop = await measureEventLoop(clock)
+  const findings = [
+    ...redis,
+    ...checkPackages(packages, request.redisUrl !== undefined),
+    ...checkExporters(readOtelEnvironment(env), packages, app),
+    ...checkApp(app, request.app === undefined ? [] : preloadsLeftOut(request, cwd, env)),
+    checkEventLoop(eventLoop, request.redisUrl === undefined ? undefined : request.lockDurationMs)
+  ]
+  return findings.toSorted((a, b) => CHECK_IDS.indexOf(a.check) - CHECK_IDS.indexOf(b.check))
+}
+
+async function examineRedis ({ redisUrl: url, prefix }: DoctorRequest, clock: Clock): Promise<Finding[]> {
+  if (url === undefined) return redisNotChecked('no Redis URL is given: jobs are kept in memory, by one process', 'REDIS_URL=redis://HOST:6379, or --redis-url')
+  let ioredis
+  try {
+    ioredis = await loadIoRedis()
+  } catch (error) {
+    if (!isAsyncEndpointsError(error, 'FAE_STORE_UNSUPPORTED')) throw error
+    return redisNotChecked('the package ioredis is missing or too old', 'npm install bullmq ioredis')
+  }
+  return checkRedis(await gatherRedis(ioredis, { url, prefix }, clock))
+}
+
+/** What the project's own scripts preload and this start does not: it would show another application. */
+function preloadsLeftOut ({ imports, requires }: DoctorRequest, cwd: string, env: Variables): string[] {
+  const given = new Set([...imports, ...requires].map((name) => same(name, cwd)))
+  const inherited = env['NODE_OPTIONS'] ?? ''
+  return preloadsOfScripts(cwd).filter((name) => !given.has(same(name, cwd)) && !inherited.includes(name))
+}
+
+/** `./otel.js`, `otel.js` and the absolute path are one file. */
+function same (name: string, cwd: string): string {
+  return name.startsWith('.') || isAbsolute(name) ? relative(cwd, resolve(cwd, name)) : name
+}

@@ -1,0 +1,36 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import type { Clock } from '../core/context.ts'
+import { sleep } from '../core/deadline.ts'
+import { found, notChecked, type Finding } from './findings.ts'
+
+const MEASURE_MS = 500
+const RESOLUTION_MS = 5
+/** BullMQ renews a lease when half of it is over. */
+const RENEWALS = 2
+
+export interface EventLoopFacts {
+  /** The most by which a timer of an idle process was late. */
+  readonly maxDelayMs: number
+  readonly measuredMs: number
+}
+
+/** Measures this process, which must have nothing else to do meanwhile: what delays it then delays a worker as well. */
+export async function measureEventLoop (clock: Clock, measureMs = MEASURE_MS): Promise<EventLoopFacts> {
+  const histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
+  histogram.enable()
+  await sleep(clock, measureMs)
+  histogram.disable()
+  // What is recorded includes the interval that was asked for.
+  return { maxDelayMs: histogram.count === 0 ? measureMs : Math.max(0, histogram.max / 1e6 - RESOLUTION_MS), measuredMs: measureMs }
+}
+
+/** @param lockDurationMs of `redisStore()`; `undefined` without Redis, where no lease can be lost */
+export function checkEventLoop ({ maxDelayMs, measuredMs }: EventLoopFacts, lockDurationMs: number | undefined): Finding {
+  const id = 'worker.event-loop'
+  if (lockDurationMs === undefined) return notChecked(id, 'the memory store has no leases that could be lost')
+  const renewalMs = lockDurationMs / RENEWALS
+  const what = `on this host an idle event loop was late by up to ${Math.round(maxDelayMs)} ms within ${measuredMs} ms; a lease of ${lockDurationMs} ms is renewed every ${renewalMs} ms. What handlers block is not in it`
+  const fix = 'Give the process more CPU (look for throttling: container limits), or raise redisStore({ lockDurationMs })'
+  if (maxDelayMs >= renewalMs) return found(id, 'problem', what, fix)
+  return maxDelayMs >= renewalMs / 10 ? found(id, 'warning', what, fix) : found(id, 'ok', what)
+}

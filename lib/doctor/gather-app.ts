@@ -1,0 +1,76 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import type { Readable } from 'node:stream'
+import type { Clock } from '../core/context.ts'
+import { EXPIRED, withDeadline } from '../core/deadline.ts'
+import { isProbeReport, PARENT_VARIABLE, REPORT_FD, type AppFacts, type ProbeReport } from './app-facts.ts'
+
+const START_MS = 8_000
+const MAX_REPORT = 100_000
+
+export interface AppTarget {
+  readonly file: string
+  /** What node is given with it: modules for `--import` and `--require`. */
+  readonly imports: readonly string[]
+  readonly requires: readonly string[]
+  /** Where it is started, and with which variables. */
+  readonly cwd: string
+  readonly env: Readonly<Record<string, string | undefined>>
+}
+
+/**
+ * Starts the application in a process of its own, with the probe before everything else, until its server is ready to
+ * begin; then it is killed. It is always gone when this resolves.
+ */
+export async function gatherApp ({ file, imports, requires, cwd, env }: AppTarget, clock: Clock, startMs = START_MS): Promise<AppFacts> {
+  const path = resolve(cwd, file)
+  if (!existsSync(path)) return { state: 'missing' }
+  // Of all that is preloaded the modules of NODE_OPTIONS come first.
+  const options = [`--import=${new URL('./probe.js', import.meta.url).href}`, env['NODE_OPTIONS']].filter(Boolean).join(' ')
+  const args = [...requires.flatMap((name) => ['--require', name]), ...imports.flatMap((name) => ['--import', name]), path]
+  const child = spawn(process.execPath, args, {
+    cwd,
+    env: { ...env, NODE_OPTIONS: options, [PARENT_VARIABLE]: String(process.pid) },
+    // What it prints may hold secrets, and is not what was asked for.
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe']
+  })
+  const exited = once(child, 'exit')
+  try {
+    const answer = await withDeadline(clock, startMs, Promise.race([readReport(child), exited.then(() => undefined)]))
+    if (answer === EXPIRED) return { state: 'timeout', afterMs: startMs }
+    return answer === undefined ? { state: 'ended', exitCode: child.exitCode, signal: child.signalCode } : { state: 'ready', ...answer }
+  } finally {
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill('SIGKILL')
+      await exited
+    }
+  }
+}
+
+/** The first line that the probe writes; never resolves without one. */
+function readReport (child: ChildProcess): Promise<ProbeReport> {
+  const pipe = child.stdio[REPORT_FD] as Readable
+  return new Promise((resolve) => {
+    let text = ''
+    pipe.setEncoding('utf8')
+    pipe.on('error', () => { /* the process is gone, and its exit says so */ })
+    pipe.on('data', (chunk: string) => {
+      text = (text + chunk).slice(0, MAX_REPORT)
+      const end = text.indexOf('\n')
+      if (end === -1) return
+      const report = parse(text.slice(0, end))
+      if (report !== undefined) resolve(report)
+    })
+  })
+}
+
+function parse (line: string): ProbeReport | undefined {
+  try {
+    const report: unknown = JSON.parse(line)
+    return isProbeReport(report) ? report : undefined
+  } catch {
+    return undefined
+  }
+}
