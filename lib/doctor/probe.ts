@@ -123,8 +123,15 @@ function trust (option: unknown): 'off' | 'some' | 'all' {
   return option === true ? 'all' : 'some'
 }
 
+/** Nobody is left who could end this process, which would stand still for ever. */
+function endWithParent (): void {
+  const parent = process.ppid
+  setInterval(() => { if (process.ppid !== parent) process.exit() }, 500).unref()
+}
+
 // The application may start processes of its own, which inherit the preload and not the pipe.
 if (process.env[PARENT_VARIABLE] === String(process.ppid)) {
+  endWithParent()
   watchApi()
   watchServers()
 }
