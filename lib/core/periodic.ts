@@ -1,4 +1,4 @@
-import type { Clock, TimerHandle } from '../core/context.ts'
+import type { Clock, TimerHandle } from './context.ts'
 
 export interface PeriodicParts {
   readonly clock: Clock
