@@ -134,7 +134,8 @@ const GAUGE_RULES = Object.freeze({
   [INSTRUMENTS.jobsOldestAge.name]: 'newest',
   [INSTRUMENTS.jobsStuck.name]: 'newest',
   [INSTRUMENTS.storeCountsAge.name]: 'newest',
-  [INSTRUMENTS.jobsActive.name]: 'sum'
+  [INSTRUMENTS.jobsActive.name]: 'sum',
+  [INSTRUMENTS.alertsFiring.name]: 'sum'
 } as const)
 
 function workload (app: FastifyInstance): { active: number, concurrency: number } | undefined {

@@ -56,6 +56,11 @@ export const EVENT_CATALOGUE = {
   'performance.slow_query': { about: 'A database query of an instrumented client took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['system', 'operation', 'target', 'statement', 'traceId', 'spanId'] },
   'performance.event_loop_lagged': { about: 'The event loop of this process was late: something blocked it.', measurements: ['lagMs', 'thresholdMs'], metadata: [] },
 
+  'alert.raised': { about: 'An alert rule found something; the senders are about to be told.', measurements: [], metadata: ['fingerprint', 'rule', 'severity', 'alertType', 'title', 'message'] },
+  'alert.reminded': { about: 'An alert is still firing; the senders are about to be told again.', measurements: ['firingMs'], metadata: ['fingerprint', 'rule', 'severity', 'alertType', 'title', 'message'] },
+  'alert.resolved': { about: 'What an alert was about is over; the senders are about to be told.', measurements: ['firingMs'], metadata: ['fingerprint', 'rule', 'severity', 'alertType', 'title', 'message'] },
+  'alert.send_failed': { about: 'A sender could not pass a notice on; it is tried again with the next evaluation.', measurements: ['tries'], metadata: ['sender', 'fingerprint', 'rule', 'errorCode', 'message'] },
+
   'subscriber.registered': { about: 'Somebody subscribed to events.', measurements: ['events'], metadata: ['name'] },
   'subscriber.unregistered': { about: 'A subscriber left.', measurements: ['events'], metadata: ['name'] },
 
@@ -97,6 +102,9 @@ interface Fields {
   thresholdMs: number, deltaMb: number, thresholdMb: number, lagMs: number
   /** A database by its OpenTelemetry name (`postgresql`, `redis`, …), what was asked of it, and without parameters. */
   system: string, target: string, statement: string
+  /** Of an alert: `rule`, or `rule:key`. */
+  fingerprint: string, rule: string, severity: string, alertType: string, title: string, sender: string
+  firingMs: number, tries: number
   events: number, metrics: number, bytes: number, name: string, exporter: string, format: string
 }
 

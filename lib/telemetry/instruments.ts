@@ -57,6 +57,10 @@ export const INSTRUMENTS = {
   requestsRejected: { name: 'asyncendpoints.requests.rejected.total', kind: 'counter', unit: '{request}', description: 'Submissions that were refused, by reason', labels: ['reason'] },
   storeCountsAge: { name: 'asyncendpoints.store.counts.age', kind: 'gauge', unit: 's', description: 'Age of the gauges that are read from the store in the background', labels: ['store_type'] },
 
+  alertsRaised: { name: 'asyncendpoints.alerts.total', kind: 'counter', unit: '{alert}', description: 'Alerts that were raised, reminders not counted', labels: ['rule', 'severity'] },
+  alertsFiring: { name: 'asyncendpoints.alerts.firing', kind: 'gauge', unit: '{alert}', description: 'Alerts that are firing, told by the process that evaluates them', labels: ['rule', 'severity'] },
+  alertSendFailures: { name: 'asyncendpoints.alerts.send_failures.total', kind: 'counter', unit: '{failure}', description: 'Notices of alerts that a sender could not pass on, each try', labels: ['sender'] },
+
   exports: { name: 'asyncendpoints.exports.total', kind: 'counter', unit: '{page}', description: 'Pages of metrics for targets of observability.export, by how they ended', labels: ['target', 'outcome'] },
   exportDuration: { name: 'asyncendpoints.export.duration', kind: 'histogram', unit: 's', description: 'Time until a page of metrics had reached its target, or was given up', labels: ['target', 'outcome'], buckets: STORE_BUCKETS },
   jobsPayloadSize: { name: 'asyncendpoints.jobs.payload.size', kind: 'histogram', unit: 'By', description: 'Size of the request bodies that jobs were submitted with; with detailedMetrics', labels: ['job_name'], buckets: SIZE_BUCKETS },

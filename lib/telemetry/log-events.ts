@@ -1,3 +1,4 @@
+import { ALERT_LINES } from '../events/alert-lines.ts'
 import type { EventName, SubmitOrigin } from '../events/catalogue.ts'
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
@@ -35,7 +36,7 @@ const STORE = { storeType: 'store_type', errorCode: 'error_type' } as const
 /**
  * What is logged of the lifecycle events, numbered. 10001 to 10099 belong to sagas and their steps, as the source
  * documents number them (S3-15 to S3-21); 101xx jobs, 102xx handlers, 103xx workers, 104xx stores, 105xx health,
- * 106xx performance, 107xx telemetry itself.
+ * 106xx performance, 107xx telemetry itself, 108xx alerts.
  * Levels are those of the rows S0-57 and S1-06. Events that come once per claim, handler call or store round trip have
  * no line: their sums are metrics. Of the progress of a job there is a line every ten seconds at most.
  */
@@ -92,7 +93,10 @@ export const LOG_EVENTS = {
   'telemetry.export_completed': { id: 10711, level: 'debug', message: 'metrics exported', fields: { ...EXPORT, durationMs: 'durationMs', bytes: 'bytes' } },
   'telemetry.export_failed': { id: 10712, level: 'warn', message: 'metrics could not be exported; the next turn tries again', fields: { ...EXPORT, errorCode: 'error_type', message: 'detail', durationMs: 'durationMs' } },
   'telemetry.plugin_registered': { id: 10713, level: 'debug', message: 'exporter of metrics registered', fields: { exporter: 'exporter' } },
-  'telemetry.plugin_unregistered': { id: 10714, level: 'debug', message: 'exporter of metrics taken away', fields: { exporter: 'exporter' } }
+  'telemetry.plugin_unregistered': { id: 10714, level: 'debug', message: 'exporter of metrics taken away', fields: { exporter: 'exporter' } },
+
+  // A table of their own, because they are written where the alerts are made.
+  ...ALERT_LINES
 } as const satisfies { readonly [N in EventName]?: LogEvent }
 
 export type LoggedEvent = keyof typeof LOG_EVENTS

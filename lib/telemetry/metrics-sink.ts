@@ -116,6 +116,9 @@ export function createMetricsSink ({ metrics, storeType, excluded, failures, det
       metrics.storeError({ operation: event.operation, errorType: event.errorCode, storeType: event.storeType })
     },
 
+    'alert.raised': (event) => { metrics.alertRaised({ rule: event.rule, severity: event.severity }) },
+    'alert.send_failed': (event) => { metrics.alertSendFailed({ sender: event.sender }) },
+
     'telemetry.listener_failed': (event) => {
       if (!failures.owns(event.source)) failures.count(event.source)
     }

@@ -22,6 +22,8 @@ export interface ChannelLabels { readonly channelType: string }
 export interface QueueLabels { readonly queue: string, readonly storeType: string }
 export interface RecoveredLabels { readonly reason: string, readonly storeType: string }
 export interface RejectedLabels { readonly reason: string }
+export interface AlertLabels { readonly rule: string, readonly severity: string }
+export interface AlertSenderLabels { readonly sender: string }
 
 /**
  * Everything the library measures, as one interface (requirement rows S0-06 to S0-23 and what operators ask for). The
@@ -83,6 +85,12 @@ export interface AsyncEndpointsMetrics {
   jobResultSize (bytes: number, labels: JobNameLabels): void
   /** How many attempts a job took until it was completed or failed. With `detailedMetrics` only. */
   jobAttempts (attempts: number, labels: JobNameLabels): void
+
+  alertRaised (labels: AlertLabels): void
+  /** Set by the process that evaluates, to 0 as well. */
+  alertsFiring (count: number, labels: AlertLabels): void
+  /** A sender could not pass a notice on. */
+  alertSendFailed (labels: AlertSenderLabels): void
 }
 
 export type MetricMethod = keyof AsyncEndpointsMetrics
@@ -118,7 +126,10 @@ const RECORDS: Readonly<Record<RecordMethod, true>> = {
   storeCountsAge: true,
   jobPayloadSize: true,
   jobResultSize: true,
-  jobAttempts: true
+  jobAttempts: true,
+  alertRaised: true,
+  alertsFiring: true,
+  alertSendFailed: true
 }
 
 export const RECORD_METHODS = Object.keys(RECORDS) as RecordMethod[]
@@ -172,6 +183,9 @@ export class NoopMetrics implements AsyncEndpointsMetrics {
   jobPayloadSize (): void {}
   jobResultSize (): void {}
   jobAttempts (): void {}
+  alertRaised (): void {}
+  alertsFiring (): void {}
+  alertSendFailed (): void {}
 }
 
 type Recorder = (...values: unknown[]) => unknown

@@ -2,7 +2,7 @@ import type { CellOf, Instrument, MetricsRegistry } from './registry.ts'
 import { INSTRUMENTS, type InstrumentKind } from './instruments.ts'
 import {
   startTimer,
-  type AsyncEndpointsMetrics, type ChannelLabels, type HandlerErrorLabels, type HandlerLabels, type JobErrorLabels, type JobLabels, type JobNameLabels, type JobStatusLabels,
+  type AlertLabels, type AlertSenderLabels, type AsyncEndpointsMetrics, type ChannelLabels, type HandlerErrorLabels, type HandlerLabels, type JobErrorLabels, type JobLabels, type JobNameLabels, type JobStatusLabels,
   type MetricTimer, type ProcessingLabels, type QueueLabels, type RecoveredLabels, type RejectedLabels, type StateLabels, type StoreErrorLabels,
   type StoreLabels, type StoreOperationLabels, type WorkerLabels
 } from './metrics.ts'
@@ -109,6 +109,9 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
   readonly #payloadSize: CellCache<'histogram'>
   readonly #resultSize: CellCache<'histogram'>
   readonly #attempts: CellCache<'histogram'>
+  readonly #alerts: CellCache<'counter'>
+  readonly #alertsFiring: CellCache<'gauge'>
+  readonly #alertSendFailures: CellCache<'counter'>
 
   constructor (registry: MetricsRegistry) {
     this.#created = new CellCache(registry.instrument(INSTRUMENTS.jobsCreated))
@@ -139,6 +142,9 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
     this.#payloadSize = new CellCache(registry.instrument(INSTRUMENTS.jobsPayloadSize))
     this.#resultSize = new CellCache(registry.instrument(INSTRUMENTS.jobsResultSize))
     this.#attempts = new CellCache(registry.instrument(INSTRUMENTS.jobsAttempts))
+    this.#alerts = new CellCache(registry.instrument(INSTRUMENTS.alertsRaised))
+    this.#alertsFiring = new CellCache(registry.instrument(INSTRUMENTS.alertsFiring))
+    this.#alertSendFailures = new CellCache(registry.instrument(INSTRUMENTS.alertSendFailures))
   }
 
   /** Makes the counters of a job exist at 0, for good, so that a rate over its first event is not lost. */
@@ -181,4 +187,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
   jobPayloadSize (bytes: number, labels: JobNameLabels): void { this.#payloadSize.at(labels.jobName).observe(bytes) }
   jobResultSize (bytes: number, labels: JobNameLabels): void { this.#resultSize.at(labels.jobName).observe(bytes) }
   jobAttempts (attempts: number, labels: JobNameLabels): void { this.#attempts.at(labels.jobName).observe(attempts) }
+  alertRaised (labels: AlertLabels): void { this.#alerts.at2(labels.rule, labels.severity).add(1) }
+  alertsFiring (count: number, labels: AlertLabels): void { this.#alertsFiring.at2(labels.rule, labels.severity).set(count) }
+  alertSendFailed (labels: AlertSenderLabels): void { this.#alertSendFailures.at(labels.sender).add(1) }
 }

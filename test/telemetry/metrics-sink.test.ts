@@ -125,3 +125,14 @@ t.test('failures of listeners are counted; those that telemetry reported itself 
   failures.report('metrics.jobCreated', new Error('x'))
   t.same(counted.slice(2), ['metrics.jobCreated', 'metrics.jobCreated'])
 })
+
+t.test('alerts are counted when they are raised, and senders each time they fail', async (t) => {
+  const { bus, methods, metrics } = connected()
+  const alert = { fingerprint: 'memory:x', rule: 'memory', severity: 'high', alertType: 'System', title: 'T', message: 'm' }
+  bus.emit('alert.raised', alert)
+  bus.emit('alert.reminded', { ...alert, firingMs: 1 })
+  bus.emit('alert.resolved', { ...alert, firingMs: 1 })
+  bus.emit('alert.send_failed', { sender: 'webhook', fingerprint: 'memory:x', rule: 'memory', errorCode: 'E', message: 'm', tries: 1 })
+  t.same(methods(), ['alertRaised memory high', 'alertSendFailed webhook'])
+  t.same(metrics.calls[0]?.labels, { rule: 'memory', severity: 'high' })
+})

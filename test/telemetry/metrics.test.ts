@@ -38,7 +38,10 @@ function callAll (metrics: AsyncEndpointsMetrics): void {
     storeCountsAge: () => metrics.storeCountsAge(1, { storeType: 'memory' }),
     jobPayloadSize: () => metrics.jobPayloadSize(512, { jobName: 'TestJob' }),
     jobResultSize: () => metrics.jobResultSize(2, { jobName: 'TestJob' }),
-    jobAttempts: () => metrics.jobAttempts(3, { jobName: 'TestJob' })
+    jobAttempts: () => metrics.jobAttempts(3, { jobName: 'TestJob' }),
+    alertRaised: () => metrics.alertRaised({ rule: 'memory', severity: 'high' }),
+    alertsFiring: () => metrics.alertsFiring(1, { rule: 'memory', severity: 'high' }),
+    alertSendFailed: () => metrics.alertSendFailed({ sender: 'webhook' })
   }
   for (const method of METRIC_METHODS) calls[method]()
 }
@@ -47,7 +50,7 @@ t.test('every method of the default finds its instrument, and every instrument i
   const registry = new MetricsRegistry()
   callAll(new RegistryMetrics(registry))
   const families = new Map(registry.families().map((family) => [family.name, family]))
-  t.equal(families.size, 28, 'all instruments but those that are about metrics and exports themselves')
+  t.equal(families.size, 31, 'all instruments but those that are about metrics and exports themselves')
   t.match(families.get('asyncendpoints.jobs.created.total')?.points, [{ labels: { job_name: 'TestJob', store_type: 'memory' }, value: 1 }])
   t.match(families.get('asyncendpoints.store.errors.total')?.points, [{ labels: { operation: 'get', error_type: 'E', store_type: 'memory' }, value: 1 }])
   t.match(families.get('asyncendpoints.jobs.processing.duration')?.points, [{ labels: { job_name: 'TestJob', status: 'completed' }, count: 2 }], 'the timer fed it too')
@@ -137,7 +140,7 @@ t.test('one part is replaced, the rest stays', async (t) => {
   callAll(overrideMetrics(new RegistryMetrics(registry), { jobFailed: (labels) => { seen.push(labels) } }, () => t.fail('nothing threw')))
   t.same(seen, [{ ...JOB, errorType: 'E' }])
   t.equal(registry.families().some(({ name }) => name === 'asyncendpoints.jobs.failed.total'), false)
-  t.equal(registry.families().length, 27)
+  t.equal(registry.families().length, 30)
 })
 
 t.test('an implementation that throws, rejects or gives broken timers is survived', async (t) => {

@@ -1,0 +1,12 @@
+/**
+ * The log lines of alerts. They are written by the alerts themselves, so that an application without observability has them
+ * too; their numbers belong to the one table of numbered log events.
+ */
+const ABOUT = { fingerprint: 'alert', rule: 'rule', severity: 'severity', alertType: 'alert_type', title: 'title', message: 'detail' } as const
+
+export const ALERT_LINES = {
+  'alert.raised': { id: 10801, level: 'warn', message: 'alert raised', fields: ABOUT },
+  'alert.reminded': { id: 10802, level: 'warn', message: 'alert is still firing', fields: { ...ABOUT, firingMs: 'firingMs' } },
+  'alert.resolved': { id: 10803, level: 'info', message: 'alert resolved', fields: { ...ABOUT, firingMs: 'firingMs' } },
+  'alert.send_failed': { id: 10804, level: 'error', message: 'an alert could not be sent; it is tried again, and further failures of this sender are counted, not logged', fields: { sender: 'sender', fingerprint: 'alert', rule: 'rule', errorCode: 'error_type', message: 'detail', tries: 'tries' } }
+} as const
