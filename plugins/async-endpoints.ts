@@ -10,7 +10,9 @@ import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
 import { createHttpRoom, type AsyncEndpointsRouteConfig, type HttpRoom } from '../lib/http/room.ts'
 import type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
 import type { JobDefinition, JobTypes } from '../lib/jobs/definition.ts'
+import { readAlertsOptions } from '../lib/monitor/alerts/options.ts'
 import { workerSchema } from '../lib/worker/worker.ts'
+import { alerts, type AlertsOptions } from './alerts.ts'
 import { health, type HealthOptions } from './health.ts'
 import { jobStore, jobStoreSchema, type JobStoreOptions } from './job-store.ts'
 import { observability, readObservabilityOptions, type ObservabilityOptions } from './observability.ts'
@@ -26,6 +28,13 @@ export interface AsyncEndpointsOptions extends JobStoreOptions {
   observability?: boolean | ObservabilityOptions
   /** `/health` and its parts. @defaultValue true */
   health?: boolean | HealthOptions
+  /**
+   * Tells people when jobs are slow, fail, get stuck or find no worker: `true` in log lines, an object to say more. Off unless
+   * asked for: what is too slow, or too much, is for the application to say.
+   *
+   * @defaultValue false
+   */
+  alerts?: boolean | AlertsOptions
 }
 
 declare module 'fastify' {
@@ -52,18 +61,18 @@ declare module 'fastify' {
 const umbrellaSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
-  properties: { ...jobStoreSchema.properties as object, worker: {}, http: {}, observability: {}, health: {} }
+  properties: { ...jobStoreSchema.properties as object, worker: {}, http: {}, observability: {}, health: {}, alerts: {} }
 }
 
 /** For tools that watch an application start (`fastify-async-endpoints doctor --app`); costs nothing while nobody does. */
 const REGISTERED = channel('asyncendpoints.registered')
 
 /** The decorator that says that a part is there already. */
-const PARTS = { observability: 'jobMetrics', worker: 'jobWorker', health: 'health' } as const
+const PARTS = { observability: 'jobMetrics', worker: 'jobWorker', health: 'health', alerts: 'alerts' } as const
 
 async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpointsOptions): Promise<void> {
   const options = readUmbrella(app, given)
-  const { observability: observabilityOptions = true, worker: workerOptions = true, http = true, health: healthOptions = true, ...storeOptions } = options
+  const { observability: observabilityOptions = true, worker: workerOptions = true, http = true, health: healthOptions = true, alerts: alertsOptions = false, ...storeOptions } = options
 
   // In this order: closing runs in reverse, so connections close last.
   if (!app.hasDecorator('jobRuntime')) await app.register(jobStore, storeOptions)
@@ -71,6 +80,7 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
   if (!app.hasDecorator(PARTS.observability)) await app.register(observability, observabilityOptions === false ? { enabled: false } : settings(observabilityOptions))
   if (workerOptions !== false && !app.hasDecorator(PARTS.worker)) await app.register(worker, settings(workerOptions))
   if (healthOptions !== false && !app.hasDecorator(PARTS.health)) await app.register(health, settings(healthOptions))
+  if (alertsOptions !== false && !app.hasDecorator(PARTS.alerts)) await app.register(alerts, settings(alertsOptions))
 
   const room = http === false ? undefined : openRoom(app, settings(http))
   app.decorate('asyncEndpoint', function asyncEndpoint (this: FastifyInstance | undefined, endpoint: unknown) {
@@ -100,7 +110,8 @@ function readUmbrella (app: FastifyInstance, given: AsyncEndpointsOptions): Asyn
     worker: (value) => readOptions('worker', workerSchema, {}, value),
     http: (value) => readHttpOptions(value),
     health: (value) => readOptions('health', healthSchema, {}, value),
-    observability: (value) => readObservabilityOptions(value)
+    observability: (value) => readObservabilityOptions(value),
+    alerts: (value) => readAlertsOptions(value)
   }
   problems.collect('', () => readOptions('asyncEndpoints', umbrellaSchema, {}, given))
   for (const [name, check] of Object.entries(parts)) {
@@ -130,7 +141,7 @@ export const asyncEndpoints = fp(asyncEndpointsPlugin, { name: 'asyncendpoints',
 export default asyncEndpoints
 
 // The public face: the plugins, the stores, what a handler may say, errors, and the types to write all of it down.
-export { health, jobStore, observability, worker }
+export { alerts, health, jobStore, observability, worker }
 export { memoryStore, type MemoryStoreOptions, type RetentionOptions } from '../lib/stores/memory/index.ts'
 export { redisStore, type RedisClientLike, type RedisConnectionOptions, type RedisRetentionOptions, type RedisStoreOptions } from '../lib/stores/bullmq/index.ts'
 export { cancel, discard, snooze, type Outcome } from '../lib/jobs/outcome.ts'
@@ -157,12 +168,17 @@ export type { JobState, TerminalState } from '../lib/jobs/states.ts'
 export type {
   Attempt, CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, Settlement, SettleVerdict, StoreHost, StoreReport
 } from '../lib/jobs/store.ts'
+export type { AlertsOptions } from './alerts.ts'
 export type { HealthOptions, PressureOptions } from './health.ts'
 export type { JobStoreOptions } from './job-store.ts'
 export type { RedactOptions } from '../lib/core/redact.ts'
 export type { ExportOptions, FileTargetOptions, PushTargetOptions } from '../lib/exposition/options.ts'
 export type { EventDescription, EventSubscriber, JobEvents } from '../lib/events/subscribers.ts'
 export type { Propagation, SpanAttributesOptions, SpanAttributeValues } from '../lib/jobs/definition.ts'
+export type { Alert, AlertFinding, AlertMail, AlertNotice, AlertNoticeKind, AlertRule, AlertSender, AlertSeverity, AlertType, EmailOptions } from '../lib/monitor/alerts/alert.ts'
+export type { Alerts } from '../lib/monitor/alerts/alerts.ts'
+export type { AlertFacts, JobFacts, ProcessFacts, QueueFacts, SlowJob } from '../lib/monitor/alerts/facts.ts'
+export type { AlertWebhookOptions } from '../lib/monitor/alerts/webhook.ts'
 export type { PerformanceMonitor } from '../lib/monitor/monitor.ts'
 export type { PerformanceOptions } from '../lib/monitor/options.ts'
 export type { LoggingOptions } from '../lib/telemetry/options/logging.ts'

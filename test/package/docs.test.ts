@@ -9,6 +9,8 @@ import { HIDDEN_NAMES } from '../../lib/core/redact-names.ts'
 import { CHECK_IDS, CHECKS, type Check } from '../../lib/doctor/findings.ts'
 import { EVENT_CATALOGUE } from '../../lib/events/catalogue.ts'
 import { exposedName } from '../../lib/exposition/names.ts'
+import { ALERTS_DEFAULTS } from '../../lib/monitor/alerts/options.ts'
+import { BUILT_IN_RULES } from '../../lib/monitor/alerts/rules.ts'
 import { ATTR } from '../../lib/telemetry/attributes.ts'
 import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
 import { LOG_EVENTS } from '../../lib/telemetry/log-events.ts'
@@ -23,6 +25,8 @@ function table (head: readonly string[], rows: ReadonlyArray<readonly string[]>)
   const line = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
   return [line(head), `|${head.map(() => '---|').join('')}`, ...rows.map(line)].join('\n')
 }
+
+const inDocs = (value: unknown): string => JSON.stringify(value).replaceAll('"', '').replace(/([:,])/g, '$1 ')
 
 const TABLES: Readonly<Record<string, { readonly page: string, readonly text: string }>> = {
   errors: {
@@ -53,6 +57,12 @@ const TABLES: Readonly<Record<string, { readonly page: string, readonly text: st
       const { needs, note = '', warning = '', problem = '', why }: Check = CHECKS[id]
       return [code(id), needs === undefined ? '' : { redis: 'a Redis URL', app: code('--app') }[needs], note, warning, problem, why]
     }))
+  },
+  'alert-rules': {
+    page: 'alerts.md',
+    text: table(['rule', 'option', 'default', 'type', 'severity', 'title', 'one alert per', 'fires when'], BUILT_IN_RULES.map(({ name, option, type, severity, title, per, about }) => [
+      code(name), code(option), code(inDocs(ALERTS_DEFAULTS[option])), type, severity, title, per, about
+    ]))
   },
   hidden: { page: 'observability.md', text: codes(HIDDEN_NAMES) },
   events: {

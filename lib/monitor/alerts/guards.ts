@@ -1,0 +1,13 @@
+/** What another process wrote is looked at before it is believed. */
+
+export function isCount (value: unknown): value is number {
+  return typeof value === 'number' && value >= 0 && Number.isFinite(value)
+}
+
+export function isArrayOf<T> (value: unknown, is: (entry: unknown) => entry is T): value is T[] {
+  return Array.isArray(value) && value.every(is)
+}
+
+export function isRecord (value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

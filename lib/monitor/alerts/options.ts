@@ -1,0 +1,156 @@
+import { OptionProblems, readOptions, type OptionsSchema } from '../../core/options.ts'
+import type { AlertRule, AlertSender, EmailOptions } from './alert.ts'
+import { BUILT_IN_RULES, type AlertThresholds } from './rules.ts'
+import { readWebhook, type AlertWebhookOptions, type ReadAlertWebhook } from './webhook.ts'
+
+/** When to alert, and whom to tell. Every number has a default; `false` switches a rule off. */
+export interface AlertsOptions {
+  /** How often the rules are evaluated; once in a cluster. @defaultValue 300000 (5 min) */
+  intervalMs?: number
+  /** 95th percentile of the time that attempts of a job took in the last hour. @defaultValue 5000 */
+  slowP95Ms?: number | false
+  /** A single attempt, over or under way. @defaultValue 30000 */
+  slowJobMs?: number | false
+  /** Failed jobs in the last hour. @defaultValue 10 */
+  failedPerHour?: number | false
+  /** Share of the jobs that ended in the last hour and failed, 0 to 1. @defaultValue 0.1 */
+  failureRate?: number | false
+  /** `slowP95Ms` and `failureRate` say nothing about fewer attempts or jobs than this. @defaultValue 20 */
+  minSamples?: number
+  /** So many jobs in progress whose lease nobody renews, for so long. @defaultValue { count: 5, afterMs: 600000 } */
+  stuck?: { count?: number, afterMs?: number } | false
+  /** Share of its memory limit that a process uses, 0 to 1. @defaultValue 0.8 */
+  memoryRatio?: number | false
+  /** @defaultValue the limit of the container, compared with resident memory; without one V8's heap limit, compared with the heap */
+  memoryLimitBytes?: number
+  /** The failed jobs that the store keeps have become so many more within an hour. @defaultValue 50 */
+  deadLetterGrowth?: number | false
+  /** Jobs wait for so long, and nobody claims any; or a worker with free places has not looked for any for so long. @defaultValue 300000 (5 min) */
+  workerMissingMs?: number | false
+  /** The store cannot be reached for so long. Every process tells this for itself. @defaultValue 60000 */
+  storeUnreachableMs?: number | false
+  /** Jobs, by name, that no rule about durations and failures counts. */
+  excludeJobs?: ReadonlyArray<string | RegExp>
+  /** Jobs, by name, that are meant to take long: the two rules about slowness leave them alone. */
+  longJobs?: ReadonlyArray<string | RegExp>
+  /** Rules of your own. */
+  rules?: readonly AlertRule[]
+  /** An alert that comes back sooner after it was resolved is not told again before that. @defaultValue 900000 (15 min) */
+  cooldownMs?: number
+  /** An alert that is still firing is told again after so long; `false`: never. @defaultValue 14400000 (4 h) */
+  repeatMs?: number | false
+  /** Numbered log lines, at `warn` for raised and reminded, at `info` for resolved. @defaultValue true */
+  log?: boolean
+  /** Signed as Standard Webhooks are. */
+  webhook?: AlertWebhookOptions | readonly AlertWebhookOptions[]
+  /** Mail in your way: gets subject and text. */
+  email?: EmailOptions
+  /** Senders of your own. */
+  senders?: readonly AlertSender[]
+  /** How long a sender may take for one notice, its own retries included. @defaultValue 30000 */
+  senderTimeoutMs?: number
+}
+
+const patterns = { type: 'array', items: { anyOf: [{ type: 'string', minLength: 1 }, { isRegExp: true }] } }
+const span = { type: 'number', minimum: 1, maximum: 2_147_483_647 }
+const orFalse = (schema: object): object => ({ anyOf: [{ const: false }, schema] })
+const NAME = '^[A-Za-z0-9_.-]{1,64}$'
+
+const alertsSchema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    intervalMs: { ...span, minimum: 100 },
+    slowP95Ms: orFalse(span),
+    slowJobMs: orFalse(span),
+    failedPerHour: orFalse({ type: 'integer', minimum: 1 }),
+    failureRate: orFalse({ type: 'number', minimum: 0, maximum: 1 }),
+    minSamples: { type: 'integer', minimum: 1 },
+    stuck: orFalse({ type: 'object', additionalProperties: false, properties: { count: { type: 'integer', minimum: 1 }, afterMs: { ...span, minimum: 0 } } }),
+    memoryRatio: orFalse({ type: 'number', exclusiveMinimum: 0, maximum: 1 }),
+    memoryLimitBytes: { type: 'number', minimum: 1 },
+    deadLetterGrowth: orFalse({ type: 'integer', minimum: 1 }),
+    workerMissingMs: orFalse(span),
+    storeUnreachableMs: orFalse({ ...span, minimum: 0 }),
+    excludeJobs: patterns,
+    longJobs: patterns,
+    rules: { type: 'array', maxItems: 100, items: { isObject: true } },
+    cooldownMs: { ...span, minimum: 0 },
+    repeatMs: orFalse(span),
+    log: { type: 'boolean' },
+    webhook: { isObject: true },
+    email: { isObject: true },
+    senders: { type: 'array', maxItems: 20, items: { isObject: true } },
+    senderTimeoutMs: { ...span, maximum: 300_000 }
+  }
+}
+
+type Settings = AlertThresholds & Readonly<Omit<Required<AlertsOptions>, 'webhook' | 'email' | 'memoryLimitBytes' | keyof AlertThresholds>>
+
+interface Others {
+  readonly memoryLimitBytes: number | undefined
+  readonly email: EmailOptions | undefined
+}
+
+export type ReadAlertsOptions = Settings & Others & { readonly webhooks: readonly ReadAlertWebhook[] }
+
+const STUCK_DEFAULTS = Object.freeze({ count: 5, afterMs: 600_000 })
+
+export const ALERTS_DEFAULTS: Settings & Others = Object.freeze({
+  intervalMs: 300_000,
+  slowP95Ms: 5_000,
+  slowJobMs: 30_000,
+  failedPerHour: 10,
+  failureRate: 0.1,
+  minSamples: 20,
+  stuck: STUCK_DEFAULTS,
+  memoryRatio: 0.8,
+  memoryLimitBytes: undefined,
+  deadLetterGrowth: 50,
+  workerMissingMs: 300_000,
+  storeUnreachableMs: 60_000,
+  excludeJobs: Object.freeze([]),
+  longJobs: Object.freeze([]),
+  rules: Object.freeze([]),
+  cooldownMs: 900_000,
+  repeatMs: 14_400_000,
+  log: true,
+  email: undefined,
+  senders: Object.freeze([]),
+  senderTimeoutMs: 30_000
+})
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, one message that lists every bad key */
+export function readAlertsOptions (given: AlertsOptions | undefined): ReadAlertsOptions {
+  const problems = new OptionProblems()
+  const options = problems.collect('', () => readOptions('alerts', alertsSchema, {}, given))
+  const endpoints = given?.webhook === undefined || given.webhook === null ? [] : [given.webhook].flat() as readonly AlertWebhookOptions[]
+  const webhooks = endpoints.map((webhook, index, { length }) =>
+    problems.collect(length === 1 ? 'webhook.' : `webhook.${index}.`, () => readWebhook(webhook, index === 0 ? 'webhook' : `webhook-${index + 1}`)))
+  const whole = webhooks.filter((webhook) => webhook !== undefined)
+  if (options !== undefined) {
+    problems.add(...named('rules', options.rules ?? [], 'evaluate', BUILT_IN_RULES.map(({ name }) => name)))
+    problems.add(...named('senders', options.senders ?? [], 'send', ['log', 'email', ...whole.map(({ name }) => name)]))
+    if (options.email !== undefined && typeof options.email.send !== 'function') problems.add('email.send must be a function')
+  }
+  problems.throwIfAny('alerts')
+  const { webhook: _read, stuck, ...rest } = options ?? {}
+  return Object.freeze({
+    ...ALERTS_DEFAULTS,
+    ...rest,
+    stuck: stuck === false ? false : Object.freeze({ count: stuck?.count ?? STUCK_DEFAULTS.count, afterMs: stuck?.afterMs ?? STUCK_DEFAULTS.afterMs }),
+    webhooks: Object.freeze(whole)
+  })
+}
+
+function named (key: string, entries: ReadonlyArray<{ readonly name: string }>, method: string, taken: readonly string[]): string[] {
+  const names = new Set(taken)
+  const problems: string[] = []
+  for (const [index, entry] of entries.entries()) {
+    if (typeof entry.name !== 'string' || !new RegExp(NAME).test(entry.name)) problems.push(`${key}.${index}.name must be 1 to 64 letters, digits, "_", "-" or "."`)
+    else if (names.has(entry.name)) problems.push(`${key}.${index}.name: "${entry.name}" is taken`)
+    else names.add(entry.name)
+    if (typeof Reflect.get(entry, method) !== 'function') problems.push(`${key}.${index}.${method} must be a function`)
+  }
+  return problems
+}

@@ -1,0 +1,64 @@
+/** What a process tells the others about itself, as long as it lives. */
+import type { Consumer } from '../../jobs/store.ts'
+import type { ConsumerFacts, ProcessFacts, SlowJob } from './facts.ts'
+import { isArrayOf, isCount, isRecord } from './guards.ts'
+
+/** The part of a worker that is looked at. */
+export interface AlertWorkerView {
+  readonly running: boolean
+  consumers (): ReadonlyArray<Pick<Consumer, 'queue' | 'active' | 'lastSeenAt' | 'paused'>>
+  concurrencyOf (queue: string): number
+  oldestAttempts (limit: number): ReadonlyArray<{ readonly id: string, readonly name: string, readonly queue: string, readonly runningMs: number }>
+}
+
+export interface ProcessReport extends ProcessFacts {
+  /** Since when it counts. */
+  readonly watchedMs: number
+  /** The queues it knows, and how long ago it claimed from them; `null`: never. */
+  readonly queues: ReadonlyArray<readonly [queue: string, claimAgeMs: number | null]>
+  /** Attempts under way that are slow by now. */
+  readonly running: readonly SlowJob[]
+}
+
+const VERSION = 1
+
+export function consumersOf (worker: AlertWorkerView | undefined, now: number): ConsumerFacts[] {
+  if (worker === undefined || !worker.running) return []
+  return worker.consumers().map(({ queue, active, lastSeenAt, paused }) => ({ queue, active, concurrency: worker.concurrencyOf(queue), paused, silentMs: Math.max(0, Math.round(now - lastSeenAt)) }))
+}
+
+export function encodeReport (report: ProcessReport): string {
+  return JSON.stringify({ version: VERSION, ...report })
+}
+
+/** `undefined`: it is nothing that this version can read. */
+export function decodeReport (text: string): ProcessReport | undefined {
+  try {
+    const parsed: unknown = JSON.parse(text)
+    return isRecord(parsed) && parsed['version'] === VERSION && isReport(parsed) ? parsed : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isReport (value: Readonly<Record<string, unknown>>): value is Readonly<Record<string, unknown>> & ProcessReport {
+  const { instance, memory, consumers, watchedMs, queues, running } = value
+  return typeof instance === 'string' && isRecord(memory) && isCount(memory['usedBytes']) && isCount(memory['limitBytes']) && isCount(watchedMs) &&
+    isArrayOf(consumers, isConsumer) && isArrayOf(queues, isQueue) && isArrayOf(running, isSlowJob)
+}
+
+function isConsumer (value: unknown): value is ConsumerFacts {
+  if (!isRecord(value)) return false
+  const { queue, active, concurrency, paused, silentMs } = value
+  return typeof queue === 'string' && isCount(active) && isCount(concurrency) && typeof paused === 'boolean' && isCount(silentMs)
+}
+
+function isQueue (value: unknown): value is readonly [string, number | null] {
+  return Array.isArray(value) && typeof value[0] === 'string' && (value[1] === null || isCount(value[1]))
+}
+
+function isSlowJob (value: unknown): value is SlowJob {
+  if (!isRecord(value)) return false
+  const { jobId, jobName, durationMs, running } = value
+  return typeof jobId === 'string' && typeof jobName === 'string' && isCount(durationMs) && typeof running === 'boolean'
+}

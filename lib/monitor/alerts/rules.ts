@@ -1,0 +1,191 @@
+import type { AlertFinding, AlertSeverity, AlertType } from './alert.ts'
+import type { AlertFacts, JobFacts, QueueFacts } from './facts.ts'
+
+/** What a rule compares with; `false`: it is switched off. */
+export interface AlertThresholds {
+  readonly slowP95Ms: number | false
+  readonly slowJobMs: number | false
+  readonly failedPerHour: number | false
+  readonly failureRate: number | false
+  readonly minSamples: number
+  readonly stuck: { readonly count: number, readonly afterMs: number } | false
+  readonly memoryRatio: number | false
+  readonly deadLetterGrowth: number | false
+  readonly workerMissingMs: number | false
+  readonly storeUnreachableMs: number | false
+}
+
+/** One rule of ours; its words are in the docs as well. */
+export interface BuiltInRule {
+  readonly name: string
+  readonly type: AlertType
+  readonly severity: AlertSeverity
+  readonly title: string
+  /** The option that sets its threshold, or switches it off. */
+  readonly option: keyof AlertThresholds
+  /** What is wrong when it fires, and what its details hold. */
+  readonly about: string
+  /** One alert for each of these. */
+  readonly per: 'cluster' | 'job' | 'queue' | 'process'
+}
+
+/** Requirement rows S1-58 to S1-66, and what operators ask for. */
+const RULES = {
+  slowP95: { name: 'slow-p95', type: 'Performance', severity: 'medium', title: 'Slow Jobs', option: 'slowP95Ms', per: 'job', about: 'The 95th percentile of the time that attempts of a job took in the last hour is over the threshold' },
+  slowJobs: { name: 'slow-jobs', type: 'Performance', severity: 'high', title: 'Slow Job Processing Detected', option: 'slowJobMs', per: 'cluster', about: 'Attempts, of the last hour or under way, took longer than the threshold; `jobs` lists the longest' },
+  failureRate: { name: 'failure-rate', type: 'Error', severity: 'high', title: 'High Job Failure Rate', option: 'failureRate', per: 'job', about: 'Of the jobs that ended in the last hour, a larger share failed; `failure_rate`' },
+  failedJobs: { name: 'failed-jobs', type: 'Error', severity: 'medium', title: 'Many Failed Jobs', option: 'failedPerHour', per: 'cluster', about: 'So many jobs, or more, failed in the last hour; `jobs` says which' },
+  stuckJobs: { name: 'stuck-jobs', type: 'System', severity: 'medium', title: 'Stuck Jobs Detected', option: 'stuck', per: 'cluster', about: 'So many jobs, or more, are in progress and nobody renews their lease, for so long; `jobs` lists the oldest' },
+  memory: { name: 'memory', type: 'System', severity: 'high', title: 'High Memory Usage', option: 'memoryRatio', per: 'process', about: 'A process uses a larger share of its memory limit; `memory_usage_percent`' },
+  deadLetters: { name: 'dead-letter-growth', type: 'Error', severity: 'medium', title: 'Failed Jobs Pile Up', option: 'deadLetterGrowth', per: 'cluster', about: 'The failed jobs that the store keeps have become so many more within an hour, whoever ran them' },
+  workerMissing: { name: 'worker-missing', type: 'System', severity: 'critical', title: 'No Worker Claims Jobs', option: 'workerMissingMs', per: 'queue', about: 'Jobs of a queue wait for so long, no process claims any, and not because all are busy' },
+  workerSilent: { name: 'worker-silent', type: 'System', severity: 'high', title: 'Worker Does Not Consume', option: 'workerMissingMs', per: 'process', about: 'A worker with free places that is not paused has not looked for jobs for so long' },
+  storeUnreachable: { name: 'store-unreachable', type: 'System', severity: 'critical', title: 'Job Store Unreachable', option: 'storeUnreachableMs', per: 'process', about: 'The store cannot be reached for so long; each process tells it for itself' }
+} as const satisfies Record<string, BuiltInRule>
+
+export const BUILT_IN_RULES: readonly BuiltInRule[] = Object.values(RULES)
+
+/** `unknown`: what it looks at could not be read, so its alerts stay as they are. */
+type Judge = (facts: AlertFacts, thresholds: AlertThresholds, excludedFromSlow: (jobName: string) => boolean) => AlertFinding[] | 'unknown'
+
+/** The share of a list that a person reads. */
+const LISTED = 20
+/** Of the alerts of one rule. */
+const MANY = 20
+
+/** Every rule that looks at the facts; `store-unreachable` is judged where it is noticed. */
+export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
+  [RULES.slowP95.name, ({ jobs }, { slowP95Ms, minSamples }, excluded) => {
+    if (slowP95Ms === false) return []
+    const candidates = jobs.filter(({ name, attempts, p95Ms }) => attempts >= minSamples && p95Ms !== undefined && p95Ms > slowP95Ms && !excluded(name))
+    return worst(candidates, ({ p95Ms = 0 }) => p95Ms).map(({ name, attempts, p95Ms = 0 }) => ({
+      ...words(RULES.slowP95),
+      key: name,
+      message: `95 % of the attempts of ${name} took up to ${seconds(p95Ms)}; the threshold is ${seconds(slowP95Ms)}`,
+      details: { job_name: name, p95_ms: Math.round(p95Ms), attempts, threshold_ms: slowP95Ms }
+    }))
+  }],
+  [RULES.slowJobs.name, ({ slowJobs }, { slowJobMs }) => {
+    const [longest] = slowJobs
+    if (slowJobMs === false || longest === undefined) return []
+    return [{
+      ...words(RULES.slowJobs),
+      message: `${longest.jobName} ${longest.running ? 'has been running for' : 'took'} ${seconds(longest.durationMs)}; the threshold is ${seconds(slowJobMs)}`,
+      details: { threshold_ms: slowJobMs, jobs: slowJobs.slice(0, LISTED).map(({ jobId, jobName, durationMs, running }) => ({ job_id: jobId, job_name: jobName, duration_ms: Math.round(durationMs), running })) }
+    }]
+  }],
+  [RULES.failureRate.name, ({ jobs }, { failureRate, minSamples }) => {
+    if (failureRate === false) return []
+    const ended = ({ completed, failed }: JobFacts): number => completed + failed
+    // Jobs that run too seldom to be judged alone are judged together.
+    const alone = jobs.filter((job) => ended(job) >= minSamples)
+    const rest = jobs.filter((job) => ended(job) < minSamples)
+    const together = { name: '', completed: sum(rest, ({ completed }) => completed), failed: sum(rest, ({ failed }) => failed), attempts: 0, p95Ms: undefined }
+    const judged = ended(together) >= minSamples ? [...alone, together] : alone
+    const rate = (job: JobFacts): number => job.failed / ended(job)
+    return worst(judged.filter((job) => rate(job) > failureRate), rate).map((job) => ({
+      ...words(RULES.failureRate),
+      key: job.name,
+      message: `${percent(rate(job))} of ${job.name === '' ? 'the jobs that run seldom' : job.name} failed in the last hour (${job.failed} of ${ended(job)}); the threshold is ${percent(failureRate)}`,
+      details: { ...(job.name === '' ? undefined : { job_name: job.name }), failure_rate: rounded(rate(job)), failed: job.failed, ended: ended(job), threshold: failureRate }
+    }))
+  }],
+  [RULES.failedJobs.name, ({ jobs }, { failedPerHour }) => {
+    const failed = sum(jobs, (job) => job.failed)
+    if (failedPerHour === false || failed < failedPerHour) return []
+    const which = worst(jobs.filter((job) => job.failed > 0), (job) => job.failed)
+    return [{
+      ...words(RULES.failedJobs),
+      message: `${failed} jobs failed in the last hour; the threshold is ${failedPerHour}`,
+      details: { failed, threshold: failedPerHour, jobs: which.map((job) => ({ job_name: job.name, failed: job.failed })) }
+    }]
+  }],
+  [RULES.stuckJobs.name, ({ queues }, { stuck }) => {
+    if (stuck === false) return []
+    if (queues === undefined) return 'unknown'
+    const count = sum(queues, (queue) => queue.stuck)
+    if (count < stuck.count) return []
+    const oldest = worst(queues.flatMap(({ inProgress, queue }) => inProgress.map((job) => ({ ...job, queue }))), ({ runningMs }) => runningMs)
+    return [{
+      ...words(RULES.stuckJobs),
+      forMs: stuck.afterMs,
+      message: `${count} jobs are in progress and nobody renews their lease; the threshold is ${stuck.count} for ${seconds(stuck.afterMs)}`,
+      details: { stuck: count, threshold: stuck.count, jobs: oldest.map(({ jobId, jobName, queue, runningMs }) => ({ job_id: jobId, job_name: jobName, queue, status: 'in-progress', running_ms: Math.round(runningMs) })) }
+    }]
+  }],
+  [RULES.memory.name, ({ processes }, { memoryRatio }) => {
+    if (memoryRatio === false) return []
+    const used = ({ memory }: AlertFacts['processes'][number]): number => memory.usedBytes / memory.limitBytes
+    return worst(processes.filter((process) => used(process) > memoryRatio), used).map((process) => ({
+      ...words(RULES.memory),
+      key: process.instance,
+      message: `${process.instance} uses ${percent(used(process))} of its memory; the threshold is ${percent(memoryRatio)}`,
+      details: { instance: process.instance, memory_usage_percent: rounded(100 * used(process)), used_bytes: process.memory.usedBytes, limit_bytes: process.memory.limitBytes, threshold_percent: rounded(100 * memoryRatio) }
+    }))
+  }],
+  [RULES.deadLetters.name, ({ deadLetters }, { deadLetterGrowth }) => {
+    if (deadLetterGrowth === false) return []
+    if (deadLetters === undefined) return 'unknown'
+    if (deadLetters.growth < deadLetterGrowth) return []
+    return [{
+      ...words(RULES.deadLetters),
+      message: `${deadLetters.growth} more failed jobs are kept than within the last hour before; the threshold is ${deadLetterGrowth}`,
+      details: { kept: deadLetters.kept, growth: deadLetters.growth, threshold: deadLetterGrowth }
+    }]
+  }],
+  [RULES.workerMissing.name, ({ queues }, { workerMissingMs }) => {
+    if (workerMissingMs === false) return []
+    if (queues === undefined) return 'unknown'
+    const missing = queues.filter(({ oldestAgeMs, claimAgeMs, busy }) => oldestAgeMs !== undefined && oldestAgeMs > workerMissingMs && claimAgeMs > workerMissingMs && !busy)
+    return worst(missing, ({ oldestAgeMs = 0 }) => oldestAgeMs).map((queue) => ({
+      ...words(RULES.workerMissing),
+      key: queue.queue,
+      message: `${queue.states.queued} jobs wait in ${queue.queue}, the oldest for ${seconds(queue.oldestAgeMs ?? 0)}, and ${why(queue)}`,
+      details: { queue: queue.queue, queued: queue.states.queued, oldest_age_ms: Math.round(queue.oldestAgeMs ?? 0), last_claim_ms: Math.round(queue.claimAgeMs), paused: queue.paused, threshold_ms: workerMissingMs }
+    }))
+  }],
+  [RULES.workerSilent.name, ({ processes }, { workerMissingMs }) => {
+    if (workerMissingMs === false) return []
+    const all = processes.flatMap(({ instance, consumers }) => consumers.map((consumer) => ({ instance, ...consumer })))
+    const silent = all.filter(({ active, concurrency, paused, silentMs }) => !paused && active < concurrency && silentMs > workerMissingMs)
+    return worst(silent, ({ silentMs }) => silentMs).map(({ instance, queue, active, silentMs }) => ({
+      ...words(RULES.workerSilent),
+      key: `${instance}:${queue}`,
+      message: `the worker ${instance} has neither claimed a job of ${queue} nor looked for one for ${seconds(silentMs)}`,
+      details: { instance, queue, active, silent_ms: Math.round(silentMs), threshold_ms: workerMissingMs }
+    }))
+  }]
+])
+
+/** Judged by each process for itself. @param awayMs since when the store has not answered */
+export function storeUnreachable (instance: string, storeType: string, awayMs: number | undefined, { storeUnreachableMs }: AlertThresholds): AlertFinding[] {
+  if (storeUnreachableMs === false || awayMs === undefined || awayMs < storeUnreachableMs) return []
+  return [{
+    ...words(RULES.storeUnreachable),
+    key: instance,
+    message: `${instance} cannot reach the ${storeType} store; no alert that needs it is evaluated meanwhile`,
+    details: { instance, store_type: storeType, away_ms: Math.round(awayMs), threshold_ms: storeUnreachableMs }
+  }]
+}
+
+export const STORE_UNREACHABLE = RULES.storeUnreachable.name
+
+function words ({ type, severity, title }: BuiltInRule): Pick<AlertFinding, 'type' | 'severity' | 'title'> {
+  return { type, severity, title }
+}
+
+function why ({ paused, claimAgeMs }: QueueFacts): string {
+  return paused ? 'every worker of it is paused' : `no worker has claimed any for ${seconds(claimAgeMs)}`
+}
+
+function worst<T> (entries: readonly T[], weight: (entry: T) => number): T[] {
+  return [...entries].sort((a, b) => weight(b) - weight(a)).slice(0, MANY)
+}
+
+function sum<T> (entries: readonly T[], value: (entry: T) => number): number {
+  return entries.reduce((total, entry) => total + value(entry), 0)
+}
+
+function rounded (value: number): number { return Math.round(value * 1_000) / 1_000 }
+function percent (ratio: number): string { return `${Math.round(ratio * 1_000) / 10} %` }
+function seconds (ms: number): string { return `${Math.round(ms / 100) / 10} s` }

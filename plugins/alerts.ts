@@ -1,0 +1,47 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { Alerts } from '../lib/monitor/alerts/alerts.ts'
+import { readAlertsOptions, type AlertsOptions } from '../lib/monitor/alerts/options.ts'
+import type { AlertWorkerView } from '../lib/monitor/alerts/report.ts'
+import { compileExclusion } from '../lib/telemetry/exclude.ts'
+import type { AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'
+
+export type { AlertsOptions } from '../lib/monitor/alerts/options.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** What is wrong now, and `check()` to find out at once. */
+    alerts: Alerts
+  }
+}
+
+const STOP_MS = 5_000
+
+async function alertsPlugin (app: FastifyInstance, given: AlertsOptions): Promise<void> {
+  const options = readAlertsOptions(given)
+  const { context, bus, redaction, store, registry, traceExits } = app.jobRuntime
+  const alerts = new Alerts({
+    context,
+    bus,
+    redaction,
+    options,
+    store,
+    queues: () => registry.queues(),
+    // Plugins that come later, or not at all.
+    worker: () => app.hasDecorator('jobWorker') ? app.getDecorator<AlertWorkerView>('jobWorker') : undefined,
+    firing: (count, labels) => {
+      if (app.hasDecorator('jobMetrics')) app.getDecorator<AsyncEndpointsMetrics>('jobMetrics').alertsFiring(count, labels)
+    },
+    excluded: compileExclusion(options.excludeJobs),
+    long: compileExclusion(options.longJobs),
+    quietly: (work) => traceExits === undefined ? work() : traceExits.quietly(work),
+    plainly: (work) => traceExits === undefined ? work() : traceExits.plainly(work)
+  })
+  app.decorate('alerts', alerts)
+  app.addHook('onReady', async () => { await alerts.start() })
+  app.addHook('onClose', async () => { await alerts.stop(STOP_MS) })
+}
+
+/** Tells people when jobs are slow, fail, get stuck or find no worker. Works with and without observability. */
+export const alerts = fp(alertsPlugin, { name: 'asyncendpoints-alerts', fastify: '5.x', dependencies: ['asyncendpoints-job-store'], decorators: { fastify: ['jobRuntime'] } })
+export default alerts

@@ -1,0 +1,291 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import t from 'tap'
+import { createContext } from '../../../lib/core/context.ts'
+import { AsyncEndpointsError } from '../../../lib/core/errors.ts'
+import { readRedactOptions } from '../../../lib/core/redact.ts'
+import type { SharedState } from '../../../lib/core/shared.ts'
+import { EventBus } from '../../../lib/events/bus.ts'
+import type { AlertFacts } from '../../../lib/monitor/alerts/facts.ts'
+import { Alerts } from '../../../lib/monitor/alerts/alerts.ts'
+import type { AlertNotice, AlertRule, AlertSender } from '../../../lib/monitor/alerts/alert.ts'
+import { readAlertsOptions, type AlertsOptions } from '../../../lib/monitor/alerts/options.ts'
+import type { AlertWorkerView } from '../../../lib/monitor/alerts/report.ts'
+import { FakeClock } from '../../../lib/testing/fake-clock.ts'
+import type { QueueCounts } from '../../../lib/jobs/store.ts'
+import { lineLogger } from './support.ts'
+
+const MINUTE = 60_000
+const EVENT = { jobId: 'j', jobName: 'report', queue: 'default', workerId: 'w', correlationId: 'c', traceId: undefined, spanId: undefined }
+
+/** Everything that two processes of a test share. */
+class Place {
+  readonly clock = new FakeClock()
+  /** How the store answers just now. */
+  mood: 'well' | 'away' | 'hanging' = 'well'
+  counts: Partial<QueueCounts> = {}
+  failedKept = 0
+  readonly #locks = new Map<string, { holder: string, until: number }>()
+  readonly #texts = new Map<string, { value: string, until: number }>()
+
+  answer<T> (value: () => T): Promise<T> {
+    if (this.mood === 'hanging') return new Promise(() => {})
+    if (this.mood === 'away') return Promise.reject(new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', 'away'))
+    return Promise.resolve().then(value)
+  }
+
+  readonly shared: SharedState = {
+    tryLock: (name, holder, ttlMs) => this.answer(() => {
+      const lock = this.#locks.get(name)
+      if (lock !== undefined && lock.holder !== holder && lock.until > this.clock.now()) return false
+      this.#locks.set(name, { holder, until: this.clock.now() + ttlMs })
+      return true
+    }),
+    unlock: (name, holder) => this.answer(() => { if (this.#locks.get(name)?.holder === holder) this.#locks.delete(name) }),
+    put: (group, key, value, ttlMs) => this.answer(() => { this.#texts.set(`${group}|${key}`, { value, until: this.clock.now() + ttlMs }) }),
+    entries: (group) => this.answer(() => new Map([...this.#texts]
+      .filter(([key, { until }]) => key.startsWith(`${group}|`) && until > this.clock.now()).map(([key, { value }]) => [key.slice(group.length + 1), value])))
+  }
+}
+
+interface Options extends AlertsOptions { alone?: boolean, instanceId?: string, worker?: AlertWorkerView }
+
+function process (place: Place, { alone = false, instanceId = 'one', worker, ...options }: Options = {}) {
+  const { logger, lines } = lineLogger()
+  const context = createContext({ clock: place.clock, logger, instanceId })
+  const bus = new EventBus(logger)
+  const told: AlertNotice[] = []
+  const events: string[] = []
+  for (const name of ['alert.raised', 'alert.reminded', 'alert.resolved'] as const) bus.on(name, ({ fingerprint }) => { events.push(`${name} ${fingerprint}`) })
+  const gauge = new Map<string, number>()
+  const remember: AlertSender = { name: 'test', send: (notice) => { told.push(notice) } }
+  const states = (): QueueCounts['states'] => ({ queued: 1, scheduled: 0, 'in-progress': 0, completed: 0, failed: place.failedKept, cancelled: 0 })
+  const alerts = new Alerts({
+    context,
+    bus,
+    redaction: readRedactOptions(),
+    options: readAlertsOptions({ log: false, memoryRatio: false, ...options, senders: [remember, ...options.senders ?? []] }),
+    store: {
+      type: 'test',
+      ...(alone ? undefined : { shared: place.shared }),
+      ping: () => place.answer(() => {}),
+      counts: (queue) => place.answer(() => ({ queue, states: states(), oldestQueuedAt: undefined, stuck: 0, ...place.counts })),
+      list: () => place.answer(() => ({ jobs: [] }))
+    },
+    queues: () => ['default'],
+    worker: () => worker,
+    excluded: (name) => name === 'excluded',
+    long: () => false,
+    quietly: (work) => work(),
+    plainly: (work) => work(),
+    firing: (count, { rule, severity }) => { gauge.set(`${rule} ${severity}`, count) },
+    random: () => 0
+  })
+  const fail = (count: number, jobName = 'report'): void => {
+    for (let n = 0; n < count; n++) bus.emit('job.failed', { ...EVENT, jobName, attempt: 1, processingMs: 1, totalMs: 1, errorCode: 'E', errorMessage: 'no' })
+  }
+  return { alerts, bus, lines, told, events, gauge, fail, seen: () => told.map(({ kind, alert }) => `${kind} ${alert.fingerprint}`) }
+}
+
+t.test('evaluated every five minutes, told once, resolved when the hour is over', async (t) => {
+  const place = new Place()
+  const one = process(place, { alone: true })
+  await one.alerts.start()
+  await place.clock.advance(0)
+  t.same(one.seen(), [])
+  one.fail(10)
+  one.fail(100, 'excluded')
+  await place.clock.advance(4 * MINUTE)
+  t.same(one.seen(), [], 'not before its time')
+  await place.clock.advance(MINUTE)
+  t.same(one.seen(), ['raised failed-jobs'])
+  t.match(one.told[0]?.alert, { severity: 'medium', details: { failed: 10, jobs: [{ job_name: 'report', failed: 10 }] } })
+  t.same(one.gauge.get('failed-jobs medium'), 1)
+  t.match(await one.alerts.active(), [{ rule: 'failed-jobs', startedAt: place.clock.now() }])
+  await place.clock.advance(70 * MINUTE)
+  t.same(one.seen(), ['raised failed-jobs', 'resolved failed-jobs'])
+  t.same(one.events, ['alert.raised failed-jobs', 'alert.resolved failed-jobs'])
+  t.same(one.gauge.get('failed-jobs medium'), 0)
+  await one.alerts.stop(1_000)
+  t.equal(place.clock.pending, 0, 'nothing is left')
+})
+
+t.test('the store\'s own numbers: dead letters, stuck jobs that stay, a worker that is missing', async (t) => {
+  const place = new Place()
+  const one = process(place, { alone: true, deadLetterGrowth: 20, stuck: { count: 5, afterMs: 10 * MINUTE } })
+  await one.alerts.start()
+  await one.alerts.check()
+  place.failedKept = 20
+  place.counts = { stuck: 5, oldestQueuedAt: place.clock.now() }
+  await one.alerts.check()
+  t.same(one.seen(), ['raised dead-letter-growth'])
+  await place.clock.advance(4 * MINUTE)
+  one.bus.emit('job.claimed', { ...EVENT, attempt: 1, queueWaitMs: 0, claimMs: undefined })
+  await place.clock.advance(5 * MINUTE)
+  t.same(one.seen().slice(1), [], 'somebody claimed a job within the last five minutes')
+  await place.clock.advance(6 * MINUTE)
+  t.same(one.seen().slice(1).sort(), ['raised stuck-jobs', 'raised worker-missing:default'])
+  await one.alerts.stop(0)
+})
+
+t.test('slow attempts, over or under way, and a worker that has gone silent', async (t) => {
+  const place = new Place()
+  const worker: AlertWorkerView = {
+    running: true,
+    consumers: () => [{ queue: 'default', active: 1, paused: false, lastSeenAt: 0 }],
+    concurrencyOf: () => 2,
+    oldestAttempts: () => [{ id: 'running', name: 'report', queue: 'default', runningMs: 50_000 }, { id: 'quick', name: 'report', queue: 'default', runningMs: 10 }]
+  }
+  const one = process(place, { alone: true, worker, minSamples: 1 })
+  await one.alerts.start()
+  one.bus.emit('job.completed', { ...EVENT, attempt: 1, processingMs: 31_000, queueWaitMs: 0, totalMs: 1, resultBytes: undefined })
+  await place.clock.advance(11 * MINUTE)
+  t.same(one.seen().sort(), ['raised slow-jobs', 'raised slow-p95:report', 'raised worker-silent:one:default'])
+  t.match(one.told.find(({ alert }) => alert.rule === 'slow-jobs')?.alert.details, { jobs: [{ job_id: 'running', duration_ms: 50_000, running: true }, { job_id: 'j', duration_ms: 31_000, running: false }] })
+  await one.alerts.stop(0)
+})
+
+t.test('rules of an application: what they see, and that they cannot stop the others', async (t) => {
+  const place = new Place()
+  const facts: AlertFacts[] = []
+  let broken = true
+  const rules: AlertRule[] = [
+    { name: 'throws', evaluate: () => { if (broken) throw new Error('token=hunter2 is wrong'); return { title: 'Fine', message: 'again' } } },
+    { name: 'nonsense', evaluate: () => ({ title: 5 }) as never },
+    { name: 'hangs', evaluate: () => new Promise(() => {}) },
+    { name: 'works', evaluate: async (seen) => { facts.push(seen); return [{ key: 'a', title: 'Works', message: 'password=hunter2', details: { password: 'hunter2', big: 1n } }, { key: 'b', severity: 'critical', title: 'W', message: 'm', details: { password: 'hunter2', n: 1 } }] } }
+  ]
+  const one = process(place, { alone: true, rules })
+  await one.alerts.start()
+  one.fail(10)
+  for (let n = 0; n < 3; n++) {
+    const checked = one.alerts.check()
+    await place.clock.advance(10_000)
+    await checked
+  }
+  t.same(one.seen().sort(), ['raised failed-jobs', 'raised works:a', 'raised works:b'])
+  t.match(facts[0], { jobs: [{ name: 'report', failed: 10 }], queues: [{ queue: 'default' }], processes: [{ instance: 'one' }], deadLetters: { kept: 0, growth: 0 } })
+  t.match(one.told.map(({ alert }) => alert).filter(({ rule }) => rule === 'works'), [
+    { severity: 'medium', type: 'System', message: 'password=[FILTERED]', details: { left_out: 'the details cannot be written as JSON' } }, { severity: 'critical', details: { password: '[FILTERED]', n: 1 } }
+  ])
+  t.same(one.lines.filter(({ rule }) => rule !== undefined).map(({ rule, detail }) => `${String(rule)}: ${String(detail)}`).sort(), [
+    'hangs: it did not end within 10000 ms', 'nonsense: a finding needs a title and a message; they and its key are text', 'throws: token=[FILTERED] is wrong'
+  ], 'each is logged once')
+  broken = false
+  await one.alerts.check()
+  t.equal(one.seen().at(-1), 'raised throws')
+  broken = true
+  await one.alerts.check()
+  t.match(await one.alerts.active(), [{}, {}, {}, { rule: 'throws' }], 'what cannot be judged stays as it is')
+  await one.alerts.stop(0)
+})
+
+t.test('a store that is away, or hangs, is told once by each process, and when it is back', async (t) => {
+  for (const mood of ['away', 'hanging'] as const) {
+    const place = new Place()
+    const one = process(place, { instanceId: 'one' })
+    const two = process(place, { instanceId: 'two' })
+    await one.alerts.start()
+    await two.alerts.start()
+    one.fail(10)
+    await place.clock.advance(5 * MINUTE)
+    t.same([...one.seen(), ...two.seen()], ['raised failed-jobs'])
+    place.mood = mood
+    await place.clock.advance(30 * MINUTE)
+    t.same([...one.seen(), ...two.seen()].slice(1), ['raised store-unreachable:one', 'raised store-unreachable:two'], `${mood}: and nothing is called over`)
+    t.match(await Promise.race([one.alerts.active(), place.clock.advance(5_000).then(() => one.alerts.active())]), [{ rule: 'failed-jobs' }, { rule: 'store-unreachable' }])
+    place.mood = 'well'
+    await place.clock.advance(MINUTE)
+    t.same([...one.seen(), ...two.seen()].filter((text) => /resolved/.test(text)), ['resolved store-unreachable:one', 'resolved store-unreachable:two'])
+    place.mood = mood
+    const stopped = Promise.all([one.alerts.stop(2_000), two.alerts.stop(2_000)])
+    await place.clock.advance(2_000)
+    await stopped
+    await place.clock.advance(10_000)
+    t.equal(place.clock.pending, 0)
+  }
+})
+
+t.test('two processes: one evaluates the numbers of both, and the next neither repeats nor forgets', async (t) => {
+  const place = new Place()
+  const one = process(place, { instanceId: 'one' })
+  const two = process(place, { instanceId: 'two' })
+  await one.alerts.start()
+  await two.alerts.start()
+  one.fail(5)
+  two.fail(5)
+  await place.clock.advance(6 * MINUTE)
+  t.same([one.seen(), two.seen()], [['raised failed-jobs'], []], 'neither has ten by itself')
+  t.same([one.alerts.leading, two.alerts.leading], [true, false])
+  t.same([one.gauge.get('failed-jobs medium'), two.gauge.get('failed-jobs medium')], [1, undefined])
+  t.match(await two.alerts.active(), [{ rule: 'failed-jobs' }], 'the other knows it as well')
+  await one.alerts.stop(1_000)
+  await place.clock.advance(20 * MINUTE)
+  t.same(two.seen(), [], 'not repeated; what the one counted stays in the hour after its end')
+  t.ok(two.alerts.leading)
+  await place.clock.advance(50 * MINUTE)
+  t.same(two.seen(), ['resolved failed-jobs'], 'not forgotten')
+  await two.alerts.stop(1_000)
+  t.equal(place.clock.pending, 0)
+})
+
+t.test('one that dies while it sends: the next sends it, under the same id', async (t) => {
+  const place = new Place()
+  const ids: string[] = []
+  const hanging: AlertSender = { name: 'pager', send: ({ id }) => { ids.push(`dead ${id}`); return new Promise(() => {}) } }
+  const paging: AlertSender = { name: 'pager', send: ({ id }) => { ids.push(`alive ${id}`) } }
+  const dead = process(place, { instanceId: 'dead', senders: [hanging] })
+  await dead.alerts.start()
+  dead.fail(10)
+  const unfinished = dead.alerts.check()
+  await place.clock.advance(0)
+  t.equal(ids.length, 1)
+  // Nothing of it goes on; its lock and what it wrote stay.
+  place.mood = 'away'
+  await place.clock.advance(30_000)
+  await unfinished
+  const stopped = dead.alerts.stop(1_000)
+  await place.clock.advance(1_000)
+  await stopped
+  place.mood = 'well'
+  const alive = process(place, { instanceId: 'alive', senders: [paging] })
+  await alive.alerts.start()
+  await place.clock.advance(10 * MINUTE)
+  t.same(ids[1], ids[0]?.replace('dead', 'alive'))
+  t.equal(ids.length, 2)
+  await alive.alerts.stop(0)
+})
+
+t.test('stopping waits for what is being sent, and no longer than it may', async (t) => {
+  const place = new Place()
+  let arrive: () => void = () => {}
+  const slow: AlertSender = { name: 'slow', send: () => new Promise((resolve) => { arrive = resolve }) }
+  const one = process(place, { senders: [slow] })
+  await one.alerts.start()
+  one.fail(10)
+  void one.alerts.check()
+  await place.clock.advance(0)
+  const stopped = one.alerts.stop(5_000)
+  await turn()
+  arrive()
+  await stopped
+  const next = process(place, { instanceId: 'next', senders: [slow] })
+  await next.alerts.start()
+  await place.clock.advance(10 * MINUTE)
+  t.same([next.alerts.leading, next.seen(), next.events], [true, [], []], 'the lock was given back, and nothing is owed')
+
+  next.fail(1, 'x')
+  for (let n = 0; n < 30; n++) next.bus.emit('job.completed', { ...EVENT, attempt: 1, processingMs: 10_000, queueWaitMs: 0, totalMs: 1, resultBytes: undefined })
+  void next.alerts.check()
+  await place.clock.advance(0)
+  const cut = next.alerts.stop(5_000)
+  await place.clock.advance(2_500)
+  await cut
+  const last = process(place, { instanceId: 'last', senders: [{ name: 'slow', send: () => {} }] })
+  await last.alerts.start()
+  await place.clock.advance(10 * MINUTE)
+  t.notOk(last.seen().includes('raised slow-p95:report'), 'the sender that had it does not get it again')
+  t.equal(last.lines.filter(({ eventId }) => eventId === 10804).length, 0)
+  await last.alerts.stop(0)
+  await last.alerts.check()
+  t.equal(place.clock.pending, 0)
+})

@@ -1,0 +1,46 @@
+import t from 'tap'
+import { readAlertsOptions, type AlertsOptions } from '../../../lib/monitor/alerts/options.ts'
+import { readMemory } from '../../../lib/monitor/alerts/memory.ts'
+
+const SECRET = `whsec_${Buffer.alloc(32, 1).toString('base64')}`
+
+t.test('the defaults of the rows S1-58 to S1-69', async (t) => {
+  t.match(readAlertsOptions(undefined), {
+    intervalMs: 300_000, slowP95Ms: 5_000, slowJobMs: 30_000, failedPerHour: 10, failureRate: 0.1, stuck: { count: 5, afterMs: 600_000 }, memoryRatio: 0.8, log: true, webhooks: [], senders: [], rules: []
+  })
+  t.match(readAlertsOptions({ stuck: { count: 2 }, slowP95Ms: false }), { stuck: { count: 2, afterMs: 600_000 }, slowP95Ms: false })
+  t.match(readAlertsOptions({ webhook: [{ url: 'https://a.test', secret: SECRET }, { url: 'http://10.0.0.1/x', secret: [SECRET, SECRET], attempts: 1 }] }).webhooks, [
+    { name: 'webhook', url: 'https://a.test', timeoutMs: 5_000, attempts: 3, secrets: [SECRET] }, { name: 'webhook-2', attempts: 1, secrets: [SECRET, SECRET] }
+  ])
+})
+
+t.test('every bad key in one message, which shows no secret', async (t) => {
+  const bad = {
+    slowP95: 1,
+    failureRate: 10,
+    stuck: { count: 0 },
+    rules: [{ name: 'slow-p95', evaluate: () => {} }, { name: 'no spaces', evaluate: 5 }],
+    senders: [{ name: 'webhook', send: () => {} }, { name: 'ok' }],
+    webhook: { url: 'https://user:hunter2@a.test/', secret: 'whsec_c2hvcnQ=', headers: { 'Webhook-Id': 'x', 'b d': 'x' } },
+    email: {}
+  } as unknown as AlertsOptions
+  const thrown = t.throws(() => readAlertsOptions(bad), { code: 'FAE_INVALID_OPTIONS' }) as unknown as Error
+  for (const part of [
+    'slowP95 is not an option', 'failureRate must be <= 1', 'stuck.count must be >= 1', 'webhook.url must hold no credentials', 'webhook.secret must be "whsec_"', 'webhook.headers: Webhook-Id is set', 'webhook.headers: "b d" cannot'
+  ]) t.match(thrown.message, part)
+  t.notMatch(thrown.message, /hunter2|c2hvcnQ/)
+  const { slowP95: _, failureRate: __, stuck: ___, webhook: ____, ...rest } = bad as unknown as Record<string, unknown>
+  const named = t.throws(() => readAlertsOptions({ ...rest, webhook: { url: 'https://a.test', secret: SECRET } } as AlertsOptions)) as unknown as Error
+  for (const part of ['rules.0.name: "slow-p95" is taken', 'rules.1.name must be', 'rules.1.evaluate must be a function', 'senders.0.name: "webhook" is taken', 'senders.1.send must be a function', 'email.send must be a function']) t.match(named.message, part)
+  for (const url of ['ftp://a.test', 'a.test', 'https://', 'file:///etc/passwd']) t.throws(() => readAlertsOptions({ webhook: { url, secret: SECRET } }), { message: /webhook\.url/ }, url)
+})
+
+t.test('memory: the given limit, else the container\'s, else the heap\'s (S1-66)', async (t) => {
+  const heap = { usedBytes: 5, limitBytes: 50 }
+  const source = (constrained: number | undefined) => ({ constrained: () => constrained, total: () => 1_000, rss: () => 70, heap: () => heap })
+  t.same(readMemory(200, source(500)), { usedBytes: 70, limitBytes: 200 })
+  t.same(readMemory(undefined, source(500)), { usedBytes: 70, limitBytes: 500 })
+  for (const none of [undefined, 0, 1_000, 2 ** 64]) t.same(readMemory(undefined, source(none)), heap, String(none))
+  const { usedBytes, limitBytes } = readMemory(undefined)
+  t.ok(usedBytes > 0 && usedBytes < limitBytes)
+})
