@@ -24,6 +24,8 @@ export interface ResolveParts {
 
 export interface ResolvedTracing {
   readonly source: TracerSource
+  /** Whose spans they are; `undefined`: nobody's. */
+  readonly provider: TracerProvider | undefined
   /** Ends what was made here; an application's own provider is left alone. */
   shutdown (): Promise<void>
 }
@@ -34,7 +36,7 @@ export interface ResolvedTracing {
  */
 export async function resolveTracing (parts: ResolveParts): Promise<ResolvedTracing> {
   const contexts = new TraceContext()
-  const foreign = (provider: TracerProvider): ResolvedTracing => ({ source: new TracerSource(contexts, parts.failures, provider), shutdown: async () => {} })
+  const foreign = (provider: TracerProvider): ResolvedTracing => ({ source: new TracerSource(contexts, parts.failures, provider), provider, shutdown: async () => {} })
   const { tracerProvider, spanProcessors = [], exporters = [] } = parts
   if (tracerProvider !== undefined) return foreign(tracerProvider)
   if (spanProcessors.length + exporters.length === 0) {
@@ -58,7 +60,7 @@ export async function resolveTracing (parts: ResolveParts): Promise<ResolvedTrac
     clock: parts.clock,
     logger: parts.logger
   })
-  if (own === undefined) return { source: new TracerSource(contexts, parts.failures), shutdown: async () => {} }
+  if (own === undefined) return { source: new TracerSource(contexts, parts.failures), provider: undefined, shutdown: async () => {} }
   const sampling = { bucket: own.bucket, remoteBucket: maxRemote === undefined ? undefined : new TokenBucket(maxRemote, monotonic), followsParent: own.followsParent }
-  return { source: new TracerSource(contexts, parts.failures, own.provider, sampling), shutdown: own.shutdown }
+  return { source: new TracerSource(contexts, parts.failures, own.provider, sampling), provider: own.provider, shutdown: own.shutdown }
 }

@@ -2,6 +2,7 @@ import type { JobRuntime } from '../events/runtime.ts'
 import type { Propagation } from '../jobs/definition.ts'
 import { connectSinks, type Sink, type SinkName } from '../events/router.ts'
 import { runQuietly, TraceContext } from './context.ts'
+import { registeredTracerProvider } from './detect.ts'
 import { readOtelEnvironment, resourceAttributes, type OtelEnvironment } from './environment.ts'
 import { compileExclusion, type Exclusion } from './exclude.ts'
 import { TelemetryFailures } from './failures.ts'
@@ -16,6 +17,7 @@ import { MetricsRegistry } from './registry.ts'
 import { MetricsOut } from './resolve-metrics.ts'
 import { resolveTracing, type ResolvedTracing } from './resolve.ts'
 import { Retention } from './retention.ts'
+import { attachWatcher, realProvider, type SpanWatcher } from './sdk/span-watch.ts'
 import { StoreGauges, type Workload } from './store-gauges.ts'
 import { createTraceSink } from './trace-sink.ts'
 import { TracerSource } from './tracer-source.ts'
@@ -34,6 +36,12 @@ export interface TelemetryParts {
   readonly thrown: ThrownRules
   /** @defaultValue process.env */
   readonly env?: Readonly<Record<string, string | undefined>>
+}
+
+/** See {@link Telemetry.watchSpans}. */
+export interface SpanWatch {
+  readonly missed: boolean
+  stop (): void
 }
 
 /**
@@ -103,6 +111,18 @@ export class Telemetry {
     await this.#gauges?.start()
     await this.#metricsOut?.start()
     await this.#retention?.start()
+  }
+
+  /**
+   * Shows a watcher every span that is recorded in this process from now on: by the provider in use, and by the one that
+   * is registered, where instrumented clients leave theirs. Call it after `start`.
+   *
+   * @returns ends it, and whether there was a provider that could not be watched
+   */
+  watchSpans (watcher: SpanWatcher): SpanWatch {
+    const providers = new Set([this.#resolved?.provider, registeredTracerProvider()].flatMap((provider) => provider === undefined ? [] : [realProvider(provider)]))
+    const detach = [...providers].map((provider) => attachWatcher(provider, watcher))
+    return { missed: detach.includes(undefined), stop: () => { for (const stop of detach) stop?.() } }
   }
 
   /** Ends the poller, exports the last spans; takes a little over two seconds at most. Never rejects. */
