@@ -12,8 +12,10 @@ import { addMetricsRoutes } from '../lib/http/metrics-routes.ts'
 import { traceSubmissions, type TracedSubmission } from '../lib/http/trace-submissions.ts'
 import { isOutcome } from '../lib/jobs/outcome.ts'
 import { toStoredError } from '../lib/jobs/stored-error.ts'
+import type { WorkerView } from '../lib/monitor/facts.ts'
 import { Monitor, UNMONITORED, type PerformanceMonitor } from '../lib/monitor/monitor.ts'
 import { readPerformanceOptions, type PerformanceOptions, type ReadPerformanceOptions } from '../lib/monitor/options.ts'
+import { bottleneckSchema } from '../lib/monitor/report-schema.ts'
 import { INSTRUMENTS } from '../lib/telemetry/instruments.ts'
 import { NoopMetrics, type AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'
 import { readTelemetryOptions, type ReadTelemetry, type TelemetryOptions } from '../lib/telemetry/options/index.ts'
@@ -80,7 +82,7 @@ async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOp
   const { Telemetry } = await import('../lib/telemetry/telemetry.ts')
   const { runQuietly: quietly } = await import('../lib/telemetry/context.ts')
   const telemetry = new Telemetry({ runtime: app.jobRuntime, options: options.telemetry, workload: () => workload(app), thrown: { isOutcome, toStoredError: (thrown) => toStoredError(thrown, app.jobRuntime.redaction.text) } })
-  const monitor = options.performance === undefined ? undefined : new Monitor({ context, bus, registry: telemetry.registry, options: options.performance, quietly })
+  const monitor = makeMonitor(app, telemetry, options, quietly)
   const memory = new PageMemory()
   const exporters = createExporters({ context, bus, registry: telemetry.registry, resource: telemetry.resource, memory, scope: options.telemetry.metrics?.scopeLabels === true ? SCOPE_LABELS : undefined })
   app.decorate('metricsExporters', exporters)
@@ -109,6 +111,29 @@ async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOp
 
 /** What each part may take to end. */
 const STOP_MS = 2_000
+
+function makeMonitor (app: FastifyInstance, telemetry: Telemetry, { performance, telemetry: { metrics } }: ReadOptions, quietly: <R>(work: () => R) => R): Monitor | undefined {
+  if (performance === undefined) return undefined
+  const { context, bus, redaction, registry } = app.jobRuntime
+  return new Monitor({
+    context,
+    bus,
+    redaction,
+    registry: telemetry.registry,
+    instruments: INSTRUMENTS,
+    options: performance,
+    bottlenecks: performance.bottlenecks && metrics !== undefined,
+    surroundings: { jobs: () => registry.all(), worker: () => workerView(app), countsIntervalMs: metrics?.gaugesIntervalMs ?? 0 },
+    watchSpans: (watcher) => telemetry.watchSpans(watcher),
+    quietly
+  })
+}
+
+function workerView (app: FastifyInstance): WorkerView | undefined {
+  if (!app.hasDecorator('jobWorker')) return undefined
+  const worker = app.getDecorator<{ loads: () => WorkerView['loads'], oldestAttempts: (limit: number) => ReturnType<WorkerView['attempts']> }>('jobWorker')
+  return { loads: worker.loads(), attempts: () => worker.oldestAttempts(MAX_ATTEMPTS_SHOWN) }
+}
 
 function makeCoordinator (app: FastifyInstance, registry: MetricsRegistry, options: ReadExportOptions, quietly: <R>(work: () => R) => R): ExportCoordinator {
   const { context, bus, store } = app.jobRuntime
@@ -161,7 +186,7 @@ function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor
       return { ...page, release: () => { memory.giveBack(page.body) } }
     },
     jobs: () => jobsSummary(telemetry.registry.families(), INSTRUMENTS, app.jobRuntime.context.clock.now(), activityTracking ? attemptsUnderWay(app) : undefined),
-    bottlenecks: monitor === undefined || performance?.bottlenecks !== true ? undefined : () => monitor.report()
+    bottlenecks: monitor === undefined || performance?.bottlenecks !== true ? undefined : { schema: bottleneckSchema, maxSamples: performance.maxSamples, report: (samples) => monitor.bottlenecks(samples) }
   })
 }
 

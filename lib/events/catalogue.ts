@@ -51,8 +51,8 @@ export const EVENT_CATALOGUE = {
 
   'health.changed': { about: 'The readiness of this process changed.', measurements: [], metadata: ['status', 'previous'] },
 
-  'performance.slow_operation': { about: 'A monitored operation took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['operation'] },
-  'performance.memory_spike': { about: 'The heap was much larger after a monitored operation than before it.', measurements: ['deltaMb', 'thresholdMb'], metadata: ['operation'] },
+  'performance.slow_operation': { about: 'A monitored operation took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['operation', 'context'] },
+  'performance.memory_spike': { about: 'The heap was much larger after a monitored operation than before it.', measurements: ['deltaMb', 'thresholdMb'], metadata: ['operation', 'context'] },
   'performance.slow_query': { about: 'A database query of an instrumented client took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['system', 'operation', 'target', 'statement', 'traceId', 'spanId'] },
   'performance.event_loop_lagged': { about: 'The event loop of this process was late: something blocked it.', measurements: ['lagMs', 'thresholdMs'], metadata: [] },
 
@@ -99,6 +99,8 @@ interface Fields {
   origin: SubmitOrigin | undefined
   /** Of an attempt that ended because its handler threw. */
   failure: AttemptFailure | undefined
+  /** What the caller said about a monitored operation: bounded, and without what must not be shown. */
+  context: OperationContext | undefined
   thresholdMs: number, deltaMb: number, thresholdMb: number, lagMs: number
   /** A database by its OpenTelemetry name (`postgresql`, `redis`, …), what was asked of it, and without parameters. */
   system: string, target: string, statement: string
@@ -107,6 +109,9 @@ interface Fields {
   firingMs: number, tries: number
   events: number, metrics: number, bytes: number, name: string, exporter: string, format: string
 }
+
+/** Few words about one run of an operation: what a person needs to find it again. */
+export type OperationContext = Readonly<Record<string, string | number | boolean>>
 
 /** Who sent a submission. Its parts are read when somebody asks: a line that is not written costs nothing. */
 export interface SubmitOrigin {

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { describeError, PROBLEM_MEDIA_TYPE } from './problem.ts'
+import { jsonResponse, problemResponse } from './schemas.ts'
 
 export interface MetricsPage {
   readonly contentType: string
@@ -24,23 +25,39 @@ export interface MetricsRoutesParts {
   /** `GET {path}/jobs`: a summary for people and dashboards (requirement row S1-73). */
   jobs (): unknown
   /** `GET {path}/bottlenecks`: what limits the throughput now. */
-  readonly bottlenecks?: (() => unknown) | undefined
+  readonly bottlenecks?: BottlenecksRoute | undefined
+}
+
+export interface BottlenecksRoute {
+  /** Of what `report` returns. */
+  readonly schema: unknown
+  /** The most samples that may be asked for. */
+  readonly maxSamples: number
+  /** @param samples how many slow operations and queries to show; `undefined`: as many as a person reads */
+  report (samples: number | undefined): unknown
 }
 
 // No tracing of scrapes, and no refusal of them by anybody's pressure rules: under load they are needed most.
 const SCRAPE_CONFIG = { otel: false, pressureHandler: () => {} }
 
+// The schemas are for the document: an application's own compilers may be made for another kind of schema.
+const ownCompilers: Pick<RouteOptions, 'validatorCompiler' | 'serializerCompiler'> = {
+  validatorCompiler: () => () => true,
+  serializerCompiler: () => JSON.stringify
+}
+
 /** `GET` and `HEAD` of the metrics and what lies under them; each answers errors as problems and is never cached. */
 export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesParts): void {
   const { path, authorize, bottlenecks } = parts
-  const route = (url: string, handler: NonNullable<RouteOptions['handler']>): void => {
+  const route = (url: string, handler: NonNullable<RouteOptions['handler']>, schema: NonNullable<RouteOptions['schema']> = { hide: true }): void => {
     app.route({
       method: 'GET',
       url,
       exposeHeadRoute: true,
       logLevel: 'silent',
       config: SCRAPE_CONFIG,
-      schema: { hide: true },
+      schema,
+      ...ownCompilers,
       errorHandler: (error, request, reply) => {
         const { problem } = describeError(error, request, reply)
         return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).header('cache-control', 'no-store').send(problem)
@@ -62,7 +79,29 @@ export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesPart
     return reply.header('content-type', contentType).header('vary', 'accept').send(body)
   })
   route(`${under}/jobs`, async (_request, reply) => reply.type('application/json; charset=utf-8').send(parts.jobs()))
-  if (bottlenecks !== undefined) route(`${under}/bottlenecks`, async () => bottlenecks())
+  if (bottlenecks === undefined) return
+  route(`${under}/bottlenecks`, async (request, reply) => {
+    return reply.type('application/json; charset=utf-8').send(bottlenecks.report(samplesOf(request.query, bottlenecks.maxSamples)))
+  }, {
+    summary: 'What limits the throughput now',
+    operationId: 'getBottlenecks',
+    tags: ['metrics'],
+    querystring: { type: 'object', properties: { samples: { type: 'integer', minimum: 0, maximum: bottlenecks.maxSamples, description: 'How many slow operations and queries to show' } } },
+    response: {
+      200: jsonResponse('The verdict, what it was found by, and the numbers', bottlenecks.schema),
+      400: problemResponse('`samples` is no number of samples'),
+      ...(authorize === undefined ? {} : { 403: problemResponse('These metrics are not for everybody') })
+    }
+  })
+}
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_REQUEST` */
+function samplesOf (query: unknown, max: number): number | undefined {
+  const samples: unknown = typeof query === 'object' && query !== null ? Reflect.get(query, 'samples') : undefined
+  if (samples === undefined) return undefined
+  const number = Number(samples)
+  if (samples === '' || !Number.isInteger(number) || number < 0 || number > max) throw new AsyncEndpointsError('FAE_INVALID_REQUEST', `samples must be a whole number from 0 to ${max}`)
+  return number
 }
 
 /** A parameter that comes twice is none. */

@@ -1,45 +1,242 @@
-import type { Context } from '../core/context.ts'
+import type { Context, TimerHandle } from '../core/context.ts'
+import type { Redaction } from '../core/redact.ts'
 import { BaseService } from '../core/service.ts'
 import type { EventBus } from '../events/bus.ts'
-import type { MetricsRegistry } from '../telemetry/registry.ts'
+import type { OperationContext } from '../events/catalogue.ts'
+import type { INSTRUMENTS } from '../telemetry/instruments.ts'
+import type { Instrument, MetricsRegistry } from '../telemetry/registry.ts'
+import type { SpanWatcher } from '../telemetry/sdk/span-watch.ts'
+import type { SpanWatch } from '../telemetry/telemetry.ts'
+import { watchEventLoop, type LoopWatch } from './event-loop.ts'
+import { FactReader, type Surroundings } from './facts.ts'
+import { findings, verdict } from './findings.ts'
+import { Operations, type SlowOperation } from './operations.ts'
 import type { ReadPerformanceOptions } from './options.ts'
+import { Queries, type SlowQuery } from './queries.ts'
+import type { BottleneckReport, Shown } from './report.ts'
+import { Samples } from './samples.ts'
 
 /** Measures pieces of an application's own work; what `app.performanceMonitor` is. */
 export interface PerformanceMonitor {
   /**
-   * Runs the work and measures it: its duration as a metric, and as an event when it is slow or leaves the heap much larger.
-   * Returns what the work returns, throws what it throws.
+   * Runs the work and measures it: its duration and what it did to the heap as metrics, and as events when it was slow or
+   * left the heap much larger. Returns what the work returns, throws what it throws.
    *
    * @param operation low-cardinality: it becomes a metric label
+   * @param context a few words for the events: which customer, how many rows. Never a label
+   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a name that is none, before the work begins
    */
-  monitor<R> (operation: string, work: () => R): R
+  monitor<R> (operation: string, work: () => PromiseLike<R>, context?: OperationContext): Promise<R>
+  monitor<R> (operation: string, work: () => R, context?: OperationContext): R
+  /** What limits the throughput now; `undefined` when that is switched off. */
+  bottlenecks (): BottleneckReport | undefined
+  /**
+   * For an OpenTelemetry SDK that the monitor cannot find by itself: put it among the span processors of that SDK, and its
+   * database spans are measured. From then on no other is looked at.
+   */
+  spanProcessor (): SpanWatcher
 }
 
 export interface MonitorParts {
   readonly context: Context
   readonly bus: EventBus
+  readonly redaction: Redaction
   readonly registry: MetricsRegistry
+  /** How the metrics are called. */
+  readonly instruments: typeof INSTRUMENTS
   readonly options: ReadPerformanceOptions
+  /** False where no metrics are recorded, out of which bottlenecks could be read. */
+  readonly bottlenecks: boolean
+  readonly surroundings: Surroundings
+  /** Shows a watcher the spans of this process; see {@link SpanWatch}. */
+  readonly watchSpans: (watcher: SpanWatcher) => SpanWatch
   /** Runs what is started inside where it leaves no spans. */
   readonly quietly: <R>(work: () => R) => R
+  /** @defaultValue that of this process */
+  readonly loop?: LoopWatch
+  /** @defaultValue that of V8 */
+  readonly heapUsed?: () => number
 }
 
+/** Newest samples in a report that does not say how many it wants. */
+const SHOWN = 20
+const FAILURE_SOURCE = 'performance.slow_queries'
+
+/**
+ * Watches how the process does: operations it is given, database queries, the event loop, and what limits the throughput.
+ *
+ * ```
+ * made (monitor() works) ──start──▶ running: a sample every sampleIntervalMs, spans are watched ──stop──▶ stopped
+ * ```
+ */
 export class Monitor extends BaseService implements PerformanceMonitor {
   readonly #parts: MonitorParts
+  readonly #loop: LoopWatch
+  readonly #operations: Operations
+  readonly #queries: Queries
+  readonly #facts: FactReader | undefined
+  readonly #slowOperations: Samples<SlowOperation>
+  readonly #slowQueries: Samples<SlowQuery>
+  readonly #lag: Instrument<'gauge'>
+  readonly #utilization: Instrument<'gauge'>
+  #unlisten: ReadonlyArray<() => void> = []
+  #watch: SpanWatch | undefined
+  #timer: TimerHandle | undefined
+  /** An application has put the processor where it belongs. */
+  #taken = false
+  #failed = false
 
   constructor (parts: MonitorParts) {
     super()
     this.#parts = parts
+    const { context: { clock }, bus, redaction, registry, instruments, options, heapUsed } = parts
+    this.#loop = parts.loop ?? watchEventLoop()
+    this.#slowOperations = new Samples(options.maxSamples)
+    this.#slowQueries = new Samples(options.maxSamples)
+    this.#lag = registry.instrument(instruments.eventLoopLag)
+    this.#utilization = registry.instrument(instruments.eventLoopUtilization)
+    const [duration, memoryDelta, query] = [registry.instrument(instruments.operationDuration), registry.instrument(instruments.operationMemoryDelta), registry.instrument(instruments.databaseQueryDuration)]
+    this.#operations = new Operations({
+      clock, bus, redaction, options, heapUsed, samples: this.#slowOperations, duration: (operation) => duration.bind({ operation }), memoryDelta: (operation) => memoryDelta.bind({ operation })
+    })
+    this.#queries = new Queries({
+      clock,
+      bus,
+      redaction,
+      options,
+      samples: this.#slowQueries,
+      duration: (system, operation, target) => query.bind({ db_system_name: system, db_operation_name: operation, db_collection_name: target }),
+      failed: (error) => { this.#queriesFailed(error) }
+    })
+    this.#facts = parts.bottlenecks ? new FactReader(registry, instruments, parts.surroundings, options.windowMs, () => clock.monotonic()) : undefined
   }
 
-  monitor<R> (_operation: string, work: () => R): R { return work() }
+  monitor<R> (operation: string, work: () => PromiseLike<R>, context?: OperationContext): Promise<R>
+  monitor<R> (operation: string, work: () => R, context?: OperationContext): R
+  monitor (operation: string, work: () => unknown, context?: OperationContext): unknown {
+    return this.#operations.measure(operation, work, context)
+  }
 
-  /** What limits the throughput now. */
-  report (): unknown { return this.#parts.options }
+  spanProcessor (): SpanWatcher {
+    this.#taken = true
+    this.#unwatch()
+    this.#queries.listening = this.#parts.options.slowQueries && this.phase !== 'stopping' && this.phase !== 'stopped'
+    return this.#queries
+  }
 
-  protected async onStart (): Promise<void> {}
-  protected async onStop (): Promise<void> {}
+  /** @param samples how many slow operations and queries to show, the newest */
+  bottlenecks (samples = SHOWN): BottleneckReport | undefined {
+    const { context: { clock }, registry, options, surroundings } = this.#parts
+    if (this.#facts === undefined) return undefined
+    // Brings the gauges up to date that say how old the counts of the store are.
+    registry.families()
+    const facts = this.#facts.read()
+    const now = clock.now()
+    const found = findings({
+      facts,
+      options,
+      timeouts: new Map(surroundings.jobs().map(({ name, timeoutMs }) => [name, timeoutMs])),
+      worker: surroundings.worker(),
+      countsIntervalMs: surroundings.countsIntervalMs,
+      slowQueries: this.#slowQueries.newest().filter(({ at }) => at >= now - options.windowMs)
+    })
+    return {
+      ...verdict(found, facts),
+      findings: found,
+      asOf: new Date(now).toISOString(),
+      windowMs: options.windowMs,
+      ...facts,
+      slowOperations: this.#slowOperations.newest(samples).map(shown),
+      slowQueries: this.#slowQueries.newest(samples).map(shown)
+    }
+  }
+
+  protected async onStart (): Promise<void> {
+    const { quietly, options } = this.#parts
+    quietly(() => {
+      this.#loop.start()
+      this.#facts?.window.take(this.#moment())
+      this.#arm()
+    })
+    this.#unlisten = this.#listen()
+    if (options.slowQueries && !this.#taken) this.#watchSpans()
+  }
+
+  protected async onStop (): Promise<void> {
+    if (this.#timer !== undefined) this.#parts.context.clock.clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#queries.listening = false
+    this.#unwatch()
+    for (const stop of this.#unlisten) stop()
+    this.#loop.stop()
+  }
+
+  /** What the library does itself is measured already, and told here when it was slow. Handlers are not: jobs may take long. */
+  #listen (): Array<() => void> {
+    const { bus } = this.#parts
+    const operations = this.#operations
+    return [
+      bus.on('job.submitted', ({ submitMs }) => { operations.told('submit', submitMs) }),
+      bus.on('job.claimed', ({ claimMs }) => { if (claimMs !== undefined) operations.told('claim', claimMs) }),
+      // A submission is told as a whole.
+      bus.on('store.operated', ({ operation, durationMs }) => { if (operation !== 'create') operations.told(`store.${operation}`, durationMs) })
+    ]
+  }
+
+  #watchSpans (): void {
+    this.#queries.listening = true
+    this.#watch = this.#parts.watchSpans(this.#queries)
+    if (!this.#watch.missed) return
+    this.#parts.context.logger.warn({ source: 'performance' },
+      'slow database queries cannot be seen: the tracer provider of this process has no list of span processors that could be added to; add app.performanceMonitor.spanProcessor() to it, or set performance.slowQueries to false')
+  }
+
+  #unwatch (): void {
+    this.#watch?.stop()
+    this.#watch = undefined
+  }
+
+  #arm (): void {
+    const { clock } = this.#parts.context
+    this.#timer = clock.setTimeout(() => {
+      this.#sample()
+      this.#arm()
+    }, this.#parts.options.sampleIntervalMs)
+  }
+
+  #sample (): void {
+    const { bus, options } = this.#parts
+    const moment = this.#moment()
+    this.#facts?.window.take(moment)
+    if (moment.loop === undefined) return
+    const { lagMs, utilization } = moment.loop
+    this.#lag.bind({}).set(lagMs / 1_000)
+    this.#utilization.bind({}).set(100 * utilization)
+    if (lagMs > options.eventLoopLagMs) bus.emit('performance.event_loop_lagged', { lagMs, thresholdMs: options.eventLoopLagMs })
+  }
+
+  #moment (): Parameters<FactReader['window']['take']>[0] {
+    return { loop: this.#loop.sample(), loads: this.#parts.surroundings.worker()?.loads ?? [] }
+  }
+
+  #queriesFailed (error: unknown): void {
+    const { bus, context: { logger } } = this.#parts
+    bus.emit('telemetry.listener_failed', { source: FAILURE_SOURCE, message: error instanceof Error ? error.message.slice(0, 200) : 'not an Error' })
+    if (this.#failed) return
+    this.#failed = true
+    logger.warn({ source: FAILURE_SOURCE, err: error }, 'a database span could not be read; further ones are counted, not logged')
+  }
 }
 
+function shown<S extends { readonly at: number, readonly durationMs: number }> (sample: S): Shown<S> {
+  return { ...sample, at: new Date(sample.at).toISOString(), durationMs: Math.round(sample.durationMs * 100) / 100 }
+}
+
+const DEAF: SpanWatcher = Object.freeze({ onStart: () => {}, onEnd: () => {}, forceFlush: async () => {}, shutdown: async () => {} })
+
 /** In the place of a monitor that is switched off. */
-export const UNMONITORED: PerformanceMonitor = Object.freeze({ monitor: <R>(_operation: string, work: () => R): R => work() })
+export const UNMONITORED: PerformanceMonitor = Object.freeze({
+  monitor: <R>(_operation: string, work: () => R): R => work(),
+  bottlenecks: () => undefined,
+  spanProcessor: () => DEAF
+}) as PerformanceMonitor

@@ -26,6 +26,9 @@ export const STORE_BUCKETS = Object.freeze([0.0005, 0.001, 0.0025, 0.005, 0.01, 
 /** Bytes, 64 B to 16 MiB in steps of four: what fits into a request, and what a store should not be asked to keep. */
 export const SIZE_BUCKETS = Object.freeze([64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216] as const)
 
+/** Bytes, 1 KiB to 1 GiB in steps of four: what an operation may do to a heap. */
+export const HEAP_BUCKETS = Object.freeze([1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864, 268_435_456, 1_073_741_824] as const)
+
 /** Attempts: each of the first few tells something, later ones only that it went on and on. */
 export const ATTEMPT_BUCKETS = Object.freeze([1, 2, 3, 5, 10, 20, 50, 100] as const)
 
@@ -60,6 +63,11 @@ export const INSTRUMENTS = {
   alertsRaised: { name: 'asyncendpoints.alerts.total', kind: 'counter', unit: '{alert}', description: 'Alerts that were raised, reminders not counted', labels: ['rule', 'severity'] },
   alertsFiring: { name: 'asyncendpoints.alerts.firing', kind: 'gauge', unit: '{alert}', description: 'Alerts that are firing, told by the process that evaluates them', labels: ['rule', 'severity'] },
   alertSendFailures: { name: 'asyncendpoints.alerts.send_failures.total', kind: 'counter', unit: '{failure}', description: 'Notices of alerts that a sender could not pass on, each try', labels: ['sender'] },
+  operationDuration: { name: 'asyncendpoints.operation.duration', kind: 'histogram', unit: 's', description: 'Duration of operations that are measured with app.performanceMonitor.monitor', labels: ['operation'], buckets: JOB_BUCKETS },
+  operationMemoryDelta: { name: 'asyncendpoints.operation.memory.delta', kind: 'histogram', unit: 'By', description: 'By how much the heap differed after such an operation, larger or smaller; not recorded when it did not', labels: ['operation'], buckets: HEAP_BUCKETS },
+  databaseQueryDuration: { name: 'asyncendpoints.database.query.duration', kind: 'histogram', unit: 's', description: 'Duration of database queries, by the recorded spans of instrumented clients', labels: ['db_system_name', 'db_operation_name', 'db_collection_name'], buckets: STORE_BUCKETS },
+  eventLoopLag: { name: 'asyncendpoints.process.event_loop.lag', kind: 'gauge', unit: 's', description: 'How late the event loop was at most for 99 % of the moments of the last performance.sampleIntervalMs', labels: [] },
+  eventLoopUtilization: { name: 'asyncendpoints.process.event_loop.utilization', kind: 'gauge', unit: '%', description: 'Share of the last performance.sampleIntervalMs in which the event loop was busy', labels: [] },
 
   exports: { name: 'asyncendpoints.exports.total', kind: 'counter', unit: '{page}', description: 'Pages of metrics for targets of observability.export, by how they ended', labels: ['target', 'outcome'] },
   exportDuration: { name: 'asyncendpoints.export.duration', kind: 'histogram', unit: 's', description: 'Time until a page of metrics had reached its target, or was given up', labels: ['target', 'outcome'], buckets: STORE_BUCKETS },

@@ -83,8 +83,8 @@ export const LOG_EVENTS = {
 
   'health.changed': { id: 10501, level: 'warn', message: 'readiness changed', fields: { status: 'status', previous: 'previous' } },
 
-  'performance.slow_operation': { id: 10601, level: 'warn', message: 'slow operation', fields: { operation: 'operation', durationMs: 'durationMs', thresholdMs: 'thresholdMs' } },
-  'performance.memory_spike': { id: 10602, level: 'warn', message: 'the heap is much larger after an operation', fields: { operation: 'operation', deltaMb: 'deltaMb', thresholdMb: 'thresholdMb' } },
+  'performance.slow_operation': { id: 10601, level: 'warn', message: 'slow operation', fields: { operation: 'operation', context: 'context', durationMs: 'durationMs', thresholdMs: 'thresholdMs' } },
+  'performance.memory_spike': { id: 10602, level: 'warn', message: 'the heap is much larger after an operation', fields: { operation: 'operation', context: 'context', deltaMb: 'deltaMb', thresholdMb: 'thresholdMb' } },
   'performance.slow_query': { id: 10603, level: 'warn', message: 'slow database query', fields: { system: 'db_system', operation: 'operation', target: 'target', statement: 'statement', ...TRACE, durationMs: 'durationMs', thresholdMs: 'thresholdMs' } },
   'performance.event_loop_lagged': { id: 10604, level: 'warn', message: 'the event loop was late: something blocked it', fields: { lagMs: 'lagMs', thresholdMs: 'thresholdMs' } },
 

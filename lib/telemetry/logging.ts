@@ -67,6 +67,8 @@ function writer (parts: LoggingParts, name: string, { id, level, message, fields
 function filler ({ redaction, enrich }: LoggingParts, from: string, to: string): (line: Line, payload: Payload) => void {
   if (from === 'origin') return originFiller(redaction, enrich)
   if (from === 'failure') return failureFiller(redaction)
+  // Bounded and cleaned where the event was made.
+  if (from === 'context') return (line, payload) => { if (payload.context !== undefined) line[to] = redaction.hides(to) ? redaction.mask : payload.context }
   const put = redaction.hides(to) ? () => redaction.mask : cleaner(FREE_TEXT.has(from) ? redaction.text : undefined)
   return (line, payload) => {
     const value = payload[from]

@@ -104,6 +104,11 @@ export class Worker extends BaseService {
     return sum
   }
 
+  /** How busy this process is with each of its queues. */
+  loads (): Array<{ readonly queue: string, readonly active: number, readonly concurrency: number }> {
+    return [...this.#loads].map(([queue, { active }]) => ({ queue, active, concurrency: this.concurrencyOf(queue) }))
+  }
+
   /** The attempts that have been under way the longest, oldest first. */
   oldestAttempts (limit: number): AttemptUnderWay[] {
     const now = this.#runtime.context.clock.monotonic()

@@ -1,0 +1,190 @@
+import type { INSTRUMENTS } from '../telemetry/instruments.ts'
+import type { Instrument, MetricsRegistry } from '../telemetry/registry.ts'
+import type { Labels } from '../telemetry/snapshot.ts'
+import { durations, ms, together, type Distribution } from './distribution.ts'
+import type { LoopSample } from './event-loop.ts'
+import type { Facts, HandlerFacts, QueueFacts, StoreOperationFacts } from './report.ts'
+import { Window, type QueueLoad } from './window.ts'
+
+/** What there is around the monitor, asked at the moment of asking. */
+export interface Surroundings {
+  readonly jobs: () => ReadonlyArray<{ readonly name: string, readonly queue: string, readonly timeoutMs: number }>
+  /** `undefined`: no worker in this process. */
+  readonly worker: () => WorkerView | undefined
+  /** How often waiting jobs are counted. */
+  readonly countsIntervalMs: number
+}
+
+export interface WorkerView {
+  readonly loads: readonly QueueLoad[]
+  /** A few of the attempts under way, the oldest first. */
+  readonly attempts: () => ReadonlyArray<{ readonly name: string, readonly queue: string }>
+}
+
+/** More handlers or operations are a list that nobody reads. */
+const MAX_LISTED = 50
+
+/** Reads the numbers of the report out of the instruments, and out of the window over them. */
+export class FactReader {
+  readonly window: Window
+  readonly #surroundings: Surroundings
+  readonly #wait: Instrument<'histogram'>
+  readonly #handler: Instrument<'histogram'>
+  readonly #operation: Instrument<'histogram'>
+  readonly #handlerErrors: Instrument<'counter'>
+  readonly #storeErrors: Instrument<'counter'>
+  readonly #retries: Instrument<'counter'>
+  readonly #refused: Instrument<'counter'>
+  readonly #oldest: Instrument<'gauge'>
+  readonly #counts: Instrument<'gauge'>
+  readonly #countsAge: Instrument<'gauge'>
+  readonly #stuck: Instrument<'gauge'>
+
+  /** @param now monotonic milliseconds */
+  constructor (registry: MetricsRegistry, instruments: typeof INSTRUMENTS, surroundings: Surroundings, windowMs: number, now: () => number) {
+    this.#surroundings = surroundings
+    this.#wait = registry.instrument(instruments.jobsQueueDuration)
+    this.#handler = registry.instrument(instruments.handlersExecutionDuration)
+    this.#operation = registry.instrument(instruments.storeOperationDuration)
+    this.#handlerErrors = registry.instrument(instruments.handlersErrorRate)
+    this.#storeErrors = registry.instrument(instruments.storeErrors)
+    this.#retries = registry.instrument(instruments.jobsRetries)
+    this.#refused = registry.instrument(instruments.requestsRejected)
+    this.#oldest = registry.instrument(instruments.jobsOldestAge)
+    this.#counts = registry.instrument(instruments.jobsCurrentCount)
+    this.#countsAge = registry.instrument(instruments.storeCountsAge)
+    this.#stuck = registry.instrument(instruments.jobsStuck)
+    this.window = new Window([this.#wait, this.#handler, this.#operation], [this.#handlerErrors, this.#storeErrors, this.#retries, this.#refused], windowMs, now)
+  }
+
+  read (): Facts {
+    const { window } = this
+    return {
+      coveredMs: Math.round(window.coveredMs),
+      queues: this.#queues(),
+      handlers: this.#handlers(),
+      store: {
+        ...this.#waiting(),
+        operations: this.#operations()
+      },
+      eventLoop: loopFacts(window.moments().flatMap(({ loop }) => loop ?? []), window.latest?.loop),
+      pressure: {
+        retries: total(window.counter(this.#retries)),
+        refused: [...sums(window.counter(this.#refused), 'reason')].map(([reason, count]) => ({ reason, count })).sort((a, b) => b.count - a.count)
+      }
+    }
+  }
+
+  #queues (): QueueFacts[] {
+    const queueOf = this.#queueOf()
+    const waits = grouped(this.window.histogram(this.#wait), ({ job_name: name = '' }) => queueOf.get(name))
+    const loads = new Map(this.#surroundings.worker()?.loads.map((load) => [load.queue, load]))
+    const oldest = new Map(this.#oldest.cells().map(({ labels, value }) => [labels.queue, value]))
+    const names = new Set([...queueOf.values(), ...loads.keys()])
+    return [...names].sort().map((queue) => {
+      const load = loads.get(queue)
+      const waited = waits.get(queue)
+      const age = oldest.get(queue)
+      return {
+        queue,
+        wait: waited === undefined ? null : durations(waited, this.#wait.buckets) ?? null,
+        oldestWaitingMs: age === undefined ? null : ms(age),
+        active: load?.active ?? null,
+        concurrency: load?.concurrency ?? null,
+        busyPercent: load === undefined ? null : this.#busy(load)
+      }
+    })
+  }
+
+  /** Averaged over the points of the window and now: one look may be at a lucky moment. */
+  #busy ({ queue, active, concurrency }: QueueLoad): number {
+    const seen = this.window.moments().flatMap(({ loads }) => loads.filter((load) => load.queue === queue && load.concurrency > 0).map((load) => load.active / load.concurrency))
+    if (concurrency > 0) seen.push(active / concurrency)
+    return percent(seen.reduce((sum, share) => sum + share, 0), seen.length)
+  }
+
+  #handlers (): HandlerFacts[] {
+    const queueOf = this.#queueOf()
+    const calls = grouped(this.window.histogram(this.#handler), ({ job_name: name }) => name)
+    const errors = this.window.counter(this.#handlerErrors)
+    const all = [...calls.values()].reduce((sum, { sum: seconds }) => sum + seconds, 0)
+    const handlers = [...calls].flatMap(([name, recorded]): HandlerFacts[] => {
+      const duration = durations(recorded, this.#handler.buckets)
+      if (duration === undefined) return []
+      const own = errors.filter(([labels]) => labels.job_name === name)
+      const [code] = [...sums(own, 'error_type')].sort(([, a], [, b]) => b - a)[0] ?? []
+      return [{ name, queue: queueOf.get(name) ?? null, duration, errors: total(own), errorCode: code ?? null, timePercent: percent(recorded.sum, all) }]
+    })
+    return handlers.sort((a, b) => b.duration.p95Ms - a.duration.p95Ms).slice(0, MAX_LISTED)
+  }
+
+  #operations (): StoreOperationFacts[] {
+    const errors = sums(this.window.counter(this.#storeErrors), 'operation')
+    return [...grouped(this.window.histogram(this.#operation), ({ operation }) => operation)].flatMap(([operation, recorded]): StoreOperationFacts[] => {
+      const duration = durations(recorded, this.#operation.buckets)
+      return duration === undefined ? [] : [{ operation, duration, errors: errors.get(operation) ?? 0 }]
+    }).sort((a, b) => b.duration.p95Ms - a.duration.p95Ms).slice(0, MAX_LISTED)
+  }
+
+  /** From the gauges that are read from the store in the background. */
+  #waiting (): Omit<Facts['store'], 'operations'> {
+    const counts = this.#counts.cells()
+    const count = (status: string): number | null => {
+      const own = counts.filter(({ labels }) => labels.job_status === status)
+      return own.length === 0 ? null : own.reduce((sum, { value }) => sum + value, 0)
+    }
+    const stuck = this.#stuck.cells()
+    return {
+      // Before the first reading its age is the age of nothing.
+      countsAgeMs: counts.length === 0 ? null : ms(this.#countsAge.cells()[0]?.value ?? 0),
+      waitingJobs: count('queued'),
+      jobsInProgress: count('in-progress'),
+      stuckJobs: stuck.length === 0 ? null : stuck.reduce((sum, { value }) => sum + value, 0)
+    }
+  }
+
+  /** What is recorded of a job carries its name; its queue is in its definition. */
+  #queueOf (): ReadonlyMap<string, string> {
+    return new Map(this.#surroundings.jobs().map(({ name, queue }) => [name, queue]))
+  }
+}
+
+function loopFacts (samples: readonly LoopSample[], latest: LoopSample | undefined): Facts['eventLoop'] {
+  if (samples.length === 0) return { lagMs: null, highestLagMs: null, meanLagMs: null, worstMs: null, utilizationPercent: null }
+  return {
+    lagMs: latest === undefined ? null : rounded(latest.lagMs),
+    highestLagMs: rounded(Math.max(...samples.map(({ lagMs }) => lagMs))),
+    meanLagMs: rounded(samples.reduce((sum, { lagMs }) => sum + lagMs, 0) / samples.length),
+    worstMs: rounded(Math.max(...samples.map(({ worstMs }) => worstMs))),
+    utilizationPercent: percent(samples.reduce((sum, { utilization }) => sum + utilization, 0), samples.length)
+  }
+}
+
+/** Under no key: left out, as the series that takes what is over the cap. */
+function grouped (series: ReadonlyArray<readonly [Labels, Distribution]>, keyOf: (labels: Labels) => string | undefined): Map<string, Distribution> {
+  const groups = new Map<string, Distribution[]>()
+  for (const [labels, recorded] of series) {
+    const key = keyOf(labels)
+    if (key === undefined) continue
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, [recorded])
+    else group.push(recorded)
+  }
+  return new Map([...groups].map(([key, group]) => [key, together(group)]))
+}
+
+function sums (series: ReadonlyArray<readonly [Labels, number]>, label: string): Map<string, number> {
+  const found = new Map<string, number>()
+  for (const [labels, n] of series) found.set(labels[label] ?? 'other', (found.get(labels[label] ?? 'other') ?? 0) + n)
+  return found
+}
+
+function total (series: ReadonlyArray<readonly [Labels, number]>): number {
+  return series.reduce((sum, [, n]) => sum + n, 0)
+}
+
+export function percent (part: number, whole: number): number {
+  return whole <= 0 ? 0 : Math.round(1_000 * part / whole) / 10
+}
+
+function rounded (value: number): number { return Math.round(value * 100) / 100 }

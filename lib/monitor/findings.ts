@@ -1,0 +1,252 @@
+import type { Durations } from './distribution.ts'
+import type { Surroundings, WorkerView } from './facts.ts'
+import type { ReadPerformanceOptions } from './options.ts'
+import type { SlowQuery } from './queries.ts'
+import { CAUSES, SEVERITIES, type Cause, type Facts, type Finding, type HandlerFacts, type QueueFacts } from './report.ts'
+
+/** All that the rules look at. */
+export interface Evidence {
+  readonly facts: Facts
+  readonly options: Pick<ReadPerformanceOptions, 'slowMs' | 'slowQueryMs' | 'eventLoopLagMs' | 'queueWaitMs' | 'storeLatencyMs'>
+  readonly timeouts: ReadonlyMap<string, number>
+  readonly worker: WorkerView | undefined
+  readonly countsIntervalMs: Surroundings['countsIntervalMs']
+  /** Those of the window. */
+  readonly slowQueries: readonly SlowQuery[]
+}
+
+/** Places that are taken so far are all taken: an attempt ends and the next begins between two looks. */
+const SATURATED_PERCENT = 90
+const BUSY_LOOP_PERCENT = 95
+const WORKING_PERCENT = 70
+const FAILING_PERCENT = 20
+const NEAR_TIMEOUT_PERCENT = 80
+const STORE_FAILING_PERCENT = 5
+/** A percentile of fewer says nothing. */
+const ENOUGH = 5
+const MANY_QUERIES = 10
+const COUNTS_TOO_OLD_MS = 60_000
+/** So much over a threshold is not only bad but urgent. */
+const URGENT = 10
+
+/** Operations by which the processes of a store tell each other how they are: no job waits for them. */
+const ASIDE: ReadonlySet<string> = new Set(['list', 'gather', 'share', 'lock', 'unlock', 'subscribe'])
+/** Refusals that come from too much work, not from bad requests. */
+const OVERLOAD: ReadonlySet<string> = new Set(['queue-full', 'overloaded', 'store-unavailable', 'store-full'])
+/** These hold work up; the others need attention all the same. */
+const LIMITS: ReadonlySet<Cause> = new Set<Cause>([
+  'store_away', 'store_failing', 'event_loop_blocked', 'no_worker', 'not_claiming', 'store_slow', 'event_loop_busy', 'workers_saturated', 'workers_elsewhere', 'queue_wait'
+])
+
+/** What the numbers mean, the worst first. A pure function: the same evidence, the same findings. */
+export function findings (evidence: Evidence): Finding[] {
+  const found = [
+    ...storeAway(evidence), ...storeFailing(evidence), ...eventLoop(evidence), ...storeSlow(evidence), ...queues(evidence), ...refused(evidence), ...handlers(evidence), ...stuck(evidence), ...queries(evidence)
+  ]
+  return found.map(({ cause, severity, subject, value, threshold, unit, sentence }) => ({ cause, severity, subject, value, threshold, unit, sentence })).sort((a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity) || CAUSES.indexOf(a.cause) - CAUSES.indexOf(b.cause) || b.value - a.value)
+}
+
+/** One sentence over all of them. */
+export function verdict (found: readonly Finding[], { coveredMs, queues, handlers }: Facts): { verdict: string, limitedBy: Cause | null } {
+  const limit = found.find(({ cause, severity }) => severity !== 'info' && LIMITS.has(cause))
+  if (limit !== undefined) return { verdict: limit.sentence, limitedBy: limit.cause }
+  const idle = handlers.length === 0 && queues.every(({ wait, active }) => wait === null && (active ?? 0) === 0)
+  const rest = found.some(({ severity }) => severity !== 'info') ? ', but the findings need attention' : idle ? `: no job was run here in the last ${time(coveredMs)}` : ''
+  return { verdict: `Nothing limits the throughput now${rest}.`, limitedBy: null }
+}
+
+function countsTooOldMs ({ countsIntervalMs }: Evidence): number { return Math.max(COUNTS_TOO_OLD_MS, 3 * countsIntervalMs) }
+
+function storeAway (evidence: Evidence): Finding[] {
+  const { countsAgeMs } = evidence.facts.store
+  const threshold = countsTooOldMs(evidence)
+  if (countsAgeMs === null || countsAgeMs <= threshold) return []
+  return [{
+    cause: 'store_away', severity: 'critical', subject: null, value: countsAgeMs, threshold, unit: 'ms',
+    sentence: `The job store has not said for ${time(countsAgeMs)} how many jobs wait: look whether its server runs and can be reached from here.`
+  }]
+}
+
+function storeFailing ({ facts: { store } }: Evidence): Finding[] {
+  const errors = store.operations.reduce((sum, operation) => sum + operation.errors, 0)
+  const calls = store.operations.reduce((sum, { duration }) => sum + duration.count, 0)
+  const share = share100(errors, calls)
+  if (errors < ENOUGH || share < STORE_FAILING_PERCENT) return []
+  const worst = [...store.operations].sort((a, b) => b.errors - a.errors)[0]
+  return [{
+    cause: 'store_failing', severity: 'critical', subject: worst?.operation ?? null, value: share, threshold: STORE_FAILING_PERCENT, unit: '%',
+    sentence: `${errors} of ${calls} operations of the job store failed, most of them \`${worst?.operation ?? ''}\`: look at its server, and at the error codes in the log.`
+  }]
+}
+
+function eventLoop ({ facts: { eventLoop: { lagMs, highestLagMs, utilizationPercent } }, options: { eventLoopLagMs: threshold } }: Evidence): Finding[] {
+  if (highestLagMs === null || utilizationPercent === null) return []
+  const base = { subject: null, threshold, unit: 'ms' } as const
+  if (lagMs !== null && lagMs > threshold) {
+    return [{
+      ...base, cause: 'event_loop_blocked', severity: 'critical', value: lagMs,
+      sentence: `The event loop is late by up to ${time(lagMs)} (p99): something computes without a pause; move it to a worker thread or split it up, because everything else in this process waits for it.`
+    }]
+  }
+  if (highestLagMs > threshold) {
+    return [{
+      ...base, cause: 'event_loop_blocked', severity: 'warning', value: highestLagMs,
+      sentence: `The event loop was late by up to ${time(highestLagMs)} (p99) a while ago: something computed without a pause, and everything else in this process waited for it.`
+    }]
+  }
+  if (utilizationPercent < BUSY_LOOP_PERCENT) return []
+  return [{
+    cause: 'event_loop_busy', severity: 'warning', subject: null, value: utilizationPercent, threshold: BUSY_LOOP_PERCENT, unit: '%',
+    sentence: `This process computes ${utilizationPercent} % of the time: one core is all it can use, so add processes; more concurrency would not help.`
+  }]
+}
+
+function storeSlow ({ facts: { store, eventLoop: { meanLagMs } }, options: { storeLatencyMs: threshold } }: Evidence): Finding[] {
+  const worst = store.operations.find(({ operation, duration }) => !ASIDE.has(operation) && duration.count >= ENOUGH)
+  if (worst === undefined || worst.duration.p95Ms <= threshold) return []
+  // An answer that lay there until the loop came round to it is not the store's fault.
+  if (meanLagMs !== null && meanLagMs >= worst.duration.p95Ms / 2) return []
+  const { p95Ms } = worst.duration
+  return [{
+    cause: 'store_slow', severity: p95Ms > URGENT * threshold ? 'critical' : 'warning', subject: worst.operation, value: p95Ms, threshold, unit: 'ms',
+    sentence: `The job store takes ${p95(worst.duration)} for \`${worst.operation}\`: look at the load of its server, its slow log, and the network in between.`
+  }]
+}
+
+function queues (evidence: Evidence): Finding[] {
+  return evidence.facts.queues.flatMap((queue) => queueFinding(evidence, queue) ?? [])
+}
+
+function queueFinding (evidence: Evidence, facts: QueueFacts): Finding | undefined {
+  const { options: { queueWaitMs: threshold }, facts: { store } } = evidence
+  const { queue, wait, concurrency } = facts
+  // A count from before the store went away says nothing about now.
+  const fresh = store.countsAgeMs !== null && store.countsAgeMs <= countsTooOldMs(evidence)
+  const oldest = fresh ? facts.oldestWaitingMs ?? 0 : 0
+  const waited = wait?.p95Ms ?? 0
+  const value = Math.max(waited, oldest)
+  if (value <= threshold) return undefined
+  const told = waited >= oldest && wait !== null ? `Jobs wait ${p95(wait)} in queue \`${queue}\`` : `The job that waits longest in queue \`${queue}\` has waited for ${time(oldest)}`
+  const severity = value > URGENT * threshold ? 'critical' : 'warning'
+  const base = { severity, subject: queue, value, threshold, unit: 'ms' } as const
+  if (concurrency !== null && concurrency > 0) return { ...base, ...ownWorker(evidence, facts, told, oldest > threshold) }
+  if (store.jobsInProgress !== 0) {
+    const elsewhere = store.jobsInProgress === null ? '' : ` (${store.jobsInProgress} jobs are being worked on)`
+    return { ...base, cause: 'workers_elsewhere', sentence: `${told}, and this process does not work on it: add workers, or look at the same page of those that do${elsewhere}.` }
+  }
+  return { ...base, severity: 'critical', cause: 'no_worker', sentence: `${told}, and no job is being worked on anywhere: start a worker; this process has none for that queue.` }
+}
+
+/** Jobs wait for a worker that is here. */
+function ownWorker (evidence: Evidence, { queue, wait, active, concurrency, busyPercent }: QueueFacts, told: string, waiting: boolean): Pick<Finding, 'cause' | 'sentence'> & Partial<Finding> {
+  const busy = busyPercent ?? 0
+  if (busy >= SATURATED_PERCENT || (active ?? 0) >= (concurrency ?? 0)) {
+    const name = busiest(evidence, queue)
+    const duration = evidence.facts.handlers.find((handler) => handler.name === name)?.duration
+    const work = name === undefined ? '' : ` with \`${name}\`${duration === undefined ? '' : ` (p95 ${atLeast(duration)})`}`
+    const places = busy >= 99 ? (concurrency === 1 ? 'the only place is busy' : `all ${concurrency} places are busy`) : `${busy} % of ${concurrency} places are busy`
+    const { utilizationPercent } = evidence.facts.eventLoop
+    const cure = (utilizationPercent ?? 0) >= BUSY_LOOP_PERCENT ? 'add worker processes; this one has no time left for more concurrency' : 'add workers or raise `worker.concurrency`'
+    return { cause: 'workers_saturated', sentence: `${told} while ${places}${work}: ${cure}.` }
+  }
+  if (waiting && wait === null && (active ?? 0) === 0) {
+    return { cause: 'not_claiming', severity: 'critical', sentence: `${told}, and the worker of this process has claimed none although its ${concurrency} places are free: see whether it is paused or has lost its connection (\`/health/ready\`).` }
+  }
+  return { cause: 'queue_wait', sentence: `${told} although only ${busy} % of ${concurrency} places were busy: it came in a burst, or other processes are slower than this one.` }
+}
+
+/** The job that takes most of the time of a queue; before any has ended, the one that most attempts are of. */
+function busiest ({ facts, worker }: Evidence, queue: string): string | undefined {
+  const running = new Map<string, number>()
+  for (const attempt of worker?.attempts() ?? []) {
+    if (attempt.queue === queue) running.set(attempt.name, (running.get(attempt.name) ?? 0) + 1)
+  }
+  const [name] = [...running].sort(([, a], [, b]) => b - a)[0] ?? []
+  return name ?? byTime(facts.handlers.filter((handler) => handler.queue === queue))?.name
+}
+
+function byTime (handlers: readonly HandlerFacts[]): HandlerFacts | undefined {
+  return [...handlers].sort((a, b) => b.timePercent - a.timePercent)[0]
+}
+
+function refused ({ facts: { pressure } }: Evidence): Finding[] {
+  const over = pressure.refused.filter(({ reason }) => OVERLOAD.has(reason))
+  const count = over.reduce((sum, entry) => sum + entry.count, 0)
+  if (count === 0) return []
+  return [{
+    cause: 'submissions_refused', severity: 'warning', subject: over[0]?.reason ?? null, value: count, threshold: 0, unit: 'count',
+    sentence: `${count} submission${count === 1 ? ' was' : 's were'} refused (${over.map(({ reason }) => reason).join(', ')}): clients were told to come back later.`
+  }]
+}
+
+function handlers ({ facts, options, timeouts }: Evidence): Finding[] {
+  const found = facts.handlers.flatMap((handler): Finding[] => {
+    const { name, duration, errors, errorCode } = handler
+    if (duration.count < ENOUGH) return []
+    const failing = share100(errors, duration.count)
+    const timeoutMs = timeouts.get(name) ?? 0
+    const near = NEAR_TIMEOUT_PERCENT / 100 * timeoutMs
+    return [
+      ...(failing < FAILING_PERCENT
+        ? []
+        : [{
+            cause: 'handler_failing', severity: failing >= 50 ? 'critical' : 'warning', subject: name, value: failing, threshold: FAILING_PERCENT, unit: '%',
+            sentence: `${failing} % of the attempts of \`${name}\` failed${errorCode === null ? '' : `, mostly with ${errorCode}`}: their retries take places from other jobs.`
+          } as const]),
+      ...(timeoutMs === 0 || duration.p95Ms < near
+        ? []
+        : [{
+            cause: 'handler_near_timeout', severity: 'warning', subject: name, value: duration.p95Ms, threshold: near, unit: 'ms',
+            sentence: `\`${name}\` takes ${p95(duration)} and is aborted after ${time(timeoutMs)}: make it faster, or give it a longer \`timeoutMs\`.`
+          } as const])
+    ]
+  })
+  return [...found, ...slowest(facts, options.slowMs)]
+}
+
+/** Only where places are scarce: jobs may take long, that is what they are for. */
+function slowest (facts: Facts, slowMs: number): Finding[] {
+  const busyPercent = Math.max(0, ...facts.queues.map((queue) => queue.busyPercent ?? 0))
+  const handler = byTime(facts.handlers)
+  if (busyPercent < WORKING_PERCENT || handler === undefined || handler.timePercent < 50 || handler.duration.p95Ms <= slowMs) return []
+  const { name, duration, timePercent } = handler
+  return [{
+    cause: 'handler_slow', severity: 'info', subject: name, value: duration.p95Ms, threshold: slowMs, unit: 'ms',
+    sentence: `\`${name}\` takes ${p95(duration)} and ${timePercent} % of the time of all handlers here: whatever makes it faster helps most.`
+  }]
+}
+
+function stuck ({ facts: { store: { stuckJobs } } }: Evidence): Finding[] {
+  if (stuckJobs === null || stuckJobs === 0) return []
+  return [{
+    cause: 'jobs_stuck', severity: 'warning', subject: null, value: stuckJobs, threshold: 0, unit: 'count',
+    sentence: `${stuckJobs} job${stuckJobs === 1 ? ' has' : 's have'} lost the worker that ran ${stuckJobs === 1 ? 'it' : 'them'}, and will be taken over by another: if the number stays, look for workers that crash or do not answer.`
+  }]
+}
+
+function queries ({ slowQueries, options: { slowQueryMs: threshold } }: Evidence): Finding[] {
+  const worst = [...slowQueries].sort((a, b) => b.durationMs - a.durationMs)[0]
+  if (worst === undefined) return []
+  const { length } = slowQueries
+  const what = [`\`${worst.operation}\``, ...(worst.target === '' ? [] : [`on \`${worst.target}\``])].join(' ')
+  return [{
+    cause: 'queries_slow', severity: length >= MANY_QUERIES ? 'warning' : 'info', subject: worst.system, value: worst.durationMs, threshold, unit: 'ms',
+    sentence: `${length} database quer${length === 1 ? 'y' : 'ies'} took longer than ${time(threshold)}, the slowest ${time(worst.durationMs)} (${what}): see \`slowQueries\`.`
+  }]
+}
+
+function share100 (part: number, whole: number): number {
+  return whole === 0 ? 0 : Math.round(1_000 * part / whole) / 10
+}
+
+function p95 (duration: Durations): string { return `${atLeast(duration)} (p95)` }
+
+function atLeast ({ p95Ms, p95ToMs }: Durations): string { return `${p95ToMs === null ? 'more than ' : ''}${time(p95Ms)}` }
+
+/** As a person would say it. */
+function time (ms: number): string {
+  if (ms < 1_000) return `${ms < 10 ? Math.round(ms * 10) / 10 : Math.round(ms)} ms`
+  if (ms < 90_000) return `${Math.round(ms / 100) / 10} s`
+  const minutes = Math.round(ms / 60_000)
+  return minutes < 90 ? `${minutes} min` : `${Math.round(ms / 360_000) / 10} h`
+}

@@ -1,0 +1,120 @@
+import type { Clock } from '../core/context.ts'
+import type { Redaction } from '../core/redact.ts'
+import { singleLine } from '../core/text.ts'
+import type { EventBus } from '../events/bus.ts'
+import type { HistogramCell } from '../telemetry/cells.ts'
+import type { FinishedSpan, SpanWatcher } from '../telemetry/sdk/span-watch.ts'
+import type { ReadPerformanceOptions } from './options.ts'
+import type { Samples } from './samples.ts'
+import { operationName, readStatement, type Statement } from './statement.ts'
+
+/** A slow query, as it is kept to be shown. */
+export interface SlowQuery {
+  /** Wall clock, milliseconds since the epoch. */
+  readonly at: number
+  readonly system: string
+  readonly operation: string
+  readonly target: string
+  readonly statement: string
+  readonly durationMs: number
+}
+
+export interface QueriesParts {
+  readonly clock: Clock
+  readonly bus: EventBus
+  readonly redaction: Redaction
+  readonly options: Pick<ReadPerformanceOptions, 'slowQueryMs'>
+  readonly samples: Samples<SlowQuery>
+  readonly duration: (system: string, operation: string, target: string) => HistogramCell
+  /** Hears of what went wrong in here; must not throw. */
+  readonly failed: (error: unknown) => void
+}
+
+const MAX_STATEMENT = 500
+const MAX_NAME = 100
+/** Texts with placeholders come again and again: reading one takes some microseconds, finding it a fraction of one. */
+const MAX_REMEMBERED = 500
+const MAX_REMEMBERED_LENGTH = 2_000
+/** Questions about the database itself, and what clients do to be connected. */
+const NOT_QUERIES: ReadonlySet<string> = new Set(['show', 'describe', 'desc', 'explain', 'schema', 'pragma', 'connect', 'auth', 'hello', 'info'])
+const CATALOGUES = /^(?:information_schema|pg_catalog|sqlite_master|sqlite_schema)\b/i
+const NOTHING_READ: Statement = Object.freeze({ operation: 'unknown', target: '', text: '' })
+/** The conventions of OpenTelemetry, the stable ones first; many clients still write the older ones. */
+const TEXT = ['db.query.text', 'db.statement'] as const
+const OPERATION = ['db.operation.name', 'db.operation'] as const
+const TARGET = ['db.collection.name', 'db.sql.table', 'db.mongodb.collection', 'db.cassandra.table'] as const
+
+/**
+ * Measures database queries by the spans that instrumented clients leave, of whatever database: a span that carries no
+ * database costs two look-ups. Nothing in here can throw into the tracing of an application.
+ */
+export class Queries implements SpanWatcher {
+  readonly #parts: QueriesParts
+  readonly #read = new Map<string, Map<string, Statement>>()
+  #remembered = 0
+  /** False: it stays where an application has put it, and does nothing. */
+  listening = false
+
+  constructor (parts: QueriesParts) { this.#parts = parts }
+
+  onStart (): void {}
+
+  onEnd (span: FinishedSpan): void {
+    if (!this.listening) return
+    try {
+      const { attributes } = span
+      const system = attributes['db.system.name'] ?? attributes['db.system']
+      if (typeof system === 'string') this.#query(span, singleLine(system.toLowerCase(), MAX_NAME))
+    } catch (error) {
+      this.#parts.failed(error)
+    }
+  }
+
+  async forceFlush (): Promise<void> {}
+  async shutdown (): Promise<void> {}
+
+  #query (span: FinishedSpan, system: string): void {
+    const { attributes, duration: [seconds, nanoseconds] } = span
+    const text = firstText(attributes, TEXT)
+    const named = firstText(attributes, OPERATION)
+    // A connection, or a wait for one.
+    if (text === '' && named === '') return
+    const read = text === '' ? NOTHING_READ : this.#statement(text, system)
+    const operation = named === '' ? read.operation : operationName(named)
+    const target = singleLine(firstText(attributes, TARGET) || read.target, MAX_NAME, this.#parts.redaction.text)
+    if (NOT_QUERIES.has(operation) || NOT_QUERIES.has(read.operation) || CATALOGUES.test(target)) return
+    const { bus, clock, duration, options, redaction, samples } = this.#parts
+    const took = seconds + nanoseconds / 1e9
+    duration(system, operation, target).observe(took)
+    const durationMs = took * 1_000
+    if (!(durationMs > options.slowQueryMs)) return
+    const statement = singleLine(read.text, MAX_STATEMENT, redaction.text)
+    samples.add({ at: clock.now(), system, operation, target, statement, durationMs })
+    const { traceId, spanId } = span.spanContext()
+    bus.emit('performance.slow_query', { system, operation, target, statement, durationMs, thresholdMs: options.slowQueryMs, traceId, spanId })
+  }
+
+  #statement (text: string, system: string): Statement {
+    if (text.length > MAX_REMEMBERED_LENGTH) return readStatement(text, system)
+    const known = this.#read.get(system)?.get(text)
+    if (known !== undefined) return known
+    const read = readStatement(text, system)
+    // Texts with values in them fill it up: then it begins anew.
+    if (this.#remembered++ >= MAX_REMEMBERED) {
+      this.#read.clear()
+      this.#remembered = 1
+    }
+    let ofSystem = this.#read.get(system)
+    if (ofSystem === undefined) this.#read.set(system, ofSystem = new Map())
+    ofSystem.set(text, read)
+    return read
+  }
+}
+
+function firstText (attributes: FinishedSpan['attributes'], keys: readonly string[]): string {
+  for (const key of keys) {
+    const value = attributes[key]
+    if (typeof value === 'string' && value !== '') return value
+  }
+  return ''
+}
