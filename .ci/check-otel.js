@@ -55,8 +55,9 @@ const reader = (path) => new PeriodicExportingMetricReader({ exporter: new OTLPM
 const ends = []
 let observability = {}
 let between = () => {}
+let tracing
 if (way === 'registered') {
-  const tracing = new TracerProvider({ spanProcessors: [new BatchSpanProcessor({ exporter: new OTLPTraceExporter({ url: url + '/v1/traces' }) })] })
+  tracing = new TracerProvider({ spanProcessors: [new BatchSpanProcessor({ exporter: new OTLPTraceExporter({ url: url + '/v1/traces' }) })] })
   const metering = new MeterProvider({ readers: [reader('/v1/metrics'), reader('/other/metrics')] })
   trace.setGlobalTracerProvider(tracing)
   metrics.setGlobalMeterProvider(metering)
@@ -81,8 +82,14 @@ for (let n = 0; n < 3; n++) {
   // A collection in the middle: what is flushed twice would be counted twice.
   await between()
 }
+// What an instrumented client leaves, in a provider that was made long before the application.
+const leave = (text) => { const now = Date.now(); tracing.getTracer('db').startSpan('SELECT', { startTime: now - 2_000, attributes: { 'db.system.name': 'postgresql', 'db.query.text': text } }).end(now) }
+if (tracing !== undefined) leave("SELECT * FROM orders WHERE id = 'x'")
+const { slowQueries } = app.performanceMonitor.bottlenecks()
 const page = (await app.inject('/metrics')).payload
 await app.close()
+if (tracing !== undefined) leave('SELECT 1')
+const watched = app.performanceMonitor.bottlenecks().slowQueries.length
 for (const end of ends) await end()
 server.close()
 
@@ -116,7 +123,12 @@ if (way !== 'readers') {
   const traces = new Set(spans.map(({ traceId }) => traceId)).size
   if (traces !== 3) fail('three jobs made ' + traces + ' traces')
 }
-if (warnings.length > 0) fail('telemetry warned: ' + warnings.join(''))
+if (tracing !== undefined) {
+  if (slowQueries.length !== 1 || slowQueries[0].statement !== 'SELECT * FROM orders WHERE id = ?') fail('slow queries: ' + JSON.stringify(slowQueries))
+  if (watched !== 1) fail('spans are watched after the close')
+}
+const logged = warnings.filter((line) => JSON.parse(line).eventId !== 10603)
+if (logged.length > 0) fail('telemetry warned: ' + logged.join(''))
 `
 
 const folder = mkdtempSync(join(tmpdir(), 'fae-otel-'))
