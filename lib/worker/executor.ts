@@ -56,6 +56,9 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
   #resolveEnd: ((end: HandlerEnd) => void) | undefined
   #timeout: TimerHandle | undefined
   #grace: TimerHandle | undefined
+  #abortedAt: number | undefined
+  #graceMs: number | undefined
+  #onHandlerEnd: (() => void) | undefined
 
   constructor (runtime: JobRuntime, claim: Claim, workerId: string, done: (run: AttemptRun) => void) {
     this.#runtime = runtime
@@ -82,9 +85,22 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     this.#listeners.push(listener)
   }
 
-  abort (reason: AbortReason): void {
-    if (!this.#abort.abort(reason) || !this.#handlerRunning) return
-    this.#grace = this.#runtime.context.clock.setTimeout(() => this.#end(ABANDONED), this.definition.graceMs)
+  /** @param maxGraceMs what its grace is cut down to, also one that has begun already: a shutdown has an end */
+  abort (reason: AbortReason, maxGraceMs = Infinity): void {
+    const first = this.#abort.abort(reason)
+    if ((!first && maxGraceMs === Infinity) || !this.#handlerRunning) return
+    const { clock } = this.#runtime.context
+    const now = clock.monotonic()
+    const until = Math.min((this.#abortedAt ?? now) + this.definition.graceMs, now + maxGraceMs)
+    this.#abortedAt ??= now
+    this.#graceMs = Math.round(until - this.#abortedAt)
+    if (this.#grace !== undefined) clock.clearTimeout(this.#grace)
+    this.#grace = clock.setTimeout(() => this.#end(ABANDONED), Math.max(0, until - now))
+  }
+
+  /** Resolves when the handler has ended or is not heard any more; at once when none runs. */
+  handlerEnd (): Promise<void> {
+    return this.#handlerRunning ? new Promise((resolve) => { this.#onHandlerEnd = resolve }) : Promise.resolve()
   }
 
   run (): Promise<Settlement> {
@@ -166,8 +182,9 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     if (this.#timeout !== undefined) clock.clearTimeout(this.#timeout)
     if (this.#grace !== undefined) clock.clearTimeout(this.#grace)
     this.#resolveEnd?.(how)
+    this.#onHandlerEnd?.()
     // What an attempt that has lived long enough to be tenured still points at would be kept until a full collection.
-    this.#timeout = this.#grace = this.#resolveEnd = undefined
+    this.#timeout = this.#grace = this.#resolveEnd = this.#onHandlerEnd = undefined
     this.#tellHandlerEnd(how, clock.monotonic() - this.#handlerStartedAt, this.definition)
   }
 
@@ -184,7 +201,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     const traceId = this.traceIds?.traceId
     const spanId = this.traceIds?.spanId
     if (end.kind === 'abandoned') {
-      bus.emit('handler.abandoned', { jobId, jobName, queue, correlationId, reason: this.#abort.reason ?? 'shutdown', graceMs: definition.graceMs })
+      bus.emit('handler.abandoned', { jobId, jobName, queue, correlationId, reason: this.#abort.reason ?? 'shutdown', graceMs: this.#graceMs ?? definition.graceMs })
     } else if (end.kind === 'returned' || isOutcome(end.error) || this.#stoppedOnRequest()) {
       // A thrown snooze, cancel or discard is an answer, and a throw because of an abort is obedience: neither is an error.
       if (bus.wants('handler.completed')) bus.emit('handler.completed', { jobId, jobName, queue, traceId, spanId, durationMs })

@@ -20,8 +20,9 @@ export interface WorkerOptions {
   /** Claim only from the queues named in `queues`. @defaultValue false */
   onlyTheseQueues?: boolean
   /**
-   * On shutdown, running attempts have this long to end by themselves; then they are aborted and handed back. Keep it
-   * below the grace of your orchestrator (30 s in Kubernetes). @defaultValue 20000
+   * On shutdown, running attempts have this long to end by themselves; then they are aborted, get their `graceMs` (5 s at
+   * the most, whatever it is) and are handed back, which is given up after 2 s when the store does not answer. Keep the
+   * sum below the grace of your orchestrator (30 s in Kubernetes). @defaultValue 20000
    */
   drainTimeoutMs?: number
   /** Wraps every handler, the first outermost. */
@@ -54,8 +55,16 @@ export const WORKER_DEFAULTS = Object.freeze({
   concurrency: 10, queues: Object.freeze({}) as Readonly<Record<string, QueueWorkerOptions>>, onlyTheseQueues: false, drainTimeoutMs: 20_000, middleware: Object.freeze([]) as readonly HandlerMiddleware[]
 })
 
-/** After its grace an aborted attempt still has to be handed back to the store; this is the room for that. */
+/*
+ * A stop takes no longer than the drain and the sum of these, whatever handlers and the store do. When nobody is in the
+ * way, none of them is waited for.
+ */
+/** The grace of an aborted handler is cut down to this: `graceMs` has no maximum, but an orchestrator's patience has. */
+const MAX_GRACE_MS = 5_000
+/** After the last handler has ended, its job still has to be handed back to the store. */
 const HAND_BACK_MS = 2_000
+/** What is left is let go of by force. */
+const CLOSE_MS = 500
 
 /** An attempt that has begun and not ended. */
 export interface AttemptUnderWay {
@@ -82,6 +91,7 @@ export class Worker extends BaseService {
   readonly #running = new LinkedList<AttemptRun>()
   readonly #loads = new Map<string, QueueLoad>()
   #draining = false
+  #handingBack = false
   #released = 0
 
   /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
@@ -150,24 +160,24 @@ export class Worker extends BaseService {
 
   protected async onStop (deadlineMs: number): Promise<void> {
     this.quiesce()
-    const { clock } = this.#runtime.context
-    const deadline = clock.monotonic() + deadlineMs
     const consumers = this.consumers()
     const drained = await Promise.all(consumers.map((consumer) => consumer.drain(deadlineMs)))
     if (drained.includes(false)) await this.#handBack(consumers)
-    const left = Math.max(HAND_BACK_MS, deadline - clock.monotonic())
-    await Promise.all(consumers.map((consumer) => consumer.close(left)))
+    await Promise.all(consumers.map((consumer) => consumer.close(CLOSE_MS)))
     this.#runtime.bus.emit('worker.stopped', { workerId: this.id, released: this.#released })
   }
 
   /** The drain was not long enough: abort what runs, wait its grace, and let the store have it back. */
   async #handBack (consumers: readonly Consumer[]): Promise<void> {
-    let graceMs = 0
+    this.#handingBack = true
+    const ends: Array<Promise<void>> = []
     for (let run = this.#running.head; run !== undefined; run = run.next) {
-      if (run.known) graceMs = Math.max(graceMs, run.definition.graceMs)
-      run.abort('shutdown')
+      run.abort('shutdown', MAX_GRACE_MS)
+      ends.push(run.handlerEnd())
     }
-    await Promise.all(consumers.map((consumer) => consumer.drain(graceMs + HAND_BACK_MS)))
+    // From here and not from the end of the longest grace: with obedient handlers the store alone is waited for.
+    await Promise.all(ends)
+    await Promise.all(consumers.map((consumer) => consumer.drain(HAND_BACK_MS)))
   }
 
   #consume (queue: string): void {
@@ -196,6 +206,8 @@ export class Worker extends BaseService {
     }
     const run = new AttemptRun(this.#runtime, claim, this.id, this.#ended)
     this.#running.push(run)
+    // A claim that was under way when the drain was over: back with it, before its handler is called.
+    if (this.#handingBack) run.abort('shutdown')
     return run
   }
 
