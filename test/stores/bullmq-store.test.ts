@@ -118,6 +118,21 @@ t.test('a job in a queue that this process has never heard of is found', async (
   }
 })
 
+t.test('many who ask a fresh process at the same time all find their jobs; those who ask for nothing cost little', async (t) => {
+  const { store, prefix } = await opened(t)
+  const { store: fresh } = await opened(t, { prefix })
+  const jobs = Array.from({ length: 100 }, () => newJob({ queue: 'far-away' }))
+  await Promise.all(jobs.map((job) => store.create(job)))
+  const found = await Promise.all(jobs.map(({ id }) => fresh.get(id)))
+  t.equal(found.filter((job) => job?.queue === 'far-away').length, jobs.length)
+
+  const asked = async (): Promise<number> => Number(/^cmdstat_smembers:calls=(\d+)/m.exec(await redis.info('commandstats'))?.[1] ?? 0)
+  const [before, startedAt] = [await asked(), performance.now()]
+  for (let n = 0; n < 10; n++) t.same(new Set(await Promise.all(Array.from({ length: 50 }, () => fresh.get(randomUUID())))), new Set([undefined]))
+  const [times, allowed] = [await asked() - before, Math.ceil((performance.now() - startedAt) / 50) + 1]
+  t.ok(times <= allowed, `${times} times for 500 unknown ids, at most ${allowed}`)
+})
+
 t.test('an idempotency key whose job is gone is claimed anew, by exactly one', async (t) => {
   const { store, key } = await opened(t)
   const idempotency = { key: 'ab'.repeat(32), fingerprint: 'f1', ttlMs: 60_000 }

@@ -1,5 +1,6 @@
 import type { Queue } from 'bullmq'
 import type { Clock } from '../../core/context.ts'
+import { sleep } from '../../core/deadline.ts'
 import type { Connections } from './connections.ts'
 import { queuePrefix, type Bull, type Client } from './internals.ts'
 
@@ -8,8 +9,8 @@ import { queuePrefix, type Bull, type Client } from './internals.ts'
  * whenever the server comes back, because BullMQ sets it only once and does not notice when that fails.
  */
 const EVENTS_KEPT = 100
-/** An unknown id makes the process ask for new queues: no more often than this in a second, whatever is asked of it. */
-const REFRESHES_PER_SECOND = 20
+/** An unknown id makes the process ask for new queues: once in this time at the most, for all who ask meanwhile. */
+const REFRESH_EVERY_MS = 50
 /** How old the list of all queues may be when somebody asks about all of them. */
 const REFRESH_MAX_MS = 30_000
 
@@ -35,7 +36,8 @@ export class QueueBook {
   #prefixes: string[] = []
   #refreshedAt = -Infinity
   #refreshing: Promise<boolean> | undefined
-  #window = { from: -Infinity, used: 0 }
+  #askedAt = -Infinity
+  #next: Promise<boolean> | undefined
   #told = new Set<string>()
 
   constructor (bull: Bull, connections: Connections, clock: Clock, prefix: string) {
@@ -79,15 +81,23 @@ export class QueueBook {
     return this.#names
   }
 
-  /** Asks for queues of other processes now. @returns whether there was a new one */
-  async refresh (): Promise<boolean> {
-    const now = this.#clock.monotonic()
-    if (now - this.#window.from >= 1_000) this.#window = { from: now, used: 0 }
-    if (this.#window.used >= REFRESHES_PER_SECOND) return false
-    this.#window.used++
-    // One that is under way may have been answered before the queue came; what it learns is learnt all the same.
-    const found = this.#refreshing === undefined ? false : await this.#refreshing
-    return found || await this.#refresh()
+  /**
+   * Asks for queues of other processes, together with all who want that at the same time. Nobody is sent away: who comes
+   * to a fresh process with many others would be told that his job does not exist.
+   *
+   * @returns whether there was a new one
+   */
+  refresh (): Promise<boolean> {
+    this.#next ??= this.#refreshNext()
+    return this.#next
+  }
+
+  async #refreshNext (): Promise<boolean> {
+    // One that is under way may have been answered before the queue came.
+    await this.#refreshing?.catch(() => {})
+    await sleep(this.#clock, Math.max(0, this.#askedAt + REFRESH_EVERY_MS - this.#clock.monotonic()))
+    this.#next = undefined
+    return await this.#refresh()
   }
 
   /**
@@ -127,6 +137,7 @@ export class QueueBook {
 
   #refresh (): Promise<boolean> {
     this.#refreshing ??= (async () => {
+      this.#askedAt = this.#clock.monotonic()
       try {
         const names = await this.#connections.run((client) => client.smembers(this.#key))
         this.#refreshedAt = this.#clock.monotonic()
