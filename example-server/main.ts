@@ -1,5 +1,4 @@
 import type { AddressInfo } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { buildServer } from './server.ts'
 import { readSettings, type Settings } from './settings.ts'
@@ -15,7 +14,7 @@ async function main (): Promise<void> {
   const leave = (signal: NodeJS.Signals): void => {
     if (leaving) process.exit(1)
     leaving = true
-    shutDown(app, settings, signal).catch((error: unknown) => {
+    shutDown(app, signal).catch((error: unknown) => {
       app.log.error({ err: error }, 'the shutdown failed')
       process.exitCode = 1
     })
@@ -48,10 +47,9 @@ function watchParent (leave: (signal: NodeJS.Signals) => void): void {
   timer.unref()
 }
 
-async function shutDown (app: FastifyInstance, settings: Settings, signal: NodeJS.Signals): Promise<void> {
+async function shutDown (app: FastifyInstance, signal: NodeJS.Signals): Promise<void> {
   app.log.info({ signal }, 'shutting down')
-  app.health.startDraining()
-  await sleep(settings.shutdownDelayMs)
+  await app.health.drain()
   await app.close()
 }
 

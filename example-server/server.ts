@@ -27,8 +27,9 @@ export async function buildServer (settings: Settings): Promise<FastifyInstance>
   })
   await app.register(asyncEndpoints, {
     store: settings.redisUrl === undefined ? undefined : redisStore({ url: settings.redisUrl }),
-    worker: settings.role === 'api' ? false : { concurrency: 20, queues: { exports: { concurrency: 2 } } },
-    http: settings.role !== 'worker'
+    worker: settings.role === 'api' ? false : { concurrency: 20, queues: { exports: { concurrency: 2 } }, drainTimeoutMs: settings.drainTimeoutMs },
+    http: settings.role !== 'worker',
+    health: { shutdownDelayMs: settings.shutdownDelayMs }
   })
   reportEndpoints(app)
   demoEndpoints(app)

@@ -15,6 +15,8 @@ export interface Settings {
   readonly logLevel: LogLevel
   /** Between "not ready" and closing, so that a load balancer can look elsewhere. */
   readonly shutdownDelayMs: number
+  /** Running jobs have this long to end when the process is told to; then they are handed back. */
+  readonly drainTimeoutMs: number
 }
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -48,7 +50,8 @@ export function readSettings (env: Environment): Settings {
     redisUrl,
     role: oneOf('ROLE', ROLES, 'all'),
     logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info'),
-    shutdownDelayMs: number('SHUTDOWN_DELAY_MS', 250, 600_000)
+    shutdownDelayMs: number('SHUTDOWN_DELAY_MS', 250, 600_000),
+    drainTimeoutMs: number('DRAIN_TIMEOUT_MS', 20_000, 600_000)
   }
   if (problems.length > 0) throw new Error(`The environment is not valid: ${problems.join('; ')}`)
   return settings

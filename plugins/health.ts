@@ -21,14 +21,14 @@ type Settings = Readonly<HealthOptions & typeof HEALTH_DEFAULTS>
 async function healthPlugin (app: FastifyInstance, given: HealthOptions): Promise<void> {
   const options = readOptions<HealthOptions, typeof HEALTH_DEFAULTS>('health', healthSchema, HEALTH_DEFAULTS, given)
   const { context, bus } = app.jobRuntime
-  const health = new Health(context, bus)
+  const health = new Health(context, bus, options.shutdownDelayMs)
   app.decorate('health', health)
   addChecks(app, health, options)
   addRoutes(app, health, options)
   if (options.pressure !== false) await watchPressure(app, options.pressure)
   app.addHook('onReady', async () => { health.started() })
   // From here on new connections are refused; a probe on an open one must hear the same.
-  app.addHook('preClose', async () => { health.startDraining() })
+  app.addHook('preClose', async () => { health.close() })
 }
 
 function addChecks (app: FastifyInstance, health: Health, options: Settings): void {

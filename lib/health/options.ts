@@ -37,6 +37,11 @@ export interface HealthOptions {
   /** A fuller heap than this share of V8's limit is Degraded. @defaultValue 0.9 */
   maxHeapRatio?: number
   /**
+   * How long `app.health.drain()` waits between "not ready" and letting you close: until every load balancer has noticed,
+   * in milliseconds. Kubernetes needs 5 to 10 s; it counts against its grace. @defaultValue 5000
+   */
+  shutdownDelayMs?: number
+  /**
    * Refuses job submissions (503, `FAE_OVERLOADED`) while the process is overloaded; nothing else is ever refused by it.
    * Not used when the application has registered `@fastify/under-pressure` itself: then its own rules hold, except that
    * probes are always answered.
@@ -74,6 +79,7 @@ export const healthSchema: OptionsSchema = {
     workerSilentMs: { type: 'number', exclusiveMinimum: 0 },
     maxRssBytes: limit,
     maxHeapRatio: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
+    shutdownDelayMs: { type: 'number', minimum: 0, maximum: 600_000 },
     pressure: { anyOf: [{ const: false }, pressureSchema] }
   }
 }
@@ -89,6 +95,7 @@ export const HEALTH_DEFAULTS = Object.freeze({
   workerSilentMs: 30_000,
   maxRssBytes: 524_288_000,
   maxHeapRatio: 0.9,
+  shutdownDelayMs: 5_000,
   pressure: PRESSURE_DEFAULTS as PressureOptions | false
 })
 

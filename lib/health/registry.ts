@@ -1,5 +1,5 @@
 import type { Clock, Context } from '../core/context.ts'
-import { EXPIRED, withDeadline } from '../core/deadline.ts'
+import { EXPIRED, sleep, withDeadline } from '../core/deadline.ts'
 import { isAsyncEndpointsError } from '../core/errors.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
 import type { EventBus } from '../events/bus.ts'
@@ -92,10 +92,13 @@ export class Health {
   readonly #entries = new Map<string, Entry>()
   #phase: Phase = 'starting'
   #readiness: HealthStatus | 'Unknown' = 'Unknown'
+  readonly #shutdownDelayMs: number
+  readonly #closing = new AbortController()
 
-  constructor (context: Context, bus: EventBus) {
+  constructor (context: Context, bus: EventBus, shutdownDelayMs = 0) {
     this.#context = context
     this.#bus = bus
+    this.#shutdownDelayMs = shutdownDelayMs
     this.addCheck(APPLICATION, () => this.#application(), { tags: ['ready'], cacheMs: 0 })
   }
 
@@ -121,9 +124,22 @@ export class Health {
   }
 
   /**
-   * Readiness says 503 from now on, for good; jobs and requests go on. Call it on SIGTERM, wait until the load balancer
-   * has noticed, then close the application.
+   * The first half of a shutdown: readiness says 503, and `health.shutdownDelayMs` later, when every load balancer has
+   * noticed, this resolves; requests and jobs go on meanwhile. Then close the application. (A wait within `close()` would
+   * come too late: from its first moment on Fastify refuses requests.) Does not wait when the application is closing.
    */
+  async drain (): Promise<void> {
+    this.startDraining()
+    await sleep(this.#context.clock, this.#shutdownDelayMs, this.#closing.signal)
+  }
+
+  /** Nobody is going to be served any more: not ready, and no {@link drain} waits. */
+  close (): void {
+    this.startDraining()
+    this.#closing.abort()
+  }
+
+  /** Readiness says 503 from now on, for good; jobs and requests go on. {@link drain} does this, and waits. */
   startDraining (): void {
     if (this.#phase === 'draining') return
     this.#phase = 'draining'

@@ -2,15 +2,15 @@ import t from 'tap'
 import { readSettings } from '../../example-server/settings.ts'
 
 t.test('nothing set: the defaults', async (t) => {
-  const defaults = { port: 3_000, host: '127.0.0.1', redisUrl: undefined, role: 'all', logLevel: 'info', shutdownDelayMs: 250 }
+  const defaults = { port: 3_000, host: '127.0.0.1', redisUrl: undefined, role: 'all', logLevel: 'info', shutdownDelayMs: 250, drainTimeoutMs: 20_000 }
   t.strictSame(readSettings({}), defaults)
-  t.strictSame(readSettings({ PORT: '', HOST: ' ', REDIS_URL: '', ROLE: '', LOG_LEVEL: '', SHUTDOWN_DELAY_MS: '' }), defaults, 'empty counts as not set')
+  t.strictSame(readSettings({ PORT: '', HOST: ' ', REDIS_URL: '', ROLE: '', LOG_LEVEL: '', SHUTDOWN_DELAY_MS: '', DRAIN_TIMEOUT_MS: '' }), defaults, 'empty counts as not set')
 })
 
 t.test('everything set', async (t) => {
   t.strictSame(
-    readSettings({ PORT: '8080', HOST: '0.0.0.0', REDIS_URL: 'rediss://user:secret@redis.example:6380/1', ROLE: 'worker', LOG_LEVEL: 'debug', SHUTDOWN_DELAY_MS: '5000' }),
-    { port: 8_080, host: '0.0.0.0', redisUrl: 'rediss://user:secret@redis.example:6380/1', role: 'worker', logLevel: 'debug', shutdownDelayMs: 5_000 }
+    readSettings({ PORT: '8080', HOST: '0.0.0.0', REDIS_URL: 'rediss://user:secret@redis.example:6380/1', ROLE: 'worker', LOG_LEVEL: 'debug', SHUTDOWN_DELAY_MS: '5000', DRAIN_TIMEOUT_MS: '7000' }),
+    { port: 8_080, host: '0.0.0.0', redisUrl: 'rediss://user:secret@redis.example:6380/1', role: 'worker', logLevel: 'debug', shutdownDelayMs: 5_000, drainTimeoutMs: 7_000 }
   )
 })
 

@@ -191,6 +191,27 @@ t.test('starting and draining are not ready', async (t) => {
   t.equal(health.liveness().status, 'Healthy', 'a process that drains must not be killed for it')
 })
 
+t.test('a drain waits until load balancers have noticed, and not at all when the application closes', async (t) => {
+  const clock = new FakeClock()
+  const make = (): Health => new Health(createContext({ clock }), new EventBus(silentLogger), 5_000)
+  const health = make()
+  health.started()
+  let over = 0
+  const drains = [health.drain(), health.drain()].map((drain) => drain.then(() => { over++ }))
+  t.equal((await health.readiness()).status, 'Unhealthy', 'not ready at once')
+  await clock.advance(4_999)
+  t.equal(over, 0)
+  await clock.advance(1)
+  await Promise.all(drains)
+
+  const closing = make()
+  const drain = closing.drain()
+  closing.close()
+  await drain
+  await closing.drain()
+  t.ok(closing.draining)
+})
+
 t.test('draining is not overtaken by an answer that was asked for before', async (t) => {
   const { health, changes } = make()
   let answer: () => void = () => {}
