@@ -3,7 +3,7 @@ import fp from 'fastify-plugin'
 import { Backbone } from '../lib/channels/backbone.ts'
 import { Client } from '../lib/client/client.ts'
 import type { Jobs } from '../lib/client/jobs.ts'
-import { createContext, type Clock } from '../lib/core/context.ts'
+import { createContext, type Clock, type TimerHandle } from '../lib/core/context.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../lib/core/options.ts'
 import { readRedactOptions, redactProperty, type RedactOptions } from '../lib/core/redact.ts'
 import { EventBus } from '../lib/events/bus.ts'
@@ -60,6 +60,7 @@ export const jobStoreSchema: OptionsSchema = {
 }
 
 const CLOSE_TIMEOUT_MS = 5_000
+const CLOSE_IDLE_EVERY_MS = 100
 
 async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Promise<void> {
   const options = readOptions('jobStore', jobStoreSchema, { submitTimeoutMs: 2_000 }, given)
@@ -94,7 +95,23 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
     client.close()
     await store.close(CLOSE_TIMEOUT_MS)
   })
+  closeIdleConnections(app, context.clock)
   await store.open(storeHost(store.type, context, bus))
+}
+
+/**
+ * A request that is open when the server begins to close leaves a kept-alive connection behind, which Node would wait for
+ * until its `keepAliveTimeout` (72 s in Fastify): longer than an orchestrator has patience, and until then nothing of ours
+ * is closed.
+ */
+function closeIdleConnections (app: FastifyInstance, clock: Clock): void {
+  let timer: TimerHandle
+  const close = (): void => {
+    app.server.closeIdleConnections?.()
+    timer = clock.setTimeout(close, CLOSE_IDLE_EVERY_MS)
+  }
+  app.addHook('preClose', async () => { timer = clock.setTimeout(close, CLOSE_IDLE_EVERY_MS) })
+  app.addHook('onClose', async () => { clock.clearTimeout(timer) })
 }
 
 /**
