@@ -8,7 +8,7 @@ async function build (test: Pick<typeof t, 'teardown'>, options: AsyncEndpointsO
   const app = Fastify()
   test.teardown(() => app.close())
   await before(app)
-  await app.register(asyncEndpoints, options)
+  await app.register(asyncEndpoints, { health: { pressure: false }, ...options })
   app.asyncEndpoint({
     method: 'POST',
     url: '/reports',
