@@ -7,11 +7,14 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { constants } from 'node:fs'
 import { access, mkdtemp, rm } from 'node:fs/promises'
-import { connect, createServer, type AddressInfo } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
+import { freePort } from '../../example-server/validate/support/free-port.ts'
+
+export { freePort }
 
 const run = promisify(execFile)
 const READY_MS = 15_000
@@ -134,16 +137,6 @@ export async function sharedRedis (): Promise<SharedRedis> {
 
 export function uniquePrefix (): string {
   return `{t${randomBytes(6).toString('hex')}}`
-}
-
-export async function freePort (): Promise<number> {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 let binary: Promise<string> | undefined
