@@ -2,6 +2,7 @@
 import t from 'tap'
 import { parseExposition } from '../exposition/support/openmetrics-parser.ts'
 import { findPrometheus, startPrometheus, type PrometheusServer } from '../support/prometheus.ts'
+import { alertRules, dashboardExpressions, dashboardFile, filesIn, OPS, recordingRules } from './ops/support.ts'
 import { boot, collector, eventually, json, submit, untilOver } from './support.ts'
 
 const OPENMETRICS = 'application/openmetrics-text; version=1.0.0'
@@ -50,7 +51,7 @@ t.test('Prometheus scrapes the example server while jobs run', { skip: tools.ski
     OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
     OTEL_BSP_SCHEDULE_DELAY: '50'
   })
-  const prometheus = await startPrometheus(tools, [{ job: 'shop', targets: [new URL(server.url).host] }])
+  const prometheus = await startPrometheus(tools, [{ job: 'shop', targets: [new URL(server.url).host] }], 500, filesIn('prometheus/rules').map((path) => OPS + path))
   t.teardown(() => prometheus.stop())
 
   await prometheus.scraped(1)
@@ -104,6 +105,25 @@ t.test('Prometheus scrapes the example server while jobs run', { skip: tools.ski
       t.equal(result.length, 1, query)
       t.ok(Number.isFinite(result[0]?.value) && Number(result[0]?.value) > 0, `${query}: ${result[0]?.value}`)
     }
+  })
+
+  await t.test('the rules and every expression of the dashboard are accepted', async (t) => {
+    interface Groups { groups: Array<{ rules: Array<{ name: string, type: string, health: string, lastError?: string }> }> }
+    const rules = await eventually('every rule to be evaluated', async () => {
+      const { groups } = await prometheus.api('rules') as Groups
+      const all = groups.flatMap(({ rules }) => rules)
+      return all.some(({ health }) => health === 'unknown') ? undefined : all
+    })
+    t.strictSame(rules.filter(({ health }) => health !== 'ok'), [])
+    t.equal(rules.length, alertRules().length + recordingRules().length)
+    const expressions = dashboardExpressions(dashboardFile())
+    let answered = 0
+    for (const expr of expressions) {
+      // Throws for what Prometheus does not accept.
+      if ((await prometheus.query(expr)).length > 0) answered++
+    }
+    t.ok(answered > expressions.length / 2, `${answered} of ${expressions.length} expressions show something after a few jobs`)
+    t.match(await prometheus.query('app_queue:asyncendpoints_jobs_oldest_age_seconds:max2m{queue="exports"}'), [{ value: 0 }])
   })
 
   await t.test('a bucket leads to a trace', async (t) => {
