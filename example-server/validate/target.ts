@@ -11,7 +11,7 @@ import { freePort } from './support/free-port.ts'
 import { startOtlpReceiver, type OtlpReceiver } from './support/otlp-receiver.ts'
 
 const MAIN = fileURLToPath(new URL('../main.js', import.meta.url))
-const START_MS = 30_000
+const START_MS = 60_000
 const STOP_MS = 10_000
 
 /** The processes that are validated. */
