@@ -107,7 +107,11 @@ export class PushSender<P extends PushPage> {
   }
 
   async #sendAll (): Promise<void> {
-    for (let page = this.#take(); page !== undefined; page = this.#take()) {
+    while (this.#pending !== undefined) {
+      // Before a page is taken: the one that is sent after a long pause shall be of now.
+      await this.#wait(this.#notBefore - this.#parts.clock.monotonic())
+      const page = this.#take()
+      if (page === undefined) break
       const error = await this.#deliver(page)
       if (error === undefined) this.#parts.listener.delivered(page)
       else this.#parts.listener.failed(page, error)
@@ -125,7 +129,6 @@ export class PushSender<P extends PushPage> {
   async #deliver (page: P): Promise<PushError | undefined> {
     const { options, mayGoOn, clock } = this.#parts
     for (let attempt = 1; ; attempt++) {
-      await this.#wait(this.#notBefore - clock.monotonic())
       if (!await mayGoOn()) return new PushError('FAE_EXPORT_FAILED', 'another process has taken the push target over', false)
       const error = await this.#post(page)
       if (error === undefined) {
@@ -136,7 +139,7 @@ export class PushSender<P extends PushPage> {
       this.#failures++
       if (error.retryAfterMs !== undefined) this.#notBefore = clock.monotonic() + error.retryAfterMs
       const given = this.#flushUntil !== undefined || attempt >= options.attempts
-      if (!given) await this.#wait(this.#backoffMs())
+      if (!given) await this.#wait(Math.max(this.#backoffMs(), this.#notBefore - clock.monotonic()))
       // The next page has waited as well by now, and what it says is newer.
       if (given || this.#pending !== undefined || this.#closed) return error
     }
