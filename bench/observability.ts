@@ -9,7 +9,6 @@
  *   --rounds N    new processes so many times (5)
  *   --slices N    turns of each variant in a round (6)
  *   --jobs N      jobs of a turn (3000)
- *   --micro       the telemetry code alone, without server and HTTP: finer, but a fraction of the true cost
  *   --smoke       one short run, to see that the benchmark works; its figures mean nothing
  */
 import { execFile, fork, type ChildProcess } from 'node:child_process'
@@ -25,7 +24,7 @@ import { BODY, isVariant, SPANS_PER_JOB, VARIANTS, type Variant } from './observ
 
 const { values: given } = parseArgs({
   options: {
-    only: { type: 'string' }, rounds: { type: 'string' }, slices: { type: 'string' }, jobs: { type: 'string' }, micro: { type: 'boolean' }, smoke: { type: 'boolean', default: false }
+    only: { type: 'string' }, rounds: { type: 'string' }, slices: { type: 'string' }, jobs: { type: 'string' }, smoke: { type: 'boolean', default: false }
   }
 })
 const SMOKE = given.smoke
@@ -69,10 +68,10 @@ class Child {
   /** @returns microseconds of CPU for each job */
   async work (jobs: number): Promise<number> {
     this.#send({ jobs })
-    const answer = this.#answer<{ cpuMicros: number }>()
-    await this.#load?.run(jobs)
+    // Together: when the load fails, that is the error, and not that nobody answers any more.
+    const [{ cpuMicros }] = await Promise.all([this.#answer<{ cpuMicros: number }>(), this.#load?.run(jobs)])
     this.#jobs += jobs
-    return (await answer).cpuMicros / jobs
+    return cpuMicros / jobs
   }
 
   /** @returns spans made and spans that the exporter got */
@@ -94,7 +93,7 @@ class Child {
 
   async #answer<A extends Answer> (): Promise<A> {
     const over = new AbortController()
-    const gone = once(this.#process, 'exit', { signal: over.signal }).then(() => { throw new Error(`${this.variant}: the measured process ended`) })
+    const gone = once(this.#process, 'exit', { signal: over.signal }).then(([code, signal]: unknown[]) => { throw new Error(`${this.variant}: the measured process ended (${String(signal ?? code)})`) })
     const message = once(this.#process, 'message', { signal: AbortSignal.any([over.signal, AbortSignal.timeout(ANSWER_MS)]) })
     try {
       const [answer] = await Promise.race([message, gone]) as [A]
@@ -117,9 +116,14 @@ async function pin (pid: number | undefined, processor: number): Promise<boolean
 type Round = Map<Variant, number[]>
 
 async function measureRound (variants: readonly Variant[], url: string, spans: (line: string) => void): Promise<Round> {
-  const children = variants.map((variant) => new Child(variant, url))
+  const children: Child[] = []
   try {
-    for (const child of children) await child.open()
+    // One after another: all at once take longer to start than Fastify allows a plugin.
+    for (const variant of variants) {
+      const child = new Child(variant, url)
+      children.push(child)
+      await child.open()
+    }
     for (const child of children) await child.work(WARM_UP_JOBS)
     const round: Round = new Map(variants.map((variant) => [variant, []]))
     for (let slice = 0; slice < SLICES; slice++) {

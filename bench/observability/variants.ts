@@ -5,13 +5,13 @@
 import { createRequire } from 'node:module'
 import type { BatchSpanProcessor, ParentBasedSampler } from '@opentelemetry/sdk-trace-node'
 import Fastify, { type FastifyInstance } from 'fastify'
-import type { JobStore } from '../../lib/jobs/store.ts'
 import asyncEndpoints, { redisStore, type AsyncEndpointsOptions, type ObservabilityOptions } from '../../plugins/async-endpoints.ts'
 import { obvious, obviousMetrics } from './obvious.ts'
 
 type Sdk = typeof import('@opentelemetry/sdk-trace-node')
 
 export const CONCURRENCY = 50
+const PATIENCE_MS = 60_000
 const RETENTION = { completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 1_000 }
 /** At which `bullmq-otel` is compared. */
 const RATIO = 0.01
@@ -30,8 +30,8 @@ const SCHEMA = {
   }
 }
 
-/** Where jobs live: on the server, or, when only the code around a store is measured, in a store of the benchmark's. */
-export type Place = { readonly url: string, readonly prefix: string } | { readonly store: JobStore }
+/** Where jobs live. */
+export interface Place { readonly url: string, readonly prefix: string }
 
 export interface Subject {
   readonly app: FastifyInstance
@@ -46,8 +46,10 @@ type Handled = () => void
 type Build = (place: Place, handled: Handled) => Promise<Subject>
 
 function plain (): FastifyInstance {
+  // On a machine that others use as well, an application may stand still, and its connections wait for their turn.
+  const patience = { pluginTimeout: PATIENCE_MS, keepAliveTimeout: 10 * PATIENCE_MS, http: { headersTimeout: 0, requestTimeout: 0 } }
   // The lines of the requests are written by all alike; the file is Fastify's way to pino's own fast stream.
-  return Fastify({ logger: { level: 'info', file: '/dev/null' } })
+  return Fastify({ ...patience, logger: { level: 'info', file: '/dev/null' } })
 }
 
 /** Takes every span and keeps none. */
@@ -62,8 +64,8 @@ class Discard {
   async shutdown (): Promise<void> {}
 }
 
-function storeAt (place: Place): JobStore {
-  return 'store' in place ? place.store : redisStore({ url: place.url, prefix: place.prefix, retention: RETENTION })
+function storeAt (place: Place): ReturnType<typeof redisStore> {
+  return redisStore({ url: place.url, prefix: place.prefix, operationTimeoutMs: PATIENCE_MS, retention: RETENTION })
 }
 
 interface Ours {
@@ -78,7 +80,7 @@ interface Ours {
 async function ours (place: Place, handled: Handled, { observability, exporter, processor, before, after }: Ours): Promise<Subject> {
   const app = plain()
   before?.(app)
-  await app.register(asyncEndpoints, { store: storeAt(place), worker: { concurrency: CONCURRENCY }, observability })
+  await app.register(asyncEndpoints, { store: storeAt(place), submitTimeoutMs: PATIENCE_MS, worker: { concurrency: CONCURRENCY }, health: { pressure: false }, observability })
   after?.(app)
   app.asyncEndpoint({ url: '/reports', name: 'report', schema: { body: SCHEMA }, handler: async () => { handled() } })
   return {
@@ -111,7 +113,6 @@ function oneInAHundred (sdk: Sdk): ParentBasedSampler {
 
 /** Fastify and BullMQ put together by hand. */
 async function bullmq (place: Place, handled: Handled, telemetry: boolean): Promise<Subject> {
-  if ('store' in place) throw new Error('BullMQ needs a server')
   const { Queue, Worker } = await import('bullmq')
   const { hostname: host, port } = new URL(place.url)
   const connection = { host, port: Number(port) }
