@@ -9,6 +9,7 @@
  *   --rounds N    new processes so many times (5)
  *   --slices N    turns of each variant in a round (6)
  *   --jobs N      jobs of a turn (3000)
+ *   --warm-up N   jobs before the first turn (15000)
  *   --smoke       one short run, to see that the benchmark works; its figures mean nothing
  */
 import { execFile, fork, type ChildProcess } from 'node:child_process'
@@ -24,14 +25,14 @@ import { BODY, isVariant, SPANS_PER_JOB, VARIANTS, type Variant } from './observ
 
 const { values: given } = parseArgs({
   options: {
-    only: { type: 'string' }, rounds: { type: 'string' }, slices: { type: 'string' }, jobs: { type: 'string' }, smoke: { type: 'boolean', default: false }
+    only: { type: 'string' }, rounds: { type: 'string' }, slices: { type: 'string' }, jobs: { type: 'string' }, 'warm-up': { type: 'string' }, smoke: { type: 'boolean', default: false }
   }
 })
 const SMOKE = given.smoke
 const ROUNDS = Number(given.rounds ?? (SMOKE ? 1 : 5))
 const SLICES = Number(given.slices ?? (SMOKE ? 1 : 6))
 const JOBS = Number(given.jobs ?? (SMOKE ? 200 : 3_000))
-const WARM_UP_JOBS = SMOKE ? 200 : 15_000
+const WARM_UP_JOBS = Number(given['warm-up'] ?? (SMOKE ? 200 : 15_000))
 const CONNECTIONS = 50
 const ANSWER_MS = 120_000
 
@@ -210,7 +211,10 @@ async function main (): Promise<void> {
   const spans = new Map<string, string>()
   try {
     for (let round = 0; round < ROUNDS; round++) {
-      rounds.push(await measureRound(variants, redis.url, (line) => { spans.set(line.split(':', 1)[0] ?? '', line) }))
+      const measured = await measureRound(variants, redis.url, (line) => { spans.set(line.split(':', 1)[0] ?? '', line) })
+      rounds.push(measured)
+      // It takes minutes: whoever ends it has what was measured until then.
+      print(`round ${round + 1}: ${[...measured].map(([variant, slices]) => `${variant} ${mean(slices).toFixed(1)}`).join(', ')}`)
       await client.flushall()
     }
   } finally {
