@@ -172,6 +172,20 @@ t.test('a metrics implementation that throws fails no job; it is counted and tol
   t.equal(lines.filter(({ source }) => source === 'metrics.jobCreated').length, 1)
 })
 
+t.test('errors with codes that nobody should throw: each job fails as itself, and the page stays a page', async (t) => {
+  const codes = ['two\nlines', '"}\ninjected_metric 1\n# {a="', '\\', '\u0000\ud800', 'x'.repeat(10_000_000), `${'y'.repeat(10_000_000)}"\n`, ...Array.from({ length: 30 }, (_, n) => `E_${n}`)]
+  let next = 0
+  const app = await build(t, { metrics: { maxSeriesPerMetric: 20 } }, async () => { throw Object.assign(new Error('as asked'), { code: codes[next++ >> 1] }) })
+  for (const code of codes) t.equal(await run(app), 'failed', code.slice(0, 20))
+  const { families, value, response } = await scrape(app)
+  t.equal(value('asyncendpoints_jobs_processed_total', { status: 'failed' }), codes.length)
+  const failed = families.get('asyncendpoints_jobs_failed')?.samples ?? []
+  t.equal(failed.reduce((sum, sample) => sum + sample.value, 0), codes.length, 'none is lost')
+  t.equal(failed.length, 21, 'one series for all that are too many')
+  t.notOk(families.has('injected_metric'))
+  t.ok(response.body.length < 1_000_000)
+})
+
 t.test('the metrics of an application, in part', async (t) => {
   const own = recordingMetrics()
   const app = await build(t, { metrics: { recorder: { jobCreated: own.jobCreated } } })
