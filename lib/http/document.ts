@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { iso } from '../core/iso-time.ts'
 import type { JobProgress, JobRecord, StoredError } from '../jobs/job.ts'
 import { isTerminal, type JobState } from '../jobs/states.ts'
 import type { JobLinks, Links } from './links.ts'
@@ -46,7 +47,7 @@ class FreshDocument implements SubmittedDocument {
   }
 }
 
-/** @param format see {@link isoFormat} */
+/** @param format writes a time as ISO 8601 */
 export function submittedDocument (job: JobRecord, links: JobLinks, format: (time: number) => string): SubmittedDocument {
   return new FreshDocument(job, links, format(job.createdAt))
 }
@@ -82,31 +83,6 @@ export function statusDocument (job: JobRecord, links: JobLinks): StatusDocument
     correlationId: job.correlationId,
     traceId: job.trace?.traceparent.slice(3, 35),
     links: links.of(job.id, job.state)
-  }
-}
-
-/** How far a Date reaches, both ways (ECMA-262 §21.4.1.1). */
-const LAST_MOMENT = 8.64e15
-
-/** Never throws: a time that no Date can tell, from whatever store, is told as the nearest one; what is no number, as 1970. */
-export function iso (time: number): string {
-  return new Date(Number.isNaN(time) ? 0 : Math.min(Math.max(time, -LAST_MOMENT), LAST_MOMENT)).toISOString()
-}
-
-/**
- * The same, remembering the newest second: a busy server asks for the same one thousands of times, and formatting a date
- * is one of the dearer things on the way of a submission.
- */
-export function isoFormat (): (time: number) => string {
-  let second = Number.NaN
-  let upToSecond = ''
-  return (time) => {
-    const asked = Math.floor(time / 1_000)
-    if (asked !== second) {
-      upToSecond = iso(time).slice(0, -4)
-      second = asked
-    }
-    return `${upToSecond}${String(Math.trunc(time) - asked * 1_000).padStart(3, '0')}Z`
   }
 }
 

@@ -1,4 +1,5 @@
 import { SpanKind, trace, type Attributes, type Context, type Link, type Span, type SpanContext } from '@opentelemetry/api'
+import { isoFormat, LAST_MOMENT } from '../core/iso-time.ts'
 import type { Redaction } from '../core/redact.ts'
 import type { Propagation } from '../jobs/definition.ts'
 import type { AttemptScope, SpanRunner } from '../jobs/seams.ts'
@@ -54,6 +55,7 @@ export class AttemptSpans {
   readonly live = new Map<string, LiveAttempt>()
   readonly #parts: AttemptSpansParts
   readonly #maker: SpanMaker
+  readonly #isoTime = isoFormat()
 
   constructor (parts: AttemptSpansParts) {
     this.#parts = parts
@@ -111,7 +113,8 @@ export class AttemptSpans {
       [ATTR.handlerType]: HANDLER_TYPE,
       [ATTR.retryCount]: Math.max(0, job.attempts - 1),
       [ATTR.queueDuration]: Math.max(0, this.#parts.now() - availableAt) / 1_000,
-      [ATTR.availableAt]: isoTime(availableAt),
+      // A store's clock may be anything; a date that is none must not cost the attempt its span.
+      [ATTR.availableAt]: Math.abs(availableAt) <= LAST_MOMENT ? this.#isoTime(availableAt) : undefined,
       [ATTR.messagingMessageId]: job.id,
       [ATTR.messagingConversationId]: job.correlationId,
       [ATTR.messagingClientId]: workerId
@@ -253,9 +256,4 @@ export class AttemptSpans {
     // A redriven job counts its attempts anew, but keeps its last error.
     return job.attempts > 1 || job.error !== undefined || availableAt - job.runAt > PUT_BACK_MS || this.#parts.now() - job.createdAt > LONG_WAIT_MS
   }
-}
-
-/** A store's clock may be anything; a date that is none must not cost the attempt its span. */
-function isoTime (time: number): string | undefined {
-  return Number.isFinite(time) && Math.abs(time) <= 8.64e15 ? new Date(time).toISOString() : undefined
 }
