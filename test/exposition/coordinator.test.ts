@@ -18,8 +18,9 @@ import { readExportOptions, type ExportOptions } from '../../lib/exposition/opti
 import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
-const REAL_LIMIT_MS = 10_000
+const REAL_LIMIT_MS = 25_000
 const STEP_MS = 1_000
+const LONG_STEP_MS = 5_000
 
 /** What stores on one server share, without the server. */
 class Shared implements SharedState {
@@ -90,18 +91,18 @@ function processOf (test: Pick<typeof t, 'teardown'>, instanceId: string, option
 type Process = ReturnType<typeof processOf>
 
 /** Moves time on in steps, but never while a page is on its way to a real file or socket: locks would run out meanwhile. */
-async function pass (clock: FakeClock, processes: readonly Process[], until: () => boolean, what: string): Promise<void> {
+async function pass (clock: FakeClock, processes: readonly Process[], until: () => boolean, what: string, stepMs = STEP_MS): Promise<void> {
   const limit = Date.now() + REAL_LIMIT_MS
   while (!until()) {
     if (Date.now() > limit) throw new Error(`waited for ${what}`)
-    await (processes.some(({ underWay }) => underWay.size > 0) ? turn() : clock.advance(STEP_MS))
+    await (processes.some(({ underWay }) => underWay.size > 0) ? turn() : clock.advance(stepMs))
   }
 }
 
 /** So much time. */
-async function spend (clock: FakeClock, processes: readonly Process[], ms: number): Promise<void> {
+async function spend (clock: FakeClock, processes: readonly Process[], ms: number, stepMs = STEP_MS): Promise<void> {
   const end = clock.monotonic() + ms
-  await pass(clock, processes, () => clock.monotonic() >= end, `${ms} ms`)
+  await pass(clock, processes, () => clock.monotonic() >= end, `${ms} ms`, stepMs)
 }
 
 function read (path: string): string { return existsSync(path) ? readFileSync(path, 'utf8') : '' }
@@ -120,8 +121,8 @@ t.test('a full disk for an hour: told turn by turn, the old page stays, and the 
   full = true
   outcomes.length = 0
   jobs.add(1)
-  await spend(clock, [process], 3_600_000)
-  t.ok(outcomes.length > 50 && outcomes.length <= 60, `${outcomes.length} attempts`)
+  await spend(clock, [process], 3_600_000, LONG_STEP_MS)
+  t.ok(outcomes.length > 45 && outcomes.length <= 60, `${outcomes.length} attempts`)
   t.ok(outcomes.every((outcome) => outcome === 'file ENOSPC'), 'by the code of the system')
   t.match(read(path), /^jobs_total 1$/m)
   t.match(String((await exporters.export()).body), /^jobs_total 2$/m, 'who asks for a page gets one')

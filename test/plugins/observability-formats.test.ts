@@ -6,7 +6,7 @@ import { asyncEndpoints } from '../../plugins/async-endpoints.ts'
 async function build (test: Pick<typeof t, 'teardown'>): Promise<FastifyInstance> {
   const app = Fastify()
   test.teardown(() => app.close())
-  await app.register(asyncEndpoints)
+  await app.register(asyncEndpoints, { health: false })
   app.asyncEndpoint({ url: '/reports', name: 'report', retry: { attempts: 1 }, handler: ({ body }) => { if (body !== undefined && body !== null) throw Object.assign(new Error('as asked'), { code: 'E_ASKED' }) } })
   await app.ready()
   return app
