@@ -3,7 +3,7 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, RawReplyD
 import fp from 'fastify-plugin'
 import type { JobsClient } from '../lib/client/jobs.ts'
 import { OptionProblems, readOptions, type OptionsSchema } from '../lib/core/options.ts'
-import { healthSchema } from '../lib/health/options.ts'
+import { readHealthSettings } from '../lib/health/options.ts'
 import { defineEndpoint, type AnyEndpointOptions } from '../lib/http/endpoint.ts'
 import { addJobRoutes } from '../lib/http/job-routes.ts'
 import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
@@ -109,7 +109,7 @@ function readUmbrella (app: FastifyInstance, given: AsyncEndpointsOptions): Asyn
   const parts: Record<string, (value: object) => unknown> = {
     worker: (value) => readOptions('worker', workerSchema, {}, value),
     http: (value) => readHttpOptions(value),
-    health: (value) => readOptions('health', healthSchema, {}, value),
+    health: (value) => readHealthSettings(value),
     observability: (value) => readObservabilityOptions(value),
     alerts: (value) => readAlertsOptions(value)
   }
@@ -152,6 +152,7 @@ export type { Jobs, SubmitMeta, Submitted } from '../lib/client/jobs.ts'
 export type { EventMap, EventName, OperationContext, SubmitOrigin } from '../lib/events/catalogue.ts'
 export type { EventRoute, EventRoutes } from '../lib/events/router.ts'
 export type { Health, HealthCheck, HealthCheckOptions, HealthReport, HealthStatus, HealthVerdict } from '../lib/health/registry.ts'
+export type { BuiltInCheck } from '../lib/health/options.ts'
 export type { StatusDocument, SubmittedDocument } from '../lib/http/document.ts'
 export type { AnyEndpointOptions } from '../lib/http/endpoint.ts'
 export type { IdempotencyMode } from '../lib/http/idempotency.ts'
@@ -162,7 +163,7 @@ export type { Problem, ProblemError } from '../lib/http/problem.ts'
 export type { ProblemContext, ResponseFactories, ResponseFactory, StatusContext, SubmittedContext } from '../lib/http/responses.ts'
 export type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
 export type { BackoffContext, BackoffOptions, CustomBackoff } from '../lib/jobs/backoff.ts'
-export type { HandlerMiddleware, JobContext, JobDefinition, JobDefinitionInput, JobHandler, JobOptions, JobTypes, RetryOptions } from '../lib/jobs/definition.ts'
+export type { HandlerMiddleware, JobContext, JobDefinition, JobDefinitionInput, JobHandler, JobOptions, JobRequirement, JobRequirements, JobTypes, RetryOptions } from '../lib/jobs/definition.ts'
 export type { IdempotencyClaim, JobInput, JobProgress, JobRecord, JobUpdate, NewJob, StoredError, TraceCarrier } from '../lib/jobs/job.ts'
 export type { JobState, TerminalState } from '../lib/jobs/states.ts'
 export type {
@@ -186,4 +187,4 @@ export type { LoggingOptions } from '../lib/telemetry/options/logging.ts'
 export type { MetricsOptions } from '../lib/telemetry/options/metrics.ts'
 export type { TracingOptions } from '../lib/telemetry/options/tracing.ts'
 export type { ObservabilityOptions } from './observability.ts'
-export type { QueueWorkerOptions, WorkerOptions } from './worker.ts'
+export type { QueueWorkerOptions, WatchdogOptions, WorkerOptions } from './worker.ts'

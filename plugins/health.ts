@@ -1,13 +1,23 @@
 import underPressure from '@fastify/under-pressure'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { withDeadline } from '../lib/core/deadline.ts'
 import { AsyncEndpointsError } from '../lib/core/errors.ts'
-import { readOptions } from '../lib/core/options.ts'
-import { memoryCheck, storeCheck, workerCheck, type WorkerView } from '../lib/health/checks.ts'
-import { HEALTH_DEFAULTS, healthSchema, PRESSURE_DEFAULTS, reportSchema, STATUS_CODES, type HealthOptions, type PressureOptions } from '../lib/health/options.ts'
+import { invalidOptions } from '../lib/core/options.ts'
+import { BuiltInChecks } from '../lib/health/built-in.ts'
+import type { WorkerView } from '../lib/health/checks.ts'
+import { PRESSURE_DEFAULTS, readHealthSettings, REPORT_SCHEMAS, STATUS_CODES, type HEALTH_DEFAULTS, type HealthSettings, type PressureOptions } from '../lib/health/options.ts'
 import { Health, type HealthReport } from '../lib/health/registry.ts'
 
-export type { HealthOptions, PressureOptions } from '../lib/health/options.ts'
+export type { PressureOptions } from '../lib/health/options.ts'
+
+export interface HealthOptions extends HealthSettings {
+  /**
+   * With `details: 'authorized'`: whether this request may see the checks. One that throws, rejects or takes more than a
+   * second says no.
+   */
+  authorize?: (request: FastifyRequest) => boolean | Promise<boolean>
+}
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -18,40 +28,33 @@ declare module 'fastify' {
 
 type Settings = Readonly<HealthOptions & typeof HEALTH_DEFAULTS>
 
+const AUTHORIZE_MS = 1_000
+
 async function healthPlugin (app: FastifyInstance, given: HealthOptions): Promise<void> {
-  const options = readOptions<HealthOptions, typeof HEALTH_DEFAULTS>('health', healthSchema, HEALTH_DEFAULTS, given)
+  const options = readHealthSettings<HealthOptions>(given)
   const { context, bus } = app.jobRuntime
   const health = new Health(context, bus, options.shutdownDelayMs)
+  const builtIn = new BuiltInChecks(health, app.jobRuntime, options)
   app.decorate('health', health)
-  addChecks(app, health, options)
   addRoutes(app, health, options)
-  if (options.pressure !== false) await watchPressure(app, options.pressure)
-  app.addHook('onReady', async () => { health.started() })
+  await watchPressure(app, options.pressure, given.pressure)
+  app.addHook('onReady', async () => {
+    // The worker's plugin may have come after this one.
+    builtIn.addWorker(app.hasDecorator('jobWorker') ? app.getDecorator<WorkerView>('jobWorker') : undefined)
+    await builtIn.start()
+    health.started()
+  })
   // From here on new connections are refused; a probe on an open one must hear the same.
   app.addHook('preClose', async () => { health.close() })
-}
-
-function addChecks (app: FastifyInstance, health: Health, options: Settings): void {
-  const { context, store } = app.jobRuntime
-  const { clock } = context
-  const wanted = { store: true, worker: true, memory: true, ...options.checks }
-  if (wanted.store) health.addCheck('store', storeCheck(store, clock, options.storeLatencyMs), { tags: ['ready', 'store'], timeoutMs: 2 * options.storeLatencyMs })
-  if (wanted.memory) health.addCheck('memory', memoryCheck(options), { tags: ['memory'], critical: false })
-  if (!wanted.worker) return
-  // The worker's plugin may come after this one; whether there is one is known when all are loaded.
-  app.addHook('onReady', async () => {
-    if (!app.hasDecorator('jobWorker')) return
-    const worker = app.getDecorator<WorkerView>('jobWorker')
-    health.addCheck('worker', workerCheck(worker, clock, options.workerSilentMs), { tags: ['ready', 'worker'], cacheMs: 0 })
-  })
+  app.addHook('onClose', async () => { await builtIn.stop(0) })
 }
 
 function addRoutes (app: FastifyInstance, health: Health, options: Settings): void {
-  const { prefix, details, paths } = options
+  const { prefix, format, paths } = options
   const codes = { ...STATUS_CODES, ...options.statusCodes }
   const route = (url: string | false, summary: string, operationId: string, ask: () => HealthReport | Promise<HealthReport>): void => {
     if (url === false) return
-    const responses = Object.fromEntries([...new Set(Object.values(codes))].map((code) => [code, { ...reportSchema, description: 'The verdict and what it is made of' }]))
+    const responses = Object.fromEntries([...new Set(Object.values(codes))].map((code) => [code, { ...REPORT_SCHEMAS[format], description: 'The verdict and what it is made of' }]))
     app.route({
       method: 'GET',
       url,
@@ -60,10 +63,12 @@ function addRoutes (app: FastifyInstance, health: Health, options: Settings): vo
       // No tracing of probes, and no refusal of them by anybody's pressure rules: under load a restart helps nobody.
       config: probeConfig,
       schema: { summary, operationId, tags: ['health'], response: responses },
-      handler: async (_request, reply) => {
+      handler: async (request, reply) => {
         const report = await ask()
         reply.code(codes[report.status]).header('cache-control', 'no-store')
-        return details === 'always' ? report : { ...report, checks: [] }
+        // Liveness has none, and must not depend on what an application asks to tell who is allowed.
+        const checks = report.checks.length > 0 && await maySee(app, options, request) ? report.checks : []
+        return format === 'list' ? { ...report, checks } : toMap({ ...report, checks })
       }
     })
   }
@@ -74,11 +79,29 @@ function addRoutes (app: FastifyInstance, health: Health, options: Settings): vo
 
 const probeConfig = { otel: false, pressureHandler: () => {} }
 
+function toMap ({ status, checks, totalDurationMs }: HealthReport): object {
+  return { status, totalDurationMs, entries: Object.fromEntries(checks.map(({ name, ...entry }) => [name, entry])) }
+}
+
+async function maySee (app: FastifyInstance, { details, authorize }: Settings, request: FastifyRequest): Promise<boolean> {
+  if (details !== 'authorized' || authorize === undefined) return details === 'always'
+  try {
+    return await withDeadline(app.jobRuntime.context.clock, AUTHORIZE_MS, (async () => await authorize(request))()) === true
+  } catch (error) {
+    request.log.debug(app.jobRuntime.redaction.fields({ err: error }), 'health.authorize failed; the checks are not shown')
+    return false
+  }
+}
+
 /** Refuses submissions, and nothing else, while the process is overloaded. */
-async function watchPressure (app: FastifyInstance, given: PressureOptions): Promise<void> {
-  // Registered by the application: its rules hold, and a second registration would be refused by Fastify.
-  if (app.hasDecorator('isUnderPressure')) return
-  const limits = { ...PRESSURE_DEFAULTS, ...given }
+async function watchPressure (app: FastifyInstance, options: PressureOptions | false, given: PressureOptions | false | undefined): Promise<void> {
+  if (app.hasDecorator('isUnderPressure')) {
+    // Registered by the application: its rules hold, and a second registration would be refused by Fastify.
+    if (given !== undefined && given !== false) throw invalidOptions('health', ['pressure has no effect: @fastify/under-pressure is already registered; give its limits there'])
+    return
+  }
+  if (options === false) return
+  const limits = { ...PRESSURE_DEFAULTS, ...options }
   await app.register(underPressure, {
     maxEventLoopDelay: limits.maxEventLoopDelayMs,
     maxEventLoopUtilization: limits.maxEventLoopUtilization,

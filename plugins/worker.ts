@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Worker, type WorkerOptions } from '../lib/worker/worker.ts'
 
+export type { WatchdogOptions } from '../lib/worker/watchdog.ts'
 export type { QueueWorkerOptions, WorkerOptions } from '../lib/worker/worker.ts'
 
 declare module 'fastify' {

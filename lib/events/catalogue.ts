@@ -40,6 +40,7 @@ export const EVENT_CATALOGUE = {
   'worker.resumed': { about: 'A paused worker claims again.', measurements: [], metadata: ['workerId', 'queue'] },
   'worker.draining': { about: 'A worker claims no more and waits for its attempts.', measurements: ['active', 'drainTimeoutMs'], metadata: ['workerId'] },
   'worker.stopped': { about: 'A worker has ended.', measurements: ['released'], metadata: ['workerId'] },
+  'worker.restarted': { about: 'A queue was claimed from no more although its server answered: its consumer was made anew. Attempts under way went on.', measurements: ['silentMs'], metadata: ['workerId', 'queue', 'reason'] },
   'worker.failed': { about: 'Claiming met an error; it goes on.', measurements: [], metadata: ['workerId', 'queue', 'errorCode', 'message'] },
 
   'store.connected': { about: 'The server behind the store can be reached.', measurements: [], metadata: ['storeType'] },
@@ -49,6 +50,7 @@ export const EVENT_CATALOGUE = {
   'store.operated': { about: 'A store operation succeeded.', measurements: ['durationMs'], metadata: ['storeType', 'operation'] },
   'store.operation_failed': { about: 'A store operation failed.', measurements: ['durationMs'], metadata: ['storeType', 'operation', 'errorCode'] },
 
+  'health.check_changed': { about: 'A health check gives another answer than before, or its first one is not good.', measurements: [], metadata: ['check', 'status', 'previous', 'message'] },
   'health.changed': { about: 'The readiness of this process changed.', measurements: [], metadata: ['status', 'previous'] },
 
   'performance.slow_operation': { about: 'A monitored operation took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['operation', 'context'] },
@@ -88,9 +90,9 @@ interface Fields {
   /** Only when the span is sampled: exemplars and log lines point at it. */
   traceId: string | undefined, spanId: string | undefined
   storeType: string, operation: string, errorCode: string, errorMessage: string, message: string, reason: string, source: string
-  status: string, previous: string, final: boolean
+  status: string, previous: string, check: string, final: boolean
   submitMs: number, delayMs: number, queueWaitMs: number, claimMs: number | undefined, processingMs: number, totalMs: number
-  durationMs: number, idleMs: number, timeoutMs: number, graceMs: number, drainTimeoutMs: number
+  durationMs: number, idleMs: number, silentMs: number, timeoutMs: number, graceMs: number, drainTimeoutMs: number
   attempt: number, resultBytes: number | undefined, concurrency: number, active: number, released: number
   done: number | undefined, total: number | undefined
   /** Of the request's body, as its sender told it. */

@@ -1,28 +1,16 @@
 import { getHeapStatistics } from 'node:v8'
 import type { Clock } from '../core/context.ts'
-import type { Consumer, JobStore } from '../jobs/store.ts'
-import type { HealthCheck, HealthData, HealthStatus } from './registry.ts'
-
-/** One round trip to the store; slower than `thresholdMs` is Degraded, no answer is Unhealthy (the registry's part). */
-export function storeCheck (store: JobStore, clock: Clock, thresholdMs: number): HealthCheck {
-  return async () => {
-    const begin = clock.monotonic()
-    await store.ping()
-    const latencyMs = Math.round((clock.monotonic() - begin) * 1_000) / 1_000
-    const slow = latencyMs > thresholdMs
-    return {
-      status: slow ? 'Degraded' : 'Healthy',
-      description: slow ? `the ${store.type} store answers slowly` : `the ${store.type} store answers`,
-      data: { store_type: store.type, store_latency_ms: latencyMs, threshold_ms: thresholdMs }
-    }
-  }
-}
+import type { HealthCheck, HealthData, HealthStatus } from '../core/health-check.ts'
+import type { Consumer } from '../jobs/store.ts'
 
 /** The part of a worker that its check looks at. */
 export interface WorkerView {
   readonly running: boolean
   consumers (): ReadonlyArray<Pick<Consumer, 'queue' | 'active' | 'lastSeenAt' | 'paused'>>
-  concurrencyOf (queue: string): number
+  /** Whether jobs of a queue are run here. */
+  worksOn (queue: string): boolean
+  /** Attempts that the consumer of a queue may have under way. */
+  placesOf (queue: string): number
 }
 
 /**
@@ -41,7 +29,7 @@ export function workerCheck (worker: WorkerView, clock: Clock, silentMs: number)
     for (const consumer of consumers) {
       const ageMs = Math.max(0, now - consumer.lastSeenAt)
       if (consumer.paused) paused.push(consumer.queue)
-      else if (consumer.active < worker.concurrencyOf(consumer.queue)) {
+      else if (consumer.active < worker.placesOf(consumer.queue)) {
         oldestMs = Math.max(oldestMs, ageMs)
         if (ageMs > silentMs) silent.push(consumer.queue)
       }

@@ -1,5 +1,5 @@
-import type { OptionsSchema } from '../core/options.ts'
-import type { HealthStatus } from './registry.ts'
+import type { HealthStatus } from '../core/health-check.ts'
+import { OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
 
 /** When to refuse new jobs. A limit of 0 is no limit. */
 export interface PressureOptions {
@@ -17,25 +17,45 @@ export interface PressureOptions {
   sampleIntervalMs?: number
 }
 
-export interface HealthOptions {
+/** `stuck` and `requires`: those of the jobs. */
+export const BUILT_IN_CHECKS = ['asyncendpoints', 'queueDepth', 'redis', 'worker', 'memory', 'eventLoop', 'stuck', 'requires'] as const
+export type BuiltInCheck = typeof BUILT_IN_CHECKS[number]
+
+/** All but the hook that sees a request. */
+export interface HealthSettings {
   /** Where the three routes live: itself, `/ready` and `/live` below it. @defaultValue '/health' */
   prefix?: string
   /** A route somewhere else, or `false` for none. */
   paths?: { health?: string | false, ready?: string | false, live?: string | false }
-  /** `never` shows the status alone: names of checks and what they found can help an attacker. @defaultValue 'always' */
-  details?: 'always' | 'never'
+  /**
+   * Who sees the checks behind the status; their names and findings can help an attacker. `authorized`: whom `authorize`
+   * lets. The HTTP status is the same for everybody. @defaultValue 'always'
+   */
+  details?: 'always' | 'authorized' | 'never'
+  /** `list`: checks in an array. `map`: checks by name, under `entries`. @defaultValue 'list' */
+  format?: 'list' | 'map'
   /** HTTP status of each health status, on `/health` and `/health/ready`. @defaultValue 200, 200, 503 */
   statusCodes?: Partial<Record<HealthStatus, number>>
-  /** Checks of ours to leave out. @defaultValue all three are on */
-  checks?: { store?: boolean, worker?: boolean, memory?: boolean }
+  /** Checks of ours to leave out. @defaultValue all are on */
+  checks?: Partial<Record<BuiltInCheck, boolean>>
   /** A store that answers slower than this is Degraded; after twice as long, Unhealthy. @defaultValue 1000 */
   storeLatencyMs?: number
+  /** `dry-run`: shows that a job would be taken by a write to the store that leaves nothing behind. @defaultValue 'dry-run' */
+  submitProbe?: 'dry-run' | false
+  /** More stuck jobs than this are Degraded. @defaultValue 10 */
+  maxStuckJobs?: number
+  /** So many waiting jobs, or more, are Degraded. @defaultValue 100 */
+  maxQueueDepth?: number
   /** A queue with a free worker place, of which nothing was heard for this long, makes the process unready. @defaultValue 30000 */
   workerSilentMs?: number
   /** More resident memory than this is Degraded. @defaultValue 524288000 (500 MiB) */
   maxRssBytes?: number
   /** A fuller heap than this share of V8's limit is Degraded. @defaultValue 0.9 */
   maxHeapRatio?: number
+  /** An event loop that is later than this, on average over a second, is Degraded. @defaultValue 200 */
+  maxEventLoopDelayMs?: number
+  /** An event loop that is busier than this over a second, 0 to 1, is Degraded. At 1 it may be as busy as it can. @defaultValue 1 */
+  maxEventLoopUtilization?: number
   /**
    * How long `app.health.drain()` waits between "not ready" and letting you close: until every load balancer has noticed,
    * in milliseconds. Kubernetes needs 5 to 10 s; it counts against its grace. @defaultValue 5000
@@ -43,8 +63,9 @@ export interface HealthOptions {
   shutdownDelayMs?: number
   /**
    * Refuses job submissions (503, `FAE_OVERLOADED`) while the process is overloaded; nothing else is ever refused by it.
-   * Not used when the application has registered `@fastify/under-pressure` itself: then its own rules hold, except that
-   * probes are always answered.
+   * When the application has registered `@fastify/under-pressure` itself, its limits and its handler decide what is
+   * refused, and limits given here would have no effect: they are refused. Probes, `/metrics`, status, result and cancel are
+   * answered all the same.
    */
   pressure?: false | PressureOptions
 }
@@ -72,13 +93,20 @@ export const healthSchema: OptionsSchema = {
   properties: {
     prefix: { type: 'string', pattern: '^(/[^/]+)*$' },
     paths: { type: 'object', additionalProperties: false, properties: { health: path, ready: path, live: path } },
-    details: { type: 'string', enum: ['always', 'never'] },
+    details: { type: 'string', enum: ['always', 'authorized', 'never'] },
+    authorize: { isFunction: true },
+    format: { type: 'string', enum: ['list', 'map'] },
     statusCodes: { type: 'object', additionalProperties: false, properties: { Healthy: httpStatus, Degraded: httpStatus, Unhealthy: httpStatus } },
-    checks: { type: 'object', additionalProperties: false, properties: { store: { type: 'boolean' }, worker: { type: 'boolean' }, memory: { type: 'boolean' } } },
+    checks: { type: 'object', additionalProperties: false, properties: Object.fromEntries(BUILT_IN_CHECKS.map((name) => [name, { type: 'boolean' }])) },
     storeLatencyMs: { type: 'number', exclusiveMinimum: 0, maximum: 30_000 },
+    submitProbe: { enum: ['dry-run', false] },
+    maxStuckJobs: { type: 'integer', minimum: 0 },
+    maxQueueDepth: { type: 'integer', minimum: 1 },
     workerSilentMs: { type: 'number', exclusiveMinimum: 0 },
     maxRssBytes: limit,
     maxHeapRatio: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
+    maxEventLoopDelayMs: limit,
+    maxEventLoopUtilization: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
     shutdownDelayMs: { type: 'number', minimum: 0, maximum: 600_000 },
     pressure: { anyOf: [{ const: false }, pressureSchema] }
   }
@@ -90,38 +118,65 @@ export const PRESSURE_DEFAULTS: Readonly<Required<PressureOptions>> = Object.fre
 
 export const HEALTH_DEFAULTS = Object.freeze({
   prefix: '/health' as string,
-  details: 'always' as NonNullable<HealthOptions['details']>,
+  details: 'always' as NonNullable<HealthSettings['details']>,
+  format: 'list' as NonNullable<HealthSettings['format']>,
   storeLatencyMs: 1_000,
+  submitProbe: 'dry-run' as NonNullable<HealthSettings['submitProbe']>,
+  maxStuckJobs: 10,
+  maxQueueDepth: 100,
   workerSilentMs: 30_000,
   maxRssBytes: 524_288_000,
   maxHeapRatio: 0.9,
+  maxEventLoopDelayMs: 200,
+  maxEventLoopUtilization: 1,
   shutdownDelayMs: 5_000,
   pressure: PRESSURE_DEFAULTS as PressureOptions | false
 })
 
 export const STATUS_CODES: Readonly<Record<HealthStatus, number>> = Object.freeze({ Healthy: 200, Degraded: 200, Unhealthy: 503 })
 
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+export function readHealthSettings<T extends HealthSettings & { authorize?: unknown }> (given: T | undefined): Readonly<T & typeof HEALTH_DEFAULTS> {
+  const problems = new OptionProblems()
+  const options = problems.collect('', () => readOptions<T, typeof HEALTH_DEFAULTS & Partial<T>>('health', healthSchema, HEALTH_DEFAULTS as typeof HEALTH_DEFAULTS & Partial<T>, given))
+  const authorized = given?.details === 'authorized'
+  if (authorized && given.authorize === undefined) problems.add('details "authorized" needs the function authorize')
+  if (!authorized && given?.authorize !== undefined) problems.add('authorize has no effect without details: "authorized"')
+  problems.throwIfAny('health')
+  if (options === undefined) throw new Error('the reader of options returned nothing and found nothing wrong')
+  return options
+}
+
+const status = { type: 'string', enum: ['Healthy', 'Degraded', 'Unhealthy'] }
+const checkProperties = {
+  status,
+  description: { type: 'string' },
+  durationMs: { type: 'number', description: 'How long the check took when it was last asked' },
+  tags: { type: 'array', items: { type: 'string' } },
+  data: { type: 'object', additionalProperties: true }
+}
+
 /** The answer of every health route, for OpenAPI and for the serializer. */
-export const reportSchema = {
-  type: 'object',
-  required: ['status', 'checks', 'totalDurationMs'],
-  properties: {
-    status: { type: 'string', enum: ['Healthy', 'Degraded', 'Unhealthy'] },
-    checks: {
-      type: 'array',
-      items: {
-        type: 'object',
-        required: ['name', 'status', 'description', 'durationMs', 'tags', 'data'],
-        properties: {
-          name: { type: 'string' },
-          status: { type: 'string', enum: ['Healthy', 'Degraded', 'Unhealthy'] },
-          description: { type: 'string' },
-          durationMs: { type: 'number', description: 'How long the check took when it was last asked' },
-          tags: { type: 'array', items: { type: 'string' } },
-          data: { type: 'object', additionalProperties: true }
-        }
-      }
-    },
-    totalDurationMs: { type: 'number' }
+export const REPORT_SCHEMAS = {
+  list: {
+    type: 'object',
+    required: ['status', 'checks', 'totalDurationMs'],
+    properties: {
+      status,
+      checks: {
+        type: 'array',
+        items: { type: 'object', required: ['name', ...Object.keys(checkProperties)], properties: { name: { type: 'string' }, ...checkProperties } }
+      },
+      totalDurationMs: { type: 'number' }
+    }
+  },
+  map: {
+    type: 'object',
+    required: ['status', 'totalDurationMs', 'entries'],
+    properties: {
+      status,
+      totalDurationMs: { type: 'number' },
+      entries: { type: 'object', additionalProperties: { type: 'object', required: Object.keys(checkProperties), properties: checkProperties } }
+    }
   }
 } as const

@@ -1,33 +1,14 @@
 import type { Clock, Context } from '../core/context.ts'
 import { EXPIRED, sleep, withDeadline } from '../core/deadline.ts'
 import { isAsyncEndpointsError } from '../core/errors.ts'
+import {
+  checkOptionProperties, HEALTH_STATUSES, type HealthCheck, type HealthCheckOptions, type HealthData, type HealthStatus, type HealthVerdict
+} from '../core/health-check.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
 import type { EventBus } from '../events/bus.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 
-/** From good to bad. `Degraded` still serves, but somebody should look. */
-export const HEALTH_STATUSES = ['Healthy', 'Degraded', 'Unhealthy'] as const
-export type HealthStatus = typeof HEALTH_STATUSES[number]
-
-/** Facts beside a verdict. Only text, numbers, booleans and null are shown. */
-export type HealthData = Readonly<Record<string, string | number | boolean | null>>
-
-/** What a check answers: a status, `true`/nothing for Healthy, `false` for Unhealthy, or a status with words and facts. */
-export type HealthVerdict = HealthStatus | boolean | void | { readonly status: HealthStatus, readonly description?: string, readonly data?: HealthData }
-
-/** One health question. `signal` aborts when its time is up; a throw means Unhealthy. */
-export type HealthCheck = (context: { readonly signal: AbortSignal }) => HealthVerdict | Promise<HealthVerdict>
-
-export interface HealthCheckOptions {
-  /** `ready`: part of the readiness route, and so of whether traffic comes here. @defaultValue [] */
-  tags?: readonly string[]
-  /** A check that has not answered after this long is Unhealthy. Kubernetes itself waits one second. @defaultValue 1000 */
-  timeoutMs?: number
-  /** `false`: when it fails, the whole is only Degraded. @defaultValue true */
-  critical?: boolean
-  /** An answer is reused for this long, so that a flood of probes costs what one costs; 0 asks every time. @defaultValue 1000 */
-  cacheMs?: number
-}
+export { HEALTH_STATUSES, type HealthCheck, type HealthCheckOptions, type HealthData, type HealthStatus, type HealthVerdict } from '../core/health-check.ts'
 
 /** One line of a report. */
 export interface CheckReport {
@@ -57,18 +38,10 @@ interface Entry {
 }
 
 const CHECK_DEFAULTS: Readonly<Required<HealthCheckOptions>> = Object.freeze({ tags: Object.freeze([]) as readonly string[], timeoutMs: 1_000, critical: true, cacheMs: 1_000 })
-const checkSchema: OptionsSchema = {
-  type: 'object',
-  additionalProperties: false,
-  properties: {
-    tags: { type: 'array', items: { type: 'string', pattern: '^[A-Za-z0-9_.:-]{1,50}$' }, maxItems: 20 },
-    timeoutMs: { type: 'number', exclusiveMinimum: 0, maximum: 60_000 },
-    critical: { type: 'boolean' },
-    cacheMs: { type: 'number', minimum: 0, maximum: 3_600_000 }
-  }
-}
+const checkSchema: OptionsSchema = { type: 'object', additionalProperties: false, properties: checkOptionProperties }
 
-const CHECK_NAME = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$/
+/** Room for the name of a job and what it requires. */
+const CHECK_NAME = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}$/
 const MAX_TEXT = 200
 const MAX_FACTS = 20
 /** A check whose last call still hangs is asked again this many timeouts later: it can recover, and cannot pile up. */
@@ -112,7 +85,7 @@ export class Health {
    */
   addCheck (name: string, check: HealthCheck, options?: HealthCheckOptions): void {
     const where = `health check "${String(name)}"`
-    if (typeof name !== 'string' || !CHECK_NAME.test(name)) throw invalidOptions(where, ['name must be 1 to 100 letters, digits, `_`, `.`, `:` or `-`'])
+    if (typeof name !== 'string' || !CHECK_NAME.test(name)) throw invalidOptions(where, ['name must be 1 to 200 letters, digits, `_`, `.`, `:` or `-`'])
     if (typeof check !== 'function') throw invalidOptions(where, ['check must be a function'])
     if (this.#entries.has(name)) throw invalidOptions(where, ['name is taken by another check'])
     this.#entries.set(name, { name, check, options: readOptions(where, checkSchema, CHECK_DEFAULTS, options), running: undefined, newest: undefined, hanging: 0 })
@@ -199,12 +172,17 @@ export class Health {
       tags: entry.options.tags,
       data: verdict.data
     })
-    if (entry.newest !== undefined && entry.newest.report.status !== report.status) {
-      this.#context.logger.debug({ check: entry.name, status: report.status, previous: entry.newest.report.status }, 'a health check changed its answer')
-    }
+    this.#compare(report, entry.newest?.report.status)
     entry.newest = { at: clock.monotonic(), report }
     entry.running = undefined
     return report
+  }
+
+  /** The first answer is news only when it is not good. */
+  #compare ({ name, status, description }: CheckReport, previous: HealthStatus | undefined): void {
+    // Its starting and draining are told by `health.changed`.
+    if (name === APPLICATION || status === (previous ?? 'Healthy')) return
+    this.#bus.emit('health.check_changed', { check: name, status, previous: previous ?? 'Unknown', message: description })
   }
 
   #application (): HealthVerdict {

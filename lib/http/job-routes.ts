@@ -17,6 +17,9 @@ interface Shown {
   readonly etag: string
 }
 
+/** Read by @fastify/under-pressure: under load a client needs to know what becomes of its job, and may want to cancel it. */
+const NEVER_SHED = { pressureHandler: () => {} }
+
 type JobRequest = FastifyRequest<{ Params: { id: string } }>
 
 /** Adds the routes of jobs that are there: status, result, cancel, redrive. */
@@ -34,7 +37,7 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
       schema: described(room, operationId(operation, app.prefix + room.options.jobsPath), schema),
       ...ownCompilers,
       // Polling is no story worth a trace; @fastify/otel reads this.
-      config: { asyncEndpoints: { kind }, ...(kind === 'status' ? { otel: false } : undefined) },
+      config: { asyncEndpoints: { kind }, ...NEVER_SHED, ...(kind === 'status' ? { otel: false } : undefined) },
       onRequest: correlationHook(room),
       errorHandler: problemHandler(room, room.options.responses, undefined),
       handler

@@ -1,6 +1,6 @@
 import type { FastifyContextConfig, FastifySerializerCompiler, RouteOptions } from 'fastify'
 import { invalidOptions, OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
-import { JOB_NAME, jobOptionProperties, propagationProperty, spanAttributesProperty, type JobOptions, type Propagation } from '../jobs/definition.ts'
+import { JOB_NAME, jobOptionProperties, propagationProperty, requiresProperty, spanAttributesProperty, type JobOptions, type JobRequirements, type Propagation } from '../jobs/definition.ts'
 import { headerListProblems } from './captured-headers.ts'
 import { correlationHeaderProblems, DEFAULT_CORRELATION_HEADER } from './correlation.ts'
 import type { IdempotencyMode } from './idempotency.ts'
@@ -69,6 +69,7 @@ export interface EndpointSettings extends JobOptions {
   responses?: ResponseFactories
   /** How the span of an attempt is tied to the request's. @defaultValue the one of `observability.tracing` */
   propagation?: Propagation
+  requires?: JobRequirements
   routeOptions?: EndpointRouteOptions
 }
 
@@ -134,6 +135,7 @@ const endpointSchema: OptionsSchema = {
     responses: factories,
     propagation: propagationProperty,
     spanAttributes: spanAttributesProperty,
+    requires: requiresProperty,
     // Values are Fastify's to judge.
     routeOptions: { type: 'object', additionalProperties: false, properties: Object.fromEntries(ROUTE_OPTIONS.map((name) => [name, {}])) }
   }

@@ -1,4 +1,5 @@
 import type { Logger } from '../core/context.ts'
+import { checkOptionProperties, type HealthCheck, type HealthCheckOptions } from '../core/health-check.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
 import { compileBackoff, type Backoff, type BackoffOptions, type CustomBackoff } from './backoff.ts'
 import { DEFAULT_QUEUE, type JobProgress, type TraceCarrier } from './job.ts'
@@ -99,7 +100,18 @@ export interface JobDefinitionInput<T extends JobTypes = JobTypes> extends JobOp
   propagation?: Propagation
   /** Attributes of your own on the spans of this job. */
   spanAttributes?: SpanAttributesOptions<T>
+  requires?: JobRequirements
 }
+
+/** What a job cannot do without: a question, or a question and how it is to be asked. */
+export type JobRequirement = HealthCheck | (Readonly<HealthCheckOptions> & { readonly check: HealthCheck })
+
+/**
+ * Health checks of what the handler needs, by a short name: `{ s3: checkBucket }` is shown as `<job>-s3` on `/health` of the
+ * processes that run the job. Asked at most every ten seconds, five seconds each, and no part of readiness, unless it says
+ * otherwise.
+ */
+export type JobRequirements = Readonly<Record<string, JobRequirement>>
 
 /** A definition with everything filled in. `T` carries the types of body and result to `app.jobs.submit(definition, …)`. */
 export interface JobDefinition<T extends JobTypes = JobTypes> {
@@ -116,6 +128,7 @@ export interface JobDefinition<T extends JobTypes = JobTypes> {
   readonly maxResultBytes: number
   readonly propagation: Propagation | undefined
   readonly spanAttributes: SpanAttributesOptions | undefined
+  readonly requires: JobRequirements
 }
 
 export const JOB_NAME = '^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$'
@@ -159,11 +172,24 @@ export const spanAttributesProperty: OptionsSchema = {
   type: 'object', additionalProperties: false, properties: { input: { isFunction: true }, result: { isFunction: true } }
 }
 
+/** `stuck` is a check of ours. */
+export const requiresProperty: OptionsSchema = {
+  type: 'object',
+  propertyNames: { pattern: '^(?!stuck$)[A-Za-z0-9_.:-]{1,50}$' },
+  maxProperties: 50,
+  additionalProperties: {
+    anyOf: [
+      { isFunction: true },
+      { type: 'object', additionalProperties: false, required: ['check'], properties: { ...checkOptionProperties, check: { isFunction: true } } }
+    ]
+  }
+}
+
 const definitionSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['name', 'handler'],
-  properties: { ...jobOptionProperties, name: { type: 'string', pattern: JOB_NAME }, handler: { isFunction: true }, propagation: propagationProperty, spanAttributes: spanAttributesProperty }
+  properties: { ...jobOptionProperties, name: { type: 'string', pattern: JOB_NAME }, handler: { isFunction: true }, propagation: propagationProperty, spanAttributes: spanAttributesProperty, requires: requiresProperty }
 }
 
 /** The defaults of every job, before an application's own. */
@@ -197,6 +223,7 @@ export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput
     priority: options.priority,
     maxResultBytes: options.maxResultBytes,
     propagation: options.propagation,
-    spanAttributes: options.spanAttributes as unknown as SpanAttributesOptions | undefined
+    spanAttributes: options.spanAttributes as unknown as SpanAttributesOptions | undefined,
+    requires: Object.freeze({ ...options.requires })
   })
 }

@@ -55,6 +55,12 @@ export interface JobStore {
   subscribe (listener: (update: JobUpdate) => void): Promise<() => void>
   /** One round trip to the server behind the store. */
   ping (): Promise<void>
+  /**
+   * A submission on trial: goes the way that `create` goes, on the same connection and with a write, and leaves nothing
+   * behind: no job, no count, nothing that a worker, a list or a listener could see. Rejects with what `create` would
+   * reject with. Absent: the store cannot tell without making a job.
+   */
+  readonly probe?: (() => Promise<void>) | undefined
   /** Lets go of everything the store made itself; what was handed to it stays open. Never takes longer than the deadline. */
   close (deadlineMs: number): Promise<void>
 }
@@ -185,6 +191,10 @@ export interface Consumer {
    */
   readonly lastSeenAt: number
   readonly paused: boolean
+  /**
+   * From now on so many attempts at one time (1 or more); those under way go on. Absent: it stays what it was made with.
+   */
+  readonly resize?: ((concurrency: number) => void) | undefined
   /** No new claims; attempts under way go on. */
   pause (): void
   resume (): void

@@ -16,6 +16,7 @@ import type {
 export class ObservedStore implements JobStore {
   readonly type: string
   readonly shared: SharedState | undefined
+  readonly probe: (() => Promise<void>) | undefined
   readonly #inner: JobStore
   readonly #context: Context
   readonly #bus: EventBus
@@ -27,6 +28,8 @@ export class ObservedStore implements JobStore {
     this.#context = context
     this.#bus = bus
     this.#exits = exits
+    // Not told: a submission on trial is none, and must not look like one in any metric.
+    this.probe = inner.probe === undefined ? undefined : () => exits.quietly(async () => { await inner.probe?.() })
     const { shared } = inner
     this.shared = shared === undefined ? undefined : this.#observeShared(shared)
   }

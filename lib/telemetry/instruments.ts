@@ -58,6 +58,7 @@ export const INSTRUMENTS = {
   jobsCancelled: { name: 'asyncendpoints.jobs.cancelled.total', kind: 'counter', unit: '{job}', description: 'Total number of cancelled jobs', labels: ['job_name', 'store_type'] },
   jobsRecovered: { name: 'asyncendpoints.jobs.recovered.total', kind: 'counter', unit: '{job}', description: 'Jobs taken over from a worker that was lost', labels: ['reason', 'store_type'] },
   requestsRejected: { name: 'asyncendpoints.requests.rejected.total', kind: 'counter', unit: '{request}', description: 'Submissions that were refused, by reason', labels: ['reason'] },
+  workerRestarts: { name: 'asyncendpoints.worker.restarts.total', kind: 'counter', unit: '{restart}', description: 'Consumers that were made anew because they claimed nothing although the store answered', labels: ['queue', 'reason'] },
   storeCountsAge: { name: 'asyncendpoints.store.counts.age', kind: 'gauge', unit: 's', description: 'Age of the gauges that are read from the store in the background', labels: ['store_type'] },
 
   alertsRaised: { name: 'asyncendpoints.alerts.total', kind: 'counter', unit: '{alert}', description: 'Alerts that were raised, reminders not counted', labels: ['rule', 'severity'] },

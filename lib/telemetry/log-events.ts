@@ -74,6 +74,7 @@ export const LOG_EVENTS = {
   'worker.draining': { id: 10304, level: 'info', message: 'worker claims no more jobs and waits for its attempts', fields: { workerId: 'worker_id', active: 'active', drainTimeoutMs: 'drainTimeoutMs' } },
   'worker.stopped': { id: 10305, level: 'info', message: 'worker stopped', fields: { workerId: 'worker_id', released: 'released' } },
   'worker.failed': { id: 10306, level: 'error', message: 'claiming met an error; it goes on', fields: { ...WORKER, errorCode: 'error_type', message: 'detail' } },
+  'worker.restarted': { id: 10307, level: 'warn', message: 'worker claimed nothing although the store answers; its consumer was made anew', fields: { ...WORKER, silentMs: 'silentMs', reason: 'reason' } },
 
   'store.connected': { id: 10401, level: 'info', message: 'job store connected', fields: { storeType: 'store_type' } },
   'store.disconnected': { id: 10402, level: 'warn', message: 'job store cannot be reached', fields: STORE },
@@ -82,6 +83,7 @@ export const LOG_EVENTS = {
   'store.operation_failed': { id: 10405, level: 'warn', message: 'job store operation failed', fields: { ...STORE, operation: 'operation', durationMs: 'durationMs' } },
 
   'health.changed': { id: 10501, level: 'warn', message: 'readiness changed', fields: { status: 'status', previous: 'previous' } },
+  'health.check_changed': { id: 10502, level: 'warn', message: 'health check changed', fields: { check: 'check', status: 'status', previous: 'previous', message: 'detail' } },
 
   'performance.slow_operation': { id: 10601, level: 'warn', message: 'slow operation', fields: { operation: 'operation', context: 'context', durationMs: 'durationMs', thresholdMs: 'thresholdMs' } },
   'performance.memory_spike': { id: 10602, level: 'warn', message: 'the heap is much larger after an operation', fields: { operation: 'operation', context: 'context', deltaMb: 'deltaMb', thresholdMb: 'thresholdMb' } },

@@ -102,6 +102,7 @@ export function createMetricsSink ({ metrics, storeType, excluded, failures, det
       metrics.handlerError({ jobName: event.jobName, errorType: event.errorCode }, exemplar)
     },
 
+    'worker.restarted': (event) => { metrics.workerRestarted({ queue: event.queue, reason: event.reason }) },
     'worker.idled': (event) => { metrics.workerIdle(event.idleMs / 1_000, { workerId: event.workerId }) },
 
     'store.operated': (event) => {

@@ -21,6 +21,7 @@ export interface WorkerLabels { readonly workerId: string }
 export interface ChannelLabels { readonly channelType: string }
 export interface QueueLabels { readonly queue: string, readonly storeType: string }
 export interface RecoveredLabels { readonly reason: string, readonly storeType: string }
+export interface RestartLabels { readonly queue: string, readonly reason: string }
 export interface RejectedLabels { readonly reason: string }
 export interface AlertLabels { readonly rule: string, readonly severity: string }
 export interface AlertSenderLabels { readonly sender: string }
@@ -73,6 +74,8 @@ export interface AsyncEndpointsMetrics {
   jobRecovered (labels: RecoveredLabels): void
   /** A submission was refused. */
   requestRejected (labels: RejectedLabels): void
+  /** A consumer that claimed nothing was made anew. */
+  workerRestarted (labels: RestartLabels): void
   jobsActive (count: number, labels: StoreLabels): void
   jobsOldestAge (seconds: number, labels: QueueLabels): void
   jobsStuck (count: number, labels: QueueLabels): void
@@ -120,6 +123,7 @@ const RECORDS: Readonly<Record<RecordMethod, true>> = {
   jobCancelled: true,
   jobRecovered: true,
   requestRejected: true,
+  workerRestarted: true,
   jobsActive: true,
   jobsOldestAge: true,
   jobsStuck: true,
@@ -176,6 +180,7 @@ export class NoopMetrics implements AsyncEndpointsMetrics {
   jobCancelled (): void {}
   jobRecovered (): void {}
   requestRejected (): void {}
+  workerRestarted (): void {}
   jobsActive (): void {}
   jobsOldestAge (): void {}
   jobsStuck (): void {}

@@ -3,7 +3,7 @@ import { INSTRUMENTS, type InstrumentKind } from './instruments.ts'
 import {
   startTimer,
   type AlertLabels, type AlertSenderLabels, type AsyncEndpointsMetrics, type ChannelLabels, type HandlerErrorLabels, type HandlerLabels, type JobErrorLabels, type JobLabels, type JobNameLabels, type JobStatusLabels,
-  type MetricTimer, type ProcessingLabels, type QueueLabels, type RecoveredLabels, type RejectedLabels, type StateLabels, type StoreErrorLabels,
+  type MetricTimer, type ProcessingLabels, type QueueLabels, type RecoveredLabels, type RejectedLabels, type RestartLabels, type StateLabels, type StoreErrorLabels,
   type StoreLabels, type StoreOperationLabels, type WorkerLabels
 } from './metrics.ts'
 import type { ExemplarSource } from './snapshot.ts'
@@ -102,6 +102,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
   readonly #cancelled: CellCache<'counter'>
   readonly #recovered: CellCache<'counter'>
   readonly #rejected: CellCache<'counter'>
+  readonly #restarts: CellCache<'counter'>
   readonly #active: CellCache<'gauge'>
   readonly #oldest: CellCache<'gauge'>
   readonly #stuck: CellCache<'gauge'>
@@ -135,6 +136,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
     this.#cancelled = new CellCache(registry.instrument(INSTRUMENTS.jobsCancelled))
     this.#recovered = new CellCache(registry.instrument(INSTRUMENTS.jobsRecovered))
     this.#rejected = new CellCache(registry.instrument(INSTRUMENTS.requestsRejected))
+    this.#restarts = new CellCache(registry.instrument(INSTRUMENTS.workerRestarts))
     this.#active = new CellCache(registry.instrument(INSTRUMENTS.jobsActive))
     this.#oldest = new CellCache(registry.instrument(INSTRUMENTS.jobsOldestAge))
     this.#stuck = new CellCache(registry.instrument(INSTRUMENTS.jobsStuck))
@@ -180,6 +182,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
   jobCancelled (labels: JobLabels): void { this.#cancelled.at2(labels.jobName, labels.storeType).add(1) }
   jobRecovered (labels: RecoveredLabels): void { this.#recovered.at2(labels.reason, labels.storeType).add(1) }
   requestRejected (labels: RejectedLabels): void { this.#rejected.at(labels.reason).add(1) }
+  workerRestarted (labels: RestartLabels): void { this.#restarts.at2(labels.queue, labels.reason).add(1) }
   jobsActive (count: number, labels: StoreLabels): void { this.#active.at(labels.storeType).set(count) }
   jobsOldestAge (seconds: number, labels: QueueLabels): void { this.#oldest.at2(labels.queue, labels.storeType).set(seconds) }
   jobsStuck (count: number, labels: QueueLabels): void { this.#stuck.at2(labels.queue, labels.storeType).set(count) }

@@ -1,3 +1,4 @@
+import { sleep } from '../core/deadline.ts'
 import { LinkedList } from '../core/linked-list.ts'
 import { BaseService } from '../core/service.ts'
 import { readOptions, type OptionsSchema } from '../core/options.ts'
@@ -6,6 +7,7 @@ import type { HandlerMiddleware } from '../jobs/definition.ts'
 import type { Attempt, Claim, Consumer } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 import { AttemptRun } from './executor.ts'
+import { WATCHDOG_DEFAULTS, Watchdog, watchdogSchema, type RestartReason, type WatchdogOptions } from './watchdog.ts'
 
 export interface QueueWorkerOptions {
   /** Attempts of this queue at one time in this process. */
@@ -25,6 +27,8 @@ export interface WorkerOptions {
    * sum below the grace of your orchestrator (30 s in Kubernetes). @defaultValue 20000
    */
   drainTimeoutMs?: number
+  /** Makes the consumer of a queue anew that claims nothing although the store answers. `false`: nobody watches. */
+  watchdog?: false | WatchdogOptions
   /** Wraps every handler, the first outermost. */
   middleware?: readonly HandlerMiddleware[]
   /** Names this worker in logs, metrics and leases. @defaultValue host:pid:random */
@@ -46,13 +50,19 @@ export const workerSchema: OptionsSchema = {
     },
     onlyTheseQueues: { type: 'boolean' },
     drainTimeoutMs: { type: 'number', minimum: 0 },
+    watchdog: watchdogSchema,
     middleware: { type: 'array', items: { isFunction: true } },
     workerId: { type: 'string', minLength: 1, maxLength: 200 }
   }
 }
 
 export const WORKER_DEFAULTS = Object.freeze({
-  concurrency: 10, queues: Object.freeze({}) as Readonly<Record<string, QueueWorkerOptions>>, onlyTheseQueues: false, drainTimeoutMs: 20_000, middleware: Object.freeze([]) as readonly HandlerMiddleware[]
+  concurrency: 10,
+  queues: Object.freeze({}) as Readonly<Record<string, QueueWorkerOptions>>,
+  onlyTheseQueues: false,
+  drainTimeoutMs: 20_000,
+  watchdog: WATCHDOG_DEFAULTS as false | WatchdogOptions,
+  middleware: Object.freeze([]) as readonly HandlerMiddleware[]
 })
 
 /*
@@ -65,6 +75,10 @@ const MAX_GRACE_MS = 5_000
 const HAND_BACK_MS = 2_000
 /** What is left is let go of by force. */
 const CLOSE_MS = 500
+/** A consumer that was replaced is asked again after this whether its attempts have ended; closing it may take so long. */
+const RETIRE_MS = 30_000
+const RETIRE_PAUSE_MS = 1_000
+const RETIRE_CLOSE_MS = 2_000
 
 /** An attempt that has begun and not ended. */
 export interface AttemptUnderWay {
@@ -87,9 +101,13 @@ export class Worker extends BaseService {
   readonly #runtime: JobRuntime
   readonly #options: ReturnType<typeof readWorkerOptions>
   readonly #consumers = new Map<string, Consumer>()
+  /** Replaced, with attempts that still run. */
+  readonly #retired = new Set<Consumer>()
+  readonly #watchdog: Watchdog | undefined
   // Not a Set: with this turnover V8 keeps its dead tables, and the attempts in them, until a full collection.
   readonly #running = new LinkedList<AttemptRun>()
   readonly #loads = new Map<string, QueueLoad>()
+  readonly #quiesced = new AbortController()
   #draining = false
   #handingBack = false
   #released = 0
@@ -102,6 +120,8 @@ export class Worker extends BaseService {
     this.id = this.#options.workerId ?? runtime.context.instanceId
     this.drainTimeoutMs = this.#options.drainTimeoutMs
     runtime.handlerMiddleware.push(...this.#options.middleware)
+    const { watchdog } = this.#options
+    this.#watchdog = watchdog === false ? undefined : this.#makeWatchdog({ ...WATCHDOG_DEFAULTS, ...watchdog })
   }
 
   /** Attempts under way. */
@@ -136,6 +156,16 @@ export class Worker extends BaseService {
     return this.#options.queues[queue]?.concurrency ?? this.#options.concurrency
   }
 
+  /** Whether jobs of this queue are run here. */
+  worksOn (queue: string): boolean { return !this.#options.onlyTheseQueues || this.#options.queues[queue] !== undefined }
+
+  /** Attempts that the present consumer of a queue may have under way: fewer while one that it replaced still has some. */
+  placesOf (queue: string): number {
+    let places = this.concurrencyOf(queue)
+    for (const consumer of this.#retired) if (consumer.queue === queue) places -= consumer.active
+    return Math.max(1, places)
+  }
+
   /** One per queue, for health checks: is each of them still claiming? */
   consumers (): readonly Consumer[] { return [...this.#consumers.values()] }
 
@@ -144,10 +174,19 @@ export class Worker extends BaseService {
 
   resume (queue?: string): void { this.#each(queue, 'worker.resumed', (consumer) => consumer.resume()) }
 
+  /**
+   * Makes the consumer of a queue anew, as the watchdog does when it is silent. Attempts under way go on and are settled
+   * by the old one; the new one takes no more than the places that are free.
+   *
+   * @returns `false`: nothing is claimed from such a queue here, it is paused, or the worker is stopping
+   */
+  restart (queue: string): boolean { return this.#restart(queue, 0, 'requested') }
+
   /** Stops claiming for good. Part of `stop`; called earlier, it lets a server finish its requests meanwhile. */
   quiesce (): void {
     if (this.#draining) return
     this.#draining = true
+    this.#quiesced.abort()
     for (const consumer of this.#consumers.values()) consumer.pause()
     this.#runtime.bus.emit('worker.draining', { workerId: this.id, active: this.active, drainTimeoutMs: this.drainTimeoutMs })
   }
@@ -156,11 +195,13 @@ export class Worker extends BaseService {
     // Definitions that come after the start (a plugin loaded late) get their consumer too.
     this.#runtime.registry.watch(({ queue }) => this.#consume(queue))
     for (const queue of Object.keys(this.#options.queues)) this.#consume(queue)
+    await this.#watchdog?.start()
   }
 
   protected async onStop (deadlineMs: number): Promise<void> {
     this.quiesce()
-    const consumers = this.consumers()
+    await this.#watchdog?.stop(deadlineMs)
+    const consumers = [...this.consumers(), ...this.#retired]
     const drained = await Promise.all(consumers.map((consumer) => consumer.drain(deadlineMs)))
     if (drained.includes(false)) await this.#handBack(consumers)
     await Promise.all(consumers.map((consumer) => consumer.close(CLOSE_MS)))
@@ -182,10 +223,17 @@ export class Worker extends BaseService {
 
   #consume (queue: string): void {
     if (this.#draining || this.#consumers.has(queue)) return
-    if (this.#options.onlyTheseQueues && this.#options.queues[queue] === undefined) return
+    if (!this.worksOn(queue)) return
     const concurrency = this.concurrencyOf(queue)
-    const { bus, context, store } = this.#runtime
-    const consumer = store.consume({
+    const { bus, context } = this.#runtime
+    this.#consumers.set(queue, this.#makeConsumer(queue, concurrency))
+    this.#loads.set(queue, { active: 0, idleSince: context.clock.monotonic() })
+    bus.emit('worker.started', { workerId: this.id, queue, concurrency })
+  }
+
+  #makeConsumer (queue: string, concurrency: number): Consumer {
+    const { bus, store } = this.#runtime
+    return store.consume({
       queue,
       concurrency,
       workerId: this.id,
@@ -193,9 +241,53 @@ export class Worker extends BaseService {
       onStalled: (jobId) => bus.emit('job.stalled', { jobId, queue }),
       onError: (error) => bus.emit('worker.failed', { workerId: this.id, queue, errorCode: toStoredError(error).code, message: toStoredError(error).message })
     })
-    this.#consumers.set(queue, consumer)
-    this.#loads.set(queue, { active: 0, idleSince: context.clock.monotonic() })
-    bus.emit('worker.started', { workerId: this.id, queue, concurrency })
+  }
+
+  #restart (queue: string, silentMs: number, reason: RestartReason): boolean {
+    const old = this.#consumers.get(queue)
+    if (old === undefined || this.#draining || old.paused) return false
+    this.#retired.add(old)
+    try {
+      this.#consumers.set(queue, this.#makeConsumer(queue, this.placesOf(queue)))
+    } catch (error) {
+      this.#retired.delete(old)
+      throw error
+    }
+    this.#runtime.bus.emit('worker.restarted', { workerId: this.id, queue, silentMs, reason })
+    this.#retire(old).catch(() => { /* neither drain nor close rejects in a store that keeps its contract */ })
+    return true
+  }
+
+  /** Lets a consumer go that was replaced, once its attempts have ended, however long they take. */
+  async #retire (old: Consumer): Promise<void> {
+    const { clock } = this.#runtime.context
+    try {
+      // Its leases are renewed meanwhile. The pause is for a store whose drain does not wait.
+      while (!await old.drain(RETIRE_MS) && !this.#draining) await sleep(clock, RETIRE_PAUSE_MS, this.#quiesced.signal)
+    } finally {
+      // While the worker stops, `onStop` waits for it and closes it.
+      if (!this.#draining) {
+        this.#retired.delete(old)
+        this.#resize(old.queue)
+        await old.close(RETIRE_CLOSE_MS)
+      }
+    }
+  }
+
+  /** The places that a replaced consumer gives back are the new one's. */
+  #resize (queue: string): void { this.#consumers.get(queue)?.resize?.(this.placesOf(queue)) }
+
+  #makeWatchdog (options: Required<WatchdogOptions>): Watchdog {
+    const { context: { clock }, store, traceExits } = this.#runtime
+    return new Watchdog({
+      clock,
+      options,
+      consumers: () => this.consumers(),
+      placesOf: (queue) => this.placesOf(queue),
+      answers: () => store.probe?.() ?? store.ping(),
+      restart: (queue, silentMs, reason) => { this.#restart(queue, silentMs, reason) },
+      quietly: (work) => traceExits === undefined ? work() : traceExits.quietly(work)
+    })
   }
 
   #attempt (claim: Claim): Attempt {
@@ -217,7 +309,11 @@ export class Worker extends BaseService {
     if (run.released) this.#released++
     const load = this.#loads.get(run.claim.job.queue)
     if (load !== undefined && --load.active === 0) load.idleSince = this.#runtime.context.clock.monotonic()
+    if (this.#retired.size > 0) this.#freed(run.claim.job.queue)
   }
+
+  /** The store takes the attempt off its consumer in this very turn, before or after it has told of its end. */
+  #freed (queue: string): void { setImmediate(() => { if (!this.#draining) this.#resize(queue) }) }
 
   #each (queue: string | undefined, event: 'worker.paused' | 'worker.resumed', act: (consumer: Consumer) => void): void {
     const { traceExits } = this.#runtime

@@ -1,4 +1,5 @@
 /** A suite that cannot fail proves nothing: here each rule is broken on purpose, and the suite has to notice. */
+import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import type { JobStore } from '../../lib/jobs/store.ts'
 import { exerciseJobStore } from '../../lib/testing/exercise-job-store.ts'
@@ -156,6 +157,8 @@ const FAULTS: ReadonlyArray<{ what: string, caughtBy: RegExp, fault: Fault }> = 
   { what: 'a drain does not wait', caughtBy: /drain gives up at its deadline/, fault: (inner) => ({ consume: (options) => { const consumer = inner.consume(options); consumer.drain = async () => true; return consumer } }) },
   { what: 'a drained consumer goes on', caughtBy: /claims nothing more/, fault: (inner) => ({ consume: (options) => { const consumer = inner.consume(options); const { drain } = consumer; consumer.drain = (ms) => { inner.consume(options); return Reflect.apply(drain, consumer, [ms]) }; return consumer } }) },
   { what: 'a closed store goes on', caughtBy: /closed store refuses/, fault: () => ({ close: async () => {} }) },
+  { what: 'a submission on trial makes a job', caughtBy: /on trial/, fault: (inner) => ({ probe: async () => { await inner.create({ id: randomUUID(), name: 'probe', queue: 'conformance', input: { body: 1, params: {}, query: {}, headers: {} }, owner: undefined, correlationId: 'c', trace: undefined, priority: 0, createdAt: 0, runAt: 0, maxAttempts: 1, idempotency: undefined }) } }) },
+  { what: 'a resize is ignored', caughtBy: /can be resized/, fault: (inner) => ({ consume: (options) => Object.assign(inner.consume(options), { resize () {} }) }) },
   { what: 'errors have no code', caughtBy: /closed store refuses/, fault: () => ({ ping: async () => { throw new Error('down') } }) }
 ]
 

@@ -1,6 +1,5 @@
 import t from 'tap'
-import type { JobStore } from '../../lib/jobs/store.ts'
-import { memoryCheck, storeCheck, workerCheck, type MemoryReading, type WorkerView } from '../../lib/health/checks.ts'
+import { memoryCheck, workerCheck, type MemoryReading, type WorkerView } from '../../lib/health/checks.ts'
 import type { HealthCheck, HealthVerdict } from '../../lib/health/registry.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
@@ -8,25 +7,10 @@ async function ask (check: HealthCheck): Promise<HealthVerdict> {
   return await check({ signal: new AbortController().signal })
 }
 
-function pingStore (ping: () => Promise<void>): JobStore {
-  const part: Pick<JobStore, 'type' | 'ping'> = { type: 'fake', ping }
-  // The check sees nothing else of a store.
-  return part as JobStore
-}
-
-t.test('store: one ping, timed', async (t) => {
-  const clock = new FakeClock()
-  for (const [latencyMs, status] of [[3, 'Healthy'], [1_000, 'Healthy'], [1_001, 'Degraded']] as const) {
-    const check = storeCheck(pingStore(async () => { clock.jump(latencyMs) }), clock, 1_000)
-    t.match(await ask(check), { status, data: { store_type: 'fake', store_latency_ms: latencyMs, threshold_ms: 1_000 } })
-  }
-  await t.rejects(async () => await ask(storeCheck(pingStore(async () => { throw new Error('away') }), clock, 1_000)), /away/)
-})
-
 type ConsumerView = ReturnType<WorkerView['consumers']>[number]
 
 function workerOf (consumers: readonly ConsumerView[], running = true): WorkerView {
-  return { running, consumers: () => consumers, concurrencyOf: () => 2 }
+  return { running, consumers: () => consumers, worksOn: () => true, placesOf: () => 2 }
 }
 
 t.test('worker: consumption is proven, not the connection', async (t) => {

@@ -1,23 +1,22 @@
 import t from 'tap'
-import { createContext, silentLogger, type Logger } from '../../lib/core/context.ts'
+import { createContext, silentLogger } from '../../lib/core/context.ts'
 import { AsyncEndpointsError } from '../../lib/core/errors.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import { Health, type HealthCheck, type HealthCheckOptions, type HealthVerdict } from '../../lib/health/registry.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
-interface Made { readonly health: Health, readonly clock: FakeClock, readonly changes: Array<{ status: string, previous: string }>, readonly logged: unknown[] }
+interface Made { readonly health: Health, readonly clock: FakeClock, readonly changes: Array<{ status: string, previous: string }>, readonly told: unknown[] }
 
 function make (): Made {
   const clock = new FakeClock()
-  const logged: unknown[] = []
-  const keep = (fields: object, message?: string): void => { logged.push({ ...fields, message }) }
-  const logger: Logger = { ...silentLogger, debug: keep, info: keep, warn: keep, error: keep }
-  const bus = new EventBus(logger)
+  const bus = new EventBus(silentLogger)
+  const told: unknown[] = []
+  bus.on('health.check_changed', (event) => told.push(event))
   const changes: Array<{ status: string, previous: string }> = []
   bus.on('health.changed', ({ status, previous }) => changes.push({ status, previous }))
-  const health = new Health(createContext({ clock, logger }), bus)
+  const health = new Health(createContext({ clock }), bus)
   health.started()
-  return { health, clock, changes, logged }
+  return { health, clock, changes, told }
 }
 
 /** A check that counts its calls and answers what it is told. */
@@ -156,11 +155,12 @@ t.test('a check that throws is Unhealthy, without the words of its error', async
     [async () => { throw new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', 'The store does not answer') }, 'The store does not answer', 'FAE_STORE_UNAVAILABLE']
   ]
   for (const [check, description, code] of throwing) {
-    const { health, logged } = make()
+    const { health, told } = make()
     health.addCheck('bad', check, { cacheMs: 0 })
     const report = await health.report()
     t.match(report.checks[1], { status: 'Unhealthy', description, data: { error_type: code } })
-    t.notMatch(JSON.stringify([report, logged]), 'hunter2')
+    t.match(told, [{ check: 'bad', status: 'Unhealthy', previous: 'Unknown', message: description }])
+    t.notMatch(JSON.stringify([report, told]), 'hunter2')
   }
 })
 
@@ -242,6 +242,24 @@ t.test('health.changed is told once per change of the readiness', async (t) => {
   t.strictSame(changes, [
     { previous: 'Healthy', status: 'Degraded' }, { previous: 'Degraded', status: 'Unhealthy' },
     { previous: 'Unhealthy', status: 'Healthy' }, { previous: 'Healthy', status: 'Unhealthy' }
+  ])
+})
+
+t.test('health.check_changed is told once per change of an answer; a first good one is no news', async (t) => {
+  const { health, clock, told } = make()
+  let answer: HealthVerdict = 'Healthy'
+  health.addCheck('disk', () => answer)
+  health.addCheck('worse', () => ({ status: 'Degraded', description: 'nearly full' }))
+  const probe = async (): Promise<void> => { await clock.advance(1_000); await health.report(); await health.report() }
+  await probe()
+  t.strictSame(told.splice(0), [{ check: 'worse', status: 'Degraded', previous: 'Unknown', message: 'nearly full' }])
+  answer = 'Unhealthy'
+  await probe()
+  await probe()
+  answer = 'Healthy'
+  await probe()
+  t.strictSame(told, [
+    { check: 'disk', status: 'Unhealthy', previous: 'Healthy', message: '' }, { check: 'disk', status: 'Healthy', previous: 'Unhealthy', message: '' }
   ])
 })
 

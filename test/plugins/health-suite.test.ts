@@ -53,19 +53,19 @@ t.test('a worker that has nothing to do for an hour is healthy', async (t) => {
   const answered = app.inject('/health/ready')
   await clock.advance(0)
   const ready = (await answered).json() as { status: string, checks: Array<{ name: string }> }
-  t.strictSame([ready.status, ready.checks.map(({ name }) => name)], ['Healthy', ['application', 'store', 'worker']])
+  t.strictSame([ready.status, ready.checks.map(({ name }) => name)], ['Healthy', ['application', 'asyncendpoints', 'asyncendpoints.queuedepth', 'worker']])
 })
 
 t.test('a paused queue is Degraded, and gets traffic all the same', async (t) => {
   const app = await build(t, {})
   await app.ready()
   app.jobWorker.pause()
-  t.match(await app.inject('/health/ready').then((response) => [response.statusCode, response.json()]), [200, { status: 'Degraded', checks: [{}, {}, { name: 'worker', description: 'paused: default' }] }])
+  t.match(await app.inject('/health/ready').then((response) => [response.statusCode, response.json()]), [200, { status: 'Degraded', checks: [{}, {}, {}, { name: 'worker', description: 'paused: default' }] }])
 })
 
 t.test('an API-only process is not asked for a worker', async (t) => {
   const app = await build(t, { worker: false })
-  t.strictSame((await app.inject('/health/ready')).json<{ checks: Array<{ name: string }> }>().checks.map(({ name }) => name), ['application', 'store'])
+  t.strictSame((await app.inject('/health/ready')).json<{ checks: Array<{ name: string }> }>().checks.map(({ name }) => name), ['application', 'asyncendpoints', 'asyncendpoints.queuedepth'])
 })
 
 t.test('health: false leaves the routes and the decorator out', async (t) => {

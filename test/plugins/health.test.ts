@@ -12,15 +12,15 @@ import { health, type HealthOptions } from '../../plugins/health.ts'
 
 interface Test { teardown: (fn: () => unknown) => unknown }
 
-interface Parts { ping?: () => Promise<void>, options?: HealthOptions, exposeHeadRoutes?: boolean, before?: (app: FastifyInstance) => Promise<void> }
+interface Parts { get?: () => Promise<undefined>, options?: HealthOptions, exposeHeadRoutes?: boolean, before?: (app: FastifyInstance) => Promise<void> }
 
 /** An application with our health plugin over a store that can do nothing but be asked how it is. */
-async function build (t: Test, { ping = async () => {}, options = {}, exposeHeadRoutes = true, before }: Parts = {}): Promise<FastifyInstance> {
+async function build (t: Test, { get = async () => undefined, options = {}, exposeHeadRoutes = true, before }: Parts = {}): Promise<FastifyInstance> {
   const app = Fastify({ exposeHeadRoutes })
   t.teardown(() => app.close())
   await app.register(fp(async (app: FastifyInstance) => {
     const context = createContext()
-    const store = { type: 'fake', ping } as Pick<JobStore, 'type' | 'ping'> as JobStore
+    const store = { type: 'fake', get } as Pick<JobStore, 'type' | 'get'> as JobStore
     const runtime: JobRuntime = {
       context, store, bus: new EventBus(context.logger), registry: new JobRegistry(), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
     }
@@ -42,27 +42,27 @@ t.test('the three routes of a healthy process', async (t) => {
   const app = await build(t)
   const all = await probe(app, '/health')
   t.match(all, { status: 200, body: { status: 'Healthy' }, headers: { 'cache-control': 'no-store', 'content-type': /application\/json/ } })
-  t.strictSame(all.body.checks.map(({ name }) => name), ['application', 'store', 'memory'])
+  t.strictSame(all.body.checks.map(({ name }) => name), ['application', 'asyncendpoints', 'asyncendpoints.queuedepth', 'memory', 'event-loop'])
   t.strictSame(Object.keys(all.body), ['status', 'checks', 'totalDurationMs'])
   t.strictSame(Object.keys(all.body.checks[0] ?? {}), ['name', 'status', 'description', 'durationMs', 'tags', 'data'])
   const ready = await probe(app, '/health/ready')
   t.match(ready, { status: 200, body: { status: 'Healthy' } })
-  t.strictSame(ready.body.checks.map(({ name }) => name), ['application', 'store'])
+  t.strictSame(ready.body.checks.map(({ name }) => name), ['application', 'asyncendpoints', 'asyncendpoints.queuedepth'])
   t.match(await probe(app, '/health/live'), { status: 200, body: { status: 'Healthy', checks: [], totalDurationMs: 0 } })
 })
 
 t.test('HEAD answers like GET, without a body, also where the application has switched HEAD routes off', async (t) => {
   const plain = await build(t, { exposeHeadRoutes: false })
   for (const url of ['/health', '/health/ready', '/health/live']) t.match(await probe(plain, url, 'HEAD'), { status: 200, payload: '', headers: { 'cache-control': 'no-store' } })
-  const closed = await build(t, { ping: async () => { throw new Error('away') } })
+  const closed = await build(t, { get: async () => { throw new Error('away') } })
   t.match(await probe(closed, '/health/ready', 'HEAD'), { status: 503, payload: '' })
 })
 
 t.test('a store that is away: not ready, alive, and no word of why', async (t) => {
-  const app = await build(t, { ping: async () => { throw Object.assign(new Error('connect redis://u:hunter2@h'), { code: 'ECONNREFUSED' }) } })
+  const app = await build(t, { get: async () => { throw Object.assign(new Error('connect redis://u:hunter2@h'), { code: 'ECONNREFUSED' }) } })
   const ready = await probe(app, '/health/ready')
   t.match(ready, { status: 503, body: { status: 'Unhealthy' }, headers: { 'cache-control': 'no-store' } })
-  t.match(ready.body.checks[1], { name: 'store', status: 'Unhealthy', description: 'the check failed (ECONNREFUSED)' })
+  t.match(ready.body.checks[1], { name: 'asyncendpoints', status: 'Unhealthy', description: 'the check failed (ECONNREFUSED)' })
   t.notMatch(ready.payload, 'hunter2')
   t.equal((await probe(app, '/health')).status, 503)
   t.equal((await probe(app, '/health/live')).status, 200)
@@ -94,13 +94,13 @@ t.test('closing turns readiness too, before the server is gone', async (t) => {
 t.test('a worker is asked whether it claims, wherever its plugin was registered', async (t) => {
   const app = await build(t)
   let lastSeenAt = app.jobRuntime.context.clock.monotonic()
-  app.decorate('jobWorker', { running: true, concurrencyOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }] } as never)
+  app.decorate('jobWorker', { running: true, worksOn: () => true, placesOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }] } as never)
   app.health.addCheck('noise', () => true, { cacheMs: 0 })
-  t.match(await probe(app, '/health/ready'), { status: 200, body: { checks: [{}, {}, { name: 'worker', status: 'Healthy' }] } })
+  t.match(await probe(app, '/health/ready'), { status: 200, body: { checks: [{}, {}, {}, { name: 'worker', status: 'Healthy' }] } })
   lastSeenAt -= 60_000
   const quiet = await build(t, { options: { workerSilentMs: 5 } })
-  quiet.decorate('jobWorker', { running: true, concurrencyOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }] } as never)
-  t.match(await probe(quiet, '/health/ready'), { status: 503, body: { checks: [{}, {}, { name: 'worker', status: 'Unhealthy' }] } })
+  quiet.decorate('jobWorker', { running: true, worksOn: () => true, placesOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }] } as never)
+  t.match(await probe(quiet, '/health/ready'), { status: 503, body: { checks: [{}, {}, {}, { name: 'worker', status: 'Unhealthy' }] } })
 })
 
 t.test('options: paths, prefix, details, status codes, checks', async (t) => {
@@ -109,10 +109,10 @@ t.test('options: paths, prefix, details, status codes, checks', async (t) => {
   t.equal((await probe(moved, '/livez')).status, 200)
   for (const gone of ['/health', '/internal/health', '/internal/health/live']) t.equal((await moved.inject(gone)).statusCode, 404, gone)
 
-  const secretive = await build(t, { options: { details: 'never', statusCodes: { Unhealthy: 500 } }, ping: async () => { throw new Error('away') } })
+  const secretive = await build(t, { options: { details: 'never', statusCodes: { Unhealthy: 500 } }, get: async () => { throw new Error('away') } })
   t.match(await probe(secretive, '/health'), { status: 500, body: { status: 'Unhealthy', checks: [] } })
 
-  const bare = await build(t, { options: { checks: { store: false, memory: false, worker: false } } })
+  const bare = await build(t, { options: { checks: { asyncendpoints: false, queueDepth: false, memory: false, eventLoop: false, worker: false } } })
   bare.health.addCheck('mine', () => 'Degraded', { tags: ['ready'] })
   t.match(await probe(bare, '/health/ready'), { status: 200, body: { status: 'Degraded', checks: [{ name: 'application' }, { name: 'mine' }] } })
 })
@@ -163,8 +163,9 @@ t.test('pressure: false watches nothing', async (t) => {
 })
 
 t.test('an under-pressure of the application is left as it is; probes are answered all the same', async (t) => {
+  const before = async (app: FastifyInstance): Promise<void> => { await app.register(underPressure, { maxRssBytes: 1, sampleInterval: 10 }) }
+  await t.rejects(build(t, { options: { pressure: OVERLOADED }, before }), { code: 'FAE_INVALID_OPTIONS', message: /pressure has no effect/ })
   const app = await build(t, {
-    options: { pressure: OVERLOADED },
     before: async (app) => { await app.register(underPressure, { maxRssBytes: 1, sampleInterval: 10 }) }
   })
   addRoutes(app)
@@ -176,7 +177,7 @@ t.test('an under-pressure of the application is left as it is; probes are answer
 
 t.test('twice in one process, each with its own answers', async (t) => {
   const good = await build(t)
-  const bad = await build(t, { ping: async () => { throw new Error('away') } })
+  const bad = await build(t, { get: async () => { throw new Error('away') } })
   good.health.startDraining()
   t.match(await probe(good, '/health/ready'), { status: 503 })
   t.match((await probe(bad, '/health/ready')).body.checks[0], { name: 'application', status: 'Healthy' })

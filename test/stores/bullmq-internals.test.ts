@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto'
 import * as bull from 'bullmq'
 import { Redis } from 'ioredis'
 import t from 'tap'
-import { ADD_KINDS, addKeys, addOptions, batchedAdd, bullScripts, claimedId, DELAYED_SCORE, FIELD, keepRenewing, KEY, LOCK, LOG, makeWorker, PRIORITY_SCORE, queuePrefix, type AddKind, type BackendHooks, type BullJob } from '../../lib/stores/bullmq/internals.ts'
+import { ADD_KINDS, addKeys, addOptions, batchedAdd, bullScripts, claimedId, DELAYED_SCORE, FIELD, keepRenewing, KEY, LOCK, LOG, makeWorker, PRIORITY_SCORE, queuePrefix, resizeWorker, type AddKind, type BackendHooks, type BullJob } from '../../lib/stores/bullmq/internals.ts'
 import { sharedRedis, uniquePrefix } from '../support/redis.ts'
 import { until } from '../support/redis-jobs.ts'
 
@@ -242,4 +242,19 @@ t.test('a worker wakes for a delayed job to the millisecond, without asking the 
   await until('it is run', () => late.length > 0)
   // Rounded up to whole seconds it would be 650 ms late.
   t.ok((late[0] ?? Infinity) < 400, `${String(late[0])} ms late`)
+})
+
+t.test('a worker whose places are all taken fetches at once when it gets more', async (t) => {
+  const { prefix, keys } = newQueue(t)
+  const running: string[] = []
+  let end: () => void = () => {}
+  const ended = new Promise<void>((resolve) => { end = resolve })
+  const worker = makeWorker(bull, 'q', async (job) => { running.push(String(job.id)); await ended }, { connection: redis, prefix, concurrency: 1 }, PASS)
+  t.teardown(() => { end(); return worker.close() })
+  await add('standard', keys, [1, 2, 3].map(() => [randomUUID(), '{}', ''] as const))
+  await until('the first runs', () => running.length === 1)
+  resizeWorker(worker, 2)
+  // None has ended: without a push the loop would wait for that.
+  await until('the second runs as well', () => running.length === 2, 2_000)
+  t.equal(worker.concurrency, 2)
 })

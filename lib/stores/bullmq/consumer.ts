@@ -3,17 +3,17 @@ import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobState } from '../../jobs/states.ts'
-import type { ConsumeOptions, Consumer, Settlement, SettleVerdict } from '../../jobs/store.ts'
+import type { ConsumeOptions, Consumer, SettleVerdict } from '../../jobs/store.ts'
 import { isLive } from './connections.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import {
-  claimedId, KEY, keepRenewing, makeWorker, NO_JOB, takeDeferredFailure, type BackendHooks, type Bull, type BullJob, type BullWorker, type Client
+  claimedId, KEY, keepRenewing, makeWorker, NO_JOB, resizeWorker, takeDeferredFailure, type BackendHooks, type Bull, type BullJob, type BullWorker, type Client
 } from './internals.ts'
 import type { RedisSettings } from './options.ts'
 import type { QueueHandle } from './queues.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
-import { Settled, Settler } from './settler.ts'
+import { resultSize, Settled, Settler } from './settler.ts'
 import { Troubles } from './troubles.ts'
 import type { Publisher } from './updates.ts'
 
@@ -91,6 +91,8 @@ export class BullConsumer implements Consumer {
   get active (): number { return this.#running.size + this.#superseded.size }
 
   get paused (): boolean { return this.#state !== 'claiming' }
+
+  resize (concurrency: number): void { resizeWorker(this.#worker, concurrency) }
 
   pause (): void {
     if (this.#state !== 'claiming') return
@@ -343,7 +345,7 @@ export class BullConsumer implements Consumer {
 
   /** Messages of cancels can be missed; the renewal of leases is an occasion to ask. */
   #leasesRenewed (ids: readonly string[]): void {
-    if (this.active >= this.#options.concurrency) this.lastSeenAt = this.#parts.clock.monotonic()
+    if (this.active >= this.#worker.concurrency) this.lastSeenAt = this.#parts.clock.monotonic()
     runScript(this.#parts.client, 'asked', [this.#parts.handle.prefix], ...ids).then((asked) => {
       if (Array.isArray(asked)) for (const id of asked) this.cancelled(String(id))
     }, () => { /* the next renewal asks again */ })
@@ -390,8 +392,4 @@ export class BullConsumer implements Consumer {
   #trouble (error: unknown): void {
     if (this.#state !== 'closed') this.#troubles.tell(error)
   }
-}
-
-function resultSize (settlement: Settlement & { kind: 'completed' }): number | undefined {
-  return settlement.result === undefined ? undefined : settlement.resultBytes ?? Buffer.byteLength(settlement.result)
 }

@@ -254,6 +254,11 @@ class RedisStore implements JobStore {
     await this.#need().connections.run((client) => client.ping())
   }
 
+  /** Writes under a name that no queue has, so that a server that is full, or takes no writes, is found. */
+  async probe (): Promise<void> {
+    await this.#need().connections.run((client) => runScript(client, 'probe', [`${this.#settings.prefix}::probe`]))
+  }
+
   async close (deadlineMs: number): Promise<void> {
     if (this.#closed) return
     this.#closed = true

@@ -263,4 +263,13 @@ export function keepRenewing (worker: BullWorker, jobId: string, token: string):
   if (typeof track === 'function') Reflect.apply(track, manager, [jobId, token, Date.now()])
 }
 
+/** The worker's loop notices a change of its concurrency only when it turns, which it may not do until one of its jobs ends. */
+export function resizeWorker (worker: BullWorker, concurrency: number): void {
+  worker.concurrency = concurrency
+  const loop: unknown = Reflect.get(worker, 'mainLoopQueue')
+  if (typeof loop !== 'object' || loop === null) return
+  const add: unknown = Reflect.get(loop, 'add')
+  if (typeof add === 'function') Reflect.apply(add, loop, [Promise.resolve()])
+}
+
 export type { JobJson }

@@ -273,7 +273,11 @@ return 1`
 const gather = `${SHARED}forget()
 return call('HGETALL', KEYS[1])`
 
-const SCRIPTS = { lookup, result, cancel, endCancelled, redrive, progress, keepResult, note, outcome, asked, counts, page, tidy, cancelledBefore, forget, lock, unlock, share, gather } as const
+// KEYS: a key that nothing else uses. The write is what a submission would meet; should the script be cut off, it goes by itself.
+const probe = `redis.call('SET', KEYS[1], '1', 'PX', 1000)
+return redis.call('DEL', KEYS[1])`
+
+const SCRIPTS = { lookup, result, cancel, endCancelled, redrive, progress, keepResult, note, outcome, asked, counts, page, tidy, cancelledBefore, forget, lock, unlock, share, gather, probe } as const
 
 export type ScriptName = keyof typeof SCRIPTS
 

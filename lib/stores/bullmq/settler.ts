@@ -236,3 +236,7 @@ export class Settler {
     if (!running.over) this.#parts.ended(running, verdict, state)
   }
 }
+
+export function resultSize (settlement: Settlement & { kind: 'completed' }): number | undefined {
+  return settlement.result === undefined ? undefined : settlement.resultBytes ?? Buffer.byteLength(settlement.result)
+}

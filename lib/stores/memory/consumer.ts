@@ -31,6 +31,7 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
   readonly #line: MemoryQueue
   readonly #drains = new Set<DrainWaiter>()
   #phase: 'open' | 'draining' | 'closed' = 'open'
+  #concurrency: number
   #paused = false
   #active = 0
   #seenAt: number
@@ -44,6 +45,7 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
     this.#engine = engine
     this.#clock = engine.clock
     this.#options = options
+    this.#concurrency = options.concurrency
     this.#line = engine.queue(options.queue)
     this.#line.consumers.push(this)
     this.#seenAt = engine.clock.monotonic()
@@ -67,6 +69,11 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
 
   resume (): void {
     this.#paused = false
+    this.wake()
+  }
+
+  resize (concurrency: number): void {
+    this.#concurrency = concurrency
     this.wake()
   }
 
@@ -111,7 +118,7 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
   }
 
   get #mayClaim (): boolean {
-    return this.#phase === 'open' && !this.#paused && this.#active < this.#options.concurrency
+    return this.#phase === 'open' && !this.#paused && this.#active < this.#concurrency
   }
 
   readonly #onTurn = (): void => {

@@ -113,6 +113,9 @@ export class MemoryStore implements JobStore {
 
   async ping (): Promise<void> { this.#use() }
 
+  /** Memory takes jobs as long as there is any. */
+  async probe (): Promise<void> { this.#use() }
+
   async close (): Promise<void> {
     if (this.#closed) return
     this.#closed = true

@@ -157,5 +157,26 @@ export const claimCases: readonly ConformanceCase[] = [
       await world.until('a look into the empty queue counts as proof', () => consumer.consumer.lastSeenAt >= idle)
       assert.deepEqual(consumer.errors, [])
     }
+  },
+  {
+    name: 'a consumer that can be resized takes as many jobs as it has places then',
+    async run (world) {
+      const consumer = world.consume({ concurrency: 1 })
+      if (consumer.consumer.resize === undefined) return
+      await world.createMany(6)
+      const first = await world.claimed(consumer, 1)
+      consumer.consumer.resize(3)
+      // Nothing ends meanwhile: the free places alone are the reason to claim.
+      await world.claimed(consumer, 3)
+      await world.elapse(world.timing.shortMs)
+      assert.equal(consumer.attempts.length, 3)
+      consumer.consumer.resize(1)
+      await world.settle(first, COMPLETED)
+      await world.settle(consumer.at(1), COMPLETED)
+      await world.elapse(world.timing.shortMs)
+      assert.ok(consumer.attempts.length <= 4, 'no more than one is under way besides what a claim on its way has brought')
+      for (let index = 2; index < 6; index++) await world.settle(await world.claimed(consumer, index + 1), COMPLETED)
+      assert.equal(consumer.peak, 3)
+    }
   }
 ]

@@ -177,5 +177,21 @@ export const submissionCases: readonly ConformanceCase[] = [
       world.consume({ script: () => COMPLETED })
       await world.state(known, 'completed')
     }
+  },
+  {
+    name: 'a submission on trial, where the store has one, leaves nothing that anybody could see',
+    async run (world) {
+      const { store } = world
+      if (store.probe === undefined) return
+      await world.create({ runAt: world.now() + HOUR })
+      const consumer = world.consume({ script: () => COMPLETED })
+      const heard: string[] = []
+      await store.subscribe((update) => { heard.push(update.id) })
+      const before = await store.counts('conformance')
+      for (let round = 0; round < 3; round++) assert.equal(await store.probe(), undefined)
+      await world.elapse(world.timing.shortMs)
+      assert.deepEqual(await store.counts('conformance'), before)
+      assert.deepEqual([consumer.attempts.length, heard], [0, []])
+    }
   }
 ]

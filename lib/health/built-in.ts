@@ -1,0 +1,78 @@
+import { BaseService } from '../core/service.ts'
+import type { JobRuntime } from '../events/runtime.ts'
+import { memoryCheck, workerCheck, type WorkerView } from './checks.ts'
+import { eventLoopCheck, EventLoopWatch } from './event-loop.ts'
+import { addRequirementChecks, addStuckCheck } from './job-checks.ts'
+import { BUILT_IN_CHECKS, type BuiltInCheck, type HEALTH_DEFAULTS, type HealthSettings } from './options.ts'
+import { StoreReadings } from './readings.ts'
+import type { Health } from './registry.ts'
+import { asyncEndpointsCheck, queueDepthCheck, redisCheck } from './store-checks.ts'
+
+/** The label `store_type` of the store that lives on a Redis server. */
+const REDIS = 'bullmq'
+
+type Settings = Readonly<HealthSettings & typeof HEALTH_DEFAULTS>
+
+/** Our own checks of one application, and what has to run for them. */
+export class BuiltInChecks extends BaseService {
+  readonly #health: Health
+  readonly #runtime: JobRuntime
+  readonly #options: Settings
+  readonly #wanted: Readonly<Record<BuiltInCheck, boolean>>
+  readonly #readings: StoreReadings
+  readonly #loop: EventLoopWatch | undefined
+
+  constructor (health: Health, runtime: JobRuntime, options: Settings) {
+    super()
+    const { context: { clock }, registry, store } = runtime
+    this.#health = health
+    this.#runtime = runtime
+    this.#options = options
+    this.#wanted = { ...Object.fromEntries(BUILT_IN_CHECKS.map((name) => [name, true])) as Record<BuiltInCheck, boolean>, ...options.checks }
+    this.#readings = new StoreReadings(store, clock, () => registry.queues())
+    this.#loop = this.#wanted.eventLoop ? new EventLoopWatch(clock) : undefined
+    this.#addStoreChecks()
+    this.#addProcessChecks()
+  }
+
+  /** When everything is loaded: what runs here, if anything does, and what its jobs need. */
+  addWorker (worker: WorkerView | undefined): void {
+    const { context: { clock }, registry } = this.#runtime
+    if (worker !== undefined && this.#wanted.worker) {
+      this.#health.addCheck('worker', workerCheck(worker, clock, this.#options.workerSilentMs), { tags: ['ready', 'worker'], cacheMs: 0 })
+    }
+    registry.watch((definition) => {
+      if (this.#wanted.stuck) addStuckCheck(this.#health, definition, this.#readings, clock)
+      // What a handler needs is needed where it runs.
+      if (this.#wanted.requires && worker?.worksOn(definition.queue) === true) addRequirementChecks(this.#health, definition)
+    })
+  }
+
+  protected async onStart (): Promise<void> {
+    const { traceExits } = this.#runtime
+    const start = async (): Promise<void> => { await this.#loop?.start() }
+    await (traceExits === undefined ? start() : traceExits.quietly(start))
+  }
+
+  protected async onStop (deadlineMs: number): Promise<void> { await this.#loop?.stop(deadlineMs) }
+
+  #addStoreChecks (): void {
+    const { context: { clock, ids }, registry, store } = this.#runtime
+    const { storeLatencyMs: latencyMs, maxStuckJobs, maxQueueDepth, submitProbe } = this.#options
+    if (this.#wanted.asyncendpoints) {
+      const maxRetries = (): number => Math.max(0, ...registry.all().map(({ maxAttempts }) => maxAttempts - 1))
+      const check = asyncEndpointsCheck({ store, clock, ids, readings: this.#readings, maxRetries, latencyMs, maxStuckJobs, submitProbe: submitProbe !== false })
+      this.#health.addCheck('asyncendpoints', check, { tags: ['ready', 'store'], timeoutMs: 10_000 })
+    }
+    if (this.#wanted.queueDepth) {
+      this.#health.addCheck('asyncendpoints.queuedepth', queueDepthCheck(this.#readings, maxQueueDepth), { tags: ['ready', 'queue'], critical: false, timeoutMs: 5_000 })
+    }
+    if (this.#wanted.redis && store.type === REDIS) this.#health.addCheck('redis', redisCheck(store, clock), { tags: ['redis', 'store'], timeoutMs: 5_000 })
+  }
+
+  #addProcessChecks (): void {
+    const loop = this.#loop
+    if (this.#wanted.memory) this.#health.addCheck('memory', memoryCheck(this.#options), { tags: ['memory'], critical: false })
+    if (loop !== undefined) this.#health.addCheck('event-loop', eventLoopCheck(this.#options, () => loop.reading), { tags: ['event-loop'], critical: false, cacheMs: 0 })
+  }
+}

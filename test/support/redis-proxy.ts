@@ -1,0 +1,63 @@
+/** A TCP proxy before a Redis server, which can do to connections what networks do: swallow answers, and let go again. */
+import { once } from 'node:events'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+
+export class RedisProxy {
+  readonly #server: Server
+  readonly #pairs = new Set<[Socket, Socket]>()
+  readonly #port: number
+  /** Connections made from now on are accepted, and never get an answer. */
+  swallowNew = false
+  /** Connections made so far. */
+  accepted = 0
+
+  constructor (port: number) {
+    this.#port = port
+    this.#server = createServer((client) => { this.#pair(client) })
+  }
+
+  /** Connections that are open now. */
+  get open (): number { return this.#pairs.size }
+
+  get url (): string {
+    const address = this.#server.address()
+    return `redis://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`
+  }
+
+  async start (): Promise<void> {
+    this.#server.listen(0, '127.0.0.1')
+    await once(this.#server, 'listening')
+  }
+
+  async stop (): Promise<void> {
+    for (const [client, server] of this.#pairs) {
+      client.destroy()
+      server.destroy()
+    }
+    this.#server.close()
+    await once(this.#server, 'close')
+  }
+
+  #pair (client: Socket): void {
+    this.accepted++
+    const swallow = this.swallowNew
+    const server = connect(this.#port, '127.0.0.1')
+    const pair: [Socket, Socket] = [client, server]
+    this.#pairs.add(pair)
+    client.on('data', (data) => { server.write(data) })
+    server.on('data', (data) => { if (!swallow) client.write(data) })
+    for (const [one, other] of [[client, server], [server, client]] as const) {
+      one.on('error', () => {})
+      one.on('close', () => {
+        other.destroy()
+        this.#pairs.delete(pair)
+      })
+    }
+  }
+}
+
+export async function startProxy (port: number): Promise<RedisProxy> {
+  const proxy = new RedisProxy(port)
+  await proxy.start()
+  return proxy
+}
