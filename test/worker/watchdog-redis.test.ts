@@ -27,7 +27,7 @@ t.test('a connection that comes up half: the queue is silent, unready, rebuilt, 
   t.teardown(() => redis.stop())
   const proxy = await startProxy(redis.port)
   t.teardown(() => proxy.stop())
-  const app = await build(t, proxy.url, { worker: { watchdog: { silentMs: SILENT_MS } }, health: { workerSilentMs: 4_000, checks: { asyncendpoints: false } } })
+  const app = await build(t, proxy.url, { worker: { watchdog: { silentMs: SILENT_MS } }, health: { workerSilentMs: 6_500, checks: { asyncendpoints: false } } })
   app.defineJob({ name: 'well', queue: 'a', handler: () => 1 })
   await app.ready()
   const restarts: Array<{ queue: string, silentMs: number, reason: string }> = []
