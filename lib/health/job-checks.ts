@@ -27,12 +27,12 @@ export function addStuckCheck (health: Health, definition: JobDefinition, readin
  */
 export function stuckCheck ({ name, timeoutMs, graceMs }: Pick<JobDefinition, 'name' | 'timeoutMs' | 'graceMs'>, readings: Pick<StoreReadings, 'running'>, clock: Clock): HealthCheck {
   const limitMs = timeoutMs + graceMs
-  const threshold_seconds = limitMs / 1_000
+  const seconds = limitMs / 1_000
   return async () => {
     const since = clock.now() - limitMs
     const stuck = (await readings.running()).filter((job) => job.name === name && job.startedAt !== undefined && job.startedAt < since).length
     return stuck === 0
-      ? { status: 'Healthy', description: 'no stuck jobs', data: { stuck_count: 0, threshold_seconds } }
-      : { status: 'Degraded', description: `${stuck} in progress for more than ${threshold_seconds} s`, data: { stuck_count: stuck, threshold_seconds } }
+      ? { status: 'Healthy', description: 'no stuck jobs', data: { stuck_count: 0, threshold_seconds: seconds } }
+      : { status: 'Degraded', description: `${stuck} in progress for more than ${seconds} s`, data: { stuck_count: stuck, threshold_seconds: seconds } }
   }
 }

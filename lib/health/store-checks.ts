@@ -28,13 +28,12 @@ export function asyncEndpointsCheck (parts: StoreCheckParts): HealthCheck {
     const begin = clock.monotonic()
     // A job that cannot be there: the way is the same, and nobody's record is moved.
     await orReject(clock, 2 * latencyMs, store.get(ids.job()), () => new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', `The store did not answer within ${2 * latencyMs} ms`))
-    const store_latency_ms = round(clock.monotonic() - begin)
+    const tookMs = round(clock.monotonic() - begin)
     const submit = parts.submitProbe ? trial(store) : undefined
     const [counts, refusal] = await Promise.all([readings.counts(), submit])
     if (refusal !== undefined) return refusal
-    const submit_probe = submit === undefined ? 'none' : 'passed'
-    const facts = { store_type: store.type, store_latency_ms, submit_probe }
-    const slow = store_latency_ms > latencyMs
+    const facts = { store_type: store.type, store_latency_ms: tookMs, submit_probe: submit === undefined ? 'none' : 'passed' }
+    const slow = tookMs > latencyMs
     const stuck = counts.stuck > maxStuckJobs
     if (!slow && !stuck) {
       return { status: 'Healthy', description: `the ${store.type} store answers`, data: { ...facts, stuck_jobs: counts.stuck, max_retries: parts.maxRetries() } }
