@@ -108,6 +108,8 @@ export interface QueueCounts {
   readonly oldestQueuedAt: number | undefined
   /** Jobs in progress whose lease has run out or was not renewed in time. */
   readonly stuck: number
+  /** Which, at most 20 of them. Absent: the store cannot tell. */
+  readonly stuckIds?: readonly string[] | undefined
 }
 
 /** `cancelled`: it is (now, or was already: `already`) cancelled. `requested`: asked of the running attempt. `finished`: too late. */

@@ -524,6 +524,21 @@ t.test('attempts never go back: a lease that ran out counts before anybody has l
   t.match(await fourth.settle(COMPLETED), { kind: 'refused' })
 })
 
+t.test('jobs whose lease is gone are counted, and named from the oldest on', async (t) => {
+  const { store, key } = await opened(t)
+  const { attempt } = play(store, { concurrency: 30 })
+  const jobs = Array.from({ length: 25 }, () => newJob())
+  for (const [index, job] of jobs.entries()) {
+    await store.create(job)
+    await attempt(index + 1)
+  }
+  t.match(await store.counts(QUEUE), { states: { 'in-progress': 25 }, stuck: 0, stuckIds: [] })
+  await redis.del(...jobs.slice(1).map(({ id }) => key(id, ':lock')))
+  const { stuck, stuckIds } = await store.counts(QUEUE)
+  t.equal(stuck, 24)
+  t.same(stuckIds, jobs.slice(1, 21).map(({ id }) => id))
+})
+
 t.test('a list of a state that does not exist is empty', async (t) => {
   const { store } = await opened(t)
   await store.create(newJob())

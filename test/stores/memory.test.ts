@@ -233,12 +233,12 @@ t.test('a wall clock that is set forward makes a scheduled job due within a minu
 
 t.test('a lease that has run out shows as stuck until it is taken back', async (t) => {
   const world = await open(t)
-  await world.create()
+  const id = await world.create()
   const consumer = world.consume({ concurrency: 2 })
   await world.claimed(consumer, 1)
-  t.equal((await world.store.counts('conformance')).stuck, 0)
+  t.match(await world.store.counts('conformance'), { stuck: 0, stuckIds: [] })
   world.clock.jump(LEASE_MS)
-  t.equal((await world.store.counts('conformance')).stuck, 1)
+  t.same((({ stuck, stuckIds }) => ({ stuck, stuckIds }))(await world.store.counts('conformance')), { stuck: 1, stuckIds: [id] })
   await world.clock.advance(0)
   t.equal((await world.store.counts('conformance')).stuck, 0)
   t.equal((await world.claimed(consumer, 2)).claim.stalled, true)

@@ -173,7 +173,8 @@ class RedisStore implements JobStore {
         cancelled: cancelled + cancelling
       },
       oldestQueuedAt: waiting.length === 0 ? undefined : Math.min(...waiting),
-      stuck
+      stuck,
+      stuckIds: Array.isArray(parts[12]) ? parts[12].map(String) : undefined
     }
   }
 

@@ -162,6 +162,8 @@ return answer`
 
 /** Leases of so many of the oldest active jobs are looked at to tell how many are stuck. */
 const LEASES_CHECKED = 100
+/** Of those that are stuck, so many are told by their ids. */
+const STUCK_NAMED = 20
 /** So many cancelled jobs at the end of the line are passed over to find the one that waits longest. */
 const PASSED_OVER = 50
 
@@ -174,9 +176,13 @@ local queue = KEYS[1]
 local function size (command, key) return call(command, queue .. key) end
 local oldestFailed = call('ZRANGE', queue .. '${KEY.failed}', 0, 0, 'WITHSCORES')[2]
 call('ZREMRANGEBYSCORE', queue .. '${OWN.cancelled}', '-inf', oldestFailed and ('(' .. oldestFailed) or '+inf')
-local stuck = 0
-for _, id in ipairs(call('LRANGE', queue .. '${KEY.active}', -${LEASES_CHECKED}, -1)) do
-  if call('EXISTS', queue .. id .. '${LOCK}') == 0 then stuck = stuck + 1 end
+local stuck, stuckIds = 0, {}
+local oldest = call('LRANGE', queue .. '${KEY.active}', -${LEASES_CHECKED}, -1)
+for place = #oldest, 1, -1 do
+  if call('EXISTS', queue .. oldest[place] .. '${LOCK}') == 0 then
+    stuck = stuck + 1
+    if stuck <= ${STUCK_NAMED} then stuckIds[stuck] = oldest[place] end
+  end
 end
 local function since (id)
   return id and call('HMGET', queue .. id, '${FIELD.timestamp}', '${FIELD.opts}', '${FIELD.failedReason}') or {}
@@ -190,7 +196,8 @@ local due = call('ZRANGE', queue .. '${KEY.delayed}', 0, 0, 'WITHSCORES')[2]
 return {
   size('LLEN', '${KEY.wait}'), size('ZCARD', '${KEY.prioritized}'), size('ZCARD', '${KEY.delayed}'), size('LLEN', '${KEY.active}'),
   size('ZCARD', '${KEY.completed}'), size('ZCARD', '${KEY.failed}'), size('ZCARD', '${OWN.cancelled}'), size('ZCARD', '${OWN.cancelling}'),
-  stuck, since(first), since(call('ZRANGE', queue .. '${KEY.prioritized}', 0, 0)[1]), due and tostring(math.floor(due / ${DELAYED_SCORE})) or false
+  stuck, since(first), since(call('ZRANGE', queue .. '${KEY.prioritized}', 0, 0)[1]), due and tostring(math.floor(due / ${DELAYED_SCORE})) or false,
+  stuckIds
 }`
 
 /*

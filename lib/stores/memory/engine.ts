@@ -19,6 +19,7 @@ const LOOK_AGAIN_MS = 60_000
 /** Renewed when this share of a lease is gone; two renewals may fail to happen before it runs out. */
 const RENEW_AT = 1 / 3
 const MAX_PROGRESS_MESSAGE = 500
+const STUCK_NAMED = 20
 /** Settlements after which a job is to be run again. */
 const AGAIN: ReadonlySet<Settlement['kind']> = new Set(['retry', 'postpone', 'snooze', 'release'])
 
@@ -97,9 +98,9 @@ export class Engine {
     this.#retention.sweep(this.#context.clock.now(), SLICE)
     const queue = this.#queues.get(name) ?? new MemoryQueue(name)
     const now = this.#context.clock.monotonic()
-    let stuck = 0
-    for (let lease = this.#leases.head; lease !== undefined; lease = lease.next) if (lease.job.queue === name && lease.until <= now) stuck++
-    return { queue: name, states: { ...queue.states }, oldestQueuedAt: queue.oldestQueuedAt, stuck }
+    const stuck: string[] = []
+    for (let lease = this.#leases.head; lease !== undefined; lease = lease.next) if (lease.job.queue === name && lease.until <= now) stuck.push(lease.job.id)
+    return { queue: name, states: { ...queue.states }, oldestQueuedAt: queue.oldestQueuedAt, stuck: stuck.length, stuckIds: stuck.slice(0, STUCK_NAMED) }
   }
 
   get clock (): Clock { return this.#context.clock }
