@@ -76,8 +76,11 @@ export class Alerts extends BaseService {
   #leading = false
   /** When the next evaluation is due, on the monotonic clock. */
   #dueAt: number
-  /** Since when the store has not answered, on the monotonic clock. */
+  /** Since when the store has not answered, on the monotonic clock; and until when that was excused. */
   #awaySince: number | undefined
+  #excusedUntil = 0
+  /** Notices that are not on the store yet, so that nobody was told of them. */
+  #unannounced: AlertNotice[] = []
   /** The end of the newest beat: there are never two at once. */
   #beating: Promise<void> = Promise.resolve()
   /** What was shown to fire, by rule and severity. */
@@ -97,8 +100,8 @@ export class Alerts extends BaseService {
     const { intervalMs, senderTimeoutMs } = options
     // A whole number of beats, so that an evaluation is not late by most of one.
     const beatMs = intervalMs / Math.ceil(intervalMs / BEAT_MS)
-    // It outlasts two beats that fail, and an evaluation whose senders take all their time.
-    this.#ttlMs = 3 * beatMs + senderTimeoutMs + MARGIN_MS
+    // It outlasts two beats that fail, and an evaluation whose senders take all their time and one call more.
+    this.#ttlMs = 3 * beatMs + 2 * senderTimeoutMs + MARGIN_MS
     this.#dueAt = clock.monotonic() + intervalMs * random()
     this.#periodic = new Periodic({ clock, intervalMs: beatMs, firstDelayMs: beatMs * random(), turn: () => this.#next(false) })
   }
@@ -137,7 +140,7 @@ export class Alerts extends BaseService {
       await withDeadline(clock, left(), ended)
       if (shared === undefined) return
       // Not given back, both run out by themselves.
-      const given = [shared.put(REPORTS, instanceId, '', 1), ...(this.#leading ? [shared.unlock(LOCK, instanceId)] : [])]
+      const given = [this.#showWindow(shared), shared.put(REPORTS, instanceId, '', 1), ...(this.#leading ? [shared.unlock(LOCK, instanceId)] : [])]
       await withDeadline(clock, left(), Promise.allSettled(given))
       this.#leading = false
     })
@@ -171,23 +174,27 @@ export class Alerts extends BaseService {
   async #show (): Promise<boolean> {
     const { context: { clock, instanceId }, store } = this.#parts
     const startedAt = clock.monotonic()
+    if (this.#awaySince !== undefined) {
+      // Before this process tells how it is: the first to evaluate again would take everybody for dead.
+      this.#watcher.excuse(startedAt - this.#excusedUntil)
+      this.#excusedUntil = startedAt
+    }
     try {
       const { shared } = store
       if (shared === undefined) await this.#limited(store.ping())
-      else {
-        const window = this.#watcher.window()
-        const counted = window.jobs.length + window.slow.length > 0
-        await this.#limited(Promise.all([
-          shared.put(REPORTS, instanceId, encodeReport(this.#watcher.report()), this.#ttlMs),
-          counted && shared.put(WINDOWS, instanceId, encodeWindow(window), WINDOW_MS)
-        ]))
-      }
+      else await this.#limited(Promise.all([shared.put(REPORTS, instanceId, encodeReport(this.#watcher.report()), this.#ttlMs), this.#showWindow(shared)]))
       this.#awaySince = undefined
       return true
     } catch {
-      this.#awaySince ??= startedAt
+      if (this.#awaySince === undefined) this.#awaySince = this.#excusedUntil = startedAt
       return false
     }
+  }
+
+  async #showWindow (shared: SharedState): Promise<void> {
+    const window = this.#watcher.window()
+    const counted = window.jobs.length + window.slow.length + window.claims.length > 0
+    if (counted) await shared.put(WINDOWS, this.#parts.context.instanceId, encodeWindow(window), WINDOW_MS)
   }
 
   async #elect (shared: SharedState): Promise<void> {
@@ -211,15 +218,14 @@ export class Alerts extends BaseService {
     const { context: { clock }, store: { shared } } = this.#parts
     if (shared !== undefined) await this.#catchUp(shared)
     const { windows, reports } = await this.#gather(shared)
-    const queues = await this.#reader.read(reports)
-    const kept = queues === undefined ? undefined : failedJobsKept(queues)
+    const queues = await this.#reader.read(reports, windows)
     const now = clock.now()
-    const deadLetters = kept === undefined ? undefined : { kept, growth: this.#ledger.grownBy(kept, now) }
+    const deadLetters = queues === undefined ? undefined : { kept: queues.reduce((sum, { states }) => sum + states.failed, 0), growth: this.#ledger.grownBy(failedJobsKept(queues), now) }
     const { found, unknown } = await this.#runner.run({ ...factsOf(now, windows, reports, queues), deadLetters })
     if (this.#ending) return
-    const notices = this.#ledger.judge(found, (rule) => unknown.has(rule), this.#dispatcher.names, now)
+    this.#unannounced.push(...this.#ledger.judge(found, (rule) => unknown.has(rule), this.#dispatcher.names, now))
     if (shared !== undefined && !await this.#write(shared)) return
-    this.#announce(notices)
+    this.#announce(this.#unannounced.splice(0))
     if (this.#ledger.owed.length === 0) return
     await this.#dispatcher.deliver(this.#ledger.owed)
     this.#ledger.settle(clock.now())
@@ -246,7 +252,8 @@ export class Alerts extends BaseService {
 
   async #catchUp (shared: SharedState): Promise<void> {
     const text = (await this.#limited(shared.entries(STATE))).get(STATE_KEY)
-    if (text !== undefined) this.#ledger.adopt(text)
+    // Whoever wrote that has judged the same since, and told it.
+    if (text !== undefined && this.#ledger.adopt(text)) this.#unannounced = []
   }
 
   /** @returns whether this process still is the one that may */
@@ -256,6 +263,7 @@ export class Alerts extends BaseService {
       // Another one took over: what it knows counts.
       this.#leading = false
       this.#ledger = this.#newLedger()
+      this.#unannounced = []
       return false
     }
     await this.#limited(shared.put(STATE, STATE_KEY, this.#ledger.encode(), STATE_TTL_MS))

@@ -52,12 +52,14 @@ export class Dispatcher {
   }
 
   async #deliverTo (sender: AlertSender, owed: readonly Owed[]): Promise<void> {
+    const { clock, timeoutMs } = this.#parts
+    const until = clock.monotonic() + timeoutMs
     let given = false
     for (const entry of owed) {
       if (!entry.senders.has(sender.name)) continue
       if (this.#closed) return
-      // After one that took its whole time the others would only take theirs as well.
-      if (given) continue
+      // After one that took its whole time the others would only take theirs as well; and the next evaluation does not wait for ever.
+      if (given || clock.monotonic() >= until) return
       const error: AlertSendError | undefined = await this.#send(sender, entry)
       if (error === undefined) {
         entry.senders.delete(sender.name)

@@ -40,8 +40,8 @@ export interface QueueFacts {
   readonly oldestAgeMs: number | undefined
   /** Jobs in progress whose lease was not renewed in time. */
   readonly stuck: number
-  /** Jobs in progress, the ones that began first, at most 20; only there when any are stuck. */
-  readonly inProgress: ReadonlyArray<{ readonly jobId: string, readonly jobName: string, readonly runningMs: number }>
+  /** Which, at most 20, as far as the store can tell: those that began first. */
+  readonly stuckJobs: ReadonlyArray<{ readonly jobId: string, readonly jobName: string, readonly state: JobState, readonly runningMs: number }>
   /** Since any worker claimed a job of it, or since we have been watching. */
   readonly claimAgeMs: number
   /** A worker has all its places taken: jobs wait because there is much to do. */

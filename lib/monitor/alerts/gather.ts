@@ -1,17 +1,14 @@
 import type { Clock } from '../../core/context.ts'
 import { orReject } from '../../core/deadline.ts'
 import type { JobStore, QueueCounts } from '../../jobs/store.ts'
-import type { AlertFacts, QueueFacts, SlowJob } from './facts.ts'
+import type { AlertFacts, ConsumerFacts, QueueFacts, SlowJob } from './facts.ts'
 import type { ProcessReport } from './report.ts'
 import { MAX_SLOW, sumUp, type ShownWindow } from './window.ts'
 
-export type AlertStore = Pick<JobStore, 'type' | 'shared' | 'counts' | 'list' | 'ping'>
+export type AlertStore = Pick<JobStore, 'type' | 'shared' | 'counts' | 'get' | 'ping'>
 
 /** Everything that is asked of a store has to be answered by then. */
 export const STORE_TIMEOUT_MS = 5_000
-/** A page of the store's list; and those of it that are shown. */
-const LISTED = 100
-const SHOWN = 20
 
 /** What the store says of its queues, and the reports of the processes that use them. */
 export class QueueReader {
@@ -26,10 +23,10 @@ export class QueueReader {
   }
 
   /** `undefined`: the store did not answer; it has told so itself. */
-  async read (reports: readonly ProcessReport[]): Promise<QueueFacts[] | undefined> {
+  async read (reports: readonly ProcessReport[], windows: readonly ShownWindow[]): Promise<QueueFacts[] | undefined> {
     if (this.#pending !== undefined) return undefined
     const queues = [...new Set(reports.flatMap((report) => report.queues.map(([queue]) => queue)))]
-    const reading = Promise.all(queues.map((queue) => this.#read(queue, reports)))
+    const reading = Promise.all(queues.map((queue) => this.#read(queue, reports, windows)))
     this.#pending = reading
     const ended = (): void => { this.#pending = undefined }
     reading.then(ended, ended)
@@ -40,7 +37,7 @@ export class QueueReader {
     }
   }
 
-  async #read (queue: string, reports: readonly ProcessReport[]): Promise<QueueFacts> {
+  async #read (queue: string, reports: readonly ProcessReport[], windows: readonly ShownWindow[]): Promise<QueueFacts> {
     const counts = await this.#store.counts(queue)
     const now = this.#clock.now()
     const consumers = reports.flatMap((report) => report.consumers).filter((consumer) => consumer.queue === queue)
@@ -49,25 +46,34 @@ export class QueueReader {
       states: counts.states,
       stuck: counts.stuck,
       oldestAgeMs: counts.oldestQueuedAt === undefined ? undefined : Math.max(0, now - counts.oldestQueuedAt),
-      inProgress: await this.#inProgress(counts, now),
-      claimAgeMs: claimAge(queue, reports),
-      busy: consumers.some(({ active, concurrency, paused }) => !paused && active >= concurrency),
+      stuckJobs: await this.#stuckJobs(counts, now),
+      claimAgeMs: claimAge(queue, reports, windows, now),
+      busy: consumers.some(({ active, concurrency, paused }) => !paused && active >= concurrency) || othersWork(counts, consumers),
       paused: consumers.length > 0 && consumers.every(({ paused }) => paused)
     }
   }
 
-  async #inProgress ({ queue, stuck }: QueueCounts, now: number): Promise<QueueFacts['inProgress']> {
-    if (stuck === 0) return []
-    const { jobs } = await this.#store.list({ queue, state: 'in-progress', limit: LISTED })
-    const running = jobs.map(({ id, name, startedAt, createdAt }) => ({ jobId: id, jobName: name, runningMs: Math.max(0, now - (startedAt ?? createdAt)) }))
-    return running.sort((a, b) => b.runningMs - a.runningMs).slice(0, SHOWN)
+  async #stuckJobs ({ stuckIds = [] }: QueueCounts, now: number): Promise<QueueFacts['stuckJobs']> {
+    const jobs = await Promise.all(stuckIds.map((id) => this.#store.get(id)))
+    // Meanwhile one of them may have been taken over and ended.
+    const stuck = jobs.flatMap((job) => job !== undefined && job.finishedAt === undefined ? [{ jobId: job.id, jobName: job.name, state: job.state, runningMs: Math.max(0, now - (job.startedAt ?? job.createdAt)) }] : [])
+    return stuck.sort((a, b) => b.runningMs - a.runningMs)
   }
 }
 
-/** Since the newest claim of any process; when nobody remembers one, since the first of them began to watch. */
-function claimAge (queue: string, reports: readonly ProcessReport[]): number {
-  const ages = reports.flatMap((report) => report.queues).filter(([name]) => name === queue).flatMap(([, age]) => age ?? [])
-  return ages.length > 0 ? Math.min(...ages) : Math.max(...reports.map(({ watchedMs }) => watchedMs))
+/**
+ * Since the newest claim of any process, even one that is gone: between the old worker and the new one of a deployment nobody
+ * claims, and yet somebody just did. Never longer than the longest of them has been watching.
+ */
+function claimAge (queue: string, reports: readonly ProcessReport[], windows: readonly ShownWindow[], now: number): number {
+  const reported = reports.flatMap((report) => report.queues).filter(([name]) => name === queue).flatMap(([, age]) => age ?? [])
+  const remembered = windows.flatMap(({ claims }) => claims).filter(([name]) => name === queue).map(([, at]) => Math.max(0, now - at))
+  return Math.min(...reported, ...remembered, Math.max(...reports.map(({ watchedMs }) => watchedMs)))
+}
+
+/** Leases are kept alive that none of the workers we know of has: there is one that does not report. */
+function othersWork ({ states, stuck }: QueueCounts, consumers: readonly ConsumerFacts[]): boolean {
+  return stuck === 0 && states['in-progress'] > consumers.reduce((sum, { active }) => sum + active, 0)
 }
 
 /** Everything but what only the ledger knows. */
@@ -92,6 +98,7 @@ function longest (slow: readonly SlowJob[]): SlowJob[] {
   return [...byJob.values()].sort((a, b) => b.durationMs - a.durationMs).slice(0, MAX_SLOW)
 }
 
-export function failedJobsKept (queues: readonly QueueFacts[]): number {
-  return queues.reduce((sum, { states }) => sum + states.failed, 0)
+/** By queue: a process that comes or goes brings its queues along, or takes them with it, and that is no growth. */
+export function failedJobsKept (queues: readonly QueueFacts[]): Array<readonly [queue: string, count: number]> {
+  return queues.map(({ queue, states }) => [queue, states.failed])
 }

@@ -8,6 +8,10 @@ export function isArrayOf<T> (value: unknown, is: (entry: unknown) => entry is T
   return Array.isArray(value) && value.every(is)
 }
 
+export function isNamedCount (value: unknown): value is readonly [name: string, count: number] {
+  return Array.isArray(value) && typeof value[0] === 'string' && isCount(value[1])
+}
+
 export function isRecord (value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

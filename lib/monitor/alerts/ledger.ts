@@ -1,5 +1,5 @@
 import { ALERT_SEVERITIES, ALERT_TYPES, type Alert, type AlertFinding, type AlertNotice, type AlertNoticeKind } from './alert.ts'
-import { isArrayOf, isCount, isRecord } from './guards.ts'
+import { isArrayOf, isCount, isNamedCount, isRecord } from './guards.ts'
 
 /** A finding of a rule, made whole. */
 export interface Found extends Required<AlertFinding> { readonly rule: string }
@@ -36,6 +36,9 @@ export interface LedgerOptions {
   readonly windowMs: number
 }
 
+/** How many failed jobs each queue kept at a time. */
+type Kept = readonly [at: number, counts: ReadonlyArray<readonly [queue: string, count: number]>]
+
 const VERSION = 1
 /** More alerts of one rule at one time are a flood that nobody reads; who is in stays in. */
 const MAX_PER_RULE = 20
@@ -44,8 +47,8 @@ const MAX_ENTRIES = 1_000
 const MAX_OWED = 200
 /** With five minutes between evaluations, a receiver may be away for an hour. */
 const MAX_TRIES = 12
-/** Counts are kept a minute apart, or evaluations every second would keep thousands. */
-const COUNT_EVERY_MS = 60_000
+/** Counts are kept so far apart, or evaluations every second would keep thousands. */
+const COUNT_EVERY_MS = 300_000
 
 /**
  * Which alerts there are, whom they were told, and what is still to be told: everything that has to outlive the process that
@@ -56,7 +59,7 @@ export class Ledger {
   readonly #newId: () => string
   readonly #entries = new Map<string, Entry>()
   #owed: Owed[] = []
-  #kept: Array<readonly [at: number, count: number]> = []
+  #kept: Kept[] = []
   #judgedAt = 0
   /** Of two ledgers, the one that changed later is the newer one. */
   #changedAt = 0
@@ -79,14 +82,18 @@ export class Ledger {
     return [...this.#entries.values()].filter(({ phase }) => phase === 'firing').map(({ alert }) => alert).sort((a, b) => a.startedAt - b.startedAt)
   }
 
-  /** @returns by how much the failed jobs that are kept have grown since the least of the window */
-  grownBy (count: number, now: number): number {
+  /** @returns by how much the failed jobs that are kept have grown, over all queues, each since its least of the window */
+  grownBy (counts: Kept[1], now: number): number {
     const since = now - this.#options.windowMs
     this.#kept = this.#kept.filter(([at]) => at > since && at <= now)
-    const least = this.#kept.reduce((low, [, kept]) => Math.min(low, kept), count)
+    const least = new Map(counts)
+    for (const [queue, kept] of this.#kept.flatMap(([, earlier]) => earlier)) {
+      const low = least.get(queue)
+      if (low !== undefined && kept < low) least.set(queue, kept)
+    }
     const last = this.#kept.at(-1)
-    if (last === undefined || now - last[0] >= COUNT_EVERY_MS) this.#kept.push([now, count])
-    return count - least
+    if (last === undefined || now - last[0] >= COUNT_EVERY_MS) this.#kept.push([now, counts])
+    return counts.reduce((grown, [queue, count]) => grown + count - (least.get(queue) ?? count), 0)
   }
 
   /**
@@ -99,6 +106,7 @@ export class Ledger {
   judge (found: readonly Found[], unknown: (rule: string) => boolean, senders: readonly string[], now: number): AlertNotice[] {
     this.#judgedAt = now
     this.#change(now)
+    this.#correct(now)
     const notices: AlertNotice[] = []
     const seen = new Set<string>()
     for (const finding of found) {
@@ -120,6 +128,14 @@ export class Ledger {
     this.#change(now)
     for (const entry of this.#owed) entry.tries++
     this.#owed = this.#owed.filter(({ senders, tries }) => senders.size > 0 && tries < MAX_TRIES)
+  }
+
+  /** A clock that has been set back: what it wrote before must not keep alerts silent until then. */
+  #correct (now: number): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.noticedAt !== undefined && entry.noticedAt > now) entry.noticedAt = now
+      if (entry.alert.startedAt > now) entry.alert = { ...entry.alert, startedAt: now }
+    }
   }
 
   #change (now: number): void { this.#changedAt = Math.max(this.#changedAt + 1, now) }
@@ -192,16 +208,21 @@ export class Ledger {
     })
   }
 
-  /** Takes over what another process has written, unless it is older than what is known here. Nothing happens to what cannot be read. */
-  adopt (text: string): void {
+  /**
+   * Takes over what another process has written, unless it is older than what is known here. Nothing happens to what cannot be read.
+   *
+   * @returns whether it did
+   */
+  adopt (text: string): boolean {
     const parsed = parse(text)
-    if (parsed === undefined || parsed.changedAt <= this.#changedAt) return
+    if (parsed === undefined || parsed.changedAt <= this.#changedAt) return false
     this.#changedAt = parsed.changedAt
     this.#judgedAt = parsed.judgedAt
     this.#entries.clear()
     for (const entry of parsed.entries) this.#entries.set(entry.alert.fingerprint, { ...entry, noticedAt: entry.noticedAt })
     this.#owed = parsed.owed.map(({ notice, senders, tries }) => ({ notice, senders: new Set(senders), tries }))
     this.#kept = parsed.kept
+    return true
   }
 }
 
@@ -210,7 +231,7 @@ interface Written {
   readonly changedAt: number
   readonly entries: Entry[]
   readonly owed: Array<{ readonly notice: AlertNotice, readonly senders: readonly string[], readonly tries: number }>
-  readonly kept: Array<readonly [number, number]>
+  readonly kept: Kept[]
 }
 
 function parse (text: string): Written | undefined {
@@ -240,8 +261,8 @@ function isOwed (value: unknown): value is Written['owed'][number] {
   return typeof id === 'string' && known && isCount(at) && isAlert(alert) && isCount(tries) && isArrayOf(senders, (name): name is string => typeof name === 'string')
 }
 
-function isKept (value: unknown): value is readonly [number, number] {
-  return isArrayOf(value, isCount) && value.length === 2
+function isKept (value: unknown): value is Kept {
+  return Array.isArray(value) && isCount(value[0]) && isArrayOf(value[1], isNamedCount)
 }
 
 function isAlert (value: unknown): value is Alert {

@@ -22,11 +22,6 @@ export interface ProcessReport extends ProcessFacts {
 
 const VERSION = 1
 
-export function consumersOf (worker: AlertWorkerView | undefined, now: number): ConsumerFacts[] {
-  if (worker === undefined || !worker.running) return []
-  return worker.consumers().map(({ queue, active, lastSeenAt, paused }) => ({ queue, active, concurrency: worker.concurrencyOf(queue), paused, silentMs: Math.max(0, Math.round(now - lastSeenAt)) }))
-}
-
 export function encodeReport (report: ProcessReport): string {
   return JSON.stringify({ version: VERSION, ...report })
 }

@@ -1,4 +1,5 @@
 import type { AlertFinding, AlertSeverity, AlertType } from './alert.ts'
+import { time } from '../words.ts'
 import type { AlertFacts, JobFacts, QueueFacts } from './facts.ts'
 
 /** What a rule compares with; `false`: it is switched off. */
@@ -35,7 +36,7 @@ const RULES = {
   slowJobs: { name: 'slow-jobs', type: 'Performance', severity: 'high', title: 'Slow Job Processing Detected', option: 'slowJobMs', per: 'cluster', about: 'Attempts, of the last hour or under way, took longer than the threshold; `jobs` lists the longest' },
   failureRate: { name: 'failure-rate', type: 'Error', severity: 'high', title: 'High Job Failure Rate', option: 'failureRate', per: 'job', about: 'Of the jobs that ended in the last hour, a larger share failed; `failure_rate`' },
   failedJobs: { name: 'failed-jobs', type: 'Error', severity: 'medium', title: 'Many Failed Jobs', option: 'failedPerHour', per: 'cluster', about: 'So many jobs, or more, failed in the last hour; `jobs` says which' },
-  stuckJobs: { name: 'stuck-jobs', type: 'System', severity: 'medium', title: 'Stuck Jobs Detected', option: 'stuck', per: 'cluster', about: 'So many jobs, or more, are in progress and nobody renews their lease, for so long; `jobs` lists the oldest' },
+  stuckJobs: { name: 'stuck-jobs', type: 'System', severity: 'medium', title: 'Stuck Jobs Detected', option: 'stuck', per: 'cluster', about: 'So many jobs, or more, are in progress and nobody renews their lease, for so long; `jobs` lists those that began first' },
   memory: { name: 'memory', type: 'System', severity: 'high', title: 'High Memory Usage', option: 'memoryRatio', per: 'process', about: 'A process uses a larger share of its memory limit; `memory_usage_percent`' },
   deadLetters: { name: 'dead-letter-growth', type: 'Error', severity: 'medium', title: 'Failed Jobs Pile Up', option: 'deadLetterGrowth', per: 'cluster', about: 'The failed jobs that the store keeps have become so many more within an hour, whoever ran them' },
   workerMissing: { name: 'worker-missing', type: 'System', severity: 'critical', title: 'No Worker Claims Jobs', option: 'workerMissingMs', per: 'queue', about: 'Jobs of a queue wait for so long, no process claims any, and not because all are busy' },
@@ -61,7 +62,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     return worst(candidates, ({ p95Ms = 0 }) => p95Ms).map(({ name, attempts, p95Ms = 0 }) => ({
       ...words(RULES.slowP95),
       key: name,
-      message: `95 % of the attempts of ${name} took up to ${seconds(p95Ms)}; the threshold is ${seconds(slowP95Ms)}`,
+      message: `95 % of the attempts of ${name} took up to ${time(p95Ms)}; the threshold is ${time(slowP95Ms)}`,
       details: { job_name: name, p95_ms: Math.round(p95Ms), attempts, threshold_ms: slowP95Ms }
     }))
   }],
@@ -70,7 +71,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     if (slowJobMs === false || longest === undefined) return []
     return [{
       ...words(RULES.slowJobs),
-      message: `${longest.jobName} ${longest.running ? 'has been running for' : 'took'} ${seconds(longest.durationMs)}; the threshold is ${seconds(slowJobMs)}`,
+      message: `${longest.jobName} ${longest.running ? 'has been running for' : 'took'} ${time(longest.durationMs)}; the threshold is ${time(slowJobMs)}`,
       details: { threshold_ms: slowJobMs, jobs: slowJobs.slice(0, LISTED).map(({ jobId, jobName, durationMs, running }) => ({ job_id: jobId, job_name: jobName, duration_ms: Math.round(durationMs), running })) }
     }]
   }],
@@ -105,12 +106,12 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     if (queues === undefined) return 'unknown'
     const count = sum(queues, (queue) => queue.stuck)
     if (count < stuck.count) return []
-    const oldest = worst(queues.flatMap(({ inProgress, queue }) => inProgress.map((job) => ({ ...job, queue }))), ({ runningMs }) => runningMs)
+    const oldest = worst(queues.flatMap(({ stuckJobs, queue }) => stuckJobs.map((job) => ({ ...job, queue }))), ({ runningMs }) => runningMs)
     return [{
       ...words(RULES.stuckJobs),
       forMs: stuck.afterMs,
-      message: `${count} jobs are in progress and nobody renews their lease; the threshold is ${stuck.count} for ${seconds(stuck.afterMs)}`,
-      details: { stuck: count, threshold: stuck.count, jobs: oldest.map(({ jobId, jobName, queue, runningMs }) => ({ job_id: jobId, job_name: jobName, queue, status: 'in-progress', running_ms: Math.round(runningMs) })) }
+      message: `${count} jobs are in progress, and no worker has renewed their lease for ${time(stuck.afterMs)} or longer; the threshold is ${stuck.count}`,
+      details: { stuck: count, threshold: stuck.count, jobs: oldest.map(({ jobId, jobName, queue, state, runningMs }) => ({ job_id: jobId, job_name: jobName, queue, status: state, running_ms: Math.round(runningMs) })) }
     }]
   }],
   [RULES.memory.name, ({ processes }, { memoryRatio }) => {
@@ -119,7 +120,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     return worst(processes.filter((process) => used(process) > memoryRatio), used).map((process) => ({
       ...words(RULES.memory),
       key: process.instance,
-      message: `${process.instance} uses ${percent(used(process))} of its memory; the threshold is ${percent(memoryRatio)}`,
+      message: `${process.instance} uses ${percent(used(process))} of its memory (${mebibytes(process.memory.usedBytes)} of ${mebibytes(process.memory.limitBytes)} MiB); the threshold is ${percent(memoryRatio)}`,
       details: { instance: process.instance, memory_usage_percent: rounded(100 * used(process)), used_bytes: process.memory.usedBytes, limit_bytes: process.memory.limitBytes, threshold_percent: rounded(100 * memoryRatio) }
     }))
   }],
@@ -129,7 +130,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     if (deadLetters.growth < deadLetterGrowth) return []
     return [{
       ...words(RULES.deadLetters),
-      message: `${deadLetters.growth} more failed jobs are kept than within the last hour before; the threshold is ${deadLetterGrowth}`,
+      message: `the store keeps ${deadLetters.growth} more failed jobs than at some time in the last hour, ${deadLetters.kept} in all; the threshold is ${deadLetterGrowth}`,
       details: { kept: deadLetters.kept, growth: deadLetters.growth, threshold: deadLetterGrowth }
     }]
   }],
@@ -140,7 +141,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     return worst(missing, ({ oldestAgeMs = 0 }) => oldestAgeMs).map((queue) => ({
       ...words(RULES.workerMissing),
       key: queue.queue,
-      message: `${queue.states.queued} jobs wait in ${queue.queue}, the oldest for ${seconds(queue.oldestAgeMs ?? 0)}, and ${why(queue)}`,
+      message: `jobs wait in ${queue.queue}, the oldest for ${time(queue.oldestAgeMs ?? 0)} (${queue.states.queued} queued, ${queue.states.scheduled} scheduled), and ${why(queue)}`,
       details: { queue: queue.queue, queued: queue.states.queued, oldest_age_ms: Math.round(queue.oldestAgeMs ?? 0), last_claim_ms: Math.round(queue.claimAgeMs), paused: queue.paused, threshold_ms: workerMissingMs }
     }))
   }],
@@ -151,7 +152,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     return worst(silent, ({ silentMs }) => silentMs).map(({ instance, queue, active, silentMs }) => ({
       ...words(RULES.workerSilent),
       key: `${instance}:${queue}`,
-      message: `the worker ${instance} has neither claimed a job of ${queue} nor looked for one for ${seconds(silentMs)}`,
+      message: `the worker ${instance} has neither claimed a job of ${queue} nor looked for one for ${time(silentMs)}`,
       details: { instance, queue, active, silent_ms: Math.round(silentMs), threshold_ms: workerMissingMs }
     }))
   }]
@@ -163,7 +164,7 @@ export function storeUnreachable (instance: string, storeType: string, awayMs: n
   return [{
     ...words(RULES.storeUnreachable),
     key: instance,
-    message: `${instance} cannot reach the ${storeType} store; no alert that needs it is evaluated meanwhile`,
+    message: `${instance} has not reached the ${storeType} store for ${time(awayMs)}; no alert that needs it is evaluated meanwhile`,
     details: { instance, store_type: storeType, away_ms: Math.round(awayMs), threshold_ms: storeUnreachableMs }
   }]
 }
@@ -175,7 +176,7 @@ function words ({ type, severity, title }: BuiltInRule): Pick<AlertFinding, 'typ
 }
 
 function why ({ paused, claimAgeMs }: QueueFacts): string {
-  return paused ? 'every worker of it is paused' : `no worker has claimed any for ${seconds(claimAgeMs)}`
+  return paused ? 'every worker of it is paused' : `no worker has claimed any for ${time(claimAgeMs)}`
 }
 
 function worst<T> (entries: readonly T[], weight: (entry: T) => number): T[] {
@@ -188,4 +189,4 @@ function sum<T> (entries: readonly T[], value: (entry: T) => number): number {
 
 function rounded (value: number): number { return Math.round(value * 1_000) / 1_000 }
 function percent (ratio: number): string { return `${Math.round(ratio * 1_000) / 10} %` }
-function seconds (ms: number): string { return `${Math.round(ms / 100) / 10} s` }
+function mebibytes (bytes: number): string { return String(Math.round(bytes / 1_048_576)) }

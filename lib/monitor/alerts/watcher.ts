@@ -1,9 +1,10 @@
 import type { Clock } from '../../core/context.ts'
 import type { EventBus } from '../../events/bus.ts'
 import type { ReadAlertsOptions } from './options.ts'
-import { consumersOf, type AlertWorkerView, type ProcessReport } from './report.ts'
+import type { ConsumerFacts } from './facts.ts'
 import { readMemory, type MemorySource } from './memory.ts'
-import { JobWindow, MAX_SLOW, type ShownWindow } from './window.ts'
+import type { AlertWorkerView, ProcessReport } from './report.ts'
+import { JobWindow, MAX_SLOW, WINDOW_MS, type ShownWindow } from './window.ts'
 
 export interface WatcherParts {
   readonly clock: Clock
@@ -27,9 +28,14 @@ const MAX_QUEUES = 1_000
 export class JobWatcher {
   readonly #parts: WatcherParts
   readonly #window: JobWindow
-  readonly #startedAt: number
+  #startedAt: number
   /** Monotonic, by queue. */
   readonly #claimedAt = new Map<string, number>()
+  /**
+   * When a queue's consumer last proved that it works, monotonic. Remembered over the consumer: one that takes the place of a
+   * silent one has proven nothing yet, and says that it was last seen at the beginning of time.
+   */
+  #seenAt: ReadonlyMap<string, number> = new Map()
   readonly #stops: ReadonlyArray<() => void>
 
   constructor (parts: WatcherParts) {
@@ -41,10 +47,13 @@ export class JobWatcher {
       window.took(jobName, processingMs)
       if (!long(jobName)) window.slow(jobId, jobName, processingMs)
     }
+    const claimed = ({ queue }: { readonly queue: string }): void => {
+      if (this.#claimedAt.has(queue) || this.#claimedAt.size < MAX_QUEUES) this.#claimedAt.set(queue, clock.monotonic())
+    }
     this.#stops = [
-      bus.on('job.claimed', ({ queue }) => {
-        if (this.#claimedAt.has(queue) || this.#claimedAt.size < MAX_QUEUES) this.#claimedAt.set(queue, clock.monotonic())
-      }),
+      bus.on('job.claimed', claimed),
+      // A job of a worker that was lost: told as this instead.
+      bus.on('job.recovered', claimed),
       bus.on('job.completed', (event) => {
         if (excluded(event.jobName)) return
         window.completed(event.jobName)
@@ -59,13 +68,27 @@ export class JobWatcher {
     ]
   }
 
-  window (): ShownWindow { return this.#window.show() }
+  window (): ShownWindow {
+    const { clock } = this.#parts
+    const [now, monotonic] = [clock.now(), clock.monotonic()]
+    const claims = [...this.#claimedAt].map(([queue, at]) => [queue, now - Math.round(monotonic - at)] as const)
+    return { ...this.#window.show(), claims: claims.filter(([, at]) => at > now - WINDOW_MS) }
+  }
+
+  /** The store was away for so long: nobody could claim or look meanwhile, and that counts against nobody. */
+  excuse (awayMs: number): void {
+    const now = this.#parts.clock.monotonic()
+    const later = (at: number): number => Math.min(now, at + awayMs)
+    this.#startedAt = later(this.#startedAt)
+    for (const [queue, at] of this.#claimedAt) this.#claimedAt.set(queue, later(at))
+    this.#seenAt = new Map([...this.#seenAt].map(([queue, at]) => [queue, later(at)]))
+  }
 
   report (): ProcessReport {
     const { clock, instanceId, options: { memoryLimitBytes, slowJobMs }, excluded, long, queues, memory, worker } = this.#parts
     const now = clock.monotonic()
     const working = worker()
-    const consumers = consumersOf(working, now)
+    const consumers = this.#consumers(working, now)
     const known = new Set([...queues(), ...consumers.map(({ queue }) => queue)])
     const age = (claimedAt: number | undefined): number | null => claimedAt === undefined ? null : Math.max(0, Math.round(now - claimedAt))
     const slowest = slowJobMs === false ? [] : working?.oldestAttempts(MAX_SLOW) ?? []
@@ -78,6 +101,20 @@ export class JobWatcher {
       running: slowest.filter(({ name, runningMs }) => slowJobMs !== false && runningMs > slowJobMs && !excluded(name) && !long(name))
         .map(({ id, name, runningMs }) => ({ jobId: id, jobName: name, durationMs: runningMs, running: true }))
     }
+  }
+
+  #consumers (worker: AlertWorkerView | undefined, now: number): ConsumerFacts[] {
+    const seen = new Map<string, number>()
+    const consumers = worker?.running === true ? worker.consumers() : []
+    const facts = consumers.map(({ queue, active, lastSeenAt, paused }) => {
+      const concurrency = worker?.concurrencyOf(queue) ?? 0
+      // Who may not claim has nothing to prove; the time begins when it may again.
+      const seenAt = paused || active >= concurrency ? now : Math.max(this.#seenAt.get(queue) ?? now, lastSeenAt)
+      seen.set(queue, seenAt)
+      return { queue, active, concurrency, paused, silentMs: Math.max(0, Math.round(now - seenAt)) }
+    })
+    this.#seenAt = seen
+    return facts
   }
 
   stop (): void { for (const stop of this.#stops) stop() }

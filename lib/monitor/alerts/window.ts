@@ -1,4 +1,4 @@
-import { isArrayOf, isCount } from './guards.ts'
+import { isArrayOf, isCount, isNamedCount } from './guards.ts'
 import type { JobFacts, SlowJob } from './facts.ts'
 
 /** The last hour, in steps of five minutes: counting forgets in these steps. */
@@ -23,7 +23,12 @@ interface Slot { at: number, completed: number, failed: number, readonly bins: U
 type ShownJob = readonly [name: string, slots: ReadonlyArray<readonly number[]>]
 type ShownSlow = readonly [jobId: string, jobName: string, durationMs: number, at: number]
 
-export interface ShownWindow { readonly jobs: readonly ShownJob[], readonly slow: readonly ShownSlow[] }
+export interface Counted { readonly jobs: readonly ShownJob[], readonly slow: readonly ShownSlow[] }
+
+export interface ShownWindow extends Counted {
+  /** The newest claim of each queue, by the wall clock: known as long as the rest, and longer than the process lives. */
+  readonly claims: ReadonlyArray<readonly [queue: string, at: number]>
+}
 
 /**
  * Counts what happens to jobs over the last hour: memory that does not grow with them, and nothing but additions when a job
@@ -57,11 +62,10 @@ export class JobWindow {
     if (this.#slow.length > MAX_SLOW) this.#slow.shift()
   }
 
-  show (): ShownWindow {
-    const since = this.#now() - WINDOW_MS
-    const oldest = slotAt(this.#now()) - SLOTS
-    this.#slow = this.#slow.filter(([, , , at]) => at > since)
-    const jobs = [...this.#jobs].map(([name, slots]): ShownJob => [name, slots.filter(({ at }) => at > oldest).map(showSlot)])
+  show (): Counted {
+    const now = this.#now()
+    this.#slow = this.#slow.filter(([, , , at]) => isRecent(at, now))
+    const jobs = [...this.#jobs].map(([name, slots]): ShownJob => [name, slots.filter(({ at }) => isOfTheHour(at, now)).map(showSlot)])
     return { jobs: jobs.filter(([, slots]) => slots.length > 0), slow: [...this.#slow] }
   }
 
@@ -88,6 +92,15 @@ export class JobWindow {
 
 function slotAt (now: number): number { return Math.floor(now / SLOT_MS) }
 
+/** Not what was counted by a clock that has been set back since, which would stay for as long; those of other hosts may be a little ahead. */
+function isOfTheHour (slot: number, now: number): boolean {
+  return slot > slotAt(now) - SLOTS && slot <= slotAt(now) + 1
+}
+
+function isRecent (at: number, now: number): boolean {
+  return at > now - WINDOW_MS && at <= now + SLOT_MS
+}
+
 /** By halving: the first bound that is not smaller. */
 function binOf (ms: number): number {
   let low = 0
@@ -106,8 +119,8 @@ function showSlot ({ at, completed, failed, bins }: Slot): number[] {
   return shown
 }
 
-export function encodeWindow ({ jobs, slow }: ShownWindow): string {
-  return JSON.stringify([VERSION, jobs, slow])
+export function encodeWindow ({ jobs, slow, claims }: ShownWindow): string {
+  return JSON.stringify([VERSION, jobs, slow, claims])
 }
 
 /** `undefined`: it is nothing that this version can read. */
@@ -115,8 +128,8 @@ export function decodeWindow (text: string): ShownWindow | undefined {
   try {
     const parsed: unknown = JSON.parse(text)
     if (!Array.isArray(parsed)) return undefined
-    const [version, jobs, slow]: unknown[] = parsed
-    return version === VERSION && isArrayOf(jobs, isShownJob) && isArrayOf(slow, isShownSlow) ? { jobs, slow } : undefined
+    const [version, jobs, slow, claims]: unknown[] = parsed
+    return version === VERSION && isArrayOf(jobs, isShownJob) && isArrayOf(slow, isShownSlow) && isArrayOf(claims, isNamedCount) ? { jobs, slow, claims } : undefined
   } catch {
     return undefined
   }
@@ -133,14 +146,13 @@ function isShownSlow (value: unknown): value is ShownSlow {
 interface Total { completed: number, failed: number, attempts: number, readonly bins: Float64Array }
 
 /** Lays windows over each other: what happened in the hour before `now`, by job. */
-export function sumUp (windows: readonly ShownWindow[], now: number): { jobs: JobFacts[], slow: SlowJob[] } {
-  const oldest = slotAt(now) - SLOTS
+export function sumUp (windows: readonly Counted[], now: number): { jobs: JobFacts[], slow: SlowJob[] } {
   const totals = new Map<string, Total>()
   for (const [name, slots] of windows.flatMap(({ jobs }) => jobs)) {
     let total = totals.get(name)
     if (total === undefined) totals.set(name, total = { completed: 0, failed: 0, attempts: 0, bins: new Float64Array(BINS) })
     for (const [at = 0, completed = 0, failed = 0, ...bins] of slots) {
-      if (at <= oldest) continue
+      if (!isOfTheHour(at, now)) continue
       total.completed += completed
       total.failed += failed
       for (let index = 0; index + 1 < bins.length; index += 2) {
@@ -152,7 +164,7 @@ export function sumUp (windows: readonly ShownWindow[], now: number): { jobs: Jo
     }
   }
   const jobs = [...totals].map(([name, { completed, failed, attempts, bins }]) => ({ name, completed, failed, attempts, p95Ms: percentile(bins, attempts, 0.95) }))
-  const slow = windows.flatMap((window) => window.slow).filter(([, , , at]) => at > now - WINDOW_MS)
+  const slow = windows.flatMap((window) => window.slow).filter(([, , , at]) => isRecent(at, now))
   return {
     jobs: jobs.filter(({ completed, failed, attempts }) => completed + failed + attempts > 0),
     slow: slow.map(([jobId, jobName, durationMs]) => ({ jobId, jobName, durationMs, running: false }))

@@ -11,6 +11,7 @@ import type { AlertNotice, AlertRule, AlertSender } from '../../../lib/monitor/a
 import { readAlertsOptions, type AlertsOptions } from '../../../lib/monitor/alerts/options.ts'
 import type { AlertWorkerView } from '../../../lib/monitor/alerts/report.ts'
 import { FakeClock } from '../../../lib/testing/fake-clock.ts'
+import type { JobRecord } from '../../../lib/jobs/job.ts'
 import type { QueueCounts } from '../../../lib/jobs/store.ts'
 import { lineLogger } from './support.ts'
 
@@ -24,6 +25,7 @@ class Place {
   mood: 'well' | 'away' | 'hanging' = 'well'
   counts: Partial<QueueCounts> = {}
   failedKept = 0
+  readonly jobs = new Map<string, JobRecord>()
   readonly #locks = new Map<string, { holder: string, until: number }>()
   readonly #texts = new Map<string, { value: string, until: number }>()
 
@@ -69,7 +71,7 @@ function process (place: Place, { alone = false, instanceId = 'one', worker, ...
       ...(alone ? undefined : { shared: place.shared }),
       ping: () => place.answer(() => {}),
       counts: (queue) => place.answer(() => ({ queue, states: states(), oldestQueuedAt: undefined, stuck: 0, ...place.counts })),
-      list: () => place.answer(() => ({ jobs: [] }))
+      get: (id) => place.answer(() => place.jobs.get(id))
     },
     queues: () => ['default'],
     worker: () => worker,
@@ -115,7 +117,10 @@ t.test('the store\'s own numbers: dead letters, stuck jobs that stay, a worker t
   await one.alerts.start()
   await one.alerts.check()
   place.failedKept = 20
-  place.counts = { stuck: 5, oldestQueuedAt: place.clock.now() }
+  for (const [id, state, minutes] of [['gone', 'completed', 9], ['late', 'in-progress', 1], ['early', 'queued', 2]] as const) {
+    place.jobs.set(id, { id, name: 'report', state, createdAt: 0, startedAt: place.clock.now() - minutes * MINUTE, finishedAt: state === 'completed' ? 1 : undefined } as JobRecord)
+  }
+  place.counts = { stuck: 5, stuckIds: ['late', 'forgotten', 'gone', 'early'], oldestQueuedAt: place.clock.now() }
   await one.alerts.check()
   t.same(one.seen(), ['raised dead-letter-growth'])
   await place.clock.advance(4 * MINUTE)
@@ -124,6 +129,9 @@ t.test('the store\'s own numbers: dead letters, stuck jobs that stay, a worker t
   t.same(one.seen().slice(1), [], 'somebody claimed a job within the last five minutes')
   await place.clock.advance(6 * MINUTE)
   t.same(one.seen().slice(1).sort(), ['raised stuck-jobs', 'raised worker-missing:default'])
+  const [stuck] = one.told.filter(({ alert }) => alert.rule === 'stuck-jobs')
+  t.match(stuck?.alert.details['jobs'], [{ job_id: 'early', status: 'queued' }, { job_id: 'late', status: 'in-progress' }], 'only what is stuck, as far as it still is')
+  t.equal((stuck?.alert.details['jobs'] as unknown[]).length, 2)
   await one.alerts.stop(0)
 })
 
@@ -142,6 +150,131 @@ t.test('slow attempts, over or under way, and a worker that has gone silent', as
   t.same(one.seen().sort(), ['raised slow-jobs', 'raised slow-p95:report', 'raised worker-silent:one:default'])
   t.match(one.told.find(({ alert }) => alert.rule === 'slow-jobs')?.alert.details, { jobs: [{ job_id: 'running', duration_ms: 50_000, running: true }, { job_id: 'j', duration_ms: 31_000, running: false }] })
   await one.alerts.stop(0)
+})
+
+/** A worker of one queue; a test says what it tells of itself. */
+function workerOf (consumer: Partial<ReturnType<AlertWorkerView['consumers']>[number]> = {}): AlertWorkerView & { shown: object } {
+  const shown = { queue: 'default', active: 0, paused: false, lastSeenAt: -Infinity, ...consumer }
+  return { running: true, consumers: () => [shown], concurrencyOf: () => 2, oldestAttempts: () => [], shown }
+}
+
+t.test('a consumer that has never looked: not at once, but when it lasts, whoever evaluates', async (t) => {
+  const place = new Place()
+  const one = process(place, { instanceId: 'one' })
+  const two = process(place, { instanceId: 'two', worker: workerOf() })
+  await one.alerts.start()
+  await two.alerts.start()
+  await one.alerts.check()
+  await place.clock.advance(5 * MINUTE)
+  t.same([one.alerts.leading, one.seen()], [true, []], 'it has just begun')
+  await place.clock.advance(10 * MINUTE)
+  t.same(one.seen(), ['raised worker-silent:two:default'])
+  t.match(one.told[0]?.alert.details, { silent_ms: Number })
+  await Promise.all([one.alerts.stop(0), two.alerts.stop(0)])
+})
+
+t.test('who may not claim proves nothing and need not; a consumer that is made anew does not begin from nothing', async (t) => {
+  const place = new Place()
+  const worker = workerOf({ paused: true, lastSeenAt: 0 })
+  const one = process(place, { alone: true, worker })
+  await one.alerts.start()
+  await place.clock.advance(60 * MINUTE)
+  Object.assign(worker.shown, { paused: false })
+  await one.alerts.check()
+  t.same(one.seen(), [], 'resumed a moment ago')
+  for (let minute = 0; minute < 11; minute++) {
+    // A watchdog makes another every minute, in vain.
+    Object.assign(worker.shown, { lastSeenAt: -Infinity })
+    await place.clock.advance(MINUTE)
+  }
+  t.same(one.seen(), ['raised worker-silent:one:default'])
+  await one.alerts.stop(0)
+})
+
+t.test('after an outage of the store nobody is called dead who could not be reached', async (t) => {
+  const place = new Place()
+  const worker = workerOf()
+  const one = process(place, { instanceId: 'one', worker })
+  const two = process(place, { instanceId: 'two', worker: workerOf() })
+  const see = (): void => { Object.assign(worker.shown, { lastSeenAt: place.clock.monotonic() }) }
+  await one.alerts.start()
+  await two.alerts.start()
+  await place.clock.advance(MINUTE)
+  place.counts = { oldestQueuedAt: place.clock.now() }
+  for (const { bus } of [one, two]) bus.emit('job.claimed', { ...EVENT, attempt: 1, queueWaitMs: 0, claimMs: undefined })
+  see()
+  place.mood = 'away'
+  await place.clock.advance(30 * MINUTE)
+  place.mood = 'well'
+  await place.clock.advance(MINUTE)
+  const judged = [...one.seen(), ...two.seen()].filter((text) => !/store-unreachable/.test(text))
+  t.same(judged, [], 'neither the worker nor the queue')
+  await place.clock.advance(15 * MINUTE)
+  t.match([...one.seen(), ...two.seen()].filter((text) => /raised worker/.test(text)).sort(), ['raised worker-missing:default', 'raised worker-silent:one:default', 'raised worker-silent:two:default'], 'but those that stay silent')
+  await Promise.all([one.alerts.stop(0), two.alerts.stop(0)])
+})
+
+t.test('between the old worker and the new one of a deployment nobody claims, and yet somebody just did', async (t) => {
+  const place = new Place()
+  const api = process(place, { instanceId: 'api' })
+  const old = process(place, { instanceId: 'old', worker: workerOf({ lastSeenAt: 1e12 }) })
+  await api.alerts.start()
+  await old.alerts.start()
+  await place.clock.advance(59 * MINUTE)
+  place.counts = { oldestQueuedAt: place.clock.now() - 20 * MINUTE }
+  old.bus.emit('job.recovered', { ...EVENT, attempt: 2 })
+  await old.alerts.stop(1_000)
+  await api.alerts.check()
+  t.same([api.alerts.leading, api.seen()], [true, []], 'a second ago; a job that was taken over is claimed, too')
+  await place.clock.advance(11 * MINUTE)
+  t.same(api.seen(), ['raised worker-missing:default'])
+  t.match(api.told[0]?.alert.details, { last_claim_ms: 10 * MINUTE })
+  await api.alerts.stop(0)
+})
+
+t.test('a worker that does not report, but works', async (t) => {
+  const place = new Place()
+  const one = process(place, { alone: true })
+  await one.alerts.start()
+  const states = { queued: 5, scheduled: 0, 'in-progress': 3, completed: 0, failed: 0, cancelled: 0 }
+  place.counts = { oldestQueuedAt: place.clock.now(), states }
+  await place.clock.advance(11 * MINUTE)
+  t.same(one.seen(), [], 'somebody keeps the leases of three jobs alive')
+  place.counts = { ...place.counts, stuck: 3 }
+  await place.clock.advance(5 * MINUTE)
+  t.same(one.seen(), ['raised worker-missing:default'], 'nobody does')
+  await one.alerts.stop(0)
+})
+
+t.test('what a process counted last is told when it ends', async (t) => {
+  const place = new Place()
+  const one = process(place, { instanceId: 'one' })
+  const two = process(place, { instanceId: 'two' })
+  await one.alerts.start()
+  await two.alerts.start()
+  await place.clock.advance(MINUTE)
+  two.fail(10)
+  await two.alerts.stop(1_000)
+  await one.alerts.check()
+  t.same(one.seen(), ['raised failed-jobs'])
+  await one.alerts.stop(0)
+})
+
+t.test('a store that goes away between the judgement and its writing: told once it is written, as event and by senders', async (t) => {
+  const place = new Place()
+  let judging: () => void = () => {}
+  const one = process(place, { instanceId: 'one', rules: [{ name: 'late', evaluate: () => { judging() } }] })
+  await one.alerts.start()
+  one.fail(10)
+  judging = () => { place.mood = 'away' }
+  await one.alerts.check()
+  t.same([one.seen(), one.events], [[], []])
+  judging = () => {}
+  place.mood = 'well'
+  await place.clock.advance(6 * MINUTE)
+  t.same([one.seen(), one.events], [['raised failed-jobs'], ['alert.raised failed-jobs']])
+  await one.alerts.stop(0)
+  t.equal(place.clock.pending, 0)
 })
 
 t.test('rules of an application: what they see, and that they cannot stop the others', async (t) => {

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { sleep } from '../../../lib/core/deadline.ts'
 import { readRedactOptions } from '../../../lib/core/redact.ts'
 import { EventBus } from '../../../lib/events/bus.ts'
 import type { AlertNotice, AlertSender } from '../../../lib/monitor/alerts/alert.ts'
@@ -91,6 +92,19 @@ t.test('one that throws or rejects is counted each time, logged once until it wo
   broken = true
   await dispatcher.deliver(owed('c'))
   t.equal(lines.filter(({ sender }) => sender === 'throwing').length, 2, 'told again after it had worked')
+})
+
+t.test('one that is slow but works gets as much as its time allows, and the rest next time', async (t) => {
+  const heard: string[] = []
+  const slow = world([{ name: 'slow', send: async ({ id }) => { await sleep(slow.clock, 20_000); heard.push(id) } }])
+  const list = slow.owed('a', 'b', 'c', 'd')
+  for (const expected of [['a', 'b'], ['a', 'b', 'c', 'd']]) {
+    const delivered = slow.dispatcher.deliver(list)
+    await slow.clock.advance(40_000)
+    await delivered
+    t.same(heard, expected)
+  }
+  t.same(slow.failed, [])
 })
 
 t.test('closing cuts off what is under way, without blaming anybody', async (t) => {

@@ -4,7 +4,7 @@ import { readAlertsOptions, type AlertsOptions } from '../../../lib/monitor/aler
 import { BUILT_IN_RULES, JUDGES, storeUnreachable } from '../../../lib/monitor/alerts/rules.ts'
 
 const QUEUE: QueueFacts = {
-  queue: 'default', states: { queued: 3, scheduled: 0, 'in-progress': 0, completed: 0, failed: 0, cancelled: 0 }, oldestAgeMs: undefined, stuck: 0, inProgress: [], claimAgeMs: 0, busy: false, paused: false
+  queue: 'default', states: { queued: 3, scheduled: 0, 'in-progress': 0, completed: 0, failed: 0, cancelled: 0 }, oldestAgeMs: undefined, stuck: 0, stuckJobs: [], claimAgeMs: 0, busy: false, paused: false
 }
 const PROCESS: ProcessFacts = { instance: 'host:1:a', memory: { usedBytes: 10, limitBytes: 100 }, consumers: [] }
 const job = (name: string, completed: number, failed: number, p95Ms = 10) => ({ name, completed, failed, attempts: completed + failed, p95Ms })
@@ -29,7 +29,7 @@ t.test('nothing is wrong, nothing is found; and every rule can be switched off',
     t.match(judge(name, terrible), [{ type, severity, title }], name)
     t.same(judge(name, terrible, { [option]: false }), [], `${name} off`)
   }
-  t.match(storeUnreachable('x', 'bullmq', 60_000, readAlertsOptions({})), [{ severity: 'critical', key: 'x' }])
+  t.match(storeUnreachable('x', 'bullmq', 60_000, readAlertsOptions({})), [{ severity: 'critical', key: 'x', message: /^x has not reached the bullmq store for 60 s;/ }])
   t.same(storeUnreachable('x', 'bullmq', 59_999, readAlertsOptions({})), [])
   t.same(storeUnreachable('x', 'bullmq', 1e9, readAlertsOptions({ storeUnreachableMs: false })), [])
 })
@@ -49,13 +49,13 @@ t.test('failures: by share with enough samples, and by number', async (t) => {
   t.same(judge('failed-jobs', { jobs: [job('a', 0, 5), job('b', 0, 4)] }), [])
   t.match(judge('failed-jobs', { jobs: [job('a', 0, 4), job('b', 0, 6)] }), [{ type: 'Error', severity: 'medium', details: { failed: 10, jobs: [{ job_name: 'b', failed: 6 }, { job_name: 'a', failed: 4 }] } }])
   t.same(judge('dead-letter-growth', { deadLetters: { kept: 1_000, growth: 49 } }), [])
-  t.match(judge('dead-letter-growth', { deadLetters: { kept: 1_000, growth: 50 } }), [{ details: { kept: 1_000, growth: 50 } }])
+  t.match(judge('dead-letter-growth', { deadLetters: { kept: 1_000, growth: 50 } }), [{ message: /keeps 50 more failed jobs .* 1000 in all/, details: { kept: 1_000, growth: 50 } }])
 })
 
 t.test('stuck: over all queues, for ten minutes', async (t) => {
-  const inProgress = [{ jobId: 'j1', jobName: 'a', runningMs: 700_000 }]
+  const stuckJobs = [{ jobId: 'j1', jobName: 'a', state: 'in-progress' as const, runningMs: 700_000 }]
   t.same(judge('stuck-jobs', { queues: [{ ...QUEUE, stuck: 4 }] }), [])
-  t.match(judge('stuck-jobs', { queues: [{ ...QUEUE, stuck: 3, inProgress }, { ...QUEUE, queue: 'other', stuck: 2 }] }), [{
+  t.match(judge('stuck-jobs', { queues: [{ ...QUEUE, stuck: 3, stuckJobs }, { ...QUEUE, queue: 'other', stuck: 2 }] }), [{
     type: 'System', severity: 'medium', title: 'Stuck Jobs Detected', forMs: 600_000, details: { stuck: 5, jobs: [{ job_id: 'j1', status: 'in-progress', queue: 'default' }] }
   }])
 })
@@ -67,7 +67,7 @@ t.test('memory: each process for itself', async (t) => {
 
 t.test('a missing worker: jobs wait, nobody claims, and not because all are busy', async (t) => {
   const waiting = { ...QUEUE, oldestAgeMs: 300_001, claimAgeMs: 300_001 }
-  t.match(judge('worker-missing', { queues: [waiting] }), [{ severity: 'critical', key: 'default', details: { queued: 3, oldest_age_ms: 300_001 } }])
+  t.match(judge('worker-missing', { queues: [waiting] }), [{ severity: 'critical', key: 'default', message: 'jobs wait in default, the oldest for 5 min (3 queued, 0 scheduled), and no worker has claimed any for 5 min', details: { queued: 3, oldest_age_ms: 300_001 } }])
   t.match(judge('worker-missing', { queues: [{ ...waiting, paused: true }] }), [{ message: /every worker of it is paused/ }])
   for (const fine of [{ oldestAgeMs: 300_000 }, { oldestAgeMs: undefined }, { claimAgeMs: 300_000 }, { busy: true }]) t.same(judge('worker-missing', { queues: [{ ...waiting, ...fine }] }), [], JSON.stringify(fine))
   const consumer = { queue: 'default', active: 0, concurrency: 2, paused: false, silentMs: 300_001 }
