@@ -34,6 +34,11 @@ export interface ExportOptions {
   syncIntervalMs?: number
   /** How long those of a process that is gone are still exported. @defaultValue 300000 */
   retentionMs?: number
+  /**
+   * They are exported until every target has had its turn and so much longer, even where that is longer than `retentionMs`: what a process
+   * counted last is not forgotten between two turns. @defaultValue 60000, and at most a fifth of `retentionMs`
+   */
+  safetyMarginMs?: number
   /** A series per process, with the label `instance`; otherwise sums over all. @defaultValue true */
   includeInstances?: boolean
 }
@@ -69,11 +74,13 @@ const exportSchema: OptionsSchema = {
     },
     syncIntervalMs: interval,
     retentionMs: { type: 'number', minimum: 1_000 },
+    safetyMarginMs: { type: 'number', minimum: 0, maximum: 2_147_483_647 },
     includeInstances: { type: 'boolean' }
   }
 }
 
 const EXPORT_DEFAULTS = Object.freeze({ syncIntervalMs: 30_000, retentionMs: 300_000, includeInstances: true })
+const SAFETY_MARGIN_MS = 60_000
 const FILE_DEFAULTS = Object.freeze({ format: 'prometheus', intervalMs: 60_000 })
 const PUSH_DEFAULTS = Object.freeze({ format: 'prometheus', intervalMs: 15_000, timeoutMs: 5_000, attempts: 5 })
 
@@ -85,6 +92,7 @@ export interface ReadExportOptions {
   readonly file: ReadFileTarget | undefined
   readonly push: ReadPushTarget | undefined
   readonly syncIntervalMs: number
+  /** With the safety margin. */
   readonly retentionMs: number
   readonly includeInstances: boolean
 }
@@ -96,18 +104,19 @@ export interface ReadExportOptions {
  */
 export function readExportOptions (given: ExportOptions | undefined): ReadExportOptions {
   const where = 'observability.export'
-  const { targets = {}, syncIntervalMs, retentionMs, includeInstances } = readOptions<ExportOptions, typeof EXPORT_DEFAULTS>(where, exportSchema, EXPORT_DEFAULTS, given)
+  const { targets = {}, syncIntervalMs, retentionMs, safetyMarginMs = Math.min(SAFETY_MARGIN_MS, retentionMs / 5), includeInstances } = readOptions<ExportOptions, typeof EXPORT_DEFAULTS>(where, exportSchema, EXPORT_DEFAULTS, given)
   const problems: string[] = []
   // One turn that is late must not make a living process invisible.
   if (retentionMs < 2 * syncIntervalMs) problems.push('retentionMs must be at least twice syncIntervalMs')
   if (targets.push !== undefined) problems.push(...pushProblems(targets.push))
   if (problems.length > 0) throw invalidOptions(where, problems)
-  const { file, push } = targets
+  const file = targets.file === undefined ? undefined : Object.freeze({ ...FILE_DEFAULTS, ...present(targets.file), path: resolve(targets.file.path) })
+  const push = targets.push === undefined ? undefined : Object.freeze({ ...PUSH_DEFAULTS, ...present(targets.push), url: targets.push.url })
   return Object.freeze({
-    file: file === undefined ? undefined : Object.freeze({ ...FILE_DEFAULTS, ...present(file), path: resolve(file.path) }),
-    push: push === undefined ? undefined : Object.freeze({ ...PUSH_DEFAULTS, ...present(push), url: push.url }),
+    file,
+    push,
     syncIntervalMs,
-    retentionMs,
+    retentionMs: Math.max(retentionMs, ...[file, push].flatMap((target) => target === undefined ? [] : target.intervalMs + safetyMarginMs)),
     includeInstances
   })
 }

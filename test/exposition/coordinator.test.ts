@@ -158,6 +158,27 @@ t.test('a busy process does not wait for its time', async (t) => {
   t.ok(clock.monotonic() < 20_000)
 })
 
+t.test('what a process counted last is exported, however seldom that happens', async (t) => {
+  const clock = new FakeClock()
+  const shared = new Shared(clock)
+  const path = join(t.testdir(), 'metrics.prom')
+  const options: ExportOptions = { targets: { file: { path, intervalMs: 1_800_000 } }, syncIntervalMs: 5_000, retentionMs: 60_000 }
+  const one = processOf(t, 'one', options, { clock, shared })
+  const other = processOf(t, 'other', options, { clock, shared })
+  await one.coordinator.start()
+  await pass(clock, [one], () => read(path) !== '', 'the first page')
+  await other.coordinator.start()
+  other.jobs.add(10)
+  await other.coordinator.stop(1_000)
+  await spend(clock, [one], 1_700_000, 10_000)
+  t.notMatch(read(path), /other/, 'its time of 60 s is long over, and nobody has exported since')
+  await pass(clock, [one], () => read(path).includes('"other"'), 'the next page', 10_000)
+  t.match(read(path), /^jobs_total{instance="other"} 10$/m)
+  t.equal(readExportOptions(options).retentionMs, 1_812_000, 'a fifth of the retention longer')
+  t.equal(readExportOptions({ ...options, safetyMarginMs: 300_000 }).retentionMs, 2_100_000)
+  t.equal(readExportOptions({ targets: { file: { path }, push: { url: 'http://x' } } }).retentionMs, 300_000, 'the defaults leave more than enough')
+})
+
 t.test('of two processes one exports for both; when it dies, the other takes over', async (t) => {
   const clock = new FakeClock()
   const shared = new Shared(clock)
