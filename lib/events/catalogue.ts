@@ -57,6 +57,7 @@ export const EVENT_CATALOGUE = {
   'performance.memory_spike': { about: 'The heap was much larger after a monitored operation than before it.', measurements: ['deltaMb', 'thresholdMb'], metadata: ['operation', 'context'] },
   'performance.slow_query': { about: 'A database query of an instrumented client took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['system', 'operation', 'target', 'statement', 'traceId', 'spanId'] },
   'performance.event_loop_lagged': { about: 'The event loop of this process was late: something blocked it.', measurements: ['lagMs', 'thresholdMs'], metadata: [] },
+  'performance.bottleneck_found': { about: 'Something has limited the throughput for longer than performance.windowMs; told again once per window as long as it does.', measurements: ['value', 'threshold'], metadata: ['cause', 'severity', 'subject', 'unit', 'sentence'] },
 
   'alert.raised': { about: 'An alert rule found something; the senders are about to be told.', measurements: [], metadata: ['fingerprint', 'rule', 'severity', 'alertType', 'title', 'message'] },
   'alert.reminded': { about: 'An alert is still firing; the senders are about to be told again.', measurements: ['firingMs'], metadata: ['fingerprint', 'rule', 'severity', 'alertType', 'title', 'message'] },
@@ -103,6 +104,8 @@ interface Fields {
   failure: AttemptFailure | undefined
   /** What the caller said about a monitored operation: bounded, and without what must not be shown. */
   context: OperationContext | undefined
+  /** Of a bottleneck: a word for what it is, the queue or operation it is about, numbers in `unit`, and all of it as a sentence. */
+  cause: string, subject: string | undefined, value: number, threshold: number, unit: string, sentence: string
   thresholdMs: number, deltaMb: number, thresholdMb: number, lagMs: number
   /** A database by its OpenTelemetry name (`postgresql`, `redis`, …), what was asked of it, and without parameters. */
   system: string, target: string, statement: string

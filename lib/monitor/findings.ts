@@ -3,6 +3,7 @@ import type { Surroundings, WorkerView } from './facts.ts'
 import type { ReadPerformanceOptions } from './options.ts'
 import type { SlowQuery } from './queries.ts'
 import { CAUSES, SEVERITIES, type Cause, type Facts, type Finding, type HandlerFacts, type QueueFacts } from './report.ts'
+import { time } from './words.ts'
 
 /** All that the rules look at. */
 export interface Evidence {
@@ -46,9 +47,14 @@ export function findings (evidence: Evidence): Finding[] {
   return found.map(({ cause, severity, subject, value, threshold, unit, sentence }) => ({ cause, severity, subject, value, threshold, unit, sentence })).sort((a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity) || CAUSES.indexOf(a.cause) - CAUSES.indexOf(b.cause) || b.value - a.value)
 }
 
+/** Of the findings, the one that limits the throughput most. */
+export function limitOf (found: readonly Finding[]): Finding | undefined {
+  return found.find(({ cause, severity }) => severity !== 'info' && LIMITS.has(cause))
+}
+
 /** One sentence over all of them. */
 export function verdict (found: readonly Finding[], { coveredMs, queues, handlers }: Facts): { verdict: string, limitedBy: Cause | null } {
-  const limit = found.find(({ cause, severity }) => severity !== 'info' && LIMITS.has(cause))
+  const limit = limitOf(found)
   if (limit !== undefined) return { verdict: limit.sentence, limitedBy: limit.cause }
   const idle = handlers.length === 0 && queues.every(({ wait, active }) => wait === null && (active ?? 0) === 0)
   const rest = found.some(({ severity }) => severity !== 'info') ? ', but the findings need attention' : idle ? `: no job was run here in the last ${time(coveredMs)}` : ''
@@ -242,11 +248,3 @@ function share100 (part: number, whole: number): number {
 function p95 (duration: Durations): string { return `${atLeast(duration)} (p95)` }
 
 function atLeast ({ p95Ms, p95ToMs }: Durations): string { return `${p95ToMs === null ? 'more than ' : ''}${time(p95Ms)}` }
-
-/** As a person would say it. */
-function time (ms: number): string {
-  if (ms < 1_000) return `${ms < 10 ? Math.round(ms * 10) / 10 : Math.round(ms)} ms`
-  if (ms < 90_000) return `${Math.round(ms / 100) / 10} s`
-  const minutes = Math.round(ms / 60_000)
-  return minutes < 90 ? `${minutes} min` : `${Math.round(ms / 360_000) / 10} h`
-}

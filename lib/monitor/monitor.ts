@@ -9,11 +9,12 @@ import type { SpanWatcher } from '../telemetry/sdk/span-watch.ts'
 import type { SpanWatch } from '../telemetry/telemetry.ts'
 import { watchEventLoop, type LoopWatch } from './event-loop.ts'
 import { FactReader, type Surroundings } from './facts.ts'
-import { findings, verdict } from './findings.ts'
+import { findings, limitOf, verdict } from './findings.ts'
+import { LastingBottleneck } from './lasting.ts'
 import { Operations, type SlowOperation } from './operations.ts'
 import type { ReadPerformanceOptions } from './options.ts'
 import { Queries, type SlowQuery } from './queries.ts'
-import type { BottleneckReport, Shown } from './report.ts'
+import type { BottleneckReport, Facts, Finding, Shown } from './report.ts'
 import { Samples } from './samples.ts'
 
 /** Measures pieces of an application's own work; what `app.performanceMonitor` is. */
@@ -75,6 +76,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   readonly #operations: Operations
   readonly #queries: Queries
   readonly #facts: FactReader | undefined
+  readonly #lasting: LastingBottleneck
   readonly #slowOperations: Samples<SlowOperation>
   readonly #slowQueries: Samples<SlowQuery>
   readonly #lag: Instrument<'gauge'>
@@ -91,6 +93,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     this.#parts = parts
     const { context: { clock }, bus, redaction, registry, instruments, options, heapUsed } = parts
     this.#loop = parts.loop ?? watchEventLoop()
+    this.#lasting = new LastingBottleneck(options.windowMs)
     this.#slowOperations = new Samples(options.maxSamples)
     this.#slowQueries = new Samples(options.maxSamples)
     this.#lag = registry.instrument(instruments.eventLoopLag)
@@ -126,20 +129,13 @@ export class Monitor extends BaseService implements PerformanceMonitor {
 
   /** @param samples how many slow operations and queries to show, the newest */
   bottlenecks (samples = SHOWN): BottleneckReport | undefined {
-    const { context: { clock }, registry, options, surroundings } = this.#parts
+    const { context: { clock }, registry, options } = this.#parts
     if (this.#facts === undefined) return undefined
     // Brings the gauges up to date that say how old the counts of the store are.
     registry.families()
     const facts = this.#facts.read()
     const now = clock.now()
-    const found = findings({
-      facts,
-      options,
-      timeouts: new Map(surroundings.jobs().map(({ name, timeoutMs }) => [name, timeoutMs])),
-      worker: surroundings.worker(),
-      countsIntervalMs: surroundings.countsIntervalMs,
-      slowQueries: this.#slowQueries.newest().filter(({ at }) => at >= now - options.windowMs)
-    })
+    const found = this.#findings(facts, now)
     return {
       ...verdict(found, facts),
       findings: found,
@@ -149,6 +145,18 @@ export class Monitor extends BaseService implements PerformanceMonitor {
       slowOperations: this.#slowOperations.newest(samples).map(shown),
       slowQueries: this.#slowQueries.newest(samples).map(shown)
     }
+  }
+
+  #findings (facts: Facts, now: number): Finding[] {
+    const { options, surroundings } = this.#parts
+    return findings({
+      facts,
+      options,
+      timeouts: new Map(surroundings.jobs().map(({ name, timeoutMs }) => [name, timeoutMs])),
+      worker: surroundings.worker(),
+      countsIntervalMs: surroundings.countsIntervalMs,
+      slowQueries: this.#slowQueries.newest().filter(({ at }) => at >= now - options.windowMs)
+    })
   }
 
   protected async onStart (): Promise<void> {
@@ -208,11 +216,22 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     const { bus, options } = this.#parts
     const moment = this.#moment()
     this.#facts?.window.take(moment)
+    this.#tellBottleneck()
     if (moment.loop === undefined) return
     const { lagMs, utilization } = moment.loop
     this.#lag.bind({}).set(lagMs / 1_000)
     this.#utilization.bind({}).set(100 * utilization)
     if (lagMs > options.eventLoopLagMs) bus.emit('performance.event_loop_lagged', { lagMs, thresholdMs: options.eventLoopLagMs })
+  }
+
+  #tellBottleneck (): void {
+    const { bus, context: { clock } } = this.#parts
+    const now = clock.monotonic()
+    if (this.#facts === undefined || !this.#lasting.due(now)) return
+    const limit = this.#lasting.look(limitOf(this.#findings(this.#facts.read(), clock.now())), now)
+    if (limit === undefined) return
+    const { cause, severity, subject, value, threshold, unit, sentence } = limit
+    bus.emit('performance.bottleneck_found', { cause, severity, subject: subject ?? undefined, value, threshold, unit, sentence })
   }
 
   #moment (): Parameters<FactReader['window']['take']>[0] {

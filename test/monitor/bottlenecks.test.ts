@@ -158,6 +158,40 @@ t.test('what needs attention but limits nothing', async (t) => {
   t.match(report.slowQueries, [{ durationMs: 3_000, statement: 'select * from orders where id = ?', at: /^2026-/ }, { durationMs: 2_000 }])
 })
 
+t.test('what limits the throughput for longer than the window is told, once per window, until it is over', async (t) => {
+  const world = monitored({ windowMs: 60_000, sampleIntervalMs: 1_000 })
+  const { clock, monitor, told, registry } = world
+  let families = 0
+  registry.families = () => { families++; return [] }
+  const found = (): unknown[] => told('performance.bottleneck_found')
+  await monitor.start()
+  run(world, 100, { wait: 8 })
+  worker(world, 4)
+  await clock.advance(30_000)
+  t.equal(monitor.bottlenecks()?.limitedBy, 'queue_wait')
+  await clock.advance(60_000)
+  t.same(found(), [], 'a burst is in the numbers for a window, and is no more than that')
+  counts(world, { queued: 12, running: 3, oldest: 40 })
+  world.world.worker = undefined
+  await clock.advance(60_000)
+  t.same(found(), [])
+  await clock.advance(10_000)
+  t.same(found(), [{ cause: 'workers_elsewhere', severity: 'warning', subject: 'default', value: 40_000, threshold: 5_000, unit: 'ms', sentence: monitor.bottlenecks()?.verdict }])
+  await clock.advance(55_000)
+  t.equal(found().length, 1)
+  await clock.advance(10_000)
+  t.equal(found().length, 2, 'a window later')
+  counts(world, { queued: 12, running: 0, oldest: 40 })
+  await clock.advance(60_000)
+  t.equal(found().length, 2, 'something else has to last as well')
+  counts(world, {})
+  await clock.advance(200_000)
+  t.equal(found().length, 2)
+  t.equal(families, 2, 'looking reads a few instruments, not all of the registry')
+  await monitor.stop(0)
+  t.equal(clock.pending, 0)
+})
+
 t.test('what was before the window is not now, and samples are as many as asked for', async (t) => {
   const world = monitored({ windowMs: 60_000, slowMs: 10, maxSamples: 30 })
   const report = await after(async (world) => {
