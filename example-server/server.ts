@@ -29,7 +29,9 @@ export async function buildServer (settings: Settings): Promise<FastifyInstance>
     store: settings.redisUrl === undefined ? undefined : redisStore({ url: settings.redisUrl }),
     worker: settings.role === 'api' ? false : { concurrency: 20, queues: { exports: { concurrency: 2 } }, drainTimeoutMs: settings.drainTimeoutMs },
     http: settings.role !== 'worker',
-    health: { shutdownDelayMs: settings.shutdownDelayMs }
+    health: { shutdownDelayMs: settings.shutdownDelayMs },
+    // Log lines, and a webhook if there is one. A report of ten million rows may take its time, and sleeping is asked for.
+    alerts: { longJobs: ['generate-report', 'demo-sleep'], ...(settings.alertWebhook === undefined ? undefined : { webhook: settings.alertWebhook }) }
   })
   reportEndpoints(app)
   demoEndpoints(app)

@@ -17,6 +17,8 @@ export interface Settings {
   readonly shutdownDelayMs: number
   /** Running jobs have this long to end when the process is told to; then they are handed back. */
   readonly drainTimeoutMs: number
+  /** Who is told of alerts besides the log; `undefined`: nobody. */
+  readonly alertWebhook: { readonly url: string, readonly secret: string } | undefined
 }
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -44,6 +46,10 @@ export function readSettings (env: Environment): Settings {
   }
   const redisUrl = text('REDIS_URL')
   if (redisUrl !== undefined && !isRedisUrl(redisUrl)) problems.push('REDIS_URL must be a URL like redis://localhost:6379 (or rediss://…)')
+  const [alertUrl, alertSecret] = [text('ALERT_WEBHOOK_URL'), text('ALERT_WEBHOOK_SECRET')]
+  if (alertUrl !== undefined && !/^https?:$/.test(URL.canParse(alertUrl) ? new URL(alertUrl).protocol : '')) problems.push('ALERT_WEBHOOK_URL must be a URL like https://ops.example.com/hooks/jobs')
+  if (alertSecret !== undefined && !/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/.test(alertSecret)) problems.push('ALERT_WEBHOOK_SECRET must be whsec_ and at least 24 random bytes in base64: echo "whsec_$(openssl rand -base64 32)"')
+  if ((alertUrl === undefined) !== (alertSecret === undefined)) problems.push('ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET belong together: alerts are signed')
   const settings: Settings = {
     port: number('PORT', 3_000, 65_535),
     host: text('HOST') ?? '127.0.0.1',
@@ -51,7 +57,8 @@ export function readSettings (env: Environment): Settings {
     role: oneOf('ROLE', ROLES, 'all'),
     logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info'),
     shutdownDelayMs: number('SHUTDOWN_DELAY_MS', 250, 600_000),
-    drainTimeoutMs: number('DRAIN_TIMEOUT_MS', 20_000, 600_000)
+    drainTimeoutMs: number('DRAIN_TIMEOUT_MS', 20_000, 600_000),
+    alertWebhook: alertUrl === undefined || alertSecret === undefined ? undefined : { url: alertUrl, secret: alertSecret }
   }
   if (problems.length > 0) throw new Error(`The environment is not valid: ${problems.join('; ')}`)
   return settings

@@ -1,16 +1,37 @@
 import t from 'tap'
 import { readSettings } from '../../example-server/settings.ts'
 
+const SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`
+
 t.test('nothing set: the defaults', async (t) => {
-  const defaults = { port: 3_000, host: '127.0.0.1', redisUrl: undefined, role: 'all', logLevel: 'info', shutdownDelayMs: 250, drainTimeoutMs: 20_000 }
+  const defaults = { port: 3_000, host: '127.0.0.1', redisUrl: undefined, role: 'all', logLevel: 'info', shutdownDelayMs: 250, drainTimeoutMs: 20_000, alertWebhook: undefined }
   t.strictSame(readSettings({}), defaults)
-  t.strictSame(readSettings({ PORT: '', HOST: ' ', REDIS_URL: '', ROLE: '', LOG_LEVEL: '', SHUTDOWN_DELAY_MS: '', DRAIN_TIMEOUT_MS: '' }), defaults, 'empty counts as not set')
+  t.strictSame(readSettings({ PORT: '', HOST: ' ', REDIS_URL: '', ROLE: '', LOG_LEVEL: '', SHUTDOWN_DELAY_MS: '', DRAIN_TIMEOUT_MS: '', ALERT_WEBHOOK_URL: '', ALERT_WEBHOOK_SECRET: '' }), defaults, 'empty counts as not set')
 })
 
 t.test('everything set', async (t) => {
   t.strictSame(
-    readSettings({ PORT: '8080', HOST: '0.0.0.0', REDIS_URL: 'rediss://user:secret@redis.example:6380/1', ROLE: 'worker', LOG_LEVEL: 'debug', SHUTDOWN_DELAY_MS: '5000', DRAIN_TIMEOUT_MS: '7000' }),
-    { port: 8_080, host: '0.0.0.0', redisUrl: 'rediss://user:secret@redis.example:6380/1', role: 'worker', logLevel: 'debug', shutdownDelayMs: 5_000, drainTimeoutMs: 7_000 }
+    readSettings({
+      PORT: '8080',
+      HOST: '0.0.0.0',
+      REDIS_URL: 'rediss://user:secret@redis.example:6380/1',
+      ROLE: 'worker',
+      LOG_LEVEL: 'debug',
+      SHUTDOWN_DELAY_MS: '5000',
+      DRAIN_TIMEOUT_MS: '7000',
+      ALERT_WEBHOOK_URL: 'https://ops.example.com/hook',
+      ALERT_WEBHOOK_SECRET: SECRET
+    }),
+    {
+      port: 8_080,
+      host: '0.0.0.0',
+      redisUrl: 'rediss://user:secret@redis.example:6380/1',
+      role: 'worker',
+      logLevel: 'debug',
+      shutdownDelayMs: 5_000,
+      drainTimeoutMs: 7_000,
+      alertWebhook: { url: 'https://ops.example.com/hook', secret: SECRET }
+    }
   )
 })
 
@@ -19,9 +40,14 @@ t.test('whatever cannot be used is named, all of it in one message', async (t) =
   for (const ROLE of ['both', 'API', 'all,worker']) t.throws(() => readSettings({ ROLE }), /ROLE must be one of all, api, worker/, ROLE)
   for (const LOG_LEVEL of ['verbose', 'INFO']) t.throws(() => readSettings({ LOG_LEVEL }), /LOG_LEVEL must be one of/, LOG_LEVEL)
   for (const REDIS_URL of ['localhost:6379', 'http://localhost', 'redis://', 'nonsense']) t.throws(() => readSettings({ REDIS_URL }), /REDIS_URL must be a URL/, REDIS_URL)
+  for (const ALERT_WEBHOOK_URL of ['ops.example.com', 'ftp://ops.example.com', 'nonsense']) t.throws(() => readSettings({ ALERT_WEBHOOK_URL, ALERT_WEBHOOK_SECRET: SECRET }), /ALERT_WEBHOOK_URL must be a URL/, ALERT_WEBHOOK_URL)
+  for (const ALERT_WEBHOOK_SECRET of ['hunter2', 'whsec_short', SECRET.slice(6)]) t.throws(() => readSettings({ ALERT_WEBHOOK_URL: 'https://x', ALERT_WEBHOOK_SECRET }), /ALERT_WEBHOOK_SECRET must be whsec_ and/, ALERT_WEBHOOK_SECRET)
+  t.throws(() => readSettings({ ALERT_WEBHOOK_URL: 'https://x' }), /belong together/)
+  t.throws(() => readSettings({ ALERT_WEBHOOK_SECRET: SECRET }), /belong together/)
   t.throws(() => readSettings({ PORT: 'x', ROLE: 'y', SHUTDOWN_DELAY_MS: 'z' }), /PORT .*; ROLE .*; SHUTDOWN_DELAY_MS /)
 })
 
 t.test('a password is not repeated', async (t) => {
   t.throws(() => readSettings({ REDIS_URL: 'http://user:hunter2@host' }), { message: /^((?!hunter2).)*$/ })
+  t.throws(() => readSettings({ ALERT_WEBHOOK_URL: 'ftp://user:hunter2@host', ALERT_WEBHOOK_SECRET: 'hunter2' }), { message: /^((?!hunter2).)*$/ })
 })
