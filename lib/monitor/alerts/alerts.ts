@@ -1,5 +1,5 @@
 import type { Context } from '../../core/context.ts'
-import { orReject, withDeadline } from '../../core/deadline.ts'
+import { EXPIRED, orReject, withDeadline } from '../../core/deadline.ts'
 import { Periodic } from '../../core/periodic.ts'
 import type { Redaction } from '../../core/redact.ts'
 import { BaseService } from '../../core/service.ts'
@@ -51,6 +51,8 @@ const BEAT_MS = 30_000
 /** Alerts that nobody has evaluated for so long are forgotten. */
 const STATE_TTL_MS = 7 * 86_400_000
 const MARGIN_MS = 15_000
+/** While closing: everything on the store runs out by itself. */
+const STORE_PATIENCE_MS = 1_000
 
 /**
  * Evaluates the rules and tells what they find; what `app.alerts` is. On a shared store every process shows what it counted, and
@@ -126,7 +128,7 @@ export class Alerts extends BaseService {
     this.#parts.quietly(() => { this.#periodic.start() })
   }
 
-  /** What is being sent may go on for half of the time. Never rejects. */
+  /** What is being sent may go on for half of the time; a store that says nothing is not waited for so long. Never rejects. */
   protected async onStop (deadlineMs: number): Promise<void> {
     const { context: { clock, instanceId }, store: { shared }, quietly } = this.#parts
     this.#watcher.stop()
@@ -135,13 +137,13 @@ export class Alerts extends BaseService {
     await quietly(async () => {
       // Whatever an evaluation under way has told or still owes, it writes down itself before it ends.
       const ended = Promise.all([this.#periodic.stop(), this.#beating])
-      await withDeadline(clock, deadlineMs / 2, ended)
+      const inTime = await withDeadline(clock, this.#dispatcher.sending ? deadlineMs / 2 : Math.min(STORE_PATIENCE_MS, deadlineMs / 2), ended)
       this.#dispatcher.close()
-      await withDeadline(clock, left(), ended)
-      if (shared === undefined) return
+      const over = inTime === EXPIRED ? await withDeadline(clock, Math.min(STORE_PATIENCE_MS, left()), ended) : inTime
+      if (shared === undefined || over === EXPIRED) return
       // Not given back, both run out by themselves.
       const given = [this.#showWindow(shared), shared.put(REPORTS, instanceId, '', 1), ...(this.#leading ? [shared.unlock(LOCK, instanceId)] : [])]
-      await withDeadline(clock, left(), Promise.allSettled(given))
+      await withDeadline(clock, Math.min(STORE_PATIENCE_MS, left()), Promise.allSettled(given))
       this.#leading = false
     })
   }

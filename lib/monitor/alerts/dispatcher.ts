@@ -36,6 +36,9 @@ export class Dispatcher {
     this.#parts = parts
   }
 
+  /** A sender has something in hand. */
+  get sending (): boolean { return this.#calls.size > 0 }
+
   get names (): string[] { return this.#parts.senders.map(({ name }) => name) }
 
   /** Strikes from what is owed whatever was delivered. Never rejects. */

@@ -388,6 +388,25 @@ t.test('one that dies while it sends: the next sends it, under the same id', asy
   await alive.alerts.stop(0)
 })
 
+t.test('a store that says nothing does not hold up the end', async (t) => {
+  const place = new Place()
+  const [idle, asking] = [process(place, { instanceId: 'idle' }), process(place, { instanceId: 'asking' })]
+  await idle.alerts.start()
+  await asking.alerts.start()
+  await place.clock.advance(0)
+  place.mood = 'hanging'
+  void asking.alerts.check()
+  for (const [{ alerts }, withinMs] of [[idle, 1_000], [asking, 2_000]] as const) {
+    let stopped = false
+    const stop = alerts.stop(5_000).then(() => { stopped = true })
+    await place.clock.advance(withinMs)
+    t.ok(stopped, `within ${withinMs} ms`)
+    await place.clock.advance(5_000)
+    await stop
+  }
+  t.equal(place.clock.pending, 0)
+})
+
 t.test('stopping waits for what is being sent, and no longer than it may', async (t) => {
   const place = new Place()
   let arrive: () => void = () => {}
