@@ -96,7 +96,10 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
     await store.close(CLOSE_TIMEOUT_MS)
   })
   closeIdleConnections(app, context.clock)
-  await store.open(storeHost(store.type, context, bus))
+  const host = storeHost(store.type, context, bus)
+  // Every plugin has connected its listeners by then.
+  app.addHook('onReady', async () => { host.listening() })
+  await store.open(host)
 }
 
 /**

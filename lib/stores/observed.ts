@@ -81,17 +81,36 @@ export class ObservedStore implements JobStore {
   }
 }
 
-/** Turns what a store reports about itself into events. */
-export function storeHost (storeType: string, context: Context, bus: EventBus): StoreHost {
+/** See {@link storeHost}. */
+export interface ListeningHost extends StoreHost {
+  /** Whoever listens is there by now. */
+  listening (): void
+}
+
+/**
+ * Turns what a store reports about itself into events. It connects, and looks at its server, while the application is still
+ * being put together: what it finds then (a server too old, a setting that loses jobs) is kept until somebody can hear it.
+ */
+export function storeHost (storeType: string, context: Context, bus: EventBus): ListeningHost {
+  let early: StoreReport[] | undefined = []
+  const tell = (event: StoreReport): void => {
+    switch (event.kind) {
+      case 'connected': return bus.emit('store.connected', { storeType })
+      case 'disconnected': return bus.emit('store.disconnected', { storeType, errorCode: event.code })
+      case 'error': return bus.emit('store.failed', { storeType, errorCode: event.code, message: event.message })
+      case 'warning': return bus.emit('store.warned', { storeType, errorCode: event.code, message: event.message })
+    }
+  }
   return {
     context,
     report (event: StoreReport): void {
-      switch (event.kind) {
-        case 'connected': return bus.emit('store.connected', { storeType })
-        case 'disconnected': return bus.emit('store.disconnected', { storeType, errorCode: event.code })
-        case 'error': return bus.emit('store.failed', { storeType, errorCode: event.code, message: event.message })
-        case 'warning': return bus.emit('store.warned', { storeType, errorCode: event.code, message: event.message })
-      }
+      if (early === undefined) tell(event)
+      else early.push(event)
+    },
+    listening (): void {
+      const reports = early ?? []
+      early = undefined
+      for (const report of reports) tell(report)
     }
   }
 }

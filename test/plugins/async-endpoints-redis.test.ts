@@ -62,3 +62,26 @@ t.test('Redis goes away: 503 within submitTimeoutMs, and jobs again when it is b
   await back
   t.equal((await submit()).status, 202, 'taken again')
 })
+
+t.test('what the store finds while the application starts can be read in the log', async (t) => {
+  const redis = await startRedis({ settings: ['--maxmemory-policy', 'allkeys-lru'] })
+  t.teardown(() => redis.stop())
+  const start = async (): Promise<Array<Record<string, unknown>>> => {
+    const lines: Array<Record<string, unknown>> = []
+    const app = Fastify({ logger: { stream: { write: (line: string) => { lines.push(JSON.parse(line) as Record<string, unknown>) } } } })
+    t.teardown(() => app.close())
+    await app.register(asyncEndpoints, { store: redisStore({ url: redis.url, prefix: uniquePrefix() }), worker: false })
+    const heard: string[] = []
+    app.jobEvents.subscribe('test', { 'store.connected': () => { heard.push('connected') }, 'store.disconnected': () => { heard.push('disconnected') }, 'store.warned': () => { heard.push('warned') } })
+    await app.ready()
+    const ofStore = lines.filter(({ component }) => component === 'asyncendpoints.store')
+    t.same(heard, ofStore.map(({ event }) => String(event).slice('store.'.length)), 'subscribers hear the same')
+    return ofStore
+  }
+  t.match(await start(), [
+    { eventId: 10404, level: 40, error_type: 'eviction-policy', detail: /^The maxmemory-policy of the Redis server is allkeys-lru/ },
+    { eventId: 10401, level: 30, store_type: 'bullmq' }
+  ])
+  await redis.kill()
+  t.match(await start(), [{ eventId: 10402, level: 40, error_type: 'ECONNREFUSED' }])
+})
