@@ -9,7 +9,8 @@ import { unknownJob } from '../jobs/registry.ts'
 import type { SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
 import type { Created, JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
 import { JOB_STATES } from '../jobs/states.ts'
-import { toReason } from '../jobs/stored-error.ts'
+import { errorCodeOf, toReason } from '../jobs/stored-error.ts'
+import { sampledIds } from '../jobs/trace-ids.ts'
 import { QueueDepths } from './depth.ts'
 import type { EndpointSubmitMeta, JobsClient, SubmitMeta, Submitted } from './jobs.ts'
 import { draftJob, freshRecord } from './submission.ts'
@@ -64,8 +65,7 @@ export class Client implements JobsClient {
       const { submitMiddleware } = this.#runtime
       created = submitMiddleware.length === 0 ? await this.#create(scope, timeoutMs) : await runSubmit(submitMiddleware, 0, scope, () => this.#create(scope, timeoutMs))
     } catch (error) {
-      const errorCode = error instanceof AsyncEndpointsError ? error.code : 'UNKNOWN'
-      this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, errorCode, submitMs: clock.monotonic() - startedAt, origin: meta.origin })
+      this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, errorCode: errorCodeOf(error), submitMs: clock.monotonic() - startedAt, origin: meta.origin })
       throw error
     } finally {
       // A job that was made is counted as submitted before anybody else can look.

@@ -28,6 +28,15 @@ export function toStoredError (thrown: unknown, clean?: Clean): StoredError {
   }
 }
 
+/** What an error is called where only a name is wanted: its own `code`, else its class. Never throws. */
+export function errorCodeOf (thrown: unknown, clean?: Clean): string {
+  try {
+    return thrown instanceof Error ? codeOf(thrown, clean) : 'UNKNOWN'
+  } catch {
+    return 'UNKNOWN'
+  }
+}
+
 function codeOf (error: Error, clean?: Clean): string {
   const own = (error as { code?: unknown }).code
   const code = typeof own === 'string' && own !== '' ? own : error.name

@@ -1,5 +1,4 @@
 import type { Context } from '../core/context.ts'
-import { AsyncEndpointsError } from '../core/errors.ts'
 import type { SharedState } from '../core/shared.ts'
 import type { EventBus } from '../events/bus.ts'
 import { TraceExits } from '../events/trace-exits.ts'
@@ -7,6 +6,7 @@ import type { JobProgress, JobUpdate, NewJob } from '../jobs/job.ts'
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, StoreReport
 } from '../jobs/store.ts'
+import { errorCodeOf } from '../jobs/stored-error.ts'
 
 /**
  * The one place where stores are watched: every operation of every store is timed and told the same way, so that the
@@ -74,8 +74,7 @@ export class ObservedStore implements JobStore {
       }
       return value
     }, (error: unknown) => {
-      const errorCode = error instanceof AsyncEndpointsError ? error.code : 'UNKNOWN'
-      this.#bus.emit('store.operation_failed', { storeType: this.type, operation, errorCode, durationMs: clock.monotonic() - startedAt })
+      this.#bus.emit('store.operation_failed', { storeType: this.type, operation, errorCode: errorCodeOf(error), durationMs: clock.monotonic() - startedAt })
       throw error
     })
   }

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { readRedactOptions } from '../../lib/core/redact.ts'
-import { ThrownFailure, toReason, toStoredError } from '../../lib/jobs/stored-error.ts'
+import { errorCodeOf, ThrownFailure, toReason, toStoredError } from '../../lib/jobs/stored-error.ts'
 
 t.test('whatever was thrown becomes a bounded error', async (t) => {
   t.same(toStoredError(new TypeError('no')), { code: 'TypeError', message: 'no' })
@@ -74,4 +74,11 @@ t.test('the failure of a hostile value: bounded, and nothing throws', async (t) 
   t.same(new ThrownFailure(odd, text).stack, [])
   Object.defineProperty(odd, 'stack', { value: `Error: x\n${'    at f (file:1:1)\u001b[2J\n'.repeat(1_000_000)}` })
   t.same(new ThrownFailure(odd, text).stack, Array.from({ length: 10 }, () => 'at f (file:1:1) [2J'))
+})
+
+t.test('the name of an error alone', async (t) => {
+  t.equal(errorCodeOf(Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })), 'ECONNREFUSED')
+  t.equal(errorCodeOf(new TypeError('no')), 'TypeError')
+  t.equal(errorCodeOf(Object.assign(new Error('x'), { code: 5 })), 'Error')
+  for (const thrown of ['text', undefined, { code: 'E' }, new (class extends Error { get code (): string { throw new Error('even this') } })()]) t.equal(errorCodeOf(thrown), 'UNKNOWN')
 })

@@ -126,6 +126,20 @@ t.test('a store that never answers is given up after submitTimeoutMs', async (t)
   t.same(failed, ['FAE_STORE_UNAVAILABLE'])
 })
 
+t.test('an error of a store that is not ours is told by its own name', async (t) => {
+  const inner = memoryStore()
+  const create = async (): Promise<never> => { throw Object.assign(new Error('connect'), { code: 'ECONNREFUSED' }) }
+  const store = new Proxy(inner, { get: (target, key) => { const value: unknown = key === 'create' ? create : Reflect.get(target, key); return typeof value === 'function' ? value.bind(inner) as unknown : value } })
+  const app = await build(t, { store }, false)
+  app.defineJob({ name: 'x', handler: () => {} })
+  const told: string[] = []
+  app.jobEvents.on('job.submit_failed', ({ errorCode }) => told.push(errorCode))
+  app.jobEvents.on('store.operation_failed', ({ operation, errorCode }) => told.push(`${operation} ${errorCode}`))
+  await app.ready()
+  await t.rejects(app.jobs.submit('x'), { code: 'ECONNREFUSED' })
+  t.same(told, ['create ECONNREFUSED', 'ECONNREFUSED'])
+})
+
 t.test('closing with jobs running waits, then hands them back; nothing is taken after', async (t) => {
   const app = await build(t, {}, { drainTimeoutMs: 20 })
   let reason: unknown
