@@ -4,7 +4,7 @@ import { orReject } from '../core/deadline.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
-import type { JobRecord, TraceCarrier } from '../jobs/job.ts'
+import type { JobRecord } from '../jobs/job.ts'
 import { unknownJob } from '../jobs/registry.ts'
 import type { SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
 import type { Created, JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
@@ -160,7 +160,8 @@ export class Client implements JobsClient {
     else if (!verdict.already) {
       // It never ran: no worker will tell of its end.
       const totalMs = Math.max(0, this.#runtime.context.clock.now() - job.createdAt)
-      this.#runtime.bus.emit('job.cancelled', { ...about, workerId: '', processingMs: 0, totalMs })
+      const ids = sampledIds(job.trace)
+      this.#runtime.bus.emit('job.cancelled', { ...about, traceId: ids?.traceId, spanId: ids?.spanId, workerId: '', processingMs: 0, totalMs })
     }
     return { state: verdict.kind, job }
   }
@@ -175,10 +176,12 @@ export class Client implements JobsClient {
   }
 
   async remove (id: string): Promise<void> {
-    const verdict = await this.#runtime.store.remove(id)
-    if (verdict === undefined) throw notFound(id)
+    // Asked for first, so that it can be told whose job is gone.
+    const job = await this.#runtime.store.get(id)
+    const verdict = job === undefined ? undefined : await this.#runtime.store.remove(id)
+    if (job === undefined || verdict === undefined) throw notFound(id)
     if (verdict === 'active') throw new AsyncEndpointsError('FAE_JOB_ACTIVE', 'The job is being worked on; cancel it before removing it')
-    this.#runtime.bus.emit('job.removed', { jobId: id })
+    this.#runtime.bus.emit('job.removed', { jobId: id, jobName: job.name, queue: job.queue, correlationId: job.correlationId })
   }
 
   counts (queue?: string): Promise<readonly QueueCounts[]> {
@@ -202,12 +205,4 @@ function closed (): AsyncEndpointsError {
 
 function notFound (id: string): AsyncEndpointsError {
   return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', `There is no job ${JSON.stringify(String(id).slice(0, 64))}; it is unknown, has expired or was removed`)
-}
-
-/** The ids inside a traceparent whose sampled flag is set (W3C Trace Context §3.2). */
-function sampledIds (trace: TraceCarrier | undefined): { traceId: string, spanId: string } | undefined {
-  if (trace === undefined) return undefined
-  const { traceparent } = trace
-  if ((Number.parseInt(traceparent.slice(53, 55), 16) & 1) === 0) return undefined
-  return { traceId: traceparent.slice(3, 35), spanId: traceparent.slice(36, 52) }
 }

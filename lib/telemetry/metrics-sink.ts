@@ -34,7 +34,7 @@ export function createMetricsSink ({ metrics, storeType, excluded, failures, det
 
     'job.claimed': (event) => {
       if (excluded(event.jobName)) return
-      metrics.jobQueueDuration(event.queueWaitMs / 1_000, { jobName: event.jobName, storeType })
+      metrics.jobQueueDuration(event.queueWaitMs / 1_000, { jobName: event.jobName, storeType }, exemplarOf(event))
       if (event.claimMs !== undefined) metrics.jobClaimDuration(event.claimMs / 1_000, { storeType })
     },
     'job.recovered': (event) => {
@@ -60,7 +60,7 @@ export function createMetricsSink ({ metrics, storeType, excluded, failures, det
       metrics.workerProcessed({ workerId: event.workerId })
     },
     'job.retry_scheduled': (event) => {
-      if (!excluded(event.jobName)) metrics.jobRetried({ jobName: event.jobName, storeType })
+      if (!excluded(event.jobName)) metrics.jobRetried({ jobName: event.jobName, storeType }, exemplarOf(event))
     },
     'job.failed': (event) => {
       if (excluded(event.jobName)) return
@@ -72,22 +72,23 @@ export function createMetricsSink ({ metrics, storeType, excluded, failures, det
     },
     'job.cancelled': (event) => {
       if (excluded(event.jobName)) return
-      metrics.jobProcessed({ jobName: event.jobName, status: 'cancelled', storeType })
-      metrics.jobCancelled({ jobName: event.jobName, storeType })
-      metrics.jobEndToEndDuration(event.totalMs / 1_000, { jobName: event.jobName, status: 'cancelled' })
+      const exemplar = exemplarOf(event)
+      metrics.jobProcessed({ jobName: event.jobName, status: 'cancelled', storeType }, exemplar)
+      metrics.jobCancelled({ jobName: event.jobName, storeType }, exemplar)
+      metrics.jobEndToEndDuration(event.totalMs / 1_000, { jobName: event.jobName, status: 'cancelled' }, exemplar)
       // Without a worker it was cancelled while it waited: nothing was processed.
       if (event.workerId === '') return
-      metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'cancelled' })
+      metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'cancelled' }, exemplar)
       metrics.workerProcessed({ workerId: event.workerId })
     },
     'job.snoozed': (event) => {
-      if (!excluded(event.jobName)) metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'snoozed' })
+      if (!excluded(event.jobName)) metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'snoozed' }, exemplarOf(event))
     },
     'job.released': (event) => {
-      if (!excluded(event.jobName)) metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'released' })
+      if (!excluded(event.jobName)) metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'released' }, exemplarOf(event))
     },
     'job.lease_lost': (event) => {
-      if (!excluded(event.jobName)) metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'lease-lost' })
+      if (!excluded(event.jobName)) metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'lease-lost' }, exemplarOf(event))
     },
     // The store's part in the ending of an attempt is no operation of the contract, so its failure is told here.
     'job.settle_failed': (event) => { metrics.storeError({ operation: 'settle', errorType: event.errorCode, storeType }) },

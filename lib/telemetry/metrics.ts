@@ -42,7 +42,7 @@ export interface AsyncEndpointsMetrics {
   /** A job ended as failed. */
   jobFailed (labels: JobErrorLabels, exemplar?: ExemplarSource): void
   /** Another attempt will follow. */
-  jobRetried (labels: JobLabels): void
+  jobRetried (labels: JobLabels, exemplar?: ExemplarSource): void
   /** From the moment the job could run to its claim. */
   jobQueueDuration (seconds: number, labels: JobLabels, exemplar?: ExemplarSource): void
   /** One attempt: `status` is `completed`, `failed`, `cancelled`, `snoozed`, `released` or `lease-lost`. */
@@ -69,7 +69,7 @@ export interface AsyncEndpointsMetrics {
   jobSubmitDuration (seconds: number, labels: JobLabels, exemplar?: ExemplarSource): void
   /** From the submission to the end of the job: what a client waits for. */
   jobEndToEndDuration (seconds: number, labels: ProcessingLabels, exemplar?: ExemplarSource): void
-  jobCancelled (labels: JobLabels): void
+  jobCancelled (labels: JobLabels, exemplar?: ExemplarSource): void
   /** A job of a lost worker was taken over. */
   jobRecovered (labels: RecoveredLabels): void
   /** A submission was refused. */

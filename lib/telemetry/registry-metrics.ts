@@ -160,7 +160,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
   jobCreated (labels: JobLabels, exemplar?: ExemplarSource): void { this.#created.at2(labels.jobName, labels.storeType).add(1, exemplar) }
   jobProcessed (labels: JobStatusLabels, exemplar?: ExemplarSource): void { this.#processed.at3(labels.jobName, labels.status, labels.storeType).add(1, exemplar) }
   jobFailed (labels: JobErrorLabels, exemplar?: ExemplarSource): void { this.#failed.at3(labels.jobName, labels.errorType, labels.storeType).add(1, exemplar) }
-  jobRetried (labels: JobLabels): void { this.#retries.at2(labels.jobName, labels.storeType).add(1) }
+  jobRetried (labels: JobLabels, exemplar?: ExemplarSource): void { this.#retries.at2(labels.jobName, labels.storeType).add(1, exemplar) }
   jobQueueDuration (seconds: number, labels: JobLabels, exemplar?: ExemplarSource): void { this.#queueDuration.at2(labels.jobName, labels.storeType).observe(seconds, exemplar) }
   jobProcessingDuration (seconds: number, labels: ProcessingLabels, exemplar?: ExemplarSource): void { this.#processing.at2(labels.jobName, labels.status).observe(seconds, exemplar) }
   jobClaimDuration (seconds: number, labels: StoreLabels): void { this.#claim.at(labels.storeType).observe(seconds) }
@@ -179,7 +179,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
 
   jobSubmitDuration (seconds: number, labels: JobLabels, exemplar?: ExemplarSource): void { this.#submit.at2(labels.jobName, labels.storeType).observe(seconds, exemplar) }
   jobEndToEndDuration (seconds: number, labels: ProcessingLabels, exemplar?: ExemplarSource): void { this.#endToEnd.at2(labels.jobName, labels.status).observe(seconds, exemplar) }
-  jobCancelled (labels: JobLabels): void { this.#cancelled.at2(labels.jobName, labels.storeType).add(1) }
+  jobCancelled (labels: JobLabels, exemplar?: ExemplarSource): void { this.#cancelled.at2(labels.jobName, labels.storeType).add(1, exemplar) }
   jobRecovered (labels: RecoveredLabels): void { this.#recovered.at2(labels.reason, labels.storeType).add(1) }
   requestRejected (labels: RejectedLabels): void { this.#rejected.at(labels.reason).add(1) }
   workerRestarted (labels: RestartLabels): void { this.#restarts.at2(labels.queue, labels.reason).add(1) }

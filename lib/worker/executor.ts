@@ -201,7 +201,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     const traceId = this.traceIds?.traceId
     const spanId = this.traceIds?.spanId
     if (end.kind === 'abandoned') {
-      bus.emit('handler.abandoned', { jobId, jobName, queue, correlationId, reason: this.#abort.reason ?? 'shutdown', graceMs: this.#graceMs ?? definition.graceMs })
+      bus.emit('handler.abandoned', { jobId, jobName, queue, correlationId, traceId, spanId, reason: this.#abort.reason ?? 'shutdown', graceMs: this.#graceMs ?? definition.graceMs })
     } else if (end.kind === 'returned' || isOutcome(end.error) || this.#stoppedOnRequest()) {
       // A thrown snooze, cancel or discard is an answer, and a throw because of an abort is obedience: neither is an error.
       if (bus.wants('handler.completed')) bus.emit('handler.completed', { jobId, jobName, queue, traceId, spanId, durationMs })
@@ -217,7 +217,8 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
 
   #timedOut (definition: JobDefinition): void {
     const { job } = this.claim
-    this.#runtime.bus.emit('job.timed_out', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: this.workerId, correlationId: job.correlationId, attempt: job.attempts, timeoutMs: definition.timeoutMs })
+    const ids = { traceId: this.traceIds?.traceId, spanId: this.traceIds?.spanId }
+    this.#runtime.bus.emit('job.timed_out', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: this.workerId, correlationId: job.correlationId, ...ids, attempt: job.attempts, timeoutMs: definition.timeoutMs })
     this.abort('timeout')
   }
 

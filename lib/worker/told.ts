@@ -3,6 +3,8 @@ import type { AttemptFailure } from '../events/catalogue.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { AttemptScope } from '../jobs/seams.ts'
 import type { Claim, SettleVerdict, Settlement } from '../jobs/store.ts'
+import { errorCodeOf } from '../jobs/stored-error.ts'
+import { sampledIds } from '../jobs/trace-ids.ts'
 
 /** The part of an attempt that is told. */
 export interface ToldAttempt {
@@ -23,7 +25,9 @@ export function emitClaimed ({ bus, context }: JobRuntime, run: ToldAttempt): vo
   // A claim that runs nothing says nothing about how long jobs wait to be run.
   if (run.known && !stalled && bus.wants('job.claimed')) {
     const queueWaitMs = Math.max(0, context.clock.now() - availableAt)
-    bus.emit('job.claimed', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, attempt: job.attempts, queueWaitMs, claimMs })
+    // The attempt has no span yet, and what waited was the submission.
+    const ids = sampledIds(job.trace)
+    bus.emit('job.claimed', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, traceId: ids?.traceId, spanId: ids?.spanId, attempt: job.attempts, queueWaitMs, claimMs })
   }
   if (stalled) bus.emit('job.recovered', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, correlationId: job.correlationId, attempt: job.attempts })
 }
@@ -49,12 +53,9 @@ export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: 
   const processingMs = Math.max(0, (run.endedAt ?? run.startedAt) - run.startedAt)
   // The usual end first: it costs nothing but its own event.
   if (verdict.kind === 'stored' && settlement.kind === 'completed') return emitCompleted(runtime, run, settlement.resultBytes, processingMs)
-  const about = { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, correlationId: job.correlationId }
+  const about = aboutOf(run)
   if (verdict.kind === 'refused') return bus.emit('job.lease_lost', { ...about, attempt: job.attempts, processingMs })
-  if (verdict.kind === 'error') {
-    const code = (verdict.error as { code?: unknown }).code
-    return bus.emit('job.settle_failed', { ...about, attempt: job.attempts, errorCode: typeof code === 'string' ? code : verdict.error.name })
-  }
+  if (verdict.kind === 'error') return bus.emit('job.settle_failed', { ...about, attempt: job.attempts, errorCode: errorCodeOf(verdict.error) })
   // A job of an unknown name was told as job.unhandled.
   if (!run.known) return
   // Somebody had asked it to stop: the store ended it, whatever the attempt wanted.
@@ -66,7 +67,7 @@ export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: 
     case 'snooze': return bus.emit('job.snoozed', { ...about, delayMs: settlement.delayMs, processingMs })
     case 'release': return bus.emit('job.released', { ...about, processingMs })
     case 'postpone':
-      return bus.emit('job.retry_scheduled', { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId, errorCode: 'FAE_STALLED', attempt: job.attempts - 1, delayMs: settlement.delayMs })
+      return bus.emit('job.retry_scheduled', { ...about, errorCode: 'FAE_STALLED', attempt: job.attempts - 1, delayMs: settlement.delayMs })
     case 'failed':
     case 'retry': return emitAttemptFailed(runtime, run, settlement, processingMs)
   }
@@ -95,19 +96,21 @@ function emitCompleted (runtime: JobRuntime, run: ToldAttempt, resultBytes: numb
 function emitAttemptFailed (runtime: JobRuntime, run: ToldAttempt, settlement: Settlement & { kind: 'failed' | 'retry' }, processingMs: number): void {
   const { bus } = runtime
   const { job } = run.claim
-  const { correlationId } = job
-  const about = { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, correlationId }
-  const ids = { traceId: run.traceIds?.traceId, spanId: run.traceIds?.spanId }
+  const about = aboutOf(run)
   const { code: errorCode, message: errorMessage } = settlement.error
   const final = settlement.kind === 'failed'
   // A stall that used up the last attempt ended without a run of its own.
   const attempt = run.claim.stalled ? job.attempts - 1 : job.attempts
-  if (!run.claim.stalled) bus.emit('job.attempt_failed', { ...about, ...ids, errorCode, errorMessage, failure: run.failure, final, attempt, processingMs })
+  if (!run.claim.stalled) bus.emit('job.attempt_failed', { ...about, errorCode, errorMessage, failure: run.failure, final, attempt, processingMs })
   if (settlement.kind === 'retry') {
-    bus.emit('job.retry_scheduled', { jobId: job.id, jobName: job.name, queue: job.queue, correlationId, errorCode, attempt, delayMs: settlement.delayMs })
+    bus.emit('job.retry_scheduled', { ...about, errorCode, attempt, delayMs: settlement.delayMs })
   } else {
-    bus.emit('job.failed', { ...about, ...ids, errorCode, errorMessage, attempt, processingMs, totalMs: totalMs(runtime, run) })
+    bus.emit('job.failed', { ...about, errorCode, errorMessage, attempt, processingMs, totalMs: totalMs(runtime, run) })
   }
+}
+
+function aboutOf ({ claim: { job }, workerId, traceIds }: ToldAttempt) {
+  return { jobId: job.id, jobName: job.name, queue: job.queue, workerId, correlationId: job.correlationId, traceId: traceIds?.traceId, spanId: traceIds?.spanId }
 }
 
 /** From the submission (not from the planned start) to now. */

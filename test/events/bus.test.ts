@@ -49,7 +49,7 @@ t.test('the router connects only what is asked for', async (t) => {
   const stop = connectSinks(bus, { metrics: sink('metrics'), log: sink('log'), traces: sink('traces') }, { 'job.redriven': { sinks: ['log'] } })
   bus.emit('job.redriven', redriven)
   t.same(heard, ['log'])
-  bus.emit('job.claimed', { ...redriven, workerId: 'w', attempt: 1, queueWaitMs: 0, claimMs: undefined })
+  bus.emit('job.claimed', { ...redriven, workerId: 'w', traceId: undefined, spanId: undefined, attempt: 1, queueWaitMs: 0, claimMs: undefined })
   t.same(heard.slice(1), ['traces claimed', 'metrics claimed'], 'the other events keep their default row')
   stop()
   t.notOk(bus.wants('job.redriven'))

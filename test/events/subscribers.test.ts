@@ -42,7 +42,7 @@ t.test('several events at once, and the subscription is told', async (t) => {
     'job.failed': undefined
   })
   bus.emit('job.redriven', JOB)
-  bus.emit('job.removed', { jobId: 'j' })
+  bus.emit('job.removed', { jobId: 'j', jobName: 'n', queue: 'q', correlationId: 'c' })
   stop()
   stop()
   bus.emit('job.redriven', JOB)

@@ -131,6 +131,8 @@ t.test('one trace from the request to the handler, with exemplars that lead to i
   t.equal(byId.get(exemplar?.labels.get('span_id') ?? ''), 'process default')
 
   const log = lines.find(({ msg }) => msg === 'loaded')
+  const waited = families.get('asyncendpoints_jobs_queue_duration_seconds')?.samples.find((sample) => sample.exemplar !== undefined)?.exemplar
+  t.same([waited?.labels.get('trace_id'), byId.get(waited?.labels.get('span_id') ?? '')], [traceId, 'send default'], 'what waited was the submission')
   t.match(log, { trace_id: traceId, trace_flags: '01', job_name: 'report', attempt: 1 })
   t.match(lines.find(({ eventId }) => eventId === 10111), { trace_id: traceId, job_id: log?.job_id, correlation_id: log?.correlation_id, totalMs: Number, queueMs: Number, processMs: Number })
   t.match(lines.find(({ msg }) => msg === 'request completed'), { trace_id: traceId })

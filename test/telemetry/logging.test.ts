@@ -77,6 +77,20 @@ t.test('a completed job: ids, trace, and the three times', async (t) => {
   })
 })
 
+t.test('whatever an attempt comes to, its line leads to its trace', async (t) => {
+  const { bus, lines } = connected()
+  bus.emit('job.retry_scheduled', { ...RUN, ...IDS, attempt: 1, delayMs: 1, errorCode: 'E' })
+  bus.emit('job.timed_out', { ...RUN, ...IDS, attempt: 1, timeoutMs: 1 })
+  bus.emit('job.cancelled', { ...RUN, ...IDS, processingMs: 1, totalMs: 1 })
+  bus.emit('job.snoozed', { ...RUN, ...IDS, delayMs: 1, processingMs: 1 })
+  bus.emit('job.released', { ...RUN, ...IDS, processingMs: 1 })
+  bus.emit('job.lease_lost', { ...RUN, ...IDS, attempt: 1, processingMs: 1 })
+  bus.emit('job.settle_failed', { ...RUN, ...IDS, attempt: 1, errorCode: 'E' })
+  bus.emit('handler.abandoned', { ...JOB, ...IDS, reason: 'timeout', graceMs: 1 })
+  t.equal(lines.length, 8)
+  for (const line of lines) t.match(line, { trace_id: IDS.traceId, span_id: IDS.spanId, trace_flags: '01', correlation_id: 'corr' }, String(line.event))
+})
+
 t.test('without a sampled trace there are no trace fields', async (t) => {
   const { bus, lines } = connected()
   bus.emit('job.started', { ...RUN, traceId: undefined, spanId: undefined, correlationId: 'corr', attempt: 1 })

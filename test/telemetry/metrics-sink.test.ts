@@ -9,7 +9,7 @@ import { recordingMetrics } from '../../lib/testing/recording-metrics.ts'
 
 const IDS = { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16) }
 const NO_IDS = { traceId: undefined, spanId: undefined }
-const ABOUT = { jobId: 'j', jobName: 'report', queue: 'default', correlationId: 'c' }
+const ABOUT = { jobId: 'j', jobName: 'report', queue: 'default', correlationId: 'c', ...NO_IDS }
 const FAILURE = { errorMessage: 'no answer', failure: undefined }
 const RUN = { ...ABOUT, workerId: 'w' }
 
@@ -41,21 +41,21 @@ t.test('refusals are counted by reason, from whoever tells of them', async (t) =
 
 t.test('claim: the wait since the job could run, and how long the store took, if it says', async (t) => {
   const { bus, methods } = connected()
-  bus.emit('job.claimed', { ...RUN, attempt: 1, queueWaitMs: 1_500, claimMs: 3 })
+  bus.emit('job.claimed', { ...RUN, ...IDS, attempt: 1, queueWaitMs: 1_500, claimMs: 3 })
   bus.emit('job.claimed', { ...RUN, attempt: 1, queueWaitMs: 0, claimMs: undefined })
   bus.emit('job.recovered', { ...RUN, attempt: 2 })
-  t.same(methods(), ['jobQueueDuration 1.5', 'jobClaimDuration 0.003', 'jobQueueDuration 0', 'jobRecovered stalled'])
+  t.same(methods(), ['jobQueueDuration 1.5 traced', 'jobClaimDuration 0.003', 'jobQueueDuration 0', 'jobRecovered stalled'])
 })
 
 t.test('failure and retry, then success: each attempt is timed, the job is processed once', async (t) => {
   const { bus, methods } = connected()
   bus.emit('handler.failed', { ...ABOUT, ...IDS, durationMs: 40, errorCode: 'ETIMEDOUT' })
   bus.emit('job.attempt_failed', { ...RUN, ...IDS, ...FAILURE, attempt: 1, processingMs: 50, errorCode: 'ETIMEDOUT', final: false })
-  bus.emit('job.retry_scheduled', { ...ABOUT, attempt: 1, delayMs: 1_000, errorCode: 'ETIMEDOUT' })
+  bus.emit('job.retry_scheduled', { ...RUN, ...IDS, attempt: 1, delayMs: 1_000, errorCode: 'ETIMEDOUT' })
   bus.emit('handler.completed', { ...ABOUT, ...NO_IDS, durationMs: 70 })
   bus.emit('job.completed', { ...RUN, ...NO_IDS, correlationId: 'c', attempt: 2, processingMs: 80, queueWaitMs: 0, totalMs: 1_130, resultBytes: 2 })
   t.same(methods(), [
-    'handlerDuration 0.04 function traced', 'handlerError ETIMEDOUT traced', 'jobProcessingDuration 0.05 failed traced', 'workerProcessed w', 'jobRetried',
+    'handlerDuration 0.04 function traced', 'handlerError ETIMEDOUT traced', 'jobProcessingDuration 0.05 failed traced', 'workerProcessed w', 'jobRetried traced',
     'handlerDuration 0.07 function', 'jobProcessed completed', 'jobProcessingDuration 0.08 completed', 'jobEndToEndDuration 1.13 completed', 'workerProcessed w'
   ])
 })
@@ -71,17 +71,17 @@ t.test('cancelled while waiting: nothing was processed by a worker', async (t) =
   const { bus, methods } = connected()
   bus.emit('job.cancelled', { ...ABOUT, workerId: '', correlationId: 'c', processingMs: 0, totalMs: 10 })
   t.same(methods(), ['jobProcessed cancelled', 'jobCancelled', 'jobEndToEndDuration 0.01 cancelled'])
-  bus.emit('job.cancelled', { ...RUN, correlationId: 'c', processingMs: 20, totalMs: 30 })
-  t.same(methods().slice(3), ['jobProcessed cancelled', 'jobCancelled', 'jobEndToEndDuration 0.03 cancelled', 'jobProcessingDuration 0.02 cancelled', 'workerProcessed w'])
+  bus.emit('job.cancelled', { ...RUN, ...IDS, correlationId: 'c', processingMs: 20, totalMs: 30 })
+  t.same(methods().slice(3), ['jobProcessed cancelled traced', 'jobCancelled traced', 'jobEndToEndDuration 0.03 cancelled traced', 'jobProcessingDuration 0.02 cancelled traced', 'workerProcessed w'])
 })
 
 t.test('endings that do not end the job are timed, not counted as processed', async (t) => {
   const { bus, methods } = connected()
   bus.emit('job.snoozed', { ...RUN, delayMs: 10, processingMs: 1_000 })
-  bus.emit('job.released', { ...RUN, processingMs: 2_000 })
+  bus.emit('job.released', { ...RUN, ...IDS, processingMs: 2_000 })
   bus.emit('job.lease_lost', { ...RUN, attempt: 1, processingMs: 3_000 })
   bus.emit('job.settle_failed', { ...RUN, attempt: 1, errorCode: 'FAE_STORE_UNAVAILABLE' })
-  t.same(methods(), ['jobProcessingDuration 1 snoozed', 'jobProcessingDuration 2 released', 'jobProcessingDuration 3 lease-lost', 'storeError settle FAE_STORE_UNAVAILABLE'])
+  t.same(methods(), ['jobProcessingDuration 1 snoozed', 'jobProcessingDuration 2 released traced', 'jobProcessingDuration 3 lease-lost', 'storeError settle FAE_STORE_UNAVAILABLE'])
 })
 
 t.test('store operations count, failed ones too; idle time', async (t) => {

@@ -2,6 +2,7 @@ import t from 'tap'
 import { cancel, discard, snooze } from '../../lib/jobs/outcome.ts'
 import type { JobContext } from '../../lib/jobs/definition.ts'
 import type { Claim, Settlement } from '../../lib/jobs/store.ts'
+import { FakeClock } from '../../lib/testing/fake-clock.ts'
 import { AttemptRun } from '../../lib/worker/executor.ts'
 import { testClaim, testRuntime, type TestRuntime } from './support.ts'
 
@@ -21,6 +22,18 @@ t.test('a handler\'s return becomes the result as JSON', async (t) => {
   t.same(await settle(testRuntime({ handler: () => undefined })), { kind: 'completed', result: undefined, resultBytes: undefined })
   t.same(await settle(testRuntime({ handler: () => null })), { kind: 'completed', result: 'null', resultBytes: 4 })
   t.same(await settle(testRuntime({ handler: () => 'ä' })), { kind: 'completed', result: '"ä"', resultBytes: 4 }, 'bytes, not characters')
+})
+
+t.test('the wait is counted from the moment the job could run, the whole from its submission', async (t) => {
+  const clock = new FakeClock()
+  const test = testRuntime({ handler: () => 'x' }, clock)
+  const now = clock.now()
+  // Submitted long ago for later, put back by a backoff since, claimed two seconds after that was over.
+  await settle(test, testClaim({ createdAt: now - 60_000, runAt: now - 2_000, startedAt: now, attempts: 2 }, { availableAt: now - 2_000, claimMs: 3 }))
+  t.match(test.event('job.claimed'), { queueWaitMs: 2_000, claimMs: 3 })
+  t.match(test.event('job.completed'), { queueWaitMs: 2_000, totalMs: 60_000, attempt: 2 })
+  await settle(test, testClaim({ createdAt: now }, { availableAt: now + 500 }))
+  t.match(test.event('job.claimed'), { queueWaitMs: 0 }, 'clocks of two hosts differ')
 })
 
 t.test('results that cannot be kept fail the job with a code, without another attempt', async (t) => {
