@@ -1,4 +1,5 @@
 import { SpanKind, trace, type Attributes, type Context, type Link, type Span, type SpanContext } from '@opentelemetry/api'
+import { ERROR_TABLE } from '../core/errors.ts'
 import { isoFormat, LAST_MOMENT } from '../core/iso-time.ts'
 import type { Redaction } from '../core/redact.ts'
 import type { Propagation } from '../jobs/definition.ts'
@@ -103,22 +104,11 @@ export class AttemptSpans {
   /** Everything that only a recorded attempt needs. */
   #watch (live: LiveAttempt): void {
     const { scope, span } = live
-    const { claim: { job, availableAt }, workerId } = scope
-    span.setAttributes({
-      [ATTR.jobId]: job.id,
-      [ATTR.jobName]: job.name,
-      [ATTR.jobStatus]: 'in-progress',
-      [ATTR.workerId]: workerId,
-      [ATTR.storeType]: this.#maker.storeType,
-      [ATTR.handlerType]: HANDLER_TYPE,
-      [ATTR.retryCount]: Math.max(0, job.attempts - 1),
-      [ATTR.queueDuration]: Math.max(0, this.#parts.now() - availableAt) / 1_000,
-      // A store's clock may be anything; a date that is none must not cost the attempt its span.
-      [ATTR.availableAt]: Math.abs(availableAt) <= LAST_MOMENT ? this.#isoTime(availableAt) : undefined,
-      [ATTR.messagingMessageId]: job.id,
-      [ATTR.messagingConversationId]: job.correlationId,
-      [ATTR.messagingClientId]: workerId
-    })
+    const { claim: { job, stalled }, workerId } = scope
+    span.setAttributes(this.#attributesOf(scope))
+    span.setAttributes({ [ATTR.messagingMessageId]: job.id, [ATTR.messagingClientId]: workerId })
+    if (stalled) span.addEvent(`${SPAN_EVENT.stateApplied}queued`, { [ATTR.stateOld]: 'in-progress', [ATTR.stateNew]: 'queued' })
+    else this.#tellWait(live)
     live.input = this.#ask(scope, 'input', (options) => options.input?.({
       id: job.id, name: job.name, body: job.input.body, params: job.input.params, query: job.input.query, headers: job.input.headers, owner: job.owner, attempt: job.attempts
     }))
@@ -132,6 +122,15 @@ export class AttemptSpans {
     })
   }
 
+  /** Not for a claim that only accounts for a stall: nothing waited to be run. */
+  #tellWait ({ span, scope: { claim: { availableAt } } }: LiveAttempt): void {
+    span.setAttributes({
+      [ATTR.queueDuration]: Math.max(0, this.#parts.now() - availableAt) / 1_000,
+      // A store's clock may be anything; a date that is none must not cost the attempt its span.
+      [ATTR.availableAt]: Math.abs(availableAt) <= LAST_MOMENT ? this.#isoTime(availableAt) : undefined
+    })
+  }
+
   async #handle (live: LiveAttempt, next: () => Promise<unknown>): Promise<unknown> {
     const { source } = this.#maker
     const { scope } = live
@@ -142,7 +141,8 @@ export class AttemptSpans {
     live.handler = span
     live.handlerContext = context
     source.guard(() => {
-      this.#describeHandler(span, live)
+      span.setAttributes(this.#attributesOf(scope))
+      if (live.input !== undefined) span.setAttributes(live.input)
       scope.trace = carrierOf(span) ?? outer.trace
       scope.traceIds = isSampled(span.spanContext()) ? idsOf(span.spanContext()) : undefined
     })
@@ -163,18 +163,18 @@ export class AttemptSpans {
     }
   }
 
-  #describeHandler (span: Span, { scope, input }: LiveAttempt): void {
-    const { claim: { job }, workerId } = scope
-    span.setAttributes({
+  /** What the span of an attempt and that of its handler both say. */
+  #attributesOf ({ claim: { job }, workerId }: AttemptScope): Attributes {
+    return {
       [ATTR.jobId]: job.id,
       [ATTR.jobName]: job.name,
       [ATTR.jobStatus]: 'in-progress',
       [ATTR.workerId]: workerId,
       [ATTR.storeType]: this.#maker.storeType,
       [ATTR.handlerType]: HANDLER_TYPE,
-      [ATTR.retryCount]: Math.max(0, job.attempts - 1)
-    })
-    if (input !== undefined) span.setAttributes(input)
+      [ATTR.retryCount]: Math.max(0, job.attempts - 1),
+      [ATTR.messagingConversationId]: job.correlationId
+    }
   }
 
   /** A snooze, a cancel or a discard is no result. */
@@ -224,6 +224,7 @@ export class AttemptSpans {
     // Requirement S1-09: the operation did not do what it was started for.
     if (state === 'cancelled') failSpan(span, 'OperationCancelled', 'Operation was cancelled')
     else if (settlement.kind === 'failed' || settlement.kind === 'retry') this.#maker.errors.mark(span, settlement.error)
+    else if (settlement.kind === 'postpone') failSpan(span, 'FAE_STALLED', ERROR_TABLE.FAE_STALLED.title)
     else if (settlement.kind === 'completed' && result !== undefined) span.setAttributes(result)
   }
 
@@ -232,7 +233,7 @@ export class AttemptSpans {
     // The wall clock of the SDK's own spans, not the one of the jobs.
     const span = this.#maker.messaging('settle', job.queue, SpanKind.CLIENT, live.context, { startTime: live.endedAt ?? Date.now() })
     if (span === undefined) return
-    span.setAttributes({ [ATTR.jobId]: job.id, [ATTR.jobName]: job.name, [ATTR.workerId]: workerId, [ATTR.storeType]: this.#maker.storeType, [ATTR.messagingMessageId]: job.id, [ATTR.messagingClientId]: workerId })
+    span.setAttributes({ [ATTR.jobId]: job.id, [ATTR.jobName]: job.name, [ATTR.workerId]: workerId, [ATTR.storeType]: this.#maker.storeType, [ATTR.messagingMessageId]: job.id, [ATTR.messagingConversationId]: job.correlationId, [ATTR.messagingClientId]: workerId })
     if (verdict.kind === 'error') this.#maker.errors.mark(span, this.#maker.errors.stored(verdict.error))
     else if (verdict.kind === 'refused') failSpan(span, verdict.code, 'Another worker owns the job')
     span.end()
@@ -241,10 +242,11 @@ export class AttemptSpans {
   /** What `job.span` is. Without a context that is carried along, spans inside each other are siblings under the handler's. */
   #spanRunner (live: LiveAttempt): SpanRunner {
     const { job } = live.scope.claim
+    const attributes = { [ATTR.jobId]: job.id, [ATTR.jobName]: job.name, [ATTR.messagingConversationId]: job.correlationId }
     return async (name, work) => {
       const active = this.#maker.source.contexts.active()
       const parent = active !== undefined && parentIn(active) !== undefined ? active : live.handlerContext ?? live.context
-      return await this.#maker.around(String(name).slice(0, MAX_SPAN_NAME), SpanKind.INTERNAL, { [ATTR.jobId]: job.id, [ATTR.jobName]: job.name }, parent, work, live)
+      return await this.#maker.around(String(name).slice(0, MAX_SPAN_NAME), SpanKind.INTERNAL, attributes, parent, work, live)
     }
   }
 

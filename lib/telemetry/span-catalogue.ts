@@ -24,7 +24,7 @@ export const SPAN_CATALOGUE = {
     name: '{method} {route}',
     kind: 'SERVER',
     about: 'A request that submits a job, from its first hook to its response. Only where nobody else has opened a span for it.',
-    attributes: [...JOB, 'httpMethod', 'httpMethodOriginal', 'httpRoute', 'httpStatus', 'urlPath', 'urlScheme', 'errorType']
+    attributes: ['messagingConversationId', ...JOB, 'httpMethod', 'httpMethodOriginal', 'httpRoute', 'httpStatus', 'urlPath', 'urlScheme', 'errorType']
   },
   send: {
     name: 'send {queue}',
@@ -35,16 +35,16 @@ export const SPAN_CATALOGUE = {
   process: {
     name: 'process {queue}',
     kind: 'CONSUMER',
-    about: 'An attempt: from its claim until the store has taken its ending.',
+    about: 'An attempt: from its claim until the store has taken its ending. A stall has one of its own, without a handler, when another worker accounts for it.',
     attributes: [...MESSAGING, 'messagingConversationId', 'messagingClientId', ...RUN, 'queueDuration', 'availableAt']
   },
-  handler: { name: '{job name}', kind: 'INTERNAL', about: 'The handler of an attempt.', attributes: RUN },
-  work: { name: '{text}', kind: 'INTERNAL', about: 'What a handler wraps in `job.span(text, work)`.', attributes: [...JOB, 'errorType'] },
+  handler: { name: '{job name}', kind: 'INTERNAL', about: 'The handler of an attempt.', attributes: ['messagingConversationId', ...RUN] },
+  work: { name: '{text}', kind: 'INTERNAL', about: 'What a handler wraps in `job.span(text, work)`.', attributes: ['messagingConversationId', ...JOB, 'errorType'] },
   settle: {
     name: 'settle {queue}',
     kind: 'CLIENT',
     about: 'The store\'s part in the ending of an attempt. Only with `detailedTracing`.',
-    attributes: [...MESSAGING, 'messagingClientId', ...JOB, 'workerId', 'storeType', 'errorType']
+    attributes: [...MESSAGING, 'messagingConversationId', 'messagingClientId', ...JOB, 'workerId', 'storeType', 'errorType']
   },
   store: {
     name: 'store {operation}',

@@ -61,6 +61,8 @@ async function send (parts: SubmitSpanParts, scope: SubmitScope, next: () => Pro
   source.guard(() => {
     carry(scope, carrierOf(span))
     if (span.isRecording()) describe(span, scope, maker.storeType)
+    // Also when the store does not take it: whoever was refused knows this id. Somebody else's server span is left as they made it.
+    if (request?.span?.isRecording() === true) request.span.setAttribute(ATTR.messagingConversationId, scope.job.correlationId)
   })
   const active = trace.setSpan(context, span)
   try {
@@ -93,7 +95,7 @@ function carry (scope: SubmitScope, carrier: TraceCarrier | undefined): void {
 }
 
 function tellCreated (span: Span, { job }: SubmitScope, created: Created, request: RequestTrace | undefined): void {
-  // The request is found by its job; somebody else's server span is left as they made it.
+  // The request is found by its job.
   if (request?.span?.isRecording() === true) request.span.setAttributes({ [ATTR.jobId]: created.id, [ATTR.jobName]: job.name })
   if (!created.created) {
     // Answered with the job that was there: its id, not the one that was never stored.

@@ -115,20 +115,28 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     emitClaimed(this.#runtime, this)
     let settlement: Settlement
     if (definition === undefined) settlement = this.#unknown()
-    else if (this.claim.stalled) settlement = settleStall(job, definition)
     else {
+      // Accounting for a stall calls no handler, but belongs into the trace like an attempt: nobody else ends the one that stalled.
+      const work = this.claim.stalled ? async () => settleStall(job, definition) : () => this.#run(definition)
       try {
         const { attemptMiddleware } = this.#runtime
-        settlement = attemptMiddleware.length === 0 ? await this.#run(definition) : await wrap(attemptMiddleware, 0, this, () => this.#run(definition))
+        settlement = attemptMiddleware.length === 0 ? await work() : await wrap(attemptMiddleware, 0, this, work)
       } catch (error) {
-        // Middleware of ours wraps the attempt; if it fails, the attempt did.
-        this.failure = new ThrownFailure(error, this.#runtime.redaction.text)
-        settlement = classify({ kind: 'threw', error }, undefined, false, job, definition, this.#runtime.redaction.text)
+        settlement = this.#middlewareFailed(error, definition)
       }
     }
     this.endedAt = this.#runtime.context.clock.monotonic()
     this.#settlement = settlement
     return settlement
+  }
+
+  /** Middleware of ours wraps the attempt; if it fails, the attempt did. A stall stays what it was. */
+  #middlewareFailed (error: unknown, definition: JobDefinition): Settlement {
+    const { claim: { job, stalled } } = this
+    if (stalled) return settleStall(job, definition)
+    const { text } = this.#runtime.redaction
+    this.failure = new ThrownFailure(error, text)
+    return classify({ kind: 'threw', error }, undefined, false, job, definition, text)
   }
 
   settled (verdict: SettleVerdict): void {

@@ -34,7 +34,8 @@ function golden (span: ReceivedSpan, all: readonly ReceivedSpan[], jobId: string
   }
 }
 
-const MESSAGING = { 'messaging.system': 'bullmq', 'messaging.destination.name': 'default', 'messaging.message.id': '<job id>', 'messaging.message.conversation_id': 'corr-1' }
+const CORRELATION = { 'messaging.message.conversation_id': 'corr-1' }
+const MESSAGING = { 'messaging.system': 'bullmq', 'messaging.destination.name': 'default', 'messaging.message.id': '<job id>', ...CORRELATION }
 const JOB = { 'job.id': '<job id>', 'job.name': 'report', 'store.type': 'bullmq', 'handler.type': 'function' }
 const ERROR = { code: 2, message: 'not yet, password=[FILTERED]' }
 const applied = (stateOld: string | undefined, stateNew: string, more: object = {}): unknown => [`State Applied: ${stateNew}`, { ...(stateOld === undefined ? {} : { 'state.old': stateOld }), 'state.new': stateNew, ...more }]
@@ -42,7 +43,7 @@ const applied = (stateOld: string | undefined, stateNew: string, more: object = 
 const processed = { name: 'process default', kind: 'consumer', wait: true, since: true, service: 'shop-worker' }
 const handled = { name: 'report', kind: 'internal', parent: 'process default', links: [], service: 'shop-worker' }
 const processAttributes = { ...MESSAGING, ...JOB, 'messaging.operation.name': 'process', 'messaging.operation.type': 'process', 'messaging.client.id': 'worker-1', 'worker.id': 'worker-1', 'report.year': '2026' }
-const handlerAttributes = { ...JOB, 'job.status': 'in-progress', 'worker.id': 'worker-1', 'report.year': '2026' }
+const handlerAttributes = { ...CORRELATION, ...JOB, 'job.status': 'in-progress', 'worker.id': 'worker-1', 'report.year': '2026' }
 
 /** HTTP → job → error → retry → success. */
 const GOLDEN = [
@@ -52,7 +53,7 @@ const GOLDEN = [
     parent: undefined,
     links: [],
     status: 'unset',
-    attributes: { 'http.request.method': 'POST', 'http.route': '/reports/:year', 'http.response.status_code': 202, 'url.path': '/reports/2026', 'url.scheme': 'http', 'job.id': '<job id>', 'job.name': 'report' },
+    attributes: { ...CORRELATION, 'http.request.method': 'POST', 'http.route': '/reports/:year', 'http.response.status_code': 202, 'url.path': '/reports/2026', 'url.scheme': 'http', 'job.id': '<job id>', 'job.name': 'report' },
     events: [],
     service: 'shop-api'
   },
@@ -89,7 +90,7 @@ const GOLDEN = [
     events: [applied('queued', 'in-progress'), applied('in-progress', 'completed')]
   },
   { ...handled, status: 'unset', attributes: { ...handlerAttributes, 'retry.count': 1, 'report.rows': 3 }, events: [] },
-  { name: 'load rows', kind: 'internal', parent: 'report', links: [], status: 'unset', attributes: { 'job.id': '<job id>', 'job.name': 'report' }, events: [], service: 'shop-worker' }
+  { name: 'load rows', kind: 'internal', parent: 'report', links: [], status: 'unset', attributes: { ...CORRELATION, 'job.id': '<job id>', 'job.name': 'report' }, events: [], service: 'shop-worker' }
 ]
 
 t.test('HTTP → job → retry → success, exporters by option: every span, whole', async (t) => {

@@ -23,7 +23,7 @@ t.test('request → submission → attempt: one trace, continued from the caller
   begun?.finish(202)
   const server = under.span('POST /reports/:year')
   t.match(server, { kind: SpanKind.SERVER, status: { code: SpanStatusCode.UNSET }, parentSpanContext: { spanId: INBOUND.slice(36, 52) } })
-  t.same(server.attributes, { 'http.request.method': 'POST', 'http.route': '/reports/:year', 'url.path': '/reports/2026', 'url.scheme': 'http', 'http.response.status_code': 202, 'job.id': 'job-1', 'job.name': 'report' })
+  t.same(server.attributes, { 'http.request.method': 'POST', 'http.route': '/reports/:year', 'url.path': '/reports/2026', 'url.scheme': 'http', 'http.response.status_code': 202, 'job.id': 'job-1', 'job.name': 'report', 'messaging.message.conversation_id': 'corr-1' })
   t.equal(under.span('send default').parentSpanContext?.spanId, server.spanContext().spanId)
   for (const span of under.spans()) t.equal(span.spanContext().traceId, INBOUND.slice(3, 35), span.name)
 })

@@ -53,7 +53,7 @@ t.test('attributes: the keys of the source document and the messaging convention
     'job.queue.duration': 1,
     'job.available_at': new Date(NOW).toISOString()
   })
-  t.same(under.span('report').attributes, { ...attempted, 'job.status': 'in-progress' })
+  t.same(under.span('report').attributes, { ...attempted, 'job.status': 'in-progress', 'messaging.message.conversation_id': 'corr-1' })
   t.notMatch(JSON.stringify(under.spans().map(({ attributes, events }) => ({ attributes, events }))), /payload|secret/)
 })
 
@@ -75,6 +75,21 @@ t.test('the attempt ends when the store has answered, not before', async (t) => 
   t.equal(under.tracing.live.size, 1)
   scope.settle(STORED, COMPLETED)
   t.ok(under.span('process default'))
+})
+
+t.test('a stall: told where another worker accounts for it, without a wait and without a handler', async (t) => {
+  const carrier = await submit(tracingUnderTest())
+  for (const [settlement, state] of [[{ kind: 'postpone', delayMs: 1_000 }, 'scheduled'], [{ kind: 'failed', error: { code: 'FAE_STALLED', message: 'it stalled' } }, 'failed']] as const) {
+    const under = tracingUnderTest()
+    const scope = attemptScope({ trace: carrier, attempts: 2 }, { stalled: true })
+    await under.tracing.attempt(scope, async () => settlement)
+    scope.settle(STORED, settlement)
+    const span = under.span('process default')
+    t.same(events(span), ['State Applied: queued', 'State Applied: in-progress', `State Applied: ${state}`])
+    t.match(span, { status: { code: SpanStatusCode.ERROR }, attributes: { 'error.type': 'FAE_STALLED', 'job.status': state, 'retry.count': 1 } })
+    t.notOk('job.queue.duration' in span.attributes || 'job.available_at' in span.attributes, 'nothing waited to be run')
+    t.equal(span.links.length, 1, 'a trace of its own that points at the submission')
+  }
 })
 
 t.test('an error: status and error.type on handler and attempt, the exception once, bounded', async (t) => {

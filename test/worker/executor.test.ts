@@ -143,6 +143,23 @@ t.test('a stall counts as an attempt and serves its backoff', async (t) => {
   t.match(test.event('job.failed'), { attempt: 3, errorCode: 'FAE_STALLED' })
 })
 
+t.test('a stall passes through the middleware like an attempt, and stays one when that fails', async (t) => {
+  const claim = (): ReturnType<typeof testClaim> => testClaim({ attempts: 2 }, { stalled: true })
+  const test = testRuntime({ handler: () => { throw new Error('not called') } })
+  const ended: string[] = []
+  test.runtime.attemptMiddleware.push(async (scope, next) => {
+    scope.traceIds = { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16), traceFlags: '01' }
+    const settlement = await next()
+    ended.push(settlement.kind)
+    return settlement
+  })
+  t.same(await settle(test, claim()), { kind: 'postpone', delayMs: 1_000 })
+  t.same(ended, ['postpone'])
+  t.match(test.event('job.retry_scheduled'), { errorCode: 'FAE_STALLED', traceId: 'a'.repeat(32), spanId: 'b'.repeat(16) })
+  test.runtime.attemptMiddleware.push(async () => { throw new Error('broken middleware') })
+  t.same(await settle(test, claim()), { kind: 'postpone', delayMs: 1_000 }, 'no second attempt is spent')
+})
+
 t.test('an ending that was not stored is not told as one', async (t) => {
   const test = testRuntime({ handler: () => 'x' })
   const run = new AttemptRun(test.runtime, testClaim(), 'w1', ignore)
