@@ -1,4 +1,4 @@
-import { EXPIRED, withDeadline } from '../core/deadline.ts'
+import { withDeadline } from '../core/deadline.ts'
 import { BaseService } from '../core/service.ts'
 import type { Context, TimerHandle } from '../core/context.ts'
 import type { JobStore, QueueCounts } from '../jobs/store.ts'
@@ -28,7 +28,7 @@ export const WORKER_CHANNEL = 'worker'
 /**
  * Keeps the gauges fresh that only the store can tell: one loop per process that reads in the background, so that a
  * scrape never waits for a store and its cost does not grow with the number of jobs. A reading that fails leaves the
- * last values and lets their age grow, which is a gauge itself.
+ * last values and lets their age grow, which is a gauge itself; one that is late is waited for no longer, but shown.
  *
  * ```
  * waiting ──timer──▶ reading ──(answer | deadline | error)──▶ waiting          stop ends both
@@ -67,12 +67,13 @@ export class StoreGauges extends BaseService {
   async refresh (): Promise<void> {
     if (this.#pending === undefined) {
       const { clock } = this.#parts.context
-      const reading = this.#pending = this.#quietly(() => this.#read())
+      const askedAt = clock.monotonic()
+      // Shown also when it comes late: a store that is slow all the time would otherwise never be heard.
+      const reading = this.#pending = this.#quietly(() => this.#read()).then((counts) => { if (this.phase !== 'stopped') this.#show(counts, askedAt) })
       const settled = (): void => { this.#pending = undefined }
       reading.then(settled, settled)
       try {
-        const counts = await withDeadline(clock, this.#timeoutMs, reading)
-        if (counts !== EXPIRED && this.phase !== 'stopped') this.#show(counts)
+        await withDeadline(clock, this.#timeoutMs, reading)
       } catch { /* told as store.operation_failed by the store's wrapper */ }
     }
     this.refreshLocal()
@@ -99,7 +100,8 @@ export class StoreGauges extends BaseService {
     return await Promise.all(this.#parts.queues().map((queue) => this.#parts.store.counts(queue)))
   }
 
-  #show (counts: readonly QueueCounts[]): void {
+  /** @param askedAt the numbers are as old as the question, at most */
+  #show (counts: readonly QueueCounts[], askedAt: number): void {
     const { metrics, store, context } = this.#parts
     const storeType = store.type
     const now = context.clock.now()
@@ -110,6 +112,6 @@ export class StoreGauges extends BaseService {
       metrics.jobsStuck(stuck, { queue, storeType })
     }
     for (const [jobStatus, count] of totals) metrics.jobCurrentCount(count, { jobStatus, storeType })
-    this.#freshAt = context.clock.monotonic()
+    this.#freshAt = askedAt
   }
 }

@@ -67,6 +67,28 @@ t.test('a store that does not answer is asked once, and the age of the numbers g
   t.equal(clock.pending, 0)
 })
 
+t.test('a store that is always slow is heard all the same, and the numbers are as old as the question', async (t) => {
+  const waiting: Array<() => void> = []
+  const { clock, metrics, gauges, age } = setUp((queue) => new Promise((resolve) => {
+    waiting.push(() => { resolve({ queue, states: { ...ZERO, queued: 2 }, oldestQueuedAt: undefined, stuck: 0 }) })
+  }))
+  await gauges.start()
+  for (let reading = 1; reading <= 2; reading++) {
+    await clock.advance(3_000)
+    for (const answer of waiting.splice(0)) answer()
+    await clock.advance(0)
+    t.equal(metrics.of('jobCurrentCount', { jobStatus: 'queued' }).length, reading)
+    gauges.refreshLocal()
+    t.equal(age(), 3, 'since it was asked')
+    await clock.advance(8_000)
+  }
+  await gauges.stop(0)
+  for (const answer of waiting.splice(0)) answer()
+  await clock.advance(0)
+  t.equal(metrics.of('jobCurrentCount', { jobStatus: 'queued' }).length, 2, 'nothing after the stop')
+  t.equal(clock.pending, 0)
+})
+
 t.test('a store that fails: the last values stay, the loop goes on', async (t) => {
   let broken = false
   const { clock, metrics, gauges, age } = setUp(async (queue) => {
