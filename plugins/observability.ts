@@ -185,6 +185,7 @@ function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor
       const page = await exporters.page(format ?? negotiate(accept, metrics.format), 'http')
       return { ...page, release: () => { memory.giveBack(page.body) } }
     },
+    failed: (error) => { app.log.error(app.jobRuntime.redaction.fields({ err: error }), 'the metrics could not be shown') },
     jobs: () => jobsSummary(telemetry.registry.families(), INSTRUMENTS, app.jobRuntime.context.clock.now(), activityTracking ? attemptsUnderWay(app) : undefined),
     bottlenecks: monitor === undefined || performance?.bottlenecks !== true ? undefined : { schema: bottleneckSchema, maxSamples: performance.maxSamples, report: (samples) => monitor.bottlenecks(samples) }
   })

@@ -24,6 +24,8 @@ export interface MetricsRoutesParts {
   page (accept: string | undefined, format: string | undefined): Promise<MetricsPage>
   /** `GET {path}/jobs`: a summary for people and dashboards (requirement row S1-73). */
   jobs (): unknown
+  /** Told of what nobody expected (an `authorize` that throws): these routes have no log lines of their own. */
+  failed (error: unknown): void
   /** `GET {path}/bottlenecks`: what limits the throughput now. */
   readonly bottlenecks?: BottlenecksRoute | undefined
 }
@@ -59,7 +61,8 @@ export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesPart
       schema,
       ...ownCompilers,
       errorHandler: (error, request, reply) => {
-        const { problem } = describeError(error, request, reply)
+        const { problem, code } = describeError(error, request, reply)
+        if (problem.status >= 500 && code === undefined) parts.failed(error)
         return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).header('cache-control', 'no-store').send(problem)
       },
       handler: async function (request, reply) {

@@ -88,6 +88,8 @@ t.test('what runs now is seen by the scrape', async (t) => {
   const app = await build(t, {}, () => new Promise((resolve) => { letGo = () => resolve(1); started() }))
   const done = run(app)
   await running
+  const { active } = (await app.inject('/metrics/jobs')).json<{ active: unknown[] }>()
+  t.match(active, [{ id: String, name: 'report', queue: 'default', attempt: 1, runningMs: Number }])
   const { value } = await scrape(app)
   t.equal(value('asyncendpoints_jobs_active'), 1)
   t.equal(value('asyncendpoints_background_channel_utilization_percent'), 10, 'one of ten')
@@ -129,10 +131,10 @@ t.test('one trace from the request to the handler, with exemplars that lead to i
   const exemplar = families.get('asyncendpoints_jobs_processing_duration_seconds')?.samples.find((sample) => sample.exemplar !== undefined)?.exemplar
   t.equal(exemplar?.labels.get('trace_id'), traceId)
   t.equal(byId.get(exemplar?.labels.get('span_id') ?? ''), 'process default')
-
-  const log = lines.find(({ msg }) => msg === 'loaded')
   const waited = families.get('asyncendpoints_jobs_queue_duration_seconds')?.samples.find((sample) => sample.exemplar !== undefined)?.exemplar
   t.same([waited?.labels.get('trace_id'), byId.get(waited?.labels.get('span_id') ?? '')], [traceId, 'send default'], 'what waited was the submission')
+
+  const log = lines.find(({ msg }) => msg === 'loaded')
   t.match(log, { trace_id: traceId, trace_flags: '01', job_name: 'report', attempt: 1 })
   t.match(lines.find(({ eventId }) => eventId === 10111), { trace_id: traceId, job_id: log?.job_id, correlation_id: log?.correlation_id, totalMs: Number, queueMs: Number, processMs: Number })
   t.match(lines.find(({ msg }) => msg === 'request completed'), { trace_id: traceId })
@@ -215,6 +217,20 @@ t.test('authorize: anything but true is a 403 problem', async (t) => {
   }
 })
 
+t.test('an authorize that throws is a 500, and the log says why although the route is silent', async (t) => {
+  const lines: Array<Record<string, unknown>> = []
+  const stream = { write: (line: string) => { lines.push(JSON.parse(line) as Record<string, unknown>) } }
+  let error: Error = new TypeError('no session at redis://u:secret@h')
+  const app = await build(t, { metrics: { authorize: () => { throw error } } }, undefined, { logger: { level: 'info', stream } })
+  lines.length = 0
+  const refused = await app.inject('/metrics')
+  t.match([refused.statusCode, refused.json()], [500, { type: 'about:blank', status: 500 }])
+  t.match(lines, [{ level: 50, msg: 'the metrics could not be shown', err: { type: 'TypeError', message: 'no session at redis://[FILTERED]@h' } }])
+  error = Object.assign(new Error('log in first'), { statusCode: 401 })
+  t.equal((await app.inject('/metrics')).statusCode, 401)
+  t.equal(lines.length, 1, 'a refusal is none')
+})
+
 t.test('parts are switched off one by one', async (t) => {
   const noMetrics = await build(t, { metrics: false })
   t.equal((await noMetrics.inject('/metrics')).statusCode, 404)
@@ -231,6 +247,10 @@ t.test('parts are switched off one by one', async (t) => {
   const elsewhere = await build(t, { metrics: { path: '/internal/metrics', scopeLabels: true } })
   const page = await elsewhere.inject('/internal/metrics')
   t.match(page.body, /otel_scope_name="AsyncEndpoints"/)
+
+  const untracked = await build(t, { activityTracking: false })
+  const summary = (await untracked.inject('/metrics/jobs')).json<object>()
+  t.ok('errorRatePercent' in summary && !('active' in summary), 'the attempts under way are not listed')
 
   const silenced = await build(t, { events: { 'job.submitted': { enabled: false } }, excludeJobs: [/^other/] })
   await run(silenced)
