@@ -192,9 +192,9 @@ export class ExporterRegistry {
   }
 }
 
-/** The page is about many: which of them has written it is no attribute of all. */
+/** The page is about many: which of them has written it, and where, is no attribute of all. */
 function withoutInstance (resource: Labels): Labels {
-  return Object.fromEntries(Object.entries(resource).filter(([name]) => name !== 'service.instance.id'))
+  return Object.fromEntries(Object.entries(resource).filter(([name]) => name !== 'service.instance.id' && name !== 'host.name'))
 }
 
 function bytes (page: unknown): Buffer {

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os'
 import { MAX_TIMER_MS } from '../core/context.ts'
 
 /** The standard `OTEL_*` variables, as far as they concern what this library does itself. Everything else is read by the SDK. */
@@ -129,6 +130,7 @@ export function resourceAttributes (environment: OtelEnvironment, given: { reado
   return Object.freeze({
     'service.name': 'unknown_service:node',
     'service.instance.id': instanceId,
+    'host.name': hostname(),
     'telemetry.sdk.language': 'nodejs',
     ...environment.resource,
     ...Object.fromEntries(Object.entries(given).filter((entry): entry is [string, string] => entry[1] !== undefined))

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os'
 import t from 'tap'
 import { readOtelEnvironment, resourceAttributes } from '../../lib/telemetry/environment.ts'
 
@@ -60,7 +61,8 @@ t.test('resource: the option over the name variable over the attributes variable
   const env = readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: 'service.name=a, deployment.environment.name=a%20b ,x=y=z', OTEL_SERVICE_NAME: 'b', OTEL_TRACES_SAMPLER: 'always_on' })
   t.same(env.resource, { 'service.name': 'b', 'deployment.environment.name': 'a b', x: 'y=z' })
   t.equal(env.samplerGiven, true)
-  t.match(resourceAttributes(env, {}, 'id'), { 'service.name': 'b', 'service.instance.id': 'id', 'telemetry.sdk.language': 'nodejs' })
+  t.match(resourceAttributes(env, {}, 'id'), { 'service.name': 'b', 'service.instance.id': 'id', 'host.name': hostname(), 'telemetry.sdk.language': 'nodejs' })
+  t.equal(resourceAttributes(readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: 'host.name=node-7' }), {}, 'id')['host.name'], 'node-7')
   t.equal(resourceAttributes(env, { 'service.name': 'c' }, 'id')['service.name'], 'c')
   t.equal(resourceAttributes(readOtelEnvironment({}), {}, 'id')['service.name'], 'unknown_service:node')
   t.same(readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: 'a=1,broken' }).resource, {}, 'one broken pair discards them all')
