@@ -1,0 +1,47 @@
+/** Nothing in the catalogue is only a promise: some line of the library tells of each event, read from its sources. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { EVENT_NAMES } from '../../lib/events/catalogue.ts'
+
+const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
+/** `emit('job.failed', …`, on one line or on two. */
+const EMITTED = /\bemit\(\s*'([a-z_]+\.[a-z_]+)'/g
+
+/** Where the name is a variable: what it can be, as it stands where it is given. */
+const GIVEN: ReadonlyArray<readonly [path: string, name: RegExp, prefix: string]> = [
+  ['lib/worker/worker.ts', /this\.#each\(queue, '([a-z_.]+)'/g, ''],
+  ['lib/monitor/alerts/ledger.ts', /this\.#tell\(entry, '([a-z_]+)'/g, 'alert.']
+]
+
+function read (): Map<string, string> {
+  const sources = new Map<string, string>()
+  for (const room of ['lib', 'plugins']) {
+    for (const path of readdirSync(join(ROOT, room), { recursive: true, encoding: 'utf8' })) {
+      if (path.endsWith('.ts')) sources.set(`${room}/${path}`, readFileSync(join(ROOT, room, path), 'utf8'))
+    }
+  }
+  return sources
+}
+
+function emitted (sources: ReadonlyMap<string, string>): Set<string> {
+  const names = new Set<string>()
+  for (const source of sources.values()) for (const [, name = ''] of source.matchAll(EMITTED)) names.add(name)
+  for (const [path, pattern, prefix] of GIVEN) {
+    for (const [, name = ''] of (sources.get(path) ?? '').matchAll(pattern)) names.add(prefix + name)
+  }
+  return names
+}
+
+t.test('every event of the catalogue is told of somewhere', async (t) => {
+  const names = emitted(read())
+  t.same(EVENT_NAMES.filter((name) => !names.has(name)), [])
+})
+
+t.test('an event that nobody tells of any more would be found', async (t) => {
+  const sources = read()
+  sources.set('plugins/job-store.ts', (sources.get('plugins/job-store.ts') ?? '').replaceAll('handler.registered', 'handler.defined'))
+  const names = emitted(sources)
+  t.same(EVENT_NAMES.filter((name) => !names.has(name)), ['handler.registered'])
+})

@@ -1,0 +1,180 @@
+/** Nothing that is promised is dead: jobs of all fates on both stores, and every instrument has a value, every event its fields. */
+import { join } from 'node:path'
+import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node'
+import Fastify, { type FastifyInstance } from 'fastify'
+import t from 'tap'
+import { EVENT_CATALOGUE, EVENT_NAMES, type EventName } from '../../lib/events/catalogue.ts'
+import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
+import type { MetricFamily } from '../../lib/telemetry/snapshot.ts'
+import asyncEndpoints, { cancel, memoryStore, redisStore, snooze, type JobStore } from '../../plugins/async-endpoints.ts'
+import { until } from '../support/redis-jobs.ts'
+import { sharedRedis } from '../support/redis.ts'
+
+const WAIT_MS = 30_000
+const LEASE_MS = 500
+
+/** What other tests bring about: a server that goes away, a worker that stops or hangs, a wedged one, a slow machine, health. */
+const ELSEWHERE: ReadonlySet<EventName> = new Set<EventName>([
+  'job.released', 'job.timed_out', 'job.settle_failed', 'job.unhandled', 'handler.abandoned', 'worker.draining', 'worker.stopped', 'worker.failed', 'store.disconnected', 'store.failed', 'store.warned',
+  'health.check_changed', 'health.changed', 'performance.memory_spike', 'performance.event_loop_lagged', 'alert.reminded', 'telemetry.plugin_unregistered', 'subscriber.unregistered'
+])
+/** Only a store behind a server has these. */
+const SHARED_ONLY: ReadonlySet<EventName> = new Set<EventName>(['store.connected', 'telemetry.cache_synced'])
+
+type Test = Pick<typeof t, 'same' | 'equal' | 'ok' | 'rejects'>
+
+interface Heard { readonly names: Set<EventName>, readonly wrong: Set<string> }
+
+/** Remembers which events came, and which had other fields than the catalogue says. */
+function hear (app: FastifyInstance): Heard {
+  const names = new Set<EventName>()
+  const wrong = new Set<string>()
+  for (const name of EVENT_NAMES) {
+    const { measurements, metadata } = EVENT_CATALOGUE[name]
+    const fields = [...measurements, ...metadata].sort().join()
+    app.jobRuntime.bus.on(name, (event) => {
+      names.add(name)
+      // An alert has one payload for all that is told of it.
+      if (Object.keys(event).sort().join() !== fields && !name.startsWith('alert.')) wrong.add(`${name}: ${Object.keys(event).sort().join()}`)
+    })
+  }
+  return { names, wrong }
+}
+
+function block (ms: number): void {
+  const until = performance.now() + ms
+  while (performance.now() < until) { /* the event loop stands still, and no lease is renewed */ }
+}
+
+/** A job of each fate, by its name. */
+function defineJobs (app: FastifyInstance): void {
+  const retry = { attempts: 2, backoff: { type: 'fixed', delayMs: 1, jitter: 0 } } as const
+  const schema = { body: { type: 'object', required: ['n'] } } as const
+  app.asyncEndpoint({
+    url: '/jobs-that-complete',
+    name: 'completes',
+    schema,
+    // Whatever client leaves database attributes on a span is a query.
+    spanAttributes: { input: () => ({ 'db.system': 'postgresql', 'db.statement': 'select * from orders' }) },
+    handler: async (job) => { job.progress(50); return 'done' }
+  })
+  app.asyncEndpoint({ url: '/jobs-that-fail', name: 'fails', retry, handler: async () => { throw new TypeError('no') } })
+  let snoozes = 0
+  app.asyncEndpoint({ url: '/jobs-that-snooze', name: 'snoozes', handler: async () => snoozes++ === 0 ? snooze(1) : cancel('enough') })
+  app.asyncEndpoint({
+    url: '/jobs-that-stall',
+    name: 'stalls',
+    retry,
+    handler: async (job) => {
+      if (job.attempt > 1) return
+      const lost = new Promise((resolve) => { job.signal.addEventListener('abort', resolve) })
+      block(3 * LEASE_MS)
+      await lost
+    }
+  })
+  app.asyncEndpoint({
+    url: '/jobs-that-are-stopped',
+    name: 'stopped',
+    handler: async (job) => { await new Promise((_resolve, reject) => { job.signal.addEventListener('abort', () => { reject(job.signal.reason as Error) }) }) }
+  })
+}
+
+async function submit (app: FastifyInstance, fate: string, headers: Record<string, string> = {}): Promise<string> {
+  const { statusCode, body } = await app.inject({ method: 'POST', url: `/jobs-that-${fate}`, payload: { n: 1 }, headers })
+  if (statusCode !== 202) throw new Error(`${fate}: ${statusCode} ${body}`)
+  return (JSON.parse(body) as { id: string }).id
+}
+
+async function runAll (t: Test, app: FastifyInstance): Promise<void> {
+  const states: Record<string, string> = {}
+  for (const fate of ['complete', 'fail', 'snooze', 'stall']) {
+    const id = await submit(app, fate)
+    states[fate] = (await app.jobs.waitFor(id, { timeoutMs: WAIT_MS })).state
+    if (fate === 'fail') await app.jobs.retry(id)
+    if (fate === 'complete') await app.jobs.remove(id)
+  }
+  t.same(states, { complete: 'completed', fail: 'failed', snooze: 'cancelled', stall: 'completed' })
+  const started = new Promise<void>((resolve) => { app.jobEvents.on('handler.started', ({ jobName }) => { if (jobName === 'stopped') resolve() }) })
+  const stopped = await submit(app, 'are-stopped', { 'idempotency-key': 'k' })
+  t.equal(await submit(app, 'are-stopped', { 'idempotency-key': 'k' }), stopped, 'a replay')
+  await started
+  await app.inject({ method: 'DELETE', url: `/jobs/${stopped}` })
+  await app.jobs.waitFor(stopped, { timeoutMs: WAIT_MS })
+  const { id: waiting } = await app.jobs.submit('completes', { n: 1 }, { delayMs: 60_000 })
+  await app.jobs.cancel(waiting)
+  await app.inject({ method: 'POST', url: '/jobs-that-complete', payload: {} })
+  await t.rejects(app.jobs.submit('completes', { n: 1n }), { code: 'FAE_INVALID_SUBMISSION' })
+}
+
+/** What an operator, a worker and an application do besides running jobs. */
+async function doTheRest (t: Test, app: FastifyInstance): Promise<void> {
+  app.jobWorker.pause()
+  app.jobWorker.resume()
+  t.ok(app.jobWorker.restart('default'))
+  const kept: unknown[] = []
+  app.performanceMonitor.monitor('fill a heap', () => { kept.push(Array.from({ length: 100_000 }, (_, n) => ({ n }))) })
+  const many = app.metricsRegistry.instrument({ name: 'test.many', kind: 'counter', unit: '1', description: 'Many series', labels: ['n'] })
+  for (let n = 0; n < 501; n++) many.bind({ n: String(n) }).add()
+  app.metricsExporters.register({ name: 'broken', formats: ['broken'], contentType: 'text/plain', export: () => { throw new Error('broken') } })
+  t.equal((await app.inject('/metrics?format=broken')).statusCode, 500)
+  app.jobEvents.subscribe('broken', { 'alert.raised': () => { throw new Error('broken') } })
+  await app.alerts.check()
+  await app.alerts.check()
+}
+
+function hasValue (family: MetricFamily | undefined): boolean {
+  if (family === undefined) return false
+  if (family.kind === 'gauge') return family.points.every(({ value }) => Number.isFinite(value))
+  return family.points.some((point) => 'count' in point ? point.count > 0 : point.value > 0)
+}
+
+for (const kind of ['memory', 'redis'] as const) {
+  t.test(`on the ${kind} store: every instrument of the table has a value, every event the fields of the catalogue`, async (t) => {
+    const redis = kind === 'redis' ? await sharedRedis() : undefined
+    const store: JobStore = redis === undefined ? memoryStore({ leaseMs: LEASE_MS }) : redisStore({ url: redis.url, prefix: redis.prefix, lockDurationMs: LEASE_MS, stalledIntervalMs: 100 })
+    const exporter = new InMemorySpanExporter()
+    const app = Fastify()
+    t.teardown(async () => { await app.close(); await redis?.stop() })
+    let wrong = true
+    await app.register(asyncEndpoints, {
+      store,
+      health: { pressure: false },
+      alerts: {
+        memoryRatio: false,
+        cooldownMs: 0,
+        log: false,
+        rules: [{ name: 'once', evaluate: () => { const found = wrong ? { title: 'Once', message: 'It is wrong' } : undefined; wrong = false; return found } }],
+        senders: [{ name: 'broken', send: () => { throw new Error('broken') } }]
+      },
+      observability: {
+        detailedMetrics: true,
+        metrics: { gaugesIntervalMs: 100 },
+        performance: { slowMs: 0, slowQueryMs: 0, sampleIntervalMs: 100 },
+        tracing: { spanProcessors: [new SimpleSpanProcessor(exporter)], maxTracesPerSecond: 1_000 },
+        export: { targets: { file: { path: join(t.testdir(), 'metrics.prom'), intervalMs: 100 } }, syncIntervalMs: 1_000 }
+      }
+    })
+    const { names, wrong: differing } = hear(app)
+    defineJobs(app)
+    await app.ready()
+    await runAll(t, app)
+    await doTheRest(t, app)
+
+    const silent = (): string[] => EVENT_NAMES.filter((name) => !names.has(name) && !ELSEWHERE.has(name) && !(kind === 'memory' && SHARED_ONLY.has(name)))
+    const dead = (): string[] => {
+      const families = new Map(app.metricsRegistry.families().map((family) => [family.name, family]))
+      return Object.values(INSTRUMENTS).map(({ name }) => name).filter((name) => !hasValue(families.get(name)))
+    }
+    // Gauges, exports and the retried job take their time.
+    await until('all of them', () => silent().length + dead().length === 0, WAIT_MS).catch(() => { /* shown by what follows */ })
+    t.same(dead(), [])
+    t.same(silent(), [])
+    t.same([...differing], [])
+
+    const stall = exporter.getFinishedSpans().find(({ attributes }) => attributes['job.name'] === 'stalls' && attributes['error.type'] === 'FAE_STALLED')
+    t.same(stall?.events.map(({ name }) => name), ['State Applied: queued', 'State Applied: in-progress', 'State Applied: scheduled'], 'a stall can be seen in the trace')
+    const queued = app.metricsRegistry.snapshot().families.find(({ name }) => name === INSTRUMENTS.jobsQueueDuration.name)
+    const exemplar = queued?.kind === 'histogram' ? queued.points.find(({ labels }) => labels['job_name'] === 'completes')?.exemplars.find((entry) => entry !== undefined) : undefined
+    t.ok(exporter.getFinishedSpans().some((span) => span.name === 'send default' && span.spanContext().spanId === exemplar?.spanId), 'from a bucket of the queue wait to the submission')
+  })
+}
