@@ -1,6 +1,6 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { Clock } from '../core/context.ts'
 import { sleep } from '../core/deadline.ts'
+import { watchEventLoop } from '../core/event-loop.ts'
 import { found, notChecked, type Finding } from './findings.ts'
 
 const MEASURE_MS = 500
@@ -16,12 +16,12 @@ export interface EventLoopFacts {
 
 /** Measures this process, which must have nothing else to do meanwhile: what delays it then delays a worker as well. */
 export async function measureEventLoop (clock: Clock, measureMs = MEASURE_MS): Promise<EventLoopFacts> {
-  const histogram = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
-  histogram.enable()
+  const watch = watchEventLoop(RESOLUTION_MS)
+  watch.start()
   await sleep(clock, measureMs)
-  histogram.disable()
-  // What is recorded includes the interval that was asked for.
-  return { maxDelayMs: histogram.count === 0 ? measureMs : Math.max(0, histogram.max / 1e6 - RESOLUTION_MS), measuredMs: measureMs }
+  const sample = watch.sample()
+  watch.stop()
+  return { maxDelayMs: sample?.worstMs ?? measureMs, measuredMs: measureMs }
 }
 
 /** @param lockDurationMs of `redisStore()`; `undefined` without Redis, where no lease can be lost */

@@ -1,8 +1,8 @@
+import type { LoopSample } from '../core/event-loop.ts'
 import type { INSTRUMENTS } from '../telemetry/instruments.ts'
 import type { Instrument, MetricsRegistry } from '../telemetry/registry.ts'
 import type { Labels } from '../telemetry/snapshot.ts'
 import { durations, ms, together, type Distribution } from './distribution.ts'
-import type { LoopSample } from './event-loop.ts'
 import type { Facts, HandlerFacts, QueueFacts, StoreOperationFacts } from './report.ts'
 import { Window, type QueueLoad } from './window.ts'
 

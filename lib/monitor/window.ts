@@ -1,8 +1,8 @@
+import type { LoopSample } from '../core/event-loop.ts'
 import type { CounterCell, HistogramCell } from '../telemetry/cells.ts'
 import type { Instrument } from '../telemetry/registry.ts'
 import type { Labels } from '../telemetry/snapshot.ts'
 import { grown, type Distribution } from './distribution.ts'
-import type { LoopSample } from './event-loop.ts'
 
 export type Histogram = Instrument<'histogram'>
 export type Counter = Instrument<'counter'>
@@ -103,12 +103,9 @@ export class Window {
   }
 }
 
-/** The worst of the lags, and the mean of how busy it was. */
+/** The worst of the lags, and the means of what are means. */
 function folded ({ loop: a, moments }: Point, b: LoopSample | undefined): LoopSample | undefined {
   if (a === undefined || b === undefined) return a ?? b
-  return {
-    lagMs: Math.max(a.lagMs, b.lagMs),
-    worstMs: Math.max(a.worstMs, b.worstMs),
-    utilization: (a.utilization * moments + b.utilization) / (moments + 1)
-  }
+  const mean = (of: 'meanMs' | 'utilization'): number => (a[of] * moments + b[of]) / (moments + 1)
+  return { meanMs: mean('meanMs'), lagMs: Math.max(a.lagMs, b.lagMs), worstMs: Math.max(a.worstMs, b.worstMs), utilization: mean('utilization') }
 }

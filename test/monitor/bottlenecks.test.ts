@@ -68,7 +68,7 @@ t.test('workers saturated, with what keeps them busy', async (t) => {
 
 t.test('saturated because the process computes all the time: more concurrency would not help', async (t) => {
   const report = await after(async (world) => {
-    world.world.loop = { lagMs: 20, worstMs: 30, utilization: 0.99 }
+    world.world.loop = { meanMs: 0, lagMs: 20, worstMs: 30, utilization: 0.99 }
     worker(world, 20)
     await world.clock.advance(20_000)
     run(world, 100, { wait: 12 })
@@ -79,7 +79,7 @@ t.test('saturated because the process computes all the time: more concurrency wo
 
 function busyLoop (): World {
   const world = monitored({ windowMs: 60_000 })
-  world.world.loop = { lagMs: 20, worstMs: 30, utilization: 0.99 }
+  world.world.loop = { meanMs: 0, lagMs: 20, worstMs: 30, utilization: 0.99 }
   return world
 }
 
@@ -104,7 +104,7 @@ t.test('a slow store; not when the event loop is what makes it look slow', async
   t.match(report.verdict, /^The job store takes 4\d\d ms \(p95\) for `create`: look at the load of its server/)
   t.match(report.store.operations, [{ operation: 'create', duration: { count: 20, p95FromMs: 250, p95ToMs: 500 } }])
   const blocked = await after(async (world) => {
-    world.world.loop = { lagMs: 450, worstMs: 900, utilization: 0.9 }
+    world.world.loop = { meanMs: 0, lagMs: 450, worstMs: 900, utilization: 0.9 }
     await world.clock.advance(50_000)
     slow(world)
   }, monitored({ windowMs: 60_000 }))
@@ -116,9 +116,9 @@ t.test('a slow store; not when the event loop is what makes it look slow', async
 
 t.test('a loop that was blocked a while ago', async (t) => {
   const report = await after(async (world) => {
-    world.world.loop = { lagMs: 700, worstMs: 900, utilization: 0.9 }
+    world.world.loop = { meanMs: 0, lagMs: 700, worstMs: 900, utilization: 0.9 }
     await world.clock.advance(10_000)
-    world.world.loop = { lagMs: 1, worstMs: 2, utilization: 0.1 }
+    world.world.loop = { meanMs: 0, lagMs: 1, worstMs: 2, utilization: 0.1 }
     await world.clock.advance(10_000)
   })
   t.same(causes(report), ['warning event_loop_blocked'])

@@ -46,7 +46,7 @@ t.test('the window is what was recorded since then, and reaches no further', asy
   t.equal(window.coveredMs, 0)
   histogram.bind({ a: 'old' }).observe(5)
   counter.bind({}).add(7)
-  const loop = { lagMs: 1, worstMs: 1, utilization: 0.2 }
+  const loop = { meanMs: 0, lagMs: 1, worstMs: 1, utilization: 0.2 }
   window.take({ loop, loads: [] })
   t.same(window.histogram(histogram), [], 'nothing since')
   histogram.bind({ a: 'new' }).observe(5)
@@ -55,8 +55,8 @@ t.test('the window is what was recorded since then, and reaches no further', asy
   t.same(window.counter(counter).map(([, n]) => n), [2])
   // Points that come too close are folded into one, with the worst of the lags.
   now = 500
-  window.take({ loop: { lagMs: 9, worstMs: 10, utilization: 0.4 }, loads: [] })
-  t.same(window.moments().map((moment) => moment.loop), [{ lagMs: 9, worstMs: 10, utilization: 0.30000000000000004 }])
+  window.take({ loop: { meanMs: 0, lagMs: 9, worstMs: 10, utilization: 0.4 }, loads: [] })
+  t.same(window.moments().map((moment) => moment.loop), [{ meanMs: 0, lagMs: 9, worstMs: 10, utilization: 0.30000000000000004 }])
   t.equal(window.latest?.loop?.lagMs, 9)
   for (now = 1_000; now <= 1_000_000; now += 1_000) {
     histogram.bind({ a: 'new' }).observe(5)

@@ -2,7 +2,7 @@ import { createContext, silentLogger, type Logger } from '../../lib/core/context
 import { readRedactOptions } from '../../lib/core/redact.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import { EVENT_NAMES, type EventName } from '../../lib/events/catalogue.ts'
-import type { LoopSample } from '../../lib/monitor/event-loop.ts'
+import type { LoopSample } from '../../lib/core/event-loop.ts'
 import type { WorkerView } from '../../lib/monitor/facts.ts'
 import { Monitor, type MonitorParts } from '../../lib/monitor/monitor.ts'
 import { readPerformanceOptions, type PerformanceOptions } from '../../lib/monitor/options.ts'
@@ -25,7 +25,7 @@ export function monitored (options: PerformanceOptions = {}, parts: Partial<Moni
   }
   const registry = new MetricsRegistry({ now: () => clock.now() })
   const world: { loop: LoopSample | undefined, heap: number, worker: WorkerView | undefined, running: boolean, watched: number } = {
-    loop: { lagMs: 1, worstMs: 2, utilization: 0.1 }, heap: 0, worker: undefined, running: false, watched: 0
+    loop: { meanMs: 0, lagMs: 1, worstMs: 2, utilization: 0.1 }, heap: 0, worker: undefined, running: false, watched: 0
   }
   const monitor = new Monitor({
     context: createContext({ clock, logger }),

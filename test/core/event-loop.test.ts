@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { lateness, watchEventLoop } from '../../lib/monitor/event-loop.ts'
+import { lateness, watchEventLoop } from '../../lib/core/event-loop.ts'
 
 t.test('the lag is that of a moment, not that of an interval', async (t) => {
   t.equal(lateness([[100, 0]], 0, 20), 0, 'nothing was measured')
@@ -35,6 +35,7 @@ t.test('a loop that is really blocked is seen by every watch, and one does not r
   const seen = one.sample()
   t.ok((seen?.worstMs ?? 0) > 300 && (seen?.lagMs ?? 0) > 300, JSON.stringify(seen))
   t.ok((seen?.utilization ?? 0) > 0.5)
+  t.ok((seen?.meanMs ?? 0) > 20 && (seen?.meanMs ?? Infinity) < (seen?.worstMs ?? 0), 'one long interval among some short ones')
   t.ok((other.sample()?.worstMs ?? 0) > 300, 'the other too')
   await turns(50)
   t.ok((one.sample()?.worstMs ?? Infinity) < 300, 'since the last sample it was not')
@@ -45,7 +46,7 @@ t.test('a loop that is really blocked is seen by every watch, and one does not r
 })
 
 t.test('it does not keep the process alive', async (t) => {
-  const url = new URL('../../lib/monitor/event-loop.js', import.meta.url).href
+  const url = new URL('../../lib/core/event-loop.js', import.meta.url).href
   await promisify(execFile)(process.execPath, ['--input-type=module', '-e', `const { watchEventLoop } = await import(${JSON.stringify(url)}); watchEventLoop().start()`], { timeout: 10_000 })
   t.pass('it ended')
 })

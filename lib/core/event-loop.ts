@@ -2,6 +2,8 @@ import { monitorEventLoopDelay, performance, type EventLoopUtilization, type Int
 
 /** How the event loop did since the last sample. */
 export interface LoopSample {
+  /** By how much a timer was late, on average over all its intervals. */
+  readonly meanMs: number
   /** What 99 % of the moments had to wait at most; see {@link lateness}. */
   readonly lagMs: number
   readonly worstMs: number
@@ -21,14 +23,18 @@ const RESOLUTION_MS = 20
 const TAIL = 0.01
 const NS = 1_000_000
 
-/** Node's own measurement. Each watch has a histogram to itself, so that two applications do not reset each other's. */
-export function watchEventLoop (): LoopWatch {
+/**
+ * Node's own measurement. Each watch has a histogram to itself, so that two applications do not reset each other's.
+ *
+ * @param resolutionMs how often it looks; {@link LoopSample.meanMs} weighs a long interval by how many short ones there are
+ */
+export function watchEventLoop (resolutionMs = RESOLUTION_MS): LoopWatch {
   let histogram: IntervalHistogram | undefined
   let before: EventLoopUtilization | undefined
   return {
     start () {
       // Its timer does not keep the process alive.
-      histogram ??= monitorEventLoopDelay({ resolution: RESOLUTION_MS })
+      histogram ??= monitorEventLoopDelay({ resolution: resolutionMs })
       histogram.enable()
       before = performance.eventLoopUtilization()
     },
@@ -38,10 +44,11 @@ export function watchEventLoop (): LoopWatch {
       const { utilization } = performance.eventLoopUtilization(now, before)
       before = now
       if (histogram.count === 0) return undefined
-      const lagMs = lateness([...histogram.percentiles], histogram.count, RESOLUTION_MS * NS) / NS
-      const worstMs = Math.max(0, histogram.max / NS - RESOLUTION_MS)
+      const lateBy = (interval: number): number => Math.max(0, interval / NS - resolutionMs)
+      const lagMs = lateness([...histogram.percentiles], histogram.count, resolutionMs * NS) / NS
+      const sample = { meanMs: lateBy(histogram.mean), lagMs, worstMs: lateBy(histogram.max), utilization }
       histogram.reset()
-      return { lagMs, worstMs, utilization }
+      return sample
     },
     stop () {
       histogram?.disable()
