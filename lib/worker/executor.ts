@@ -147,7 +147,11 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
 
   #tellSettled (verdict: SettleVerdict): void {
     const settlement = this.#settlement
-    if (settlement === undefined) return
+    if (settlement === undefined) {
+      // Its consumer was closed, or it broke: the lease runs out and somebody else runs the job.
+      this.abort('lease-lost')
+      return this.#done(this)
+    }
     for (const listener of this.#listeners ?? []) listener(verdict, settlement)
     emitSettled(this.#runtime, this, settlement, verdict)
     this.#done(this)

@@ -1,4 +1,4 @@
-/** A TCP proxy before a Redis server, which can do to connections what networks do: swallow answers, and let go again. */
+/** A TCP proxy before a Redis server, which can do to connections what networks do: swallow answers, hold requests, and let go again. */
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 
@@ -10,6 +10,7 @@ export class RedisProxy {
   swallowNew = false
   /** Connections made so far. */
   accepted = 0
+  #held: Array<{ readonly server: Socket, readonly data: Buffer }> | undefined
 
   constructor (port: number) {
     this.#port = port
@@ -22,6 +23,19 @@ export class RedisProxy {
   get url (): string {
     const address = this.#server.address()
     return `redis://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`
+  }
+
+  /** From now on nothing reaches the server. */
+  hold (): void { this.#held ??= [] }
+
+  /** What has not reached the server meanwhile. */
+  get held (): string { return (this.#held ?? []).map(({ data }) => data.toString()).join('') }
+
+  /** What was held goes on to the server, as after a short trouble of the network. */
+  release (): void {
+    const held = this.#held ?? []
+    this.#held = undefined
+    for (const { server, data } of held) if (!server.destroyed) server.write(data)
   }
 
   async start (): Promise<void> {
@@ -44,7 +58,10 @@ export class RedisProxy {
     const server = connect(this.#port, '127.0.0.1')
     const pair: [Socket, Socket] = [client, server]
     this.#pairs.add(pair)
-    client.on('data', (data) => { server.write(data) })
+    client.on('data', (data) => {
+      if (this.#held === undefined) server.write(data)
+      else this.#held.push({ server, data })
+    })
     server.on('data', (data) => { if (!swallow) client.write(data) })
     for (const [one, other] of [[client, server], [server, client]] as const) {
       one.on('error', () => {})

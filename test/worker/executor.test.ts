@@ -63,6 +63,16 @@ t.test('a throw is retried until the attempts are spent', async (t) => {
   t.match(await settle(testRuntime({ handler: () => { throw new Error('no') }, retry: { attempts: 3, backoff: () => -1 } })), { kind: 'failed' }, 'a backoff may give up')
 })
 
+t.test('a store that lets go of an attempt before its end: the handler hears it, and nobody counts it any more', async (t) => {
+  const ended: AttemptRun[] = []
+  const test = testRuntime({ handler: async (job) => { await new Promise((_resolve, reject) => { job.signal.addEventListener('abort', () => reject(job.signal.reason)) }) } })
+  const run = new AttemptRun(test.runtime, testClaim(), 'w1', (run) => { ended.push(run) })
+  const running = run.run()
+  run.settled({ kind: 'error', error: new Error('closed') })
+  t.same([ended.length, run.abortReason], [1, 'lease-lost'])
+  t.match(await running, { kind: 'release' }, 'a store that heard of it would give the job to somebody else')
+})
+
 t.test('outcomes may be returned or thrown', async (t) => {
   t.same(await settle(testRuntime({ handler: () => snooze(500) })), { kind: 'snooze', delayMs: 500 })
   const thrown = testRuntime({ handler: () => { throw snooze(500) } })

@@ -19,6 +19,8 @@ import type { Publisher } from './updates.ts'
 
 /** How long BullMQ blocks on an empty queue before it looks again, in seconds. */
 const DRAIN_DELAY_S = 5
+/** It blocks for longer until a delayed job is due, but no longer than this. */
+export const LONGEST_BLOCK_MS = 10_000
 /** How often a drain that waits only for a claim looks whether the server is still there. */
 const LOOK_AGAIN_MS = 100
 const STORED: SettleVerdict = Object.freeze({ kind: 'stored' })
@@ -238,6 +240,8 @@ export class BullConsumer implements Consumer {
   }
 
   #process (job: BullJob): Promise<number | undefined> {
+    // The answer to its claim came after the close: nobody would renew its lease, or hear of its cancel.
+    if (this.#state === 'closed') return this.#settler.handBack(job, this.queue)
     const id = String(job.id)
     const claimMs = this.#claimMs.get(id)
     if (claimMs !== undefined) this.#claimMs.delete(id)

@@ -4,7 +4,8 @@ import { encodeNotes, parseNotes, type Notes } from './envelope.ts'
 import type { BullJob } from './internals.ts'
 import { claimedRecord } from './record.ts'
 
-const OVER: Attempt = Object.freeze({ run: async (): Promise<Settlement> => ({ kind: 'release' }), abort () {}, settled () {} })
+/** Stands for an attempt of which nobody has to hear any more. */
+export const OVER: Attempt = Object.freeze({ run: async (): Promise<Settlement> => ({ kind: 'release' }), abort () {}, settled () {} })
 
 /**
  * One attempt under way, from the claim (which it also is) until its settlement was stored or refused.

@@ -5,7 +5,7 @@ import type { SettleVerdict, Settlement } from '../../jobs/store.ts'
 import { CANCELLED_MARK, encodeNotes } from './envelope.ts'
 import { refusalCode, toStoreError } from './errors.ts'
 import { allowRetry, type Backend, type Bull, type BullJob, type Client } from './internals.ts'
-import type { Running } from './running.ts'
+import { OVER, Running } from './running.ts'
 import { runScript } from './scripts.ts'
 
 /** A server that refuses to store a settlement (out of memory, failing over) is asked again after this. */
@@ -90,6 +90,12 @@ export class Settler {
     const { bullJob, token } = running
     await this.store(running, 'completed', () => bullJob.moveToCompleted(resultBytes, token, false), undefined)
     throw new Settled()
+  }
+
+  /** Gives back a job that was claimed too late to be run here, no attempt spent. Always throws. */
+  async handBack (job: BullJob, queue: string): Promise<never> {
+    await this.settle(new Running(job, queue, this.#parts.prefix, undefined, false, () => OVER), { kind: 'release' })
+    throw this.#done()
   }
 
   /** Makes BullMQ's worker go on to the next job, without touching this one. */
