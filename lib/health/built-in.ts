@@ -1,5 +1,7 @@
+import { invalidOptions } from '../core/options.ts'
 import { BaseService } from '../core/service.ts'
 import type { JobRuntime } from '../events/runtime.ts'
+import { silenceProblem } from '../jobs/silence.ts'
 import { memoryCheck, workerCheck, type WorkerView } from './checks.ts'
 import { eventLoopCheck, EventLoopWatch } from './event-loop.ts'
 import { addRequirementChecks, addStuckCheck } from './job-checks.ts'
@@ -22,6 +24,7 @@ export class BuiltInChecks extends BaseService {
   readonly #readings: StoreReadings
   readonly #loop: EventLoopWatch | undefined
 
+  /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
   constructor (health: Health, runtime: JobRuntime, options: Settings) {
     super()
     const { context: { clock }, registry, store } = runtime
@@ -29,6 +32,9 @@ export class BuiltInChecks extends BaseService {
     this.#runtime = runtime
     this.#options = options
     this.#wanted = { ...Object.fromEntries(BUILT_IN_CHECKS.map((name) => [name, true])) as Record<BuiltInCheck, boolean>, ...options.checks }
+    // With such a limit readiness would come and go.
+    const problem = this.#wanted.worker ? silenceProblem('workerSilentMs', options.workerSilentMs, store) : undefined
+    if (problem !== undefined) throw invalidOptions('health', [problem])
     this.#readings = new StoreReadings(store, clock, () => registry.queues())
     this.#loop = this.#wanted.eventLoop ? new EventLoopWatch(clock) : undefined
     this.#addStoreChecks()

@@ -46,7 +46,10 @@ export interface HealthSettings {
   maxStuckJobs?: number
   /** So many waiting jobs, or more, are Degraded. @defaultValue 100 */
   maxQueueDepth?: number
-  /** A queue with a free worker place, of which nothing was heard for this long, makes the process unready. @defaultValue 30000 */
+  /**
+   * A queue with a free worker place, of which nothing was heard for this long, makes the process unready. With Redis not
+   * below 15000: a worker that works may look only every ten seconds. @defaultValue 30000
+   */
   workerSilentMs?: number
   /** More resident memory than this is Degraded. @defaultValue 524288000 (500 MiB) */
   maxRssBytes?: number
@@ -73,6 +76,8 @@ export interface HealthSettings {
 const path = { anyOf: [{ type: 'string', pattern: '^/' }, { const: false }] }
 const httpStatus = { type: 'integer', minimum: 200, maximum: 599 }
 const limit = { type: 'number', minimum: 0 }
+/** Of a check: 0 would be over the limit always, and none is said by leaving the check out. */
+const threshold = { type: 'number', exclusiveMinimum: 0 }
 
 const pressureSchema: OptionsSchema = {
   type: 'object',
@@ -102,10 +107,10 @@ export const healthSchema: OptionsSchema = {
     submitProbe: { enum: ['dry-run', false] },
     maxStuckJobs: { type: 'integer', minimum: 0 },
     maxQueueDepth: { type: 'integer', minimum: 1 },
-    workerSilentMs: { type: 'number', exclusiveMinimum: 0 },
-    maxRssBytes: limit,
+    workerSilentMs: threshold,
+    maxRssBytes: threshold,
     maxHeapRatio: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
-    maxEventLoopDelayMs: limit,
+    maxEventLoopDelayMs: threshold,
     maxEventLoopUtilization: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
     shutdownDelayMs: { type: 'number', minimum: 0, maximum: 600_000 },
     pressure: { anyOf: [{ const: false }, pressureSchema] }

@@ -18,6 +18,11 @@ export interface JobStore {
   /** What processes on this store can agree on; absent where there is only one process. */
   readonly shared?: SharedState | undefined
   /**
+   * How long a consumer that works may go without a look into an empty queue, in milliseconds: nobody can call it silent
+   * sooner than that. Absent: it is always known to work.
+   */
+  readonly longestLookMs?: number | undefined
+  /**
    * Takes the store into service. Resolves even when the server behind it is away (it connects in the background and
    * reports `connected` later); rejects only for what waiting cannot heal.
    */

@@ -16,6 +16,7 @@ import { errorCodeOf } from '../jobs/stored-error.ts'
 export class ObservedStore implements JobStore {
   readonly type: string
   readonly shared: SharedState | undefined
+  readonly longestLookMs: number | undefined
   readonly probe: (() => Promise<void>) | undefined
   readonly #inner: JobStore
   readonly #context: Context
@@ -24,6 +25,7 @@ export class ObservedStore implements JobStore {
 
   constructor (inner: JobStore, context: Context, bus: EventBus, exits = new TraceExits()) {
     this.type = inner.type
+    this.longestLookMs = inner.longestLookMs
     this.#inner = inner
     this.#context = context
     this.#bus = bus

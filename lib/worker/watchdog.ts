@@ -1,13 +1,15 @@
 import type { Clock, TimerHandle } from '../core/context.ts'
 import { EXPIRED, withDeadline } from '../core/deadline.ts'
-import type { OptionsSchema } from '../core/options.ts'
+import { invalidOptions, type OptionsSchema } from '../core/options.ts'
 import { BaseService } from '../core/service.ts'
-import type { Consumer } from '../jobs/store.ts'
+import { silenceProblem } from '../jobs/silence.ts'
+import type { Consumer, JobStore } from '../jobs/store.ts'
 
 export interface WatchdogOptions {
   /**
    * A queue with a free place that was neither claimed from nor looked into for so long, while its store answered all the
-   * time, gets a new consumer. Redis is looked into every ten seconds at the latest: not below 15000 there. @defaultValue 30000
+   * time, gets a new consumer. With Redis not below 15000: a worker that works may look only every ten seconds.
+   * @defaultValue 30000
    */
   silentMs?: number
   /** A new consumer that is silent too is replaced after twice the time, and so on, up to this. @defaultValue 600000 */
@@ -26,6 +28,15 @@ export const watchdogSchema: OptionsSchema = {
 }
 
 export const WATCHDOG_DEFAULTS: Readonly<Required<WatchdogOptions>> = Object.freeze({ silentMs: 30_000, maxSilentMs: 600_000 })
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`: with such options consumers that work would be made anew for ever */
+export function readWatchdog (options: false | WatchdogOptions, store: Pick<JobStore, 'longestLookMs'>): Readonly<Required<WatchdogOptions>> | undefined {
+  if (options === false) return undefined
+  const settings = { ...WATCHDOG_DEFAULTS, ...options }
+  const problem = silenceProblem('watchdog.silentMs', settings.silentMs, store)
+  if (problem !== undefined) throw invalidOptions('worker', [problem])
+  return settings
+}
 
 /** `silent`: it worked once. `never-looked`: it was made and never came to its first look. `requested`: somebody asked for it. */
 export type RestartReason = 'silent' | 'never-looked' | 'requested'

@@ -7,7 +7,7 @@ import type { HandlerMiddleware } from '../jobs/definition.ts'
 import type { Attempt, Claim, Consumer } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 import { AttemptRun } from './executor.ts'
-import { WATCHDOG_DEFAULTS, Watchdog, watchdogSchema, type RestartReason, type WatchdogOptions } from './watchdog.ts'
+import { readWatchdog, WATCHDOG_DEFAULTS, Watchdog, watchdogSchema, type RestartReason, type WatchdogOptions } from './watchdog.ts'
 
 export interface QueueWorkerOptions {
   /** Attempts of this queue at one time in this process. */
@@ -120,8 +120,8 @@ export class Worker extends BaseService {
     this.id = this.#options.workerId ?? runtime.context.instanceId
     this.drainTimeoutMs = this.#options.drainTimeoutMs
     runtime.handlerMiddleware.push(...this.#options.middleware)
-    const { watchdog } = this.#options
-    this.#watchdog = watchdog === false ? undefined : this.#makeWatchdog({ ...WATCHDOG_DEFAULTS, ...watchdog })
+    const watchdog = readWatchdog(this.#options.watchdog, runtime.store)
+    this.#watchdog = watchdog && this.#makeWatchdog(watchdog)
   }
 
   /** Attempts under way. */
@@ -178,7 +178,7 @@ export class Worker extends BaseService {
    * Makes the consumer of a queue anew, as the watchdog does when it is silent. Attempts under way go on and are settled
    * by the old one; the new one takes no more than the places that are free.
    *
-   * @returns `false`: nothing is claimed from such a queue here, it is paused, or the worker is stopping
+   * @returns `false`: nothing is claimed from such a queue here, every place is taken, it is paused, or the worker is stopping
    */
   restart (queue: string): boolean { return this.#restart(queue, 0, 'requested') }
 
@@ -203,7 +203,8 @@ export class Worker extends BaseService {
     await this.#watchdog?.stop(deadlineMs)
     const consumers = [...this.consumers(), ...this.#retired]
     const drained = await Promise.all(consumers.map((consumer) => consumer.drain(deadlineMs)))
-    if (drained.includes(false)) await this.#handBack(consumers)
+    // A claim can have been under way without the server, and have become an attempt after its consumer was drained.
+    if (drained.includes(false) || this.active > 0) await this.#handBack(consumers)
     await Promise.all(consumers.map((consumer) => consumer.close(CLOSE_MS)))
     this.#runtime.bus.emit('worker.stopped', { workerId: this.id, released: this.#released })
   }
@@ -245,7 +246,7 @@ export class Worker extends BaseService {
 
   #restart (queue: string, silentMs: number, reason: RestartReason): boolean {
     const old = this.#consumers.get(queue)
-    if (old === undefined || this.#draining || old.paused) return false
+    if (old === undefined || this.#draining || old.paused || old.active >= this.placesOf(queue)) return false
     this.#retired.add(old)
     try {
       this.#consumers.set(queue, this.#makeConsumer(queue, this.placesOf(queue)))
@@ -298,6 +299,8 @@ export class Worker extends BaseService {
     }
     const run = new AttemptRun(this.#runtime, claim, this.id, this.#ended)
     this.#running.push(run)
+    // Perhaps the last claim of a consumer that was replaced meanwhile.
+    if (this.#retired.size > 0) this.#placesChanged(claim.job.queue)
     // A claim that was under way when the drain was over: back with it, before its handler is called.
     if (this.#handingBack) run.abort('shutdown')
     return run
@@ -309,11 +312,11 @@ export class Worker extends BaseService {
     if (run.released) this.#released++
     const load = this.#loads.get(run.claim.job.queue)
     if (load !== undefined && --load.active === 0) load.idleSince = this.#runtime.context.clock.monotonic()
-    if (this.#retired.size > 0) this.#freed(run.claim.job.queue)
+    if (this.#retired.size > 0) this.#placesChanged(run.claim.job.queue)
   }
 
-  /** The store takes the attempt off its consumer in this very turn, before or after it has told of its end. */
-  #freed (queue: string): void { setImmediate(() => { if (!this.#draining) this.#resize(queue) }) }
+  /** The store puts the attempt on its consumer, or takes it off, in this very turn, before or after it has told us. */
+  #placesChanged (queue: string): void { setImmediate(() => { if (!this.#draining) this.#resize(queue) }) }
 
   #each (queue: string | undefined, event: 'worker.paused' | 'worker.resumed', act: (consumer: Consumer) => void): void {
     const { traceExits } = this.#runtime

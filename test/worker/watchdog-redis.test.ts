@@ -6,10 +6,14 @@ import { startRedis } from '../support/redis.ts'
 import { until } from '../support/redis-jobs.ts'
 import { startProxy } from '../support/redis-proxy.ts'
 
+// Silence takes its time.
+t.setTimeout(240_000)
+
 interface Test { teardown: (fn: () => unknown) => unknown }
 
-/** BullMQ looks into an empty queue every five seconds. */
-const SILENT_MS = 8_000
+/** The shortest that is allowed for readiness; the watchdog gets more, to come after it. */
+const UNREADY_MS = 15_000
+const SILENT_MS = 18_000
 
 async function build (t: Test, url: string, options: AsyncEndpointsOptions = {}): Promise<FastifyInstance> {
   const app = Fastify({ pluginTimeout: 60_000 })
@@ -22,12 +26,12 @@ async function completes (app: FastifyInstance, id: string, withinMs: number): P
   return await until('the job is completed', async () => (await app.jobs.get(id))?.state === 'completed', withinMs)
 }
 
-t.test('a connection that comes up half: the queue is silent, unready, rebuilt, and its jobs run', { timeout: 60_000 }, async (t) => {
+t.test('a connection that comes up half: the queue is silent, unready, rebuilt, and its jobs run', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   const proxy = await startProxy(redis.port)
   t.teardown(() => proxy.stop())
-  const app = await build(t, proxy.url, { worker: { watchdog: { silentMs: SILENT_MS } }, health: { workerSilentMs: 6_500, checks: { asyncendpoints: false } } })
+  const app = await build(t, proxy.url, { worker: { watchdog: { silentMs: SILENT_MS } }, health: { workerSilentMs: UNREADY_MS, checks: { asyncendpoints: false } } })
   app.defineJob({ name: 'well', queue: 'a', handler: () => 1 })
   await app.ready()
   const restarts: Array<{ queue: string, silentMs: number, reason: string }> = []
@@ -100,21 +104,29 @@ t.test('attempts under way when their consumer is replaced end once, and the pla
   t.same([begun.length, new Set(begun).size, most], [5, 5, 3], 'each once, never more than three at a time')
 })
 
-t.test('Redis away for longer than the silence: reconnecting is enough, nothing is rebuilt', { timeout: 60_000 }, async (t) => {
+t.test('Redis away for longer than the silence: reconnecting is enough, nothing is rebuilt', { timeout: 120_000 }, async (t) => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
-  const app = await build(t, redis.url, { worker: { watchdog: { silentMs: 6_500 } } })
+  const app = await build(t, redis.url, { worker: { watchdog: { silentMs: UNREADY_MS } } })
   app.defineJob({ name: 'well', handler: () => 1 })
   await app.ready()
   const restarts: unknown[] = []
   app.jobEvents.on('worker.restarted', (event) => { restarts.push(event) })
   await completes(app, (await app.jobs.submit('well', {})).id, 10_000)
   await redis.kill()
-  await new Promise((resolve) => setTimeout(resolve, 11_000))
+  await new Promise((resolve) => setTimeout(resolve, UNREADY_MS + 5_000))
   await redis.start()
   let id = ''
   await until('a submission is taken', async () => { try { id = (await app.jobs.submit('well', {})).id; return true } catch { return false } })
   const tookMs = await completes(app, id, 10_000)
   t.ok(tookMs < 5_000, `after ${Math.round(tookMs)} ms`)
   t.same(restarts, [])
+})
+
+t.test('a time in which a worker that works may not have looked is refused at the registration', async (t) => {
+  const redis = await startRedis()
+  t.teardown(() => redis.stop())
+  const refused = { code: 'FAE_INVALID_OPTIONS' }
+  await t.rejects(build(t, redis.url, { worker: { watchdog: { silentMs: UNREADY_MS - 1 } } }), { ...refused, message: /worker: watchdog\.silentMs must be at least 15000/ })
+  await t.rejects(build(t, redis.url, { health: { workerSilentMs: UNREADY_MS - 1 } }), { ...refused, message: /health: workerSilentMs must be at least 15000/ })
 })

@@ -4,7 +4,7 @@ import type { Attempt, Claim, ConsumeOptions, Consumer, JobStore } from '../../l
 import { memoryStore } from '../../lib/stores/memory/index.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 import { Worker, type WorkerOptions } from '../../lib/worker/worker.ts'
-import { testRuntime } from './support.ts'
+import { testClaim, testRuntime } from './support.ts'
 
 interface Test { teardown: (fn: () => unknown) => unknown }
 
@@ -188,6 +188,31 @@ t.test('restart by hand; not of what is not there', async (t) => {
   t.equal(made.worker.restart('default'), false)
   made.worker.quiesce()
   t.equal(made.worker.restart('default'), false)
+})
+
+t.test('never more attempts than places: no restart while all are taken, and a late claim of the old one counts', async (t) => {
+  const made = await make(t)
+  const old = first(made)
+  old.active = 4
+  t.equal(made.worker.restart('default'), false)
+  old.active = 1
+  t.equal(made.worker.restart('default'), true)
+  const next = made.made[1]
+  t.same(next?.sizes, [3])
+  old.active = 2
+  old.options.attempt(testClaim())
+  await made.clock.advance(0)
+  t.same(next?.sizes, [3, 2])
+  if (next !== undefined) next.active = 2
+  t.equal(made.worker.restart('default'), false, 'the places of both together')
+})
+
+t.test('a time that is too short for the store is refused', async (t) => {
+  const { runtime } = testRuntime({ handler: () => {} })
+  const of = (silentMs: number): Worker => new Worker({ ...runtime, store: { ...runtime.store, longestLookMs: 10_000 } }, { watchdog: { silentMs } })
+  t.throws(() => of(14_999), { code: 'FAE_INVALID_OPTIONS', message: /watchdog\.silentMs must be at least 15000/ })
+  t.ok(of(15_000))
+  t.ok(new Worker(runtime, { watchdog: { silentMs: 100 } }), 'a store whose consumers need not look')
 })
 
 t.test('stopped, it leaves no timer', async (t) => {

@@ -54,6 +54,19 @@ class PlayedConsumer implements Consumer {
   }
 }
 
+/** Two queues, of which the first has nothing to do. */
+async function runningBeside (handler: JobDefinitionInput['handler']): Promise<{ clock: FakeClock, idle: PlayedConsumer, busy: PlayedConsumer, worker: Worker }> {
+  const clock = new FakeClock()
+  const { runtime } = testRuntime({ handler }, clock)
+  const consumers: PlayedConsumer[] = []
+  const store = { ...runtime.store, consume: (options: ConsumeOptions) => consumers[consumers.push(new PlayedConsumer(options, clock, false)) - 1] } as JobStore
+  const worker = new Worker({ ...runtime, store }, { drainTimeoutMs: DRAIN_MS, queues: { other: {} } })
+  await worker.start()
+  const [idle, busy] = consumers
+  if (idle === undefined || busy === undefined) throw new Error('there are no consumers')
+  return { clock, idle, busy, worker }
+}
+
 interface Stopping { readonly consumer: PlayedConsumer, readonly clock: FakeClock, readonly event: (name: 'handler.abandoned') => Record<string, unknown> | undefined, readonly stop: () => { over: boolean } }
 
 async function running (definition: Pick<JobDefinitionInput, 'handler'> & Partial<JobDefinitionInput>, dead = false): Promise<Stopping> {
@@ -142,4 +155,18 @@ t.test('a claim that arrives when the drain is over goes back before its handler
   await clock.advance(500)
   t.equal(state.over, true)
   t.same(consumer.settlements, [{ kind: 'release' }, { kind: 'release' }])
+})
+
+t.test('a claim that arrives after its own consumer was drained, while another still is, goes back as well', async (t) => {
+  let calls = 0
+  const { clock, idle, busy, worker } = await runningBeside(async (job) => { calls++ === 0 ? await new Promise((resolve) => { clock.setTimeout(() => resolve(undefined), 5_000) }) : await obedient(job) })
+  busy.claim()
+  await clock.advance(0)
+  let over = false
+  void worker.stop(DRAIN_MS).then(() => { over = true })
+  await clock.advance(1_000)
+  idle.claim()
+  await clock.advance(4_000)
+  t.equal(over, true)
+  t.same([busy.settlements, idle.settlements], [[{ kind: 'completed', result: undefined, resultBytes: undefined }], [{ kind: 'release' }]])
 })

@@ -7,7 +7,7 @@ import type {
 } from '../../jobs/store.ts'
 import { Coalescer } from './coalescer.ts'
 import { Connections } from './connections.ts'
-import { BullConsumer } from './consumer.ts'
+import { BullConsumer, LONGEST_BLOCK_MS } from './consumer.ts'
 import { loadDrivers, type Drivers } from './drivers.ts'
 import { encodeNotes } from './envelope.ts'
 import { closed } from './errors.ts'
@@ -60,6 +60,7 @@ interface Parts {
  */
 class RedisStore implements JobStore {
   readonly type = 'bullmq'
+  readonly longestLookMs = LONGEST_BLOCK_MS
   readonly shared: RedisSharedState
   readonly #settings: RedisSettings
   readonly #channels: ReturnType<typeof channels>
