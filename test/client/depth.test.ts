@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import type { Clock } from '../../lib/core/context.ts'
 import { QueueDepths } from '../../lib/client/depth.ts'
@@ -53,6 +54,15 @@ t.test('places are taken one by one after a shared reading, and outlive readings
   depths.release('q')
   depths.submitted('q')
   t.equal(await depths.reserve('q', 5, 100), false, 'that one did')
+})
+
+t.test('an answer that is there when the time is up counts: a blocked event loop fires the timer first', async (t) => {
+  const counts = async (queue: string): Promise<unknown> => {
+    await turn()
+    return { queue, states: { queued: 5, scheduled: 0 } }
+  }
+  const clock = { monotonic: () => 0, setTimeout: (expire: () => void) => { queueMicrotask(expire) }, clearTimeout: () => {} } as Partial<Clock> as Clock
+  t.equal(await new QueueDepths({ counts } as unknown as JobStore, clock).reserve('q', 5, 100), false)
 })
 
 t.test('a store that cannot count refuses nobody, and the places count afterwards', async (t) => {
