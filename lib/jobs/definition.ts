@@ -172,10 +172,10 @@ export const spanAttributesProperty: OptionsSchema = {
   type: 'object', additionalProperties: false, properties: { input: { isFunction: true }, result: { isFunction: true } }
 }
 
-/** `stuck` is a check of ours. */
+/** `stuck` is a check of ours; `ready` would be a tag that makes it part of readiness. */
 export const requiresProperty: OptionsSchema = {
   type: 'object',
-  propertyNames: { pattern: '^(?!stuck$)[A-Za-z0-9_.:-]{1,50}$' },
+  propertyNames: { pattern: '^(?!(?:stuck|ready)$)[A-Za-z0-9_.:-]{1,50}$' },
   maxProperties: 50,
   additionalProperties: {
     anyOf: [
