@@ -17,6 +17,13 @@ const MAX_RETRY_MS = 1_000
  */
 const WATCH_MS = 5_000
 
+/**
+ * How long a connection that ends waits for the server's half. The client starts the timer also for a socket that is closed
+ * already (of a worker's connection that is just being made anew because it stopped claiming), and then nothing stops it: so
+ * long it holds up the end of the process.
+ */
+const DISCONNECT_MS = 500
+
 export interface IoRedis {
   readonly Redis: typeof Redis
   readonly Cluster: typeof Cluster
@@ -166,7 +173,7 @@ export class Connections {
       const ended = new Promise<void>((resolve) => { client.once('end', () => resolve()) })
       client.disconnect()
       // `disconnect` waits for the server to close its half; a frozen one never does.
-      if (await withDeadline(clock, Math.min(deadlineMs, 500), ended) === EXPIRED) destroySocket(client)
+      if (await withDeadline(clock, Math.min(deadlineMs, DISCONNECT_MS), ended) === EXPIRED) destroySocket(client)
     }))
     this.#own.clear()
   }
@@ -232,14 +239,14 @@ export class Connections {
 
   #make (role: Options): Client {
     const { url, connection } = this.#settings
-    const options = { ...connection, ...role, retryStrategy, reconnectOnError, lazyConnect: false }
+    const options = { ...connection, ...role, retryStrategy, reconnectOnError, lazyConnect: false, disconnectTimeout: DISCONNECT_MS }
     const { Redis } = this.#ioredis
     return this.#adopt(url === undefined ? new Redis(options) : new Redis(url, options))
   }
 
   #duplicate (role: Options): Client {
     const { client } = this.#settings
-    const options = { ...role, retryStrategy, reconnectOnError, lazyConnect: false }
+    const options = { ...role, retryStrategy, reconnectOnError, lazyConnect: false, disconnectTimeout: DISCONNECT_MS }
     const made = client === undefined
       ? this.#make(role)
       : this.#adopt(this.producer instanceof this.#ioredis.Cluster
