@@ -6,13 +6,13 @@ import { execFile, spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { constants } from 'node:fs'
-import { access, mkdtemp, rm } from 'node:fs/promises'
+import { access } from 'node:fs/promises'
 import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { freePort } from '../../example-server/validate/support/free-port.ts'
+import { makeFolder, type Folder } from './folder.ts'
 
 export { freePort }
 
@@ -33,12 +33,12 @@ export interface RedisServerOptions {
 export class RedisServer {
   readonly port: number
   readonly #options: RedisServerOptions
-  readonly #dir: string
+  readonly #folder: Folder
   #child: ChildProcess | undefined
 
-  constructor (port: number, dir: string, options: RedisServerOptions) {
+  constructor (port: number, folder: Folder, options: RedisServerOptions) {
     this.port = port
-    this.#dir = dir
+    this.#folder = folder
     this.#options = options
   }
 
@@ -50,7 +50,7 @@ export class RedisServer {
   async start (): Promise<void> {
     const { durable = false, settings = [] } = this.#options
     const args = [
-      '--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#dir, '--save', '', '--loglevel', 'warning',
+      '--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder.path, '--save', '', '--loglevel', 'warning',
       ...(durable ? ['--appendonly', 'yes', '--appendfsync', 'always'] : []), ...settings
     ]
     const child = spawn(await serverBinary(), args, { stdio: ['ignore', 'pipe', 'pipe'] })
@@ -94,7 +94,7 @@ export class RedisServer {
     const timer = setTimeout(() => { this.#child?.kill('SIGKILL') }, STOP_MS)
     await gentle
     clearTimeout(timer)
-    await rm(this.#dir, { recursive: true, force: true })
+    this.#folder.remove()
   }
 }
 
@@ -116,7 +116,7 @@ export async function startRedis (options: RedisServerOptions = {}): Promise<Red
 
 /** A server that is not running yet, with a port that nobody has. */
 export async function prepareRedis (options: RedisServerOptions = {}): Promise<RedisServer> {
-  return new RedisServer(options.port ?? await freePort(), await mkdtemp(join(tmpdir(), 'fae-redis-')), options)
+  return new RedisServer(options.port ?? await freePort(), makeFolder('redis'), options)
 }
 
 export interface SharedRedis {
