@@ -21,17 +21,19 @@ export interface Surroundings {
   readonly cwd: string
   readonly env: Variables
   readonly clock: Clock
+  /** For how long the event loop is watched. */
+  readonly eventLoopMs?: number
 }
 
 /** Gathers facts, then judges them. Every check of the table gives at least one finding, in the order of the table. */
-export async function examine (request: DoctorRequest, { cwd, env, clock }: Surroundings): Promise<Finding[]> {
+export async function examine (request: DoctorRequest, { cwd, env, clock, eventLoopMs }: Surroundings): Promise<Finding[]> {
   const packages = gatherPackages(cwd)
   const [redis, app] = await Promise.all([
     examineRedis(request, clock),
     request.app === undefined ? { state: 'not given' } satisfies AppFacts : gatherApp({ file: request.app, imports: request.imports, requires: request.requires, cwd, env }, clock)
   ])
   // Last of all, when nothing else is going on here.
-  const eventLoop = await measureEventLoop(clock)
+  const eventLoop = await measureEventLoop(clock, eventLoopMs)
   const findings = [
     ...redis,
     ...checkPackages(packages, request.redisUrl !== undefined),

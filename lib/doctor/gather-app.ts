@@ -7,7 +7,8 @@ import type { Clock } from '../core/context.ts'
 import { EXPIRED, withDeadline } from '../core/deadline.ts'
 import { isProbeReport, PARENT_VARIABLE, REPORT_FD, type AppFacts, type ProbeReport } from './app-facts.ts'
 
-const START_MS = 8_000
+/** Until the server is ready. */
+export const START_MS = 8_000
 const MAX_REPORT = 100_000
 
 export interface AppTarget {

@@ -1,10 +1,10 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import { EXPORTER_PACKAGES } from '../../lib/doctor/package-checks.ts'
 import { gatherPackages, preloadsOfScripts } from '../../lib/doctor/package-facts.ts'
 import { inRange } from '../../lib/doctor/range.ts'
+import { temporaryFolder } from '../support/folder.ts'
 import { examination } from './support.ts'
 
 const manifest = JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { engines: Record<string, string>, peerDependencies: Record<string, string>, devDependencies: Record<string, string> }
@@ -12,8 +12,7 @@ const GOOD = { fastify: '5.4.0', '@opentelemetry/api': '1.9.1', bullmq: '6.7.0',
 
 /** A project with these packages: their manifests only. Keys are paths under `node_modules`. */
 function project (t: { teardown (end: () => unknown): unknown }, packages: Readonly<Record<string, string>>, scripts: Record<string, string> = {}): string {
-  const folder = mkdtempSync(join(tmpdir(), 'fae-doctor-'))
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const folder = temporaryFolder(t, 'doctor')
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'project', scripts }))
   for (const [path, version] of Object.entries(packages)) {
     const place = join(folder, 'node_modules', path)
@@ -22,9 +21,6 @@ function project (t: { teardown (end: () => unknown): unknown }, packages: Reado
   }
   return folder
 }
-
-// Many processes, one after another, each of which takes its time on a machine that is busy.
-t.setTimeout(120_000)
 
 t.test('ranges', async (t) => {
   const cases: ReadonlyArray<readonly [version: string, range: string, fits: boolean]> = [

@@ -1,10 +1,13 @@
-/** Runs the program as a user does, in a process of its own. */
+/** Runs the program: as a user does, in a process of its own, or only what it examines, here. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { Redis } from 'ioredis'
+import { systemClock } from '../../lib/core/context.ts'
+import { readArguments } from '../../lib/doctor/arguments.ts'
+import { examine } from '../../lib/doctor/doctor.ts'
 import type { Finding } from '../../lib/doctor/findings.ts'
-import type { Summary } from '../../lib/doctor/report.ts'
+import { jsonReport, summarize, textReport, type Summary } from '../../lib/doctor/report.ts'
 import { startRedis, type RedisServer, type RedisServerOptions } from '../support/redis.ts'
 
 const MAIN = fileURLToPath(new URL('../../lib/doctor/main.js', import.meta.url))
@@ -24,10 +27,12 @@ export interface Surroundings {
 }
 
 /** Nothing of this machine's own settings reaches it. */
+const INHERITED = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(REDIS_URL|OTEL_|NODE_OPTIONS|TAP)/.test(name)))
+
+/** The program itself. */
 export async function doctor (args: readonly string[], { cwd, env = {} }: Surroundings = {}): Promise<Run> {
-  const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(REDIS_URL|OTEL_|NODE_OPTIONS|TAP)/.test(name)))
   const start = performance.now()
-  const child = spawn(process.execPath, [MAIN, ...args], { cwd, env: { ...inherited, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [MAIN, ...args], { cwd, env: { ...INHERITED, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   const timer = setTimeout(() => { child.kill('SIGKILL') }, 2 * LONGEST_MS)
   let stdout = ''
   let stderr = ''
@@ -46,12 +51,29 @@ export interface Report extends Summary {
 
 export interface Examination extends Run {
   readonly report: Report
+  /** The report for people, where both were made. */
+  readonly text: string
   /** The worst finding of a check. */
   of (check: string): Report['findings'][number]
 }
 
-export async function examination (args: readonly string[], surroundings?: Surroundings): Promise<Examination> {
-  const run = await doctor(['doctor', '--json', ...args], surroundings)
+/** By the program: for what only shows in a process of its own, such as when it ends. */
+export async function programExamination (args: readonly string[], surroundings?: Surroundings): Promise<Examination> {
+  return readReport(await doctor(['doctor', '--json', ...args], surroundings))
+}
+
+/** All that the program does but starting: from its arguments to both of its reports. */
+export async function examination (args: readonly string[], { cwd = process.cwd(), env = {} }: Surroundings = {}): Promise<Examination> {
+  const request = readArguments(['doctor', '--json', ...args], env)
+  if (request.kind !== 'doctor') throw new Error(`${args.join(' ')} asks for ${request.kind}`)
+  const start = performance.now()
+  const findings = await examine(request, { cwd, env: { ...INHERITED, ...env }, clock: systemClock, eventLoopMs: 20 })
+  const tookMs = performance.now() - start
+  const { exitCode: code } = summarize(findings, request.strict)
+  return { ...readReport({ code, stdout: jsonReport(findings, request.strict), stderr: '', tookMs }), text: textReport(findings, request.strict) }
+}
+
+function readReport (run: Run): Examination {
   let report: Report
   try {
     report = JSON.parse(run.stdout) as Report
@@ -62,6 +84,7 @@ export async function examination (args: readonly string[], surroundings?: Surro
   return {
     ...run,
     report,
+    text: '',
     of: (check) => {
       const found = report.findings.filter((finding) => finding.check === check).sort((a, b) => order.indexOf(a.severity) - order.indexOf(b.severity))[0]
       if (found === undefined) throw new Error(`nothing was said about ${check}`)
