@@ -71,12 +71,14 @@ const CHOSEN: readonly Row[] = [
   {
     title: 'Workers',
     panels: [
-      { title: 'Places taken', description: 'Attempts under way of those that each process could run at the same time. A process without a worker is not shown.', unit: 'percent', thresholds: [75, 90], targets: [{ expression: level('avg', 'backgroundChannelUtilization', { by: ['instance'] }), legend: '{{instance}}' }] },
-      { title: 'Attempts under way', description: 'By process.', unit: 'short', stacked: true, targets: [{ expression: level('sum', 'jobsActive', { by: ['instance'] }), legend: '{{instance}}' }] },
-      { title: 'Attempts finished', description: 'A second, by process; one that stands still while others work is not consuming.', unit: 'ops', targets: [{ expression: perSecond('backgroundProcessingRate', { by: ['instance'] }), legend: '{{instance}}' }] },
-      { title: 'Handlers (p95)', description: 'Time in the handler itself.', unit: 's', targets: [{ expression: quantile(0.95, 'handlersExecutionDuration', { by: ['job_name'] }), legend: '{{job_name}}', exemplars: true }] },
-      { title: 'Handler errors', description: 'Attempts whose handler threw, a second, by the code of the error.', unit: 'ops', targets: [{ expression: perSecond('handlersErrorRate', { by: ['job_name', 'error_type'] }), legend: '{{job_name}} {{error_type}}' }] },
-      { title: 'Idle and claiming (p95)', description: 'How long a free place waited for a job, and how long it took to claim one.', unit: 's', targets: [{ expression: quantile(0.95, 'backgroundIdleTime'), legend: 'idle' }, { expression: quantile(0.95, 'jobsClaimDuration'), legend: 'claim' }] }
+      { title: 'Places taken', description: 'Attempts under way of those that each process could run at the same time. A process without a worker is not shown.', unit: 'percent', width: 6, thresholds: [75, 90], targets: [{ expression: level('avg', 'backgroundChannelUtilization', { by: ['instance'] }), legend: '{{instance}}' }] },
+      { title: 'Attempts under way', description: 'By process.', unit: 'short', width: 6, stacked: true, targets: [{ expression: level('sum', 'jobsActive', { by: ['instance'] }), legend: '{{instance}}' }] },
+      { title: 'Attempts finished', description: 'A second, by process; one that stands still while others work is not consuming.', unit: 'ops', width: 6, targets: [{ expression: perSecond('backgroundProcessingRate', { by: ['instance'] }), legend: '{{instance}}' }] },
+      { title: 'Consumers made anew', description: 'A second, by process and queue. Each one claimed nothing although the store answered, or never came to its first look.', unit: 'ops', width: 6, targets: [{ expression: perSecond('workerRestarts', { by: ['instance', 'queue', 'reason'] }), legend: '{{instance}} {{queue}} ({{reason}})' }] },
+      { title: 'Handlers (p95)', description: 'Time in the handler itself.', unit: 's', width: 6, targets: [{ expression: quantile(0.95, 'handlersExecutionDuration', { by: ['job_name'] }), legend: '{{job_name}}', exemplars: true }] },
+      { title: 'Handler errors', description: 'Attempts whose handler threw, a second, by the code of the error.', unit: 'ops', width: 6, targets: [{ expression: perSecond('handlersErrorRate', { by: ['job_name', 'error_type'] }), legend: '{{job_name}} {{error_type}}' }] },
+      { title: 'Idle and claiming (p95)', description: 'How long a free place waited for a job, and how long it took to claim one.', unit: 's', width: 6, targets: [{ expression: quantile(0.95, 'backgroundIdleTime'), legend: 'idle' }, { expression: quantile(0.95, 'jobsClaimDuration'), legend: 'claim' }] },
+      { title: 'Event loop lag', description: 'By process. One that is late cannot renew leases in time, and loses jobs.', unit: 's', width: 6, thresholds: [0.1, 1], targets: [{ expression: level('max', 'eventLoopLag', { by: ['instance'] }), legend: '{{instance}}' }] }
     ]
   },
   {
@@ -93,6 +95,14 @@ const CHOSEN: readonly Row[] = [
       { title: 'Operations', description: 'A second, by operation.', unit: 'ops', targets: [{ expression: perSecond('storeOperations', { by: ['operation'] }), legend: '{{operation}}' }] },
       { title: 'Latency by operation (p95)', description: 'A round trip to the store.', unit: 's', targets: [{ expression: quantile(0.95, 'storeOperationDuration', { by: ['operation'] }), legend: '{{operation}}' }] },
       { title: 'Errors', description: 'A second, by operation and code.', unit: 'ops', targets: [{ expression: perSecond('storeErrors', { by: ['operation', 'error_type'] }), legend: '{{operation}} {{error_type}}' }] }
+    ]
+  },
+  {
+    title: 'Alerts of the application',
+    panels: [
+      { title: 'Firing', description: 'What the option alerts has found, told by the process that evaluates it.', unit: 'short', targets: [{ expression: level('max', 'alertsFiring', { by: ['rule', 'severity'] }), legend: '{{rule}} {{severity}}' }] },
+      { title: 'Raised', description: 'A second, by rule; reminders do not count.', unit: 'ops', targets: [{ expression: perSecond('alertsRaised', { by: ['rule', 'severity'] }), legend: '{{rule}} {{severity}}' }] },
+      { title: 'Notices not sent', description: 'A second, by sender; each try counts.', unit: 'ops', targets: [{ expression: perSecond('alertSendFailures', { by: ['sender'] }), legend: '{{sender}}' }] }
     ]
   },
   {
