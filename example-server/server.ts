@@ -26,7 +26,7 @@ export async function buildServer (settings: Settings): Promise<FastifyInstance>
     }
   })
   await app.register(asyncEndpoints, {
-    store: settings.redisUrl === undefined ? undefined : redisStore({ url: settings.redisUrl }),
+    store: settings.redisUrl === undefined ? undefined : redisStore({ url: settings.redisUrl, prefix: settings.redisPrefix }),
     worker: settings.role === 'api' ? false : { concurrency: 20, queues: { exports: { concurrency: 2 } }, drainTimeoutMs: settings.drainTimeoutMs },
     http: settings.role !== 'worker',
     health: { shutdownDelayMs: settings.shutdownDelayMs },

@@ -10,6 +10,8 @@ export interface Settings {
   readonly host: string
   /** `undefined`: jobs live in this process. */
   readonly redisUrl: string | undefined
+  /** Of every key in Redis: one for each application that shares it. */
+  readonly redisPrefix: string
   /** `api` takes requests, `worker` runs jobs, `all` does both. */
   readonly role: Role
   readonly logLevel: LogLevel
@@ -50,10 +52,14 @@ export function readSettings (env: Environment): Settings {
   if (alertUrl !== undefined && !/^https?:$/.test(URL.canParse(alertUrl) ? new URL(alertUrl).protocol : '')) problems.push('ALERT_WEBHOOK_URL must be a URL like https://ops.example.com/hooks/jobs')
   if (alertSecret !== undefined && !/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/.test(alertSecret)) problems.push('ALERT_WEBHOOK_SECRET must be whsec_ and at least 24 random bytes in base64: echo "whsec_$(openssl rand -base64 32)"')
   if ((alertUrl === undefined) !== (alertSecret === undefined)) problems.push('ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET belong together: alerts are signed')
+  const redisPrefix = text('REDIS_PREFIX') ?? '{fae}'
+  // As the store will have it, said here with all the rest. The braces keep the keys of a cluster together.
+  if (!/^[A-Za-z0-9{}_.-]{1,100}$/.test(redisPrefix)) problems.push(`REDIS_PREFIX may have letters, digits and {}_.- only, not ${JSON.stringify(redisPrefix)}`)
   const settings: Settings = {
     port: number('PORT', 3_000, 65_535),
     host: text('HOST') ?? '127.0.0.1',
     redisUrl,
+    redisPrefix,
     role: oneOf('ROLE', ROLES, 'all'),
     logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info'),
     shutdownDelayMs: number('SHUTDOWN_DELAY_MS', 250, 600_000),

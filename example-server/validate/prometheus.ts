@@ -1,28 +1,35 @@
 import { exposedName } from '../../lib/exposition/names.ts'
 import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
 import { resourceOf, type Page } from './pages.ts'
+import { messageOf } from './report.ts'
 import { findPrometheus, PrometheusClient, startPrometheus } from './support/prometheus.ts'
 import { eventually } from './waiting.ts'
 import type { Arguments } from './arguments.ts'
 
 /** `client`, or why there is none. */
-export type FoundPrometheus = { readonly client: PrometheusClient, readonly what: string, stop (): Promise<void> } | { readonly client: undefined, readonly why: string }
+export type FoundPrometheus = { readonly client: PrometheusClient, readonly what: string, stop (): Promise<void> } | { readonly client: undefined, readonly why: string, stop (): Promise<void> }
+
+const nothing = async (): Promise<void> => {}
 
 /** The one that was named, or one of our own that scrapes these processes. */
 export async function connectPrometheus ({ prometheus }: Arguments, processes: readonly string[]): Promise<FoundPrometheus> {
-  if (prometheus === false) return { client: undefined, why: '--no-prometheus' }
-  if (prometheus !== undefined) return { client: new PrometheusClient(prometheus), what: prometheus, stop: async () => {} }
+  if (prometheus === false) return { client: undefined, why: '--no-prometheus', stop: nothing }
+  if (prometheus !== undefined) return { client: new PrometheusClient(prometheus), what: prometheus, stop: nothing }
   const tools = await findPrometheus()
-  if (tools.skip !== false) return { client: undefined, why: `it ${tools.skip}` }
-  const server = await startPrometheus(tools, [{ job: 'validate', targets: processes.map((url) => new URL(url).host) }])
-  return { client: server, what: 'a Prometheus of its own', stop: () => server.stop() }
+  if (tools.skip !== false) return { client: undefined, why: `it ${tools.skip}`, stop: nothing }
+  try {
+    const server = await startPrometheus(tools, [{ job: 'validate', targets: processes.map((url) => new URL(url).host) }])
+    return { client: server, what: 'a Prometheus of its own', stop: () => server.stop() }
+  } catch (error) {
+    return { client: undefined, why: messageOf(error), stop: nothing }
+  }
 }
 
 /** A process as Prometheus knows it. */
 interface Scraped { readonly job: string, readonly instance: string }
 
 /**
- * The process whose page this is, after it was scraped once more since `after` (seconds).
+ * The process whose page this is, after it was scraped once more since `after` (seconds, by the clock of Prometheus).
  *
  * @throws when Prometheus does not know it, with what it has against its targets
  */

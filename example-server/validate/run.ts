@@ -2,18 +2,31 @@ import type { Arguments } from './arguments.ts'
 import { KINDS, misfits, reach, run, type Ended } from './jobs.ts'
 import { differences, expectedOf, lacking, readPage, resourceOf, unmet, type Page } from './pages.ts'
 import { measure, pagesOf } from './performance.ts'
-import { connectPrometheus, deviations, downOf } from './prometheus.ts'
+import { connectPrometheus, deviations, downOf, type FoundPrometheus } from './prometheus.ts'
 import type { Findings } from './report.ts'
 import type { Target } from './target.ts'
 import { checkTraces, jaegerServices, jaegerSource, receiverSource, type TraceSource } from './traces.ts'
 import { eventually } from './waiting.ts'
 
+const ANSWER_MS = 30_000
 const CANNOT_READ = 'Something else than this library printed it, or a proxy changed it. `promtool check metrics` on the page may say more.'
 
 /** Every check, in an order in which the first that fails explains the ones after it. @throws {CannotRun} */
 export async function validate (options: Arguments, target: Target, findings: Findings): Promise<void> {
-  const { timeoutMs } = options
   for (const url of target.processes) await reach(url)
+  // One of our own takes some seconds to find its targets, so it is started before all else.
+  const prometheus = connectPrometheus(options, target.processes)
+  // What went wrong with it is told where it is waited for.
+  prometheus.catch(() => {})
+  try {
+    await check(options, target, findings, prometheus)
+  } finally {
+    await (await prometheus).stop()
+  }
+}
+
+async function check (options: Arguments, target: Target, findings: Findings, prometheus: Promise<FoundPrometheus>): Promise<void> {
+  const { timeoutMs } = options
   await findings.attempt('ready', 'Ask /health: it says which check keeps it from being ready.', async () => { await checkReady(target, findings, timeoutMs) })
 
   let before: readonly Page[] | undefined
@@ -32,7 +45,7 @@ export async function validate (options: Arguments, target: Target, findings: Fi
   if (jobs.length === 0) return
 
   const after = await checkCounters(options, target, findings, before, jobs)
-  await checkPrometheus(options, target, findings, after)
+  await checkPrometheus(options, await prometheus, findings, after)
   const traces = await checkTraced(options, target, findings, after, jobs)
   if (options.performance) {
     await findings.attempt('performance', 'Look at the log of the server.', async () => { await measure(findings, { ...target, traces }, options) })
@@ -43,7 +56,7 @@ async function checkReady ({ processes }: Target, findings: Findings, timeoutMs:
   const problems = await Promise.all(processes.map(async (url) => {
     let last = ''
     const ready = await eventually(timeoutMs, async () => {
-      const response = await fetch(`${url}/health/ready`)
+      const response = await fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(ANSWER_MS) })
       last = `${url}/health/ready is ${response.status}: ${(await response.text()).slice(0, 300)}`
       return response.ok ? true : undefined
     })
@@ -83,27 +96,23 @@ async function checkCounters ({ timeoutMs }: Arguments, { processes }: Target, f
   return after
 }
 
-async function checkPrometheus (options: Arguments, { processes }: Target, findings: Findings, pages: readonly Page[]): Promise<void> {
-  const found = await connectPrometheus(options, processes)
+async function checkPrometheus ({ timeoutMs }: Arguments, found: FoundPrometheus, findings: Findings, pages: readonly Page[]): Promise<void> {
   const { client } = found
   if (client === undefined) {
     findings.skip('prometheus', 'prometheus', found.why, 'Name one that scrapes these processes (--prometheus URL), or install one.')
     return
   }
   const hint = 'Open /targets of Prometheus: is each process scraped, once, and with which error?'
-  // Whatever it scrapes from now on is of after the jobs. Its clock may not be ours, but is here for all we start.
-  const after = Date.now() / 1_000
-  try {
-    await findings.attempt('prometheus: up', hint, async () => {
-      findings.judge('prometheus: up', await downOf(client, pages, after, options.timeoutMs), `${found.what} scrapes ${pages.length} ${pages.length === 1 ? 'process' : 'processes'}`, hint)
-    })
-    await findings.attempt('prometheus: values', hint, async () => {
-      const { problems, compared } = await deviations(client, pages, after, options.timeoutMs)
-      findings.judge('prometheus: values', compared === 0 ? ['there was nothing to compare'] : problems, `${compared} samples are what the pages say`, 'Relabelling that drops labels, two targets with the same job and instance, or jobs of somebody else in between.')
-    })
-  } finally {
-    await found.stop()
-  }
+  // Whatever it scrapes from now on is of after the jobs.
+  let after: number | undefined
+  await findings.attempt('prometheus: up', hint, async () => {
+    after = await client.now()
+    findings.judge('prometheus: up', await downOf(client, pages, after, timeoutMs), `${found.what} scrapes ${pages.length} ${pages.length === 1 ? 'process' : 'processes'}`, hint)
+  })
+  await findings.attempt('prometheus: values', hint, async () => {
+    const { problems, compared } = await deviations(client, pages, after ?? await client.now(), timeoutMs)
+    findings.judge('prometheus: values', compared === 0 ? ['there was nothing to compare'] : problems, `${compared} samples are what the pages say`, 'Relabelling that drops labels, two targets with the same job and instance, or jobs of somebody else in between.')
+  })
 }
 
 async function checkTraced ({ jaeger, timeoutMs }: Arguments, { receiver, single }: Target, findings: Findings, pages: readonly Page[], jobs: readonly Ended[]): Promise<TraceSource | undefined> {

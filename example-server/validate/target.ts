@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { constants, rmSync } from 'node:fs'
 import { access, mkdtemp, rm } from 'node:fs/promises'
@@ -7,12 +8,14 @@ import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { CannotRun, type Arguments } from './arguments.ts'
+import { messageOf } from './report.ts'
 import { freePort } from './support/free-port.ts'
 import { startOtlpReceiver, type OtlpReceiver } from './support/otlp-receiver.ts'
 
 const MAIN = fileURLToPath(new URL('../main.js', import.meta.url))
 const START_MS = 60_000
 const STOP_MS = 10_000
+const REDIS_MS = 5_000
 
 /** The processes that are validated. */
 export interface Target {
@@ -26,6 +29,7 @@ export interface Target {
   readonly receiver: OtlpReceiver | undefined
   /** Why API and worker are one process, when they are. */
   readonly single: string | undefined
+  /** Ends what was started here. @throws when something of it stays behind */
   stop (): Promise<void>
 }
 
@@ -45,13 +49,18 @@ export async function findTarget ({ url, workers }: Arguments, env: NodeJS.Proce
 async function ownTarget (env: NodeJS.ProcessEnv): Promise<Target> {
   const running: Program[] = []
   const receiver = await startOtlpReceiver()
+  // Nobody else's: a Redis that others use makes no difference, and ours none to them.
+  const prefix = `{validate-${randomBytes(6).toString('hex')}}`
+  let shared: string | undefined
   const stop = async (): Promise<void> => {
     // Servers before the Redis that they talk to.
     for (const program of running.reverse()) await program.stop()
     await receiver.stop()
+    if (shared !== undefined) await removeKeys(shared, prefix)
   }
   try {
     const redis = await findRedis(env, running)
+    if (redis.shared) shared = redis.url
     const start = async (role: string): Promise<string> => {
       const program = new Program(`the example server (${role})`, process.execPath, ['--enable-source-maps', MAIN], {
         PATH: env['PATH'] ?? '',
@@ -64,7 +73,7 @@ async function ownTarget (env: NodeJS.ProcessEnv): Promise<Target> {
         OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
         OTEL_METRICS_EXPORTER: 'none',
         OTEL_BSP_SCHEDULE_DELAY: '100',
-        ...(redis.url === undefined ? {} : { REDIS_URL: redis.url })
+        ...(redis.url === undefined ? {} : { REDIS_URL: redis.url, REDIS_PREFIX: prefix })
       })
       running.push(program)
       return await program.says(/listening on (http:\/\/\S+)[^\n]*\n/)
@@ -76,23 +85,51 @@ async function ownTarget (env: NodeJS.ProcessEnv): Promise<Target> {
     const [url, worker] = await Promise.all([start('api'), start('worker')])
     return { description: `an API and a worker process of its own, jobs in Redis (${redis.why})`, url, processes: [url, worker], receiver, single: undefined, stop }
   } catch (error) {
-    await stop()
+    // What was in the way of the start is told, not what is in the way of the end.
+    await stop().catch(() => {})
     throw error
   }
 }
 
-/** The one that `REDIS_URL` names, or a server of our own. `why`: where it is from, or why there is none. */
-async function findRedis (env: NodeJS.ProcessEnv, running: Program[]): Promise<{ readonly url: string | undefined, readonly why: string }> {
+interface FoundRedis {
+  readonly url: string | undefined
+  /** Where it is from, or why there is none. */
+  readonly why: string
+  /** It goes on when we end. */
+  readonly shared: boolean
+}
+
+/** The one that `REDIS_URL` names, or a server of our own. */
+async function findRedis (env: NodeJS.ProcessEnv, running: Program[]): Promise<FoundRedis> {
   const { REDIS_URL: given } = env
-  if (given !== undefined && given !== '') return { url: given, why: 'REDIS_URL' }
+  if (given !== undefined && given !== '') return { url: given, why: 'REDIS_URL', shared: true }
   const binary = await onPath(['redis-server', 'valkey-server'], env['PATH'] ?? '')
-  if (binary === undefined) return { url: undefined, why: 'there is no redis-server on the PATH, and REDIS_URL is not set' }
+  if (binary === undefined) return { url: undefined, why: 'there is no redis-server on the PATH, and REDIS_URL is not set', shared: false }
   const folder = await mkdtemp(join(tmpdir(), 'fae-validate-'))
   const port = await freePort()
   const program = new Program('redis-server', binary, ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--maxmemory-policy', 'noeviction'], { PATH: env['PATH'] ?? '' }, folder)
   running.push(program)
   await program.says(/(Ready to accept connections)/)
-  return { url: `redis://127.0.0.1:${port}`, why: 'one of its own' }
+  return { url: `redis://127.0.0.1:${port}`, why: 'one of its own', shared: false }
+}
+
+/** Finished jobs expire after days, and what is known of a queue never does. @throws saying what stays behind */
+async function removeKeys (url: string, prefix: string): Promise<void> {
+  const { Redis } = await import('ioredis')
+  const client = new Redis(url, { lazyConnect: true, connectTimeout: REDIS_MS, commandTimeout: REDIS_MS, retryStrategy: () => null, maxRetriesPerRequest: 0 })
+  // `connect` tells it as well.
+  client.on('error', () => {})
+  try {
+    await client.connect()
+    const found: AsyncIterable<string[]> = client.scanStream({ match: `${prefix}:*`, count: 1_000 })
+    for await (const keys of found) {
+      if (keys.length > 0) await client.unlink(...keys)
+    }
+  } catch (error) {
+    throw new Error(`the keys ${prefix}:* stay in the Redis of REDIS_URL: ${messageOf(error)}`)
+  } finally {
+    client.disconnect()
+  }
 }
 
 async function onPath (names: readonly string[], path: string): Promise<string | undefined> {

@@ -4,9 +4,9 @@ import { readSettings } from '../../example-server/settings.ts'
 const SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`
 
 t.test('nothing set: the defaults', async (t) => {
-  const defaults = { port: 3_000, host: '127.0.0.1', redisUrl: undefined, role: 'all', logLevel: 'info', shutdownDelayMs: 250, drainTimeoutMs: 20_000, alertWebhook: undefined }
+  const defaults = { port: 3_000, host: '127.0.0.1', redisUrl: undefined, redisPrefix: '{fae}', role: 'all', logLevel: 'info', shutdownDelayMs: 250, drainTimeoutMs: 20_000, alertWebhook: undefined }
   t.strictSame(readSettings({}), defaults)
-  t.strictSame(readSettings({ PORT: '', HOST: ' ', REDIS_URL: '', ROLE: '', LOG_LEVEL: '', SHUTDOWN_DELAY_MS: '', DRAIN_TIMEOUT_MS: '', ALERT_WEBHOOK_URL: '', ALERT_WEBHOOK_SECRET: '' }), defaults, 'empty counts as not set')
+  t.strictSame(readSettings({ PORT: '', HOST: ' ', REDIS_URL: '', REDIS_PREFIX: '', ROLE: '', LOG_LEVEL: '', SHUTDOWN_DELAY_MS: '', DRAIN_TIMEOUT_MS: '', ALERT_WEBHOOK_URL: '', ALERT_WEBHOOK_SECRET: '' }), defaults, 'empty counts as not set')
 })
 
 t.test('everything set', async (t) => {
@@ -15,6 +15,7 @@ t.test('everything set', async (t) => {
       PORT: '8080',
       HOST: '0.0.0.0',
       REDIS_URL: 'rediss://user:secret@redis.example:6380/1',
+      REDIS_PREFIX: '{shop}',
       ROLE: 'worker',
       LOG_LEVEL: 'debug',
       SHUTDOWN_DELAY_MS: '5000',
@@ -26,6 +27,7 @@ t.test('everything set', async (t) => {
       port: 8_080,
       host: '0.0.0.0',
       redisUrl: 'rediss://user:secret@redis.example:6380/1',
+      redisPrefix: '{shop}',
       role: 'worker',
       logLevel: 'debug',
       shutdownDelayMs: 5_000,
@@ -44,6 +46,7 @@ t.test('whatever cannot be used is named, all of it in one message', async (t) =
   for (const ALERT_WEBHOOK_SECRET of ['hunter2', 'whsec_short', SECRET.slice(6)]) t.throws(() => readSettings({ ALERT_WEBHOOK_URL: 'https://x', ALERT_WEBHOOK_SECRET }), /ALERT_WEBHOOK_SECRET must be whsec_ and/, ALERT_WEBHOOK_SECRET)
   t.throws(() => readSettings({ ALERT_WEBHOOK_URL: 'https://x' }), /belong together/)
   t.throws(() => readSettings({ ALERT_WEBHOOK_SECRET: SECRET }), /belong together/)
+  for (const REDIS_PREFIX of ['a:b', 'a b', 'x'.repeat(101)]) t.throws(() => readSettings({ REDIS_PREFIX }), /REDIS_PREFIX may have/, REDIS_PREFIX)
   t.throws(() => readSettings({ PORT: 'x', ROLE: 'y', SHUTDOWN_DELAY_MS: 'z' }), /PORT .*; ROLE .*; SHUTDOWN_DELAY_MS /)
 })
 

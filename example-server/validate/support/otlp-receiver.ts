@@ -58,6 +58,13 @@ const WAIT_MS = 20_000
 export async function startOtlpReceiver ({ answers = true }: { readonly answers?: boolean } = {}): Promise<OtlpReceiver> {
   const requests: OtlpRequest[] = []
   const waiting = new Set<() => void>()
+  // Who waits asks for all spans again and again: each request is read once.
+  const known = new WeakMap<OtlpRequest, readonly ReceivedSpan[]>()
+  const read = (request: OtlpRequest): readonly ReceivedSpan[] => {
+    const spans = known.get(request) ?? spansOf(JSON.parse(request.body.toString()))
+    known.set(request, spans)
+    return spans
+  }
   const server = createServer((request, response) => {
     const chunks: Buffer[] = []
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
@@ -72,8 +79,8 @@ export async function startOtlpReceiver ({ answers = true }: { readonly answers?
   const receiver: OtlpReceiver = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
-    spans: () => bodies(requests, '/v1/traces').flatMap(spansOf),
-    metrics: () => bodies(requests, '/v1/metrics'),
+    spans: () => bodies(requests, '/v1/traces').flatMap(read),
+    metrics: () => bodies(requests, '/v1/metrics').map(({ body }) => JSON.parse(body.toString()) as unknown),
     until: (what, ready, withinMs = WAIT_MS) => new Promise((resolve, reject) => {
       const end = (error?: Error): void => {
         clearTimeout(deadline)
@@ -98,8 +105,8 @@ export async function startOtlpReceiver ({ answers = true }: { readonly answers?
 
 function json (headers: IncomingHttpHeaders): boolean { return headers['content-type']?.startsWith('application/json') === true }
 
-function bodies (requests: readonly OtlpRequest[], path: string): unknown[] {
-  return requests.filter(({ url, headers }) => url === path && json(headers)).map(({ body }) => JSON.parse(body.toString()) as unknown)
+function bodies (requests: readonly OtlpRequest[], path: string): OtlpRequest[] {
+  return requests.filter(({ url, headers }) => url === path && json(headers))
 }
 
 interface OtlpSpan {

@@ -4,7 +4,7 @@
  */
 import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { constants } from 'node:fs'
+import { constants, rmSync } from 'node:fs'
 import { access, lstat, mkdir, mkdtemp, readdir, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
@@ -169,7 +169,7 @@ export class PrometheusClient {
   /** The `data` of an answer of `/api/v1`. @throws for anything but success */
   async api (path: string, parameters: Readonly<Record<string, string>> = {}): Promise<unknown> {
     const response = await fetch(`${this.url}/api/v1/${path}?${new URLSearchParams(parameters).toString()}`, { signal: AbortSignal.timeout(ANSWER_MS) })
-    const body: unknown = await response.json()
+    const body: unknown = await response.json().catch(() => { throw new Error(`${this.url}/api/v1/${path} was answered ${response.status}, and not with JSON: it is no Prometheus`) })
     if (typeof body !== 'object' || body === null || !('data' in body)) throw new Error(`${path} ${JSON.stringify(parameters)}: ${JSON.stringify(body)}`)
     return body.data
   }
@@ -178,6 +178,13 @@ export class PrometheusClient {
   async query (query: string): Promise<ReadonlyArray<{ readonly labels: Readonly<Record<string, string>>, readonly value: number }>> {
     const { result } = await this.api('query', { query }) as { result: Array<{ metric: Record<string, string>, value: [number, string] }> }
     return result.map(({ metric, value: [, value] }) => ({ labels: metric, value: Number(value.replace('Inf', 'Infinity')) }))
+  }
+
+  /** Seconds, by its own clock. */
+  async now (): Promise<number> {
+    const [sample] = await this.query('vector(time())')
+    if (sample === undefined) throw new Error(`${this.url} does not tell its time`)
+    return sample.value
   }
 
   async targets (): Promise<ScrapeTarget[]> {
@@ -227,7 +234,7 @@ export class PrometheusServer extends PrometheusClient {
 }
 
 /**
- * Resolves when it is ready. It keeps exemplars.
+ * Resolves when it is ready and knows its targets, which it looks for up to five seconds after it is ready. It keeps exemplars.
  *
  * @param intervalMs between two scrapes of a target
  * @param rules absolute paths of files with rules, evaluated as often
@@ -247,18 +254,23 @@ export async function startPrometheus ({ prometheus }: PrometheusTools, jobs: re
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (data: Buffer) => { output = (output + data.toString()).slice(-4_000) })
   child.once('error', (error) => { output += String(error) })
-  // A test file that ends badly must not leave a server behind.
-  const killAtExit = (): void => { child.kill('SIGKILL') }
+  // A test file that ends badly must leave neither a server nor its folder behind.
+  const killAtExit = (): void => {
+    child.kill('SIGKILL')
+    rmSync(dir, { recursive: true, force: true, maxRetries: 3 })
+  }
   process.once('exit', killAtExit)
   child.once('exit', () => process.removeListener('exit', killAtExit))
   const server = new PrometheusServer(`http://${listen}`, child, dir)
+  const count = jobs.reduce((sum, { targets }) => sum + targets.length, 0)
+  const ready = async (): Promise<boolean> => (await fetch(`${server.url}/-/ready`)).ok && (await server.targets()).length >= count
   const end = Date.now() + READY_MS
-  while (!await fetch(`${server.url}/-/ready`).then(({ ok }) => ok, () => false)) {
+  while (!await ready().catch(() => false)) {
     if (child.exitCode !== null || Date.now() > end) {
       await server.stop()
       throw new Error(`prometheus on ${listen} did not start: ${output}`)
     }
-    await sleep(50)
+    await sleep(100)
   }
   return server
 }

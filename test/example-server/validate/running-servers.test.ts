@@ -31,7 +31,7 @@ t.test('a server that prints something wrong', { timeout: LIMIT_MS }, async (t) 
     ['counters', (page) => page.replace(/(jobs_created_total\{job_name="demo-sleep"[^}]*\}) \d+/, '$1 7'), /asyncendpoints_jobs_created_total\{"job_name":"demo-sleep"\} moved by 0 instead of 3/]
   ]
   for (const [check, change, says] of wrong) {
-    const { code, report: { checks } } = await report(t, ['--url', await proxy(t, url, change), '--no-prometheus', '--jobs', '1', '--timeout', '5'])
+    const { code, report: { checks } } = await report(t, ['--url', await proxy(t, url, change), '--no-prometheus', '--jobs', '1', '--timeout', '2'])
     t.equal(code, 1, check)
     const failed = checks.filter(({ status }) => status === 'failed')
     t.match(failed, [{ name: check, hint: String }])

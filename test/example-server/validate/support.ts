@@ -1,18 +1,35 @@
-/** `npm run validate` as its users run it: a process of its own, with an exit code. */
+/** `npm run validate`: as its users run it, in a process of its own, or the command alone. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import { command } from '../../../example-server/validate/command.ts'
 import type { Report } from '../../../example-server/validate/report.ts'
 
-const MAIN = fileURLToPath(new URL('../../../example-server/validate/main.js', import.meta.url))
+export const MAIN = fileURLToPath(new URL('../../../example-server/validate/main.js', import.meta.url))
 export const LIMIT_MS = 100_000
 
 export interface Outcome { readonly code: number | null, readonly stdout: string, readonly stderr: string }
 
-export async function validate (t: Test, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Outcome> {
+export type Run = (t: Test, args: readonly string[], env?: Readonly<Record<string, string>>) => Promise<Outcome>
+
+/** Here: for what does not need a process of its own. */
+export const validate: Run = async (t, args, env = {}) => {
+  const out = { stdout: '', stderr: '' }
+  const interruption = new AbortController()
+  t.teardown(() => { interruption.abort() })
+  const code = await command(args, {
+    env: { PATH: process.env['PATH'] ?? '', ...env },
+    out: (text) => { out.stdout += text },
+    err: (text) => { out.stderr += text },
+    signal: interruption.signal
+  })
+  return { code, ...out }
+}
+
+export const program: Run = async (t, args, env = {}) => {
   const child = spawn(process.execPath, ['--enable-source-maps', MAIN, ...args], { env: { PATH: process.env['PATH'] ?? '', ...env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: LIMIT_MS })
   // So that it ends what it has started.
   t.teardown(() => { child.kill('SIGTERM') })
@@ -23,8 +40,8 @@ export async function validate (t: Test, args: readonly string[], env: Readonly<
   return { code, ...out }
 }
 
-export async function report (t: Test, args: readonly string[], env?: Readonly<Record<string, string>>): Promise<{ code: number | null, report: Report, of: (name: string) => string | undefined }> {
-  const { code, stdout, stderr } = await validate(t, [...args, '--json'], env)
+export async function report (t: Test, args: readonly string[], env?: Readonly<Record<string, string>>, run = validate): Promise<{ code: number | null, report: Report, of: (name: string) => string | undefined }> {
+  const { code, stdout, stderr } = await run(t, [...args, '--json'], env)
   t.equal(stderr, '')
   const report = JSON.parse(stdout) as Report
   return { code, report, of: (name) => report.checks.find((check) => check.name === name)?.status }
