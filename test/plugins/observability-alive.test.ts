@@ -13,10 +13,10 @@ import { sharedRedis } from '../support/redis.ts'
 const WAIT_MS = 30_000
 const LEASE_MS = 500
 
-/** What other tests bring about: a server that goes away, a worker that stops or hangs, a wedged one, a slow machine, health. */
+/** What other tests bring about: a server that goes away, a worker that stops or hangs, a wedged one, a slow machine, what lasts for minutes, health. */
 const ELSEWHERE: ReadonlySet<EventName> = new Set<EventName>([
   'job.released', 'job.timed_out', 'job.settle_failed', 'job.unhandled', 'handler.abandoned', 'worker.draining', 'worker.stopped', 'worker.failed', 'store.disconnected', 'store.failed', 'store.warned',
-  'health.check_changed', 'health.changed', 'performance.memory_spike', 'performance.event_loop_lagged', 'alert.reminded', 'telemetry.plugin_unregistered', 'subscriber.unregistered'
+  'health.check_changed', 'health.changed', 'performance.memory_spike', 'performance.event_loop_lagged', 'performance.bottleneck_found', 'alert.reminded', 'telemetry.plugin_unregistered', 'subscriber.unregistered'
 ])
 /** Only a store behind a server has these. */
 const SHARED_ONLY: ReadonlySet<EventName> = new Set<EventName>(['store.connected', 'telemetry.cache_synced'])
