@@ -1,5 +1,5 @@
 import underPressure from '@fastify/under-pressure'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { withDeadline } from '../lib/core/deadline.ts'
 import { AsyncEndpointsError } from '../lib/core/errors.ts'
@@ -29,6 +29,10 @@ declare module 'fastify' {
 type Settings = Readonly<HealthOptions & typeof HEALTH_DEFAULTS>
 
 const AUTHORIZE_MS = 1_000
+/** What pressure means when it is measured from the event loop. */
+const OF_THE_LOOP: ReadonlySet<string> = new Set([underPressure.TYPE_EVENT_LOOP_DELAY, underPressure.TYPE_EVENT_LOOP_UTILIZATION])
+/** The first sample after the start still covers a part of it. */
+const SAMPLES_TO_SETTLE = 2
 
 async function healthPlugin (app: FastifyInstance, given: HealthOptions): Promise<void> {
   const options = readHealthSettings<HealthOptions>(given)
@@ -102,6 +106,7 @@ async function watchPressure (app: FastifyInstance, options: PressureOptions | f
   }
   if (options === false) return
   const limits = { ...PRESSURE_DEFAULTS, ...options }
+  const settled = sinceStart(app, SAMPLES_TO_SETTLE * limits.sampleIntervalMs)
   await app.register(underPressure, {
     maxEventLoopDelay: limits.maxEventLoopDelayMs,
     maxEventLoopUtilization: limits.maxEventLoopUtilization,
@@ -112,8 +117,30 @@ async function watchPressure (app: FastifyInstance, options: PressureOptions | f
     sampleInterval: limits.sampleIntervalMs,
     retryAfter: limits.retryAfterSeconds,
     // A rejection, not a throw: only that reaches the error handler of the route, which answers and tells `job.rejected`.
-    pressureHandler: (request: FastifyRequest) => isSubmission(request) ? Promise.reject(overloaded(limits.retryAfterSeconds)) : undefined
+    pressureHandler: (request: FastifyRequest, _reply: FastifyReply, type: string) => {
+      if (!isSubmission(request) || (OF_THE_LOOP.has(type) && !settled() && !outgrown(app.memoryUsage(), limits))) return undefined
+      return Promise.reject(overloaded(limits.retryAfterSeconds))
+    }
   })
+}
+
+/** Of several limits that are passed, only one is named: behind the event loop, there may be the memory. */
+function outgrown ({ heapUsed, rssBytes }: { readonly heapUsed: number, readonly rssBytes: number }, { maxHeapUsedBytes, maxRssBytes }: Required<PressureOptions>): boolean {
+  return (maxHeapUsedBytes > 0 && heapUsed > maxHeapUsedBytes) || (maxRssBytes > 0 && rssBytes > maxRssBytes)
+}
+
+/**
+ * True once the application has been at work for so long. Loading modules and compiling schemas holds up the event loop
+ * for seconds on a small machine: by that measure every new process would refuse its first submissions.
+ */
+function sinceStart (app: FastifyInstance, ms: number): () => boolean {
+  const { clock } = app.jobRuntime.context
+  let startedAt = Infinity
+  const begin = async (): Promise<void> => { startedAt = clock.monotonic() }
+  app.addHook('onReady', begin)
+  // What an application does between the two belongs to its start as well.
+  app.addHook('onListen', begin)
+  return () => clock.monotonic() - startedAt >= ms
 }
 
 function overloaded (retryAfterSeconds: number): AsyncEndpointsError {
