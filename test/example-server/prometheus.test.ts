@@ -51,7 +51,7 @@ t.test('Prometheus scrapes the example server while jobs run', { skip: tools.ski
     OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
     OTEL_BSP_SCHEDULE_DELAY: '50'
   })
-  const prometheus = await startPrometheus(tools, [{ job: 'shop', targets: [new URL(server.url).host] }], 500, filesIn('prometheus/rules').map((path) => OPS + path))
+  const prometheus = await startPrometheus(tools, [{ job: 'shop', targets: [new URL(server.url).host] }], 2_000, filesIn('prometheus/rules').map((path) => OPS + path))
   t.teardown(() => prometheus.stop())
 
   await prometheus.scraped(1)

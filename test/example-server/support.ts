@@ -82,8 +82,16 @@ export async function json (url: string, init?: RequestInit): Promise<{ status: 
   return { status: response.status, headers: response.headers, body: await response.json() as Record<string, unknown> }
 }
 
-export async function submit (url: string, body: unknown, headers: Readonly<Record<string, string>> = {}): ReturnType<typeof json> {
+export async function post (url: string, body: unknown, headers: Readonly<Record<string, string>> = {}): ReturnType<typeof json> {
   return await json(url, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) })
+}
+
+/** Comes back later, as a client does, while the server says that its machine is too busy. */
+export async function submit (url: string, body: unknown, headers: Readonly<Record<string, string>> = {}): ReturnType<typeof json> {
+  return await eventually(`${url} to be asked when it is not overloaded`, async () => {
+    const answer = await post(url, body, headers)
+    return answer.body['code'] === 'FAE_OVERLOADED' ? undefined : answer
+  })
 }
 
 /** Polls a job as a client does, until it is over. */

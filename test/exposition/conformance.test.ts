@@ -90,7 +90,7 @@ t.test('a real Prometheus takes both hostile pages whole', { skip: tools.skip },
   await once(server, 'listening')
   t.teardown(() => { server.closeAllConnections(); server.close() })
   const targets = [`127.0.0.1:${(server.address() as AddressInfo).port}`]
-  const prometheus = await startPrometheus(tools, [{ job: 'text', path: '/text', targets }, { job: 'openmetrics', path: '/openmetrics', targets }, { job: 'empty', path: '/empty', targets }])
+  const prometheus = await startPrometheus(tools, [{ job: 'text', path: '/text', targets }, { job: 'openmetrics', path: '/openmetrics', targets }, { job: 'empty', path: '/empty', targets }], 4_000)
   t.teardown(() => prometheus.stop())
   await prometheus.scraped(3)
   for (const format of FORMATS) {

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import Fastify from 'fastify'
 import t from 'tap'
 import { asyncEndpoints, memoryStore, redisStore, type JobStore } from '../../plugins/async-endpoints.ts'
-import { eventually, json, metric, PATIENCE_MS, submit, untilOver } from '../example-server/support.ts'
+import { eventually, json, metric, PATIENCE_MS, post as submit, untilOver } from '../example-server/support.ts'
 import { startRedis } from '../support/redis.ts'
 import type { Order, Setup } from './fixtures/overloaded-app.ts'
 

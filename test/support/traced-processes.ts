@@ -6,7 +6,7 @@ import type { AppMessage, AppSettings, ReportRequest } from '../plugins/fixtures
 import { startOtlpReceiver, type OtlpReceiver, type ReceivedSpan } from './otlp-receiver.ts'
 import { uniquePrefix } from './redis.ts'
 
-const WAIT_MS = 20_000
+const WAIT_MS = 60_000
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
 
 export class TracedProcess {

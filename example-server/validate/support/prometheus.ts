@@ -155,6 +155,9 @@ export interface ScrapeJob {
   readonly path?: string
 }
 
+/** What Prometheus says of a scrape that took longer than it may. */
+const LATE = /context deadline exceeded/
+
 export interface ScrapeTarget { readonly job: string, readonly health: string, readonly lastError: string, readonly lastScrape: string, readonly labels: Readonly<Record<string, string>> }
 
 /** A Prometheus that runs somewhere. */
@@ -193,7 +196,8 @@ export class PrometheusClient {
   }
 
   /**
-   * Resolves when so many targets were each scraped, from beginning to end, after this was called.
+   * Resolves when so many targets were each scraped, from beginning to end, after this was called. A scrape that did not
+   * get done in its time says that the machine is busy, nothing of the page: it is waited for the next one.
    *
    * @throws what Prometheus has against one of them, or after a while
    */
@@ -201,9 +205,9 @@ export class PrometheusClient {
     const asked = Date.now()
     for (;;) {
       const targets = await this.targets()
-      const ill = targets.find(({ lastError }) => lastError !== '')
+      const ill = targets.find(({ lastError }) => lastError !== '' && !LATE.test(lastError))
       if (ill !== undefined) throw new Error(`the scrape of ${ill.job} failed: ${ill.lastError}`)
-      if (targets.filter(({ lastScrape }) => Date.parse(lastScrape) > asked).length >= count) return
+      if (targets.filter(({ lastError, lastScrape }) => lastError === '' && Date.parse(lastScrape) > asked).length >= count) return
       if (Date.now() > asked + READY_MS) throw new Error(`waited in vain for ${count} targets to be scraped: ${JSON.stringify(targets)}`)
       await sleep(50)
     }
@@ -236,10 +240,10 @@ export class PrometheusServer extends PrometheusClient {
 /**
  * Resolves when it is ready and knows its targets, which it looks for up to five seconds after it is ready. It keeps exemplars.
  *
- * @param intervalMs between two scrapes of a target
+ * @param intervalMs between two scrapes of a target, and what one of them may take
  * @param rules absolute paths of files with rules, evaluated as often
  */
-export async function startPrometheus ({ prometheus }: PrometheusTools, jobs: readonly ScrapeJob[], intervalMs = 500, rules: readonly string[] = []): Promise<PrometheusServer> {
+export async function startPrometheus ({ prometheus }: PrometheusTools, jobs: readonly ScrapeJob[], intervalMs = 2_000, rules: readonly string[] = []): Promise<PrometheusServer> {
   const dir = await mkdtemp(join(tmpdir(), 'fae-prometheus-'))
   const config = join(dir, 'prometheus.yml')
   // JSON is YAML.
