@@ -1,4 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises'
+import { ChurnMap } from '../../core/churn-map.ts'
 import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError } from '../../core/errors.ts'
@@ -56,7 +57,7 @@ export class BullConsumer implements Consumer {
   readonly #settler: Settler
   readonly #closing = new AbortController()
   /** By job. When a job is claimed again here after its lease was lost, the older attempt stands below, by its token. */
-  readonly #running = new Map<string, Running>()
+  readonly #running = new ChurnMap<string, Running>()
   readonly #superseded = new Map<string, Running>()
   /** Jobs that carry the mark of a cancel, until the processor sees them. */
   readonly #deferred = new Map<BullJob, string>()
