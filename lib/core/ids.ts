@@ -1,6 +1,6 @@
 import { randomFillSync } from 'node:crypto'
 
-const POOL_IDS = 256
+const POOL_IDS = 1_024
 const pool = Buffer.allocUnsafe(16 * POOL_IDS)
 let used = POOL_IDS
 
@@ -33,6 +33,20 @@ export function randomUuid (): string {
     text[place + 1] = DIGITS[byte & 15] as number
   }
   return text.toString('latin1')
+}
+
+let spare: string | undefined
+
+/** 64 random bits as 16 lower-case hex digits. */
+export function randomHex64 (): string {
+  const kept = spare
+  if (kept !== undefined) {
+    spare = undefined
+    return kept
+  }
+  const both = randomHex128()
+  spare = both.slice(0, 16)
+  return both.slice(16)
 }
 
 /** 128 random bits as 32 lower-case hex digits. */

@@ -6,13 +6,13 @@ export interface TraceIds {
 }
 
 /** W3C Trace Context §3.2, with the sampled flag. */
-const SAMPLED = /^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f][13579bdf]$/
+const SAMPLED = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]$/
 
 /**
  * Where the trace of a submission can be found, if it is recorded: for events whose own work has no span. Checked, because
  * it may have lain in a store: exemplars are made of it.
  */
 export function sampledIds (trace: TraceCarrier | undefined): TraceIds | undefined {
-  const [, traceId, spanId] = trace === undefined ? [] : SAMPLED.exec(trace.traceparent) ?? []
-  return traceId === undefined || spanId === undefined ? undefined : { traceId, spanId }
+  if (trace === undefined || !SAMPLED.test(trace.traceparent)) return undefined
+  return { traceId: trace.traceparent.slice(3, 35), spanId: trace.traceparent.slice(36, 52) }
 }

@@ -1,4 +1,5 @@
 import { SpanKind, trace, type Attributes, type Context, type Link, type Span, type SpanContext } from '@opentelemetry/api'
+import { ChurnMap } from '../core/churn-map.ts'
 import { ERROR_TABLE } from '../core/errors.ts'
 import { isoFormat, LAST_MOMENT } from '../core/iso-time.ts'
 import type { Redaction } from '../core/redact.ts'
@@ -7,11 +8,11 @@ import type { AttemptScope, SpanRunner } from '../jobs/seams.ts'
 import type { SettleVerdict, Settlement } from '../jobs/store.ts'
 import { ATTR, failSpan, SPAN_EVENT } from './attributes.ts'
 import type { Exclusion } from './exclude.ts'
-import { HANDLER_TYPE } from './metrics-sink.ts'
+import { handlerAttributes, processAttributes, settleAttributes } from './job-attributes.ts'
 import { fromCarrier, isSampled } from './propagation.ts'
 import { fitForSpan } from './span-attributes.ts'
 import type { ErrorTrail } from './span-errors.ts'
-import { carrierOf, idsOf, parentIn, rootOr, type SpanMaker } from './span-maker.ts'
+import { idsOf, parentIn, rootOr, type SpanMaker } from './span-maker.ts'
 
 export interface AttemptSpansParts {
   readonly maker: SpanMaker
@@ -53,7 +54,7 @@ export interface LiveAttempt extends ErrorTrail {
 /** The worker's side of a trace: `process {queue}` around an attempt, a span named after the job around its handler. */
 export class AttemptSpans {
   /** Attempts being recorded, by job id: what happens meanwhile becomes span events. */
-  readonly live = new Map<string, LiveAttempt>()
+  readonly live = new ChurnMap<string, LiveAttempt>()
   readonly #parts: AttemptSpansParts
   readonly #maker: SpanMaker
   readonly #isoTime = isoFormat()
@@ -90,11 +91,11 @@ export class AttemptSpans {
     const links: Link[] | undefined = linked ? [{ context: submission }] : undefined
     // The submission has its token; an attempt in a trace of its own needs no second one.
     const parent = linked ? source.sampled(rootOr(undefined)) : rootOr(submission)
-    const span = this.#maker.messaging('process', job.queue, SpanKind.CONSUMER, parent, { links })
+    const span = this.#maker.messaging('process', job.queue, SpanKind.CONSUMER, parent, () => processAttributes(job, scope.workerId, this.#maker.storeType), { links })
     if (span === undefined) return next()
     const context = trace.setSpan(parent, span)
     source.guard(() => {
-      scope.trace = carrierOf(span) ?? job.trace
+      scope.trace = this.#maker.carrierOf(span) ?? job.trace
       if (isSampled(span.spanContext())) scope.traceIds = idsOf(span.spanContext())
       if (span.isRecording()) this.#watch({ scope, span, context, handler: undefined, handlerContext: undefined, input: undefined, result: undefined, endedAt: undefined })
     })
@@ -104,9 +105,7 @@ export class AttemptSpans {
   /** Everything that only a recorded attempt needs. */
   #watch (live: LiveAttempt): void {
     const { scope, span } = live
-    const { claim: { job, stalled }, workerId } = scope
-    span.setAttributes(this.#attributesOf(scope))
-    span.setAttributes({ [ATTR.messagingMessageId]: job.id, [ATTR.messagingClientId]: workerId })
+    const { claim: { job, stalled } } = scope
     if (stalled) span.addEvent(`${SPAN_EVENT.stateApplied}queued`, { [ATTR.stateOld]: 'in-progress', [ATTR.stateNew]: 'queued' })
     else this.#tellWait(live)
     live.input = this.#ask(scope, 'input', (options) => options.input?.({
@@ -134,16 +133,17 @@ export class AttemptSpans {
   async #handle (live: LiveAttempt, next: () => Promise<unknown>): Promise<unknown> {
     const { source } = this.#maker
     const { scope } = live
-    const span = source.startSpan(scope.claim.job.name, { kind: SpanKind.INTERNAL }, live.context)
+    const attributes = handlerAttributes(scope.claim.job, scope.workerId, this.#maker.storeType)
+    const span = source.startJobSpan(scope.claim.job.name, { kind: SpanKind.INTERNAL, attributes: source.takesAttributes ? attributes : undefined }, live.context)
     if (span === undefined) return await next()
     const outer = { traceIds: scope.traceIds, trace: scope.trace }
     const context = trace.setSpan(live.context, span)
     live.handler = span
     live.handlerContext = context
     source.guard(() => {
-      span.setAttributes(this.#attributesOf(scope))
+      if (!source.takesAttributes) span.setAttributes(attributes)
       if (live.input !== undefined) span.setAttributes(live.input)
-      scope.trace = carrierOf(span) ?? outer.trace
+      scope.trace = this.#maker.carrierOf(span) ?? outer.trace
       scope.traceIds = isSampled(span.spanContext()) ? idsOf(span.spanContext()) : undefined
     })
     try {
@@ -160,20 +160,6 @@ export class AttemptSpans {
       // A handler that outlived its grace had its span ended when the attempt was settled without it.
       if (live.handler === span) source.guard(() => { span.end() })
       live.handler = undefined
-    }
-  }
-
-  /** What the span of an attempt and that of its handler both say. */
-  #attributesOf ({ claim: { job }, workerId }: AttemptScope): Attributes {
-    return {
-      [ATTR.jobId]: job.id,
-      [ATTR.jobName]: job.name,
-      [ATTR.jobStatus]: 'in-progress',
-      [ATTR.workerId]: workerId,
-      [ATTR.storeType]: this.#maker.storeType,
-      [ATTR.handlerType]: HANDLER_TYPE,
-      [ATTR.retryCount]: Math.max(0, job.attempts - 1),
-      [ATTR.messagingConversationId]: job.correlationId
     }
   }
 
@@ -231,9 +217,8 @@ export class AttemptSpans {
   #settleSpan (live: LiveAttempt, verdict: SettleVerdict): void {
     const { claim: { job }, workerId } = live.scope
     // The wall clock of the SDK's own spans, not the one of the jobs.
-    const span = this.#maker.messaging('settle', job.queue, SpanKind.CLIENT, live.context, { startTime: live.endedAt ?? Date.now() })
+    const span = this.#maker.messaging('settle', job.queue, SpanKind.CLIENT, live.context, () => settleAttributes(job, workerId, this.#maker.storeType), { startTime: live.endedAt ?? Date.now() })
     if (span === undefined) return
-    span.setAttributes({ [ATTR.jobId]: job.id, [ATTR.jobName]: job.name, [ATTR.workerId]: workerId, [ATTR.storeType]: this.#maker.storeType, [ATTR.messagingMessageId]: job.id, [ATTR.messagingConversationId]: job.correlationId, [ATTR.messagingClientId]: workerId })
     if (verdict.kind === 'error') this.#maker.errors.mark(span, this.#maker.errors.stored(verdict.error))
     else if (verdict.kind === 'refused') failSpan(span, verdict.code, 'Another worker owns the job')
     span.end()
@@ -242,8 +227,8 @@ export class AttemptSpans {
   /** What `job.span` is. Without a context that is carried along, spans inside each other are siblings under the handler's. */
   #spanRunner (live: LiveAttempt): SpanRunner {
     const { job } = live.scope.claim
-    const attributes = { [ATTR.jobId]: job.id, [ATTR.jobName]: job.name, [ATTR.messagingConversationId]: job.correlationId }
     return async (name, work) => {
+      const attributes = { [ATTR.jobId]: job.id, [ATTR.jobName]: job.name, [ATTR.messagingConversationId]: job.correlationId }
       const active = this.#maker.source.contexts.active()
       const parent = active !== undefined && parentIn(active) !== undefined ? active : live.handlerContext ?? live.context
       return await this.#maker.around(String(name).slice(0, MAX_SPAN_NAME), SpanKind.INTERNAL, attributes, parent, work, live)

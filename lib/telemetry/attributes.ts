@@ -1,4 +1,4 @@
-import type { Attributes, Span } from '@opentelemetry/api'
+import type { Span } from '@opentelemetry/api'
 import { SpanStatusCode } from '@opentelemetry/api'
 import type { StoredError } from '../jobs/job.ts'
 
@@ -44,16 +44,6 @@ export const SPAN_EVENT = {
   stateApplied: 'State Applied: ',
   stateUpdateFailed: 'job.state_update_failed'
 } as const
-
-/** Attributes that are the same for every span of one operation on one queue; frozen, made once. */
-export function messagingAttributes (system: string, queue: string, operation: 'send' | 'process' | 'settle'): Attributes {
-  return Object.freeze({
-    [ATTR.messagingSystem]: system,
-    [ATTR.messagingDestination]: queue,
-    [ATTR.messagingOperationName]: operation,
-    [ATTR.messagingOperationType]: operation
-  })
-}
 
 /** Status and `error.type`, together: a back end finds one by the other. */
 export function failSpan (span: Span, errorType: string, message: string): void {

@@ -17,6 +17,9 @@ const SUPPRESS_TRACING = createContextKey('OpenTelemetry SDK Context Key SUPPRES
 /** Nothing started here leaves a span, and nothing that is active now is kept alive by it. */
 export const QUIET_CONTEXT: Context = ROOT_CONTEXT.setValue(SUPPRESS_TRACING, true)
 
+/** Somebody has asked that nothing be traced here. */
+export function isSuppressed (active: Context): boolean { return active.getValue(SUPPRESS_TRACING) === true }
+
 /** For loops and timers of our own: they would otherwise keep the span of whatever request started them for ever. */
 export function runQuietly<R> (work: () => R): R {
   return context.with(QUIET_CONTEXT, work)

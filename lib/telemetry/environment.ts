@@ -14,6 +14,8 @@ export interface OtelEnvironment {
   readonly protocol: OtlpProtocol
   /** `OTEL_TRACES_SAMPLER` is set: the SDK reads it, and our own sampler stays out. */
   readonly samplerGiven: boolean
+  /** A limit of spans is set (`OTEL_SPAN_…_LIMIT`, `OTEL_ATTRIBUTE_…_LIMIT` and the like): the SDK reads it, and makes the spans. */
+  readonly limitsGiven: boolean
   /** `OTEL_RESOURCE_ATTRIBUTES`, under `OTEL_SERVICE_NAME`. */
   readonly resource: Readonly<Record<string, string>>
   /** Sentences about values that cannot be used. */
@@ -42,6 +44,8 @@ const TRACE_EXPORTERS: ExporterTable = { otlp: ['otlp'], console: ['console'], n
 // `/metrics` is the page that an exporter for Prometheus would serve on a port of its own: nothing is left to be done.
 const METRIC_EXPORTERS: ExporterTable = { ...TRACE_EXPORTERS, prometheus: [] }
 
+const SPAN_LIMIT = /^OTEL_(?:SPAN|ATTRIBUTE|EVENT|LINK)_.*LIMIT$/
+
 /** Reads the variables; never throws, whatever they hold. */
 export function readOtelEnvironment (env: Variables = process.env): OtelEnvironment {
   const disabled = value(env, 'OTEL_SDK_DISABLED')?.toLowerCase() === 'true'
@@ -51,6 +55,7 @@ export function readOtelEnvironment (env: Variables = process.env): OtelEnvironm
     disabled,
     ...traces,
     samplerGiven: value(env, 'OTEL_TRACES_SAMPLER') !== undefined,
+    limitsGiven: Object.keys(env).some((name) => SPAN_LIMIT.test(name) && value(env, name) !== undefined),
     resource: readResource(env),
     metrics: { ...metrics, intervalMs: readMs(env, 'OTEL_METRIC_EXPORT_INTERVAL'), timeoutMs: readMs(env, 'OTEL_METRIC_EXPORT_TIMEOUT') }
   }

@@ -13,9 +13,10 @@ import type { TraceCarrier } from '../jobs/job.ts'
 const SAMPLED = 1
 /** Of the flags byte only `sampled` and `random` have a meaning; unknown bits are not passed on (§3.2.2.5). */
 const KNOWN_FLAGS = 3
-const TRACEPARENT_V0 = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/
+const FLAGS_TEXTS = ['00', '01', '02', '03'] as const
+const TRACEPARENT_V0 = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
 // A later version may append fields after the flags; its first 55 characters are read as version 00 (§4.3).
-const TRACEPARENT_LATER = /^(?!00|ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?$/
+const TRACEPARENT_LATER = /^(?!00|ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?$/
 const ZERO_TRACE = '0'.repeat(32)
 const ZERO_SPAN = '0'.repeat(16)
 
@@ -29,13 +30,18 @@ const LONG_MEMBER = 128
 const KEY = /^(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})$/
 const VALUE = /^[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]$/
 
+/** False for what a tracer without an SDK hands out; enough to ask of ids that an SDK has made. */
+export function hasIds ({ traceId, spanId }: SpanContext): boolean {
+  return traceId !== ZERO_TRACE && spanId !== ZERO_SPAN
+}
+
 export function isSampled (context: { readonly traceFlags: number }): boolean {
   return (context.traceFlags & SAMPLED) === SAMPLED
 }
 
 /** Two hex digits, as in a traceparent and as the log field `trace_flags`. */
 export function flagsText (flags: number): string {
-  return `0${(flags & KNOWN_FLAGS).toString(16)}`
+  return FLAGS_TEXTS[flags & KNOWN_FLAGS] ?? '00'
 }
 
 export function encodeTraceparent ({ traceId, spanId, traceFlags }: SpanContext): string {
@@ -59,11 +65,9 @@ export function pointTo ({ traceId, spanId, traceFlags }: SpanContext): SpanCont
 /** A remote span context, or `undefined` for anything that is not a valid traceparent. */
 export function decodeTraceparent (text: unknown): SpanContext | undefined {
   if (typeof text !== 'string' || text.length < 55 || text.length > MAX_TRACEPARENT) return undefined
-  const parts = TRACEPARENT_V0.exec(text) ?? TRACEPARENT_LATER.exec(text)
-  if (parts === null) return undefined
-  const [, traceId = ZERO_TRACE, spanId = ZERO_SPAN, flags = '00'] = parts
-  if (traceId === ZERO_TRACE || spanId === ZERO_SPAN) return undefined
-  return { traceId, spanId, traceFlags: Number.parseInt(flags, 16) & KNOWN_FLAGS, isRemote: true }
+  if (!TRACEPARENT_V0.test(text) && !TRACEPARENT_LATER.test(text)) return undefined
+  const context = { traceId: text.slice(3, 35), spanId: text.slice(36, 52), traceFlags: Number.parseInt(text.slice(53, 55), 16) & KNOWN_FLAGS, isRemote: true }
+  return hasIds(context) ? context : undefined
 }
 
 /** The tracestate in its bounded form, or `undefined` when it is empty or any part of it is not valid. */

@@ -61,6 +61,6 @@ export async function resolveTracing (parts: ResolveParts): Promise<ResolvedTrac
     logger: parts.logger
   })
   if (own === undefined) return { source: new TracerSource(contexts, parts.failures), provider: undefined, shutdown: async () => {} }
-  const sampling = { bucket: own.bucket, remoteBucket: maxRemote === undefined ? undefined : new TokenBucket(maxRemote, monotonic), followsParent: own.followsParent }
+  const sampling = { jobTracer: own.jobTracer, bucket: own.bucket, remoteBucket: maxRemote === undefined ? undefined : new TokenBucket(maxRemote, monotonic), followsParent: own.followsParent }
   return { source: new TracerSource(contexts, parts.failures, own.provider, sampling), provider: own.provider, shutdown: own.shutdown }
 }

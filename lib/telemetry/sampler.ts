@@ -1,5 +1,5 @@
 import { createContextKey, trace, type Context } from '@opentelemetry/api'
-import { isSampled } from './propagation.ts'
+import { hasIds, isSampled } from './propagation.ts'
 
 /** New traces a second that a process records when nobody says otherwise: in development all, under load few. */
 export const DEFAULT_TRACES_PER_SECOND = 50
@@ -53,7 +53,7 @@ export function bucketSampler (bucket: TokenBucket): SamplerLike {
   return {
     shouldSample (context) {
       const parent = trace.getSpanContext(context)
-      const sampled = parent !== undefined && trace.isSpanContextValid(parent)
+      const sampled = parent !== undefined && hasIds(parent)
         ? isSampled(parent)
         : context.getValue(DECIDED) === true || bucket.take()
       return { decision: sampled ? RECORD_AND_SAMPLED : NOT_RECORD }

@@ -1,12 +1,12 @@
 import { ROOT_CONTEXT, trace, type Attributes, type Context, type Span, type SpanContext, type SpanKind, type SpanOptions } from '@opentelemetry/api'
 import type { TraceCarrier } from '../jobs/job.ts'
 import type { AttemptScope } from '../jobs/seams.ts'
-import { messagingAttributes } from './attributes.ts'
-import { flagsText, toCarrier } from './propagation.ts'
+import { messagingAttributes, type MessagingOperation } from './job-attributes.ts'
+import { flagsText, hasIds, toCarrier } from './propagation.ts'
 import type { ErrorTrail, SpanErrors } from './span-errors.ts'
 import type { TracerSource } from './tracer-source.ts'
 
-export type MessagingOperation = 'send' | 'process' | 'settle'
+const NOTHING_MORE: Pick<SpanOptions, 'links' | 'startTime'> = Object.freeze({})
 
 /** What both sides of a job's trace share: where spans come from, how errors come onto them, what they say of a queue. */
 export class SpanMaker {
@@ -14,7 +14,6 @@ export class SpanMaker {
   source: TracerSource
   readonly errors: SpanErrors
   readonly storeType: string
-  readonly #messaging = new Map<string, Attributes>()
 
   constructor (source: TracerSource, errors: SpanErrors, storeType: string) {
     this.source = source
@@ -22,13 +21,20 @@ export class SpanMaker {
     this.storeType = storeType
   }
 
-  /** The span of one messaging operation. Whatever else it says is set by the caller, and only if it is recorded. */
-  messaging (operation: MessagingOperation, queue: string, kind: SpanKind, parent: Context, more?: Pick<SpanOptions, 'links' | 'startTime'>): Span | undefined {
+  /**
+   * The span of one messaging operation.
+   *
+   * @param describe everything it says from its start on; asked only if it is recorded
+   */
+  messaging (operation: MessagingOperation, queue: string, kind: SpanKind, parent: Context, describe: () => Attributes, more?: Pick<SpanOptions, 'links' | 'startTime'>): Span | undefined {
     const { source } = this
-    const attributes = this.#messagingOf(operation, queue)
-    const span = source.startSpan(`${operation} ${queue}`, { kind, links: more?.links, startTime: more?.startTime, attributes: source.showsAttributes ? attributes : undefined }, parent)
-    // The SDK checks attributes that come with the start twice.
-    if (span !== undefined && !source.showsAttributes && span.isRecording()) source.guard(() => { span.setAttributes(attributes) })
+    const name = `${operation} ${queue}`
+    const { links, startTime } = more ?? NOTHING_MORE
+    // It was decided that it is recorded: in one piece its attributes cost the least.
+    if (source.takesAttributes) return source.startJobSpan(name, { kind, links, startTime, attributes: describe() }, parent)
+    // A sampler that is not ours may look at what a span starts with.
+    const span = source.startJobSpan(name, { kind, links, startTime, attributes: messagingAttributes(operation, queue, this.storeType) }, parent)
+    source.guard(() => { if (span?.isRecording() === true) span.setAttributes(describe()) })
     return span
   }
 
@@ -48,11 +54,12 @@ export class SpanMaker {
     }
   }
 
-  #messagingOf (operation: MessagingOperation, queue: string): Attributes {
-    const key = `${operation} ${queue}`
-    let attributes = this.#messaging.get(key)
-    if (attributes === undefined) this.#messaging.set(key, attributes = messagingAttributes(this.storeType, queue, operation))
-    return attributes
+  /** What a span hands on; `undefined` for one that has no ids. */
+  carrierOf (span: Span): TraceCarrier | undefined {
+    const context = span.spanContext()
+    // Ids that our own provider has made need no second look.
+    const valid = this.source.own ? hasIds(context) : trace.isSpanContextValid(context)
+    return valid ? toCarrier(context) : undefined
   }
 }
 
@@ -73,12 +80,6 @@ export function withParent (context: Context, parent: SpanContext | undefined): 
 
 /** The root of everything, or what goes on with this parent. */
 export function rootOr (parent: SpanContext | undefined): Context { return withParent(ROOT_CONTEXT, parent) }
-
-/** What a span hands on; `undefined` for one that has no ids. */
-export function carrierOf (span: Span): TraceCarrier | undefined {
-  const context = span.spanContext()
-  return trace.isSpanContextValid(context) ? toCarrier(context) : undefined
-}
 
 /** For exemplars and log lines. */
 export function idsOf ({ traceId, spanId, traceFlags }: SpanContext): NonNullable<AttemptScope['traceIds']> {

@@ -4,10 +4,10 @@ import type { SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
 import type { Created } from '../jobs/store.ts'
 import { ATTR, SPAN_EVENT } from './attributes.ts'
 import type { Exclusion } from './exclude.ts'
-import { HANDLER_TYPE } from './metrics-sink.ts'
+import { sendAttributes } from './job-attributes.ts'
 import { toCarrier, unrecorded } from './propagation.ts'
 import { RequestTrace } from './request-trace.ts'
-import { carrierOf, parentIn, type SpanMaker } from './span-maker.ts'
+import { parentIn, type SpanMaker } from './span-maker.ts'
 
 export interface SubmitSpanParts {
   readonly maker: SpanMaker
@@ -53,14 +53,13 @@ async function send (parts: SubmitSpanParts, scope: SubmitScope, next: () => Pro
   const { maker, detailed } = parts
   const { source } = maker
   const links: Link[] | undefined = request?.link === undefined ? undefined : [request.link]
-  const span = maker.messaging('send', scope.job.queue, SpanKind.PRODUCER, context, { links })
+  const span = maker.messaging('send', scope.job.queue, SpanKind.PRODUCER, context, () => sendAttributes(scope.job, maker.storeType), { links })
   if (span === undefined || (source.own && !span.isRecording())) {
     if (parent !== undefined) carry(scope, toCarrier(parent))
     return await next()
   }
   source.guard(() => {
-    carry(scope, carrierOf(span))
-    if (span.isRecording()) describe(span, scope, maker.storeType)
+    carry(scope, maker.carrierOf(span))
     // Also when the store does not take it: whoever was refused knows this id. Somebody else's server span is left as they made it.
     if (request?.span?.isRecording() === true) request.span.setAttribute(ATTR.messagingConversationId, scope.job.correlationId)
   })
@@ -76,17 +75,6 @@ async function send (parts: SubmitSpanParts, scope: SubmitScope, next: () => Pro
   } finally {
     source.guard(() => { span.end() })
   }
-}
-
-function describe (span: Span, { job }: SubmitScope, storeType: string): void {
-  span.setAttributes({
-    [ATTR.jobId]: job.id,
-    [ATTR.jobName]: job.name,
-    [ATTR.storeType]: storeType,
-    [ATTR.handlerType]: HANDLER_TYPE,
-    [ATTR.messagingMessageId]: job.id,
-    [ATTR.messagingConversationId]: job.correlationId
-  })
 }
 
 /** What was given with the submission stays: nobody's trace context is overwritten. */

@@ -12,8 +12,12 @@ import { SCOPE_NAME, SCOPE_VERSION } from './version.ts'
  */
 export type Decision = 'pass' | 'over' | 'sampled' | 'ask'
 
+export type SpanStarter = Pick<Tracer, 'startSpan'>
+
 /** How a provider of our own samples. */
 export interface OwnSampling {
+  /** Makes the spans that every job has, instead of the provider's own tracer. */
+  readonly jobTracer?: SpanStarter | undefined
   /** Decides about new traces; `undefined`: a sampler that was given does, span by span. */
   readonly bucket?: TokenBucket | undefined
   /** Limits the traces of others that are followed. */
@@ -30,7 +34,8 @@ export class TracerSource {
   readonly contexts: TraceContext
   /** The provider is ours: nobody but us makes or reads the spans of an unsampled trace. */
   readonly own: boolean
-  readonly #tracer: Tracer | undefined
+  readonly #tracer: SpanStarter | undefined
+  readonly #jobTracer: SpanStarter | undefined
   readonly #sampling: OwnSampling | undefined
   readonly #failures: TelemetryFailures
 
@@ -40,13 +45,14 @@ export class TracerSource {
     this.#failures = failures
     this.#sampling = sampling
     this.#tracer = this.guard(() => provider?.getTracer(SCOPE_NAME, SCOPE_VERSION))
+    this.#jobTracer = sampling?.jobTracer ?? this.#tracer
   }
 
   /** Somebody collects spans. */
   get enabled (): boolean { return this.#tracer !== undefined }
 
-  /** A sampler that is not ours may look at the attributes that a span starts with; for ours, setting them later is cheaper. */
-  get showsAttributes (): boolean { return this.#sampling?.bucket === undefined }
+  /** What a job's span starts with costs the least; with any other tracer, what is set later does. */
+  get takesAttributes (): boolean { return this.#sampling?.jobTracer !== undefined }
 
   /** For work that would start a trace, or go on with its parent's. */
   decide (parent: SpanContext | undefined): Decision {
@@ -72,6 +78,11 @@ export class TracerSource {
   /** `undefined` when tracing is off, or the provider threw. */
   startSpan (name: string, options: SpanOptions, context: Context): Span | undefined {
     return this.guard(() => this.#tracer?.startSpan(name, options, context))
+  }
+
+  /** The same for the spans that every job has, about which was decided. @param options `attributes` are made for this span alone */
+  startJobSpan (name: string, options: SpanOptions, context: Context): Span | undefined {
+    return this.guard(() => this.#jobTracer?.startSpan(name, options, context))
   }
 
   /** Runs telemetry work whose failure is nobody else's business. */

@@ -1,3 +1,4 @@
+import type { ChurnMap } from '../core/churn-map.ts'
 import type { Redaction } from '../core/redact.ts'
 import type { Propagation } from '../jobs/definition.ts'
 import type { AttemptMiddleware, HandlerSpanMiddleware, SubmitMiddleware } from '../jobs/seams.ts'
@@ -58,7 +59,7 @@ export class Tracing {
   get source (): TracerSource { return this.#maker.source }
 
   /** Attempts being recorded, by job id. */
-  get live (): ReadonlyMap<string, LiveAttempt> { return this.#attempts.live }
+  get live (): Pick<ChurnMap<string, LiveAttempt>, 'get' | 'has' | 'size'> { return this.#attempts.live }
 
   /** What looks like credentials is taken out. */
   text (text: string): string { return this.#maker.errors.text(text) }

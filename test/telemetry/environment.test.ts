@@ -3,7 +3,7 @@ import t from 'tap'
 import { readOtelEnvironment, resourceAttributes } from '../../lib/telemetry/environment.ts'
 
 t.test('nothing set, nothing asked for', async (t) => {
-  t.same(readOtelEnvironment({}), { disabled: false, exporters: [], protocol: 'http/protobuf', samplerGiven: false, resource: {}, problems: [], metrics: { exporters: [], protocol: 'http/protobuf', problems: [], intervalMs: undefined, timeoutMs: undefined } })
+  t.same(readOtelEnvironment({}), { disabled: false, exporters: [], protocol: 'http/protobuf', samplerGiven: false, limitsGiven: false, resource: {}, problems: [], metrics: { exporters: [], protocol: 'http/protobuf', problems: [], intervalMs: undefined, timeoutMs: undefined } })
   t.same(readOtelEnvironment({ OTEL_TRACES_EXPORTER: ' ', OTEL_EXPORTER_OTLP_ENDPOINT: '' }).exporters, [], 'empty counts as not set')
 })
 
@@ -55,6 +55,14 @@ t.test('who asks for metrics, and how', async (t) => {
   for (const [text, ms] of [['5000', 5_000], ['0', undefined], ['-1', undefined], ['soon', undefined], ['1.5', undefined], ['99999999999', undefined]] as const) {
     t.match(readOtelEnvironment({ OTEL_METRIC_EXPORT_INTERVAL: text, OTEL_METRIC_EXPORT_TIMEOUT: text }).metrics, { intervalMs: ms, timeoutMs: ms }, text)
   }
+})
+
+t.test('limits of spans: whether any is set', async (t) => {
+  for (const name of ['OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT', 'OTEL_SPAN_EVENT_COUNT_LIMIT', 'OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT', 'OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT', 'OTEL_LINK_ATTRIBUTE_COUNT_LIMIT']) {
+    t.equal(readOtelEnvironment({ [name]: '5' }).limitsGiven, true, name)
+    t.equal(readOtelEnvironment({ [name]: ' ' }).limitsGiven, false, `${name} is empty`)
+  }
+  t.equal(readOtelEnvironment({ OTEL_BSP_MAX_QUEUE_SIZE: '5', OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT: '5' }).limitsGiven, false)
 })
 
 t.test('resource: the option over the name variable over the attributes variable', async (t) => {

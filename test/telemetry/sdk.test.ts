@@ -1,3 +1,4 @@
+import { ROOT_CONTEXT } from '@opentelemetry/api'
 import { AlwaysOnSampler, InMemorySpanExporter, ParentBasedSampler, SimpleSpanProcessor, TraceIdRatioBasedSampler, type SpanProcessor } from '@opentelemetry/sdk-trace-node'
 import t from 'tap'
 import { silentLogger, systemClock, type Logger } from '../../lib/core/context.ts'
@@ -7,6 +8,7 @@ import { TraceContext } from '../../lib/telemetry/context.ts'
 import { TelemetryFailures } from '../../lib/telemetry/failures.ts'
 import { resolveTracing } from '../../lib/telemetry/resolve.ts'
 import { TokenBucket } from '../../lib/telemetry/sampler.ts'
+import { attachWatcher } from '../../lib/telemetry/sdk/span-watch.ts'
 import { createPrivateTracing, type PrivateTracingParts } from '../../lib/telemetry/sdk/traces.ts'
 import { TracerSource, type OwnSampling } from '../../lib/telemetry/tracer-source.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
@@ -38,6 +40,40 @@ t.test('spans carry our resource; the bucket samples', async (t) => {
   own?.provider.getTracer('x').startSpan('two').end()
   t.same(exporter.getFinishedSpans().map(({ name, resource }) => [name, resource.attributes]), [['one', { 'service.name': 'shop', 'service.instance.id': '1' }]])
   await own?.shutdown()
+})
+
+t.test('who makes the spans of jobs: we do, unless somebody else has a say in it', async (t) => {
+  const given = (more: Partial<PrivateTracingParts> = {}): ReturnType<typeof createPrivateTracing> => createPrivateTracing(parts({ exporters: [new InMemorySpanExporter()], ...more }))
+  for (const [made, what, more] of [
+    [true, 'by default', {}],
+    [false, 'a sampler of the application', { sampler: new AlwaysOnSampler() }],
+    [false, 'a sampler of the environment', { environment: readOtelEnvironment({ OTEL_TRACES_SAMPLER: 'always_on' }) }],
+    [false, 'limits of the environment', { environment: readOtelEnvironment({ OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT: '5' }) }]
+  ] as const) {
+    const own = await given(more)
+    t.equal(own?.jobTracer !== undefined, made, what)
+    await own?.shutdown()
+  }
+})
+
+t.test('spans of ours and of the provider go the same way, also to whoever listens later', async (t) => {
+  const exporter = new InMemorySpanExporter()
+  const own = await createPrivateTracing(parts({ spanProcessors: [new SimpleSpanProcessor(exporter)] }))
+  if (own?.jobTracer === undefined) throw new Error('it makes none')
+  const ended: string[] = []
+  const detach = attachWatcher(own.provider, { onStart: () => {}, onEnd: (span) => { ended.push((span as unknown as { name: string }).name) }, forceFlush: async () => {}, shutdown: async () => {} })
+  own.jobTracer.startSpan('job', {}, ROOT_CONTEXT).end()
+  own.provider.getTracer('x').startSpan('other').end()
+  detach?.()
+  own.jobTracer.startSpan('unwatched', {}, ROOT_CONTEXT).end()
+  t.same(ended, ['job', 'other'])
+  const spans = exporter.getFinishedSpans()
+  t.same(spans.map(({ name }) => name), ['job', 'other', 'unwatched'])
+  t.equal(spans[0]?.resource, spans[1]?.resource, 'one resource: exporters group by it')
+  t.equal(spans[0]?.instrumentationScope.name, 'AsyncEndpoints')
+  await own.shutdown()
+  own.jobTracer.startSpan('too late', {}, ROOT_CONTEXT).end()
+  t.equal(ended.length, 2)
 })
 
 t.test('an exporter gets a batch processor, and what is left at shutdown', async (t) => {

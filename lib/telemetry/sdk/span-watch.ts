@@ -3,6 +3,7 @@
  * other, reaches for two of its private fields, the same in 2.x and 3.x; a contract test and `.ci/check-otel.js` compare.
  */
 import type { TracerProvider } from '@opentelemetry/api'
+import type { LeanProcessor } from './lean-span.ts'
 
 /** As much of a finished span as is looked at; those of every SDK have it. */
 export interface FinishedSpan {
@@ -41,6 +42,16 @@ export function attachWatcher (provider: TracerProvider, watcher: SpanWatcher): 
   } catch {
     return undefined
   }
+}
+
+/**
+ * Who gets the spans of this provider by now, for spans that it has not made itself.
+ *
+ * @returns `undefined` when the provider is not built as expected
+ */
+export function processorsOf (provider: TracerProvider): (() => readonly LeanProcessor[]) | undefined {
+  const fan = Reflect.get(provider, '_activeSpanProcessor') as unknown
+  return isFan(fan) ? () => fan._spanProcessors as readonly LeanProcessor[] : undefined
 }
 
 /** Behind the API's proxies, of which each copy of the API may have put one before the other. */

@@ -6,6 +6,9 @@ import { EXPIRED, withDeadline } from '../../core/deadline.ts'
 import type { OtelEnvironment } from '../environment.ts'
 import { load, plainResource } from './parts.ts'
 import { bucketSampler, type TokenBucket } from '../sampler.ts'
+import { SCOPE_NAME, SCOPE_VERSION } from '../version.ts'
+import { LeanTracer } from './lean-tracer.ts'
+import { processorsOf } from './span-watch.ts'
 
 export type { Sampler, SpanExporter, SpanProcessor } from '@opentelemetry/sdk-trace-node'
 
@@ -27,6 +30,8 @@ export interface PrivateTracingParts {
 /** A provider that belongs to one Fastify instance and is registered nowhere. */
 export interface PrivateTracing {
   readonly provider: TracerProvider
+  /** Makes the spans that every job has; `undefined`: the provider does. */
+  readonly jobTracer: LeanTracer | undefined
   /** Set when this bucket decides which traces are kept. */
   readonly bucket: TokenBucket | undefined
   /** Its sampler records nothing that a parent did not. */
@@ -51,14 +56,18 @@ export async function createPrivateTracing (parts: PrivateTracingParts): Promise
   if (spanProcessors.length === 0) return undefined
 
   const ownSampler = parts.sampler === undefined && !environment.samplerGiven
+  const sampler = ownSampler ? bucketSampler(parts.bucket) : undefined
+  const resource = plainResource(parts.resource)
   const provider = new sdk.NodeTracerProvider({
     spanProcessors,
-    resource: plainResource(parts.resource),
+    resource,
     // Without a sampler the SDK reads OTEL_TRACES_SAMPLER itself.
-    ...(ownSampler ? { sampler: bucketSampler(parts.bucket) } : parts.sampler === undefined ? {} : { sampler: parts.sampler })
+    ...(sampler !== undefined ? { sampler } : parts.sampler === undefined ? {} : { sampler: parts.sampler })
   })
   return {
     provider,
+    // What others decide about spans, samplers or limits, is for the SDK to know.
+    jobTracer: sampler === undefined || environment.limitsGiven ? undefined : new LeanTracer({ resource, instrumentationScope: { name: SCOPE_NAME, version: SCOPE_VERSION }, processors: processorsOf(provider) ?? (() => spanProcessors) }),
     bucket: ownSampler ? parts.bucket : undefined,
     followsParent: ownSampler || followsParent(parts.sampler),
     flush: () => provider.forceFlush(),

@@ -1,0 +1,84 @@
+/**
+ * What the spans of a job say from their start on. Written out, each as one literal with its names in place: V8 makes such
+ * an object at once, and one with computed names key by key.
+ */
+import type { AttributeValue } from '@opentelemetry/api'
+import type { JobRecord, NewJob } from '../jobs/job.ts'
+import type { ATTR } from './attributes.ts'
+import { HANDLER_TYPE } from './metrics-sink.ts'
+
+export type MessagingOperation = 'send' | 'process' | 'settle'
+
+type Known = { [K in (typeof ATTR)[keyof typeof ATTR]]?: AttributeValue }
+
+export function messagingAttributes (operation: MessagingOperation, queue: string, storeType: string) {
+  return {
+    'messaging.system': storeType,
+    'messaging.destination.name': queue,
+    'messaging.operation.name': operation,
+    'messaging.operation.type': operation
+  } satisfies Known
+}
+
+export function sendAttributes ({ id, name, queue, correlationId }: Pick<NewJob, 'id' | 'name' | 'queue' | 'correlationId'>, storeType: string) {
+  return {
+    'messaging.system': storeType,
+    'messaging.destination.name': queue,
+    'messaging.operation.name': 'send',
+    'messaging.operation.type': 'send',
+    'messaging.message.id': id,
+    'messaging.message.conversation_id': correlationId,
+    'job.id': id,
+    'job.name': name,
+    'store.type': storeType,
+    'handler.type': HANDLER_TYPE
+  } satisfies Known
+}
+
+export function processAttributes ({ id, name, queue, correlationId, attempts }: JobRecord, workerId: string, storeType: string) {
+  return {
+    'messaging.system': storeType,
+    'messaging.destination.name': queue,
+    'messaging.operation.name': 'process',
+    'messaging.operation.type': 'process',
+    'messaging.message.id': id,
+    'messaging.message.conversation_id': correlationId,
+    'messaging.client.id': workerId,
+    'job.id': id,
+    'job.name': name,
+    'job.status': 'in-progress',
+    'worker.id': workerId,
+    'store.type': storeType,
+    'handler.type': HANDLER_TYPE,
+    'retry.count': Math.max(0, attempts - 1)
+  } satisfies Known
+}
+
+export function handlerAttributes ({ id, name, correlationId, attempts }: JobRecord, workerId: string, storeType: string) {
+  return {
+    'messaging.message.conversation_id': correlationId,
+    'job.id': id,
+    'job.name': name,
+    'job.status': 'in-progress',
+    'worker.id': workerId,
+    'store.type': storeType,
+    'handler.type': HANDLER_TYPE,
+    'retry.count': Math.max(0, attempts - 1)
+  } satisfies Known
+}
+
+export function settleAttributes ({ id, name, queue, correlationId }: JobRecord, workerId: string, storeType: string) {
+  return {
+    'messaging.system': storeType,
+    'messaging.destination.name': queue,
+    'messaging.operation.name': 'settle',
+    'messaging.operation.type': 'settle',
+    'messaging.message.id': id,
+    'messaging.message.conversation_id': correlationId,
+    'messaging.client.id': workerId,
+    'job.id': id,
+    'job.name': name,
+    'worker.id': workerId,
+    'store.type': storeType
+  } satisfies Known
+}
