@@ -4,8 +4,8 @@
  */
 import { createRequire } from 'node:module'
 import type { BatchSpanProcessor, ParentBasedSampler } from '@opentelemetry/sdk-trace-node'
-import Fastify, { type FastifyInstance } from 'fastify'
-import asyncEndpoints, { redisStore, type AsyncEndpointsOptions, type ObservabilityOptions } from '../../plugins/async-endpoints.ts'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import asyncEndpoints, { memoryStore, redisStore, type AsyncEndpointsOptions, type JobStore, type ObservabilityOptions } from '../../plugins/async-endpoints.ts'
 import { obvious, obviousMetrics } from './obvious.ts'
 
 type Sdk = typeof import('@opentelemetry/sdk-trace-node')
@@ -33,6 +33,9 @@ const SCHEMA = {
 /** Where jobs live. */
 export interface Place { readonly url: string, readonly prefix: string }
 
+/** The `url` of the memory of the process itself. */
+export const MEMORY = 'memory:'
+
 export interface Subject {
   readonly app: FastifyInstance
   /** Attempts that are not over yet. */
@@ -45,10 +48,17 @@ export interface Subject {
 type Handled = () => void
 type Build = (place: Place, handled: Handled) => Promise<Subject>
 
-function plain (): FastifyInstance {
+/** Pino as it is set up where lines matter: they are collected, and written four kilobytes at a time. */
+function collecting (): NonNullable<FastifyServerOptions['loggerInstance']> {
+  const { pino } = createRequire(createRequire(import.meta.url).resolve('fastify'))('pino') as typeof import('pino')
+  return pino({ level: 'info' }, pino.destination({ dest: '/dev/null', sync: false, minLength: 4_096 }))
+}
+
+function plain (collect = false): FastifyInstance {
   // On a machine that others use as well, an application may stand still, and its connections wait for their turn.
   const patience = { pluginTimeout: PATIENCE_MS, keepAliveTimeout: 10 * PATIENCE_MS, http: { headersTimeout: 0, requestTimeout: 0 } }
   // The lines of the requests are written by all alike; the file is Fastify's way to pino's own fast stream.
+  if (collect) return Fastify({ ...patience, loggerInstance: collecting() })
   return Fastify({ ...patience, logger: { level: 'info', file: '/dev/null' } })
 }
 
@@ -64,7 +74,8 @@ class Discard {
   async shutdown (): Promise<void> {}
 }
 
-function storeAt (place: Place): ReturnType<typeof redisStore> {
+function storeAt (place: Place): JobStore {
+  if (place.url === MEMORY) return memoryStore({ retention: { maxCount: RETENTION.maxCount } })
   return redisStore({ url: place.url, prefix: place.prefix, operationTimeoutMs: PATIENCE_MS, retention: RETENTION })
 }
 
@@ -72,13 +83,15 @@ interface Ours {
   readonly observability: AsyncEndpointsOptions['observability']
   readonly exporter?: Discard
   readonly processor?: BatchSpanProcessor
+  /** Lines are written many at a time. */
+  readonly collect?: boolean
   /** Done before the umbrella is registered, and after. */
   readonly before?: (app: FastifyInstance) => void
   readonly after?: (app: FastifyInstance) => void
 }
 
-async function ours (place: Place, handled: Handled, { observability, exporter, processor, before, after }: Ours): Promise<Subject> {
-  const app = plain()
+async function ours (place: Place, handled: Handled, { observability, exporter, processor, collect, before, after }: Ours): Promise<Subject> {
+  const app = plain(collect)
   before?.(app)
   await app.register(asyncEndpoints, { store: storeAt(place), submitTimeoutMs: PATIENCE_MS, worker: { concurrency: CONCURRENCY }, health: { pressure: false }, observability })
   after?.(app)
@@ -99,12 +112,46 @@ function withoutObservability (app: FastifyInstance): void {
 }
 
 /** Metrics, and spans into an exporter that discards them. */
-async function traced (place: Place, handled: Handled, tracing: (sdk: Sdk) => ObservabilityOptions['tracing']): Promise<Subject> {
+async function traced (place: Place, handled: Handled, tracing: (sdk: Sdk) => ObservabilityOptions['tracing'], after?: (app: FastifyInstance) => void): Promise<Subject> {
   const sdk = await import('@opentelemetry/sdk-trace-node')
   const exporter = new Discard()
   const processor = new sdk.BatchSpanProcessor(exporter)
   const options = tracing(sdk)
-  return await ours(place, handled, { observability: { logging: false, tracing: { ...(typeof options === 'object' ? options : {}), spanProcessors: [processor] } }, exporter, processor })
+  return await ours(place, handled, { observability: { logging: false, tracing: { ...(typeof options === 'object' ? options : {}), spanProcessors: [processor] } }, exporter, processor, ...(after === undefined ? {} : { after }) })
+}
+
+/** Metrics, traces and our log lines. */
+async function logged (place: Place, handled: Handled, collect: boolean): Promise<Subject> {
+  const sdk = await import('@opentelemetry/sdk-trace-node')
+  const exporter = new Discard()
+  const processor = new sdk.BatchSpanProcessor(exporter)
+  return await ours(place, handled, { observability: { tracing: { spanProcessors: [processor] } }, exporter, processor, collect })
+}
+
+/** What our two lines say at `info`, put together where they are needed. */
+function writeLines (app: FastifyInstance): void {
+  const { bus } = app.jobRuntime
+  const round = (ms: number): number => Math.round(ms * 100) / 100
+  bus.on('job.started', ({ jobId, jobName, queue, workerId, correlationId, attempt }) => {
+    app.log.info({ eventId: 10110, event: 'job.started', component: 'asyncendpoints.job', job_id: jobId, job_name: jobName, queue, worker_id: workerId, correlation_id: correlationId, attempt }, 'job started')
+  })
+  bus.on('job.completed', ({ jobId, jobName, queue, workerId, correlationId, attempt, totalMs, queueWaitMs, processingMs, resultBytes }) => {
+    app.log.info({
+      eventId: 10111,
+      event: 'job.completed',
+      component: 'asyncendpoints.job',
+      job_id: jobId,
+      job_name: jobName,
+      queue,
+      worker_id: workerId,
+      correlation_id: correlationId,
+      attempt,
+      totalMs: round(totalMs),
+      queueMs: round(queueWaitMs),
+      processMs: round(processingMs),
+      resultBytes
+    }, 'job completed')
+  })
 }
 
 function oneInAHundred (sdk: Sdk): ParentBasedSampler {
@@ -113,6 +160,7 @@ function oneInAHundred (sdk: Sdk): ParentBasedSampler {
 
 /** Fastify and BullMQ put together by hand. */
 async function bullmq (place: Place, handled: Handled, telemetry: boolean): Promise<Subject> {
+  if (place.url === MEMORY) throw new Error('BullMQ has no memory of its own')
   const { Queue, Worker } = await import('bullmq')
   const { hostname: host, port } = new URL(place.url)
   const connection = { host, port: Number(port) }
@@ -164,12 +212,12 @@ export const BUILD = {
   /** Metrics and traces; at full load nearly every request finds the token bucket empty. */
   default: (place, handled) => traced(place, handled, () => ({})),
   /** The same, and our log lines. */
-  info: async (place, handled) => {
-    const sdk = await import('@opentelemetry/sdk-trace-node')
-    const exporter = new Discard()
-    const processor = new sdk.BatchSpanProcessor(exporter)
-    return await ours(place, handled, { observability: { tracing: { spanProcessors: [processor] } }, exporter, processor })
-  },
+  info: (place, handled) => logged(place, handled, false),
+  /** The same two lines written with the logger alone. */
+  'info-obvious': (place, handled) => traced(place, handled, () => ({}), writeLines),
+  /** Both again with a logger that collects its lines: most of what a line costs elsewhere is its own write to the system. */
+  'off-collected': (place, handled) => ours(place, handled, { observability: true, collect: true, before: withoutObservability }),
+  'info-collected': (place, handled) => logged(place, handled, true),
   /** Three spans for every job. */
   sampled: (place, handled) => traced(place, handled, () => ({ serverSpans: false, maxTracesPerSecond: 1e9 })),
   /** And one for its request, as an application without instrumentation of its own gets it. */
