@@ -56,6 +56,31 @@ t.test('a provider that is shut down before the application: requests and jobs g
   await app.close()
 })
 
+t.test('span processors that throw: the job is done, and it is told', async (t) => {
+  for (const moment of ['onStart', 'onEnding', 'onEnd'] as const) {
+    const processor = { onStart () {}, onEnding () {}, onEnd () {}, forceFlush: async () => {}, shutdown: async () => {}, [moment]: () => { throw new Error(`broken ${moment}`) } }
+    const app = await build(t, { observability: { tracing: { spanProcessors: [processor] } } })
+    const told: string[] = []
+    app.jobEvents.on('telemetry.listener_failed', ({ source, message }) => { told.push(`${source}: ${message}`) })
+    t.equal(await run(app), 200)
+    t.ok(told.includes(`tracing: broken ${moment}`), told.join(', '))
+    await app.close()
+  }
+})
+
+t.test('limits of spans from the environment hold for the spans of jobs', async (t) => {
+  t.teardown(() => { delete process.env['OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT'] })
+  process.env['OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT'] = '3'
+  const { exporter, spanProcessors, names } = recording()
+  const app = await build(t, { observability: { tracing: { spanProcessors } } })
+  t.equal(await run(app), 200)
+  t.same(names(), ONE_JOB)
+  for (const { name, attributes, droppedAttributesCount } of exporter.getFinishedSpans()) {
+    t.equal(Object.keys(attributes).length, 3, name)
+    t.ok(droppedAttributesCount > 0, name)
+  }
+})
+
 t.test('providers, tracers and spans that throw at everything', async (t) => {
   const fails = (): never => { throw new Error('broken SDK') }
   const span = { spanContext: fails, isRecording: fails, setAttribute: fails, setAttributes: fails, addEvent: fails, setStatus: fails, end: fails, recordException: fails, addLink: fails, addLinks: fails, updateName: fails }

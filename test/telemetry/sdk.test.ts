@@ -61,12 +61,13 @@ t.test('spans of ours and of the provider go the same way, also to whoever liste
   const own = await createPrivateTracing(parts({ spanProcessors: [new SimpleSpanProcessor(exporter)] }))
   if (own?.jobTracer === undefined) throw new Error('it makes none')
   const ended: string[] = []
-  const detach = attachWatcher(own.provider, { onStart: () => {}, onEnd: (span) => { ended.push((span as unknown as { name: string }).name) }, forceFlush: async () => {}, shutdown: async () => {} })
-  own.jobTracer.startSpan('job', {}, ROOT_CONTEXT).end()
-  own.provider.getTracer('x').startSpan('other').end()
+  const detach = attachWatcher(own.provider, { onStart: () => {}, onEnd: (span) => { ended.push(span.spanContext().spanId) }, forceFlush: async () => {}, shutdown: async () => {} })
+  const [job, other] = [own.jobTracer.startSpan('job', {}, ROOT_CONTEXT), own.provider.getTracer('x').startSpan('other')]
+  job.end()
+  other.end()
   detach?.()
   own.jobTracer.startSpan('unwatched', {}, ROOT_CONTEXT).end()
-  t.same(ended, ['job', 'other'])
+  t.same(ended, [job, other].map((span) => span.spanContext().spanId))
   const spans = exporter.getFinishedSpans()
   t.same(spans.map(({ name }) => name), ['job', 'other', 'unwatched'])
   t.equal(spans[0]?.resource, spans[1]?.resource, 'one resource: exporters group by it')
