@@ -3,9 +3,12 @@ import { OptionProblems, readOptions, type OptionsSchema } from '../core/options
 
 /** When to refuse new jobs. A limit of 0 is no limit. */
 export interface PressureOptions {
-  /** Milliseconds by which the event loop is late, on average over one sample. @defaultValue 1000 */
+  /**
+   * Milliseconds by which the event loop is late, on average over one sample. Not looked at for two samples after the start,
+   * which has held it up itself. @defaultValue 1000
+   */
   maxEventLoopDelayMs?: number
-  /** Share of time the event loop is busy, 0 to 1. A busy process is not yet an overloaded one. @defaultValue 0 */
+  /** Share of time the event loop is busy, 0 to 1; from the third sample on, too. A busy process is not yet an overloaded one. @defaultValue 0 */
   maxEventLoopUtilization?: number
   /** @defaultValue 0 */
   maxHeapUsedBytes?: number
