@@ -122,7 +122,7 @@ t.test('a rolling restart of the APIs and the workers under load: nothing is los
     await json(`${next.url}/jobs/${id}`, { method: 'DELETE' })
     t.match(await untilOver(`${next.url}/jobs/${id}`), { status: 'cancelled' })
   }
-  t.same(balancer.troubles, [], 'every submission was answered 202')
+  t.same(balancer.troubles, [], 'every submission was answered 202, if need be when the machine was less busy')
   t.ok(balancer.acknowledged.length > 50, `${balancer.acknowledged.length} were acknowledged`)
   const ends = new Map<string, number>()
   for (const id of balancer.acknowledged) {
