@@ -4,7 +4,7 @@ import { orReject } from '../core/deadline.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
-import type { JobRecord } from '../jobs/job.ts'
+import type { JobInput, JobRecord } from '../jobs/job.ts'
 import { unknownJob } from '../jobs/registry.ts'
 import type { SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
 import type { Created, JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
@@ -108,6 +108,14 @@ export class Client implements JobsClient {
         bus.emit('job.rejected', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, reason: 'idempotency-key-reused', origin })
         throw new AsyncEndpointsError('FAE_IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for a request with other content; use a new key for a new request')
       }
+      if (created.job === undefined) {
+        bus.emit('job.rejected', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, reason: 'job-expired', origin })
+        throw new AsyncEndpointsError(
+          'FAE_JOB_EXPIRED',
+          'The job of this Idempotency-Key has ended and is no longer kept; use a new key to run it again',
+          { details: { id: created.id } }
+        )
+      }
       bus.emit('job.replayed', { jobId: created.id, jobName: job.name, queue: job.queue, correlationId: created.job.correlationId, submitMs, origin })
       return { id: created.id, created: false, job: created.job }
     }
@@ -131,6 +139,8 @@ export class Client implements JobsClient {
   }
 
   get (id: string): Promise<JobRecord | undefined> { return this.#runtime.store.get(id) }
+
+  input (id: string): Promise<JobInput | undefined> { return this.#runtime.store.input(id) }
 
   resultText (id: string): Promise<string | undefined> { return this.#runtime.store.result(id) }
 

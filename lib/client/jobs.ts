@@ -36,11 +36,16 @@ export interface Jobs {
    *
    * @param job its name, or what `app.defineJob` returned: then the body is type-checked
    *
-   * @throws {AsyncEndpointsError} `FAE_UNKNOWN_JOB`, `FAE_INVALID_SUBMISSION`, `FAE_IDEMPOTENCY_KEY_REUSED`,
+   * @throws {AsyncEndpointsError} `FAE_UNKNOWN_JOB`, `FAE_INVALID_SUBMISSION`, `FAE_IDEMPOTENCY_KEY_REUSED`, `FAE_JOB_EXPIRED`,
    * `FAE_STORE_UNAVAILABLE` (within `submitTimeoutMs`), `FAE_STORE_FULL`, `FAE_CLOSED`
    */
   submit<T extends JobTypes = JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta?: SubmitMeta): Promise<Submitted>
   get (id: string): Promise<JobRecord | undefined>
+  /**
+   * What was submitted: there until the job is completed or cancelled; a failed job keeps it, for its redrive.
+   * `undefined` after that, and for an unknown id.
+   */
+  input (id: string): Promise<JobInput | undefined>
   /** The parsed result of a completed job; `undefined` when it has none (or none any more). */
   result (id: string): Promise<unknown>
   list (query?: Partial<ListQuery>): Promise<JobPage>

@@ -93,7 +93,6 @@ export function freshRecord (job: NewJob): JobRecord {
     name: job.name,
     queue: job.queue,
     state: job.runAt > job.createdAt ? 'scheduled' : 'queued',
-    input: job.input,
     owner: job.owner,
     correlationId: job.correlationId,
     trace: job.trace,

@@ -33,6 +33,7 @@ export const ERROR_TABLE = {
   FAE_JOB_CANCELLED: { statusCode: 409, title: 'The job was cancelled' },
   FAE_JOB_ACTIVE: { statusCode: 409, title: 'The job is being worked on' },
   FAE_WAIT_TIMEOUT: { statusCode: 504, title: 'The job did not finish in time' },
+  FAE_JOB_EXPIRED: { statusCode: 410, title: 'The job has ended and is no longer kept' },
   FAE_RESULT_EXPIRED: { statusCode: 410, title: 'The result is no longer kept' },
 
   FAE_UNKNOWN_FORMAT: { statusCode: 400, title: 'No exporter knows this format' },

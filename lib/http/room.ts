@@ -112,7 +112,7 @@ export function problemHandler (room: HttpRoom, factories: ResponseFactories, su
 /** These were refused after the request was handed to the client of the store, which emits its own event. */
 function toldByClient (error: unknown): boolean {
   if (!isAsyncEndpointsError(error)) return false
-  return error.code === 'FAE_IDEMPOTENCY_KEY_REUSED' || error.code === 'FAE_STORE_UNAVAILABLE' || error.code === 'FAE_STORE_FULL'
+  return error.code === 'FAE_IDEMPOTENCY_KEY_REUSED' || error.code === 'FAE_JOB_EXPIRED' || error.code === 'FAE_STORE_UNAVAILABLE' || error.code === 'FAE_STORE_FULL'
 }
 
 function log (request: FastifyRequest, fields: object, status: number, expected: boolean): void {

@@ -41,13 +41,15 @@ export interface StoredError {
   message: string
 }
 
-/** A job as the store tells it. Times are milliseconds since the epoch. */
+/**
+ * A job as the store shows it. Times are milliseconds since the epoch. What was submitted is no part of it: it may be a
+ * thousand times as large as the rest, and only the handler needs it (see {@link ClaimedJob} and `JobStore.input`).
+ */
 export interface JobRecord {
   readonly id: string
   readonly name: string
   readonly queue: string
   readonly state: JobState
-  readonly input: JobInput
   readonly owner: string | undefined
   readonly correlationId: string
   readonly trace: TraceCarrier | undefined
@@ -69,6 +71,11 @@ export interface JobRecord {
   readonly cancelRequested: boolean
   /** Bytes of the stored result as JSON; `undefined` unless completed with a result. */
   readonly resultBytes: number | undefined
+}
+
+/** A job that was claimed to be run: with what its handler is given. */
+export interface ClaimedJob extends JobRecord {
+  readonly input: JobInput
 }
 
 /** What a submission hands to the store. */
@@ -94,7 +101,7 @@ export interface IdempotencyClaim {
   readonly key: string
   /** Hash of what was submitted, to tell a repeated request from a different one under the same key. */
   readonly fingerprint: string
-  /** How long the key is remembered. The store caps it by its retention, so that a returned id can be read. */
+  /** How long the key is remembered, also when its job is forgotten sooner. */
   readonly ttlMs: number
 }
 

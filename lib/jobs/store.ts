@@ -1,6 +1,6 @@
 import type { Context } from '../core/context.ts'
 import type { SharedState } from '../core/shared.ts'
-import type { JobProgress, JobRecord, JobUpdate, NewJob, StoredError } from './job.ts'
+import type { ClaimedJob, JobInput, JobProgress, JobRecord, JobUpdate, NewJob, StoredError } from './job.ts'
 import type { JobState } from './states.ts'
 
 /**
@@ -28,11 +28,17 @@ export interface JobStore {
    */
   open (host: StoreHost): Promise<void>
   /**
-   * Atomic create-or-return-existing: of any number of calls with one idempotency key, exactly one creates. Resolves
-   * only when the job is as durable as the store can make it; a `get` straight afterwards finds it.
+   * Atomic create-or-return-existing: of any number of calls with one idempotency key, exactly one creates. The key is
+   * remembered for its own time, also when its job is forgotten before that (retention); removing the job frees it.
+   * Resolves only when the job is as durable as the store can make it; a `get` straight afterwards finds it.
    */
   create (job: NewJob): Promise<Created>
   get (id: string): Promise<JobRecord | undefined>
+  /**
+   * What was submitted, while the store keeps it: until the job is completed or cancelled. A failed job keeps it, for its
+   * redrive.
+   */
+  input (id: string): Promise<JobInput | undefined>
   /** The result as JSON text. `undefined` as well when the job has none or it has expired. */
   result (id: string): Promise<string | undefined>
   list (query: ListQuery): Promise<JobPage>
@@ -86,8 +92,11 @@ export type StoreReport =
 
 export type Created =
   | { readonly created: true, readonly id: string }
-  /** The job that holds the idempotency key. `sameRequest`: its fingerprint equals the new one's. */
-  | { readonly created: false, readonly id: string, readonly job: JobRecord, readonly sameRequest: boolean }
+  /**
+   * The job that holds the idempotency key; `job: undefined` when the store has forgotten it and only remembers the key.
+   * `sameRequest`: its fingerprint equals the new one's.
+   */
+  | { readonly created: false, readonly id: string, readonly job: JobRecord | undefined, readonly sameRequest: boolean }
 
 export interface ListQuery {
   readonly queue?: string
@@ -143,7 +152,7 @@ export interface ConsumeOptions {
 /** A job that was taken to be run. */
 export interface Claim {
   /** As it was when claimed; `attempts` includes this one. */
-  readonly job: JobRecord
+  readonly job: ClaimedJob
   /** When it last became claimable: its `runAt`, or the end of its backoff. The queue wait counts from here. */
   readonly availableAt: number
   /**

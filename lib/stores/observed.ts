@@ -2,7 +2,7 @@ import type { Context } from '../core/context.ts'
 import type { SharedState } from '../core/shared.ts'
 import type { EventBus } from '../events/bus.ts'
 import { TraceExits } from '../events/trace-exits.ts'
-import type { JobProgress, JobUpdate, NewJob } from '../jobs/job.ts'
+import type { JobInput, JobProgress, JobUpdate, NewJob } from '../jobs/job.ts'
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, StoreReport
 } from '../jobs/store.ts'
@@ -39,6 +39,7 @@ export class ObservedStore implements JobStore {
   open (host: StoreHost): Promise<void> { return this.#exits.quietly(() => this.#inner.open(host)) }
   create (job: NewJob): Promise<Created> { return this.#observe('create', () => this.#inner.create(job)) }
   get (id: string): ReturnType<JobStore['get']> { return this.#observe('get', () => this.#inner.get(id)) }
+  input (id: string): Promise<JobInput | undefined> { return this.#observe('input', () => this.#inner.input(id)) }
   result (id: string): Promise<string | undefined> { return this.#observe('result', () => this.#inner.result(id)) }
   list (query: ListQuery): Promise<JobPage> { return this.#observe('list', () => this.#inner.list(query)) }
   counts (queue: string): Promise<QueueCounts> { return this.#observe('counts', () => this.#inner.counts(queue)) }

@@ -87,7 +87,7 @@ function tellCreated (span: Span, { job }: SubmitScope, created: Created, reques
   if (request?.span?.isRecording() === true) request.span.setAttributes({ [ATTR.jobId]: created.id, [ATTR.jobName]: job.name })
   if (!created.created) {
     // Answered with the job that was there: its id, not the one that was never stored.
-    span.setAttributes({ [ATTR.jobId]: created.id, [ATTR.messagingMessageId]: created.id, [ATTR.jobStatus]: created.job.state, [ATTR.replayed]: true })
+    span.setAttributes({ [ATTR.jobId]: created.id, [ATTR.messagingMessageId]: created.id, [ATTR.jobStatus]: created.job?.state, [ATTR.replayed]: true })
     return
   }
   const state = job.runAt > job.createdAt ? 'scheduled' : 'queued'

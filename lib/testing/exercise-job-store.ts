@@ -1,5 +1,6 @@
 import { cancelCases } from './conformance/cancel.ts'
 import { claimCases } from './conformance/claims.ts'
+import { keepingCases } from './conformance/keeping.ts'
 import { leaseCases } from './conformance/leases.ts'
 import { lifecycleCases } from './conformance/lifecycle.ts'
 import { listCases } from './conformance/list.ts'
@@ -29,7 +30,7 @@ export interface ExerciseJobStoreOptions {
 
 /** Every case of the suite, in the order in which they are run. */
 const CASES: readonly ConformanceCase[] = [
-  ...submissionCases, ...claimCases, ...settlementCases, ...cancelCases, ...manageCases, ...listCases, ...leaseCases, ...sharedCases, ...lifecycleCases
+  ...submissionCases, ...claimCases, ...settlementCases, ...cancelCases, ...manageCases, ...listCases, ...leaseCases, ...keepingCases, ...sharedCases, ...lifecycleCases
 ]
 
 /**

@@ -1,14 +1,14 @@
 import type { Logger } from '../core/context.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobContext } from '../jobs/definition.ts'
-import type { JobProgress, JobRecord, TraceCarrier } from '../jobs/job.ts'
+import type { ClaimedJob, JobInput, JobProgress, TraceCarrier } from '../jobs/job.ts'
 import type { AttemptScope } from '../jobs/seams.ts'
 import type { AbortState } from './abort.ts'
 import type { ProgressReporter } from './progress.ts'
 
 /** What a handler is given. A class with getters: parts that a handler never touches are never made. */
 export class AttemptContext implements JobContext {
-  readonly #job: JobRecord
+  readonly #job: ClaimedJob
   readonly #scope: AttemptScope
   readonly #abort: AbortState
   readonly #progress: () => ProgressReporter
@@ -27,9 +27,9 @@ export class AttemptContext implements JobContext {
   get name (): string { return this.#job.name }
   get queue (): string { return this.#job.queue }
   get body (): unknown { return this.#job.input.body }
-  get params (): JobRecord['input']['params'] { return this.#job.input.params }
-  get query (): JobRecord['input']['query'] { return this.#job.input.query }
-  get headers (): JobRecord['input']['headers'] { return this.#job.input.headers }
+  get params (): JobInput['params'] { return this.#job.input.params }
+  get query (): JobInput['query'] { return this.#job.input.query }
+  get headers (): JobInput['headers'] { return this.#job.input.headers }
   get attempt (): number { return this.#job.attempts }
   get maxAttempts (): number { return this.#job.maxAttempts }
   get owner (): string | undefined { return this.#job.owner }

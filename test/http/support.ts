@@ -97,6 +97,8 @@ export class FakeStore implements JobStore {
     return this.jobs.get(id)
   }
 
+  async input (id: string): Promise<NewJob['input'] | undefined> { return this.created.find((job) => job.id === id)?.input }
+
   async result (id: string): Promise<string | undefined> {
     await this.#enter('result')
     return this.results.get(id)

@@ -6,7 +6,7 @@ import { inspect } from 'node:util'
 import { Queue } from 'bullmq'
 import { Redis } from 'ioredis'
 import t from 'tap'
-import type { JobRecord } from '../../lib/jobs/job.ts'
+import type { ClaimedJob } from '../../lib/jobs/job.ts'
 import { redisStore, type RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
 import { loadDrivers } from '../../lib/stores/bullmq/drivers.ts'
 import { freePort, sharedRedis, startRedis, uniquePrefix } from '../support/redis.ts'
@@ -458,7 +458,7 @@ t.test('a job that somebody added with BullMQ alone is run, its data being the b
   const id = randomUUID()
   await queue.add('theirs', { a: 1 }, { jobId: id })
   const running = await attempt(1)
-  t.match(running.claim.job, { id, name: 'theirs', input: { body: { a: 1 } }, attempts: 1 } satisfies Partial<Record<keyof JobRecord, unknown>>)
+  t.match(running.claim.job, { id, name: 'theirs', input: { body: { a: 1 } }, attempts: 1 } satisfies Partial<Record<keyof ClaimedJob, unknown>>)
   t.same(await running.settle(COMPLETED), { kind: 'stored' })
   t.equal((await store.get(id))?.state, 'completed')
 })

@@ -151,18 +151,6 @@ t.test('a rare job among many is found without holding up the event loop', async
   t.ok(turns >= 4, `the event loop had ${turns} turns`)
 })
 
-t.test('long input is parsed on demand, and a record of it looks like any other', async (t) => {
-  const world = await open(t)
-  const body = { text: 'x'.repeat(10_000), list: [1, 2] }
-  const id = await world.create({ input: { body, params: { a: '1' }, query: {}, headers: {} } })
-  const record = await world.read(id)
-  t.same(Object.keys(record), Object.keys(await world.read(await world.create())), 'same keys in the same order')
-  t.same(JSON.parse(JSON.stringify(record)).input.body, body)
-  t.same({ ...record }.input.params, { a: '1' })
-  t.equal(record.input, record.input, 'parsed once')
-  t.not((await world.read(id)).input.body, record.input.body, 'and for this reader alone')
-})
-
 t.test('retention runs on the store\'s one timer: a day for completed and cancelled jobs, a week for failed ones', async (t) => {
   const world = await open(t)
   const done = await world.create({ idempotency: { key: 'aa', fingerprint: 'bb', ttlMs: 365 * DAY } })

@@ -5,7 +5,7 @@ import { readRedactOptions } from '../../lib/core/redact.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import type { JobRuntime } from '../../lib/events/runtime.ts'
 import { compileDefinition, type JobDefinition } from '../../lib/jobs/definition.ts'
-import type { JobRecord, TraceCarrier } from '../../lib/jobs/job.ts'
+import type { ClaimedJob, TraceCarrier } from '../../lib/jobs/job.ts'
 import { isOutcome } from '../../lib/jobs/outcome.ts'
 import { JobRegistry } from '../../lib/jobs/registry.ts'
 import type { AttemptScope, SubmitScope } from '../../lib/jobs/seams.ts'
@@ -24,7 +24,7 @@ export const NOW = 1_767_225_600_000
 
 export const definition: JobDefinition = compileDefinition({ name: 'report', handler: async () => {} })
 
-export function record (parts: Partial<JobRecord> = {}): JobRecord {
+export function record (parts: Partial<ClaimedJob> = {}): ClaimedJob {
   return {
     id: 'job-1', name: 'report', queue: 'default', state: 'in-progress', input: { body: { secret: 'payload' }, params: {}, query: {}, headers: {} }, owner: undefined,
     correlationId: 'corr-1', trace: undefined, priority: 0, createdAt: NOW, runAt: NOW, startedAt: NOW, finishedAt: undefined, attempts: 1, maxAttempts: 3,
@@ -42,7 +42,7 @@ export interface FakeAttempt extends AttemptScope {
   settle (verdict: SettleVerdict, settlement: Settlement): void
 }
 
-export function attemptScope (job: Partial<JobRecord> = {}, claim: Partial<Claim> = {}, given: JobDefinition = definition): FakeAttempt {
+export function attemptScope (job: Partial<ClaimedJob> = {}, claim: Partial<Claim> = {}, given: JobDefinition = definition): FakeAttempt {
   const listeners: Array<(verdict: SettleVerdict, settlement: Settlement) => void> = []
   const full = record(job)
   return {

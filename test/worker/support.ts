@@ -4,7 +4,7 @@ import { EventBus } from '../../lib/events/bus.ts'
 import { EVENT_NAMES, type EventName } from '../../lib/events/catalogue.ts'
 import type { JobRuntime } from '../../lib/events/runtime.ts'
 import { compileDefinition, type JobDefinitionInput } from '../../lib/jobs/definition.ts'
-import type { JobProgress, JobRecord } from '../../lib/jobs/job.ts'
+import type { JobProgress, ClaimedJob } from '../../lib/jobs/job.ts'
 import { JobRegistry } from '../../lib/jobs/registry.ts'
 import type { Claim, JobStore } from '../../lib/jobs/store.ts'
 
@@ -44,9 +44,9 @@ export function testRuntime (definition: Partial<JobDefinitionInput> & Pick<JobD
   }
 }
 
-export function testClaim (parts: Partial<JobRecord> = {}, claim: Partial<Claim> = {}): Claim {
+export function testClaim (parts: Partial<ClaimedJob> = {}, claim: Partial<Claim> = {}): Claim {
   const now = Date.now()
-  const job: JobRecord = {
+  const job: ClaimedJob = {
     id: '00000000-0000-4000-8000-000000000001',
     name: 'job',
     queue: 'default',

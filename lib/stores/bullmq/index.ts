@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError } from '../../core/errors.ts'
-import type { IdempotencyClaim, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
+import type { IdempotencyClaim, JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost
 } from '../../jobs/store.ts'
@@ -139,6 +139,10 @@ class RedisStore implements JobStore {
 
   async get (id: string): Promise<JobRecord | undefined> {
     return (await this.#read(id))?.record
+  }
+
+  async input (id: string): Promise<JobInput | undefined> {
+    return (await this.#read(id))?.input
   }
 
   async result (id: string): Promise<string | undefined> {

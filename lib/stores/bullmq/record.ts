@@ -1,4 +1,4 @@
-import type { JobProgress, JobRecord } from '../../jobs/job.ts'
+import type { ClaimedJob, JobInput, JobProgress, JobRecord } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
 import { asEnvelope, errorOf, inputOf, parseEnvelope, parseNotes, traceOf, type Notes } from './envelope.ts'
 import { FIELD, type BullJob } from './internals.ts'
@@ -25,6 +25,7 @@ export function rawJob (fields: unknown, locked: unknown): RawJob | undefined {
 export interface StoredRecord {
   readonly record: JobRecord
   readonly fingerprint: string | undefined
+  readonly input: JobInput
 }
 
 export function recordOf (id: string, queue: string, { fields, locked }: RawJob): StoredRecord {
@@ -45,12 +46,12 @@ export function recordOf (id: string, queue: string, { fields, locked }: RawJob)
   const bytes = integer(returnvalue)
   return {
     fingerprint: envelope.f,
+    input: inputOf(envelope),
     record: {
       id,
       name: name ?? '',
       queue,
       state,
-      input: inputOf(envelope),
       owner: envelope.o,
       correlationId: envelope.c,
       trace: traceOf(envelope),
@@ -82,7 +83,7 @@ function cancelError (notes: Notes | undefined): JobRecord['error'] {
 }
 
 /** A job as a worker of BullMQ has it, right after the claim. */
-export function claimedRecord (job: BullJob, queue: string, notes: Notes, cancelRequested: boolean): JobRecord {
+export function claimedRecord (job: BullJob, queue: string, notes: Notes, cancelRequested: boolean): ClaimedJob {
   const createdAt = job.timestamp
   const envelope = asEnvelope(job.data)
   // The keys in the same order as below: all records have one shape and print the same.

@@ -1,4 +1,4 @@
-import type { JobRecord } from '../../jobs/job.ts'
+import type { ClaimedJob } from '../../jobs/job.ts'
 import type { Attempt, Claim, SettleVerdict, Settlement } from '../../jobs/store.ts'
 import { encodeNotes, parseNotes, type Notes } from './envelope.ts'
 import type { BullJob } from './internals.ts'
@@ -15,7 +15,7 @@ export const OVER: Attempt = Object.freeze({ run: async (): Promise<Settlement> 
  * ```
  */
 export class Running implements Claim {
-  readonly job: JobRecord
+  readonly job: ClaimedJob
   readonly availableAt: number
   readonly stalled: boolean
   readonly claimMs: number | undefined

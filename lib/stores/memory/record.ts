@@ -1,14 +1,11 @@
 import { AsyncEndpointsError } from '../../core/errors.ts'
-import type { JobInput, JobProgress, JobRecord, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
+import type { ClaimedJob, JobInput, JobProgress, JobRecord, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { Attempt, Claim } from '../../jobs/store.ts'
 import type { Heaped } from './heap.ts'
 import type { LinkedList, Listed } from '../../core/linked-list.ts'
 
 const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
-const NO_INPUT: JobInput = Object.freeze({ body: undefined, params: NOTHING, query: NOTHING, headers: NOTHING })
-/** Longer input is parsed only when somebody looks at it: a status poll does not. */
-const LAZY_INPUT_CHARACTERS = 2_048
 
 /**
  * Times are kept as milliseconds from here. V8 keeps integers below 2^31 in place; a time since 1970 is larger and would
@@ -107,26 +104,17 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   }
 
   /** The job as it is now, for a claim: with its input at hand. */
-  claimed (): JobRecord {
-    return this.#record(this.input())
+  claimed (): ClaimedJob {
+    return Object.assign(this.record(), { input: this.input() })
   }
 
   /** The job as it is now, for a reader. */
   record (): JobRecord {
-    const size = (this.#body?.length ?? 0) + (this.#rest?.length ?? 0)
-    if (size <= LAZY_INPUT_CHARACTERS) return this.#record(this.input())
-    const record = this.#record(NO_INPUT)
-    let input: JobInput | undefined
-    return Object.defineProperty(record, 'input', { enumerable: true, configurable: true, get: () => (input ??= this.input()) })
-  }
-
-  #record (input: JobInput): JobRecord {
     return {
       id: this.id,
       name: this.name,
       queue: this.queue,
       state: this.state,
-      input,
       owner: this.owner,
       correlationId: this.correlationId,
       trace: this.trace,

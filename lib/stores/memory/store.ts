@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { AsyncEndpointsError } from '../../core/errors.ts'
-import type { JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
+import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost
 } from '../../jobs/store.ts'
@@ -54,6 +54,8 @@ export class MemoryStore implements JobStore {
   }
 
   async get (id: string): Promise<JobRecord | undefined> { return this.#use().find(id)?.record() }
+
+  async input (id: string): Promise<JobInput | undefined> { return this.#use().find(id)?.input() }
 
   async result (id: string): Promise<string | undefined> { return this.#use().find(id)?.result }
 

@@ -6,7 +6,13 @@ import type { Claim, Consumer, JobStore, SettleVerdict, Settlement, StoreHost } 
 /** Settings that a case of the suite asks of the store it gets. */
 export interface NewStoreSettings {
   /** Only asked for when the capability `retention` is there. */
-  readonly retention?: { readonly completedMs: number, readonly failedMs: number, readonly maxCount: number }
+  readonly retention?: {
+    readonly completedMs: number
+    readonly failedMs: number
+    readonly maxCount: number
+    readonly maxPerOwner?: number
+    readonly maxBytes?: number
+  }
 }
 
 /** A fresh, empty store for one case, and the hands on it that the case needs. */
