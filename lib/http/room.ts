@@ -7,7 +7,7 @@ import type { JobDefinition } from '../jobs/definition.ts'
 import { Correlation } from './correlation.ts'
 import { JobLinks } from './links.ts'
 import type { ResolvedHttpOptions } from './options.ts'
-import type { OwnerFunction } from './owner.ts'
+import { Ownership, type OwnerFunction } from './owner.ts'
 import { RequestOrigin } from './origin.ts'
 import { describeError, PROBLEM_MEDIA_TYPE, problemSlug, unexpectedProblem } from './problem.ts'
 import { asJson, bodyFor, type ResponseFactories } from './responses.ts'
@@ -32,6 +32,7 @@ export interface HttpRoom {
   readonly correlation: Correlation
   /** By job name. */
   readonly endpoints: Map<string, Endpoint>
+  readonly ownership: Ownership
 }
 
 export interface HttpRoomParts {
@@ -44,6 +45,7 @@ export interface HttpRoomParts {
 }
 
 export function createHttpRoom ({ runtime, jobs, backbone, options, prefix }: HttpRoomParts): HttpRoom {
+  const endpoints = new Map<string, Endpoint>()
   return Object.freeze({
     runtime,
     jobs,
@@ -51,7 +53,8 @@ export function createHttpRoom ({ runtime, jobs, backbone, options, prefix }: Ht
     links: new JobLinks(prefix, options.jobsPath, options.publicUrl),
     waiting: new Waiting(jobs, backbone, runtime.context.clock, options.maxWaiters),
     correlation: new Correlation(options.correlationHeader, () => runtime.context.ids.correlation()),
-    endpoints: new Map<string, Endpoint>()
+    endpoints,
+    ownership: new Ownership(options.owner, endpoints, options.access === 'owner')
   })
 }
 
