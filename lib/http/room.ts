@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { Backbone } from '../channels/backbone.ts'
 import type { JobsClient } from '../client/jobs.ts'
 import { isAsyncEndpointsError } from '../core/errors.ts'
+import type { RouteAccess } from '../core/route-access.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
 import { Correlation } from './correlation.ts'
@@ -56,6 +57,12 @@ export function createHttpRoom ({ runtime, jobs, backbone, options, prefix }: Ht
     endpoints,
     ownership: new Ownership(options.owner, endpoints, options.access === 'owner')
   })
+}
+
+/** Whether the job routes ask anybody who sends a request. Complete when the application is ready and every endpoint is defined. */
+export function jobRoutesAccess ({ options, endpoints }: Pick<HttpRoom, 'options' | 'endpoints'>): RouteAccess {
+  const owned = options.owner !== undefined || options.access === 'owner' || (endpoints.size > 0 && [...endpoints.values()].every(({ owner }) => owner !== undefined))
+  return owned ? 'guarded' : options.access ?? 'left open'
 }
 
 /** The `config.asyncEndpoints` of our routes, by which other plugins know them. */
