@@ -8,6 +8,7 @@ import { readHealthSettings } from '../lib/health/options.ts'
 import { defineEndpoint, type AnyEndpointOptions } from '../lib/http/endpoint.ts'
 import { addJobRoutes } from '../lib/http/job-routes.ts'
 import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
+import { addRefusals } from '../lib/http/refusals.ts'
 import { createHttpRoom, jobRoutesAccess, type AsyncEndpointsRouteConfig, type HttpRoom } from '../lib/http/room.ts'
 import type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
 import type { JobDefinition, JobTypes } from '../lib/jobs/definition.ts'
@@ -89,7 +90,10 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
     const target = this ?? app
     return defineEndpoint(target, room, target.defineJob, endpoint as AnyEndpointOptions)
   } as FastifyInstance['asyncEndpoint'])
-  if (room !== undefined) addJobRoutes(app, room)
+  if (room !== undefined) {
+    addJobRoutes(app, room)
+    addRefusals(app, room)
+  }
   REGISTERED.publish({ publicUrl: room?.options.publicUrl, jobRoutes: () => room === undefined ? 'none' : jobRoutesAccess(room) })
 }
 

@@ -75,6 +75,7 @@ function addSubmitRoute (app: FastifyInstance, room: HttpRoom, endpoint: Endpoin
     // The definition is there before the first request can be.
     handler: (request, reply) => (handle ??= submitHandler({ room, endpoint, definition: definitionOf(), settings, scope: `${method} ${app.prefix}${url}` }))(request, reply)
   } satisfies RouteOptions)
+  room.paths.add(method, app.prefix + url)
   if (result !== undefined) compileResult(app, endpoint, settings, result)
 }
 

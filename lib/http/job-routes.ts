@@ -127,7 +127,7 @@ async function findJob (room: HttpRoom, request: JobRequest): Promise<JobRecord>
   throw notFound()
 }
 
-function notFound (): AsyncEndpointsError {
+export function notFound (): AsyncEndpointsError {
   return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', 'There is no job with this id; it is unknown or no longer kept')
 }
 

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
-import { describeError, PROBLEM_MEDIA_TYPE } from './problem.ts'
+import { plainProblems } from './plain-problems.ts'
 import { jsonResponse, problemResponse } from './schemas.ts'
 
 export interface MetricsPage {
@@ -69,11 +69,7 @@ export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesPart
       config: SCRAPE_CONFIG,
       schema,
       ...ownCompilers,
-      errorHandler: (error, request, reply) => {
-        const { problem, code } = describeError(error, request, reply)
-        if (problem.status >= 500 && code === undefined) parts.failed(error)
-        return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).header('cache-control', 'no-store').send(problem)
-      },
+      ...plainProblems(parts.failed),
       handler: async function (request, reply) {
         if (authorize !== undefined && await authorize(request) !== true) {
           throw new AsyncEndpointsError('FAE_FORBIDDEN', 'These metrics are not for everybody; see metrics.authorize')

@@ -155,3 +155,26 @@ t.test('whoever is authorized sees the attempts under way, contexts and texts of
     t.same(secrets.filter((secret) => refused.body.includes(secret)), [], url)
   }
 })
+
+t.test('every answer of our routes forbids to look for another media type, and refusals of hooks are problems', async (t) => {
+  const { app } = logging(t)
+  app.addHook('onRequest', async ({ headers }) => {
+    if (headers.authorization === 'Bearer bad') throw Object.assign(new Error('no'), { statusCode: 401, headers: { 'www-authenticate': 'Bearer', 'set-cookie': 'a=b' } })
+  })
+  await app.register(asyncEndpoints, {})
+  app.asyncEndpoint({ url: '/work', name: 'work', handler: async () => '<script>' })
+  await app.ready()
+  const done = await app.inject({ method: 'POST', url: '/work', headers: { prefer: 'wait=5' } })
+  t.match(done, { statusCode: 200, headers: { 'x-content-type-options': 'nosniff' } })
+  const self = `/jobs/${String(done.headers['x-async-job-id'])}`
+  const routes = [
+    ['POST', '/work'], ['GET', self], ['HEAD', self], ['GET', `${self}/result`], ['DELETE', self], ['POST', `${self}/retry`], ['GET', '/jobs/unknown'], ['PUT', self],
+    ['GET', '/metrics'], ['HEAD', '/metrics'], ['GET', '/metrics/jobs'], ['GET', '/metrics/bottlenecks'], ['GET', '/metrics?format=xml'], ['GET', '/health'], ['HEAD', '/health'], ['GET', '/health/ready'], ['GET', '/health/live']
+  ] as const
+  for (const [method, url] of routes) {
+    t.equal((await app.inject({ method, url })).headers['x-content-type-options'], 'nosniff', `${method} ${url}`)
+    const refused = await app.inject({ method, url, headers: { authorization: 'Bearer bad' } })
+    t.match(refused, { statusCode: 401, headers: { 'x-content-type-options': 'nosniff', 'content-type': /^application\/problem\+json/, 'www-authenticate': 'Bearer' } }, `${method} ${url}, refused`)
+    t.notOk('set-cookie' in refused.headers)
+  }
+})
