@@ -28,7 +28,9 @@ export async function buildServer (settings: Settings): Promise<FastifyInstance>
   await app.register(asyncEndpoints, {
     store: settings.redisUrl === undefined ? undefined : redisStore({ url: settings.redisUrl, prefix: settings.redisPrefix }),
     worker: settings.role === 'api' ? false : { concurrency: 20, queues: { exports: { concurrency: 2 } }, drainTimeoutMs: settings.drainTimeoutMs },
-    http: settings.role !== 'worker',
+    // A demonstration has no users, and so no owners. Elsewhere: http.owner and metrics.authorize, see docs/security.md.
+    http: settings.role === 'worker' ? false : { access: 'open' },
+    observability: { metrics: { access: 'open' } },
     health: { shutdownDelayMs: settings.shutdownDelayMs },
     // Log lines, and a webhook if there is one. A report of ten million rows may take its time, and sleeping is asked for.
     alerts: { longJobs: ['generate-report', 'demo-sleep'], ...(settings.alertWebhook === undefined ? undefined : { webhook: settings.alertWebhook }) }

@@ -3,11 +3,13 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, RawReplyD
 import fp from 'fastify-plugin'
 import type { JobsClient } from '../lib/client/jobs.ts'
 import { OptionProblems, readOptions, type OptionsSchema } from '../lib/core/options.ts'
+import { reportLeftOpen } from '../lib/events/access-lines.ts'
 import { readHealthSettings } from '../lib/health/options.ts'
 import { defineEndpoint, type AnyEndpointOptions } from '../lib/http/endpoint.ts'
 import { addJobRoutes } from '../lib/http/job-routes.ts'
 import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
-import { createHttpRoom, type AsyncEndpointsRouteConfig, type HttpRoom } from '../lib/http/room.ts'
+import { addRefusals } from '../lib/http/refusals.ts'
+import { createHttpRoom, jobRoutesAccess, type AsyncEndpointsRouteConfig, type HttpRoom } from '../lib/http/room.ts'
 import type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
 import type { JobDefinition, JobTypes } from '../lib/jobs/definition.ts'
 import { readAlertsOptions } from '../lib/monitor/alerts/options.ts'
@@ -88,14 +90,21 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
     const target = this ?? app
     return defineEndpoint(target, room, target.defineJob, endpoint as AnyEndpointOptions)
   } as FastifyInstance['asyncEndpoint'])
-  if (room !== undefined) addJobRoutes(app, room)
-  REGISTERED.publish({ publicUrl: room?.options.publicUrl })
+  if (room !== undefined) {
+    addJobRoutes(app, room)
+    addRefusals(app, room)
+  }
+  REGISTERED.publish({ publicUrl: room?.options.publicUrl, jobRoutes: () => room === undefined ? 'none' : jobRoutesAccess(room) })
 }
 
 function openRoom (app: FastifyInstance, options: HttpOptions): HttpRoom {
   const room = createHttpRoom({ runtime: app.jobRuntime, jobs: app.getDecorator<JobsClient>('jobs'), backbone: app.jobBackbone, options: readHttpOptions(options), prefix: app.prefix })
   // Before the server waits for its open requests: one that waits for a job would hold it up.
   app.addHook('preClose', async () => { room.waiting.close() })
+  // Every endpoint is defined by then.
+  app.addHook('onReady', async () => {
+    if (jobRoutesAccess(room) === 'left open') reportLeftOpen(app.jobRuntime, 'access.jobs_left_open', app.prefix + room.options.jobsPath)
+  })
   return room
 }
 
@@ -157,7 +166,7 @@ export type { StatusDocument, SubmittedDocument } from '../lib/http/document.ts'
 export type { AnyEndpointOptions } from '../lib/http/endpoint.ts'
 export type { IdempotencyMode } from '../lib/http/idempotency.ts'
 export type { Links } from '../lib/http/links.ts'
-export type { EndpointRouteOptions, HttpOptions } from '../lib/http/options.ts'
+export type { EndpointRouteOptions, HttpAccess, HttpOptions } from '../lib/http/options.ts'
 export type { OwnerFunction } from '../lib/http/owner.ts'
 export type { Problem, ProblemError } from '../lib/http/problem.ts'
 export type { ProblemContext, ResponseFactories, ResponseFactory, StatusContext, SubmittedContext } from '../lib/http/responses.ts'

@@ -8,6 +8,7 @@ import { BuiltInChecks } from '../lib/health/built-in.ts'
 import type { WorkerView } from '../lib/health/checks.ts'
 import { PRESSURE_DEFAULTS, readHealthSettings, REPORT_SCHEMAS, STATUS_CODES, type HEALTH_DEFAULTS, type HealthSettings, type PressureOptions } from '../lib/health/options.ts'
 import { Health, type HealthReport } from '../lib/health/registry.ts'
+import { plainProblems } from '../lib/http/plain-problems.ts'
 
 export type { PressureOptions } from '../lib/health/options.ts'
 
@@ -66,6 +67,7 @@ function addRoutes (app: FastifyInstance, health: Health, options: Settings): vo
       logLevel: 'silent',
       // No tracing of probes, and no refusal of them by anybody's pressure rules: under load a restart helps nobody.
       config: probeConfig,
+      ...plainProblems((error) => { app.log.error(app.jobRuntime.redaction.fields({ err: error }), 'the health could not be shown') }),
       schema: { summary, operationId, tags: ['health'], response: responses },
       handler: async (request, reply) => {
         const report = await ask()

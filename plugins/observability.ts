@@ -1,6 +1,9 @@
+import { channel } from 'node:diagnostics_channel'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { OptionProblems } from '../lib/core/options.ts'
+import type { RouteAccess } from '../lib/core/route-access.ts'
+import { reportLeftOpen } from '../lib/events/access-lines.ts'
 import { negotiate } from '../lib/exposition/accept.ts'
 import { createExporters } from '../lib/exposition/built-in.ts'
 import { ExportCoordinator } from '../lib/exposition/coordinator.ts'
@@ -15,6 +18,7 @@ import { toStoredError } from '../lib/jobs/stored-error.ts'
 import type { WorkerView } from '../lib/monitor/facts.ts'
 import { Monitor, UNMONITORED, type PerformanceMonitor } from '../lib/monitor/monitor.ts'
 import { readPerformanceOptions, type PerformanceOptions, type ReadPerformanceOptions } from '../lib/monitor/options.ts'
+import { withoutDetails } from '../lib/monitor/report.ts'
 import { bottleneckSchema } from '../lib/monitor/report-schema.ts'
 import { INSTRUMENTS } from '../lib/telemetry/instruments.ts'
 import { NoopMetrics, type AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'
@@ -67,8 +71,12 @@ export function readObservabilityOptions (given: ObservabilityOptions): ReadOpti
   return { telemetry, performance, export: targets }
 }
 
+/** For tools that watch an application start (`fastify-async-endpoints doctor --app`); costs nothing while nobody does. */
+const REGISTERED = channel('asyncendpoints.registered')
+
 async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOptions): Promise<void> {
   const options = readObservabilityOptions(given)
+  REGISTERED.publish({ metrics: () => options.telemetry.enabled ? metricsAccess(options.telemetry.metrics) : 'none' })
   const { bus, context } = app.jobRuntime
   if (!options.telemetry.enabled) {
     const registry = new MetricsRegistry()
@@ -178,17 +186,24 @@ function attemptsUnderWay (app: FastifyInstance): readonly unknown[] {
 function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor | undefined, { telemetry: { metrics, activityTracking }, performance }: ReadOptions, memory: PageMemory): void {
   if (metrics === undefined) return
   const { metricsExporters: exporters } = app
+  const path = String(metrics.path)
+  if (metricsAccess(metrics) === 'left open') app.addHook('onReady', async () => { reportLeftOpen(app.jobRuntime, 'access.metrics_left_open', app.prefix + path) })
   addMetricsRoutes(app, {
-    path: String(metrics.path),
+    path,
     authorize: metrics.authorize,
     page: async (accept, format) => {
       const page = await exporters.page(format ?? negotiate(accept, metrics.format), 'http')
       return { ...page, release: () => { memory.giveBack(page.body) } }
     },
     failed: (error) => { app.log.error(app.jobRuntime.redaction.fields({ err: error }), 'the metrics could not be shown') },
-    jobs: () => jobsSummary(telemetry.registry.families(), INSTRUMENTS, app.jobRuntime.context.clock.now(), activityTracking ? attemptsUnderWay(app) : undefined),
-    bottlenecks: monitor === undefined || performance?.bottlenecks !== true ? undefined : { schema: bottleneckSchema, maxSamples: performance.maxSamples, report: (samples) => monitor.bottlenecks(samples) }
+    jobs: (detailed) => jobsSummary(telemetry.registry.families(), INSTRUMENTS, app.jobRuntime.context.clock.now(), activityTracking && detailed ? attemptsUnderWay(app) : undefined),
+    bottlenecks: monitor === undefined || performance?.bottlenecks !== true ? undefined : { schema: bottleneckSchema, maxSamples: performance.maxSamples, report: (samples, detailed) => detailed ? monitor.bottlenecks(samples) : withoutDetails(monitor.bottlenecks(samples)) }
   })
+}
+
+function metricsAccess (metrics: ReadTelemetry<FastifyRequest>['metrics']): RouteAccess {
+  if (metrics === undefined || metrics.path === false) return 'none'
+  return metrics.authorize !== undefined ? 'guarded' : metrics.access ?? 'left open'
 }
 
 /** Metrics at `/metrics`, traces, numbered log lines, for every job of this application. Register it before the worker. */

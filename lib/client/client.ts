@@ -150,6 +150,14 @@ export class Client implements JobsClient {
   }
 
   list (query: Partial<ListQuery> = {}): Promise<JobPage> {
+    if (Object.hasOwn(query, 'owner')) {
+      const { owner }: { owner?: unknown } = query
+      // A caller whose user is not signed in would be shown the jobs of everybody.
+      if (owner === undefined) return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', 'owner is undefined; leave it out to list the jobs of everybody'))
+      if (owner !== null && typeof owner !== 'string') return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', 'owner must be a text'))
+      // Nobody in particular, as owner functions say it: no job carries that.
+      if (owner === null || owner === '') return Promise.resolve({ jobs: [] })
+    }
     const limit = query.limit ?? 20
     if (!Number.isInteger(limit) || limit < 1 || limit > 100) {
       return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', 'limit must be an integer from 1 to 100'))

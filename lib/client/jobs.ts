@@ -11,7 +11,7 @@ export interface SubmitMeta {
   runAt?: Date | number
   /** Instead of the definition's. */
   priority?: number
-  /** Who may see the job. */
+  /** Who may see the job over HTTP: requests for which an owner function says this name, and no other. Not empty. */
   owner?: string
   /** 1 to 128 visible ASCII characters. @defaultValue a new one */
   correlationId?: string
@@ -48,6 +48,10 @@ export interface Jobs {
   input (id: string): Promise<JobInput | undefined>
   /** The parsed result of a completed job; `undefined` when it has none (or none any more). */
   result (id: string): Promise<unknown>
+  /**
+   * @throws {AsyncEndpointsError} `FAE_INVALID_REQUEST`, also for an `owner` that is there and `undefined`: leave it out to list the
+   * jobs of everybody
+   */
   list (query?: Partial<ListQuery>): Promise<JobPage>
   /** @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_FINISHED` */
   cancel (id: string, reason?: string): Promise<{ readonly state: 'cancelled' | 'requested', readonly job: JobRecord }>

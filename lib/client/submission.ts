@@ -26,6 +26,7 @@ export function draftJob (definition: JobDefinition, body: unknown, meta: Endpoi
   for (const name of ['owner', 'correlationId'] as const) {
     if (meta[name] !== undefined && typeof meta[name] !== 'string') problems.push(`${name} must be a text`)
   }
+  if (meta.owner === '') problems.push('owner must not be empty; leave it out for a job of nobody in particular')
   if (typeof meta.correlationId === 'string' && !CORRELATION_ID.test(meta.correlationId)) problems.push('correlationId must have 1 to 128 visible ASCII characters')
   const key = meta.idempotencyKey
   if (key !== undefined && (typeof key !== 'string' || key.length === 0 || key.length > MAX_KEY_LENGTH)) problems.push(`idempotencyKey must be a text of 1 to ${MAX_KEY_LENGTH} characters`)

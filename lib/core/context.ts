@@ -44,6 +44,8 @@ export interface Context {
   readonly logger: Logger
   /** Names this process in leases, logs and metrics: `host:pid:random`. */
   readonly instanceId: string
+  /** `NODE_ENV=production`, read once: what may be left open elsewhere is warned about here. */
+  readonly production: boolean
 }
 
 /** Node's timers reject delays over 2^31-1 ms by firing at once; a longer wait is cut to it and re-armed by its owner. */
@@ -81,6 +83,7 @@ export function createContext (parts: Partial<Context> = {}): Context {
     clock: parts.clock ?? systemClock,
     ids: parts.ids ?? randomIds,
     logger: parts.logger ?? silentLogger,
-    instanceId: parts.instanceId ?? `${hostname()}:${process.pid}:${randomHex128().slice(0, 6)}`
+    instanceId: parts.instanceId ?? `${hostname()}:${process.pid}:${randomHex128().slice(0, 6)}`,
+    production: parts.production ?? process.env['NODE_ENV'] === 'production'
   })
 }

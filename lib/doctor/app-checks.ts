@@ -1,7 +1,7 @@
 import type { AppFacts } from './app-facts.ts'
 import { found, notChecked, type CheckId, type Finding } from './findings.ts'
 
-const APP_CHECKS = ['app.boot', 'otel.sdk', 'app.proxy'] as const satisfies readonly CheckId[]
+const APP_CHECKS = ['app.boot', 'otel.sdk', 'app.proxy', 'app.job-routes', 'app.metrics'] as const satisfies readonly CheckId[]
 
 /** @param preloads modules that the scripts of package.json preload and that the application was started without */
 export function checkApp (facts: AppFacts, preloads: readonly string[]): Finding[] {
@@ -12,7 +12,7 @@ export function checkApp (facts: AppFacts, preloads: readonly string[]): Finding
     case 'ended': return notReady(facts.exitCode === 0
       ? notChecked('app.boot', 'the process ended before a server with this plugin was ready', 'Give the file that registers asyncEndpoints and calls listen() or ready(), as you give it to node')
       : found('app.boot', 'problem', `the process ended (${facts.signal ?? `exit code ${facts.exitCode ?? 'unknown'}`}) before the server was ready`, 'Start it with the same environment and read what it prints'))
-    case 'ready': return [found('app.boot', 'ok', 'the server is ready to listen'), checkSdk(facts, preloads), checkProxy(facts)]
+    case 'ready': return [found('app.boot', 'ok', 'the server is ready to listen'), checkSdk(facts, preloads), checkProxy(facts), checkJobRoutes(facts), checkMetrics(facts)]
   }
 }
 
@@ -42,4 +42,24 @@ function checkProxy ({ trustProxy, https, publicUrl }: Extract<AppFacts, { state
     return found(id, 'warning', 'publicUrl is https and the server speaks http, so a proxy stands before it, and trustProxy is off', 'Fastify({ trustProxy: \'10.0.0.0/8\' }) with the addresses of your proxies')
   }
   return found(id, 'ok', publicUrl === undefined ? 'neither trustProxy nor publicUrl: links are paths, whatever stands before the server' : 'publicUrl does not tell of a proxy, and trustProxy is off')
+}
+
+function checkJobRoutes ({ jobRoutes }: Extract<AppFacts, { state: 'ready' }>): Finding {
+  const id = 'app.job-routes'
+  switch (jobRoutes) {
+    case 'none': return found(id, 'ok', 'there are no job routes')
+    case 'guarded': return found(id, 'ok', 'an owner function says whose job it is')
+    case 'open': return found(id, 'note', 'open on purpose: whoever knows the id of a job may read, cancel and redrive it', 'Give http.owner when jobs of different people meet')
+    case 'left open': return found(id, 'warning', 'open: there is no owner function, and whoever knows the id of a job may read, cancel and redrive it', 'http: { owner: (request) => request.user.id }, or http: { access: \'open\' } if that is intended')
+  }
+}
+
+function checkMetrics ({ metrics }: Extract<AppFacts, { state: 'ready' }>): Finding {
+  const id = 'app.metrics'
+  switch (metrics) {
+    case 'none': return found(id, 'ok', 'the metrics have no route')
+    case 'guarded': return found(id, 'ok', 'metrics.authorize says who may read them')
+    case 'open': return found(id, 'note', 'open on purpose, on the port of the application', 'Keep the path away from strangers at the proxy')
+    case 'left open': return found(id, 'warning', 'open: whoever reaches the port of the application may read them', 'observability: { metrics: { authorize: (request) => … } }, or metrics: { access: \'open\' } if only your scraper reaches them')
+  }
 }

@@ -1,3 +1,5 @@
+import type { RouteAccess } from '../core/route-access.ts'
+
 /** What was seen of the application while it started. */
 export type AppFacts =
   /** No file was given. */
@@ -22,12 +24,14 @@ export interface ProbeReport {
   readonly trustProxy: 'off' | 'some' | 'all' | undefined
   readonly https: boolean
   readonly publicUrl: string | undefined
+  readonly jobRoutes: RouteAccess
+  readonly metrics: RouteAccess
 }
 
 /** The probe writes its report to this file descriptor, and only in a child of the process that this variable names. */
 export const REPORT_FD = 3
 export const PARENT_VARIABLE = 'FAE_DOCTOR_PARENT'
-/** Where the plugin says what it was registered with, to whoever listens. */
+/** Where the plugins publish what they were registered with. */
 export const REGISTERED_CHANNEL = 'asyncendpoints.registered'
 
 export function isProbeReport (value: unknown): value is ProbeReport {

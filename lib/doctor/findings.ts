@@ -96,6 +96,16 @@ export const CHECKS = {
     why: 'Behind a proxy request.ip, request.protocol and request.host are the client\'s only with trustProxy.',
     note: '`trustProxy: true` trusts whoever sends the header', warning: '`publicUrl` is https, the server speaks http, and `trustProxy` is off'
   },
+  'app.job-routes': {
+    group: 'Application', needs: 'app', title: 'job routes',
+    why: 'Without an owner function the id of a job is all that protects it, and ids get into logs, links and screenshots.',
+    note: '`http.access: \'open\'`', warning: 'an endpoint has no owner function, and nobody says that this is intended'
+  },
+  'app.metrics': {
+    group: 'Application', needs: 'app', title: 'metrics',
+    why: 'Metrics show strangers what the application does, how much, and how well it bears load.',
+    note: '`metrics.access: \'open\'`', warning: 'there is no `metrics.authorize`, and nobody says that this is intended'
+  },
   'worker.event-loop': {
     group: 'Application', title: 'event loop',
     why: 'A worker that cannot renew its lease in time loses the job, which then runs twice.',

@@ -7,6 +7,7 @@
 import { subscribe } from 'node:diagnostics_channel'
 import { writeSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import type { RouteAccess } from '../core/route-access.ts'
 import { PARENT_VARIABLE, REGISTERED_CHANNEL, REPORT_FD, type ProbeReport } from './app-facts.ts'
 
 const API_KEY = Symbol.for('opentelemetry.js.api.1')
@@ -19,6 +20,8 @@ const { cache } = createRequire(import.meta.url)
 let sdk: ProbeReport['sdk'] = 'none'
 let loadedBefore: readonly string[] = []
 let publicUrl: string | undefined
+/** Asked when all endpoints are defined. */
+const access: { jobRoutes?: () => unknown, metrics?: () => unknown } = {}
 let ours = false
 
 function loadedPackages (): string[] {
@@ -89,6 +92,10 @@ function watchServers (): void {
     ours = true
     const url: unknown = isObject(message) ? Reflect.get(message, 'publicUrl') : undefined
     if (typeof url === 'string') publicUrl = url
+    for (const name of ['jobRoutes', 'metrics'] as const) {
+      const ask: unknown = isObject(message) ? Reflect.get(message, name) : undefined
+      if (typeof ask === 'function') access[name] = () => ask() as unknown
+    }
   })
   subscribe('fastify.initialization', (message) => {
     const server: unknown = isObject(message) ? Reflect.get(message, 'fastify') : undefined
@@ -105,10 +112,17 @@ function tell (server: object): Promise<never> {
     loadedBefore,
     trustProxy: options === undefined ? undefined : trust(Reflect.get(options, 'trustProxy')),
     https: options !== undefined && Boolean(Reflect.get(options, 'https')),
-    publicUrl
+    publicUrl,
+    jobRoutes: accessOf(access.jobRoutes),
+    metrics: accessOf(access.metrics)
   }
   writeSync(REPORT_FD, `${JSON.stringify(report)}\n`)
   return new Promise(() => {})
+}
+
+function accessOf (ask: (() => unknown) | undefined): RouteAccess {
+  const answer = ask?.()
+  return answer === 'guarded' || answer === 'open' || answer === 'left open' ? answer : 'none'
 }
 
 /** Fastify keeps its options under a symbol of its own. */

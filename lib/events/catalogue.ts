@@ -64,6 +64,9 @@ export const EVENT_CATALOGUE = {
   'alert.resolved': { about: 'What an alert was about is over; the senders are about to be told.', measurements: ['firingMs'], metadata: ['fingerprint', 'rule', 'severity', 'alertType', 'title', 'message'] },
   'alert.send_failed': { about: 'A sender could not pass a notice on; it is tried again with the next evaluation.', measurements: ['tries'], metadata: ['sender', 'fingerprint', 'rule', 'errorCode', 'message'] },
 
+  'access.jobs_left_open': { about: 'In production, at the start: the job routes have no owner function, and nobody has said that they are open on purpose.', measurements: [], metadata: ['path'] },
+  'access.metrics_left_open': { about: 'In production, at the start: the metrics have no authorize function, and nobody has said that they are open on purpose.', measurements: [], metadata: ['path'] },
+
   'subscriber.registered': { about: 'Somebody subscribed to events.', measurements: ['events'], metadata: ['name'] },
   'subscriber.unregistered': { about: 'A subscriber left.', measurements: ['events'], metadata: ['name'] },
 
@@ -92,6 +95,8 @@ interface Fields {
   traceId: string | undefined, spanId: string | undefined
   storeType: string, operation: string, errorCode: string, errorMessage: string, message: string, reason: string, source: string
   status: string, previous: string, check: string, final: boolean
+  /** Of routes of ours. */
+  path: string
   submitMs: number, delayMs: number, queueWaitMs: number, claimMs: number | undefined, processingMs: number, totalMs: number
   durationMs: number, idleMs: number, silentMs: number, timeoutMs: number, graceMs: number, drainTimeoutMs: number
   attempt: number, resultBytes: number | undefined, concurrency: number, active: number, released: number

@@ -20,10 +20,10 @@ export type EventRoutes = { readonly [N in EventName]?: EventRoute }
 /** A sink: one function per event that it can do something with. */
 export type Sink = { readonly [N in EventName]?: (event: EventMap[N], name: N) => void }
 
-/** One per claim, handler call, round trip or export: sums matter, single lines do not. Alerts write their lines themselves. */
+/** One per claim, handler call, round trip or export: sums matter, single lines do not. Alerts and what is left open write their lines themselves. */
 const WITHOUT_LINE: ReadonlySet<EventName> = new Set<EventName>([
   'store.operated', 'worker.idled', 'handler.started', 'handler.completed', 'job.claimed', 'telemetry.cache_synced', 'telemetry.export_requested',
-  'alert.raised', 'alert.reminded', 'alert.resolved', 'alert.send_failed'
+  'alert.raised', 'alert.reminded', 'alert.resolved', 'alert.send_failed', 'access.jobs_left_open', 'access.metrics_left_open'
 ])
 
 /**

@@ -19,7 +19,7 @@ export interface JobsSummary {
   /** When the store was read. */
   readonly asOf: string | null
   readonly ageMs: number | null
-  /** Attempts under way in this process, the oldest first, 100 at most; absent without `activityTracking`. */
+  /** Attempts under way in this process, the oldest first, 100 at most; absent without `activityTracking`, and where everybody may read this. */
   readonly active?: readonly unknown[]
 }
 

@@ -215,9 +215,9 @@ async function askOnce (entry: Entry, clock: Clock): Promise<Answer> {
     abort.abort()
     return { status: 'Unhealthy', description: `no answer within ${entry.options.timeoutMs} ms`, data: {} }
   } catch (error) {
-    // Only our own messages are known to hold no connection string or payload.
+    // Only messages about the store are known to hold no connection string, payload or id of a job.
     const { code, message } = toStoredError(error)
-    return { status: 'Unhealthy', description: bounded(isAsyncEndpointsError(error) ? message : `the check failed (${code})`), data: { error_type: code } }
+    return { status: 'Unhealthy', description: bounded(isAsyncEndpointsError(error) && error.code.startsWith('FAE_STORE_') ? message : `the check failed (${code})`), data: { error_type: code } }
   }
 }
 

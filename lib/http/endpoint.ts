@@ -1,5 +1,6 @@
 import type { FastifyInstance, RouteOptions } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
+import { invalidOptions } from '../core/options.ts'
 import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobHandler, type SpanAttributesOptions } from '../jobs/definition.ts'
 import { readEndpointOptions, type EndpointSettings } from './options.ts'
 import { correlationHook, problemHandler, type Endpoint, type HttpRoom } from './room.ts'
@@ -33,6 +34,9 @@ export function defineEndpoint (app: FastifyInstance, room: HttpRoom | undefined
     throw new AsyncEndpointsError('FAE_DUPLICATE_JOB', `A job named "${input.name}" is already defined; names are unique per application`)
   }
   if (room === undefined) return define(input)
+  if (room.options.access === 'owner' && (settings.owner ?? room.options.owner) === undefined) {
+    throw invalidOptions(`asyncEndpoint "${input.name}"`, ['owner is missing: http.access is "owner", so that every endpoint needs an owner function, its own or http.owner'])
+  }
   const endpoint: Endpoint = {
     name: settings.name,
     owner: settings.owner ?? room.options.owner,
@@ -71,6 +75,7 @@ function addSubmitRoute (app: FastifyInstance, room: HttpRoom, endpoint: Endpoin
     // The definition is there before the first request can be.
     handler: (request, reply) => (handle ??= submitHandler({ room, endpoint, definition: definitionOf(), settings, scope: `${method} ${app.prefix}${url}` }))(request, reply)
   } satisfies RouteOptions)
+  room.paths.add(method, app.prefix + url)
   if (result !== undefined) compileResult(app, endpoint, settings, result)
 }
 

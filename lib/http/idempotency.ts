@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { AsyncEndpointsError } from '../core/errors.ts'
 
 /** `'optional'`: honoured when sent. `'required'`: a submission without one is refused. `false`: ignored. */
@@ -39,4 +40,18 @@ export function idempotencyKey (headers: Readonly<Record<string, string | string
     throw new AsyncEndpointsError('FAE_IDEMPOTENCY_KEY_REQUIRED', 'Send an Idempotency-Key header (a UUID is best), so that a repeated request does not start a second job')
   }
   return key
+}
+
+/** What clients prove themselves with, where this package does not know who they are. */
+const CREDENTIALS = ['authorization', 'cookie', 'x-api-key', 'api-key', 'x-auth-token', 'x-access-token'] as const
+
+/**
+ * Tells the keys of clients apart that have no owner: by the credentials that they send, of which only a hash is used.
+ * Without it, whoever repeats the key and the body of another client would be answered with that client's job.
+ *
+ * @returns `undefined` for a client that sends no credentials: such clients share their keys
+ */
+export function credentialScope (headers: Readonly<Record<string, string | string[] | undefined>>): string | undefined {
+  const sent = CREDENTIALS.map((name) => headers[name] ?? null)
+  return sent.every((value) => value === null) ? undefined : createHash('sha256').update(JSON.stringify(sent)).digest('hex')
 }

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
-import { describeError, PROBLEM_MEDIA_TYPE } from './problem.ts'
+import { plainProblems } from './plain-problems.ts'
 import { jsonResponse, problemResponse } from './schemas.ts'
 
 export interface MetricsPage {
@@ -14,7 +14,7 @@ export interface MetricsPage {
 export interface MetricsRoutesParts {
   /** Of the page itself; the others lie under it. */
   readonly path: string
-  /** @defaultValue everybody may read */
+  /** @defaultValue everybody may read, and nothing is shown about single jobs */
   readonly authorize?: ((request: FastifyRequest) => boolean | Promise<boolean>) | undefined
   /**
    * @param accept the header as it came
@@ -22,8 +22,12 @@ export interface MetricsRoutesParts {
    * @throws {AsyncEndpointsError} `FAE_UNKNOWN_FORMAT`
    */
   page (accept: string | undefined, format: string | undefined): Promise<MetricsPage>
-  /** `GET {path}/jobs`: a summary for people and dashboards (requirement row S1-73). */
-  jobs (): unknown
+  /**
+   * `GET {path}/jobs`: a summary for people and dashboards (requirement row S1-73).
+   *
+   * @param detailed the reader is authorized: ids of jobs may be in it
+   */
+  jobs (detailed: boolean): unknown
   /** Told of what nobody expected (an `authorize` that throws): these routes have no log lines of their own. */
   failed (error: unknown): void
   /** `GET {path}/bottlenecks`: what limits the throughput now. */
@@ -35,8 +39,11 @@ export interface BottlenecksRoute {
   readonly schema: unknown
   /** The most samples that may be asked for. */
   readonly maxSamples: number
-  /** @param samples how many slow operations and queries to show; `undefined`: as many as a person reads */
-  report (samples: number | undefined): unknown
+  /**
+   * @param samples how many slow operations and queries to show; `undefined`: as many as a person reads
+   * @param detailed the reader is authorized: contexts of operations and texts of queries may be in it
+   */
+  report (samples: number | undefined, detailed: boolean): unknown
 }
 
 // No tracing of scrapes, and no refusal of them by anybody's pressure rules: under load they are needed most.
@@ -51,6 +58,8 @@ const ownCompilers: Pick<RouteOptions, 'validatorCompiler' | 'serializerCompiler
 /** `GET` and `HEAD` of the metrics and what lies under them; each answers errors as problems and is never cached. */
 export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesParts): void {
   const { path, authorize, bottlenecks } = parts
+  // An id is enough to read a job where no owner function guards it: it is shown to nobody that nobody has looked at.
+  const detailed = authorize !== undefined
   const route = (url: string, handler: NonNullable<RouteOptions['handler']>, schema: NonNullable<RouteOptions['schema']> = { hide: true }): void => {
     app.route({
       method: 'GET',
@@ -60,11 +69,7 @@ export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesPart
       config: SCRAPE_CONFIG,
       schema,
       ...ownCompilers,
-      errorHandler: (error, request, reply) => {
-        const { problem, code } = describeError(error, request, reply)
-        if (problem.status >= 500 && code === undefined) parts.failed(error)
-        return reply.code(problem.status).type(PROBLEM_MEDIA_TYPE).header('cache-control', 'no-store').send(problem)
-      },
+      ...plainProblems(parts.failed),
       handler: async function (request, reply) {
         if (authorize !== undefined && await authorize(request) !== true) {
           throw new AsyncEndpointsError('FAE_FORBIDDEN', 'These metrics are not for everybody; see metrics.authorize')
@@ -81,10 +86,10 @@ export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesPart
     if (release !== undefined) reply.raw.once('close', release)
     return reply.header('content-type', contentType).header('vary', 'accept').send(body)
   })
-  route(`${under}/jobs`, async (_request, reply) => reply.type('application/json; charset=utf-8').send(parts.jobs()))
+  route(`${under}/jobs`, async (_request, reply) => reply.type('application/json; charset=utf-8').send(parts.jobs(detailed)))
   if (bottlenecks === undefined) return
   route(`${under}/bottlenecks`, async (request, reply) => {
-    return reply.type('application/json; charset=utf-8').send(bottlenecks.report(samplesOf(request.query, bottlenecks.maxSamples)))
+    return reply.type('application/json; charset=utf-8').send(bottlenecks.report(samplesOf(request.query, bottlenecks.maxSamples), detailed))
   }, {
     summary: 'What limits the throughput now',
     operationId: 'getBottlenecks',

@@ -7,6 +7,9 @@ import type { IdempotencyMode } from './idempotency.ts'
 import type { OwnerFunction } from './owner.ts'
 import type { ResponseFactories } from './responses.ts'
 
+/** How the job routes are meant to be. */
+export type HttpAccess = 'owner' | 'open'
+
 /** What all endpoints and the job routes share. */
 export interface HttpOptions {
   /** Where the job routes live, under the prefix of the context that the plugin is registered in. @defaultValue '/jobs' */
@@ -16,8 +19,17 @@ export interface HttpOptions {
    * without it; give it where a proxy takes a part of the path away or clients need absolute URLs.
    */
   publicUrl?: string
-  /** Who sends a request. Without it, knowing an id is enough to read and cancel the job. */
+  /** Who sends a request. Without it, knowing an id is enough to read and cancel a job that has no owner. */
   owner?: OwnerFunction
+  /**
+   * Says how the job routes are meant to be. `'owner'`: every endpoint must have an owner function, its own or the plugin's;
+   * one that has none is refused, and a job that no owner function speaks for is shown to nobody. `'open'`: whoever knows an id may
+   * read, cancel and redrive the job, and this is on purpose: the warning about it in production is not written. A job with a recorded
+   * owner stays hidden all the same where no owner function speaks for it.
+   *
+   * @defaultValue neither: as `'open'`, with a warning in production where endpoints have no owner function
+   */
+  access?: HttpAccess
   /** More request headers to keep with every job, besides `accept-language`, `user-agent` and `x-request-id`. Never credentials. */
   headers?: readonly string[]
   /**
@@ -88,6 +100,7 @@ const httpSchema: OptionsSchema = {
     jobsPath: { type: 'string', pattern: '^(/[A-Za-z0-9._~-]+)+$' },
     publicUrl: { type: 'string', pattern: '^https?://[^\\s/?#"<>\\\\]+(/[^\\s?#"<>\\\\]*)?$' },
     owner: { isFunction: true },
+    access: { enum: ['owner', 'open'] satisfies HttpAccess[] },
     headers: names,
     correlationHeader: { type: 'string', maxLength: 100 },
     maxWaitMs: { type: 'number', minimum: 0, maximum: 3_600_000 },
@@ -148,6 +161,7 @@ export function readHttpOptions (given: HttpOptions | undefined): ResolvedHttpOp
   const problems = new OptionProblems()
   const options = problems.collect('', () => readOptions('http', httpSchema, HTTP_DEFAULTS, given))
   if (Array.isArray(given?.headers)) problems.add(...headerListProblems('headers', given.headers))
+  if (given?.access === 'open' && given.owner !== undefined) problems.add('access "open" contradicts owner: with an owner function the job routes are not open; leave one of them out')
   if (typeof given?.correlationHeader === 'string') problems.add(...correlationHeaderProblems('correlationHeader', given.correlationHeader))
   problems.throwIfAny('http')
   if (options === undefined) throw new Error('the reader of options returned nothing and found nothing wrong')

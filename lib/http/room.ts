@@ -2,15 +2,18 @@ import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { Backbone } from '../channels/backbone.ts'
 import type { JobsClient } from '../client/jobs.ts'
 import { isAsyncEndpointsError } from '../core/errors.ts'
+import type { RouteAccess } from '../core/route-access.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
 import { Correlation } from './correlation.ts'
+import { copyErrorHeaders, noSniff } from './error-headers.ts'
 import { JobLinks } from './links.ts'
 import type { ResolvedHttpOptions } from './options.ts'
-import type { OwnerFunction } from './owner.ts'
+import { Ownership, type OwnerFunction } from './owner.ts'
 import { RequestOrigin } from './origin.ts'
 import { describeError, PROBLEM_MEDIA_TYPE, problemSlug, unexpectedProblem } from './problem.ts'
 import { asJson, bodyFor, type ResponseFactories } from './responses.ts'
+import { RoutePaths } from './route-paths.ts'
 import { Waiting } from './waiting.ts'
 
 /** An endpoint as the job routes need it: how its jobs are shown, wherever they were submitted. */
@@ -32,6 +35,8 @@ export interface HttpRoom {
   readonly correlation: Correlation
   /** By job name. */
   readonly endpoints: Map<string, Endpoint>
+  readonly ownership: Ownership
+  readonly paths: RoutePaths
 }
 
 export interface HttpRoomParts {
@@ -44,6 +49,7 @@ export interface HttpRoomParts {
 }
 
 export function createHttpRoom ({ runtime, jobs, backbone, options, prefix }: HttpRoomParts): HttpRoom {
+  const endpoints = new Map<string, Endpoint>()
   return Object.freeze({
     runtime,
     jobs,
@@ -51,13 +57,21 @@ export function createHttpRoom ({ runtime, jobs, backbone, options, prefix }: Ht
     links: new JobLinks(prefix, options.jobsPath, options.publicUrl),
     waiting: new Waiting(jobs, backbone, runtime.context.clock, options.maxWaiters),
     correlation: new Correlation(options.correlationHeader, () => runtime.context.ids.correlation()),
-    endpoints: new Map<string, Endpoint>()
+    endpoints,
+    ownership: new Ownership(options.owner, endpoints, options.access === 'owner'),
+    paths: new RoutePaths()
   })
+}
+
+/** Whether the job routes ask anybody who sends a request. Complete when the application is ready and every endpoint is defined. */
+export function jobRoutesAccess ({ options, endpoints }: Pick<HttpRoom, 'options' | 'endpoints'>): RouteAccess {
+  const owned = options.owner !== undefined || options.access === 'owner' || (endpoints.size > 0 && [...endpoints.values()].every(({ owner }) => owner !== undefined))
+  return owned ? 'guarded' : options.access ?? 'left open'
 }
 
 /** The `config.asyncEndpoints` of our routes, by which other plugins know them. */
 export interface AsyncEndpointsRouteConfig {
-  readonly kind: 'submit' | 'status' | 'result' | 'cancel' | 'retry'
+  readonly kind: 'submit' | 'status' | 'result' | 'cancel' | 'retry' | 'refusal'
   /** The job's name, on a submit route. */
   readonly name?: string
 }
@@ -69,11 +83,12 @@ export function vary (reply: FastifyReply, name: string): void {
   else if (typeof present === 'string' && present !== '*' && !present.toLowerCase().split(/,\s*/).includes(name.toLowerCase())) reply.header('vary', `${present}, ${name}`)
 }
 
-/** The first hook of our routes: everything after it has a correlation id. */
+/** The first hook of our routes: everything after it has a correlation id, and no answer is taken for another media type. */
 export function correlationHook (room: HttpRoom): (request: FastifyRequest, reply: FastifyReply, done: () => void) => void {
   const { correlation } = room
   return (request, reply, done) => {
     correlation.begin(request, reply)
+    noSniff(reply)
     done()
   }
 }
@@ -90,7 +105,8 @@ export function problemHandler (room: HttpRoom, factories: ResponseFactories, su
     const correlationId = room.correlation.of(request, reply)
     const { problem, code, retryAfterSeconds } = describeError(error, request, reply)
     reply.code(problem.status)
-    copyHeaders(error, reply)
+    noSniff(reply)
+    copyErrorHeaders(error, reply)
     if (retryAfterSeconds !== undefined && !reply.hasHeader('retry-after')) reply.header('retry-after', String(retryAfterSeconds))
     reply.header('cache-control', 'no-store')
     log(request, redaction.fields({ err: error }), problem.status, code !== undefined)
@@ -119,16 +135,4 @@ function log (request: FastifyRequest, fields: object, status: number, expected:
   if (status < 500) request.log.info(fields, 'request refused')
   else if (expected) request.log.warn(fields, 'request refused')
   else request.log.error(fields, 'request failed')
-}
-
-/** As Fastify does: an error may bring headers, for example `WWW-Authenticate` with a 401. */
-function copyHeaders (error: unknown, reply: FastifyReply): void {
-  if (!isRecord(error) || !isRecord(error.headers)) return
-  for (const [name, value] of Object.entries(error.headers)) {
-    if (typeof value === 'string' || typeof value === 'number') reply.header(name, value)
-  }
-}
-
-function isRecord (value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null
 }

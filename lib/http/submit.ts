@@ -6,7 +6,7 @@ import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { compileCapture } from './captured-headers.ts'
 import { retryAfterSeconds, statusDocument, submittedDocument, writeSubmitted } from './document.ts'
-import { idempotencyKey } from './idempotency.ts'
+import { credentialScope, idempotencyKey } from './idempotency.ts'
 import type { EndpointSettings } from './options.ts'
 import { payloadBytes, RequestOrigin } from './origin.ts'
 import { ownerOf } from './owner.ts'
@@ -47,6 +47,7 @@ export function submitHandler (parts: SubmitParts): Handler {
   return async (request, reply) => {
     const { headers } = request
     const userId = owner === undefined ? undefined : await ownerOf(owner, request)
+    const key = mode === false ? undefined : idempotencyKey(headers, mode)
     const meta: EndpointSubmitMeta = {
       owner: userId,
       correlationId: correlation.of(request, reply),
@@ -56,8 +57,8 @@ export function submitHandler (parts: SubmitParts): Handler {
       query: request.query as EndpointSubmitMeta['query'],
       headers: capture(headers),
       requestTrace: (request as TracedRequest).jobTrace,
-      idempotencyKey: mode === false ? undefined : idempotencyKey(headers, mode),
-      idempotencyScope: scope,
+      idempotencyKey: key,
+      idempotencyScope: key === undefined || userId !== undefined ? scope : scopeOf(scope, headers),
       idempotencyTtlMs: options.idempotencyTtlMs,
       origin: new RequestOrigin(request, userId),
       payloadBytes: payloadBytes(request)
@@ -76,6 +77,12 @@ export function submitHandler (parts: SubmitParts): Handler {
       ? accept(submitted, submitted.job, request, reply)
       : answer(submitted, parsePrefer(prefer), request, reply)
   }
+}
+
+/** Of a client that nobody names: its credentials tell its keys from those of others. No path has a space in it. */
+function scopeOf (scope: string, headers: FastifyRequest['headers']): string {
+  const credentials = credentialScope(headers)
+  return credentials === undefined ? scope : `${scope} ${credentials}`
 }
 
 /** Answers with a 202. `job` may be newer than what was submitted. */

@@ -73,6 +73,11 @@ export const bottleneckSchema: Schema = object({
     utilizationPercent: orNull(number)
   }),
   pressure: object({ retries: count, refused: list(object({ reason: text, count }), 'Submissions that were refused, the most frequent reason first') }),
-  slowOperations: list(object({ ...slow, context: { type: 'object', additionalProperties: { type: ['string', 'number', 'boolean'] } } }, undefined, ['context']), 'The newest first'),
-  slowQueries: list(object({ ...slow, system: text, target: text, statement: { ...text, description: 'Without its values' } }), 'The newest first')
+  slowOperations: list(object({
+    ...slow,
+    context: { type: 'object', description: 'Only with `metrics.authorize`', additionalProperties: { type: ['string', 'number', 'boolean'] } }
+  }, undefined, ['context']), 'The newest first'),
+  slowQueries: list(object({
+    ...slow, system: text, target: text, statement: { ...text, description: 'Without its values; only with `metrics.authorize`' }
+  }, undefined, ['statement']), 'The newest first')
 })

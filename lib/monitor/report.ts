@@ -100,4 +100,14 @@ export interface BottleneckReport extends Facts {
   readonly slowQueries: readonly Shown<SlowQuery>[]
 }
 
+/** For readers whom nobody has authorized: contexts are what an application says about one run, and texts of queries may come from users. */
+export function withoutDetails (report: BottleneckReport | undefined): object | undefined {
+  if (report === undefined) return undefined
+  return {
+    ...report,
+    slowOperations: report.slowOperations.map(({ at, operation, durationMs }) => ({ at, operation, durationMs })),
+    slowQueries: report.slowQueries.map(({ at, system, operation, target, durationMs }) => ({ at, system, operation, target, durationMs }))
+  }
+}
+
 export type Shown<S extends { readonly at: number }> = Omit<S, 'at'> & { readonly at: string }

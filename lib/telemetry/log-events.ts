@@ -1,3 +1,4 @@
+import { ACCESS_LINES } from '../events/access-lines.ts'
 import { ALERT_LINES } from '../events/alert-lines.ts'
 import type { EventName, SubmitOrigin } from '../events/catalogue.ts'
 
@@ -36,7 +37,7 @@ const STORE = { storeType: 'store_type', errorCode: 'error_type' } as const
 /**
  * What is logged of the lifecycle events, numbered. 10001 to 10099 belong to sagas and their steps, as the source
  * documents number them (S3-15 to S3-21); 101xx jobs, 102xx handlers, 103xx workers, 104xx stores, 105xx health,
- * 106xx performance, 107xx telemetry itself, 108xx alerts.
+ * 106xx performance, 107xx telemetry itself, 108xx alerts, 109xx access.
  * Levels are those of the rows S0-57 and S1-06. Events that come once per claim, handler call or store round trip have
  * no line: their sums are metrics. Of the progress of a job there is a line every ten seconds at most.
  */
@@ -98,8 +99,9 @@ export const LOG_EVENTS = {
   'telemetry.plugin_registered': { id: 10713, level: 'debug', message: 'exporter of metrics registered', fields: { exporter: 'exporter' } },
   'telemetry.plugin_unregistered': { id: 10714, level: 'debug', message: 'exporter of metrics taken away', fields: { exporter: 'exporter' } },
 
-  // A table of their own, because they are written where the alerts are made.
-  ...ALERT_LINES
+  // Tables of their own, because they are written where the alerts are made and the routes are registered.
+  ...ALERT_LINES,
+  ...ACCESS_LINES
 } as const satisfies { readonly [N in EventName]?: LogEvent }
 
 export type LoggedEvent = keyof typeof LOG_EVENTS

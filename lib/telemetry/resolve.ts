@@ -4,7 +4,7 @@ import { TraceContext } from './context.ts'
 import { registeredTracerProvider } from './detect.ts'
 import type { OtelEnvironment } from './environment.ts'
 import type { TelemetryFailures } from './failures.ts'
-import { DEFAULT_TRACES_PER_SECOND, TokenBucket } from './sampler.ts'
+import { DEFAULT_REMOTE_TRACES_PER_SECOND, DEFAULT_TRACES_PER_SECOND, TokenBucket } from './sampler.ts'
 import { createPrivateTracing, type Sampler, type SpanExporter, type SpanProcessor } from './sdk/traces.ts'
 import { TracerSource } from './tracer-source.ts'
 
@@ -14,7 +14,9 @@ export interface ResolveParts {
   readonly exporters?: readonly SpanExporter[]
   readonly sampler?: Sampler
   readonly maxTracesPerSecond?: number
-  readonly maxRemoteTracesPerSecond?: number
+  readonly maxRemoteTracesPerSecond?: number | false
+  /** Whose traces are followed. A function lets in no strangers, so that by default there is no limit for those that it lets in. */
+  readonly trustInbound?: unknown
   readonly environment: OtelEnvironment
   readonly resource: Attributes
   readonly clock: Clock
@@ -49,7 +51,6 @@ export async function resolveTracing (parts: ResolveParts): Promise<ResolvedTrac
     }
   }
   const monotonic = (): number => parts.clock.monotonic()
-  const { maxRemoteTracesPerSecond: maxRemote } = parts
   const own = await createPrivateTracing({
     spanProcessors,
     exporters,
@@ -61,6 +62,11 @@ export async function resolveTracing (parts: ResolveParts): Promise<ResolvedTrac
     logger: parts.logger
   })
   if (own === undefined) return { source: new TracerSource(contexts, parts.failures), provider: undefined, shutdown: async () => {} }
-  const sampling = { jobTracer: own.jobTracer, bucket: own.bucket, remoteBucket: maxRemote === undefined ? undefined : new TokenBucket(maxRemote, monotonic), followsParent: own.followsParent }
+  const sampling = { jobTracer: own.jobTracer, bucket: own.bucket, remoteBucket: remoteBucket(parts, monotonic), followsParent: own.followsParent }
   return { source: new TracerSource(contexts, parts.failures, own.provider, sampling), provider: own.provider, shutdown: own.shutdown }
+}
+
+function remoteBucket ({ maxRemoteTracesPerSecond: given, trustInbound }: ResolveParts, monotonic: () => number): TokenBucket | undefined {
+  const perSecond = given ?? (typeof trustInbound === 'function' ? false : DEFAULT_REMOTE_TRACES_PER_SECOND)
+  return perSecond === false ? undefined : new TokenBucket(perSecond, monotonic)
 }

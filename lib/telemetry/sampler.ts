@@ -3,6 +3,8 @@ import { hasIds, isSampled } from './propagation.ts'
 
 /** New traces a second that a process records when nobody says otherwise: in development all, under load few. */
 export const DEFAULT_TRACES_PER_SECOND = 50
+/** Sampled traces of others that it follows each second: as many as it would begin itself. */
+export const DEFAULT_REMOTE_TRACES_PER_SECOND = 50
 
 const NOT_RECORD = 0
 const RECORD_AND_SAMPLED = 2

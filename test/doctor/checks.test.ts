@@ -30,7 +30,7 @@ const PACKAGES: PackageFacts = {
   node: 'v24.1.0', engines: '>=20.19', peers: { fastify: '^5.0.0', bullmq: '^6.7.0', ioredis: '^6.0.0', '@opentelemetry/api': '^1.9.0' },
   installed: { fastify: '5.0.0', bullmq: '6.7.0', ioredis: '6.0.0', '@opentelemetry/api': '1.9.0' }, apiCopies: [{ path: 'a', version: '1.9.0' }], complete: true
 }
-const READY: AppReady = { state: 'ready', sdk: 'none', loadedBefore: [], trustProxy: 'off', https: false, publicUrl: undefined }
+const READY: AppReady = { state: 'ready', sdk: 'none', loadedBefore: [], trustProxy: 'off', https: false, publicUrl: undefined, jobRoutes: 'guarded', metrics: 'none' }
 
 const seen = new Map<string, Finding>()
 
@@ -146,7 +146,7 @@ t.test('packages', async (t) => {
 })
 
 t.test('the application', async (t) => {
-  for (const check of ['app.boot', 'otel.sdk', 'app.proxy']) {
+  for (const check of ['app.boot', 'otel.sdk', 'app.proxy', 'app.job-routes', 'app.metrics']) {
     t.match(ofApp(check, { state: 'not given' }), { checked: false })
     t.match(ofApp(check, { state: 'timeout', afterMs: 8_000 }), { checked: false })
     t.match(ofApp(check, { state: 'ended', exitCode: 0, signal: null }), { checked: false })
@@ -168,6 +168,12 @@ t.test('the application', async (t) => {
   t.equal(ofApp('app.proxy', { ...READY, publicUrl, trustProxy: 'some' }).severity, 'ok')
   t.equal(ofApp('app.proxy', { ...READY, publicUrl, trustProxy: 'all' }).severity, 'note')
   t.match(ofApp('app.proxy', { ...READY, trustProxy: undefined }), { checked: false })
+  t.match(ofApp('app.job-routes', { ...READY, jobRoutes: 'left open' }), { severity: 'warning', fix: /owner: \(request\)/ })
+  t.equal(ofApp('app.job-routes', { ...READY, jobRoutes: 'open' }).severity, 'note')
+  t.equal(ofApp('app.job-routes', { ...READY, jobRoutes: 'none' }).severity, 'ok')
+  t.match(ofApp('app.metrics', { ...READY, metrics: 'left open' }), { severity: 'warning', fix: /authorize: \(request\)/ })
+  t.equal(ofApp('app.metrics', { ...READY, metrics: 'open' }).severity, 'note')
+  t.equal(ofApp('app.metrics', { ...READY, metrics: 'guarded' }).severity, 'ok')
 })
 
 t.test('the event loop', async (t) => {
@@ -204,12 +210,12 @@ t.test('reports', async (t) => {
   t.notOk(text.includes('\u001b'), 'a server cannot steer the terminal')
   t.match(text, /problem +eviction policy +maxmemory-policy is bad \[31mpolicy\n +why: .*\n +fix: /)
   t.match(text, /not checked +start +no application was given/)
-  t.match(text, /1 problem, 0 warnings, 0 notes, 8 ok, 3 not checked\n$/)
+  t.match(text, /1 problem, 0 warnings, 0 notes, 8 ok, 5 not checked\n$/)
   const parsed = JSON.parse(jsonReport(findings, false)) as Record<string, unknown> & { findings: Array<Record<string, unknown>> }
   t.same(Object.keys(parsed), ['version', 'node', 'status', 'exitCode', 'counts', 'findings'])
   for (const finding of parsed.findings) t.same(Object.keys(finding), ['check', 'group', 'title', 'severity', 'checked', 'what', 'why', 'fix'])
   const warning = checkRedis({ ...SERVER, info: info({ aof_enabled: '0' }) })
   t.match(summarize(warning, false), { status: 'warning', exitCode: 0 })
   t.match(summarize(warning, true), { status: 'warning', exitCode: 1 })
-  t.match(summarize(checkApp({ state: 'not given' }, []), true), { status: 'ok', exitCode: 0, counts: { notChecked: 3 } })
+  t.match(summarize(checkApp({ state: 'not given' }, []), true), { status: 'ok', exitCode: 0, counts: { notChecked: 5 } })
 })

@@ -282,6 +282,7 @@ t.test('our routes say what they are', async (t) => {
     'DELETE /jobs/:id': { kind: 'cancel' },
     'POST /jobs/:id/cancel': { kind: 'cancel' },
     'POST /jobs/:id/retry': { kind: 'retry' },
+    'GET,HEAD,TRACE,DELETE,PATCH,PUT,POST,QUERY /jobs/*': { kind: 'refusal' },
     'POST /a': { kind: 'submit', name: 'a' }
   })
 })

@@ -13,6 +13,7 @@ import type { JobRuntime } from '../../lib/events/runtime.ts'
 import { defineEndpoint, type AnyEndpointOptions } from '../../lib/http/endpoint.ts'
 import { addJobRoutes } from '../../lib/http/job-routes.ts'
 import { readHttpOptions, type HttpOptions } from '../../lib/http/options.ts'
+import { addRefusals } from '../../lib/http/refusals.ts'
 import { createHttpRoom, type HttpRoom } from '../../lib/http/room.ts'
 import { compileDefinition } from '../../lib/jobs/definition.ts'
 import type { JobRecord, JobUpdate, NewJob } from '../../lib/jobs/job.ts'
@@ -192,6 +193,7 @@ export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
     } as FastifyInstance['asyncEndpoint'])
     app.addHook('preClose', async () => { made.waiting.close() })
     addJobRoutes(app, made)
+    addRefusals(app, made)
     room = made
   })
   const load = async (app: FastifyInstance): Promise<void> => {

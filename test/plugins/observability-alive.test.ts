@@ -134,7 +134,15 @@ for (const kind of ['memory', 'redis'] as const) {
     const store: JobStore = redis === undefined ? memoryStore({ leaseMs: LEASE_MS }) : redisStore({ url: redis.url, prefix: redis.prefix, lockDurationMs: LEASE_MS, stalledIntervalMs: 100 })
     const exporter = new InMemorySpanExporter()
     const app = Fastify()
-    t.teardown(async () => { await app.close(); await redis?.stop() })
+    // What is left open is reported in production only.
+    const { NODE_ENV: environment } = process.env
+    process.env.NODE_ENV = 'production'
+    t.teardown(async () => {
+      if (environment === undefined) delete process.env.NODE_ENV
+      else process.env.NODE_ENV = environment
+      await app.close()
+      await redis?.stop()
+    })
     let wrong = true
     await app.register(asyncEndpoints, {
       store,

@@ -1,12 +1,12 @@
 /** One set of numbers in every form that `/metrics` and what lies under it can give. */
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
-import { asyncEndpoints } from '../../plugins/async-endpoints.ts'
+import { asyncEndpoints, type ObservabilityOptions } from '../../plugins/async-endpoints.ts'
 
-async function build (test: Pick<typeof t, 'teardown'>): Promise<FastifyInstance> {
+async function build (test: Pick<typeof t, 'teardown'>, observability: ObservabilityOptions = {}): Promise<FastifyInstance> {
   const app = Fastify()
   test.teardown(() => app.close())
-  await app.register(asyncEndpoints, { health: false })
+  await app.register(asyncEndpoints, { health: false, observability })
   app.asyncEndpoint({ url: '/reports', name: 'report', retry: { attempts: 1 }, handler: ({ body }) => { if (body !== undefined && body !== null) throw Object.assign(new Error('as asked'), { code: 'E_ASKED' }) } })
   await app.ready()
   return app
@@ -42,7 +42,7 @@ t.test('by the parameter or by Accept, and a format that nobody writes is a prob
 })
 
 t.test('a summary for people', async (t) => {
-  const app = await build(t)
+  const app = await build(t, { metrics: { authorize: () => true } })
   t.match((await app.inject('/metrics/jobs')).json(), { avgProcessingTimeMs: 0, errorRatePercent: 0 }, 'before anything has happened')
   t.same([await run(app), await run(app), await run(app), await run(app, { fail: true })], ['completed', 'completed', 'completed', 'failed'])
   const { statusCode, headers, body } = await app.inject('/metrics/jobs')

@@ -85,7 +85,7 @@ t.test('what runs now is seen by the scrape', async (t) => {
   let letGo: () => void = () => {}
   let started: () => void = () => {}
   const running = new Promise<void>((resolve) => { started = resolve })
-  const app = await build(t, {}, () => new Promise((resolve) => { letGo = () => resolve(1); started() }))
+  const app = await build(t, { metrics: { authorize: () => true } }, () => new Promise((resolve) => { letGo = () => resolve(1); started() }))
   const done = run(app)
   await running
   const { active } = (await app.inject('/metrics/jobs')).json<{ active: unknown[] }>()

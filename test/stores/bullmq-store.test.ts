@@ -127,10 +127,10 @@ t.test('many who ask a fresh process at the same time all find their jobs; those
   t.equal(found.filter((job) => job?.queue === 'far-away').length, jobs.length)
 
   const asked = async (): Promise<number> => Number(/^cmdstat_smembers:calls=(\d+)/m.exec(await redis.info('commandstats'))?.[1] ?? 0)
-  const [before, startedAt] = [await asked(), performance.now()]
+  const before = await asked()
   for (let n = 0; n < 10; n++) t.same(new Set(await Promise.all(Array.from({ length: 50 }, () => fresh.get(randomUUID())))), new Set([undefined]))
-  const [times, allowed] = [await asked() - before, Math.ceil((performance.now() - startedAt) / 50) + 1]
-  t.ok(times <= allowed, `${times} times for 500 unknown ids, at most ${allowed}`)
+  const times = await asked() - before
+  t.ok(times <= 100, `${times} times for 500 unknown ids, at most 100: those who ask at the same time share a question`)
 })
 
 t.test('an idempotency key whose job is gone is claimed anew, by exactly one', async (t) => {

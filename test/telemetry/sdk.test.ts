@@ -180,3 +180,27 @@ t.test('who makes the spans: what is given, else what is registered, else what t
   t.match(asked.source, { enabled: true, own: true })
   await asked.shutdown()
 })
+
+t.test('a sampled traceparent forces no more traces each second than we would begin ourselves', async (t) => {
+  const clock = new FakeClock()
+  const failures = new TelemetryFailures(new EventBus(silentLogger), silentLogger)
+  const followed = async (given: object, env: Record<string, string> = {}): Promise<number[]> => {
+    const environment = readOtelEnvironment(env)
+    const { source, shutdown } = await resolveTracing({ environment, resource: {}, clock, logger: silentLogger, failures, exporters: [new InMemorySpanExporter()], ...given })
+    const burst = (): number => Array.from({ length: 200 }, () => source.decide({ traceId: 'a'.repeat(32), spanId: 'b'.repeat(16), traceFlags: 1, isRemote: true })).filter((decision) => decision === 'ask').length
+    const counts = [burst()]
+    await clock.advance(1_000)
+    counts.push(burst())
+    await shutdown()
+    return counts
+  }
+  t.same(await followed({}), [50, 50])
+  t.same(await followed({ trustInbound: true }), [50, 50])
+  t.same(await followed({ sampler: new ParentBasedSampler({ root: new AlwaysOnSampler() }) }), [50, 50], 'with a sampler of the application, which follows its parents')
+  t.same(await followed({}, { OTEL_TRACES_SAMPLER: 'parentbased_always_on' }), [50, 50], 'with one of the environment')
+  t.same(await followed({ maxRemoteTracesPerSecond: 10 }), [10, 10])
+  t.same(await followed({ maxRemoteTracesPerSecond: 0 }), [0, 0])
+  t.same(await followed({ maxRemoteTracesPerSecond: false }), [200, 200])
+  t.same(await followed({ trustInbound: () => true }), [200, 200], 'whoever is let in by a function is no stranger')
+  t.same(await followed({ trustInbound: () => true, maxRemoteTracesPerSecond: 10 }), [10, 10])
+})

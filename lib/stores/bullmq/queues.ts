@@ -1,6 +1,5 @@
 import type { Queue } from 'bullmq'
 import type { Clock } from '../../core/context.ts'
-import { sleep } from '../../core/deadline.ts'
 import type { Connections } from './connections.ts'
 import { queuePrefix, type Bull, type Client } from './internals.ts'
 
@@ -9,8 +8,6 @@ import { queuePrefix, type Bull, type Client } from './internals.ts'
  * whenever the server comes back, because BullMQ sets it only once and does not notice when that fails.
  */
 const EVENTS_KEPT = 100
-/** An unknown id makes the process ask for new queues: once in this time at the most, for all who ask meanwhile. */
-const REFRESH_EVERY_MS = 50
 /** How old the list of all queues may be when somebody asks about all of them. */
 const REFRESH_MAX_MS = 30_000
 
@@ -36,7 +33,6 @@ export class QueueBook {
   #prefixes: string[] = []
   #refreshedAt = -Infinity
   #refreshing: Promise<boolean> | undefined
-  #askedAt = -Infinity
   #next: Promise<boolean> | undefined
   #told = new Set<string>()
 
@@ -82,8 +78,10 @@ export class QueueBook {
   }
 
   /**
-   * Asks for queues of other processes, together with all who want that at the same time. Nobody is sent away: who comes
-   * to a fresh process with many others would be told that his job does not exist.
+   * Asks for queues of other processes, together with all who want that at the same time: there is one question under way
+   * and one to follow, however many unknown ids are looked for. Nobody is sent away: a client that comes to a fresh process
+   * with many others would hear that its job does not exist. There is no pause between two questions, because the duration
+   * of an answer would say whether an id is known.
    *
    * @returns whether there was a new one
    */
@@ -95,7 +93,6 @@ export class QueueBook {
   async #refreshNext (): Promise<boolean> {
     // One that is under way may have been answered before the queue came.
     await this.#refreshing?.catch(() => {})
-    await sleep(this.#clock, Math.max(0, this.#askedAt + REFRESH_EVERY_MS - this.#clock.monotonic()))
     this.#next = undefined
     return await this.#refresh()
   }
@@ -137,7 +134,6 @@ export class QueueBook {
 
   #refresh (): Promise<boolean> {
     this.#refreshing ??= (async () => {
-      this.#askedAt = this.#clock.monotonic()
       try {
         const names = await this.#connections.run((client) => client.smembers(this.#key))
         this.#refreshedAt = this.#clock.monotonic()

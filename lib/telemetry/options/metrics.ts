@@ -23,8 +23,18 @@ export interface MetricsOptions<Request = unknown> {
   gaugesIntervalMs?: number
   /** `otel_scope_name` and `otel_scope_version` on every series. @defaultValue false: they cost a third of the page */
   scopeLabels?: boolean
-  /** Who may read the metrics; anything but `true` is answered with 403. @defaultValue everybody: keep the port inside */
+  /**
+   * Who may read the metrics; anything but `true` is answered with 403. Only with it `/jobs` lists the attempts under way, and `/bottlenecks`
+   * shows contexts of slow operations and texts of slow queries.
+   *
+   * @defaultValue everybody may read, and nothing is shown about single jobs; in production there is a warning
+   */
   authorize?: (request: Request) => boolean | Promise<boolean>
+  /**
+   * `'open'`: everybody may read the metrics, and this is on purpose, for example because only the scraper reaches the port. The warning
+   * about it in production is not written. What is shown stays the same. Not together with `authorize`.
+   */
+  access?: 'open'
   /** OpenTelemetry metric readers of either SDK line: each is given everything that `/metrics` shows, as sums since the start or as deltas, whichever it prefers. Ended with the application. */
   readers?: readonly MetricReader[]
   /** OpenTelemetry push exporters: each is given the same every `exportIntervalMs`, and once more when the application ends, which ends them too. */
@@ -51,6 +61,7 @@ const metricsSchema: OptionsSchema = {
     gaugesIntervalMs: { type: 'number', minimum: 100, maximum: 2_147_483_647 },
     scopeLabels: { type: 'boolean' },
     authorize: { isFunction: true },
+    access: { enum: ['open'] },
     readers: { type: 'array', items: { isObject: true } },
     exporters: { type: 'array', items: { isObject: true } },
     exportIntervalMs: { type: 'number', minimum: 10, maximum: 2_147_483_647 },
@@ -75,13 +86,14 @@ export type ReadMetricsOptions<Request> = Readonly<Omit<MetricsOptions<Request>,
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
 export function readMetricsOptions<Request> (given: MetricsOptions<Request>): ReadMetricsOptions<Request> {
   if (given.recorder !== undefined) checkRecorder(given.recorder)
-  checkOutlets(given)
+  checkGiven(given)
   return readOptions<MetricsOptions<Request>, Partial<MetricsOptions<Request>>>('observability.metrics', metricsSchema, METRICS_DEFAULTS, given) as ReadMetricsOptions<Request>
 }
 
-/** By what they must be able to do, and not by their class: both lines of the SDK fit, and so does what an application makes. */
-function checkOutlets<Request> ({ readers, exporters, meterProvider }: MetricsOptions<Request>): void {
+/** Outlets are checked by what they must be able to do, and not by their class: both lines of the SDK fit, and so does what an application makes. */
+function checkGiven<Request> ({ readers, exporters, meterProvider, access, authorize }: MetricsOptions<Request>): void {
   const problems: string[] = []
+  if (access !== undefined && authorize !== undefined) problems.push('access "open" contradicts authorize: with it the metrics are not open; leave one of them out')
   const check = (name: string, value: unknown, method: string, needed: string): void => {
     if (typeof value === 'object' && value !== null && typeof (value as Record<string, unknown>)[method] !== 'function') problems.push(`${name} has no ${method}(); give ${needed}`)
   }

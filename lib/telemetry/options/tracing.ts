@@ -20,16 +20,19 @@ export interface TracingOptions<Request = unknown> {
    * application's has opened a span for the request, that span is the parent and this has no effect: whom to trust was
    * decided there.
    *
-   * @defaultValue true: everybody's
+   * @defaultValue true: everybody's, within `maxRemoteTracesPerSecond`
    */
   trustInbound?: boolean | ((request: Request) => boolean)
   /** New traces that a provider of our own records each second. @defaultValue 50 */
   maxTracesPerSecond?: number
   /**
-   * Traces that came in sampled and are recorded each second by a provider of our own. What comes beyond that is passed on
-   * unrecorded: under the same trace id, with a parent-id of our own and the sampled flag off. @defaultValue no limit
+   * Traces that came in sampled and are recorded each second by a provider of our own; `false`: no limit. What comes beyond that
+   * is passed on unrecorded: under the same trace id, with a parent-id of our own and the sampled flag off. Without a limit, whoever
+   * sends a sampled `traceparent` decides how many spans are exported.
+   *
+   * @defaultValue 50; no limit where `trustInbound` is a function, which lets in no strangers
    */
-  maxRemoteTracesPerSecond?: number
+  maxRemoteTracesPerSecond?: number | false
   /** Used as it is, and never shut down. @defaultValue the one registered with `@opentelemetry/api`, looked for when the application is ready */
   tracerProvider?: TracerProvider
   /** For a private provider. */
@@ -48,7 +51,7 @@ const tracingSchema: OptionsSchema = {
     serverSpans: { enum: ['auto', false] },
     trustInbound: { anyOf: [{ type: 'boolean' }, { isFunction: true }] },
     maxTracesPerSecond: { type: 'number', minimum: 0 },
-    maxRemoteTracesPerSecond: { type: 'number', minimum: 0 },
+    maxRemoteTracesPerSecond: { anyOf: [{ type: 'number', minimum: 0 }, { const: false }] },
     tracerProvider: { isObject: true },
     spanProcessors: { type: 'array', items: { isObject: true } },
     exporters: { type: 'array', items: { isObject: true } },
