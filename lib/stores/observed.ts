@@ -17,7 +17,9 @@ export class ObservedStore implements JobStore {
   readonly type: string
   readonly shared: SharedState | undefined
   readonly longestLookMs: number | undefined
+  readonly now: (() => number) | undefined
   readonly probe: (() => Promise<void>) | undefined
+  readonly unattended: JobStore['unattended']
   readonly #inner: JobStore
   readonly #context: Context
   readonly #bus: EventBus
@@ -30,6 +32,8 @@ export class ObservedStore implements JobStore {
     this.#context = context
     this.#bus = bus
     this.#exits = exits
+    this.unattended = inner.unattended === undefined ? undefined : () => inner.unattended?.() ?? []
+    this.now = inner.now === undefined ? undefined : () => inner.now?.() ?? context.clock.now()
     // Not told: a submission on trial is none, and must not look like one in any metric.
     this.probe = inner.probe === undefined ? undefined : () => exits.quietly(async () => { await inner.probe?.() })
     const { shared } = inner
