@@ -105,6 +105,8 @@ t.test('one bad entry of a batch does not stop the others', async (t) => {
 })
 
 const PASS: BackendHooks = {
+  now: () => Date.now(),
+  toLocal: (moment) => moment,
   claim: (look) => look(),
   fail: (_id, _token, _reason, step) => step(),
   delay: (_id, _token, step) => step(),
@@ -116,6 +118,8 @@ t.test('the worker passes through our hooks, with the ids and tokens that we exp
   const steps: string[] = []
   const tokens = new Map<string, string>()
   const hooks: BackendHooks = {
+    now: () => Date.now(),
+    toLocal: (moment) => moment,
     claim: async (look) => {
       const answer = await look()
       const id = claimedId(answer)
