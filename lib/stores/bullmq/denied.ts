@@ -1,5 +1,7 @@
 import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
+import { isAsyncEndpointsError } from '../../core/errors.ts'
+import { askDenied, LISTENING, requiredCommands, type CommandCall } from './commands.ts'
 import type { Connections } from './connections.ts'
 import { deniedWhat } from './denied-text.ts'
 import type { Client } from './internals.ts'
@@ -32,24 +34,42 @@ export class DeniedCheck {
   }
 
   async look (): Promise<void> {
+    const { connections, prefix, channel } = this.#parts
+    const listening = LISTENING.map((command): CommandCall => [command, channel])
+    let denied: string[] | undefined
+    try {
+      denied = await connections.run((client) => askDenied(client, [...requiredCommands(prefix, channel), ...listening]))
+    } catch (error) {
+      if (!isAsyncEndpointsError(error) || !error.message.includes('NOPERM')) return
+      denied = ['EVAL']
+    }
+    if (denied === undefined) return await this.#tryOut()
+    if (denied.length > 0) this.#say(denied.join(', '))
+    else this.#reported.clear()
+  }
+
+  /** A server that cannot be asked. */
+  async #tryOut (): Promise<void> {
     const { connections, prefix, channel, probe } = this.#parts
-    await this.#try('submissions', probe)
-    await this.#try('workers: they look for jobs only every few seconds', () => connections.run((client) => client.call('BZPOPMIN', `${prefix}::probe`, SHORTEST_BLOCK_S)), 'BZPOPMIN')
-    await this.#try('news of jobs: who waits for the end of one learns of it late', () => connections.run((client) => client.publish(channel, '')), 'PUBLISH')
-    await this.#try('news of jobs: who waits for the end of one learns of it late', () => this.#subscribe(channel), 'SUBSCRIBE')
+    await this.#try(probe)
+    await this.#try(() => connections.run((client) => client.call('BZPOPMIN', `${prefix}::probe`, SHORTEST_BLOCK_S)), 'BZPOPMIN')
+    await this.#try(() => connections.run((client) => client.publish(channel, '')), 'PUBLISH')
+    await this.#try(() => this.#subscribe(channel), 'SUBSCRIBE')
+  }
+
+  #say (what: string): void {
+    if (this.#reported.has(what)) return
+    this.#reported.add(what)
+    const { prefix, report } = this.#parts
+    report('denied', `The user of the Redis server may not use ${what} on keys and channels that begin with "${prefix}:". Jobs cannot be submitted, run or heard of without it: docs/stores.md has the rules that the user needs`)
   }
 
   /** @param command what was tried, where the server does not name it */
-  async #try (what: string, attempt: () => Promise<unknown>, command = ''): Promise<void> {
+  async #try (attempt: () => Promise<unknown>, command = 'a command'): Promise<void> {
     try {
       await attempt()
-      this.#reported.delete(what + command)
     } catch (error) {
-      const denied = deniedWhat(error)
-      if (denied === undefined || this.#reported.has(what + command)) return
-      this.#reported.add(what + command)
-      const named = [command, denied === command ? '' : denied].filter((part) => part !== '').join(', ')
-      this.#parts.report('denied', `The user of the Redis server may not use ${named === '' ? 'a command' : named} on keys and channels that begin with "${this.#parts.prefix}:". It is needed for ${what}. The command doctor names everything that is needed`)
+      if (deniedWhat(error) !== undefined || (isAsyncEndpointsError(error) && error.message.includes('NOPERM'))) this.#say(command)
     }
   }
 
