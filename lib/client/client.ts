@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import type { Backbone } from '../channels/backbone.ts'
 import { orReject } from '../core/deadline.ts'
-import { AsyncEndpointsError } from '../core/errors.ts'
+import { AsyncEndpointsError, ownMessage } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
 import type { JobRecord } from '../jobs/job.ts'
@@ -66,7 +66,7 @@ export class Client implements JobsClient {
       const { submitMiddleware } = this.#runtime
       created = submitMiddleware.length === 0 ? await this.#create(scope, timeoutMs) : await runSubmit(submitMiddleware, 0, scope, () => this.#create(scope, timeoutMs))
     } catch (error) {
-      this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, errorCode: errorCodeOf(error), submitMs: clock.monotonic() - startedAt, origin: meta.origin })
+      this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, errorCode: errorCodeOf(error), message: ownMessage(error), submitMs: clock.monotonic() - startedAt, origin: meta.origin })
       throw error
     } finally {
       // A job that was made is counted as submitted before anybody else can look.

@@ -85,3 +85,6 @@ export function isAsyncEndpointsError (error: unknown, code?: ErrorCode): error 
   if (!(error instanceof Error) || error.name !== 'AsyncEndpointsError') return false
   return code === undefined || (error as { code?: unknown }).code === code
 }
+
+/** The message of an error of ours, which says what went wrong and carries no payload; nothing of anybody else's. */
+export function ownMessage (error: unknown): string { return isAsyncEndpointsError(error) ? error.message : '' }

@@ -1,4 +1,5 @@
 import type { Context } from '../core/context.ts'
+import { ownMessage } from '../core/errors.ts'
 import type { SharedState } from '../core/shared.ts'
 import type { EventBus } from '../events/bus.ts'
 import { TraceExits } from '../events/trace-exits.ts'
@@ -80,7 +81,7 @@ export class ObservedStore implements JobStore {
       }
       return value
     }, (error: unknown) => {
-      this.#bus.emit('store.operation_failed', { storeType: this.type, operation, errorCode: errorCodeOf(error), durationMs: clock.monotonic() - startedAt })
+      this.#bus.emit('store.operation_failed', { storeType: this.type, operation, errorCode: errorCodeOf(error), message: ownMessage(error), durationMs: clock.monotonic() - startedAt })
       throw error
     })
   }

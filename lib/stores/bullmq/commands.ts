@@ -1,7 +1,7 @@
 /**
  * Every command that a user of the server must be allowed to run for the store to work: those that BullMQ and we send, and
  * those that the scripts of both call, which the server checks one by one. `test/doctor/commands.test.ts` holds the list
- * against the scripts.
+ * against the scripts, without what they call for features of BullMQ that the store does not use.
  *
  * Each comes with arguments that the server accepts: so it can be asked for, or tried inside a transaction that is then
  * discarded, and nothing is carried out.
@@ -25,9 +25,6 @@ const ON_A_KEY: Readonly<Record<string, readonly string[]>> = {
   LPUSH: ['v'],
   LRANGE: ['0', '0'],
   LREM: ['0', 'v'],
-  LSET: ['0', 'v'],
-  LTRIM: ['0', '0'],
-  PERSIST: [],
   PEXPIRE: ['1'],
   PTTL: [],
   RPUSH: ['v'],
@@ -71,11 +68,11 @@ export function requiredCommands (prefix: string, channel: string): CommandCall[
 export const LISTENING: readonly string[] = ['SUBSCRIBE', 'UNSUBSCRIBE']
 
 /**
- * The rules of a user who may do what the store needs and nothing else. `INFO` is for the version and the eviction policy,
- * which are not looked at without it.
+ * The rules of a user who may do what the store needs and nothing else. Two are not needed: without `INFO` nobody looks at the
+ * version and the eviction policy, without `CLIENT SETNAME` the connections of workers have no name.
  */
 export function aclRules (prefix: string): string {
-  const names = [...new Set([...requiredCommands(prefix, '').map(([command]) => command), ...LISTENING, 'INFO'])]
+  const names = [...new Set([...requiredCommands(prefix, '').map(([command]) => command), ...LISTENING, 'INFO', 'CLIENT|SETNAME'])]
   return `resetchannels &${prefix}:* resetkeys ~${prefix}:* -@all ${names.map((name) => `+${name.toLowerCase()}`).sort().join(' ')}`
 }
 

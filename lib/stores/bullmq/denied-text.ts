@@ -1,8 +1,8 @@
 /** Every wording of a server that does not allow something: of a command, in a script, before version 7, and of ACL DRYRUN. */
-const DENIED = /\bNOPERM\b|ACL failure|has no permissions|can't run this command|no permission/i
+const DENIED = /\bNOPERM\b|ACL failure|has no permissions|can't run this command|can't access|no permission/i
 /** The command that it names, also as `config|set`. */
 const COMMAND = /'([a-z][a-z0-9._|-]{1,40})' command/i
-const KEY = /access (?:one of the keys|the '[^']*' key|a key)|keys? used as arguments/i
+const KEY = /\bkeys?\b/i
 const CHANNEL = /channel/i
 
 /** Whether the server does not allow something to its user, and what, as far as it says. */

@@ -48,6 +48,12 @@ export class DeniedCheck {
     else this.#reported.clear()
   }
 
+  /** What is denied now, for who was refused without a word of what; empty when the server cannot be asked. */
+  async names (): Promise<readonly string[]> {
+    const { connections, prefix, channel } = this.#parts
+    return await connections.run((client) => askDenied(client, requiredCommands(prefix, channel))).catch(() => undefined) ?? []
+  }
+
   /** A server that cannot be asked. */
   async #tryOut (): Promise<void> {
     const { connections, prefix, channel, probe } = this.#parts

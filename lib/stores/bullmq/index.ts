@@ -1,5 +1,5 @@
 import { withDeadline } from '../../core/deadline.ts'
-import { AsyncEndpointsError, isAsyncEndpointsError } from '../../core/errors.ts'
+import { AsyncEndpointsError, isAsyncEndpointsError, ownMessage } from '../../core/errors.ts'
 import type { IdempotencyClaim, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, UnattendedQueue
@@ -11,7 +11,7 @@ import { BullConsumer, LONGEST_BLOCK_MS } from './consumer.ts'
 import { DeniedCheck } from './denied.ts'
 import { loadDrivers, type Drivers } from './drivers.ts'
 import { encodeNotes } from './envelope.ts'
-import { closed } from './errors.ts'
+import { closed, unavailable } from './errors.ts'
 import type { Client } from './internals.ts'
 import { Lister } from './list.ts'
 import { readRedisOptions, type RedisSettings, type RedisStoreOptions } from './options.ts'
@@ -59,6 +59,7 @@ interface Parts {
   readonly retention: Retention
   readonly repairs: Repairs
   readonly attendance: Attendance
+  readonly denied: DeniedCheck
   readonly probe: Probe
   readonly lister: Lister
 }
@@ -123,6 +124,7 @@ class RedisStore implements JobStore {
       retention,
       repairs,
       attendance,
+      denied,
       probe: new Probe(connections.producer, drivers.bull, settings.prefix),
       lister: new Lister(connections, book, retention.expired)
     }
@@ -302,8 +304,13 @@ class RedisStore implements JobStore {
   }
 
   async probe (): Promise<void> {
-    const { connections, probe, clock } = this.#need()
-    await connections.run((client) => probe.run(client, clock.now()))
+    const { connections, probe, clock, denied } = this.#need()
+    try {
+      await connections.run((client) => probe.run(client, clock.now()))
+    } catch (error) {
+      const names = ownMessage(error).includes('NOPERM') ? await denied.names() : []
+      throw names.length > 0 ? unavailable(`NOPERM: ${names.join(', ')}`) : error
+    }
   }
 
   now (): number { return this.#parts?.clock.now() ?? Date.now() }
