@@ -61,7 +61,7 @@ export class ServerClock implements Clock {
   clearTimeout (handle: TimerHandle): void { this.#local.clearTimeout(handle) }
 
   /** A moment of the server's clock as this host's wall clock shows it, for code that compares it with `Date.now()`. */
-  toLocal (moment: number): number { return moment - (this.now() - this.#local.now()) }
+  toLocal (moment: number): number { return moment - this.now() + Date.now() }
 
   /** The server has told its time, if only long ago. */
   get known (): boolean { return this.#reading !== undefined }
