@@ -98,7 +98,7 @@ class RedisStore implements JobStore {
     const settings = this.#settings
     const report = (code: string, message: string): void => host.report({ kind: 'warning', code, message })
     const connections = new Connections(settings, host, drivers.ioredis)
-    const clock = new ServerClock(host.context.clock, () => connections.run(readTime))
+    const clock = new ServerClock(host.context.clock, () => connections.run((client) => readTime(client, settings.prefix)))
     const book = new QueueBook(drivers.bull, connections, clock, settings.prefix, report)
     const subscriptions = new Subscriptions(connections, clock, settings.operationTimeoutMs)
     const publisher = new Publisher(connections, clock, this.#channels.updates)
@@ -365,9 +365,11 @@ class RedisStore implements JobStore {
 }
 
 /** The server's clock in milliseconds. */
-async function readTime (client: Client): Promise<number> {
-  const [seconds, microseconds] = await client.time()
-  return Number(seconds) * 1_000 + Number(microseconds) / 1_000
+async function readTime (client: Client, prefix: string): Promise<number> {
+  const answer = await runScript(client, 'time', [`${prefix}:time`])
+  const [seconds, microseconds] = (Array.isArray(answer) ? answer : []).map(Number)
+  if (seconds === undefined || microseconds === undefined || !Number.isFinite(seconds + microseconds)) throw unavailable('no time')
+  return seconds * 1_000 + microseconds / 1_000
 }
 
 function recordIn (id: string, { queue, answer }: { queue: string, answer: readonly unknown[] }): StoredRecord | undefined {

@@ -126,7 +126,12 @@ for i = 1, #KEYS do
 end
 return answer`
 
+/** KEYS: any key of the prefix. The clock of the server that has these keys: the nodes of a cluster have a clock each. */
+const time = "return redis.call('TIME')"
+
+type Name = 'findFaults' | 'endUnreadable' | 'tellQueues' | 'waiting' | 'time'
+
 /** Scripts that mend what others broke, and look for what nobody minds. */
-export function repairScripts (own: { readonly cancelling: string }): { findFaults: string, endUnreadable: string, tellQueues: string, waiting: string } {
-  return { findFaults, endUnreadable: endUnreadable(own.cancelling), tellQueues, waiting }
+export function repairScripts (own: { readonly cancelling: string }): Readonly<Record<Name, string>> {
+  return { findFaults, endUnreadable: endUnreadable(own.cancelling), tellQueues, waiting, time }
 }

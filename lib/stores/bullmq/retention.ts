@@ -26,6 +26,8 @@ export class Retention {
   readonly #report: Report
   /** Queues that could not be swept the last time, reported once. */
   readonly #failing = new Set<string>()
+  /** The server did not tell its time, which was reported. */
+  #unread = false
   readonly #settings: RedisSettings
   readonly #keepMs: Readonly<Record<TerminalState, number>>
   readonly everyMs: number
@@ -67,13 +69,20 @@ export class Retention {
     if (turn !== 'OK') return await this.#giveEnd(`${this.#settings.prefix}:sweep`)
     // What is too old is decided by the server's clock, and by no other.
     await this.#clock.ready()
-    if (!this.#clock.fresh) return
+    if (!this.#clock.fresh) return this.#clockUnread()
+    this.#unread = false
     await this.#book.refresh()
     for (const name of this.#book.names()) {
       if (this.#stopped || !this.#connections.live) return
       await this.#trySweep(name)
     }
     this.#book.keepEventsShort()
+  }
+
+  #clockUnread (): void {
+    if (this.#unread || !this.#connections.live) return
+    this.#unread = true
+    this.#report('clock-unread', 'The server does not tell its time (TIME): old jobs are not cleared away until it does')
   }
 
   /** Somebody may have taken the end of our turn away (a dump that was restored): nobody would ever sweep again. */
