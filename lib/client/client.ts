@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import type { Backbone } from '../channels/backbone.ts'
 import { orReject } from '../core/deadline.ts'
-import { AsyncEndpointsError } from '../core/errors.ts'
+import { AsyncEndpointsError, ownMessage } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
@@ -9,6 +9,7 @@ import { unknownJob } from '../jobs/registry.ts'
 import type { SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
 import type { Created, JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
 import { JOB_STATES } from '../jobs/states.ts'
+import { storeNow } from '../jobs/store-clock.ts'
 import { errorCodeOf, toReason } from '../jobs/stored-error.ts'
 import { sampledIds } from '../jobs/trace-ids.ts'
 import { QueueDepths } from './depth.ts'
@@ -55,7 +56,7 @@ export class Client implements JobsClient {
   async submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted> {
     if (this.#closing.signal.aborted) throw closed()
     const { clock, ids } = this.#runtime.context
-    const job = draftJob(definition, body, meta, ids.job(), clock.now(), ids.correlation)
+    const job = draftJob(definition, body, meta, ids.job(), storeNow(this.#runtime.store, clock), ids.correlation)
     const scope: SubmitScope = { job, definition, requestTrace: meta.requestTrace }
     const { maxQueued } = meta
     const timeoutMs = maxQueued === undefined ? this.#options.submitTimeoutMs : await this.#admit(job.queue, maxQueued)
@@ -65,7 +66,7 @@ export class Client implements JobsClient {
       const { submitMiddleware } = this.#runtime
       created = submitMiddleware.length === 0 ? await this.#create(scope, timeoutMs) : await runSubmit(submitMiddleware, 0, scope, () => this.#create(scope, timeoutMs))
     } catch (error) {
-      this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, errorCode: errorCodeOf(error), submitMs: clock.monotonic() - startedAt, origin: meta.origin })
+      this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, errorCode: errorCodeOf(error), message: ownMessage(error), submitMs: clock.monotonic() - startedAt, origin: meta.origin })
       throw error
     } finally {
       // A job that was made is counted as submitted before anybody else can look.
@@ -177,7 +178,7 @@ export class Client implements JobsClient {
     if (verdict.kind === 'requested') this.#runtime.bus.emit('job.cancel_requested', about)
     else if (!verdict.already) {
       // It never ran: no worker will tell of its end.
-      const totalMs = Math.max(0, this.#runtime.context.clock.now() - job.createdAt)
+      const totalMs = Math.max(0, storeNow(this.#runtime.store, this.#runtime.context.clock) - job.createdAt)
       const ids = sampledIds(job.trace)
       this.#runtime.bus.emit('job.cancelled', { ...about, traceId: ids?.traceId, spanId: ids?.spanId, workerId: '', processingMs: 0, totalMs })
     }

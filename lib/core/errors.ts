@@ -26,6 +26,7 @@ export const ERROR_TABLE = {
   FAE_STORE_UNSUPPORTED: { statusCode: 500, title: 'The job store server is not supported' },
 
   FAE_JOB_NOT_FOUND: { statusCode: 404, title: 'There is no such job' },
+  FAE_JOB_UNREADABLE: { statusCode: 500, title: 'The job cannot be read' },
   FAE_JOB_NOT_FINISHED: { statusCode: 409, title: 'The job has not finished' },
   FAE_JOB_FINISHED: { statusCode: 409, title: 'The job has already finished' },
   FAE_JOB_NOT_FAILED: { statusCode: 409, title: 'Only a failed job can be run again' },
@@ -85,3 +86,6 @@ export function isAsyncEndpointsError (error: unknown, code?: ErrorCode): error 
   if (!(error instanceof Error) || error.name !== 'AsyncEndpointsError') return false
   return code === undefined || (error as { code?: unknown }).code === code
 }
+
+/** The message of an error of ours, which says what went wrong and carries no payload; nothing of anybody else's. */
+export function ownMessage (error: unknown): string { return isAsyncEndpointsError(error) ? error.message : '' }

@@ -45,7 +45,7 @@ export const CHECKS = {
   },
   'redis.clock': {
     group: 'Redis', needs: 'redis', title: 'clock',
-    why: 'Delays, backoff, retention and the measured queue wait compare times of different machines.',
+    why: 'Jobs follow the clock of the server, whatever a host says; but its logs and spans tell another time, and a runAt that it computes is early or late.',
     note: 'off by more than 250 ms', warning: 'off by more than 1 s', problem: 'off by more than 30 s'
   },
   'redis.cluster': {

@@ -1,7 +1,7 @@
 import { createConnection } from 'node:net'
 import type { Clock } from '../core/context.ts'
 import { withDeadline } from '../core/deadline.ts'
-import { requiredCommands } from '../stores/bullmq/commands.ts'
+import { askDenied, requiredCommands, type CommandCall } from '../stores/bullmq/commands.ts'
 import type { IoRedis } from '../stores/bullmq/connections.ts'
 import { serverCode } from '../stores/bullmq/errors.ts'
 import { infoField } from '../stores/bullmq/server.ts'
@@ -22,8 +22,8 @@ export interface RedisTarget {
 }
 
 /**
- * Asks a server about itself. Nothing is written: commands are tried inside a transaction that is discarded, where the
- * server checks permissions when it queues them. Always resolves, in the end with what was learnt until the time was up.
+ * Asks a server about itself. Nothing is written: a script asks what the user may do, or, where it cannot, commands are tried
+ * inside a transaction that is discarded. Always resolves, in the end with what was learnt until the time was up.
  */
 export async function gatherRedis (ioredis: IoRedis, { url, prefix }: RedisTarget, clock: Clock): Promise<RedisFacts> {
   const facts: { -readonly [K in keyof RedisFacts]: RedisFacts[K] } = {
@@ -166,16 +166,39 @@ async function measureLatency (client: Client, clock: Clock): Promise<{ medianMs
   return { medianMs: sorted[SAMPLES >> 1] ?? 0, maxMs: sorted.at(-1) ?? 0 }
 }
 
-/** What the server does not queue it would not carry out either. */
-async function tryCommands (client: Client, prefix: string, channel: string): Promise<Array<{ command: string, code: string }>> {
-  const refused: Array<{ command: string, code: string }> = []
+interface Refused { readonly command: string, readonly code: string }
+
+/** The commands that would not be carried out, because the user may not run them or the server takes no writes. */
+async function tryCommands (client: Client, prefix: string, channel: string): Promise<Refused[]> {
+  const calls = requiredCommands(prefix, channel)
+  let denied: string[] | undefined
+  let refusal: string | undefined
+  try {
+    denied = await askDenied(client, calls)
+  } catch (error) {
+    refusal = serverCode(error)
+  }
+  if (denied === undefined) {
+    const queued = await queueCommands(client, calls)
+    if (queued !== undefined) return queued
+    if (refusal === undefined) throw new Error('ERR a server older than 7 is asked inside a transaction, which its user may not begin')
+    return ['EVAL', 'EVALSHA'].map((command) => ({ command, code: refusal }))
+  }
+  // A key that is not there stays so: all that can be refused is that it would be written.
+  const code = await client.call('SET', `${prefix}:doctor`, '', 'XX').then(() => undefined, serverCode)
+  const refused = denied.map((command) => ({ command, code: 'NOPERM' }))
+  return code === undefined || code === 'NOPERM' ? refused : [...refused, { command: 'SET', code }]
+}
+
+/** What the server does not queue it would not carry out either. @returns `undefined` when there can be no transaction */
+async function queueCommands (client: Client, calls: readonly CommandCall[]): Promise<Refused[] | undefined> {
+  const refused: Refused[] = []
   try {
     await client.call('MULTI')
-  } catch (error) {
-    // Nothing can be tried without it; outside a transaction the commands would be carried out.
-    return [{ command: 'MULTI', code: serverCode(error) }]
+  } catch {
+    // Outside a transaction the commands would be carried out.
+    return undefined
   }
-  const calls = requiredCommands(prefix, channel)
   // All at once: one slow round trip must not become fifty.
   await Promise.all(calls.map(async ([command, ...args]) => {
     try {

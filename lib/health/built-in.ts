@@ -2,6 +2,7 @@ import { invalidOptions } from '../core/options.ts'
 import { BaseService } from '../core/service.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import { silenceProblem } from '../jobs/silence.ts'
+import { storeNow } from '../jobs/store-clock.ts'
 import { memoryCheck, workerCheck, type WorkerView } from './checks.ts'
 import { eventLoopCheck, EventLoopWatch } from './event-loop.ts'
 import { addRequirementChecks, addStuckCheck } from './job-checks.ts'
@@ -43,12 +44,12 @@ export class BuiltInChecks extends BaseService {
 
   /** When everything is loaded: what runs here, if anything does, and what its jobs need. */
   addWorker (worker: WorkerView | undefined): void {
-    const { context: { clock }, registry } = this.#runtime
+    const { context: { clock }, registry, store } = this.#runtime
     if (worker !== undefined && this.#wanted.worker) {
       this.#health.addCheck('worker', workerCheck(worker, clock, this.#options.workerSilentMs), { tags: ['ready', 'worker'], cacheMs: 0 })
     }
     registry.watch((definition) => {
-      if (this.#wanted.stuck) addStuckCheck(this.#health, definition, this.#readings, clock)
+      if (this.#wanted.stuck) addStuckCheck(this.#health, definition, this.#readings, { now: () => storeNow(store, clock) })
       // What a handler needs is needed where it runs.
       if (this.#wanted.requires && worker?.worksOn(definition.queue) === true) addRequirementChecks(this.#health, definition)
     })

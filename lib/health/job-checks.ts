@@ -16,7 +16,7 @@ export function addRequirementChecks (health: Health, { name: job, requires }: J
 }
 
 /** Adds `<job>-stuck` for a job whose attempts have a limit of time. */
-export function addStuckCheck (health: Health, definition: JobDefinition, readings: Pick<StoreReadings, 'running'>, clock: Clock): void {
+export function addStuckCheck (health: Health, definition: JobDefinition, readings: Pick<StoreReadings, 'running'>, clock: Pick<Clock, 'now'>): void {
   if (definition.timeoutMs === 0) return
   health.addCheck(`${definition.name}-stuck`, stuckCheck(definition, readings, clock), { tags: ['job', 'stuck'], critical: false, timeoutMs: 5_000, cacheMs: 5_000 })
 }
@@ -25,7 +25,7 @@ export function addStuckCheck (health: Health, definition: JobDefinition, readin
  * Attempts that nobody ended although their time and their grace are over (requirement row S3-36): a worker that is alive
  * would have aborted and settled them.
  */
-export function stuckCheck ({ name, timeoutMs, graceMs }: Pick<JobDefinition, 'name' | 'timeoutMs' | 'graceMs'>, readings: Pick<StoreReadings, 'running'>, clock: Clock): HealthCheck {
+export function stuckCheck ({ name, timeoutMs, graceMs }: Pick<JobDefinition, 'name' | 'timeoutMs' | 'graceMs'>, readings: Pick<StoreReadings, 'running'>, clock: Pick<Clock, 'now'>): HealthCheck {
   const limitMs = timeoutMs + graceMs
   const seconds = limitMs / 1_000
   return async () => {

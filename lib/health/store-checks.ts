@@ -6,8 +6,11 @@ import type { JobStore } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 import type { StoreReadings } from './readings.ts'
 
+/** Of the queues that nobody works on, so many are named. */
+const MAX_NAMED = 5
+
 export interface StoreCheckParts {
-  readonly store: Pick<JobStore, 'type' | 'get' | 'probe'>
+  readonly store: Pick<JobStore, 'type' | 'get' | 'probe' | 'unattended'>
   readonly clock: Clock
   readonly ids: Pick<Ids, 'job'>
   readonly readings: Pick<StoreReadings, 'counts'>
@@ -35,13 +38,24 @@ export function asyncEndpointsCheck (parts: StoreCheckParts): HealthCheck {
     const facts = { store_type: store.type, store_latency_ms: tookMs, submit_probe: submit === undefined ? 'none' : 'passed' }
     const slow = tookMs > latencyMs
     const stuck = counts.stuck > maxStuckJobs
-    if (!slow && !stuck) {
+    const unattended = store.unattended?.() ?? []
+    const left = unattended.length > 0
+    if (!slow && !stuck && !left) {
       return { status: 'Healthy', description: `the ${store.type} store answers`, data: { ...facts, stuck_jobs: counts.stuck, max_retries: parts.maxRetries() } }
     }
     return {
       status: 'Degraded',
-      description: [slow && `the ${store.type} store answers slowly`, stuck && `${counts.stuck} jobs are stuck: their leases were not renewed in time`].filter(Boolean).join('; '),
-      data: { ...facts, ...(slow && { threshold_ms: latencyMs }), ...(stuck && { stuck_jobs_count: counts.stuck, threshold: maxStuckJobs }) }
+      description: [
+        slow && `the ${store.type} store answers slowly`,
+        stuck && `${counts.stuck} jobs are stuck: their leases were not renewed in time`,
+        left && `jobs wait in queues that no worker works on: ${unattended.slice(0, MAX_NAMED).map(({ queue, waiting }) => `${queue} (${waiting})`).join(', ')}`
+      ].filter(Boolean).join('; '),
+      data: {
+        ...facts,
+        ...(slow && { threshold_ms: latencyMs }),
+        ...(stuck && { stuck_jobs_count: counts.stuck, threshold: maxStuckJobs }),
+        ...(left && { unattended_queues: unattended.length, unattended_jobs: unattended.reduce((sum, { waiting }) => sum + waiting, 0) })
+      }
     }
   }
 }

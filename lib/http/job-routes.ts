@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, RawR
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
+import { storeNow } from '../jobs/store-clock.ts'
 import { matchesETag, retryAfterSeconds, statusDocument, weakETag } from './document.ts'
 import { appliedWait, parsePrefer, waitTime } from './prefer.ts'
 import { asJson, bodyFor } from './responses.ts'
@@ -146,7 +147,7 @@ async function sendStatus (room: HttpRoom, request: JobRequest, reply: FastifyRe
   const { job, body, etag } = shown
   reply.header('etag', etag).header('cache-control', 'private, no-cache')
   if (maxWaitMs > 0) vary(reply, 'Prefer')
-  if (!isTerminal(job.state)) reply.header('retry-after', String(retryAfterSeconds(job, room.runtime.context.clock.now())))
+  if (!isTerminal(job.state)) reply.header('retry-after', String(retryAfterSeconds(job, storeNow(room.runtime.store, room.runtime.context.clock))))
   return matchesETag(ifNoneMatch, etag) ? reply.code(304).removeHeader('content-type').send() : asJson(reply, body)
 }
 
@@ -183,7 +184,7 @@ async function sendJobResult (room: HttpRoom, request: JobRequest, reply: Fastif
   const job = await findJob(room, request)
   const text = job.state === 'completed' ? await room.jobs.resultText(job.id) : undefined
   if (job.state !== 'completed' || (text === undefined && job.resultBytes !== undefined)) {
-    throw noResult(job, retryAfterSeconds(job, room.runtime.context.clock.now()))
+    throw noResult(job, retryAfterSeconds(job, storeNow(room.runtime.store, room.runtime.context.clock)))
   }
   return resultBody(room.endpoints.get(job.name), text, reply)
 }
@@ -202,7 +203,7 @@ async function retryJob (room: HttpRoom, request: JobRequest, reply: FastifyRepl
 /** The status document after something was done to the job. */
 async function answer (room: HttpRoom, job: JobRecord, code: 200 | 202, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
   reply.code(code).header('cache-control', 'no-store')
-  if (code === 202) reply.header('location', room.links.self(job.id)).header('retry-after', String(retryAfterSeconds(job, room.runtime.context.clock.now())))
+  if (code === 202) reply.header('location', room.links.self(job.id)).header('retry-after', String(retryAfterSeconds(job, storeNow(room.runtime.store, room.runtime.context.clock))))
   const { body } = await show(room, job, request, reply)
   return reply.sent ? undefined : asJson(reply, body)
 }

@@ -5,6 +5,7 @@ import type { JobDefinition } from '../jobs/definition.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { compileCapture } from './captured-headers.ts'
+import { storeNow } from '../jobs/store-clock.ts'
 import { retryAfterSeconds, statusDocument, submittedDocument, writeSubmitted } from './document.ts'
 import { credentialScope, idempotencyKey } from './idempotency.ts'
 import type { EndpointSettings } from './options.ts'
@@ -89,11 +90,11 @@ function scopeOf (scope: string, headers: FastifyRequest['headers']): string {
 type Accept = (submitted: Submitted, job: JobRecord, request: FastifyRequest, reply: FastifyReply) => unknown
 
 function compileAccept ({ room, endpoint }: SubmitParts, format: (time: number) => string): Accept {
-  const { links, runtime: { context: { clock } } } = room
+  const { links, runtime: { store, context: { clock } } } = room
   const factory = endpoint.responses.submitted
   return ({ created }, job, request, reply) => {
     const document = submittedDocument(job, links, format)
-    reply.code(202).header('retry-after', String(retryAfterSeconds(job, clock.now())))
+    reply.code(202).header('retry-after', String(retryAfterSeconds(job, storeNow(store, clock))))
     if (factory === undefined) {
       reply.header('content-type', JSON_MEDIA_TYPE).serializer(writeSubmitted)
       return document

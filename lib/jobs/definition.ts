@@ -132,7 +132,8 @@ export interface JobDefinition<T extends JobTypes = JobTypes> {
 }
 
 export const JOB_NAME = '^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$'
-const QUEUE_NAME = '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$'
+/** What a queue may be called, on every store. */
+export const QUEUE_NAME = '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$'
 
 export const retrySchema: OptionsSchema = {
   type: 'object',

@@ -23,6 +23,11 @@ export interface JobStore {
    */
   readonly longestLookMs?: number | undefined
   /**
+   * Now, on the clock that every moment in a record, a claim and the counts comes from: that of the server behind the store.
+   * `NewJob.createdAt` and `runAt` are given on it. Absent: the store's moments come from the clock of its host.
+   */
+  readonly now?: (() => number) | undefined
+  /**
    * Takes the store into service. Resolves even when the server behind it is away (it connects in the background and
    * reports `connected` later); rejects only for what waiting cannot heal.
    */
@@ -72,6 +77,11 @@ export interface JobStore {
    * reject with. Absent: the store cannot tell without making a job.
    */
   readonly probe?: (() => Promise<void>) | undefined
+  /**
+   * Queues that hold jobs for a worker, and that no worker of any process works on, as far as is known: a deploy may have
+   * removed them. Answered at once, from what was last seen. Absent: the store cannot tell.
+   */
+  readonly unattended?: (() => readonly UnattendedQueue[]) | undefined
   /** Lets go of everything the store made itself; what was handed to it stays open. Never takes longer than the deadline. */
   close (deadlineMs: number): Promise<void>
 }
@@ -124,6 +134,12 @@ export interface QueueCounts {
   readonly stuck: number
   /** Which, at most 20 of them. Absent: the store cannot tell. */
   readonly stuckIds?: readonly string[] | undefined
+}
+
+export interface UnattendedQueue {
+  readonly queue: string
+  /** Jobs that wait there, for a worker or for their time. */
+  readonly waiting: number
 }
 
 /** `cancelled`: it is (now, or was already: `already`) cancelled. `requested`: asked of the running attempt. `finished`: too late. */

@@ -1,4 +1,5 @@
 import type { Context } from '../core/context.ts'
+import { ownMessage } from '../core/errors.ts'
 import type { SharedState } from '../core/shared.ts'
 import type { EventBus } from '../events/bus.ts'
 import { TraceExits } from '../events/trace-exits.ts'
@@ -17,7 +18,9 @@ export class ObservedStore implements JobStore {
   readonly type: string
   readonly shared: SharedState | undefined
   readonly longestLookMs: number | undefined
+  readonly now: (() => number) | undefined
   readonly probe: (() => Promise<void>) | undefined
+  readonly unattended: JobStore['unattended']
   readonly #inner: JobStore
   readonly #context: Context
   readonly #bus: EventBus
@@ -30,6 +33,8 @@ export class ObservedStore implements JobStore {
     this.#context = context
     this.#bus = bus
     this.#exits = exits
+    this.unattended = inner.unattended === undefined ? undefined : () => inner.unattended?.() ?? []
+    this.now = inner.now === undefined ? undefined : () => inner.now?.() ?? context.clock.now()
     // Not told: a submission on trial is none, and must not look like one in any metric.
     this.probe = inner.probe === undefined ? undefined : () => exits.quietly(async () => { await inner.probe?.() })
     const { shared } = inner
@@ -77,7 +82,7 @@ export class ObservedStore implements JobStore {
       }
       return value
     }, (error: unknown) => {
-      this.#bus.emit('store.operation_failed', { storeType: this.type, operation, errorCode: errorCodeOf(error), durationMs: clock.monotonic() - startedAt })
+      this.#bus.emit('store.operation_failed', { storeType: this.type, operation, errorCode: errorCodeOf(error), message: ownMessage(error), durationMs: clock.monotonic() - startedAt })
       throw error
     })
   }

@@ -23,6 +23,7 @@ export interface AttemptSpansParts {
   /** A span for the store's part too. */
   readonly detailed: boolean
   /** Wall clock, milliseconds since the epoch. */
+  /** On the clock that the moments of jobs come from. */
   readonly now: () => number
 }
 

@@ -9,7 +9,7 @@ export type Workload = () => { readonly active: number, readonly concurrency: nu
 
 export interface StoreGaugesParts {
   readonly context: Context
-  readonly store: Pick<JobStore, 'type' | 'counts'>
+  readonly store: Pick<JobStore, 'type' | 'counts' | 'now' | 'unattended'>
   /** The queues to ask for, at the moment of asking. */
   readonly queues: () => readonly string[]
   readonly metrics: AsyncEndpointsMetrics
@@ -21,6 +21,9 @@ export interface StoreGaugesParts {
   /** Runs the reading where it leaves no spans. */
   readonly quietly?: <R>(work: () => R) => R
 }
+
+/** More queues than this of former deploys are not shown. */
+const MAX_UNATTENDED = 50
 
 /** The label `channel_type`: what jobs pass through in this process. */
 export const WORKER_CHANNEL = 'worker'
@@ -42,6 +45,8 @@ export class StoreGauges extends BaseService {
   #timer: TimerHandle | undefined
   /** A reading that outlived its deadline: no second one is sent after it. */
   #pending: Promise<unknown> | undefined
+  /** Queues that nobody worked on, once seen: their gauges are to go down again. */
+  readonly #unattended = new Set<string>()
   #freshAt: number
 
   constructor (parts: StoreGaugesParts) {
@@ -97,14 +102,16 @@ export class StoreGauges extends BaseService {
   }
 
   async #read (): Promise<QueueCounts[]> {
-    return await Promise.all(this.#parts.queues().map((queue) => this.#parts.store.counts(queue)))
+    const { queues, store } = this.#parts
+    for (const { queue } of store.unattended?.() ?? []) if (this.#unattended.size < MAX_UNATTENDED) this.#unattended.add(queue)
+    return await Promise.all([...new Set([...queues(), ...this.#unattended])].map((queue) => store.counts(queue)))
   }
 
   /** @param askedAt the numbers are as old as the question, at most */
   #show (counts: readonly QueueCounts[], askedAt: number): void {
     const { metrics, store, context } = this.#parts
     const storeType = store.type
-    const now = context.clock.now()
+    const now = store.now?.() ?? context.clock.now()
     const totals = new Map<string, number>()
     for (const { queue, states, oldestQueuedAt, stuck } of counts) {
       for (const [state, count] of Object.entries(states)) totals.set(state, (totals.get(state) ?? 0) + count)

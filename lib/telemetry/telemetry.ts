@@ -184,7 +184,7 @@ export class Telemetry {
       excluded: this.#excluded,
       redaction: this.#runtime.redaction,
       detailed: this.#options.detailedTracing,
-      now: () => context.clock.now()
+      now: () => store.now?.() ?? context.clock.now()
     })
   }
 

@@ -3,6 +3,7 @@ import type { AttemptFailure } from '../events/catalogue.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { AttemptScope } from '../jobs/seams.ts'
 import type { Claim, SettleVerdict, Settlement } from '../jobs/store.ts'
+import { storeNow } from '../jobs/store-clock.ts'
 import { errorCodeOf } from '../jobs/stored-error.ts'
 import { sampledIds } from '../jobs/trace-ids.ts'
 
@@ -20,11 +21,11 @@ export interface ToldAttempt {
   readonly failure: AttemptFailure | undefined
 }
 
-export function emitClaimed ({ bus, context }: JobRuntime, run: ToldAttempt): void {
+export function emitClaimed ({ bus, context, store }: JobRuntime, run: ToldAttempt): void {
   const { job, availableAt, claimMs, stalled } = run.claim
   // A claim that runs nothing says nothing about how long jobs wait to be run.
   if (run.known && !stalled && bus.wants('job.claimed')) {
-    const queueWaitMs = Math.max(0, context.clock.now() - availableAt)
+    const queueWaitMs = Math.max(0, storeNow(store, context.clock) - availableAt)
     // The attempt has no span yet, and what waited was the submission.
     const ids = sampledIds(job.trace)
     bus.emit('job.claimed', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, traceId: ids?.traceId, spanId: ids?.spanId, attempt: job.attempts, queueWaitMs, claimMs })
@@ -114,6 +115,6 @@ function aboutOf ({ claim: { job }, workerId, traceIds }: ToldAttempt) {
 }
 
 /** From the submission (not from the planned start) to now. */
-function totalMs ({ context }: JobRuntime, run: ToldAttempt): number {
-  return Math.max(0, context.clock.now() - run.claim.job.createdAt)
+function totalMs ({ context, store }: JobRuntime, run: ToldAttempt): number {
+  return Math.max(0, storeNow(store, context.clock) - run.claim.job.createdAt)
 }

@@ -128,3 +128,15 @@ t.test('readings: what runs is read page by page, and not for ever', async (t) =
   const endless = queues(Array.from({ length: 2 }, () => ({ jobs: [job], cursor: '0' })))
   t.equal((await new StoreReadings(endless, new FakeClock(), () => ['a']).running()).length, 20)
 })
+
+t.test('jobs in queues that no worker works on are work to do: Degraded, with their names', async (t) => {
+  const parts = (count: number): Partial<StoreCheckParts> => ({
+    store: { type: 'fake', get: async () => undefined, unattended: () => Array.from({ length: count }, (_, n) => ({ queue: `q${n}`, waiting: n + 1 })) }
+  })
+  t.match(await ask(check({ parts: parts(0) })), { status: 'Healthy' })
+  t.match(await ask(check({ parts: parts(7) })), {
+    status: 'Degraded',
+    description: 'jobs wait in queues that no worker works on: q0 (1), q1 (2), q2 (3), q3 (4), q4 (5)',
+    data: { unattended_queues: 7, unattended_jobs: 28 }
+  })
+})

@@ -7,6 +7,7 @@ import * as bull from 'bullmq'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import { ADD_KINDS, addKeys, addOptions, batchedAdd, bullScripts, claimedId, DELAYED_SCORE, FIELD, keepRenewing, KEY, LOCK, LOG, makeWorker, PRIORITY_SCORE, queuePrefix, resizeWorker, type AddKind, type BackendHooks, type BullJob } from '../../lib/stores/bullmq/internals.ts'
+import { unreadable } from '../../lib/stores/bullmq/internals-worker.ts'
 import { sharedRedis, uniquePrefix } from '../support/redis.ts'
 import { until } from '../support/redis-jobs.ts'
 
@@ -105,6 +106,8 @@ t.test('one bad entry of a batch does not stop the others', async (t) => {
 })
 
 const PASS: BackendHooks = {
+  now: () => Date.now(),
+  toLocal: (moment) => moment,
   claim: (look) => look(),
   fail: (_id, _token, _reason, step) => step(),
   delay: (_id, _token, step) => step(),
@@ -116,6 +119,8 @@ t.test('the worker passes through our hooks, with the ids and tokens that we exp
   const steps: string[] = []
   const tokens = new Map<string, string>()
   const hooks: BackendHooks = {
+    now: () => Date.now(),
+    toLocal: (moment) => moment,
     claim: async (look) => {
       const answer = await look()
       const id = claimedId(answer)
@@ -259,4 +264,73 @@ t.test('a worker whose places are all taken fetches at once when it gets more', 
   // None has ended: without a push the loop would wait for that.
   await until('the second runs as well', () => running.length === 2, 2_000)
   t.equal(worker.concurrency, 2)
+})
+
+t.test('the worker takes its time from us: for what is due, when a job began and ended, and how long it blocks', async (t) => {
+  const { prefix, keys } = newQueue(t)
+  const AHEAD = 600_000
+  const seen: BullJob[] = []
+  const hooks: BackendHooks = { ...PASS, now: () => Date.now() - AHEAD, toLocal: (moment) => moment + AHEAD }
+  const worker = makeWorker(bull, 'q', async (job) => {
+    seen.push(job)
+    if (job.data === 'again' && job.attemptsMade === 0) {
+      job.opts.attempts = 10
+      job.opts.backoff = { type: 'fae' }
+      throw new Error('again')
+    }
+  }, { connection: redis, prefix, skipVersionCheck: true, settings: { backoffStrategy: () => 100 } }, hooks)
+  worker.on('error', (error) => t.fail('no error', { error }))
+  t.teardown(() => worker.close())
+  await worker.waitUntilReady()
+  const [early, due, again] = [randomUUID(), randomUUID(), randomUUID()]
+  const server = (): number => Date.now() - AHEAD
+  // Due by the clock of this host, and not by the other one; NOW is the timestamp that they are added with.
+  await add('delayed', keys, [[early, '1', addOptions(1, 0, undefined)]])
+  const begin = performance.now()
+  await add('delayed', keys, [[due, '2', addOptions(Math.max(1, server() + 300 - NOW), 0, undefined)]])
+  await redis.zadd(keys + KEY.delayed, (server() + 300) * DELAYED_SCORE, due)
+  await add('standard', keys, [[again, '"again"', '']])
+  await until('what is due ran', async () => await redis.zscore(keys + KEY.completed, due))
+  t.ok(performance.now() - begin > 250, 'not before it was due')
+  t.ok(performance.now() - begin < 5_000, 'and it was not blocked for ten minutes')
+  await until('the retry ran', async () => await redis.zscore(keys + KEY.completed, again))
+  t.notOk(seen.some(({ id }) => id === early))
+  for (const field of [FIELD.processedOn, FIELD.finishedOn]) {
+    const moment = Number(await redis.hget(keys + due, field))
+    t.ok(Math.abs(moment - server()) < 60_000, `${field} is told by our clock`)
+  }
+})
+
+t.test('leases are renewed whatever the wall clock says', async (t) => {
+  const { prefix, keys } = newQueue(t)
+  const id = randomUUID()
+  const stalled: string[] = []
+  let end: () => void = () => {}
+  const ended = new Promise<void>((resolve) => { end = resolve })
+  // The start of the attempt lies in the future of this host.
+  const worker = makeWorker(bull, 'q', async () => { await ended }, { connection: redis, prefix, lockDuration: 400, stalledInterval: 100 }, { ...PASS, now: () => Date.now() + 90_000 })
+  worker.on('stalled', (job) => { stalled.push(job) })
+  worker.on('error', () => { /* the lost lease, if there is one */ })
+  t.teardown(() => { end(); return worker.close() })
+  await add('standard', keys, [[id, '{}', '']])
+  let renewed = 0
+  worker.on('locksRenewed', () => { renewed++ })
+  await until('it was renewed for three times its length', () => renewed >= 12)
+  t.same(stalled, [])
+  t.equal(await redis.exists(keys + id + LOCK), 1)
+})
+
+t.test('a job that BullMQ cannot read comes without its data, and says what is wrong', async (t) => {
+  const { prefix, keys } = newQueue(t)
+  const faults = new Map<string, string | undefined>()
+  const worker = makeWorker(bull, 'q', async (job) => { faults.set(String(job.id), unreadable(job)) }, { connection: redis, prefix }, PASS)
+  worker.on('error', (error) => t.fail('no error', { error }))
+  t.teardown(() => worker.close())
+  const [good, data, opts] = [randomUUID(), randomUUID(), randomUUID()]
+  await worker.pause()
+  await add('standard', keys, [[good, '{}', ''], [data, '{oops', ''], [opts, '{}', '']])
+  await redis.hset(keys + opts, FIELD.opts, '{')
+  await worker.resume()
+  await until('all were claimed', () => faults.size === 3)
+  t.same([good, data, opts].map((id) => faults.get(id)), [undefined, 'its field data is not JSON', 'its field opts is not JSON'])
 })

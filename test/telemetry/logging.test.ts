@@ -171,7 +171,7 @@ t.test('the lines of a submission say whose it was: all four, some, or none', as
     bus.emit('job.submitted', { ...SUBMITTED, origin })
     bus.emit('job.replayed', { ...JOB, submitMs: 1, origin })
     bus.emit('job.rejected', { jobName: 'report', queue: 'q', correlationId: 'corr', reason: 'queue-full', origin })
-    bus.emit('job.submit_failed', { jobName: 'report', queue: 'q', correlationId: 'corr', errorCode: 'E', submitMs: 1, origin })
+    bus.emit('job.submit_failed', { jobName: 'report', queue: 'q', correlationId: 'corr', errorCode: 'E', message: '', submitMs: 1, origin })
   }
   const full = sink({})
   emitAll(full.bus, ORIGIN)

@@ -35,7 +35,7 @@ t.test('a submission is created and timed; a replay is neither', async (t) => {
 t.test('refusals are counted by reason, from whoever tells of them', async (t) => {
   const { bus, methods } = connected()
   bus.emit('job.rejected', { jobName: 'report', queue: 'default', correlationId: 'c', reason: 'queue-full', origin: undefined })
-  bus.emit('job.submit_failed', { jobName: 'report', queue: 'default', correlationId: 'c', errorCode: 'FAE_STORE_UNAVAILABLE', submitMs: 2_000, origin: undefined })
+  bus.emit('job.submit_failed', { jobName: 'report', queue: 'default', correlationId: 'c', errorCode: 'FAE_STORE_UNAVAILABLE', message: '', submitMs: 2_000, origin: undefined })
   t.same(methods(), ['requestRejected queue-full', 'requestRejected store-unavailable'])
 })
 
@@ -87,7 +87,7 @@ t.test('endings that do not end the job are timed, not counted as processed', as
 t.test('store operations count, failed ones too; idle time', async (t) => {
   const { bus, methods } = connected()
   bus.emit('store.operated', { storeType: 'bullmq', operation: 'get', durationMs: 1 })
-  bus.emit('store.operation_failed', { storeType: 'bullmq', operation: 'create', errorCode: 'E', durationMs: 2_000 })
+  bus.emit('store.operation_failed', { storeType: 'bullmq', operation: 'create', errorCode: 'E', message: '', durationMs: 2_000 })
   bus.emit('worker.idled', { workerId: 'w', queue: 'default', idleMs: 500 })
   t.same(methods(), ['storeOperation get', 'storeOperationDuration 0.001 get', 'storeOperation create', 'storeOperationDuration 2 create', 'storeError create E', 'workerIdle 0.5 w'])
 })

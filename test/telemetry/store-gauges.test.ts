@@ -119,3 +119,30 @@ t.test('without a worker nothing is said about one; stopping before starting is 
   await clock.advance(60_000)
   t.equal(clock.pending, 0)
 })
+
+t.test('ages are told by the clock of the store, and queues that nobody works on are shown as well, also when they are empty again', async (t) => {
+  const clock = new FakeClock()
+  const metrics = recordingMetrics()
+  const asked: string[] = []
+  let unattended = [{ queue: 'removed', waiting: 3 }]
+  const gauges = new StoreGauges({
+    context: createContext({ clock }),
+    store: {
+      type: 'fake',
+      now: () => clock.now() - 90_000,
+      unattended: () => unattended,
+      counts: async (queue) => {
+        asked.push(queue)
+        return { queue, states: { ...ZERO, queued: 1 }, oldestQueuedAt: clock.now() - 92_000, stuck: 0 }
+      }
+    },
+    queues: () => ['default'],
+    metrics,
+    workload: () => undefined
+  })
+  await gauges.refresh()
+  t.match(metrics.of('jobsOldestAge'), [{ value: 2, labels: { queue: 'default' } }, { value: 2, labels: { queue: 'removed' } }])
+  unattended = []
+  await gauges.refresh()
+  t.same(asked, ['default', 'removed', 'default', 'removed'])
+})

@@ -5,7 +5,7 @@ import type { AlertFacts, ConsumerFacts, QueueFacts, SlowJob } from './facts.ts'
 import type { ProcessReport } from './report.ts'
 import { MAX_SLOW, sumUp, type ShownWindow } from './window.ts'
 
-export type AlertStore = Pick<JobStore, 'type' | 'shared' | 'counts' | 'get' | 'ping'>
+export type AlertStore = Pick<JobStore, 'type' | 'shared' | 'counts' | 'get' | 'ping' | 'now'>
 
 /** Everything that is asked of a store has to be answered by then. */
 export const STORE_TIMEOUT_MS = 5_000
@@ -40,13 +40,15 @@ export class QueueReader {
   async #read (queue: string, reports: readonly ProcessReport[], windows: readonly ShownWindow[]): Promise<QueueFacts> {
     const counts = await this.#store.counts(queue)
     const now = this.#clock.now()
+    // Moments of jobs come from the store's clock, those of reports from the clocks of processes.
+    const storeNow = this.#store.now?.() ?? now
     const consumers = reports.flatMap((report) => report.consumers).filter((consumer) => consumer.queue === queue)
     return {
       queue,
       states: counts.states,
       stuck: counts.stuck,
-      oldestAgeMs: counts.oldestQueuedAt === undefined ? undefined : Math.max(0, now - counts.oldestQueuedAt),
-      stuckJobs: await this.#stuckJobs(counts, now),
+      oldestAgeMs: counts.oldestQueuedAt === undefined ? undefined : Math.max(0, storeNow - counts.oldestQueuedAt),
+      stuckJobs: await this.#stuckJobs(counts, storeNow),
       claimAgeMs: claimAge(queue, reports, windows, now),
       busy: consumers.some(({ active, concurrency, paused }) => !paused && active >= concurrency) || othersWork(counts, consumers),
       paused: consumers.length > 0 && consumers.every(({ paused }) => paused)

@@ -1,10 +1,10 @@
 /**
  * Every command that a user of the server must be allowed to run for the store to work: those that BullMQ and we send, and
  * those that the scripts of both call, which the server checks one by one. `test/doctor/commands.test.ts` holds the list
- * against the scripts.
+ * against the scripts, without what they call for features of BullMQ that the store does not use.
  *
- * Each comes with arguments that the server accepts, so that it can be tried inside a transaction that is then discarded:
- * permissions are checked when a command is queued, and nothing is carried out.
+ * Each comes with arguments that the server accepts: so it can be asked for, or tried inside a transaction that is then
+ * discarded, and nothing is carried out.
  */
 const ON_A_KEY: Readonly<Record<string, readonly string[]>> = {
   BZPOPMIN: ['1'],
@@ -25,9 +25,6 @@ const ON_A_KEY: Readonly<Record<string, readonly string[]>> = {
   LPUSH: ['v'],
   LRANGE: ['0', '0'],
   LREM: ['0', 'v'],
-  LSET: ['0', 'v'],
-  LTRIM: ['0', '0'],
-  PERSIST: [],
   PEXPIRE: ['1'],
   PTTL: [],
   RPUSH: ['v'],
@@ -65,4 +62,46 @@ export function requiredCommands (prefix: string, channel: string): CommandCall[
     ['RPOPLPUSH', key, key],
     ...Object.entries(ON_A_KEY).map(([command, args]): CommandCall => [command, key, ...args])
   ]
+}
+
+/** Sent over a connection that does nothing else. */
+export const LISTENING: readonly string[] = ['SUBSCRIBE', 'UNSUBSCRIBE']
+
+/**
+ * The rules of a user who may do what the store needs and nothing else. Two are not needed: without `INFO` nobody looks at the
+ * version and the eviction policy, without `CLIENT SETNAME` the connections of workers have no name.
+ */
+export function aclRules (prefix: string): string {
+  const names = [...new Set([...requiredCommands(prefix, '').map(([command]) => command), ...LISTENING, 'INFO', 'CLIENT|SETNAME'])]
+  return `resetchannels &${prefix}:* resetkeys ~${prefix}:* -@all ${names.map((name) => `+${name.toLowerCase()}`).sort().join(' ')}`
+}
+
+/**
+ * ARGV: calls as JSON. Answer: those that the user may not make, each as its place (from 1) in the list. From version 7 on a
+ * script can ask, and nothing is carried out.
+ */
+const ASK = `local denied = {}
+for place, call in ipairs(ARGV) do
+  local fine, allowed = pcall(redis.acl_check_cmd, unpack(cjson.decode(call)))
+  if not fine or not allowed then denied[#denied + 1] = place end
+end
+if not redis.acl_check_cmd then return redis.error_reply('UNASKED') end
+return denied`
+
+interface Asks { eval (lua: string, keys: number, ...args: string[]): Promise<unknown> }
+
+/**
+ * Asks the server which of these calls its user may not make.
+ *
+ * @returns `undefined` when an older server cannot be asked; rejects with the server's refusal of EVAL itself
+ */
+export async function askDenied (client: Asks, calls: readonly CommandCall[]): Promise<string[] | undefined> {
+  let answer: unknown
+  try {
+    answer = await client.eval(ASK, 0, ...calls.map((call) => JSON.stringify(call)))
+  } catch (error) {
+    if (error instanceof Error && error.message.includes('UNASKED')) return undefined
+    throw error
+  }
+  return (Array.isArray(answer) ? answer : []).flatMap((place) => calls[Number(place) - 1]?.[0] ?? [])
 }

@@ -155,6 +155,16 @@ export class Connections {
     return this.#subscriber
   }
 
+  /** A connection for one question, to be handed back to {@link Connections.release}. */
+  temporary (): Client {
+    return this.#duplicate({ maxRetriesPerRequest: 0, commandTimeout: this.#settings.operationTimeoutMs, enableOfflineQueue: true, autoResubscribe: false })
+  }
+
+  release (client: Client): void {
+    this.#own.delete(client)
+    client.disconnect()
+  }
+
   /** Lets go of what was made here. Never takes longer than the deadline, also when the server does not answer. */
   async close (deadlineMs: number): Promise<void> {
     if (this.#state === 'closed') return

@@ -1,22 +1,22 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { ChurnMap } from '../../core/churn-map.ts'
-import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { ConsumeOptions, Consumer, SettleVerdict } from '../../jobs/store.ts'
+import { CancelWatch } from './cancel-watch.ts'
 import { isLive } from './connections.ts'
+import type { ConsumerParts } from './consumer-parts.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import {
-  claimedId, KEY, keepRenewing, makeWorker, NO_JOB, resizeWorker, takeDeferredFailure, type BackendHooks, type Bull, type BullJob, type BullWorker, type Client
+  claimedId, KEY, keepRenewing, makeWorker, NO_JOB, resizeWorker, takeDeferredFailure, type BackendHooks, type BullJob, type BullWorker
 } from './internals.ts'
-import type { RedisSettings } from './options.ts'
-import type { QueueHandle } from './queues.ts'
+import { unreadable } from './internals-worker.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
 import { resultSize, Settled, Settler } from './settler.ts'
 import { Troubles } from './troubles.ts'
-import type { Publisher } from './updates.ts'
+import { isScriptFault, unreadableJob } from './unreadable.ts'
 
 /** How long BullMQ blocks on an empty queue before it looks again, in seconds. */
 const DRAIN_DELAY_S = 5
@@ -27,18 +27,6 @@ const LOOK_AGAIN_MS = 100
 const STORED: SettleVerdict = Object.freeze({ kind: 'stored' })
 /** What a step answers that was done already; BullMQ notes the time on an object that it drops. */
 const FINISHED = Object.freeze({ result: undefined, finishedOn: 0 })
-/** Jobs that were lately settled to be run again, for a cancel that comes a moment too late for the attempt. */
-const REMEMBERED = 200
-
-export interface ConsumerParts {
-  readonly bull: Bull
-  readonly clock: Clock
-  readonly client: Client
-  readonly handle: QueueHandle
-  readonly settings: RedisSettings
-  readonly publisher: Publisher
-  readonly onClosed: (consumer: BullConsumer) => void
-}
 
 /**
  * One queue of one process, worked on by BullMQ's own `Worker`: it claims, renews the leases and looks for stalled
@@ -64,7 +52,7 @@ export class BullConsumer implements Consumer {
   readonly #claimMs = new Map<string, number>()
   /** Tokens of jobs that somebody else has marked as failed. */
   readonly #foreign = new Set<string>()
-  readonly #recent = new Set<string>()
+  readonly #cancels: CancelWatch
   readonly #troubles: Troubles
   #state: 'claiming' | 'paused' | 'stopped' | 'closed' = 'claiming'
   #looking = 0
@@ -78,6 +66,12 @@ export class BullConsumer implements Consumer {
     this.#troubles = new Troubles(parts.clock, options.onError)
     const { bull, clock, client, handle, settings } = parts
     this.#worker = this.#makeWorker()
+    this.#cancels = new CancelWatch({
+      running: (id) => this.#running.get(id),
+      asked: (ids) => runScript(client, 'asked', [handle.prefix], ...ids),
+      backend: () => this.#worker.getBackend(),
+      guard: (act) => this.#guard(act)
+    })
     this.#settler = new Settler({
       bull,
       clock,
@@ -135,12 +129,8 @@ export class BullConsumer implements Consumer {
     return this.#closed
   }
 
-  /** Somebody cancelled a job; it may run here. */
-  cancelled (id: string): void {
-    const running = this.#running.get(id)
-    if (running !== undefined) this.#guard(() => running.abort('cancelled'))
-    else if (this.#recent.delete(id)) this.#hasten(id)
-  }
+  /** A message says that somebody cancelled a job; it may run here. */
+  hinted (id: string): void { this.#cancels.hinted(id) }
 
   async #close (deadlineMs: number): Promise<void> {
     this.#state = 'closed'
@@ -151,7 +141,7 @@ export class BullConsumer implements Consumer {
     // By force: without it BullMQ waits for its jobs, and cannot be forced any more after that.
     const gone = this.#worker.close(true).catch(() => { /* there is nothing left to do with it */ })
     await withDeadline(this.#parts.clock, deadlineMs, gone)
-    this.#parts.onClosed(this)
+    this.#parts.onClosed()
   }
 
   #makeWorker (): BullWorker {
@@ -191,10 +181,14 @@ export class BullConsumer implements Consumer {
   }
 
   #hooks (): BackendHooks {
+    const { clock } = this.#parts
     return {
+      now: () => clock.now(),
+      toLocal: (moment) => clock.toLocal(moment),
       claim: async (look) => {
+        // A clock that is minutes ahead would hand out jobs whose delay is not over.
+        if (!clock.fresh) await clock.ready()
         if (this.#state !== 'claiming') return this.#decline()
-        const { clock } = this.#parts
         const began = clock.monotonic()
         this.#looking++
         try {
@@ -253,6 +247,8 @@ export class BullConsumer implements Consumer {
       asked = deferred.startsWith('{') && parseNotes(deferred).x !== 1
       if (!asked) return this.#endDeferred(job, deferred)
     }
+    const fault = unreadable(job)
+    if (fault !== undefined) return this.#endUnreadable(job, unreadableJob(id, this.queue, fault))
     let running: Running
     try {
       running = this.#begin(id, job, claimMs, asked)
@@ -312,12 +308,27 @@ export class BullConsumer implements Consumer {
     throw new bull.WaitingError()
   }
 
+  /** No attempt can be made of it: it fails with what is wrong. */
+  async #endUnreadable (job: BullJob, error: AsyncEndpointsError): Promise<never> {
+    const { bull, client, clock, handle, publisher } = this.#parts
+    const id = String(job.id)
+    this.#guard(() => this.#options.onError(error))
+    try {
+      await runScript(client, 'endUnreadable', [handle.prefix], id, encodeNotes({ c: error.code, m: error.message }), clock.now())
+      publisher.publish(id, 'failed')
+    } catch (problem) {
+      // Its lease runs out, and the next worker ends it.
+      this.#trouble(problem)
+    }
+    throw new bull.WaitingError()
+  }
+
   #ended (running: Running, verdict: SettleVerdict, state?: JobState): void {
     const { id } = running
     if (this.#running.get(id) === running) this.#running.delete(id)
     else if (this.#superseded.delete(running.token)) this.#renewTheOther(id)
     if (state !== undefined) this.#parts.publisher.publish(id, state)
-    if (state === 'queued' || state === 'scheduled') this.#mayBeCancelledLate(running)
+    if (state === 'queued' || state === 'scheduled') this.#cancels.toBeRunAgain(running)
     try { running.end(verdict) } catch (error) { this.#trouble(error) }
     if (this.#changed.length > 0) this.#change()
   }
@@ -329,20 +340,6 @@ export class BullConsumer implements Consumer {
     })
   }
 
-  /** A cancel may have found the attempt running, and the attempt not have heard of it any more. */
-  #mayBeCancelledLate ({ id, cancelAsked }: Running): void {
-    if (cancelAsked) return this.#hasten(id)
-    this.#recent.add(id)
-    if (this.#recent.size <= REMEMBERED) return
-    const [oldest] = this.#recent
-    if (oldest !== undefined) this.#recent.delete(oldest)
-  }
-
-  /** It waits for nothing any more: a worker shall take it now, and end it. */
-  #hasten (id: string): void {
-    this.#worker.getBackend().promote(id).catch(() => { /* it is not scheduled, and so claimed soon */ })
-  }
-
   #retryDelay (job: { id?: string, token?: string } | undefined): number {
     const settlement = job === undefined ? undefined : this.#find(String(job.id), job.token ?? '')?.settlement
     return settlement?.kind === 'retry' ? Math.ceil(settlement.delayMs) : 1_000
@@ -351,9 +348,7 @@ export class BullConsumer implements Consumer {
   /** Messages of cancels can be missed; the renewal of leases is an occasion to ask. */
   #leasesRenewed (ids: readonly string[]): void {
     if (this.active >= this.#worker.concurrency) this.lastSeenAt = this.#parts.clock.monotonic()
-    runScript(this.#parts.client, 'asked', [this.#parts.handle.prefix], ...ids).then((asked) => {
-      if (Array.isArray(asked)) for (const id of asked) this.cancelled(String(id))
-    }, () => { /* the next renewal asks again */ })
+    this.#cancels.check(ids)
   }
 
   #stopClaiming (): void {
@@ -395,6 +390,8 @@ export class BullConsumer implements Consumer {
   }
 
   #trouble (error: unknown): void {
-    if (this.#state !== 'closed') this.#troubles.tell(error)
+    if (this.#state === 'closed') return
+    if (isScriptFault(error)) this.#parts.onFault(this.#parts.handle)
+    this.#troubles.tell(error)
   }
 }

@@ -1,4 +1,5 @@
 import { AsyncEndpointsError, isAsyncEndpointsError } from '../../core/errors.ts'
+import { withDenied } from './denied-text.ts'
 
 /**
  * Errors of a Redis client carry the command that failed, with payloads and Lua text in it, and an address with a
@@ -10,7 +11,7 @@ export function toStoreError (error: unknown): AsyncEndpointsError {
   if (code === 'OOM') {
     return new AsyncEndpointsError('FAE_STORE_FULL', 'The Redis server is out of memory: raise maxmemory or keep fewer finished jobs', { retryAfterSeconds: 5 })
   }
-  return unavailable(code)
+  return unavailable(withDenied(code, error))
 }
 
 /** The server did not answer, or answered that it cannot serve. */

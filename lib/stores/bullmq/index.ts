@@ -1,24 +1,29 @@
-import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
-import { AsyncEndpointsError } from '../../core/errors.ts'
+import { AsyncEndpointsError, isAsyncEndpointsError, ownMessage } from '../../core/errors.ts'
 import type { IdempotencyClaim, JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
 import type {
-  CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost
+  CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, UnattendedQueue
 } from '../../jobs/store.ts'
+import { Attendance } from './attendance.ts'
 import { Coalescer } from './coalescer.ts'
 import { Connections } from './connections.ts'
 import { BullConsumer, LONGEST_BLOCK_MS } from './consumer.ts'
+import { DeniedCheck } from './denied.ts'
 import { loadDrivers, type Drivers } from './drivers.ts'
 import { encodeNotes } from './envelope.ts'
-import { closed } from './errors.ts'
+import { closed, unavailable } from './errors.ts'
+import type { Client } from './internals.ts'
 import { Lister } from './list.ts'
 import { readRedisOptions, type RedisSettings, type RedisStoreOptions } from './options.ts'
+import { Probe } from './probe.ts'
 import { QueueBook } from './queues.ts'
 import { claimableSince, rawJob, recordOf, type StoredRecord } from './record.ts'
 import { Retention } from './retention.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
+import { ServerClock } from './server-clock.ts'
 import { RedisSharedState } from './shared.ts'
+import { readable, Repairs } from './unreadable.ts'
 import { channels, progressMessage, Publisher, Subscriptions, UpdateListeners } from './updates.ts'
 
 export type { RedisClientLike, RedisConnectionOptions, RedisRetentionOptions, RedisStoreOptions } from './options.ts'
@@ -27,6 +32,8 @@ export type { RedisClientLike, RedisConnectionOptions, RedisRetentionOptions, Re
 const JOB_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 /** How often a key whose job is gone is freed and claimed anew, before somebody else must be doing the same. */
 const MAX_CLAIMS = 5
+/** How often a process notes which queues it works on. */
+const ATTENDANCE_MS = 10_000
 
 /**
  * Keeps jobs on a Redis or Valkey server, by means of BullMQ: they survive restarts, and any number of processes can
@@ -42,7 +49,7 @@ export function redisStore (options?: RedisStoreOptions): JobStore {
 /** What an open store consists of. */
 interface Parts {
   readonly drivers: Drivers
-  readonly clock: Clock
+  readonly clock: ServerClock
   readonly connections: Connections
   readonly book: QueueBook
   readonly coalescer: Coalescer
@@ -50,6 +57,10 @@ interface Parts {
   readonly subscriptions: Subscriptions
   readonly listeners: UpdateListeners
   readonly retention: Retention
+  readonly repairs: Repairs
+  readonly attendance: Attendance
+  readonly denied: DeniedCheck
+  readonly probe: Probe
   readonly lister: Lister
 }
 
@@ -85,37 +96,69 @@ class RedisStore implements JobStore {
     const drivers = await loadDrivers()
     if (this.#closed) throw closed()
     const settings = this.#settings
-    const { clock } = host.context
+    const report = (code: string, message: string): void => host.report({ kind: 'warning', code, message })
     const connections = new Connections(settings, host, drivers.ioredis)
-    const book = new QueueBook(drivers.bull, connections, clock, settings.prefix)
+    const clock = new ServerClock(host.context.clock, () => connections.run((client) => readTime(client, settings.prefix)))
+    const book = new QueueBook(drivers.bull, connections, clock, settings.prefix, report)
     const subscriptions = new Subscriptions(connections, clock, settings.operationTimeoutMs)
-    const retention = new Retention(connections, book, clock, settings)
+    const publisher = new Publisher(connections, clock, this.#channels.updates)
+    const repairs = new Repairs({ connections, clock, lockDurationMs: settings.lockDurationMs, publish: (id, state) => publisher.publish(id, state), report })
+    const retention = new Retention(connections, book, clock, settings, repairs, report)
+    const attendance = new Attendance({
+      connections, book, clock, shared: this.shared, report, everyMs: Math.min(ATTENDANCE_MS, retention.everyMs), consumed: () => new Set([...this.#consumers].map(({ queue }) => queue))
+    })
+    const denied = new DeniedCheck({ connections, clock, prefix: settings.prefix, channel: this.#channels.updates, probe: () => this.probe(), report, timeoutMs: settings.operationTimeoutMs })
+    connections.onReady(() => {
+      clock.renew()
+      denied.look().catch(() => { /* what else is wrong is reported where it fails */ })
+    })
     this.#parts = {
       drivers,
       clock,
       connections,
       book,
       coalescer: new Coalescer(connections, drivers.bull),
-      publisher: new Publisher(connections, clock, this.#channels.updates),
+      publisher,
       subscriptions,
       listeners: new UpdateListeners(subscriptions, this.#channels.updates),
       retention,
+      repairs,
+      attendance,
+      denied,
+      probe: new Probe(connections.producer, drivers.bull, settings.prefix),
       lister: new Lister(connections, book, retention.expired)
     }
     await connections.start()
-    if (!this.#closed) retention.start()
+    // Asked before the first job is submitted or claimed; a server that is away is asked when it comes.
+    if (connections.live) await clock.ready()
+    if (this.#closed) return
+    for (const service of [clock, book, retention, attendance]) service.start()
   }
 
   create (job: NewJob): Promise<Created> {
     try {
-      const { book, coalescer } = this.#need()
+      const { clock, connections } = this.#need()
       if (!JOB_ID.test(job.id)) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'On Redis the id of a job is a UUID in lower case')
-      // The usual submission, on the shortest way: nobody else can have its id.
-      if (job.idempotency === undefined) return coalescer.add(book.use(job.queue), job, 0).then((id) => ({ created: true, id }))
+      return clock.known || !connections.live ? this.#createNow(job) : this.#createTimed(job)
     } catch (error) {
       return Promise.reject(error)
     }
+  }
+
+  #createNow (job: NewJob): Promise<Created> {
+    const { book, coalescer } = this.#need()
+    // The usual submission, on the shortest way: nobody else can have its id.
+    if (job.idempotency === undefined) return coalescer.add(book.use(job.queue), job, 0).then((id) => ({ created: true, id }))
     return this.#createOrFind(job, job.idempotency)
+  }
+
+  /** The job was drafted before the server's clock was known. */
+  async #createTimed (job: NewJob): Promise<Created> {
+    const { clock } = this.#need()
+    const before = clock.now() - clock.monotonic()
+    await clock.ready()
+    const shift = Math.round(clock.now() - clock.monotonic() - before)
+    return await this.#createNow({ ...job, createdAt: job.createdAt + shift, runAt: job.runAt + shift })
   }
 
   async #createOrFind (job: NewJob, idempotency: IdempotencyClaim): Promise<Created> {
@@ -148,7 +191,7 @@ class RedisStore implements JobStore {
   async result (id: string): Promise<string | undefined> {
     const { book, clock } = this.#need()
     if (!JOB_ID.test(id)) return undefined
-    const found = await book.search((client, prefixes) => runScript(client, 'result', prefixes, id))
+    const found = await book.search((client, prefixes) => readable(id, runScript(client, 'result', prefixes, id)))
     if (found === undefined) return undefined
     const [endedAt, text] = found.answer
     return typeof text === 'string' && Number(endedAt) + this.#settings.retention.completedMs > clock.now() ? text : undefined
@@ -163,6 +206,8 @@ class RedisStore implements JobStore {
     const answer = await connections.run((client) => runScript(client, 'counts', [book.prefixOf(queue)]))
     const parts: readonly unknown[] = Array.isArray(answer) ? answer : []
     const [wait, prioritized, delayed, active, completed, failed, cancelled, cancelling, stuck] = parts.slice(0, 9).map(Number) as [number, number, number, number, number, number, number, number, number]
+    // A set of queues that was lost does not tell of those that only others use.
+    if (wait + prioritized + delayed + active > 0) book.know(queue)
     const since = parts.slice(9, 11).map((fields) => Array.isArray(fields) ? claimableSince(fields[0], fields[1], fields[2]) : undefined)
     const due = parts[11] === null ? undefined : Number(parts[11])
     const waiting = [...since, due].filter((time) => time !== undefined && time <= this.#need().clock.now()) as number[]
@@ -204,7 +249,7 @@ class RedisStore implements JobStore {
     const before = await this.#read(id)
     if (before === undefined || retention.expired(before.record)) return undefined
     const now = clock.now()
-    const found = await book.search((client, prefixes) => runScript(client, 'redrive', prefixes, id, now, encodeNotes({ r: now })))
+    const found = await book.search((client, prefixes) => readable(id, runScript(client, 'redrive', prefixes, id, now, encodeNotes({ r: now }))))
     const job = found === undefined ? undefined : recordIn(id, found)?.record
     if (found === undefined || job === undefined) return undefined
     if (found.answer[2] !== 'redriven') return { kind: 'not-failed', job }
@@ -234,21 +279,23 @@ class RedisStore implements JobStore {
   }
 
   consume (options: ConsumeOptions): Consumer {
-    const { drivers, clock, connections, book, publisher, subscriptions } = this.#need()
-    const consumer = new BullConsumer({
+    const { drivers, clock, connections, book, publisher, subscriptions, repairs, attendance } = this.#need()
+    const consumer: BullConsumer = new BullConsumer({
       bull: drivers.bull,
       clock,
       client: connections.consumer(),
       handle: book.use(options.queue),
       settings: this.#settings,
       publisher,
-      onClosed: (closed) => { this.#consumers.delete(closed) }
+      onFault: (handle) => repairs.soon(handle),
+      onClosed: () => { this.#consumers.delete(consumer) }
     }, options)
     if (this.#consumers.size === 0) {
       // Should it not come into force now, it does when the server is back.
-      subscriptions.add(this.#channels.control, (id) => { for (const each of this.#consumers) each.cancelled(id) }).catch(() => {})
+      subscriptions.add(this.#channels.control, (id) => { for (const each of this.#consumers) each.hinted(id) }).catch(() => {})
     }
     this.#consumers.add(consumer)
+    attendance.note(options.queue).catch(() => { /* the next look notes it */ })
     return consumer
   }
 
@@ -260,20 +307,29 @@ class RedisStore implements JobStore {
     await this.#need().connections.run((client) => client.ping())
   }
 
-  /** Writes under a name that no queue has, so that a server that is full, or takes no writes, is found. */
   async probe (): Promise<void> {
-    await this.#need().connections.run((client) => runScript(client, 'probe', [`${this.#settings.prefix}::probe`]))
+    const { connections, probe, clock, denied } = this.#need()
+    try {
+      await connections.run((client) => probe.run(client, clock.now()))
+    } catch (error) {
+      const names = ownMessage(error).includes('NOPERM') ? await denied.names() : []
+      throw names.length > 0 ? unavailable(`NOPERM: ${names.join(', ')}`) : error
+    }
   }
+
+  now (): number { return this.#parts?.clock.now() ?? Date.now() }
+
+  unattended (): readonly UnattendedQueue[] { return this.#parts?.attendance.unattended ?? [] }
 
   async close (deadlineMs: number): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     const parts = this.#parts
     if (parts === undefined) return
-    const { clock, connections, publisher, retention, book } = parts
+    const { clock, connections, publisher, retention, book, attendance } = parts
     const until = clock.monotonic() + deadlineMs
     const left = (): number => Math.max(0, until - clock.monotonic())
-    retention.stop()
+    for (const service of [clock, book, retention, attendance]) service.stop()
     await Promise.all([...this.#consumers].map((consumer) => consumer.close(left())))
     publisher.close()
     await withDeadline(clock, left(), book.close())
@@ -290,9 +346,12 @@ class RedisStore implements JobStore {
   }
 
   async #read (id: string): Promise<StoredRecord | undefined> {
-    const { book, retention } = this.#need()
+    const { book, retention, repairs } = this.#need()
     if (!JOB_ID.test(id)) return undefined
-    const found = await book.search((client, prefixes) => runScript(client, 'lookup', prefixes, id))
+    const found = await book.search((client, prefixes) => readable(id, runScript(client, 'lookup', prefixes, id))).catch((error: unknown) => {
+      if (isAsyncEndpointsError(error, 'FAE_JOB_UNREADABLE')) repairs.found(id, book.names(), (queue) => book.prefixOf(queue))
+      throw error
+    })
     const stored = found === undefined ? undefined : recordIn(id, found)
     return stored === undefined || retention.expired(stored.record) ? undefined : stored
   }
@@ -302,11 +361,19 @@ class RedisStore implements JobStore {
     if (!JOB_ID.test(id)) return undefined
     const now = clock.now()
     const asked = { m: reason }
-    const found = await book.search((client, prefixes) => runScript(
-      client, 'cancel', prefixes, id, encodeNotes({ x: 1, ...asked }), encodeNotes({ x: 1, ...asked, t: now }), encodeNotes(asked), now, this.#channels.control))
+    const found = await book.search((client, prefixes) => readable(id, runScript(
+      client, 'cancel', prefixes, id, encodeNotes({ x: 1, ...asked }), encodeNotes({ x: 1, ...asked, t: now }), encodeNotes(asked), now, this.#channels.control)))
     const job = found === undefined ? undefined : recordIn(id, found)?.record
     return found === undefined || job === undefined || retention.expired(job) ? undefined : { verdict: found.answer[2], job }
   }
+}
+
+/** The server's clock in milliseconds. */
+async function readTime (client: Client, prefix: string): Promise<number> {
+  const answer = await runScript(client, 'time', [`${prefix}:time`])
+  const [seconds, microseconds] = (Array.isArray(answer) ? answer : []).map(Number)
+  if (seconds === undefined || microseconds === undefined || !Number.isFinite(seconds + microseconds)) throw unavailable('no time')
+  return seconds * 1_000 + microseconds / 1_000
 }
 
 function recordIn (id: string, { queue, answer }: { queue: string, answer: readonly unknown[] }): StoredRecord | undefined {

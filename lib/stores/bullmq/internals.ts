@@ -1,11 +1,12 @@
 /**
- * Everything we know about the inside of BullMQ stands here, once: the names of its keys and hash fields, the text of
+ * Everything we know about the inside of BullMQ stands here and in `internals-worker.ts`, once: the names of its keys and hash fields, the text of
  * its scripts for adding jobs, and the methods of its worker that we listen in on. `test/stores/bullmq-internals.test.ts`
  * fails when a release of BullMQ changes any of it.
  */
 import type { createRedisBackend, Job, JobJson, Queue, RedisQueueBackend, Worker, WorkerOptions } from 'bullmq'
 import type { Cluster, Redis } from 'ioredis'
 import { unsupported } from './errors.ts'
+import { followClock, readGently, renewOften, type WorkerClock } from './internals-worker.ts'
 
 export type Client = Redis | Cluster
 export type BullJob = Job<unknown, unknown, string>
@@ -152,7 +153,7 @@ export function addOptions (delay: number, priority: number, deduplication: { id
 type Finish = { result: void | unknown[], finishedOn: number }
 
 /** What the store does around the steps of BullMQ's worker. Each gets the original step and may call it, or not. */
-export interface BackendHooks {
+export interface BackendHooks extends WorkerClock {
   /** Looks for a job; the answer begins with its data and its id, if there is one. */
   claim (look: () => Promise<unknown[]>): Promise<unknown[]>
   /**
@@ -166,14 +167,18 @@ export interface BackendHooks {
 
 /** Makes a worker on BullMQ's own Redis backend whose steps pass through the hooks. */
 export function makeWorker (bull: Bull, queue: string, processor: (job: BullJob, token?: string) => Promise<unknown>, options: WorkerOptions, hooks: BackendHooks): BullWorker {
-  return new bull.Worker<unknown, unknown, string>(queue, processor, options, (name, given, extra) => {
+  const faults = new Map<string, string>()
+  const worker = new bull.Worker<unknown, unknown, string>(queue, processor, options, (name, given, extra) => {
     const backend = bull.createRedisBackend(name, given, extra)
-    hookBackend(backend, hooks)
+    hookBackend(backend, hooks, faults)
     return backend
   })
+  renewOften(worker)
+  readGently(worker, faults)
+  return worker
 }
 
-function hookBackend (backend: Backend, hooks: BackendHooks): void {
+function hookBackend (backend: Backend, hooks: BackendHooks, faults: Map<string, string>): void {
   const moveToActive = backend.moveToActive.bind(backend)
   backend.moveToActive = (token, name) => hooks.claim(() => moveToActive(token, name))
   const moveToFailed = backend.moveToFailed.bind(backend)
@@ -184,7 +189,8 @@ function hookBackend (backend: Backend, hooks: BackendHooks): void {
     hooks.delay(id, token ?? '', () => moveToDelayed(id, timestamp, delay, token, given))
   const retryJob = backend.retryJob.bind(backend)
   backend.retryJob = (id, lifo, token, given) => hooks.requeue(id, token ?? '', () => retryJob(id, lifo, token, given))
-  spreadFinishTimes(backend)
+  followClock(backend, hooks, faults)
+  spreadFinishTimes(backend, hooks)
   blockExactly(backend)
 }
 
@@ -204,15 +210,15 @@ function blockExactly (backend: Backend): void {
  * BullMQ orders finished jobs by the millisecond in which they ended; within one, by chance. A fraction keeps the
  * order, so that the oldest really go first when only so many are kept.
  */
-function spreadFinishTimes (backend: Backend): void {
+function spreadFinishTimes (backend: Backend, { now }: BackendHooks): void {
   const original = finishedArgsOf(backend)
   if (original === undefined) return
   let last = 0
   let turn = 0
-  const spread: FinishedArgs = (job, value, field, remove, target, token, timestamp, fetchNext, fields) => {
-    const now = Number(timestamp)
-    if (now > last) {
-      last = now
+  const spread: FinishedArgs = (job, value, field, remove, target, token, _timestamp, fetchNext, fields) => {
+    const time = now()
+    if (time > last) {
+      last = time
       turn = 0
     } else if (turn < 999) turn++
     // As text: to print a number with so many digits costs more than all the rest of this.

@@ -1,15 +1,30 @@
 import type { Queue } from 'bullmq'
-import type { Clock } from '../../core/context.ts'
+import type { Clock, TimerHandle } from '../../core/context.ts'
+import { QUEUE_NAME } from '../../jobs/definition.ts'
 import type { Connections } from './connections.ts'
+import { serverCode } from './errors.ts'
 import { queuePrefix, type Bull, type Client } from './internals.ts'
+import { runScript } from './scripts.ts'
 
 /**
  * BullMQ writes every step of every job into a stream per queue. Nobody reads it here; it is kept short, and set again
  * whenever the server comes back, because BullMQ sets it only once and does not notice when that fails.
  */
 const EVENTS_KEPT = 100
+/**
+ * How often a process says again which queues it uses. A server that was flushed, or restarted without its data, has
+ * forgotten it, and no connection is lost when that happens: other processes would never find the jobs.
+ */
+const TELL_EVERY_MS = 2_000
+/** Names that the set should not hold are reported once; no more than this are remembered. */
+const MAX_BAD_NAMES = 100
+const QUEUE_NAMES = new RegExp(QUEUE_NAME)
+
 /** How old the list of all queues may be when somebody asks about all of them. */
 const REFRESH_MAX_MS = 30_000
+
+/** Says something that an operator should know. */
+export type Report = (code: string, message: string) => void
 
 /** A queue that this process adds to or works on. */
 export interface QueueHandle {
@@ -34,9 +49,14 @@ export class QueueBook {
   #refreshedAt = -Infinity
   #refreshing: Promise<boolean> | undefined
   #next: Promise<boolean> | undefined
-  #told = new Set<string>()
+  readonly #told = new Set<string>()
+  readonly #report: Report
+  readonly #badNames = new Set<string>()
+  #timer: TimerHandle
+  #stopped = false
 
-  constructor (bull: Bull, connections: Connections, clock: Clock, prefix: string) {
+  constructor (bull: Bull, connections: Connections, clock: Clock, prefix: string, report: Report) {
+    this.#report = report
     this.#bull = bull
     this.#connections = connections
     this.#clock = clock
@@ -63,6 +83,25 @@ export class QueueBook {
     }
     if (!this.#told.has(name)) this.#tell(name)
     return handle
+  }
+
+  /** A queue that has jobs, although this process need not use it: others are to find them as well. */
+  know (name: string): void {
+    if (this.#told.has(name) || !QUEUE_NAMES.test(name)) return
+    this.#learn([name])
+    this.#tell(name)
+  }
+
+  /** Tells of the queues again and again, from now on. */
+  start (): void {
+    this.#timer = this.#clock.setTimeout(() => {
+      this.#heal().catch(() => { /* the next time */ }).finally(() => { if (!this.#stopped) this.start() }).catch(() => { /* it has none */ })
+    }, TELL_EVERY_MS)
+  }
+
+  stop (): void {
+    this.#stopped = true
+    this.#clock.clearTimeout(this.#timer)
   }
 
   /** The prefix of a queue, used here or not. */
@@ -135,9 +174,14 @@ export class QueueBook {
   #refresh (): Promise<boolean> {
     this.#refreshing ??= (async () => {
       try {
-        const names = await this.#connections.run((client) => client.smembers(this.#key))
+        const names = await this.#connections.run((client) => client.smembers(this.#key).catch(async (error: unknown) => {
+          if (serverCode(error) !== 'WRONGTYPE') throw error
+          if (this.#told.size > 0) await this.#heal()
+          else if (await client.del(this.#key) > 0) this.#reportReplaced()
+          return await client.smembers(this.#key)
+        }))
         this.#refreshedAt = this.#clock.monotonic()
-        return this.#learn(names.map(String))
+        return this.#learn(this.#valid(names.map(String)))
       } finally {
         this.#refreshing = undefined
       }
@@ -150,16 +194,53 @@ export class QueueBook {
   // Sent before the first job on the same connection, so that nobody can learn of the job before the queue.
   #tell (name: string): void {
     this.#told.add(name)
-    this.#connections.run((client) => client.sadd(this.#key, name)).catch(() => { this.#told.delete(name) })
+    this.#add([name]).then(([, replaced]) => { if (replaced) this.#reportReplaced() }, () => { this.#told.delete(name) })
+  }
+
+  async #add (names: readonly string[]): Promise<[added: number, replaced: boolean]> {
+    const answer = await this.#connections.run((client) => runScript(client, 'tellQueues', [this.#key], ...names))
+    const [added, replaced] = Array.isArray(answer) ? answer as readonly unknown[] : []
+    return [Number(added), replaced === 1]
+  }
+
+  /** Adds what the server has forgotten. */
+  async #heal (): Promise<void> {
+    const names = [...this.#told]
+    if (names.length === 0 || !this.#connections.live) return
+    const [added, replaced] = await this.#add(names)
+    if (replaced) this.#reportReplaced()
+    else if (added > 0) this.#report('queues-lost', `The key ${this.#key} had lost ${added} of the queues of this process, and has them again. The server was flushed, or started again without its data: jobs that were on it are gone`)
+    if (added > 0) this.keepEventsShort()
+  }
+
+  #reportReplaced (): void {
+    this.#report('queues-replaced', `The key ${this.#key} did not hold the set of queues; it was replaced. Nothing else may use keys that begin with "${this.#prefix}:"`)
+  }
+
+  /** Anybody can add to the set: a name that no queue can have would stop whoever acts on it. */
+  #valid (names: readonly string[]): string[] {
+    return names.filter((name) => {
+      if (QUEUE_NAMES.test(name)) return true
+      if (!this.#badNames.has(name) && this.#badNames.size < MAX_BAD_NAMES) {
+        this.#badNames.add(name)
+        this.#report('queue-name', `The key ${this.#key} holds ${JSON.stringify(name.slice(0, 64))}, which no queue can be called; it is ignored. Remove it: SREM ${this.#key} ${JSON.stringify(name.slice(0, 64))}`)
+      }
+      return false
+    })
+  }
+
+  /** BullMQ sets the length of the stream when it makes a queue, and a server that has forgotten it keeps a hundred times as much. */
+  keepEventsShort (): void {
+    for (const { bull } of this.#handles.values()) {
+      this.#connections.run(() => bull.getBackend().setQueueMeta({ 'opts.maxLenEvents': EVENTS_KEPT })).catch(() => { /* the next time */ })
+    }
   }
 
   #serverIsBack (): void {
     // It may have come back empty.
-    this.#told = new Set()
-    for (const { name, bull } of this.#handles.values()) {
-      this.#tell(name)
-      this.#connections.run(() => bull.getBackend().setQueueMeta({ 'opts.maxLenEvents': EVENTS_KEPT })).catch(() => { /* the next time */ })
-    }
+    this.#heal().catch(() => { /* the next time */ })
+    for (const { name } of this.#handles.values()) if (!this.#told.has(name)) this.#tell(name)
+    this.keepEventsShort()
     this.#refresh().catch(() => { /* the next look-up tries again */ })
   }
 }

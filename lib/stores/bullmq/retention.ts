@@ -1,10 +1,13 @@
-import type { Clock, TimerHandle } from '../../core/context.ts'
+import type { TimerHandle } from '../../core/context.ts'
 import type { TerminalState } from '../../jobs/states.ts'
 import type { JobRecord } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
 import type { RedisSettings } from './options.ts'
-import type { QueueBook, QueueHandle } from './queues.ts'
+import { serverCode } from './errors.ts'
+import type { QueueBook, QueueHandle, Report } from './queues.ts'
 import { runScript } from './scripts.ts'
+import type { ServerClock } from './server-clock.ts'
+import type { Repairs } from './unreadable.ts'
 
 const SHORTEST_SWEEP_MS = 1_000
 const LONGEST_SWEEP_MS = 30_000
@@ -18,21 +21,29 @@ const MAX_SWEPT = 1_000
 export class Retention {
   readonly #connections: Connections
   readonly #book: QueueBook
-  readonly #clock: Clock
+  readonly #clock: ServerClock
+  readonly #repairs: Repairs
+  readonly #report: Report
+  /** Queues that could not be swept the last time, reported once. */
+  readonly #failing = new Set<string>()
+  /** The server did not tell its time, which was reported. */
+  #unread = false
   readonly #settings: RedisSettings
   readonly #keepMs: Readonly<Record<TerminalState, number>>
-  readonly #everyMs: number
+  readonly everyMs: number
   #timer: TimerHandle
   #stopped = false
 
-  constructor (connections: Connections, book: QueueBook, clock: Clock, settings: RedisSettings) {
+  constructor (connections: Connections, book: QueueBook, clock: ServerClock, settings: RedisSettings, repairs: Repairs, report: Report) {
+    this.#repairs = repairs
+    this.#report = report
     const { completedMs, failedMs } = settings.retention
     this.#connections = connections
     this.#book = book
     this.#clock = clock
     this.#settings = settings
     this.#keepMs = { completed: completedMs, failed: failedMs, cancelled: completedMs }
-    this.#everyMs = Math.min(Math.max(Math.min(completedMs, failedMs) / 2, SHORTEST_SWEEP_MS), LONGEST_SWEEP_MS)
+    this.everyMs = Math.min(Math.max(Math.min(completedMs, failedMs) / 2, SHORTEST_SWEEP_MS), LONGEST_SWEEP_MS)
   }
 
   /** Its time is over, although nobody may have swept it yet. */
@@ -44,7 +55,7 @@ export class Retention {
   start (): void {
     this.#timer = this.#clock.setTimeout(() => {
       this.#sweep().catch(() => { /* the next sweep does it */ }).finally(() => { if (!this.#stopped) this.start() })
-    }, this.#everyMs)
+    }, this.everyMs)
   }
 
   stop (): void {
@@ -54,12 +65,44 @@ export class Retention {
 
   async #sweep (): Promise<void> {
     if (!this.#connections.live) return
-    const turn = await this.#connections.run((client) => client.set(`${this.#settings.prefix}:sweep`, '1', 'PX', Math.ceil(this.#everyMs * 0.9), 'NX'))
-    if (turn !== 'OK') return
+    const turn = await this.#connections.run((client) => client.set(`${this.#settings.prefix}:sweep`, '1', 'PX', Math.ceil(this.everyMs * 0.9), 'NX'))
+    if (turn !== 'OK') return await this.#giveEnd(`${this.#settings.prefix}:sweep`)
+    // What is too old is decided by the server's clock, and by no other.
+    await this.#clock.ready()
+    if (!this.#clock.fresh) return this.#clockUnread()
+    this.#unread = false
     await this.#book.refresh()
     for (const name of this.#book.names()) {
-      if (this.#stopped) return
-      await this.#sweepQueue(this.#book.use(name))
+      if (this.#stopped || !this.#connections.live) return
+      await this.#trySweep(name)
+    }
+    this.#book.keepEventsShort()
+  }
+
+  #clockUnread (): void {
+    if (this.#unread || !this.#connections.live) return
+    this.#unread = true
+    this.#report('clock-unread', 'The server does not tell its time (TIME): old jobs are not cleared away until it does')
+  }
+
+  /** Somebody may have taken the end of our turn away (a dump that was restored): nobody would ever sweep again. */
+  async #giveEnd (key: string): Promise<void> {
+    if (await this.#connections.run((client) => client.pttl(key)) !== -1) return
+    await this.#connections.run((client) => client.pexpire(key, Math.ceil(this.everyMs)))
+    this.#report('key-without-end', `The key ${key} had no end, and would have kept every process from clearing away old jobs; it has one now`)
+  }
+
+  /** One queue that cannot be swept keeps nobody from sweeping the others. */
+  async #trySweep (name: string): Promise<void> {
+    const handle = this.#book.use(name)
+    try {
+      await this.#repairs.repair(handle)
+      await this.#sweepQueue(handle)
+      this.#failing.delete(name)
+    } catch (error) {
+      if (!this.#connections.live || this.#failing.has(name)) return
+      this.#failing.add(name)
+      this.#report('sweep-failed', `Old jobs of the queue "${name}" could not be cleared away (${serverCode(error)}); it is tried again`)
     }
   }
 

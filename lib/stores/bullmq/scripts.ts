@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { CANCELLED_MARK } from './envelope.ts'
 import { DELAYED_SCORE, FIELD, KEY, LOCK, LOG, PRIORITY_SCORE, type Client } from './internals.ts'
 import { RECORD_FIELDS } from './record.ts'
+import { repairScripts } from './repair-scripts.ts'
 
 /** Sorted sets of ours beside BullMQ's: jobs that ended cancelled (BullMQ has them among the failed), and jobs that are cancelled but still stand in the line. */
 export const OWN = { cancelled: 'fae:cancelled', cancelling: 'fae:cancelling' } as const
@@ -185,7 +186,8 @@ for place = #oldest, 1, -1 do
   end
 end
 local function since (id)
-  return id and call('HMGET', queue .. id, '${FIELD.timestamp}', '${FIELD.opts}', '${FIELD.failedReason}') or {}
+  local fields = id and redis.pcall('HMGET', queue .. id, '${FIELD.timestamp}', '${FIELD.opts}', '${FIELD.failedReason}') or {}
+  return fields.err and {} or fields
 end
 local first = false
 for place = -1, -${PASSED_OVER}, -1 do
@@ -223,7 +225,8 @@ else
 end
 local answer = {}
 for i = 1, #found, 2 do
-  local fields, locked = read(KEYS[1] .. found[i])
+  local fine, fields, locked = pcall(read, KEYS[1] .. found[i])
+  if not fine then fields = false end
   answer[#answer + 1] = { found[i], found[i + 1], fields or false, locked or 0 }
 end
 return answer`
@@ -232,8 +235,8 @@ return answer`
 const tidy = `local call = redis.call
 local queue, gone = KEYS[1], 0
 for _, id in ipairs(call('ZRANGE', queue .. '${OWN.cancelling}', 0, ARGV[1] - 1)) do
-  local state = call('HMGET', queue .. id, '${FIELD.name}', '${FIELD.finishedOn}')
-  if not state[1] or state[2] then gone = gone + call('ZREM', queue .. '${OWN.cancelling}', id) end
+  local state = redis.pcall('HMGET', queue .. id, '${FIELD.name}', '${FIELD.finishedOn}')
+  if state.err or not state[1] or state[2] then gone = gone + call('ZREM', queue .. '${OWN.cancelling}', id) end
 end
 return gone`
 
@@ -245,7 +248,11 @@ const forget = `return redis.call('ZREM', KEYS[1] .. '${OWN.cancelled}', ARGV[1]
 
 // KEYS: lock. ARGV: holder, time to live in ms. Answer: whether the holder has it.
 const lock = `local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
+if holder and holder ~= ARGV[1] then
+  -- Somebody took its end away: nobody would ever get it again.
+  if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+  return 0
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1`
 
@@ -280,11 +287,7 @@ return 1`
 const gather = `${SHARED}forget()
 return call('HGETALL', KEYS[1])`
 
-// KEYS: a key that nothing else uses. The write is what a submission would meet; should the script be cut off, it goes by itself.
-const probe = `redis.call('SET', KEYS[1], '1', 'PX', 1000)
-return redis.call('DEL', KEYS[1])`
-
-const SCRIPTS = { lookup, result, cancel, endCancelled, redrive, progress, keepResult, note, outcome, asked, counts, page, tidy, cancelledBefore, forget, lock, unlock, share, gather, probe } as const
+const SCRIPTS = { lookup, result, cancel, endCancelled, redrive, progress, keepResult, note, outcome, asked, counts, page, tidy, cancelledBefore, forget, lock, unlock, share, gather, ...repairScripts(OWN) } as const
 
 export type ScriptName = keyof typeof SCRIPTS
 

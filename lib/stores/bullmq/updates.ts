@@ -13,6 +13,9 @@ const LINE_BYTES = ID_LENGTH + 2
 /** A message holds no more changes than this. */
 const MAX_LINES = 1_000
 
+/** Messages of ours are shorter; a longer one is read by nobody. */
+const MAX_MESSAGE = 100_000
+
 /** One letter per state; `p` for progress. */
 const LETTERS = { queued: 'q', scheduled: 's', 'in-progress': 'i', completed: 'c', failed: 'f', cancelled: 'x' } as const satisfies Record<JobState, string>
 const STATES = new Map<string, JobState>(JOB_STATES.map((state) => [LETTERS[state], state]))
@@ -31,6 +34,7 @@ export function progressMessage (id: string, progressJson: string): string {
 /** Nothing for what is not ours: anybody may publish on a channel. */
 export function parseUpdates (message: string): JobUpdate[] {
   const updates: JobUpdate[] = []
+  if (message.length > MAX_MESSAGE) return updates
   for (const line of message.split('\n')) {
     const letter = line.charAt(0)
     const id = line.slice(1, 1 + ID_LENGTH)

@@ -52,6 +52,26 @@ export const claimCases: readonly ConformanceCase[] = [
     }
   },
   {
+    name: 'every moment of a job comes from one clock, in the order in which things happened',
+    async run (world) {
+      const before = world.now()
+      const createdAt = world.now()
+      const id = await world.create({ createdAt, runAt: createdAt + world.timing.shortMs })
+      await world.elapse(world.timing.shortMs)
+      const consumer = world.consume()
+      const { claim } = await world.claimed(consumer, 1)
+      await world.settle(consumer.at(0), COMPLETED)
+      const after = world.now()
+      const job = await world.read(id)
+      assert.equal(job.createdAt, createdAt)
+      const moments = [before, job.createdAt, job.runAt, job.startedAt, job.finishedAt, after]
+      for (const [index, moment] of moments.entries()) {
+        assert.ok(moment !== undefined && moment + SLACK_MS >= (moments[index - 1] ?? 0), `moment ${index} of ${moments.join(', ')}`)
+      }
+      assert.ok(Math.abs(claim.availableAt - job.runAt) <= SLACK_MS, 'available since it was due')
+    }
+  },
+  {
     name: 'a delayed job is scheduled, and claimed when its time has come, not before',
     async run (world) {
       const consumer = world.consume({ script: () => COMPLETED })

@@ -1,6 +1,7 @@
 import { strict as assert } from 'node:assert'
 import { setTimeout as realSleep } from 'node:timers/promises'
 import type { JobRecord, NewJob } from '../../jobs/job.ts'
+import { storeNow } from '../../jobs/store-clock.ts'
 import type { Claim, Consumer, JobStore, SettleVerdict, Settlement, StoreHost } from '../../jobs/store.ts'
 
 /** Settings that a case of the suite asks of the store it gets. */
@@ -157,7 +158,8 @@ export class World {
     this.#stores.push(under.store)
   }
 
-  now (): number { return this.host.context.clock.now() }
+  /** On the clock of the store, which need not be that of the host. */
+  now (): number { return storeNow(this.store, this.host.context.clock) }
 
   /** A submission with nothing special about it. */
   job (overrides: Partial<NewJob> = {}): NewJob {

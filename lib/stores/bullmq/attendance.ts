@@ -1,0 +1,82 @@
+import type { Clock, TimerHandle } from '../../core/context.ts'
+import type { SharedState } from '../../core/shared.ts'
+import type { UnattendedQueue } from '../../jobs/store.ts'
+import type { Connections } from './connections.ts'
+import type { QueueBook, Report } from './queues.ts'
+import { runScript } from './scripts.ts'
+
+const GROUP = 'consumers'
+/** So many turns a consumer may miss before its note is gone. */
+const MISSED = 4
+/** So many looks in a row have to find a queue without a worker. */
+const LOOKS = 3
+
+export interface AttendanceParts {
+  readonly connections: Connections
+  readonly book: QueueBook
+  readonly clock: Clock
+  readonly shared: SharedState
+  /** Queues that this process works on. */
+  readonly consumed: () => ReadonlySet<string>
+  readonly report: Report
+  readonly everyMs: number
+}
+
+/**
+ * Knows queues that hold jobs for a worker and have none: one that a deploy has removed keeps its jobs for ever, and
+ * nothing would say so. Each process notes on the server which queues it works on, and looks who else does.
+ */
+export class Attendance {
+  readonly #parts: AttendanceParts
+  /** Had jobs and no worker at the last look, and the look that found it first: between two workers of a deploy nobody works. */
+  #suspected: ReadonlyMap<string, number> = new Map()
+  #unattended: readonly UnattendedQueue[] = []
+  readonly #reported = new Set<string>()
+  #timer: TimerHandle
+  #stopped = false
+
+  constructor (parts: AttendanceParts) {
+    this.#parts = parts
+  }
+
+  get unattended (): readonly UnattendedQueue[] { return this.#unattended }
+
+  start (): void {
+    const { clock, everyMs } = this.#parts
+    this.#timer = clock.setTimeout(() => {
+      this.look().catch(() => { /* the next look */ }).finally(() => { if (!this.#stopped) this.start() }).catch(() => { /* it has none */ })
+    }, everyMs)
+  }
+
+  stop (): void {
+    this.#stopped = true
+    this.#parts.clock.clearTimeout(this.#timer)
+  }
+
+  /** This process works on a queue: others are not to wait for its next turn. */
+  async note (queue: string): Promise<void> {
+    await this.#parts.shared.put(GROUP, queue, '1', this.#parts.everyMs * (MISSED + 0.5))
+  }
+
+  async look (): Promise<void> {
+    const { connections, book, shared, consumed, report } = this.#parts
+    if (!connections.live) return
+    const own = consumed()
+    await Promise.all([...own].map((queue) => this.note(queue)))
+    const attended = await shared.entries(GROUP)
+    const names = (await book.allNames()).filter((name) => !own.has(name) && !attended.has(name))
+    const answer = names.length === 0
+      ? []
+      : await connections.run((client) => runScript(client, 'waiting', names.map((name) => book.prefixOf(name))))
+    const counts = Array.isArray(answer) ? answer.map(Number) : []
+    const found = names.map((queue, index) => ({ queue, waiting: counts[index] ?? 0 })).filter(({ waiting }) => waiting > 0)
+    this.#suspected = new Map(found.map(({ queue }) => [queue, (this.#suspected.get(queue) ?? 0) + 1]))
+    this.#unattended = found.filter(({ queue }) => (this.#suspected.get(queue) ?? 0) >= LOOKS)
+    for (const { queue, waiting } of this.#unattended) {
+      if (this.#reported.has(queue)) continue
+      this.#reported.add(queue)
+      report('queue-unattended', `${waiting} ${waiting === 1 ? 'job waits' : 'jobs wait'} in the queue "${queue}", which no worker works on. If a deploy has removed it, start a worker with its jobs once more, or remove them`)
+    }
+    for (const queue of this.#reported) if (!this.#suspected.has(queue)) this.#reported.delete(queue)
+  }
+}

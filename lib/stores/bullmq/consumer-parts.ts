@@ -1,0 +1,18 @@
+import type { Bull, Client } from './internals.ts'
+import type { RedisSettings } from './options.ts'
+import type { QueueHandle } from './queues.ts'
+import type { ServerClock } from './server-clock.ts'
+import type { Publisher } from './updates.ts'
+
+/** What a consumer of one queue is made of. */
+export interface ConsumerParts {
+  readonly bull: Bull
+  readonly clock: ServerClock
+  readonly client: Client
+  readonly handle: QueueHandle
+  readonly settings: RedisSettings
+  readonly publisher: Publisher
+  /** A script of BullMQ's stumbled over a job of this queue. */
+  readonly onFault: (handle: QueueHandle) => void
+  readonly onClosed: () => void
+}

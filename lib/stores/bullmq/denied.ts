@@ -1,0 +1,92 @@
+import type { Clock } from '../../core/context.ts'
+import { withDeadline } from '../../core/deadline.ts'
+import { isAsyncEndpointsError } from '../../core/errors.ts'
+import { askDenied, LISTENING, requiredCommands, type CommandCall } from './commands.ts'
+import type { Connections } from './connections.ts'
+import { deniedWhat } from './denied-text.ts'
+import type { Client } from './internals.ts'
+import type { Report } from './queues.ts'
+
+/** Blocks no longer than this, on a key that nobody writes. */
+const SHORTEST_BLOCK_S = '0.001'
+
+export interface DeniedParts {
+  readonly connections: Connections
+  readonly clock: Clock
+  readonly prefix: string
+  readonly channel: string
+  /** A submission on trial. */
+  readonly probe: () => Promise<void>
+  readonly report: Report
+  readonly timeoutMs: number
+}
+
+/**
+ * Looks once, when the server is there, for what its user may not do, and says so. Without it a worker would wait for jobs
+ * for ever and a client for the end of its job, and nothing would be wrong to see.
+ */
+export class DeniedCheck {
+  readonly #parts: DeniedParts
+  readonly #reported = new Set<string>()
+
+  constructor (parts: DeniedParts) {
+    this.#parts = parts
+  }
+
+  async look (): Promise<void> {
+    const { connections, prefix, channel } = this.#parts
+    const listening = LISTENING.map((command): CommandCall => [command, channel])
+    let denied: string[] | undefined
+    try {
+      denied = await connections.run((client) => askDenied(client, [...requiredCommands(prefix, channel), ...listening]))
+    } catch (error) {
+      if (!isAsyncEndpointsError(error) || !error.message.includes('NOPERM')) return
+      denied = ['EVAL']
+    }
+    if (denied === undefined) return await this.#tryOut()
+    if (denied.length > 0) this.#say(denied.join(', '))
+    else this.#reported.clear()
+  }
+
+  /** What is denied now, for who was refused without a word of what; empty when the server cannot be asked. */
+  async names (): Promise<readonly string[]> {
+    const { connections, prefix, channel } = this.#parts
+    return await connections.run((client) => askDenied(client, requiredCommands(prefix, channel))).catch(() => undefined) ?? []
+  }
+
+  /** A server that cannot be asked. */
+  async #tryOut (): Promise<void> {
+    const { connections, prefix, channel, probe } = this.#parts
+    await this.#try(probe)
+    await this.#try(() => connections.run((client) => client.call('BZPOPMIN', `${prefix}::probe`, SHORTEST_BLOCK_S)), 'BZPOPMIN')
+    await this.#try(() => connections.run((client) => client.publish(channel, '')), 'PUBLISH')
+    await this.#try(() => this.#subscribe(channel), 'SUBSCRIBE')
+  }
+
+  #say (what: string): void {
+    if (this.#reported.has(what)) return
+    this.#reported.add(what)
+    const { prefix, report } = this.#parts
+    report('denied', `The user of the Redis server may not use ${what} on keys and channels that begin with "${prefix}:". Jobs cannot be submitted, run or heard of without it: docs/stores.md has the rules that the user needs`)
+  }
+
+  /** @param command what was tried, where the server does not name it */
+  async #try (attempt: () => Promise<unknown>, command = 'a command'): Promise<void> {
+    try {
+      await attempt()
+    } catch (error) {
+      if (deniedWhat(error) !== undefined || (isAsyncEndpointsError(error) && error.message.includes('NOPERM'))) this.#say(command)
+    }
+  }
+
+  /** On a connection of its own: one that listens takes no other commands. */
+  async #subscribe (channel: string): Promise<void> {
+    const { connections, clock, timeoutMs } = this.#parts
+    const client: Client = connections.temporary()
+    try {
+      await withDeadline(clock, timeoutMs, client.subscribe(channel))
+    } finally {
+      connections.release(client)
+    }
+  }
+}

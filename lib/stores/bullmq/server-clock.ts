@@ -1,0 +1,122 @@
+import type { Clock, TimerHandle } from '../../core/context.ts'
+
+/** How often the server's clock is read. The clocks of two machines drift apart by a few milliseconds in that time. */
+const READ_EVERY_MS = 30_000
+/** Readings of one look; the one with the shortest round trip says most. */
+const READINGS = 3
+/** A reading that came back within this time is good enough to need no other. */
+const GOOD_ROUND_TRIP_MS = 2
+/** The wall clock of this host counts whole milliseconds, so a reading can be wrong by one of them. */
+const ROUNDING_MS = 1
+/** Wall clock and monotonic clock may part by this much between two looks; by more, somebody has set the wall clock. */
+const STEP_MS = 100
+
+/** How this host's wall clock relates to the server's, and the moment at which that was found. */
+interface Reading {
+  /** What has to be added to the wall clock. */
+  readonly offset: number
+  readonly serverAt: number
+  readonly monotonicAt: number
+}
+
+/**
+ * The server's clock, as seen from here. Every moment that the store keeps or compares is taken from it: of the processes
+ * on one server, some have a clock that is wrong, and one that is five minutes ahead would delete everybody's jobs.
+ *
+ * A wall clock that agrees with the server's, as far as the round trip lets one see, is taken as it is. When it is set
+ * while the process runs, the monotonic clock tells the time until the server has been asked again.
+ *
+ * ```
+ * unread ──(server answered)──▶ read ◀──(wall clock was set | connected anew)──▶ stale
+ * ```
+ */
+export class ServerClock implements Clock {
+  readonly #local: Clock
+  readonly #read: () => Promise<number>
+  #reading: Reading | undefined
+  #fresh = false
+  #looking: Promise<void> | undefined
+  #timer: TimerHandle
+  #stopped = false
+
+  /** @param read the server's time in milliseconds; rejects when the server does not tell it */
+  constructor (local: Clock, read: () => Promise<number>) {
+    this.#local = local
+    this.#read = read
+  }
+
+  now (): number {
+    const wall = this.#local.now()
+    const reading = this.#reading
+    if (reading === undefined) return wall
+    const expected = reading.serverAt + this.#local.monotonic() - reading.monotonicAt
+    const told = wall + reading.offset
+    if (Math.abs(told - expected) <= STEP_MS) return told
+    if (this.#fresh) this.renew()
+    return Math.round(expected)
+  }
+
+  monotonic (): number { return this.#local.monotonic() }
+  setTimeout (callback: () => void, delayMs: number): TimerHandle { return this.#local.setTimeout(callback, delayMs) }
+  clearTimeout (handle: TimerHandle): void { this.#local.clearTimeout(handle) }
+
+  /** A moment of the server's clock as this host's wall clock shows it, for code that compares it with `Date.now()`. */
+  toLocal (moment: number): number { return moment - this.now() + Date.now() }
+
+  /** The server has told its time, if only long ago. */
+  get known (): boolean { return this.#reading !== undefined }
+
+  /** What is told now comes from the server, and from no reading of long ago. */
+  get fresh (): boolean { return this.#fresh }
+
+  /** Resolves when the server was asked, at once if it has been lately. Never rejects: without an answer the last reading stands. */
+  async ready (): Promise<void> {
+    if (!this.#fresh) await this.#look()
+  }
+
+  /** Asks the server again: another one may answer now, or the wall clock was set. */
+  renew (): void {
+    this.#fresh = false
+    this.#look().catch(() => { /* it never rejects */ })
+  }
+
+  start (): void {
+    this.#stopped = false
+    this.#timer = this.#local.setTimeout(() => {
+      this.#look().finally(() => { if (!this.#stopped) this.start() }).catch(() => { /* it never rejects */ })
+    }, READ_EVERY_MS)
+  }
+
+  stop (): void {
+    this.#stopped = true
+    this.#local.clearTimeout(this.#timer)
+  }
+
+  #look (): Promise<void> {
+    this.#looking ??= this.#readServer().finally(() => { this.#looking = undefined })
+    return this.#looking
+  }
+
+  async #readServer (): Promise<void> {
+    let best: { readonly least: number, readonly most: number } | undefined
+    try {
+      for (let count = 0; count < READINGS && (best === undefined || best.most - best.least > GOOD_ROUND_TRIP_MS); count++) {
+        const [sentAt, sentMono] = [this.#local.now(), this.#local.monotonic()]
+        const server = await this.#read()
+        // Not the wall clock once more: it may have been set in between.
+        const roundTrip = this.#local.monotonic() - sentMono
+        // The server read its clock at some moment of the round trip.
+        const found = { least: server - sentAt - roundTrip - ROUNDING_MS, most: server - sentAt + ROUNDING_MS }
+        if (best === undefined || found.most - found.least < best.most - best.least) best = found
+      }
+    } catch {
+      if (best === undefined) return
+    }
+    if (best === undefined) return
+    const known = this.#reading?.offset ?? 0
+    // What is known stands as long as the round trip alone can explain the difference.
+    const offset = known >= best.least && known <= best.most ? known : Math.round((best.least + best.most) / 2)
+    this.#reading = { offset, serverAt: this.#local.now() + offset, monotonicAt: this.#local.monotonic() }
+    this.#fresh = true
+  }
+}
