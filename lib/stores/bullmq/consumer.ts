@@ -5,7 +5,8 @@ import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { ConsumeOptions, Consumer, SettleVerdict } from '../../jobs/store.ts'
-import { isLive } from './connections.ts'
+import type { ClaimPace } from './claim-pace.ts'
+import { isLive } from './clients.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import {
   claimedId, KEY, keepRenewing, makeWorker, NO_JOB, resizeWorker, takeDeferredFailure, type BackendHooks, type Bull, type BullJob, type BullWorker, type Client
@@ -25,7 +26,7 @@ export const LONGEST_BLOCK_MS = 10_000
 /** How often a drain that waits only for a claim looks whether the server is still there. */
 const LOOK_AGAIN_MS = 100
 const STORED: SettleVerdict = Object.freeze({ kind: 'stored' })
-/** What a step answers that was done already; BullMQ notes the time on an object that it drops. */
+/** What a step answers that was done already. BullMQ notes the time on it. */
 const FINISHED = Object.freeze({ result: undefined, finishedOn: 0 })
 /** Jobs that were lately settled to be run again, for a cancel that comes a moment too late for the attempt. */
 const REMEMBERED = 200
@@ -34,6 +35,7 @@ export interface ConsumerParts {
   readonly bull: Bull
   readonly clock: Clock
   readonly client: Client
+  readonly pace: ClaimPace
   readonly handle: QueueHandle
   readonly settings: RedisSettings
   readonly publisher: Publisher
@@ -92,9 +94,7 @@ export class BullConsumer implements Consumer {
   }
 
   get active (): number { return this.#running.size + this.#superseded.size }
-
   get paused (): boolean { return this.#state !== 'claiming' }
-
   resize (concurrency: number): void { resizeWorker(this.#worker, concurrency) }
 
   pause (): void {
@@ -192,22 +192,7 @@ export class BullConsumer implements Consumer {
 
   #hooks (): BackendHooks {
     return {
-      claim: async (look) => {
-        if (this.#state !== 'claiming') return this.#decline()
-        const { clock } = this.#parts
-        const began = clock.monotonic()
-        this.#looking++
-        try {
-          const answer = await look()
-          this.lastSeenAt = clock.monotonic()
-          const id = claimedId(answer)
-          if (id !== undefined) this.#claimMs.set(id, this.lastSeenAt - began)
-          return answer
-        } finally {
-          this.#looking--
-          this.#change()
-        }
-      },
+      claim: (look) => this.#parts.pace.run(() => this.#claim(look)),
       fail: async (id, token, _reason, step) => {
         const running = this.#find(id, token)
         if (running?.settlement?.kind === 'completed') return await this.#settler.completeAgain(running, resultSize(running.settlement))
@@ -220,6 +205,27 @@ export class BullConsumer implements Consumer {
       },
       delay: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'scheduled', step, undefined),
       requeue: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'queued', step, undefined)
+    }
+  }
+
+  async #claim (look: () => Promise<unknown[]>): Promise<unknown[]> {
+    if (this.#state !== 'claiming') {
+      // Woken by a job that is not for this consumer: another one has to be woken in its place.
+      this.#wakeOne()
+      return [...NO_JOB]
+    }
+    const { clock } = this.#parts
+    const began = clock.monotonic()
+    this.#looking++
+    try {
+      const answer = await look()
+      this.lastSeenAt = clock.monotonic()
+      const id = claimedId(answer)
+      if (id !== undefined) this.#claimMs.set(id, this.lastSeenAt - began)
+      return answer
+    } finally {
+      this.#looking--
+      this.#change()
     }
   }
 
@@ -372,12 +378,6 @@ export class BullConsumer implements Consumer {
       // The cut connection may have taken a wake-up with it that another consumer, or this one once resumed, needs.
       this.#wakeOne()
     }
-  }
-
-  /** Woken by a job that is not for this consumer: another one has to be woken in its place. */
-  async #decline (): Promise<unknown[]> {
-    this.#wakeOne()
-    return [...NO_JOB]
   }
 
   /** Makes a blocked worker of the queue look for a job, as BullMQ does; for nothing, if none waits. */

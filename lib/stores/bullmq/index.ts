@@ -5,6 +5,7 @@ import type { IdempotencyClaim, JobProgress, JobRecord, JobUpdate, NewJob } from
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost
 } from '../../jobs/store.ts'
+import { ClaimPace } from './claim-pace.ts'
 import { Coalescer } from './coalescer.ts'
 import { Connections } from './connections.ts'
 import { BullConsumer, LONGEST_BLOCK_MS } from './consumer.ts'
@@ -65,6 +66,7 @@ class RedisStore implements JobStore {
   readonly #settings: RedisSettings
   readonly #channels: ReturnType<typeof channels>
   readonly #consumers = new Set<BullConsumer>()
+  #host: StoreHost | undefined
   #opening: Promise<void> | undefined
   #parts: Parts | undefined
   #closed = false
@@ -75,8 +77,13 @@ class RedisStore implements JobStore {
     this.shared = new RedisSharedState(settings.prefix, (operation) => this.#with(({ connections }) => connections.run(operation)))
   }
 
+  /** @throws {AsyncEndpointsError} `FAE_CLOSED`; `FAE_INVALID_OPTIONS` when another application has opened it */
   open (host: StoreHost): Promise<void> {
     if (this.#closed) return Promise.reject(closed())
+    if (this.#host !== undefined && this.#host !== host) {
+      return Promise.reject(new AsyncEndpointsError('FAE_INVALID_OPTIONS', 'This Redis store belongs to another application already; make one for each with redisStore()'))
+    }
+    this.#host = host
     this.#opening ??= this.#open(host)
     return this.#opening
   }
@@ -231,14 +238,21 @@ class RedisStore implements JobStore {
 
   consume (options: ConsumeOptions): Consumer {
     const { drivers, clock, connections, book, publisher, subscriptions } = this.#need()
+    // One that takes the place of a consumer that went silent must not depend on the same connection.
+    const replaces = [...this.#consumers].some(({ queue }) => queue === options.queue)
+    const client = connections.consumer(replaces)
     const consumer = new BullConsumer({
       bull: drivers.bull,
       clock,
-      client: connections.consumer(),
+      client,
+      pace: new ClaimPace(connections.refusals),
       handle: book.use(options.queue),
       settings: this.#settings,
       publisher,
-      onClosed: (closed) => { this.#consumers.delete(closed) }
+      onClosed: (closed) => {
+        this.#consumers.delete(closed)
+        connections.release(client)
+      }
     }, options)
     if (this.#consumers.size === 0) {
       // Should it not come into force now, it does when the server is back.

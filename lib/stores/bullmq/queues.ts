@@ -154,7 +154,7 @@ export class QueueBook {
   // Sent before the first job on the same connection, so that nobody can learn of the job before the queue.
   #tell (name: string): void {
     this.#told.add(name)
-    this.#connections.run((client) => client.sadd(this.#key, name)).catch(() => { this.#told.delete(name) })
+    this.#connections.submit((client) => client.sadd(this.#key, name)).catch(() => { this.#told.delete(name) })
   }
 
   #serverIsBack (): void {
