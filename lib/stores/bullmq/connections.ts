@@ -77,6 +77,9 @@ export class Connections {
   /** Whether a command sent now would reach a server. */
   get live (): boolean { return isLive(this.producer) && this.#refusal === undefined }
 
+  /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED`: nothing at all may be sent to this server, not by BullMQ either */
+  assertSupported (): void { if (this.#refusal !== undefined) throw this.#refusal }
+
   /**
    * Connects. Resolves when the server was reached and checked, or at the first sign that it is away; then it goes on
    * in the background.
@@ -120,7 +123,7 @@ export class Connections {
 
   async #run<T> (client: Client, operation: (client: Client) => Promise<T>): Promise<T> {
     if (this.#state === 'closed') throw closed()
-    if (this.#refusal !== undefined) throw this.#refusal
+    this.assertSupported()
     if (!isLive(client)) throw unavailable(this.#lastCode)
     let answer: T | typeof EXPIRED
     try {

@@ -115,7 +115,8 @@ class RedisStore implements JobStore {
 
   create (job: NewJob): Promise<Created> {
     try {
-      const { book, coalescer } = this.#need()
+      const { book, coalescer, connections } = this.#need()
+      connections.assertSupported()
       if (!JOB_ID.test(job.id)) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'On Redis the id of a job is a UUID in lower case')
       // The usual submission, on the shortest way: nobody else can have its id.
       if (job.idempotency === undefined) return coalescer.add(book.use(job.queue), job, 0).then((id) => ({ created: true, id }))
