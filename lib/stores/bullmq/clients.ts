@@ -1,4 +1,5 @@
 import type { Cluster, Redis, RedisOptions } from 'ioredis'
+import type { Clock } from '../../core/context.ts'
 import { serverCode, unsupported } from './errors.ts'
 import type { Client } from './internals.ts'
 import type { RedisSettings } from './options.ts'
@@ -24,12 +25,15 @@ export const DISCONNECT_MS = 500
 const SENTINEL_MS = 2_000
 /** Sentinels whose connection was lost are listened to again after this. */
 const SENTINEL_RECONNECT_MS = 5_000
+/** A client that gave up, although nobody closed it, connects again after this. */
+const REVIVE_MS = 100
 
 type Role = Pick<RedisOptions, 'enableOfflineQueue' | 'maxRetriesPerRequest' | 'commandTimeout' | 'autoResubscribe' | 'failoverDetector'>
 
 export interface ClientFactoryParts {
   readonly settings: RedisSettings
   readonly ioredis: IoRedis
+  readonly clock: Clock
   /** Hears the code of every error that the server answers to a client made here. */
   readonly heard: (code: string) => void
   /** The server has no such database, or the user may not use it. */
@@ -43,6 +47,7 @@ export class ClientFactory {
   /** Of {@link ClientFactory.own}: those on which BullMQ's workers wait for jobs. */
   readonly blocking = new WeakSet<Client>()
   readonly #parts: ClientFactoryParts
+  #closing = false
 
   constructor (parts: ClientFactoryParts) {
     this.#parts = parts
@@ -78,6 +83,9 @@ export class ClientFactory {
   subscriber (producer: Client): Client {
     return this.#duplicate(producer, { maxRetriesPerRequest: null, commandTimeout: undefined, enableOfflineQueue: true, autoResubscribe: true })
   }
+
+  /** From now on clients may end. */
+  closing (): void { this.#closing = true }
 
   #failFast (): Role {
     return { enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: this.#parts.settings.operationTimeoutMs }
@@ -126,7 +134,21 @@ export class ClientFactory {
       this.#parts.notSelected(database, serverCode(error))
       destroySocket(client)
     })
+    client.on('end', () => { this.#revive(client) })
     return client
+  }
+
+  /** News of a failover that arrives while a client is asking the Sentinels for the new primary ends it for good (ioredis 6.0). */
+  #revive (client: Client): void {
+    if (!this.#mustLive(client)) return
+    this.#parts.clock.setTimeout(() => {
+      if (this.#mustLive(client)) client.connect().catch(() => { /* its events say so too */ })
+    }, REVIVE_MS)
+  }
+
+  /** BullMQ ends and connects its blocking ones itself. */
+  #mustLive (client: Client): boolean {
+    return !this.#closing && client.status === 'end' && this.own.has(client) && !this.blocking.has(client)
   }
 
   /** BullMQ makes a blocking connection per worker out of ours; should it hang, it must be closed from here. */

@@ -57,6 +57,7 @@ export class Connections {
     this.#clients = new ClientFactory({
       settings,
       ioredis,
+      clock,
       heard: (code) => this.#heard(code),
       notSelected: (database, code) => this.#notSelected(database, code)
     })
@@ -173,6 +174,7 @@ export class Connections {
     this.#state = 'closed'
     this.#silence.stop()
     this.refusals.stop()
+    this.#clients.closing()
     for (const detach of this.#detach) detach()
     this.#started()
     const { clock } = this.#host.context

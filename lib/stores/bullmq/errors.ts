@@ -45,6 +45,7 @@ export function serverCode (error: unknown): string {
   const word = answerWord(error.message)
   if (word !== undefined) return word
   if (/timed out/i.test(error.message)) return 'ETIMEDOUT'
+  if (/^All sentinels are unreachable/.test(error.message)) return 'no sentinel'
   return /writeable|closed|max retries|aborted/i.test(error.message) ? 'not connected' : 'unknown'
 }
 
