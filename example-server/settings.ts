@@ -47,7 +47,7 @@ export function readSettings (env: Environment): Settings {
     return found ?? fallback
   }
   const redisUrl = text('REDIS_URL')
-  if (redisUrl !== undefined && !isRedisUrl(redisUrl)) problems.push('REDIS_URL must be a URL like redis://localhost:6379 (or rediss://…)')
+  if (redisUrl !== undefined && !isRedisUrl(redisUrl)) problems.push('REDIS_URL must be a URL like redis://localhost:6379 (or rediss://…, or redis+sentinel://host1:26379,host2:26379/name)')
   const [alertUrl, alertSecret] = [text('ALERT_WEBHOOK_URL'), text('ALERT_WEBHOOK_SECRET')]
   if (alertUrl !== undefined && !/^https?:$/.test(URL.canParse(alertUrl) ? new URL(alertUrl).protocol : '')) problems.push('ALERT_WEBHOOK_URL must be a URL like https://ops.example.com/hooks/jobs')
   if (alertSecret !== undefined && !/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/.test(alertSecret)) problems.push('ALERT_WEBHOOK_SECRET must be whsec_ and at least 24 random bytes in base64: echo "whsec_$(openssl rand -base64 32)"')
@@ -71,6 +71,8 @@ export function readSettings (env: Environment): Settings {
 }
 
 function isRedisUrl (text: string): boolean {
+  // Several hosts are no URL for Node; the store looks at them more closely.
+  if (/^rediss?\+sentinel:\/\/[^/]+\/[^/]+/.test(text)) return true
   if (!URL.canParse(text)) return false
   const url = new URL(text)
   return (url.protocol === 'redis:' || url.protocol === 'rediss:') && url.hostname !== ''

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util'
 import { isAsyncEndpointsError } from '../core/errors.ts'
 import { readRedisOptions, REDIS_STORE_DEFAULTS } from '../stores/bullmq/options.ts'
+import { parseRedisUrl } from '../stores/bullmq/redis-url.ts'
 
 /** What was asked for on the command line. */
 export type Request =
@@ -29,8 +30,9 @@ Looks at everything a deployment needs before it starts, and says what is wrong 
 It writes nothing to Redis and prints no password.
 
 Options:
-  --redis-url <url>        redis:// or rediss:// (default: REDIS_URL, which also keeps the password out of the
-                           list of processes; without either: the memory store, nothing of Redis is checked)
+  --redis-url <url>        redis:// or rediss://, redis+sentinel:// or rediss+sentinel:// (default: REDIS_URL, which
+                           also keeps the password out of the list of processes; without either: the memory store,
+                           nothing of Redis is checked)
   --prefix <prefix>        of redisStore() (default: ${REDIS_STORE_DEFAULTS.prefix})
   --lock-duration-ms <ms>  of redisStore() (default: ${REDIS_STORE_DEFAULTS.lockDurationMs})
   --app <file>             starts this file with node until its server is ready, without listening or working on
@@ -90,7 +92,8 @@ function parse (args: readonly string[]): ReturnType<typeof parseArgs<{ options:
 function readUrl (given: string | undefined, env: Variables): string | undefined {
   const url = given ?? (env['REDIS_URL'] === '' ? undefined : env['REDIS_URL'])
   if (url === undefined) return undefined
-  if (!/^rediss?:\/\//.test(url) || !URL.canParse(url)) throw new UsageError(`${given === undefined ? 'REDIS_URL' : '--redis-url'} is not a URL of the form redis://user:password@host:6379/0 or rediss://…; special characters in it have to be percent-encoded`)
+  const [problem] = parseRedisUrl(url).problems
+  if (problem !== undefined) throw new UsageError(problem.replace(/^url/, given === undefined ? 'REDIS_URL' : '--redis-url'))
   return url
 }
 

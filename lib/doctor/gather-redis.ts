@@ -2,8 +2,9 @@ import { createConnection } from 'node:net'
 import type { Clock } from '../core/context.ts'
 import { withDeadline } from '../core/deadline.ts'
 import { askDenied, requiredCommands, type CommandCall } from '../stores/bullmq/commands.ts'
-import type { IoRedis } from '../stores/bullmq/connections.ts'
+import type { IoRedis } from '../stores/bullmq/clients.ts'
 import { serverCode } from '../stores/bullmq/errors.ts'
+import { parseRedisUrl } from '../stores/bullmq/redis-url.ts'
 import { infoField } from '../stores/bullmq/server.ts'
 import { channels } from '../stores/bullmq/updates.ts'
 import { clockFacts, NOT_ASKED, shownTarget, type Answer, type ClockFacts, type ClockSample, type ConnectionFacts, type ConnectionStage, type RedisFacts } from './redis-facts.ts'
@@ -28,7 +29,7 @@ export interface RedisTarget {
 export async function gatherRedis (ioredis: IoRedis, { url, prefix }: RedisTarget, clock: Clock): Promise<RedisFacts> {
   const facts: { -readonly [K in keyof RedisFacts]: RedisFacts[K] } = {
     target: shownTarget(url),
-    tls: url.startsWith('rediss:'),
+    tls: url.startsWith('rediss'),
     prefix,
     connection: { ok: false, stage: 'connect', code: 'ETIMEDOUT' },
     info: NOT_ASKED,
@@ -39,7 +40,10 @@ export async function gatherRedis (ioredis: IoRedis, { url, prefix }: RedisTarge
     refused: NOT_ASKED,
     subscribed: NOT_ASKED
   }
-  const client = new ioredis.Redis(url, {
+  const client = new ioredis.Redis({
+    ...parseRedisUrl(url).connection,
+    sentinelCommandTimeout: COMMAND_MS,
+    sentinelRetryStrategy: () => null,
     lazyConnect: true,
     connectTimeout: CONNECT_MS,
     commandTimeout: COMMAND_MS,

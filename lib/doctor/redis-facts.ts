@@ -1,3 +1,5 @@
+import { shownUrl } from '../stores/bullmq/redis-url.ts'
+
 /** What was learnt from a server. Nothing in here comes from a password, and no text of an error is kept: codes only. */
 export interface RedisFacts {
   /** `redis://host:port/db`, without user and password. */
@@ -57,6 +59,5 @@ export function clockFacts (samples: readonly ClockSample[]): ClockFacts | undef
 
 /** The URL as it may be shown: user, password and query left out. */
 export function shownTarget (url: string): string {
-  const { protocol, host, pathname } = new URL(url)
-  return `${protocol}//${host === '' ? 'localhost' : host}${pathname === '/' ? '' : pathname}`
+  return shownUrl(url) ?? 'the URL'
 }

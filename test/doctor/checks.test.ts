@@ -199,7 +199,9 @@ t.test('everything that the table says was seen, and nothing else', async (t) =>
 })
 
 t.test('a target is shown without what is secret in it', async (t) => {
-  t.equal(shownTarget('redis://user:secret@host:6380/2?password=secret#x'), 'redis://host:6380/2')
+  t.equal(shownTarget('redis://user:secret@host:6380/2?family=4'), 'redis://host:6380/2')
+  t.equal(shownTarget('redis+sentinel://user:secret@host,other:1/name/2?sentinelPassword=secret'), 'redis+sentinel://host:26379,other:1/name/2')
+  t.equal(shownTarget('redis://user:secret@host:6380/2?password=secret#x'), 'the URL', 'one that the store refuses is not shown at all')
   t.equal(shownTarget('rediss://:s%40cret@host'), 'rediss://host')
   t.equal(shownTarget('redis://secret@[::1]:6379'), 'redis://[::1]:6379')
 })

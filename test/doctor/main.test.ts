@@ -70,11 +70,14 @@ t.test('without Redis nothing of it is checked, and that is said', async (t) => 
 
 t.test('a problem is told by the exit code, and the password by nothing', async (t) => {
   for (const args of [['doctor'], ['doctor', '--json']]) {
-    const { code, stdout, stderr } = await doctor(args, { env: { REDIS_URL: `redis://${SECRET}u:${SECRET}@127.0.0.1:1/0?password=${SECRET}` } })
+    const { code, stdout, stderr } = await doctor(args, { env: { REDIS_URL: `redis://${SECRET}u:${SECRET}@127.0.0.1:1/0` } })
     t.equal(code, 1)
     t.match(stdout, /redis:\/\/127\.0\.0\.1:1\/0: nothing listens there/)
     t.notMatch(stdout + stderr, SECRET)
   }
+  const { code, stdout, stderr } = await doctor(['doctor'], { env: { REDIS_URL: `redis://127.0.0.1:1/0?password=${SECRET}` } })
+  t.equal(code, 2, 'options of the client are no part of a URL')
+  t.notMatch(stdout + stderr, SECRET)
 })
 
 t.test('the plugin and the probe speak over one channel', async (t) => {

@@ -147,7 +147,7 @@ t.test('an idempotency key whose job is gone is claimed anew, by exactly one', a
 })
 
 t.test('bad options are refused, all at once', async (t) => {
-  const cluster = { status: 'ready', isCluster: true, duplicate () {}, defineCommand () {}, on () {}, options: {} }
+  const cluster = { status: 'ready', isCluster: true, duplicate () {}, defineCommand () {}, on () {}, options: { clusterRetryStrategy: () => 100 } }
   const cases: ReadonlyArray<readonly [object, RegExp]> = [
     [{ url: 'http://x', nope: 1 }, /url .*nope is not an option|nope is not an option.*url/],
     [{ url: 'redis://x', connection: {} }, /url and connection exclude each other/],
@@ -159,13 +159,14 @@ t.test('bad options are refused, all at once', async (t) => {
   ]
   for (const [options, message] of cases) t.throws(() => redisStore(options), { code: 'FAE_INVALID_OPTIONS', message })
   t.doesNotThrow(() => redisStore({ client: cluster, prefix: '{jobs}' }))
-  const bad = `redis://user:${SECRET}@host:1/x`
-  t.doesNotThrow(() => redisStore({ url: bad }))
-  try {
-    redisStore({ url: `http://${SECRET}` })
-    t.fail('must throw')
-  } catch (error) {
-    t.notMatch(inspect(error, { depth: 10 }), SECRET)
+  for (const url of [`http://${SECRET}`, `redis://user:${SECRET}@host:1/x`, `redis://user:${SECRET}@host:x/0`, `redis://u:${SECRET}%zz@h`, `redis://u:1/${SECRET}@h`, `redis://u:1?${SECRET}@h`, `redis://u:1#${SECRET}@h`, `redis+sentinel://u:${SECRET}@h`]) {
+    try {
+      redisStore({ url })
+      t.fail(`must throw: ${url}`)
+    } catch (error) {
+      t.match(error, { code: 'FAE_INVALID_OPTIONS' })
+      t.notMatch(inspect(error, { depth: 10 }), SECRET)
+    }
   }
 })
 

@@ -5,7 +5,11 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 export class RedisProxy {
   readonly #server: Server
   readonly #pairs = new Set<[Socket, Socket]>()
-  readonly #port: number
+  /** Where new connections lead. */
+  port: number
+  #muted = false
+  /** Connections that are open and carry nothing any more, in either direction. */
+  readonly #dead = new Set<Socket>()
   /** Connections made from now on are accepted, and never get an answer. */
   swallowNew = false
   /** Connections made so far. */
@@ -13,17 +17,19 @@ export class RedisProxy {
   #held: Array<{ readonly server: Socket, readonly data: Buffer }> | undefined
 
   constructor (port: number) {
-    this.#port = port
+    this.port = port
     this.#server = createServer((client) => { this.#pair(client) })
   }
 
   /** Connections that are open now. */
   get open (): number { return this.#pairs.size }
 
-  get url (): string {
+  get listensOn (): number {
     const address = this.#server.address()
-    return `redis://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`
+    return typeof address === 'object' && address !== null ? address.port : 0
   }
+
+  get url (): string { return `redis://127.0.0.1:${this.listensOn}` }
 
   /** From now on nothing reaches the server. */
   hold (): void { this.#held ??= [] }
@@ -37,6 +43,17 @@ export class RedisProxy {
     this.#held = undefined
     for (const { server, data } of held) if (!server.destroyed) server.write(data)
   }
+
+  /**
+   * From now on connections stay open and are accepted, and nothing passes: a sidecar whose way to the server is gone. Those
+   * connections never carry anything again; after `unmute` new ones do.
+   */
+  mute (): void {
+    this.#muted = true
+    for (const [client] of this.#pairs) this.#dead.add(client)
+  }
+
+  unmute (): void { this.#muted = false }
 
   async start (): Promise<void> {
     this.#server.listen(0, '127.0.0.1')
@@ -55,19 +72,22 @@ export class RedisProxy {
   #pair (client: Socket): void {
     this.accepted++
     const swallow = this.swallowNew
-    const server = connect(this.#port, '127.0.0.1')
+    const server = connect(this.port, '127.0.0.1')
+    if (this.#muted) this.#dead.add(client)
     const pair: [Socket, Socket] = [client, server]
     this.#pairs.add(pair)
     client.on('data', (data) => {
+      if (this.#dead.has(client)) return
       if (this.#held === undefined) server.write(data)
       else this.#held.push({ server, data })
     })
-    server.on('data', (data) => { if (!swallow) client.write(data) })
+    server.on('data', (data) => { if (!swallow && !this.#dead.has(client)) client.write(data) })
     for (const [one, other] of [[client, server], [server, client]] as const) {
       one.on('error', () => {})
       one.on('close', () => {
         other.destroy()
         this.#pairs.delete(pair)
+        this.#dead.delete(client)
       })
     }
   }

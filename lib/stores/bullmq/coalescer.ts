@@ -39,7 +39,7 @@ export class Coalescer {
   /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when the installed release of BullMQ is not one we know */
   constructor (connections: Connections, bull: Bull) {
     this.#connections = connections
-    this.#commands = defineAddCommands(connections.producer, bull)
+    this.#commands = defineAddCommands(connections.submitter, bull)
   }
 
   /**
@@ -97,21 +97,26 @@ export class Coalescer {
   #send (handle: QueueHandle, kind: AddKind, batch: readonly Entry[]): void {
     const args = [...addKeys(kind, handle.prefix), handle.prefix]
     for (const { id, name, timestamp, data, options } of batch) args.push(id, name, timestamp, data, options)
-    this.#connections.run((client) => runCommand(client, this.#commands[kind], args)).then((answers) => {
+    this.#connections.submit((client) => runCommand(client, this.#commands[kind], args)).then((answers) => {
       if (!Array.isArray(answers)) throw unavailable('unexpected answer')
-      for (const [index, entry] of batch.entries()) settle(entry, answers[index])
+      const settleAll = (): void => { for (const [index, entry] of batch.entries()) this.#settle(entry, answers[index]) }
+      const acknowledged = this.#connections.acknowledged()
+      return acknowledged === undefined ? settleAll() : acknowledged.then(settleAll)
     }).catch((error: unknown) => {
       // Whoever is settled already does not hear of it.
       for (const { reject } of batch) reject(error instanceof Error ? error : unavailable('unknown'))
     })
   }
-}
 
-function settle (entry: Entry, answer: unknown): void {
-  if (answer === 1) return entry.resolve(entry.id)
-  if (typeof answer !== 'string' || answer === '') return entry.reject(unavailable('unexpected answer'))
-  if (!answer.startsWith('!')) return entry.resolve(answer)
-  entry.reject(toStoreError(new Error(answer.slice(1))))
+  #settle (entry: Entry, answer: unknown): void {
+    if (answer === 1) return entry.resolve(entry.id)
+    if (typeof answer !== 'string' || answer === '') return entry.reject(unavailable('unexpected answer'))
+    if (!answer.startsWith('!')) return entry.resolve(answer)
+    // The script has caught it, so that the others of the batch are not lost with it: the connections do not hear of it otherwise.
+    const error = new Error(answer.slice(1))
+    this.#connections.heard(error)
+    entry.reject(toStoreError(error))
+  }
 }
 
 function defineAddCommands (client: Client, bull: Bull): Record<AddKind, string> {

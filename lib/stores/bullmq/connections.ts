@@ -1,39 +1,22 @@
-import type { Cluster, Redis } from 'ioredis'
-import type { TimerHandle } from '../../core/context.ts'
 import { EXPIRED, withDeadline } from '../../core/deadline.ts'
 import type { AsyncEndpointsError } from '../../core/errors.ts'
 import type { StoreHost } from '../../jobs/store.ts'
+import { ClientFactory, DISCONNECT_MS, isLive, type IoRedis } from './clients.ts'
 import { closed, serverCode, toStoreError, unavailable, unsupported } from './errors.ts'
 import type { Client } from './internals.ts'
 import type { RedisSettings } from './options.ts'
+import { Refusals } from './refusals.ts'
+import { Replication } from './replication.ts'
 import { defineScripts } from './scripts.ts'
 import { describeServer, OLDEST_VERSION, SAFE_EVICTION_POLICY, type ServerDescription } from './server.ts'
+import { destroySocket, SilenceWatch } from './silence.ts'
 
-/** Reconnecting never waits longer than this, so that jobs flow again soon after the server is back. */
-const MAX_RETRY_MS = 1_000
-/**
- * How often each connection for commands has to answer a PING. One that does not, twice, is dead (a cable was pulled)
- * and made anew; without that the system notices after a quarter of an hour. BullMQ watches its blocking ones itself.
- */
-const WATCH_MS = 5_000
+/** The start waits no longer than this for the server, whatever an operation may take: Fastify gives a plugin ten seconds. */
+const START_MS = 3_000
 
 /**
- * How long a connection that ends waits for the server's half. The client starts the timer also for a socket that is closed
- * already (of a worker's connection that is just being made anew because it stopped claiming), and then nothing stops it: so
- * long it holds up the end of the process.
- */
-const DISCONNECT_MS = 500
-
-export interface IoRedis {
-  readonly Redis: typeof Redis
-  readonly Cluster: typeof Cluster
-}
-
-type Options = Record<string, unknown>
-
-/**
- * The connections of one store: one that produces and fails fast, one that consumes and is patient, one that
- * subscribes; the last two are made when they are first needed. Each has its error listener before anything else.
+ * The connections of one store: one that produces and fails fast, one for consuming and one that subscribes, both patient
+ * and made when they are first needed. Each has its error listener before anything else.
  *
  * ```
  * new ──start──▶ away ◀──(ready, server checked | connection lost)──▶ connected ──close──▶ closed
@@ -41,47 +24,63 @@ type Options = Record<string, unknown>
  */
 export class Connections {
   readonly producer: Client
+  /** Submissions go over it: the producer, or a connection of its own where replicas are waited for. */
+  readonly submitter: Client
+  readonly refusals: Refusals
   readonly #settings: RedisSettings
   readonly #host: StoreHost
-  readonly #ioredis: IoRedis
-  /** Made here, to be closed here. */
-  readonly #own = new Set<Client>()
+  readonly #clients: ClientFactory
+  readonly #silence: SilenceWatch
+  readonly #replication: Replication | undefined
   readonly #onReady: Array<() => void> = []
   readonly #detach: Array<() => void> = []
-  #consumer: Client | undefined
+  /** With the number of consumers that use each; the last one is for new consumers. */
+  readonly #consumers = new Map<Client, number>()
   #subscriber: Client | undefined
   #state: 'new' | 'away' | 'connected' | 'closed' = 'new'
   #refusal: AsyncEndpointsError | undefined
   #lastCode = 'not connected'
-  #told: 'connected' | 'disconnected' | undefined
+  #reported: 'connected' | 'disconnected' | undefined
   #warnedOf: string | undefined
-  #timer: TimerHandle
-  /** PINGs in a row that were not answered. */
-  readonly #unanswered = new Map<Client, number>()
   #started: () => void = () => {}
 
-  constructor (settings: RedisSettings, host: StoreHost, ioredis: IoRedis) {
+  /** @param trial a submission on trial: whether the server takes writes (again) */
+  constructor (settings: RedisSettings, host: StoreHost, ioredis: IoRedis, trial: () => Promise<void>) {
     this.#settings = settings
     this.#host = host
-    this.#ioredis = ioredis
-    const { client } = settings
-    if (client === undefined) {
-      this.producer = this.#make({
-        // Refuse at once what cannot be sent now: the caller answers 503 instead of hanging.
-        enableOfflineQueue: false,
-        maxRetriesPerRequest: 0,
-        commandTimeout: settings.operationTimeoutMs
-      })
-    } else {
-      if (!isClient(client)) throw unsupported('client must be a client or cluster of ioredis')
-      this.producer = client
-    }
+    const { clock } = host.context
+    this.refusals = new Refusals({
+      clock,
+      report: (report) => host.report(report),
+      reconnect: (code) => this.#reconnect(code),
+      probe: trial
+    })
+    this.#clients = new ClientFactory({
+      settings,
+      ioredis,
+      clock,
+      heard: (code) => this.#heard(code),
+      notSelected: (database, code) => this.#notSelected(database, code)
+    })
+    this.producer = this.#clients.producer()
+    this.submitter = settings.acknowledge === 'replica' ? this.#clients.submitter(this.producer) : this.producer
+    this.#replication = settings.acknowledge === 'replica' ? new Replication(this.submitter, Math.ceil(settings.operationTimeoutMs / 2)) : undefined
+    const { connectTimeout = 0 } = settings.connection
+    this.#silence = new SilenceWatch({
+      clock,
+      connectMs: Math.max(settings.operationTimeoutMs, Number(connectTimeout)),
+      clients: () => [...new Set([this.producer, ...this.#clients.own])].map((client) => ({ client, blocking: this.#clients.blocking.has(client) })),
+      silent: (client) => { if (client === this.producer) this.#lastCode = 'ETIMEDOUT' }
+    })
     this.#watch()
     defineScripts(this.producer)
   }
 
   /** Whether a command sent now would reach a server. */
   get live (): boolean { return isLive(this.producer) && this.#refusal === undefined }
+
+  /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED`: nothing at all may be sent to this server, not by BullMQ either */
+  assertSupported (): void { if (this.#refusal !== undefined) throw this.#refusal }
 
   /**
    * Connects. Resolves when the server was reached and checked, or at the first sign that it is away; then it goes on
@@ -92,27 +91,9 @@ export class Connections {
     this.#state = 'away'
     const started = new Promise<void>((resolve) => { this.#started = resolve })
     if (isLive(this.producer)) this.#ready()
-    else if (this.producer.status === 'wait') this.producer.connect().catch(() => { /* told by its events */ })
-    this.#watchSilence()
-    await withDeadline(this.#host.context.clock, this.#settings.operationTimeoutMs, started)
-  }
-
-  #watchSilence (): void {
-    const { clock } = this.#host.context
-    this.#timer = clock.setTimeout(() => {
-      for (const client of [this.producer, this.#consumer, this.#subscriber]) {
-        if (client === undefined || !this.#own.has(client) || !isLive(client) || client.isCluster) continue
-        const unanswered = this.#unanswered.get(client) ?? 0
-        if (unanswered >= 2) {
-          this.#unanswered.delete(client)
-          destroySocket(client)
-          continue
-        }
-        this.#unanswered.set(client, unanswered + 1)
-        client.ping().then(() => { this.#unanswered.delete(client) }, () => { /* still unanswered */ })
-      }
-      this.#watchSilence()
-    }, WATCH_MS)
+    else if (this.producer.status === 'wait') this.producer.connect().catch(() => { /* its events say so too */ })
+    this.#silence.start()
+    await withDeadline(this.#host.context.clock, Math.min(this.#settings.operationTimeoutMs, START_MS), started)
   }
 
   /** Called each time the server can be used (again). */
@@ -124,56 +105,84 @@ export class Connections {
    * @throws {AsyncEndpointsError} what a caller of the store may see; nothing of the client's own errors
    */
   async run<T> (operation: (client: Client) => Promise<T>): Promise<T> {
+    return await this.#run(this.producer, operation)
+  }
+
+  /** Runs one operation on the connection of submissions: what is sent over it arrives in this order. */
+  async submit<T> (operation: (client: Client) => Promise<T>): Promise<T> {
+    return await this.#run(this.submitter, operation)
+  }
+
+  /**
+   * Resolves when what was submitted, and answered, before is as safe as `acknowledge` asks for. `undefined`: it is already.
+   *
+   * @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE`: nobody knows whether it is
+   */
+  acknowledged (): Promise<void> | undefined {
+    const replication = this.#replication
+    return replication === undefined ? undefined : this.#run(this.submitter, () => replication.confirm())
+  }
+
+  async #run<T> (client: Client, operation: (client: Client) => Promise<T>): Promise<T> {
     if (this.#state === 'closed') throw closed()
-    if (this.#refusal !== undefined) throw this.#refusal
-    if (!isLive(this.producer)) throw unavailable(this.#lastCode)
+    this.assertSupported()
+    if (!isLive(client)) throw unavailable(this.#lastCode)
     let answer: T | typeof EXPIRED
     try {
-      const pending = operation(this.producer)
+      const pending = operation(client)
       // Our own connection has the deadline built in; a client of the application may wait for ever.
       answer = this.#settings.client === undefined ? await pending : await withDeadline(this.#host.context.clock, this.#settings.operationTimeoutMs, pending)
     } catch (error) {
+      this.heard(error)
       throw toStoreError(error)
     }
     if (answer === EXPIRED) throw unavailable('ETIMEDOUT')
     return answer
   }
 
-  /** For BullMQ's workers: waits for the server as long as it takes, so that no finished work is lost. */
-  consumer (): Client {
-    if (this.#consumer === undefined) {
-      this.#consumer = this.#duplicate({ maxRetriesPerRequest: null, commandTimeout: undefined, enableOfflineQueue: true })
-      defineScripts(this.#consumer)
-      this.#catchDuplicates(this.#consumer)
+  /** Takes the error of any command, also of one that a script has caught. */
+  heard (error: unknown): void { this.#heard(serverCode(error)) }
+
+  /** For one more consumer, until {@link Connections.release}. `fresh`: the present connection does not do. */
+  consumer (fresh = false): Client {
+    let client = fresh ? undefined : [...this.#consumers.keys()].at(-1)
+    client ??= this.#clients.consumer(this.producer)
+    this.#consumers.set(client, (this.#consumers.get(client) ?? 0) + 1)
+    return client
+  }
+
+  /** The consumer needs its connection no more. One that was replaced is closed with the last that uses it. */
+  release (client: Client): void {
+    const users = (this.#consumers.get(client) ?? 0) - 1
+    if (users > 0 || client === [...this.#consumers.keys()].at(-1)) {
+      if (this.#consumers.has(client)) this.#consumers.set(client, Math.max(0, users))
+      return
     }
-    return this.#consumer
+    this.#consumers.delete(client)
+    this.#clients.own.delete(client)
+    client.disconnect()
   }
 
   /** For pub/sub. Resubscribes by itself after a reconnect. */
   subscriber (): Client {
-    this.#subscriber ??= this.#duplicate({ maxRetriesPerRequest: null, commandTimeout: undefined, enableOfflineQueue: true, autoResubscribe: true })
+    this.#subscriber ??= this.#clients.subscriber(this.producer)
     return this.#subscriber
   }
 
   /** A connection for one question, to be handed back to {@link Connections.release}. */
-  temporary (): Client {
-    return this.#duplicate({ maxRetriesPerRequest: 0, commandTimeout: this.#settings.operationTimeoutMs, enableOfflineQueue: true, autoResubscribe: false })
-  }
-
-  release (client: Client): void {
-    this.#own.delete(client)
-    client.disconnect()
-  }
+  temporary (): Client { return this.#clients.temporary(this.producer) }
 
   /** Lets go of what was made here. Never takes longer than the deadline, also when the server does not answer. */
   async close (deadlineMs: number): Promise<void> {
     if (this.#state === 'closed') return
     this.#state = 'closed'
-    this.#host.context.clock.clearTimeout(this.#timer)
+    this.#silence.stop()
+    this.refusals.stop()
+    this.#clients.closing()
     for (const detach of this.#detach) detach()
     this.#started()
     const { clock } = this.#host.context
-    await Promise.all([...this.#own].map(async (client) => {
+    await Promise.all([...this.#clients.own].map(async (client) => {
       const { status } = client
       // Between two attempts there is no socket, and no event will come.
       if (status === 'end' || status === 'reconnecting') {
@@ -185,7 +194,7 @@ export class Connections {
       // `disconnect` waits for the server to close its half; a frozen one never does.
       if (await withDeadline(clock, Math.min(deadlineMs, DISCONNECT_MS), ended) === EXPIRED) destroySocket(client)
     }))
-    this.#own.clear()
+    this.#clients.own.clear()
   }
 
   #watch (): void {
@@ -196,8 +205,29 @@ export class Connections {
     }
     // Without a listener the client prints every failed attempt.
     listen('error', (error) => { this.#lastCode = serverCode(error) })
+    listen('connect', () => { this.#lookWhetherLoading() })
     listen('ready', () => { this.#ready() })
     listen('close', () => { this.#lost() })
+  }
+
+  #heard (code: string): void {
+    if (this.#state !== 'closed') this.refusals.heard(code)
+  }
+
+  /** Whoever is connected to a server that serves no more looks for the one that does. */
+  #reconnect (code: string): void {
+    this.#lastCode = code
+    for (const client of new Set([this.producer, ...this.#clients.own])) {
+      // A cluster follows its nodes by itself; one that is just connecting will see.
+      if (!client.isCluster && client.status === 'ready') client.disconnect(true)
+    }
+  }
+
+  /** The client waits until the server has loaded its data, and does not say so. */
+  #lookWhetherLoading (): void {
+    const { producer } = this
+    if (this.#state !== 'away' || producer.isCluster || !this.#clients.own.has(producer)) return
+    producer.info('persistence').then((info) => { if (/^loading:1/m.test(String(info))) this.#lastCode = 'LOADING' }, () => { /* not while it connects */ })
   }
 
   #ready (): void {
@@ -205,20 +235,20 @@ export class Connections {
       if (this.#state !== 'away') return
       this.#state = 'connected'
       if (this.#refusal === undefined) {
-        this.#told = 'connected'
+        this.#reported = 'connected'
         this.#host.report({ kind: 'connected' })
         for (const listener of this.#onReady) listener()
       }
       this.#started()
-    }, () => { /* the connection went away meanwhile; `close` tells */ })
+    }, () => { /* the connection went away meanwhile; `close` says so */ })
   }
 
   #lost (): void {
     if (this.#state === 'closed') return
     this.#state = 'away'
     // Once per outage, not per attempt to end it.
-    if (this.#told !== 'disconnected') this.#host.report({ kind: 'disconnected', code: this.#lastCode })
-    this.#told = 'disconnected'
+    if (this.#reported !== 'disconnected') this.#host.report({ kind: 'disconnected', code: this.#lastCode })
+    this.#reported = 'disconnected'
     this.#started()
   }
 
@@ -229,12 +259,12 @@ export class Connections {
       info = String(await this.producer.info())
     } catch (error) {
       // A user who may not ask (NOPERM) has to know for himself.
-      if (isLive(this.producer)) return
-      throw error
+      if (!isLive(this.producer)) throw error
+      this.#refuse(await this.#checkDatabase())
+      return
     }
     const server = describeServer(info)
-    this.#refusal = this.#checkVersion(server)
-    if (this.#refusal !== undefined) this.#host.report({ kind: 'error', code: this.#refusal.code, message: this.#refusal.message })
+    this.#refuse(this.#checkVersion(server) ?? await this.#checkDatabase())
     const { evictionPolicy } = server
     if (evictionPolicy !== undefined && evictionPolicy !== SAFE_EVICTION_POLICY && evictionPolicy !== this.#warnedOf) {
       this.#warnedOf = evictionPolicy
@@ -247,58 +277,29 @@ export class Connections {
     return tooOld ? unsupported(`The Redis server has version ${short}; the job store needs ${OLDEST_VERSION.join('.')} or newer`) : undefined
   }
 
-  #make (role: Options): Client {
-    const { url, connection } = this.#settings
-    const options = { ...connection, ...role, retryStrategy, reconnectOnError, lazyConnect: false, disconnectTimeout: DISCONNECT_MS }
-    const { Redis } = this.#ioredis
-    return this.#adopt(url === undefined ? new Redis(options) : new Redis(url, options))
+  /** A client of the application goes on in database 0 when it may not have its own, and nobody need have listened when it said so. */
+  async #checkDatabase (): Promise<AsyncEndpointsError | undefined> {
+    const { producer } = this
+    if ('nodes' in producer || this.#clients.own.has(producer)) return undefined
+    const wanted = Number(producer.options.db ?? 0)
+    if (wanted === 0) return undefined
+    try {
+      const used = /(?:^| )db=(\d+)/.exec(String(await producer.call('CLIENT', 'INFO')))?.[1]
+      return used === undefined || Number(used) === wanted ? undefined : noDatabase(wanted, `it is in ${used}`)
+    } catch {
+      // Not allowed to ask, or too old to know.
+      return undefined
+    }
   }
 
-  #duplicate (role: Options): Client {
-    const { client } = this.#settings
-    const options = { ...role, retryStrategy, reconnectOnError, lazyConnect: false, disconnectTimeout: DISCONNECT_MS }
-    const made = client === undefined
-      ? this.#make(role)
-      : this.#adopt(this.producer instanceof this.#ioredis.Cluster
-        ? this.producer.duplicate([], { ...this.producer.options, redisOptions: { ...this.producer.options.redisOptions, ...options } })
-        : this.producer.duplicate(options))
-    return made
-  }
+  #notSelected (database: number, code: string): void { if (this.#state !== 'closed') this.#refuse(noDatabase(database, code)) }
 
-  #adopt (client: Client): Client {
-    this.#own.add(client)
-    client.on('error', () => { /* what fails because of it is told where it fails */ })
-    return client
-  }
-
-  /** BullMQ makes a blocking connection per worker out of ours; should it hang, it must be closed from here. */
-  #catchDuplicates (client: Client): void {
-    const original: unknown = client.duplicate
-    if (typeof original !== 'function') return
-    Reflect.set(client, 'duplicate', (...args: unknown[]) => {
-      const copy: unknown = Reflect.apply(original, client, args)
-      if (isClient(copy)) this.#adopt(copy).once('end', () => { this.#own.delete(copy) })
-      return copy
-    })
+  #refuse (refusal: AsyncEndpointsError | undefined): void {
+    if (refusal !== undefined && refusal.message !== this.#refusal?.message) this.#host.report({ kind: 'error', code: refusal.code, message: refusal.message })
+    this.#refusal = refusal
   }
 }
 
-function retryStrategy (times: number): number { return Math.min(100 * times, MAX_RETRY_MS) }
-
-/** After a failover the old server refuses writes: connect anew, and send the command once more. */
-function reconnectOnError (error: Error): 2 | false { return error.message.startsWith('READONLY') ? 2 : false }
-
-function isClient (value: unknown): value is Client {
-  return typeof value === 'object' && value !== null && typeof Reflect.get(value, 'defineCommand') === 'function' && typeof Reflect.get(value, 'duplicate') === 'function'
-}
-
-/** Whether a command sent over it now would leave at once. */
-export function isLive ({ status, isCluster }: Client): boolean {
-  return status === 'ready' || (isCluster && status === 'connect')
-}
-
-function destroySocket (client: Client): void {
-  const socket: unknown = Reflect.get(client, 'stream')
-  const destroy: unknown = typeof socket === 'object' && socket !== null ? Reflect.get(socket, 'destroy') : undefined
-  if (typeof destroy === 'function') Reflect.apply(destroy, socket, [])
+function noDatabase (database: number, reason: string): AsyncEndpointsError {
+  return unsupported(`The Redis server does not let the job store use database ${database} (${reason}): name one that it has, or raise "databases" in redis.conf`)
 }

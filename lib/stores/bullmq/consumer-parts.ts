@@ -1,3 +1,4 @@
+import type { ClaimPace } from './claim-pace.ts'
 import type { Bull, Client } from './internals.ts'
 import type { RedisSettings } from './options.ts'
 import type { QueueHandle } from './queues.ts'
@@ -9,6 +10,7 @@ export interface ConsumerParts {
   readonly bull: Bull
   readonly clock: ServerClock
   readonly client: Client
+  readonly pace: ClaimPace
   readonly handle: QueueHandle
   readonly settings: RedisSettings
   readonly publisher: Publisher

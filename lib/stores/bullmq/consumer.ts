@@ -5,7 +5,7 @@ import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { ConsumeOptions, Consumer, SettleVerdict } from '../../jobs/store.ts'
 import { CancelWatch } from './cancel-watch.ts'
-import { isLive } from './connections.ts'
+import { isLive } from './clients.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import {
@@ -25,7 +25,7 @@ export const LONGEST_BLOCK_MS = 10_000
 /** How often a drain that waits only for a claim looks whether the server is still there. */
 const LOOK_AGAIN_MS = 100
 const STORED: SettleVerdict = Object.freeze({ kind: 'stored' })
-/** What a step answers that was done already; BullMQ notes the time on an object that it drops. */
+/** What a step answers that was done already. BullMQ notes the time on it. */
 const FINISHED = Object.freeze({ result: undefined, finishedOn: 0 })
 
 /**
@@ -86,9 +86,7 @@ export class BullConsumer implements Consumer {
   }
 
   get active (): number { return this.#running.size + this.#superseded.size }
-
   get paused (): boolean { return this.#state !== 'claiming' }
-
   resize (concurrency: number): void { resizeWorker(this.#worker, concurrency) }
 
   pause (): void {
@@ -185,23 +183,7 @@ export class BullConsumer implements Consumer {
     return {
       now: () => clock.now(),
       toLocal: (moment) => clock.toLocal(moment),
-      claim: async (look) => {
-        // A clock that is minutes ahead would hand out jobs whose delay is not over.
-        if (!clock.fresh) await clock.ready()
-        if (this.#state !== 'claiming') return this.#decline()
-        const began = clock.monotonic()
-        this.#looking++
-        try {
-          const answer = await look()
-          this.lastSeenAt = clock.monotonic()
-          const id = claimedId(answer)
-          if (id !== undefined) this.#claimMs.set(id, this.lastSeenAt - began)
-          return answer
-        } finally {
-          this.#looking--
-          this.#change()
-        }
-      },
+      claim: (look) => this.#parts.pace.run(() => this.#claim(look)),
       fail: async (id, token, _reason, step) => {
         const running = this.#find(id, token)
         if (running?.settlement?.kind === 'completed') return await this.#settler.completeAgain(running, resultSize(running.settlement))
@@ -215,6 +197,31 @@ export class BullConsumer implements Consumer {
       delay: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'scheduled', step, undefined),
       requeue: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'queued', step, undefined)
     }
+  }
+
+  async #claim (look: () => Promise<unknown[]>): Promise<unknown[]> {
+    const { clock } = this.#parts
+    // A clock that is minutes ahead would hand out jobs whose delay is not over.
+    if (!clock.fresh) await clock.ready()
+    if (this.#state !== 'claiming') return this.#decline()
+    const began = clock.monotonic()
+    this.#looking++
+    try {
+      const answer = await look()
+      this.lastSeenAt = clock.monotonic()
+      const id = claimedId(answer)
+      if (id !== undefined) this.#claimMs.set(id, this.lastSeenAt - began)
+      return answer
+    } finally {
+      this.#looking--
+      this.#change()
+    }
+  }
+
+  /** Woken by a job that is not for this consumer: another one has to be woken in its place. */
+  #decline (): unknown[] {
+    this.#wakeOne()
+    return [...NO_JOB]
   }
 
   #find (id: string, token: string): Running | undefined {
@@ -367,12 +374,6 @@ export class BullConsumer implements Consumer {
       // The cut connection may have taken a wake-up with it that another consumer, or this one once resumed, needs.
       this.#wakeOne()
     }
-  }
-
-  /** Woken by a job that is not for this consumer: another one has to be woken in its place. */
-  async #decline (): Promise<unknown[]> {
-    this.#wakeOne()
-    return [...NO_JOB]
   }
 
   /** Makes a blocked worker of the queue look for a job, as BullMQ does; for nothing, if none waits. */

@@ -1,5 +1,5 @@
 import { unsupported } from './errors.ts'
-import type { IoRedis } from './connections.ts'
+import type { IoRedis } from './clients.ts'
 import type { Bull } from './internals.ts'
 
 /** The packages that only this store needs: optional, and loaded when it opens. */

@@ -19,6 +19,15 @@ export function unavailable (reason: string): AsyncEndpointsError {
   return new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', `The Redis server cannot serve the job store now (${reason})`, { retryAfterSeconds: 1 })
 }
 
+/** The primary has stored the job; whether a replica has it too is not known. */
+export function notReplicated (waitedMs: number): AsyncEndpointsError {
+  return new AsyncEndpointsError(
+    'FAE_STORE_UNAVAILABLE',
+    `No replica of the Redis server confirmed the submission within ${waitedMs} ms; it may have been carried out: repeat it with the same idempotency key`,
+    { retryAfterSeconds: 1 }
+  )
+}
+
 export function unsupported (message: string): AsyncEndpointsError {
   return new AsyncEndpointsError('FAE_STORE_UNSUPPORTED', message)
 }
@@ -27,17 +36,37 @@ export function closed (): AsyncEndpointsError {
   return new AsyncEndpointsError('FAE_CLOSED', 'The job store is not open')
 }
 
-/** Something harmless to say about an error of a client: a code of the system, or the first word of the server's answer. */
+/** Something harmless to say about an error of a client: a code of the system, or the word that the server's answer begins with. */
 export function serverCode (error: unknown): string {
   if (!(error instanceof Error)) return 'unknown'
-  const { code } = error as { code?: unknown }
+  const { code, lastNodeError } = error as { code?: unknown, lastNodeError?: unknown }
   if (typeof code === 'string' && /^[A-Z][A-Z0-9_]{1,40}$/.test(code)) return code
-  // Answers of the server begin with a word in capitals: OOM, READONLY, NOAUTH, WRONGPASS, MISCONF, LOADING …
-  const word = /^-?([A-Z][A-Z0-9]{2,20})\b/.exec(error.message)?.[1]
-  // Before version 7 the server wraps what went wrong inside a script: `ERR Error running script … -OOM …`.
-  if (word !== undefined) return word === 'ERR' ? /-(OOM|READONLY|NOPERM|WRONGTYPE)\b/.exec(error.message)?.[1] ?? word : word
+  // A cluster gave up on all of its nodes: what the last one said is the reason.
+  if (lastNodeError instanceof Error && lastNodeError !== error) return serverCode(lastNodeError)
+  const word = answerWord(error.message)
+  if (word !== undefined) return word
   if (/timed out/i.test(error.message)) return 'ETIMEDOUT'
+  if (/^All sentinels are unreachable/.test(error.message)) return 'no sentinel'
   return /writeable|closed|max retries|aborted/i.test(error.message) ? 'not connected' : 'unknown'
+}
+
+/** What stands before the answer proper when something went wrong inside a script, or when a cluster gave up. */
+const WRAPPED = /^(?:ERR Error running script|@?user_script:|Too many Cluster redirections)/
+
+/**
+ * Answers of the server begin with a word in capitals: OOM, READONLY, NOAUTH, MISCONF, LOADING …
+ *
+ * Before version 7 the server wraps the answer to a command of a script: `ERR Error running script (call to f_…):
+ * @user_script:9: @user_script: 9: -READONLY …`; a script that catches the error itself gets it without the beginning.
+ */
+function answerWord (message: string): string | undefined {
+  if (WRAPPED.test(message)) {
+    const inner = /(?:: -|Error: )([A-Z][A-Z0-9]{2,20})\b/.exec(message)?.[1]
+    if (inner !== undefined) return inner
+  }
+  // Version 7 says it with no word of its own.
+  if (/^(?:ERR )?(?:ACL failure in script|The user executing the script can't)/.test(message)) return 'NOPERM'
+  return /^-?([A-Z][A-Z0-9]{2,20})\b/.exec(message)?.[1]
 }
 
 /** BullMQ's answer to a settlement that is not for this worker to make: a negative number. */

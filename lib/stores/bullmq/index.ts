@@ -5,6 +5,7 @@ import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, UnattendedQueue
 } from '../../jobs/store.ts'
 import { Attendance } from './attendance.ts'
+import { ClaimPace } from './claim-pace.ts'
 import { Coalescer } from './coalescer.ts'
 import { Connections } from './connections.ts'
 import { BullConsumer, LONGEST_BLOCK_MS } from './consumer.ts'
@@ -76,6 +77,7 @@ class RedisStore implements JobStore {
   readonly #settings: RedisSettings
   readonly #channels: ReturnType<typeof channels>
   readonly #consumers = new Set<BullConsumer>()
+  #host: StoreHost | undefined
   #opening: Promise<void> | undefined
   #parts: Parts | undefined
   #closed = false
@@ -86,8 +88,13 @@ class RedisStore implements JobStore {
     this.shared = new RedisSharedState(settings.prefix, (operation) => this.#with(({ connections }) => connections.run(operation)))
   }
 
+  /** @throws {AsyncEndpointsError} `FAE_CLOSED`; `FAE_INVALID_OPTIONS` when another application has opened it */
   open (host: StoreHost): Promise<void> {
     if (this.#closed) return Promise.reject(closed())
+    if (this.#host !== undefined && this.#host !== host) {
+      return Promise.reject(new AsyncEndpointsError('FAE_INVALID_OPTIONS', 'This Redis store belongs to another application already; make one for each with redisStore()'))
+    }
+    this.#host = host
     this.#opening ??= this.#open(host)
     return this.#opening
   }
@@ -97,7 +104,7 @@ class RedisStore implements JobStore {
     if (this.#closed) throw closed()
     const settings = this.#settings
     const report = (code: string, message: string): void => host.report({ kind: 'warning', code, message })
-    const connections = new Connections(settings, host, drivers.ioredis)
+    const connections = new Connections(settings, host, drivers.ioredis, () => this.probe())
     const clock = new ServerClock(host.context.clock, () => connections.run((client) => readTime(client, settings.prefix)))
     const book = new QueueBook(drivers.bull, connections, clock, settings.prefix, report)
     const subscriptions = new Subscriptions(connections, clock, settings.operationTimeoutMs)
@@ -138,6 +145,7 @@ class RedisStore implements JobStore {
   create (job: NewJob): Promise<Created> {
     try {
       const { clock, connections } = this.#need()
+      connections.assertSupported()
       if (!JOB_ID.test(job.id)) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'On Redis the id of a job is a UUID in lower case')
       return clock.known || !connections.live ? this.#createNow(job) : this.#createTimed(job)
     } catch (error) {
@@ -280,15 +288,22 @@ class RedisStore implements JobStore {
 
   consume (options: ConsumeOptions): Consumer {
     const { drivers, clock, connections, book, publisher, subscriptions, repairs, attendance } = this.#need()
+    // One that takes the place of a consumer that went silent must not depend on the same connection.
+    const replaces = [...this.#consumers].some(({ queue }) => queue === options.queue)
+    const client = connections.consumer(replaces)
     const consumer: BullConsumer = new BullConsumer({
       bull: drivers.bull,
       clock,
-      client: connections.consumer(),
+      client,
+      pace: new ClaimPace(connections.refusals),
       handle: book.use(options.queue),
       settings: this.#settings,
       publisher,
       onFault: (handle) => repairs.soon(handle),
-      onClosed: () => { this.#consumers.delete(consumer) }
+      onClosed: () => {
+        this.#consumers.delete(consumer)
+        connections.release(client)
+      }
     }, options)
     if (this.#consumers.size === 0) {
       // Should it not come into force now, it does when the server is back.

@@ -1,4 +1,6 @@
 import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
+import { clientOptionProblems, connectionProblems } from './client-options.ts'
+import { parseRedisUrl, URL_PATTERN } from './redis-url.ts'
 
 /** Connection options of ioredis, as a plain object: host, port, username, password, db, tls, sentinels and so on. */
 export type RedisConnectionOptions = Readonly<Record<string, unknown>>
@@ -28,11 +30,20 @@ export interface RedisRetentionOptions {
 
 /** Exactly one of `url`, `connection` and `client` says where the server is; with none it is localhost:6379. */
 export interface RedisStoreOptions {
-  /** `redis://` or `rediss://`, with everything that belongs to it: `rediss://user:password@host:6380/0`. */
+  /**
+   * `redis://` or `rediss://` (TLS), with everything that belongs to it: `rediss://user:password@host:6380/0`. Behind
+   * Sentinels: `redis+sentinel://user:password@host1:26379,host2:26379/name/0`, or `rediss+sentinel://…`.
+   */
   url?: string
-  /** What ioredis takes. How it reconnects, queues and times out is set by the store and cannot be changed here. */
+  /**
+   * What ioredis takes. How it reconnects, queues and times out is set by the store; such options, and those that the store
+   * cannot work with, are refused.
+   */
   connection?: RedisConnectionOptions
-  /** A client the application made. Used for commands, duplicated for blocking and subscribing, never closed. */
+  /**
+   * A client the application made. Used for commands, duplicated for blocking and subscribing, never closed. It must connect
+   * again by itself; one whose server has gone silent loses its socket after ten seconds, so that it does.
+   */
   client?: RedisClientLike
   /**
    * Begins every key. Applications that share a server need different ones. The braces keep all keys in one slot of a
@@ -44,6 +55,13 @@ export interface RedisStoreOptions {
    * may have been carried out all the same: repeat a submission with the same idempotency key. @defaultValue 2000
    */
   operationTimeoutMs?: number
+  /**
+   * `replica`: a submission is accepted only after a replica has confirmed it (`WAIT 1`), so that it survives a failover. One
+   * that no replica confirms within half of `operationTimeoutMs` is refused with `FAE_STORE_UNAVAILABLE`; it is stored on the
+   * primary and may run. Every submission then takes a round trip to the replica longer. Not possible with a cluster.
+   * @defaultValue 'primary'
+   */
+  acknowledge?: 'primary' | 'replica'
   /**
    * A worker that stops renewing its lease for so long has lost the job, in milliseconds. Shorter means that the jobs
    * of a crashed worker run again sooner; a blocked event loop loses its leases sooner too. @defaultValue 10000
@@ -59,11 +77,12 @@ export interface RedisStoreOptions {
 }
 
 export interface RedisSettings {
-  readonly url: string | undefined
-  readonly connection: RedisConnectionOptions | undefined
+  /** What `url` or `connection` say, in the words of ioredis. */
+  readonly connection: RedisConnectionOptions
   readonly client: RedisClientLike | undefined
   readonly prefix: string
   readonly operationTimeoutMs: number
+  readonly acknowledge: 'primary' | 'replica'
   readonly lockDurationMs: number
   readonly stalledIntervalMs: number
   readonly retention: Readonly<Required<RedisRetentionOptions>>
@@ -72,19 +91,20 @@ export interface RedisSettings {
 const RETENTION: Readonly<Required<RedisRetentionOptions>> = Object.freeze({ completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 10_000 })
 
 export const REDIS_STORE_DEFAULTS = Object.freeze({
-  prefix: '{fae}', operationTimeoutMs: 2_000, lockDurationMs: 10_000, stalledIntervalMs: 1_000, retention: RETENTION
+  prefix: '{fae}', operationTimeoutMs: 2_000, acknowledge: 'primary' as 'primary' | 'replica', lockDurationMs: 10_000, stalledIntervalMs: 1_000, retention: RETENTION
 })
 
 const schema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    url: { type: 'string', pattern: '^rediss?://' },
+    url: { type: 'string', pattern: URL_PATTERN },
     connection: { type: 'object' },
     client: { isObject: true },
     // A colon would let the keys of one prefix look like those of a queue under another.
     prefix: { type: 'string', pattern: '^[A-Za-z0-9{}_.-]{1,100}$' },
     operationTimeoutMs: { type: 'number', minimum: 1, maximum: 600_000 },
+    acknowledge: { enum: ['primary', 'replica'] },
     lockDurationMs: { type: 'number', minimum: 100 },
     stalledIntervalMs: { type: 'number', minimum: 50 },
     retention: {
@@ -107,15 +127,18 @@ export function readRedisOptions (given: RedisStoreOptions | undefined): RedisSe
   const problems: string[] = []
   const places = (['url', 'connection', 'client'] as const).filter((key) => options[key] !== undefined)
   if (places.length > 1) problems.push(`${places.join(' and ')} exclude each other`)
-  const { client } = options
-  if (client !== undefined) problems.push(...clientProblems(client, options.prefix))
+  const { client, url, acknowledge } = options
+  if (client !== undefined) problems.push(...clientProblems(client, options.prefix, acknowledge))
+  if (options.connection !== undefined) problems.push(...connectionProblems(options.connection))
+  const parsed = url === undefined ? undefined : parseRedisUrl(url)
+  if (parsed !== undefined) problems.push(...parsed.problems)
   if (problems.length > 0) throw invalidOptions(where, problems)
   return Object.freeze({
-    url: options.url,
-    connection: options.connection,
+    connection: Object.freeze({ ...(parsed?.connection ?? options.connection) }),
     client,
     prefix: options.prefix,
     operationTimeoutMs: options.operationTimeoutMs,
+    acknowledge,
     lockDurationMs: options.lockDurationMs,
     stalledIntervalMs: options.stalledIntervalMs,
     retention: Object.freeze({
@@ -126,16 +149,13 @@ export function readRedisOptions (given: RedisStoreOptions | undefined): RedisSe
   })
 }
 
-function clientProblems (client: RedisClientLike, prefix: string): string[] {
+function clientProblems (client: RedisClientLike, prefix: string, acknowledge: 'primary' | 'replica'): string[] {
   const methods = ['duplicate', 'defineCommand', 'on'] as const
   if (methods.some((name) => typeof client[name] !== 'function')) return ['client must be a client or cluster of ioredis']
-  const problems: string[] = []
-  const options: unknown = Reflect.get(client, 'options')
-  const keyPrefix = options !== null && typeof options === 'object' ? Reflect.get(options, 'keyPrefix') : undefined
-  if (typeof keyPrefix === 'string' && keyPrefix !== '') problems.push('client must not have a keyPrefix; use prefix instead')
-  if (Reflect.get(client, 'isCluster') === true && !hasHashTag(prefix)) {
-    problems.push('prefix must contain a part in braces, like "{jobs}", for a cluster: all keys must be in one slot')
-  }
+  const problems = clientOptionProblems(client)
+  if (Reflect.get(client, 'isCluster') !== true) return problems
+  if (!hasHashTag(prefix)) problems.push('prefix must contain a part in braces, like "{jobs}", for a cluster: all keys must be in one slot')
+  if (acknowledge === 'replica') problems.push('acknowledge must be "primary" for a cluster: WAIT has no key, and so may reach another node than the job did')
   return problems
 }
 

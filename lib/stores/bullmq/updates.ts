@@ -139,6 +139,10 @@ export class Subscriptions {
     if (!this.#listening) {
       this.#listening = true
       client.on('message', (from: string, message: string) => { this.#handlers.get(from)?.(message) })
+      // The client subscribes again to what it knows, which is not what was still waiting when a connection attempt failed.
+      client.on('ready', () => {
+        if (this.#handlers.size > 0) client.subscribe(...this.#handlers.keys()).catch(() => { /* at the next connection */ })
+      })
     }
     let answer: unknown
     try {

@@ -1,0 +1,115 @@
+import type { Clock } from '../../core/context.ts'
+import { sleep } from '../../core/deadline.ts'
+import type { StoreReport } from '../../jobs/store.ts'
+
+interface Refusal {
+  readonly about: string
+  /** Another server may serve by now under the same address: connecting again finds it. */
+  readonly reconnect: boolean
+}
+
+/** The words with which a server says that it cannot serve, whatever was asked for. */
+const REFUSALS: Readonly<Record<string, Refusal>> = {
+  READONLY: { about: 'it is a replica now and takes no writes', reconnect: true },
+  MASTERDOWN: { about: 'it is a replica that has lost its primary', reconnect: true },
+  UNBLOCKED: { about: 'it has just become a replica', reconnect: true },
+  // A server that was restarted has closed its connections; one that loads behind an open connection copies a new primary.
+  LOADING: { about: 'it is loading its data set', reconnect: true },
+  MISCONF: { about: 'it cannot save to its disk and takes no writes', reconnect: false },
+  NOREPLICAS: { about: 'it has fewer replicas than min-replicas-to-write asks for', reconnect: false },
+  OOM: { about: 'it is out of memory: raise maxmemory or keep fewer finished jobs', reconnect: false },
+  CLUSTERDOWN: { about: 'the cluster does not serve all of its slots', reconnect: false },
+  NOPERM: { about: 'the user of this connection may not run a command that the job store needs', reconnect: false },
+  NOAUTH: { about: 'it wants a password', reconnect: false },
+  WRONGPASS: { about: 'user or password is wrong', reconnect: false },
+  BUSY: { about: 'a script of somebody blocks it', reconnect: false }
+}
+
+/** Between two attempts to find another server, and between two questions whether the refusal is over. */
+const AGAIN_MS = 1_000
+/** The same refusal is reported once in this time. */
+const REPORT_AGAIN_MS = 30_000
+
+export interface RefusalParts {
+  readonly clock: Clock
+  readonly report: (report: StoreReport) => void
+  /** Connects again, to wherever the address leads now. */
+  readonly reconnect: (code: string) => void
+  /** Rejects while the server refuses; writes something and leaves nothing. */
+  readonly probe: () => Promise<unknown>
+}
+
+/**
+ * Hears every refusal of the server, also those of commands inside scripts, and decides what helps. While the server refuses
+ * it is asked once a second whether that is over, so that recovery does not depend on anybody submitting a job.
+ *
+ * ```
+ * serving ──heard──▶ refused (once a second: reconnect where it helps, probe) ──probe succeeds──▶ serving
+ * ```
+ */
+export class Refusals {
+  readonly #parts: RefusalParts
+  readonly #reportedAt = new Map<string, number>()
+  #word: string | undefined
+  #timer: ReturnType<Clock['setTimeout']>
+  #reconnectedAt = -Infinity
+  readonly #paused = new Set<AbortController>()
+
+  constructor (parts: RefusalParts) {
+    this.#parts = parts
+  }
+
+  /** The word with which the server refuses at present. */
+  get word (): string | undefined { return this.#word }
+
+  /** Takes the code of any error; what is not a refusal is none of its business. Never throws. */
+  heard (code: string): void {
+    const refusal = REFUSALS[code]
+    if (refusal === undefined) return
+    this.#word = code
+    this.#report(code, refusal)
+    if (refusal.reconnect) this.#reconnect(code)
+    this.#timer ??= this.#parts.clock.setTimeout(this.#ask, AGAIN_MS)
+  }
+
+  /** Waits, but no longer than until the server serves again. */
+  async pause (delayMs: number): Promise<void> {
+    const end = new AbortController()
+    this.#paused.add(end)
+    await sleep(this.#parts.clock, delayMs, end.signal)
+    this.#paused.delete(end)
+  }
+
+  stop (): void {
+    this.#parts.clock.clearTimeout(this.#timer)
+    this.#serves()
+  }
+
+  readonly #ask = (): void => {
+    // Kept until the answer: what is heard meanwhile, from the probe itself, must not start a second timer.
+    this.#parts.probe().then(() => { this.#serves() }, () => {
+      if (this.#word !== undefined) this.#timer = this.#parts.clock.setTimeout(this.#ask, AGAIN_MS)
+    })
+  }
+
+  #serves (): void {
+    this.#timer = undefined
+    this.#word = undefined
+    for (const pause of this.#paused) pause.abort()
+  }
+
+  #reconnect (code: string): void {
+    const now = this.#parts.clock.monotonic()
+    if (now - this.#reconnectedAt < AGAIN_MS) return
+    this.#reconnectedAt = now
+    this.#parts.reconnect(code)
+  }
+
+  #report (code: string, { about, reconnect }: Refusal): void {
+    const now = this.#parts.clock.monotonic()
+    if (now - (this.#reportedAt.get(code) ?? -Infinity) < REPORT_AGAIN_MS) return
+    this.#reportedAt.set(code, now)
+    const then = reconnect ? 'connecting again, in case another server has taken over' : 'waiting until it serves again'
+    this.#parts.report({ kind: 'error', code, message: `The Redis server refuses to serve the job store (${code}): ${about}; ${then}` })
+  }
+}
