@@ -37,6 +37,7 @@ export function defineEndpoint (app: FastifyInstance, room: HttpRoom | undefined
     name: settings.name,
     owner: settings.owner ?? room.options.owner,
     responses: { ...room.options.responses, ...settings.responses },
+    exposeErrors: settings.exposeErrors ?? room.options.exposeErrors,
     serializeResult: undefined
   }
   addSubmitRoute(app, room, endpoint, settings, () => app.jobRuntime.registry.require(input.name))

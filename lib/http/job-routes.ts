@@ -7,8 +7,9 @@ import { mayAccess } from './owner.ts'
 import { appliedWait, parsePrefer, waitTime } from './prefer.ts'
 import { asJson, bodyFor } from './responses.ts'
 import { noResult, resultBody } from './result.ts'
-import { correlationHook, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRoom } from './room.ts'
+import { correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRoom } from './room.ts'
 import { correlationHeader, emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse, statusSchema, withCorrelation } from './schemas.ts'
+import { shownError } from './shown-error.ts'
 
 /** The status document as it goes out. */
 interface Shown {
@@ -170,7 +171,7 @@ async function waitForChange (room: HttpRoom, first: Shown, ifNoneMatch: string 
 }
 
 async function show (room: HttpRoom, job: JobRecord, request: FastifyRequest, reply: FastifyReply): Promise<Shown> {
-  const document = statusDocument(job, room.links)
+  const document = statusDocument(job, room.links, exposureOf(room, job))
   const factory = (room.endpoints.get(job.name)?.responses ?? room.options.responses).status
   const body = await bodyFor(factory, { job, document }, document, request, reply)
   return { job, body, etag: weakETag(typeof body === 'string' ? body : JSON.stringify(body) ?? '') }
@@ -180,7 +181,7 @@ async function sendJobResult (room: HttpRoom, request: JobRequest, reply: Fastif
   const job = await findJob(room, request)
   const text = job.state === 'completed' ? await room.jobs.resultText(job.id) : undefined
   if (job.state !== 'completed' || (text === undefined && job.resultBytes !== undefined)) {
-    throw noResult(job, retryAfterSeconds(job, room.runtime.context.clock.now()))
+    throw noResult(job, shownError(job, exposureOf(room, job)), retryAfterSeconds(job, room.runtime.context.clock.now()))
   }
   return resultBody(room.endpoints.get(job.name), text, reply)
 }

@@ -6,6 +6,7 @@ import { correlationHeaderProblems, DEFAULT_CORRELATION_HEADER } from './correla
 import type { IdempotencyMode } from './idempotency.ts'
 import type { OwnerFunction } from './owner.ts'
 import type { ResponseFactories } from './responses.ts'
+import type { ExposeErrors } from './shown-error.ts'
 
 /** What all endpoints and the job routes share. */
 export interface HttpOptions {
@@ -34,6 +35,14 @@ export interface HttpOptions {
   maxWaiters?: number
   /** How long an `Idempotency-Key` is remembered; a store may forget it with its job. @defaultValue 86400000 (24 h) */
   idempotencyTtlMs?: number
+  /**
+   * Whose message clients see, of errors that ended an attempt. `'marked'`: what was written for them, which is the reason of
+   * `discard()` and `cancel()` and errors with `expose: true`; of any other they see the code and a fixed text. `'all'`: of every error: messages of
+   * drivers tell hosts, paths and values. A function `(error, job) => boolean` decides each; one that throws says no.
+   *
+   * @defaultValue 'marked'
+   */
+  exposeErrors?: ExposeErrors
   /** Bodies of your own. */
   responses?: ResponseFactories
   /** OpenAPI tags of the job routes, and of endpoints that name none. @defaultValue ['jobs'] */
@@ -65,6 +74,8 @@ export interface EndpointSettings extends JobOptions {
   delayMs?: number
   /** Instead of the plugin's. */
   maxWaitMs?: number
+  /** Instead of the plugin's. */
+  exposeErrors?: ExposeErrors
   /** Each instead of the plugin's. */
   responses?: ResponseFactories
   /** How the span of an attempt is tied to the request's. @defaultValue the one of `observability.tracing` */
@@ -79,6 +90,7 @@ const factories: OptionsSchema = {
   properties: { submitted: { isFunction: true }, status: { isFunction: true }, submitError: { isFunction: true }, exception: { isFunction: true } }
 }
 
+const exposeErrors: OptionsSchema = { anyOf: [{ enum: ['marked', 'all'] }, { isFunction: true }] }
 const names: OptionsSchema = { type: 'array', items: { type: 'string' } }
 
 const httpSchema: OptionsSchema = {
@@ -93,6 +105,7 @@ const httpSchema: OptionsSchema = {
     maxWaitMs: { type: 'number', minimum: 0, maximum: 3_600_000 },
     maxWaiters: { type: 'integer', minimum: 0 },
     idempotencyTtlMs: { type: 'number', minimum: 1 },
+    exposeErrors,
     responses: factories,
     tags: names
   }
@@ -105,6 +118,7 @@ const HTTP_DEFAULTS = Object.freeze({
   maxWaitMs: 30_000,
   maxWaiters: 1_000,
   idempotencyTtlMs: 86_400_000,
+  exposeErrors: 'marked' as ExposeErrors,
   responses: Object.freeze({}) as ResponseFactories,
   tags: Object.freeze(['jobs']) as readonly string[]
 })
@@ -132,6 +146,7 @@ const endpointSchema: OptionsSchema = {
     bodyLimit: { type: 'integer', minimum: 1 },
     delayMs: { type: 'number', minimum: 0 },
     maxWaitMs: { type: 'number', minimum: 0, maximum: 3_600_000 },
+    exposeErrors,
     responses: factories,
     propagation: propagationProperty,
     spanAttributes: spanAttributesProperty,

@@ -4,6 +4,7 @@ import type { JobsClient } from '../client/jobs.ts'
 import { isAsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
+import type { JobRecord } from '../jobs/job.ts'
 import { Correlation } from './correlation.ts'
 import { JobLinks } from './links.ts'
 import type { ResolvedHttpOptions } from './options.ts'
@@ -11,6 +12,7 @@ import type { OwnerFunction } from './owner.ts'
 import { RequestOrigin } from './origin.ts'
 import { describeError, PROBLEM_MEDIA_TYPE, problemSlug, unexpectedProblem } from './problem.ts'
 import { asJson, bodyFor, type ResponseFactories } from './responses.ts'
+import type { ExposeErrors } from './shown-error.ts'
 import { Waiting } from './waiting.ts'
 
 /** An endpoint as the job routes need it: how its jobs are shown, wherever they were submitted. */
@@ -18,6 +20,7 @@ export interface Endpoint {
   readonly name: string
   readonly owner: OwnerFunction | undefined
   readonly responses: ResponseFactories
+  readonly exposeErrors: ExposeErrors
   /** Writes a result by `schema.result`. Compiled when the application is ready; `undefined` without such a schema. */
   serializeResult: ((result: unknown) => string) | undefined
 }
@@ -53,6 +56,11 @@ export function createHttpRoom ({ runtime, jobs, backbone, options, prefix }: Ht
     correlation: new Correlation(options.correlationHeader, () => runtime.context.ids.correlation()),
     endpoints: new Map<string, Endpoint>()
   })
+}
+
+/** Whose errors of a job clients see in full: its endpoint says it, or the plugin where the endpoint is not in this process. */
+export function exposureOf (room: HttpRoom, job: JobRecord): ExposeErrors {
+  return room.endpoints.get(job.name)?.exposeErrors ?? room.options.exposeErrors
 }
 
 /** The `config.asyncEndpoints` of our routes, by which other plugins know them. */

@@ -118,7 +118,7 @@ function compilePrefer ({ room, endpoint }: SubmitParts, maxWaitMs: number, acce
       return resultBody(endpoint, result.text, reply)
     }
     reply.code(202).header('retry-after', '0')
-    const document = statusDocument(job, room.links)
+    const document = statusDocument(job, room.links, endpoint.exposeErrors)
     return asJson(reply, await bodyFor(endpoint.responses.status, { job, document }, document, request, reply))
   }
 }

@@ -39,6 +39,8 @@ export interface StoredError {
   code: string
   /** At most 1,000 characters, control characters removed. */
   message: string
+  /** The message was written for the client. Without it clients see a fixed text, see `http.exposeErrors`. */
+  expose?: true
 }
 
 /** A job as the store tells it. Times are milliseconds since the epoch. */

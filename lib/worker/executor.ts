@@ -243,7 +243,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
 
   #reporter (): ProgressReporter {
     if (this.#progress === undefined) {
-      this.#progress = new ProgressReporter(this.#runtime.context.clock, (progress) => this.#storeProgress(progress))
+      this.#progress = new ProgressReporter(this.#runtime.context.clock, (progress) => this.#storeProgress(progress), this.#runtime.redaction.text)
       // First asked for by a handler that outlived its attempt.
       if (this.endedAt !== undefined) this.#progress.discard()
     }

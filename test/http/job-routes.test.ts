@@ -162,7 +162,7 @@ t.test('no result: the problem names the state', async (t) => {
     store.change(id, { state })
     t.match(await problem(409, 'FAE_JOB_NOT_FINISHED', state), { detail: new RegExp(state) })
   }
-  store.change(id, { state: 'failed', error: { code: 'E_NO', message: 'it broke' } })
+  store.change(id, { state: 'failed', error: { code: 'E_NO', message: 'it broke', expose: true } })
   t.match(await problem(409, 'FAE_JOB_FAILED', 'failed'), { detail: 'it broke', error: { code: 'E_NO', message: 'it broke' } })
   store.change(id, { state: 'cancelled' })
   await problem(409, 'FAE_JOB_CANCELLED', 'cancelled')

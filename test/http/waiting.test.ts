@@ -51,7 +51,7 @@ t.test('a job that fails or is cancelled in time is a 202 with its status docume
   const { store, submit } = await waitingApp()
   for (const [state, links] of [['failed', 'self retry'], ['cancelled', 'self']] as const) {
     const { id, response } = await submit()
-    store.change(id, { state, finishedAt: Date.now(), error: { code: 'E_NO', message: 'no' } })
+    store.change(id, { state, finishedAt: Date.now(), error: { code: 'E_NO', message: 'no', expose: true } })
     const answer = await response
     t.equal(answer.statusCode, 202)
     t.match(answer.json(), { id, status: state, attempts: { made: 0, max: 3 }, error: { code: 'E_NO', message: 'no' } })

@@ -395,6 +395,6 @@ export class Engine {
   }
 }
 
-function copyError ({ code, message }: StoredError): StoredError {
-  return Object.freeze({ code, message })
+function copyError ({ code, message, expose }: StoredError): StoredError {
+  return Object.freeze(expose === true ? { code, message, expose } : { code, message })
 }
