@@ -18,7 +18,7 @@ interface Shown {
   readonly etag: string
 }
 
-/** Read by @fastify/under-pressure: under load a client needs to know what becomes of its job, and may want to cancel it. */
+/** Read by @fastify/under-pressure: under load a client needs to know what becomes of its job, and may want to cancel it. Not a redrive: it is new work. */
 const NEVER_SHED = { pressureHandler: () => {} }
 
 type JobRequest = FastifyRequest<{ Params: { id: string } }>
@@ -38,7 +38,7 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
       schema: described(room, operationId(operation, app.prefix + room.options.jobsPath), schema),
       ...ownCompilers,
       // Polling is no story worth a trace; @fastify/otel reads this.
-      config: { asyncEndpoints: { kind }, ...NEVER_SHED, ...(kind === 'status' ? { otel: false } : undefined) },
+      config: { asyncEndpoints: { kind }, ...(kind === 'retry' ? undefined : NEVER_SHED), ...(kind === 'status' ? { otel: false } : undefined) },
       onRequest: correlationHook(room),
       errorHandler: problemHandler(room, room.options.responses, undefined),
       handler
@@ -72,7 +72,7 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
 
   add('retry', 'POST', `${path}/retry`, 'retryJob', {
     summary: 'Run a failed job again',
-    response: { 202: jsonResponse('The job is queued again', statusSchema), 404: gone, 409: problemResponse('The job has not failed'), 503: away }
+    response: { 202: jsonResponse('The job is queued again', statusSchema), 404: gone, 409: problemResponse('The job has not failed, or was run again too often'), 429: problemResponse('The queue is full'), 503: away }
   }, (request, reply) => retryJob(room, request, reply))
 }
 
@@ -193,8 +193,10 @@ async function cancelJob (room: HttpRoom, request: JobRequest, reply: FastifyRep
 }
 
 async function retryJob (room: HttpRoom, request: JobRequest, reply: FastifyReply): Promise<unknown> {
-  const { id } = await findJob(room, request)
-  return await answer(room, await room.jobs.retry(id), 202, request, reply)
+  const job = await findJob(room, request)
+  // Where the endpoint is not defined, nobody knows how long its queue may be.
+  const admission = room.endpoints.get(job.name)?.redrives ?? { maxRedrives: room.options.maxRedrives }
+  return await answer(room, await room.jobs.retryJob(job, admission), 202, request, reply)
 }
 
 /** The status document after something was done to the job. */

@@ -33,6 +33,13 @@ export interface HttpOptions {
   maxWaitMs?: number
   /** Requests that may wait at one time; the next one is answered at once. Each holds a connection and little else. @defaultValue 1000 */
   maxWaiters?: number
+  /**
+   * A failed job can be run again so often over HTTP, whatever process is asked; after that it is a 409, `FAE_REDRIVE_LIMIT`. From code there is no limit.
+   * 0: not at all.
+   *
+   * @defaultValue 10
+   */
+  maxRedrives?: number
   /** How long an `Idempotency-Key` is remembered; a store may forget it with its job. @defaultValue 86400000 (24 h) */
   idempotencyTtlMs?: number
   /**
@@ -66,7 +73,9 @@ export interface EndpointSettings extends JobOptions {
   owner?: OwnerFunction
   /** `'required'`: refuse a submission without an `Idempotency-Key`. `false`: take no notice of one. @defaultValue 'optional' */
   idempotency?: IdempotencyMode
-  /** With this many jobs waiting in the queue, a submission is refused with 429. Counts are up to a quarter of a second old. @defaultValue no limit */
+  /** Instead of the plugin's. */
+  maxRedrives?: number
+  /** With this many jobs waiting in the queue, a submission or a redrive over HTTP is refused with 429. Counts are up to a quarter of a second old. @defaultValue no limit */
   maxQueued?: number
   /** Bytes. @defaultValue Fastify's own, 1 MiB */
   bodyLimit?: number
@@ -104,6 +113,7 @@ const httpSchema: OptionsSchema = {
     correlationHeader: { type: 'string', maxLength: 100 },
     maxWaitMs: { type: 'number', minimum: 0, maximum: 3_600_000 },
     maxWaiters: { type: 'integer', minimum: 0 },
+    maxRedrives: { type: 'integer', minimum: 0 },
     idempotencyTtlMs: { type: 'number', minimum: 1 },
     exposeErrors,
     responses: factories,
@@ -117,6 +127,7 @@ const HTTP_DEFAULTS = Object.freeze({
   headers: Object.freeze([]) as readonly string[],
   maxWaitMs: 30_000,
   maxWaiters: 1_000,
+  maxRedrives: 10,
   idempotencyTtlMs: 86_400_000,
   exposeErrors: 'marked' as ExposeErrors,
   responses: Object.freeze({}) as ResponseFactories,
@@ -142,6 +153,7 @@ const endpointSchema: OptionsSchema = {
     owner: { isFunction: true },
     headers: names,
     idempotency: { enum: ['optional', 'required', false] },
+    maxRedrives: { type: 'integer', minimum: 0 },
     maxQueued: { type: 'integer', minimum: 0 },
     bodyLimit: { type: 'integer', minimum: 1 },
     delayMs: { type: 'number', minimum: 0 },

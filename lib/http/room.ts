@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { Backbone } from '../channels/backbone.ts'
-import type { JobsClient } from '../client/jobs.ts'
+import type { JobsClient, RedriveAdmission } from '../client/jobs.ts'
 import { isAsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
@@ -21,6 +21,8 @@ export interface Endpoint {
   readonly owner: OwnerFunction | undefined
   readonly responses: ResponseFactories
   readonly exposeErrors: ExposeErrors
+  /** What a redrive over HTTP has to pass. */
+  readonly redrives: RedriveAdmission
   /** Writes a result by `schema.result`. Compiled when the application is ready; `undefined` without such a schema. */
   serializeResult: ((result: unknown) => string) | undefined
 }

@@ -71,6 +71,8 @@ export interface JobRecord {
   readonly cancelRequested: boolean
   /** Bytes of the stored result as JSON; `undefined` unless completed with a result. */
   readonly resultBytes: number | undefined
+  /** How often it was redriven. Absent where the store hands out a claim without looking. */
+  readonly redrives?: number | undefined
 }
 
 /** What a submission hands to the store. */

@@ -193,17 +193,17 @@ class RedisStore implements JobStore {
     }
   }
 
-  async redrive (id: string): Promise<RedriveVerdict | undefined> {
+  async redrive (id: string, limit = -1): Promise<RedriveVerdict | undefined> {
     const { book, clock, publisher, retention } = this.#need()
     if (!JOB_ID.test(id)) return undefined
     // A job past its time is gone already, although nobody has swept it: it must not come back.
     const before = await this.#read(id)
     if (before === undefined || retention.expired(before.record)) return undefined
     const now = clock.now()
-    const found = await book.search((client, prefixes) => runScript(client, 'redrive', prefixes, id, now, encodeNotes({ r: now })))
+    const found = await book.search((client, prefixes) => runScript(client, 'redrive', prefixes, id, now, encodeNotes({ r: now }), limit))
     const job = found === undefined ? undefined : recordIn(id, found)?.record
     if (found === undefined || job === undefined) return undefined
-    if (found.answer[2] !== 'redriven') return { kind: 'not-failed', job }
+    if (found.answer[2] !== 'redriven') return { kind: found.answer[2] === 'limit' ? 'limit' : 'not-failed', job }
     publisher.publish(id, 'queued')
     return { kind: 'redriven', job }
   }

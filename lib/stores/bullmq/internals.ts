@@ -43,7 +43,9 @@ export const FIELD = {
   /** Leases that ran out. */
   stalls: 'stc',
   /** A job that carries this is failed with it, instead of being run, by whichever worker takes it. */
-  deferredFailure: 'defa'
+  deferredFailure: 'defa',
+  /** Ours, not BullMQ's: how often the job was redriven. */
+  redrives: 'rdr'
 } as const
 
 /** What follows a job's key: its lease (holding the token of the claim) and its log, which is deleted together with the job. */

@@ -102,16 +102,20 @@ endCancelled(queue, id, ARGV[3], ARGV[4])
 if ARGV[5] == '1' then call('HINCRBY', job, '${FIELD.attemptsMade}', 1) end
 return 1`
 
-// KEYS: prefixes. ARGV: id, now, notes. The budget of attempts begins anew.
+// KEYS: prefixes. ARGV: id, now, notes, how many redrives are allowed (-1: any number). The budget of attempts begins anew.
 const redrive = `${READ}
 for i = 1, #KEYS do
   local queue, id = KEYS[i], ARGV[1]
   local job = queue .. id
   local fields, locked = read(job)
   if fields then
-    if not ${at(FIELD.finishedOn)} or ${isCancelled(at(FIELD.failedReason))} or call('ZREM', queue .. '${KEY.failed}', id) == 0 then
+    if not ${at(FIELD.finishedOn)} or ${isCancelled(at(FIELD.failedReason))} or not call('ZSCORE', queue .. '${KEY.failed}', id) then
       return { i, fields, locked, 'not-failed' }
     end
+    local limit = tonumber(ARGV[4])
+    if limit >= 0 and (tonumber(${at(FIELD.redrives)}) or 0) >= limit then return { i, fields, locked, 'limit' } end
+    call('ZREM', queue .. '${KEY.failed}', id)
+    call('HINCRBY', job, '${FIELD.redrives}', 1)
     call('HDEL', job, '${FIELD.finishedOn}', '${FIELD.processedOn}', '${FIELD.attemptsMade}', '${FIELD.attemptsStarted}', '${FIELD.stalls}', '${FIELD.deferredFailure}', '${FIELD.stacktrace}', '${FIELD.progress}')
     call('HSET', job, '${FIELD.failedReason}', ARGV[3], '${FIELD.delay}', 0)
     local priority = tonumber(${at(FIELD.priority)}) or 0

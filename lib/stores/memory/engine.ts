@@ -199,8 +199,10 @@ export class Engine {
     return { kind: 'cancelled', already: false, job: job.record() }
   }
 
-  redrive (job: StoredJob): RedriveVerdict {
+  redrive (job: StoredJob, limit = Infinity): RedriveVerdict {
     if (job.state !== 'failed') return { kind: 'not-failed', job: job.record() }
+    if (job.redrives >= limit) return { kind: 'limit', job: job.record() }
+    job.redrives++
     job.list?.remove(job)
     this.#move(job, 'queued')
     job.attempts = 0
