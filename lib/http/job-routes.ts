@@ -7,7 +7,7 @@ import { mayAccess } from './owner.ts'
 import { appliedWait, parsePrefer, waitTime } from './prefer.ts'
 import { asJson, bodyFor } from './responses.ts'
 import { noResult, resultBody } from './result.ts'
-import { correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRoom } from './room.ts'
+import { clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRoom } from './room.ts'
 import { correlationHeader, emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse, statusSchema, withCorrelation } from './schemas.ts'
 import { shownError } from './shown-error.ts'
 
@@ -135,7 +135,7 @@ async function sendStatus (room: HttpRoom, request: JobRequest, reply: FastifyRe
   const { maxWaitMs } = room.options
   if (request.headers.prefer !== undefined) {
     const waitMs = waitTime(parsePrefer(request.headers.prefer), maxWaitMs)
-    if (waitMs > 0 && !room.waiting.full) {
+    if (waitMs > 0 && room.waiting.mayWait(clientOf(room, shown.job, request))) {
       shown = await waitForChange(room, shown, ifNoneMatch, waitMs, request, reply)
       reply.header('preference-applied', appliedWait(waitMs))
     }
@@ -160,6 +160,7 @@ async function waitForChange (room: HttpRoom, first: Shown, ifNoneMatch: string 
   }
   if (await isEnough(first.job)) return first
   const seen = await room.waiting.until({
+    client: clientOf(room, first.job, request),
     job: first.job,
     isEnough,
     isNews: ({ state }) => ifNoneMatch !== undefined || isTerminal(state),

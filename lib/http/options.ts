@@ -31,7 +31,13 @@ export interface HttpOptions {
   correlationHeader?: string
   /** The longest `Prefer: wait`, in milliseconds; a client that asks for more waits this long. 0: nobody waits. @defaultValue 30000 */
   maxWaitMs?: number
-  /** Requests that may wait at one time; the next one is answered at once. Each holds a connection and little else. @defaultValue 1000 */
+  /**
+   * Requests that may wait at one time. Each holds a connection and little else. When so many wait, the client (its owner, or else its
+   * address) with the most loses its oldest wait to one that has fewer: that one is answered as if its time were up. A client that
+   * has its share is answered at once. 0: nobody waits.
+   *
+   * @defaultValue 1000
+   */
   maxWaiters?: number
   /**
    * A failed job can be run again so often over HTTP, whatever process is asked; after that it is a 409, `FAE_REDRIVE_LIMIT`. From code there is no limit.

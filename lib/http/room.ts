@@ -5,6 +5,7 @@ import { isAsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
 import type { JobRecord } from '../jobs/job.ts'
+import { clientKey } from './client-key.ts'
 import { Correlation } from './correlation.ts'
 import { JobLinks } from './links.ts'
 import type { ResolvedHttpOptions } from './options.ts'
@@ -58,6 +59,12 @@ export function createHttpRoom ({ runtime, jobs, backbone, options, prefix }: Ht
     correlation: new Correlation(options.correlationHeader, () => runtime.context.ids.correlation()),
     endpoints: new Map<string, Endpoint>()
   })
+}
+
+/** Whose request it is: where an owner function let it see the job, the job's owner. */
+export function clientOf (room: HttpRoom, job: JobRecord, request: FastifyRequest): string {
+  const owner = room.endpoints.get(job.name)?.owner ?? room.options.owner
+  return clientKey(request, owner === undefined ? undefined : job.owner)
 }
 
 /** Whose errors of a job clients see in full: its endpoint says it, or the plugin where the endpoint is not in this process. */

@@ -13,7 +13,7 @@ import { ownerOf } from './owner.ts'
 import { appliedWait, parsePrefer, waitTime, type Preference } from './prefer.ts'
 import { asJson, bodyFor, JSON_MEDIA_TYPE } from './responses.ts'
 import { resultBody } from './result.ts'
-import { vary, type Endpoint, type HttpRoom } from './room.ts'
+import { clientOf, vary, type Endpoint, type HttpRoom } from './room.ts'
 
 /** What tracing may have left on a request. */
 type TracedRequest = FastifyRequest & { readonly jobTrace?: unknown }
@@ -105,7 +105,7 @@ type Prefer = (submitted: Submitted, preference: Preference, request: FastifyReq
 function compilePrefer ({ room, endpoint }: SubmitParts, maxWaitMs: number, accept: Accept): Prefer {
   return async (submitted, preference, request, reply) => {
     const waitMs = waitTime(preference, maxWaitMs)
-    const job = waitMs === 0 ? submitted.job : await waitForEnd(room, submitted.job, waitMs, reply)
+    const job = waitMs === 0 ? submitted.job : await waitForEnd(room, submitted.job, waitMs, clientOf(room, submitted.job, request), reply)
     if (waitMs === 0 || !isTerminal(job.state)) {
       if (preference.respondAsync) reply.header('preference-applied', 'respond-async')
       return accept(submitted, job, request, reply)
@@ -124,10 +124,10 @@ function compilePrefer ({ room, endpoint }: SubmitParts, maxWaitMs: number, acce
 }
 
 /** The job when it is over or the wait is; one that disappeared meanwhile is told as it was accepted. */
-async function waitForEnd (room: HttpRoom, job: JobRecord, waitMs: number, reply: FastifyReply): Promise<JobRecord> {
+async function waitForEnd (room: HttpRoom, job: JobRecord, waitMs: number, client: string, reply: FastifyReply): Promise<JobRecord> {
   const over = ({ state }: { readonly state: JobRecord['state'] }): boolean => isTerminal(state)
   if (over(job)) return job
-  return await room.waiting.until({ job, isEnough: over, isNews: over, waitMs, reply }) ?? job
+  return await room.waiting.until({ client, job, isEnough: over, isNews: over, waitMs, reply }) ?? job
 }
 
 /** `undefined` when the store cannot give the result at this moment: the job is accepted, and the client asks later. */
