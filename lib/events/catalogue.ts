@@ -33,6 +33,7 @@ export const EVENT_CATALOGUE = {
   'handler.completed': { about: 'A handler returned.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'traceId', 'spanId'] },
   'handler.failed': { about: 'A handler threw.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'errorCode', 'traceId', 'spanId'] },
   'handler.abandoned': { about: 'A handler went on after its grace; its attempt was settled without it.', measurements: ['graceMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'reason', 'traceId', 'spanId'] },
+  'handler.ended_late': { about: 'An abandoned handler has ended after all; its place is free again.', measurements: ['lateMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId'] },
 
   'worker.started': { about: 'A worker began to claim jobs.', measurements: ['concurrency'], metadata: ['workerId', 'queue'] },
   'worker.idled': { about: 'A worker had a free place and nothing to do until now.', measurements: ['idleMs'], metadata: ['workerId', 'queue'] },
@@ -41,6 +42,8 @@ export const EVENT_CATALOGUE = {
   'worker.draining': { about: 'A worker claims no more and waits for its attempts.', measurements: ['active', 'drainTimeoutMs'], metadata: ['workerId'] },
   'worker.stopped': { about: 'A worker has ended.', measurements: ['released'], metadata: ['workerId'] },
   'worker.restarted': { about: 'A queue was claimed from no more although its server answered: its consumer was made anew. Attempts under way went on.', measurements: ['silentMs'], metadata: ['workerId', 'queue', 'reason'] },
+  'worker.exhausted': { about: 'Abandoned handlers hold every place of a queue: nothing is claimed from it until one of them ends.', measurements: ['abandoned'], metadata: ['workerId', 'queue'] },
+  'worker.relieved': { about: 'An abandoned handler has ended, and its queue is claimed from again.', measurements: ['exhaustedMs'], metadata: ['workerId', 'queue'] },
   'worker.failed': { about: 'Claiming met an error; it goes on.', measurements: [], metadata: ['workerId', 'queue', 'errorCode', 'message'] },
 
   'store.connected': { about: 'The server behind the store can be reached.', measurements: [], metadata: ['storeType'] },
@@ -93,7 +96,7 @@ interface Fields {
   storeType: string, operation: string, errorCode: string, errorMessage: string, message: string, reason: string, source: string
   status: string, previous: string, check: string, final: boolean
   submitMs: number, delayMs: number, queueWaitMs: number, claimMs: number | undefined, processingMs: number, totalMs: number
-  durationMs: number, idleMs: number, silentMs: number, timeoutMs: number, graceMs: number, drainTimeoutMs: number
+  durationMs: number, idleMs: number, silentMs: number, timeoutMs: number, graceMs: number, drainTimeoutMs: number, lateMs: number, exhaustedMs: number, abandoned: number
   attempt: number, resultBytes: number | undefined, concurrency: number, active: number, released: number
   done: number | undefined, total: number | undefined
   /** Of the request's body, as its sender told it. */
