@@ -59,7 +59,7 @@ export const EVENT_CATALOGUE = {
   'performance.slow_operation': { about: 'A monitored operation took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['operation', 'context'] },
   'performance.memory_spike': { about: 'The heap was much larger after a monitored operation than before it.', measurements: ['deltaMb', 'thresholdMb'], metadata: ['operation', 'context'] },
   'performance.slow_query': { about: 'A database query of an instrumented client took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['system', 'operation', 'target', 'statement', 'traceId', 'spanId'] },
-  'performance.event_loop_lagged': { about: 'The event loop of this process was late: something blocked it.', measurements: ['lagMs', 'thresholdMs'], metadata: [] },
+  'performance.event_loop_lagged': { about: 'The event loop of this process was late: something blocked it, perhaps one of the jobs that ran meanwhile.', measurements: ['lagMs', 'thresholdMs'], metadata: ['jobs'] },
   'performance.bottleneck_found': { about: 'Something has limited the throughput for longer than performance.windowMs; told again once per window as long as it does.', measurements: ['value', 'threshold'], metadata: ['cause', 'severity', 'subject', 'unit', 'sentence'] },
 
   'alert.raised': { about: 'An alert rule found something; the senders are about to be told.', measurements: [], metadata: ['fingerprint', 'rule', 'severity', 'alertType', 'title', 'message'] },
@@ -112,6 +112,8 @@ interface Fields {
   thresholdMs: number, deltaMb: number, thresholdMb: number, lagMs: number
   /** A database by its OpenTelemetry name (`postgresql`, `redis`, …), what was asked of it, and without parameters. */
   system: string, target: string, statement: string
+  /** Names of jobs, separated by commas; empty when none ran. */
+  jobs: string
   /** Of an alert: `rule`, or `rule:key`. */
   fingerprint: string, rule: string, severity: string, alertType: string, title: string, sender: string
   firingMs: number, tries: number

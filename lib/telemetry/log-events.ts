@@ -91,7 +91,7 @@ export const LOG_EVENTS = {
   'performance.slow_operation': { id: 10601, level: 'warn', message: 'slow operation', fields: { operation: 'operation', context: 'context', durationMs: 'durationMs', thresholdMs: 'thresholdMs' } },
   'performance.memory_spike': { id: 10602, level: 'warn', message: 'the heap is much larger after an operation', fields: { operation: 'operation', context: 'context', deltaMb: 'deltaMb', thresholdMb: 'thresholdMb' } },
   'performance.slow_query': { id: 10603, level: 'warn', message: 'slow database query', fields: { system: 'db_system', operation: 'operation', target: 'target', statement: 'statement', ...TRACE, durationMs: 'durationMs', thresholdMs: 'thresholdMs' } },
-  'performance.event_loop_lagged': { id: 10604, level: 'warn', message: 'the event loop was late: something blocked it', fields: { lagMs: 'lagMs', thresholdMs: 'thresholdMs' } },
+  'performance.event_loop_lagged': { id: 10604, level: 'warn', message: 'the event loop was late: something blocked it', fields: { jobs: 'jobs', lagMs: 'lagMs', thresholdMs: 'thresholdMs' } },
   'performance.bottleneck_found': { id: 10605, level: 'warn', message: 'something limits the throughput', fields: { cause: 'cause', severity: 'severity', subject: 'subject', value: 'value', threshold: 'threshold', unit: 'unit', sentence: 'detail' } },
 
   'subscriber.registered': { id: 10701, level: 'debug', message: 'subscriber of events registered', fields: { name: 'subscriber', events: 'events' } },

@@ -29,8 +29,8 @@ exerciseJobStore({
       host,
       secondStore: () => redisStore(options),
       loseLease: async (id) => {
-        // Nobody but BullMQ renews a lease; without its key it is lost.
-        await redis.del(`${options.prefix}:conformance:${id}:lock`)
+        // As if somebody else had it, until that lease runs out as well. One whose key is merely gone would be taken back.
+        await redis.set(`${options.prefix}:conformance:${id}:lock`, 'somebody else', 'PX', LEASE_MS)
       }
     }
   }

@@ -4,12 +4,13 @@ import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobState } from '../../jobs/states.ts'
-import type { ConsumeOptions, Consumer, SettleVerdict } from '../../jobs/store.ts'
+import type { ConsumeOptions, Consumer, Settlement, SettleVerdict } from '../../jobs/store.ts'
 import { isLive } from './connections.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import {
   claimedId, KEY, keepRenewing, makeWorker, NO_JOB, resizeWorker, takeDeferredFailure, type BackendHooks, type Bull, type BullJob, type BullWorker, type Client
 } from './internals.ts'
+import { Leases } from './leases.ts'
 import type { RedisSettings } from './options.ts'
 import type { QueueHandle } from './queues.ts'
 import { Running } from './running.ts'
@@ -55,6 +56,7 @@ export class BullConsumer implements Consumer {
   readonly #options: ConsumeOptions
   readonly #worker: BullWorker
   readonly #settler: Settler
+  readonly #leases: Leases
   readonly #closing = new AbortController()
   /** By job. When a job is claimed again here after its lease was lost, the older attempt stands below, by its token. */
   readonly #running = new ChurnMap<string, Running>()
@@ -77,6 +79,7 @@ export class BullConsumer implements Consumer {
     this.queue = options.queue
     this.#troubles = new Troubles(parts.clock, options.onError)
     const { bull, clock, client, handle, settings } = parts
+    this.#leases = new Leases({ clock, client, prefix: handle.prefix, lockDurationMs: settings.lockDurationMs, running: () => this.#running.values() })
     this.#worker = this.#makeWorker()
     this.#settler = new Settler({
       bull,
@@ -219,6 +222,8 @@ export class BullConsumer implements Consumer {
         return answer
       },
       delay: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'scheduled', step, undefined),
+      renew: (ids, step) => this.#leases.renew(ids, step),
+      lookForStalled: async (look) => { await this.#leases.takeBackLate(); return await look() },
       requeue: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'queued', step, undefined)
     }
   }
@@ -265,12 +270,18 @@ export class BullConsumer implements Consumer {
     return running.attempt.run().then((settlement) => {
       // Closed while it ran.
       if (running.over) throw new this.#parts.bull.WaitingError()
-      const answer = this.#settler.settle(running, settlement)
+      // A handler that blocked the event loop for longer than its lease: nobody had a turn to renew it.
+      const answer = this.#leases.late(running) ? this.#settleLate(running, settlement) : this.#settler.settle(running, settlement)
       return answer instanceof Promise ? answer.catch((error: unknown) => { throw this.#instruction(running, error) }) : answer
     }, (error: unknown) => {
       if (!running.over) this.#ended(running, { kind: 'error', error: error instanceof Error ? error : new Error('the attempt rejected') })
       throw new this.#parts.bull.WaitingError()
     })
+  }
+
+  async #settleLate (running: Running, settlement: Settlement): Promise<number | undefined> {
+    await running.takeBack()
+    return await this.#settler.settle(running, settlement)
   }
 
   /** What BullMQ is to do is said by the kind of error; for a step that is over already it needs to do nothing more. */
@@ -286,7 +297,7 @@ export class BullConsumer implements Consumer {
       this.#guard(() => older.abort('lease-lost'))
     }
     this.lastSeenAt = this.#parts.clock.monotonic()
-    const running = new Running(job, this.queue, this.#parts.handle.prefix, claimMs, asked, this.#options.attempt)
+    const running = new Running(job, this.queue, this.#parts.handle.prefix, claimMs, asked, this.#options.attempt, this.lastSeenAt - (claimMs ?? 0), this.#leases)
     this.#running.set(id, running)
     this.#parts.publisher.publish(id, 'in-progress')
     return running

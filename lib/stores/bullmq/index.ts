@@ -226,7 +226,9 @@ class RedisStore implements JobStore {
     if (!(claim instanceof Running)) return false
     const { job: { id }, prefix, token } = claim
     const text = JSON.stringify(progress)
-    return await connections.run((client) => runScript(client, 'progress', [prefix], id, token, text, this.#channels.updates, progressMessage(id, text))) === 1
+    const write = async (): Promise<boolean> => await connections.run((client) => runScript(client, 'progress', [prefix], id, token, text, this.#channels.updates, progressMessage(id, text))) === 1
+    // A handler that reports after it has blocked the event loop for longer than its lease comes before the renewal.
+    return await write() || (await claim.takeBack() && await write())
   }
 
   consume (options: ConsumeOptions): Consumer {

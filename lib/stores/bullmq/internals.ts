@@ -164,6 +164,10 @@ export interface BackendHooks {
   fail (jobId: string, token: string, reason: string, store: () => Promise<Finish>): Promise<Finish>
   delay (jobId: string, token: string, store: () => Promise<void | unknown[]>): Promise<void | unknown[]>
   requeue (jobId: string, token: string, store: () => Promise<void>): Promise<void>
+  /** Renews leases; answers with those that could not be renewed. */
+  renew (jobIds: readonly string[], step: () => Promise<string[]>): Promise<string[]>
+  /** Looks for jobs whose leases have run out, and puts them back into the queue. */
+  lookForStalled (look: () => Promise<string[]>): Promise<string[]>
 }
 
 /** Makes a worker on BullMQ's own Redis backend whose steps pass through the hooks. */
@@ -186,6 +190,10 @@ function hookBackend (backend: Backend, hooks: BackendHooks): void {
     hooks.delay(id, token ?? '', () => moveToDelayed(id, timestamp, delay, token, given))
   const retryJob = backend.retryJob.bind(backend)
   backend.retryJob = (id, lifo, token, given) => hooks.requeue(id, token ?? '', () => retryJob(id, lifo, token, given))
+  const extendLocks = backend.extendLocks.bind(backend)
+  backend.extendLocks = (ids, tokens, duration) => hooks.renew(ids, () => extendLocks(ids, tokens, duration))
+  const moveStalledJobsToWait = backend.moveStalledJobsToWait.bind(backend)
+  backend.moveStalledJobsToWait = () => hooks.lookForStalled(() => moveStalledJobsToWait())
   spreadFinishTimes(backend)
   blockExactly(backend)
 }

@@ -153,6 +153,24 @@ if redis.call('GET', job .. '${LOCK}') ~= ARGV[2] then return 0 end
 redis.call('HSET', job, '${FIELD.failedReason}', ARGV[3])
 return 1`
 
+/*
+ * KEYS: prefix. ARGV: duration of a lease, then three for each job: id, token, how many attempts have begun. Takes back leases that have run out, where
+ * the job is still active and nobody else has begun an attempt. Answer: the ids whose leases are good.
+ */
+const takeBack = `local call = redis.call
+local queue, answer = KEYS[1], {}
+for i = 2, #ARGV, 3 do
+  local id, token = ARGV[i], ARGV[i + 1]
+  local job = queue .. id
+  local holder = call('GET', job .. '${LOCK}')
+  if holder == token or (not holder and call('HGET', job, '${FIELD.attemptsStarted}') == ARGV[i + 2] and call('LPOS', queue .. '${KEY.active}', id)) then
+    call('SET', job .. '${LOCK}', token, 'PX', ARGV[1])
+    call('SREM', queue .. '${KEY.stalled}', id)
+    answer[#answer + 1] = id
+  end
+end
+return answer`
+
 // KEYS: prefix. ARGV: id. What became of a settlement whose answer was lost.
 const outcome = `local job = KEYS[1] .. ARGV[1]
 return { redis.call('HMGET', job, '${FIELD.attemptsStarted}', '${FIELD.finishedOn}', '${FIELD.returnvalue}', '${FIELD.failedReason}'), redis.call('GET', job .. '${LOCK}') }`
@@ -288,7 +306,7 @@ return call('HGETALL', KEYS[1])`
 const probe = `redis.call('SET', KEYS[1], '1', 'PX', 1000)
 return redis.call('DEL', KEYS[1])`
 
-const SCRIPTS = { lookup, result, cancel, endCancelled, redrive, progress, keepResult, note, outcome, asked, counts, page, tidy, cancelledBefore, forget, lock, unlock, share, gather, probe } as const
+const SCRIPTS = { lookup, result, cancel, endCancelled, redrive, progress, keepResult, note, takeBack, outcome, asked, counts, page, tidy, cancelledBefore, forget, lock, unlock, share, gather, probe } as const
 
 export type ScriptName = keyof typeof SCRIPTS
 

@@ -372,11 +372,13 @@ export class Engine {
     let after: Lease | undefined
     for (let lease = this.#leases.head; lease !== undefined; lease = after) {
       after = lease.next
-      if (lease.until <= from) {
+      // A consumer that is there and did not renew was kept from it by a blocked event loop, which it shares with this store.
+      const renewed = !lease.abandoned && !lease.holder.closed
+      if (lease.until <= from && !renewed) {
         this.#lose(lease)
         continue
       }
-      if (lease.abandoned || lease.holder.closed) {
+      if (!renewed) {
         nextMs = Math.min(nextMs, lease.until - from)
         continue
       }
