@@ -7,6 +7,8 @@ import { exerciseJobStore } from '../../lib/testing/exercise-job-store.ts'
 import { sharedRedis, uniquePrefix } from '../support/redis.ts'
 
 const LEASE_MS = 1_000
+// All cases together take half a minute on a quiet machine.
+t.setTimeout(180_000)
 
 const server = await sharedRedis()
 const redis = new Redis(server.url)

@@ -4,7 +4,7 @@ import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobState } from '../../jobs/states.ts'
-import type { ConsumeOptions, Consumer, Settlement, SettleVerdict } from '../../jobs/store.ts'
+import type { ConsumeOptions, Consumer, SettleVerdict } from '../../jobs/store.ts'
 import { isLive } from './connections.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import {
@@ -13,6 +13,7 @@ import {
 import { Leases } from './leases.ts'
 import type { RedisSettings } from './options.ts'
 import type { QueueHandle } from './queues.ts'
+import { RecentIds } from './recent.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
 import { resultSize, Settled, Settler } from './settler.ts'
@@ -28,8 +29,6 @@ const LOOK_AGAIN_MS = 100
 const STORED: SettleVerdict = Object.freeze({ kind: 'stored' })
 /** What a step answers that was done already; BullMQ notes the time on an object that it drops. */
 const FINISHED = Object.freeze({ result: undefined, finishedOn: 0 })
-/** Jobs that were lately settled to be run again, for a cancel that comes a moment too late for the attempt. */
-const REMEMBERED = 200
 
 export interface ConsumerParts {
   readonly bull: Bull
@@ -66,7 +65,8 @@ export class BullConsumer implements Consumer {
   readonly #claimMs = new Map<string, number>()
   /** Tokens of jobs that somebody else has marked as failed. */
   readonly #foreign = new Set<string>()
-  readonly #recent = new Set<string>()
+  /** Jobs that were lately settled to be run again, for a cancel that comes a moment too late for the attempt. */
+  readonly #recent = new RecentIds(200)
   readonly #troubles: Troubles
   #state: 'claiming' | 'paused' | 'stopped' | 'closed' = 'claiming'
   #looking = 0
@@ -78,17 +78,17 @@ export class BullConsumer implements Consumer {
     this.#options = options
     this.queue = options.queue
     this.#troubles = new Troubles(parts.clock, options.onError)
-    const { bull, clock, client, handle, settings } = parts
-    this.#leases = new Leases({ clock, client, prefix: handle.prefix, lockDurationMs: settings.lockDurationMs, running: () => this.#running.values() })
+    const { bull, clock, client, handle: { prefix }, settings: { lockDurationMs, retention } } = parts
+    this.#leases = new Leases({ clock, client, prefix, lockDurationMs, running: () => this.#running.values() })
     this.#worker = this.#makeWorker()
     this.#settler = new Settler({
       bull,
       clock,
       client,
       backend: () => this.#worker.getBackend(),
-      prefix: handle.prefix,
-      lockDurationMs: settings.lockDurationMs,
-      resultMs: settings.retention.completedMs,
+      prefix,
+      lockDurationMs,
+      resultMs: retention.completedMs,
       closing: this.#closing.signal,
       ended: (running, verdict, state) => this.#ended(running, verdict, state)
     })
@@ -158,8 +158,7 @@ export class BullConsumer implements Consumer {
   }
 
   #makeWorker (): BullWorker {
-    const { bull, client, settings } = this.#parts
-    const { retention } = settings
+    const { bull, client, settings, settings: { retention } } = this.#parts
     const worker = makeWorker(bull, this.queue, (job) => this.#process(job), {
       connection: client,
       prefix: settings.prefix,
@@ -197,12 +196,11 @@ export class BullConsumer implements Consumer {
     return {
       claim: async (look) => {
         if (this.#state !== 'claiming') return this.#decline()
-        const { clock } = this.#parts
-        const began = clock.monotonic()
+        const began = this.#parts.clock.monotonic()
         this.#looking++
         try {
           const answer = await look()
-          this.lastSeenAt = clock.monotonic()
+          this.lastSeenAt = this.#parts.clock.monotonic()
           const id = claimedId(answer)
           if (id !== undefined) this.#claimMs.set(id, this.lastSeenAt - began)
           return answer
@@ -250,7 +248,7 @@ export class BullConsumer implements Consumer {
     if (this.#state === 'closed') return this.#settler.handBack(job, this.queue)
     const id = String(job.id)
     const claimMs = this.#claimMs.get(id)
-    if (claimMs !== undefined) this.#claimMs.delete(id)
+    this.#claimMs.delete(id)
     const deferred = this.#deferred.get(job)
     let asked = false
     if (deferred !== undefined) {
@@ -271,17 +269,12 @@ export class BullConsumer implements Consumer {
       // Closed while it ran.
       if (running.over) throw new this.#parts.bull.WaitingError()
       // A handler that blocked the event loop for longer than its lease: nobody had a turn to renew it.
-      const answer = this.#leases.late(running) ? this.#settleLate(running, settlement) : this.#settler.settle(running, settlement)
+      const answer = this.#leases.late(running) ? running.takeBack().then(() => this.#settler.settle(running, settlement)) : this.#settler.settle(running, settlement)
       return answer instanceof Promise ? answer.catch((error: unknown) => { throw this.#instruction(running, error) }) : answer
     }, (error: unknown) => {
       if (!running.over) this.#ended(running, { kind: 'error', error: error instanceof Error ? error : new Error('the attempt rejected') })
       throw new this.#parts.bull.WaitingError()
     })
-  }
-
-  async #settleLate (running: Running, settlement: Settlement): Promise<number | undefined> {
-    await running.takeBack()
-    return await this.#settler.settle(running, settlement)
   }
 
   /** What BullMQ is to do is said by the kind of error; for a step that is over already it needs to do nothing more. */
@@ -308,11 +301,10 @@ export class BullConsumer implements Consumer {
    * was asked to stop while it ran, and then came back into the line, still has to be told of: it gets an attempt.)
    */
   async #endDeferred (job: BullJob, deferred: string): Promise<never> {
-    const { bull } = this.#parts
     if (!deferred.startsWith('{')) {
       // Not a mark of ours.
       this.#foreign.add(job.token ?? '')
-      throw new bull.UnrecoverableError(deferred)
+      throw new this.#parts.bull.UnrecoverableError(deferred)
     }
     try {
       await this.#settler.endCancelled(job, encodeNotes({ x: 1, m: parseNotes(deferred).m ?? '' }), 0, 'always')
@@ -320,7 +312,7 @@ export class BullConsumer implements Consumer {
       // Its lease runs out, and the next worker ends it.
       this.#trouble(error)
     }
-    throw new bull.WaitingError()
+    throw new this.#parts.bull.WaitingError()
   }
 
   #ended (running: Running, verdict: SettleVerdict, state?: JobState): void {
@@ -344,9 +336,6 @@ export class BullConsumer implements Consumer {
   #mayBeCancelledLate ({ id, cancelAsked }: Running): void {
     if (cancelAsked) return this.#hasten(id)
     this.#recent.add(id)
-    if (this.#recent.size <= REMEMBERED) return
-    const [oldest] = this.#recent
-    if (oldest !== undefined) this.#recent.delete(oldest)
   }
 
   /** It waits for nothing any more: a worker shall take it now, and end it. */

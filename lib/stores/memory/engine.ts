@@ -373,17 +373,11 @@ export class Engine {
     for (let lease = this.#leases.head; lease !== undefined; lease = after) {
       after = lease.next
       // A consumer that is there and did not renew was kept from it by a blocked event loop, which it shares with this store.
-      const renewed = !lease.abandoned && !lease.holder.closed
-      if (lease.until <= from && !renewed) {
-        this.#lose(lease)
-        continue
-      }
-      if (!renewed) {
-        nextMs = Math.min(nextMs, lease.until - from)
-        continue
-      }
-      if (lease.until - from <= this.#leaseMs - renewAfter) lease.until = from + this.#leaseMs
-      nextMs = Math.min(nextMs, lease.until - from - (this.#leaseMs - renewAfter))
+      if (!lease.abandoned && !lease.holder.closed) {
+        if (lease.until - from <= this.#leaseMs - renewAfter) lease.until = from + this.#leaseMs
+        nextMs = Math.min(nextMs, lease.until - from - (this.#leaseMs - renewAfter))
+      } else if (lease.until <= from) this.#lose(lease)
+      else nextMs = Math.min(nextMs, lease.until - from)
     }
     return nextMs
   }
