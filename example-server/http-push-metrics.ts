@@ -100,7 +100,7 @@ export function httpPushMetrics ({ endpoint, maxQueue = 10_000, batchSize = 500,
 const COUNTED = ['jobCreated', 'jobProcessed', 'jobFailed', 'jobRetried', 'jobCancelled', 'jobRecovered', 'requestRejected', 'handlerError', 'storeOperation', 'storeError', 'workerProcessed'] as const
 const MEASURED = [
   'jobQueueDuration', 'jobProcessingDuration', 'jobClaimDuration', 'jobSubmitDuration', 'handlerDuration', 'storeOperationDuration', 'workerIdle',
-  'jobCurrentCount', 'channelUtilization', 'jobsActive', 'jobsOldestAge', 'jobsStuck', 'storeCountsAge'
+  'jobCurrentCount', 'channelUtilization', 'jobsActive', 'handlersAbandoned', 'jobsOldestAge', 'jobsStuck', 'storeCountsAge'
 ] as const
 
 /** Each method sends its own name; a method that counts sends a 1. Both timers feed the durations that are there. */

@@ -7,7 +7,8 @@ import type { Settings } from './settings.ts'
 
 /** The whole service, not yet listening. A worker defines the same jobs; without `http` they get no routes. */
 export async function buildServer (settings: Settings): Promise<FastifyInstance> {
-  const app = Fastify({ logger: { level: settings.logLevel } })
+  // A body is stored with its job, and none of ours has more than two numbers.
+  const app = Fastify({ logger: { level: settings.logLevel }, bodyLimit: 1_024 })
 
   await app.register(swagger, {
     openapi: {

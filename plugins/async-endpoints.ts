@@ -170,6 +170,7 @@ export type { EndpointRouteOptions, HttpAccess, HttpOptions } from '../lib/http/
 export type { OwnerFunction } from '../lib/http/owner.ts'
 export type { Problem, ProblemError } from '../lib/http/problem.ts'
 export type { ProblemContext, ResponseFactories, ResponseFactory, StatusContext, SubmittedContext } from '../lib/http/responses.ts'
+export type { ExposeErrors, ShownError } from '../lib/http/shown-error.ts'
 export type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
 export type { BackoffContext, BackoffOptions, CustomBackoff } from '../lib/jobs/backoff.ts'
 export type { HandlerMiddleware, JobContext, JobDefinition, JobDefinitionInput, JobHandler, JobOptions, JobRequirement, JobRequirements, JobTypes, RetryOptions } from '../lib/jobs/definition.ts'

@@ -99,7 +99,7 @@ async function maySee (app: FastifyInstance, { details, authorize }: Settings, r
   }
 }
 
-/** Refuses submissions, and nothing else, while the process is overloaded. */
+/** Refuses submissions and redrives, and nothing else, while the process is overloaded. */
 async function watchPressure (app: FastifyInstance, options: PressureOptions | false, given: PressureOptions | false | undefined): Promise<void> {
   if (app.hasDecorator('isUnderPressure')) {
     // Registered by the application: its rules hold, and a second registration would be refused by Fastify.
@@ -120,7 +120,7 @@ async function watchPressure (app: FastifyInstance, options: PressureOptions | f
     retryAfter: limits.retryAfterSeconds,
     // A rejection, not a throw: only that reaches the error handler of the route, which answers and tells `job.rejected`.
     pressureHandler: (request: FastifyRequest, _reply: FastifyReply, type: string) => {
-      if (!isSubmission(request) || (OF_THE_LOOP.has(type) && !settled() && !outgrown(app.memoryUsage(), limits))) return undefined
+      if (!isNewWork(request) || (OF_THE_LOOP.has(type) && !settled() && !outgrown(app.memoryUsage(), limits))) return undefined
       return Promise.reject(overloaded(limits.retryAfterSeconds))
     }
   })
@@ -149,12 +149,12 @@ function overloaded (retryAfterSeconds: number): AsyncEndpointsError {
   return new AsyncEndpointsError('FAE_OVERLOADED', 'The server is under pressure; try again later', { retryAfterSeconds })
 }
 
-/** By what our endpoints write into the `config` of their routes. */
-function isSubmission (request: FastifyRequest): boolean {
+/** New work, by what our routes write into their `config`: a submission, or a failed job that is run again. */
+function isNewWork (request: FastifyRequest): boolean {
   const config: object = request.routeOptions.config
   if (!('asyncEndpoints' in config)) return false
   const ours = config.asyncEndpoints
-  return typeof ours === 'object' && ours !== null && 'kind' in ours && ours.kind === 'submit'
+  return typeof ours === 'object' && ours !== null && 'kind' in ours && (ours.kind === 'submit' || ours.kind === 'retry')
 }
 
 /** `/health`, `/health/ready`, `/health/live` and `app.health`. */

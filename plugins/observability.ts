@@ -24,6 +24,7 @@ import { INSTRUMENTS } from '../lib/telemetry/instruments.ts'
 import { NoopMetrics, type AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'
 import { readTelemetryOptions, type ReadTelemetry, type TelemetryOptions } from '../lib/telemetry/options/index.ts'
 import { MetricsRegistry } from '../lib/telemetry/registry.ts'
+import type { Workload } from '../lib/telemetry/store-gauges.ts'
 import type { Telemetry } from '../lib/telemetry/telemetry.ts'
 import { SCOPE_LABELS } from '../lib/telemetry/version.ts'
 
@@ -168,12 +169,13 @@ const GAUGE_RULES = Object.freeze({
   [INSTRUMENTS.jobsStuck.name]: 'newest',
   [INSTRUMENTS.storeCountsAge.name]: 'newest',
   [INSTRUMENTS.jobsActive.name]: 'sum',
+  [INSTRUMENTS.handlersAbandoned.name]: 'sum',
   [INSTRUMENTS.alertsFiring.name]: 'sum'
 } as const)
 
-function workload (app: FastifyInstance): { active: number, concurrency: number } | undefined {
+function workload (app: FastifyInstance): ReturnType<Workload> {
   // The worker's plugin comes later, or not at all.
-  return app.hasDecorator('jobWorker') ? app.getDecorator<{ active: number, concurrency: number }>('jobWorker') : undefined
+  return app.hasDecorator('jobWorker') ? app.getDecorator<NonNullable<ReturnType<Workload>>>('jobWorker') : undefined
 }
 
 /** More would be a list that nobody reads. */

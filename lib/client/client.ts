@@ -13,7 +13,7 @@ import { storeNow } from '../jobs/store-clock.ts'
 import { errorCodeOf, toReason } from '../jobs/stored-error.ts'
 import { sampledIds } from '../jobs/trace-ids.ts'
 import { QueueDepths } from './depth.ts'
-import type { EndpointSubmitMeta, JobsClient, SubmitMeta, Submitted } from './jobs.ts'
+import type { EndpointSubmitMeta, JobsClient, RedriveAdmission, SubmitMeta, Submitted } from './jobs.ts'
 import { draftJob, freshRecord } from './submission.ts'
 import { waitForEnd, type WaitOptions } from './wait.ts'
 
@@ -185,11 +185,30 @@ export class Client implements JobsClient {
     return { state: verdict.kind, job }
   }
 
-  async retry (id: string): Promise<JobRecord> {
-    const verdict = await this.#runtime.store.redrive(id)
+  retry (id: string): Promise<JobRecord> { return this.#redrive(id, undefined) }
+
+  async retryJob ({ id, queue, state }: JobRecord, { maxQueued, maxRedrives }: RedriveAdmission): Promise<JobRecord> {
+    // What has not failed is refused for that, and takes no place.
+    if (maxQueued === undefined || state !== 'failed') return await this.#redrive(id, maxRedrives)
+    await this.#admit(queue, maxQueued)
+    try {
+      return await this.#redrive(id, maxRedrives)
+    } finally {
+      this.#depths.release(queue)
+    }
+  }
+
+  async #redrive (id: string, limit: number | undefined): Promise<JobRecord> {
+    if (this.#closing.signal.aborted) throw closed()
+    const verdict = await this.#runtime.store.redrive(id, limit)
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
     if (verdict.kind === 'not-failed') throw new AsyncEndpointsError('FAE_JOB_NOT_FAILED', `The job is ${job.state}; only a failed job can be run again`, { details: { jobStatus: job.state } })
+    if (verdict.kind === 'limit') {
+      throw new AsyncEndpointsError('FAE_REDRIVE_LIMIT', `The job was run again ${String(limit)} times already; submit it as a new one`, { details: { jobStatus: job.state } })
+    }
+    // Before anybody else is admitted, like a job that was submitted.
+    this.#depths.submitted(job.queue)
     this.#runtime.bus.emit('job.redriven', { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId })
     return job
   }

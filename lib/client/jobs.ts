@@ -55,7 +55,12 @@ export interface Jobs {
   list (query?: Partial<ListQuery>): Promise<JobPage>
   /** @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_FINISHED` */
   cancel (id: string, reason?: string): Promise<{ readonly state: 'cancelled' | 'requested', readonly job: JobRecord }>
-  /** Redrives a failed job. @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_NOT_FAILED` */
+  /**
+   * Redrives a failed job. Called from code it is counted and never refused, as a submission is: neither `maxQueued` nor
+   * `maxRedrives` of HTTP hold here.
+   *
+   * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_NOT_FAILED`, `FAE_CLOSED`
+   */
   retry (id: string): Promise<JobRecord>
   /** Forgets a job. @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_ACTIVE` */
   remove (id: string): Promise<void>
@@ -86,10 +91,20 @@ export interface EndpointSubmitMeta extends SubmitMeta {
   payloadBytes?: number | undefined
 }
 
+/** What a redrive has to pass. */
+export interface RedriveAdmission {
+  /** With this many jobs waiting in its queue: `FAE_QUEUE_FULL`. @defaultValue no limit */
+  readonly maxQueued?: number | undefined
+  /** A job that was redriven so often already: `FAE_REDRIVE_LIMIT`. @defaultValue no limit */
+  readonly maxRedrives?: number | undefined
+}
+
 /** What the rooms inside get as `app.jobs`. */
 export interface JobsClient extends Jobs {
   /** Like `submit`, for a definition at hand. The key's fingerprint is over body, params and query. */
   submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted>
+  /** Like `retry`, admitted like a submission. `job`: as it was read just now. */
+  retryJob (job: JobRecord, admission: RedriveAdmission): Promise<JobRecord>
   /** The result as the JSON text that was stored. */
   resultText (id: string): Promise<string | undefined>
 }

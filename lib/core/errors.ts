@@ -30,6 +30,7 @@ export const ERROR_TABLE = {
   FAE_JOB_NOT_FINISHED: { statusCode: 409, title: 'The job has not finished' },
   FAE_JOB_FINISHED: { statusCode: 409, title: 'The job has already finished' },
   FAE_JOB_NOT_FAILED: { statusCode: 409, title: 'Only a failed job can be run again' },
+  FAE_REDRIVE_LIMIT: { statusCode: 409, title: 'The job was run again too often' },
   FAE_JOB_FAILED: { statusCode: 409, title: 'The job failed' },
   FAE_JOB_CANCELLED: { statusCode: 409, title: 'The job was cancelled' },
   FAE_JOB_ACTIVE: { statusCode: 409, title: 'The job is being worked on' },

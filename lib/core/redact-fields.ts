@@ -7,6 +7,13 @@ const MAX_VALUES = 5_000
 const MAX_ITEMS = 1_000
 /** Of the message and the stack of an error. */
 const MAX_TEXT = 16_384
+/** A longer text in a field is cut to {@link MAX_TEXT}: searching it takes milliseconds, and nobody reads it in a log. */
+const MAX_SEARCHED = 1 << 20
+/** Every credential that can be found stands behind one of these. Most texts have none of them, and are not searched. */
+const SEPARATOR = /[:= \t]/
+/** The name of a job may be `password:reset`, and is no credential. Names of jobs look like this. */
+const OWN_NAME = 'job_name'
+const JOB_NAME = /^[\w.:-]{1,100}$/
 
 export const TOO_DEEP = '[TOO DEEP]'
 export const TOO_MANY = '[TOO MANY]'
@@ -25,16 +32,25 @@ interface Walk {
  * Makes the function that takes the values of hidden names out of an object. First it only looks: an object that needs
  * no change, which is nearly every one, is returned as it is and nothing is allocated for it.
  */
-export function fieldRedactor (hides: Hides, clean: Clean, mask: string): <T extends object>(value: T) => T {
+export function fieldRedactor (hides: Hides, clean: Clean, mask: string): FieldRedactor {
   const copier = new Copier(hides, clean, mask)
-  return <T extends object>(value: T): T => {
-    try {
-      return copier.needsCopy(value, 0, { values: MAX_VALUES }) ? copier.copy(value) : value
-    } catch {
-      // A proxy that throws at every touch.
-      return { value: UNREADABLE } as unknown as T
-    }
+  return {
+    fields: <T extends object>(value: T): T => {
+      try {
+        return copier.needsCopy(value, 0, { values: MAX_VALUES }) ? copier.copy(value) : value
+      } catch {
+        // A proxy that throws at every touch.
+        return { value: UNREADABLE } as unknown as T
+      }
+    },
+    fieldText: (text) => copier.text(text)
   }
+}
+
+export interface FieldRedactor {
+  readonly fields: <T extends object>(value: T) => T
+  /** The same for a text that is logged by itself, as an argument of a message. */
+  readonly fieldText: (text: string) => string
 }
 
 class Copier {
@@ -55,24 +71,31 @@ class Copier {
     const isError = value instanceof Error
     if (isError && this.#errorNeedsCopy(value, depth, walk)) return true
     const looksInside = isError || isPlain(value)
-    if (!looksInside && speaksForItself(value)) return false
+    if (!isError) {
+      const said = saidByItself(value)
+      if (said !== undefined) return said !== value && this.#entryNeedsCopy(said, depth, walk)
+    }
     for (const key in value) {
       if (!Object.hasOwn(value, key)) continue
       if (--walk.values < 0) return true
       const entry: unknown = read(value, key)
       if (entry === undefined || entry === null) continue
       if (this.#hides(key) || entry === UNREADABLE) return true
-      if (looksInside && typeof entry === 'object' && this.needsCopy(entry, depth + 1, walk)) return true
+      if (typeof entry === 'string' ? this.#shows(key, entry) !== entry : looksInside && this.#entryNeedsCopy(entry, depth, walk)) return true
     }
     return false
+  }
+
+  #entryNeedsCopy (entry: unknown, depth: number, walk: Walk): boolean {
+    if (typeof entry === 'string') return this.text(entry) !== entry
+    return typeof entry === 'object' && entry !== null && this.needsCopy(entry, depth + 1, walk)
   }
 
   #arrayNeedsCopy (values: readonly unknown[], depth: number, walk: Walk): boolean {
     if (values.length > MAX_ITEMS) return true
     for (let index = 0; index < values.length; index++) {
       if (--walk.values < 0) return true
-      const entry = values[index]
-      if (typeof entry === 'object' && entry !== null && this.needsCopy(entry, depth + 1, walk)) return true
+      if (this.#entryNeedsCopy(values[index], depth, walk)) return true
     }
     return false
   }
@@ -80,11 +103,11 @@ class Copier {
   #errorNeedsCopy (error: Error, depth: number, walk: Walk): boolean {
     const message = read(error, 'message')
     const stack = read(error, 'stack')
-    if (typeof message === 'string' && this.#text(message) !== message) return true
-    if (typeof stack === 'string' && this.#text(stack) !== stack) return true
+    if (typeof message === 'string' && this.#errorText(message) !== message) return true
+    if (typeof stack === 'string' && this.#errorText(stack) !== stack) return true
     if (message === UNREADABLE || stack === UNREADABLE) return true
     // Neither is enumerable.
-    return [read(error, 'cause'), read(error, 'errors')].some((inner) => typeof inner === 'object' && inner !== null && this.needsCopy(inner, depth + 1, walk))
+    return [read(error, 'cause'), read(error, 'errors')].some((inner) => this.#entryNeedsCopy(inner, depth, walk))
   }
 
   copy<T extends object> (value: T): T {
@@ -92,6 +115,7 @@ class Copier {
   }
 
   #copyOf (value: unknown, above: readonly object[], walk: Walk): unknown {
+    if (typeof value === 'string') return this.text(value)
     if (typeof value !== 'object' || value === null) return value
     if (above.includes(value)) return CIRCULAR
     if (above.length > MAX_DEPTH) return TOO_DEEP
@@ -99,7 +123,11 @@ class Copier {
     if (Array.isArray(value)) return this.#copyOfArray(value, path, walk)
     const isError = value instanceof Error
     const looksInside = isError || isPlain(value)
-    if (!looksInside && (speaksForItself(value) || !this.needsCopy(value, above.length, { values: MAX_VALUES }))) return value
+    const said = isError ? undefined : saidByItself(value)
+    if (said !== undefined) {
+      return said !== value && this.#entryNeedsCopy(said, above.length, { values: MAX_VALUES }) ? this.#copyOf(said, path, walk) : value
+    }
+    if (!looksInside && !this.needsCopy(value, above.length, { values: MAX_VALUES })) return value
     const copy: object = looksInside && !isError ? {} : Object.create(Object.getPrototypeOf(value) as object) as object
     if (isError) this.#copyErrorTexts(value, copy, path, walk)
     for (const key of Object.keys(value)) {
@@ -110,9 +138,16 @@ class Copier {
         break
       }
       const entry = read(value, key)
-      define(copy, key, entry !== undefined && entry !== null && this.#hides(key) ? this.#mask : looksInside ? this.#copyOf(entry, path, walk) : entry)
+      define(copy, key, this.#shown(key, entry, looksInside, path, walk))
     }
     return copy
+  }
+
+  /** What a copy has in the place of a field. */
+  #shown (key: string, entry: unknown, looksInside: boolean, path: readonly object[], walk: Walk): unknown {
+    if (entry !== undefined && entry !== null && this.#hides(key)) return this.#mask
+    if (typeof entry === 'string') return this.#shows(key, entry)
+    return looksInside ? this.#copyOf(entry, path, walk) : entry
   }
 
   #copyOfArray (values: readonly unknown[], path: readonly object[], walk: Walk): unknown[] {
@@ -128,15 +163,25 @@ class Copier {
   #copyErrorTexts (error: Error, copy: object, path: readonly object[], walk: Walk): void {
     for (const key of ['message', 'stack']) {
       const text = read(error, key)
-      if (typeof text === 'string') define(copy, key, this.#text(text), false)
+      if (typeof text === 'string') define(copy, key, this.#errorText(text), false)
     }
     for (const key of ['name', 'cause', 'errors']) {
       if (Object.hasOwn(error, key)) define(copy, key, this.#copyOf(read(error, key), path, walk), false)
     }
   }
 
-  #text (text: string): string {
+  #errorText (text: string): string {
     return this.#clean(text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text)
+  }
+
+  #shows (key: string, text: string): string {
+    return key === OWN_NAME && JOB_NAME.test(text) ? text : this.text(text)
+  }
+
+  /** A text in a field, without its credentials. */
+  text (text: string): string {
+    if (text.length > MAX_SEARCHED) return this.#errorText(text)
+    return SEPARATOR.test(text) ? this.#clean(text) : text
   }
 }
 
@@ -158,7 +203,18 @@ function isPlain (value: object): boolean {
   return prototype === Object.prototype || prototype === null
 }
 
-/** Dates, buffers, and whatever decides itself what is logged of it. */
-function speaksForItself (value: object): boolean {
-  return ArrayBuffer.isView(value) || typeof read(value, 'toJSON') === 'function'
+/**
+ * What an object says is to be logged of it: a URL its text, the headers of an HTTP client a plain object. `undefined` for one
+ * that says nothing, the object itself where there is nothing to search (dates, buffers, a `toJSON` that throws).
+ */
+function saidByItself (value: object): unknown {
+  if (value instanceof Date || ArrayBuffer.isView(value)) return value
+  const toJSON = read(value, 'toJSON')
+  if (typeof toJSON !== 'function') return undefined
+  try {
+    // The logger will call it as well: what it gives is known only then.
+    return Reflect.apply(toJSON, value, ['']) ?? value
+  } catch {
+    return value
+  }
 }

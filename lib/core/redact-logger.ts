@@ -1,6 +1,6 @@
 import type { Logger } from './context.ts'
+import type { FieldRedactor } from './redact-fields.ts'
 
-type Fields = <T extends object>(value: T) => T
 type Method = (this: object, ...values: unknown[]) => unknown
 
 /** Of loggers that do not say which they have. */
@@ -9,20 +9,20 @@ const LEVELS: readonly string[] = ['trace', 'debug', 'info', 'warn', 'error', 'f
 const PINO = Symbol.for('pino.serializers')
 
 /**
- * Makes the function that puts a thin layer over a logger: objects that are logged, or bound by `child`, go through
- * `fields` on their way to the logger's own methods. Serializers, formatters, mixins, hooks and a `redact` of the logger are
- * untouched and see what is left.
+ * Makes the function that puts a thin layer over a logger: objects that are logged, or bound by `child`, and arguments of
+ * messages lose what must not be shown on their way to the logger's own methods. Serializers, formatters, mixins, hooks and a
+ * `redact` of the logger are untouched and see what is left.
  *
  * A child of a pino inherits from its parent: one layer over the parent covers all children that will ever be made, and a
  * job's logger costs nothing more than pino's own child. Any other logger is covered child by child.
  */
-export function loggerRedactor (fields: Fields): (logger: Logger) => Logger {
+export function loggerRedactor (redactor: FieldRedactor): (logger: Logger) => Logger {
   const layers = new WeakMap<Logger, Logger>()
   return (logger) => {
     let layer = layers.get(logger)
     if (layer === undefined) {
       // What Fastify has instead of a logger; a pino that is silent may be told to speak later.
-      layer = isMute(logger) ? logger : cover(logger, fields)
+      layer = isMute(logger) ? logger : cover(logger, redactor)
       layers.set(logger, layer)
       // A layer over a layer would look twice.
       layers.set(layer, layer)
@@ -35,7 +35,7 @@ function isMute (logger: Logger): boolean {
   return logger.info === logger.error && !(PINO in logger)
 }
 
-function cover (base: Logger, fields: Fields): Logger {
+function cover (base: Logger, redactor: FieldRedactor): Logger {
   const inherits = PINO in base
   const methods = base as unknown as Readonly<Record<string, unknown>>
   const layer = Object.create(base) as Logger
@@ -44,15 +44,15 @@ function cover (base: Logger, fields: Fields): Logger {
       // Looked up at every call: the level of the logger may change. What pino has for a level that is off is `silent`.
       const method = methods[level]
       if (typeof method !== 'function' || method === methods.silent || (!inherits && isOff(base, level))) return undefined
-      return Reflect.apply(method, inherits ? this : base, redactAll(values, fields))
+      return Reflect.apply(method, inherits ? this : base, redactAll(values, redactor))
     })
   }
   define(layer, 'child', function (this: Logger, bindings: unknown, ...options: unknown[]): unknown {
-    const given: unknown[] = [isObject(bindings) ? fields(bindings) : bindings, ...options]
+    const given: unknown[] = [isObject(bindings) ? redactor.fields(bindings) : bindings, ...options]
     const child = Reflect.apply(base.child as unknown as Method, inherits ? this : base, given) as Logger
-    if (!inherits) return cover(child, fields)
+    if (!inherits) return cover(child, redactor)
     // A child with a level of its own has methods of its own.
-    coverOwn(child, fields)
+    coverOwn(child, redactor)
     return child
   })
   Object.defineProperty(layer, 'level', {
@@ -61,28 +61,31 @@ function cover (base: Logger, fields: Fields): Logger {
     get (this: object): unknown { return Reflect.get(base, 'level', inherits ? this : base) },
     set (this: object, level: unknown) {
       Reflect.set(base, 'level', level, inherits ? this : base)
-      if (inherits) coverOwn(this, fields)
+      if (inherits) coverOwn(this, redactor)
     }
   })
   return layer
 }
 
 /** Setting the level of a pino gives it methods of its own; they are covered where they are. */
-function coverOwn (logger: object, fields: Fields): void {
+function coverOwn (logger: object, redactor: FieldRedactor): void {
   for (const level of levelsOf(logger)) {
     if (!Object.hasOwn(logger, level)) continue
     const method: unknown = Reflect.get(logger, level)
     if (typeof method !== 'function' || method === Reflect.get(logger, 'silent')) continue
     define(logger, level, function (this: object, ...values: unknown[]): unknown {
-      return Reflect.apply(method, this, redactAll(values, fields))
+      return Reflect.apply(method, this, redactAll(values, redactor))
     })
   }
 }
 
-function redactAll (values: unknown[], fields: Fields): unknown[] {
+/** Objects, and the texts that are arguments of the message. The message itself is its author's: it is left as it is. */
+function redactAll (values: unknown[], { fields, fieldText }: FieldRedactor): unknown[] {
+  const message = typeof values[0] === 'string' ? 0 : 1
   for (let index = 0; index < values.length; index++) {
     const value = values[index]
     if (isObject(value)) values[index] = fields(value)
+    else if (typeof value === 'string' && index > message) values[index] = fieldText(value)
   }
   return values
 }

@@ -38,8 +38,9 @@ export interface Redaction {
    */
   readonly text: (text: string) => string
   /**
-   * The object without the values of hidden names, nested ones too; the very same object when there are none. Copies are
-   * bounded: what lies too deep and what follows too many others is left out, and says so.
+   * The object without the values of hidden names and without the credentials in its texts, nested ones too; the very
+   * same object when there are none. Copies are bounded: what lies too deep and what follows too many others is left out, and
+   * says so.
    */
   readonly fields: <T extends object>(value: T) => T
   /** A logger that passes whatever it is given through `fields`, and its children with it. */
@@ -53,6 +54,6 @@ export function readRedactOptions (given?: RedactOptions): Redaction {
   const { keys, mask } = readOptions<RedactOptions, Required<RedactOptions>>('redact', redactProperty, REDACT_DEFAULTS, given)
   const hides = nameMatcher(keys)
   const text = textRedactor(hides, mask)
-  const fields = fieldRedactor(hides, text, mask)
-  return Object.freeze({ mask, hides, text, fields, logger: loggerRedactor(fields) })
+  const redactor = fieldRedactor(hides, text, mask)
+  return Object.freeze({ mask, hides, text, fields: redactor.fields, logger: loggerRedactor(redactor) })
 }

@@ -33,6 +33,7 @@ export const EVENT_CATALOGUE = {
   'handler.completed': { about: 'A handler returned.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'traceId', 'spanId'] },
   'handler.failed': { about: 'A handler threw.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'errorCode', 'traceId', 'spanId'] },
   'handler.abandoned': { about: 'A handler went on after its grace; its attempt was settled without it.', measurements: ['graceMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'reason', 'traceId', 'spanId'] },
+  'handler.ended_late': { about: 'An abandoned handler has ended after all; its place is free again.', measurements: ['lateMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId'] },
 
   'worker.started': { about: 'A worker began to claim jobs.', measurements: ['concurrency'], metadata: ['workerId', 'queue'] },
   'worker.idled': { about: 'A worker had a free place and nothing to do until now.', measurements: ['idleMs'], metadata: ['workerId', 'queue'] },
@@ -41,6 +42,8 @@ export const EVENT_CATALOGUE = {
   'worker.draining': { about: 'A worker claims no more and waits for its attempts.', measurements: ['active', 'drainTimeoutMs'], metadata: ['workerId'] },
   'worker.stopped': { about: 'A worker has ended.', measurements: ['released'], metadata: ['workerId'] },
   'worker.restarted': { about: 'A queue was claimed from no more although its server answered: its consumer was made anew. Attempts under way went on.', measurements: ['silentMs'], metadata: ['workerId', 'queue', 'reason'] },
+  'worker.exhausted': { about: 'Abandoned handlers hold every place of a queue: nothing is claimed from it until one of them ends.', measurements: ['abandoned'], metadata: ['workerId', 'queue'] },
+  'worker.relieved': { about: 'An abandoned handler has ended, and its queue is claimed from again.', measurements: ['exhaustedMs'], metadata: ['workerId', 'queue'] },
   'worker.failed': { about: 'Claiming met an error; it goes on.', measurements: [], metadata: ['workerId', 'queue', 'errorCode', 'message'] },
 
   'store.connected': { about: 'The server behind the store can be reached.', measurements: [], metadata: ['storeType'] },
@@ -56,7 +59,7 @@ export const EVENT_CATALOGUE = {
   'performance.slow_operation': { about: 'A monitored operation took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['operation', 'context'] },
   'performance.memory_spike': { about: 'The heap was much larger after a monitored operation than before it.', measurements: ['deltaMb', 'thresholdMb'], metadata: ['operation', 'context'] },
   'performance.slow_query': { about: 'A database query of an instrumented client took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['system', 'operation', 'target', 'statement', 'traceId', 'spanId'] },
-  'performance.event_loop_lagged': { about: 'The event loop of this process was late: something blocked it.', measurements: ['lagMs', 'thresholdMs'], metadata: [] },
+  'performance.event_loop_lagged': { about: 'The event loop of this process was late: something blocked it, perhaps one of the jobs that ran meanwhile.', measurements: ['lagMs', 'thresholdMs'], metadata: ['jobs'] },
   'performance.bottleneck_found': { about: 'Something has limited the throughput for longer than performance.windowMs; told again once per window as long as it does.', measurements: ['value', 'threshold'], metadata: ['cause', 'severity', 'subject', 'unit', 'sentence'] },
 
   'alert.raised': { about: 'An alert rule found something; the senders are about to be told.', measurements: [], metadata: ['fingerprint', 'rule', 'severity', 'alertType', 'title', 'message'] },
@@ -98,7 +101,7 @@ interface Fields {
   /** Of routes of ours. */
   path: string
   submitMs: number, delayMs: number, queueWaitMs: number, claimMs: number | undefined, processingMs: number, totalMs: number
-  durationMs: number, idleMs: number, silentMs: number, timeoutMs: number, graceMs: number, drainTimeoutMs: number
+  durationMs: number, idleMs: number, silentMs: number, timeoutMs: number, graceMs: number, drainTimeoutMs: number, lateMs: number, exhaustedMs: number, abandoned: number
   attempt: number, resultBytes: number | undefined, concurrency: number, active: number, released: number
   done: number | undefined, total: number | undefined
   /** Of the request's body, as its sender told it. */
@@ -114,6 +117,8 @@ interface Fields {
   thresholdMs: number, deltaMb: number, thresholdMb: number, lagMs: number
   /** A database by its OpenTelemetry name (`postgresql`, `redis`, …), what was asked of it, and without parameters. */
   system: string, target: string, statement: string
+  /** Names of jobs, separated by commas; empty when none ran. */
+  jobs: string
   /** Of an alert: `rule`, or `rule:key`. */
   fingerprint: string, rule: string, severity: string, alertType: string, title: string, sender: string
   firingMs: number, tries: number

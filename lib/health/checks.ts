@@ -11,12 +11,14 @@ export interface WorkerView {
   worksOn (queue: string): boolean
   /** Attempts that the consumer of a queue may have under way. */
   placesOf (queue: string): number
+  /** Handlers of a queue that were given up and run on; since when (monotonic) they hold every place. */
+  abandonedIn (queue: string): { readonly running: number, readonly exhaustedSince: number | undefined }
 }
 
 /**
  * Proves consumption: a connection that answers PING while its worker claims nothing is the failure that goes unnoticed
  * longest. A queue counts as silent when it has a free place, is not paused, and has neither claimed a job nor looked
- * into an empty queue for `silentMs`.
+ * into an empty queue for `silentMs`. One whose places are all held by abandoned handlers is as bad after the same time.
  */
 export function workerCheck (worker: WorkerView, clock: Clock, silentMs: number): HealthCheck {
   return () => {
@@ -25,10 +27,16 @@ export function workerCheck (worker: WorkerView, clock: Clock, silentMs: number)
     const consumers = worker.consumers()
     const silent: string[] = []
     const paused: string[] = []
-    let oldestMs = 0
+    const exhausted: string[] = []
+    let [oldestMs, abandoned, heldMs] = [0, 0, 0]
     for (const consumer of consumers) {
       const ageMs = Math.max(0, now - consumer.lastSeenAt)
-      if (consumer.paused) paused.push(consumer.queue)
+      const { running, exhaustedSince } = worker.abandonedIn(consumer.queue)
+      abandoned += running
+      if (exhaustedSince !== undefined) {
+        exhausted.push(consumer.queue)
+        heldMs = Math.max(heldMs, now - exhaustedSince)
+      } else if (consumer.paused) paused.push(consumer.queue)
       else if (consumer.active < worker.placesOf(consumer.queue)) {
         oldestMs = Math.max(oldestMs, ageMs)
         if (ageMs > silentMs) silent.push(consumer.queue)
@@ -37,11 +45,17 @@ export function workerCheck (worker: WorkerView, clock: Clock, silentMs: number)
     const data: HealthData = {
       queues: consumers.length,
       active: consumers.reduce((sum, consumer) => sum + consumer.active, 0),
+      abandoned,
       oldest_proof_ms: Math.round(oldestMs),
       threshold_ms: silentMs
     }
     if (silent.length > 0) return { status: 'Unhealthy', description: `nothing was claimed or looked for in ${names(silent)}`, data }
+    if (exhausted.length > 0) {
+      const description = `handlers that ignored their abort hold every place of ${names(exhausted)}; nothing is claimed there`
+      return { status: heldMs > silentMs ? 'Unhealthy' : 'Degraded', description, data }
+    }
     if (paused.length > 0) return { status: 'Degraded', description: `paused: ${names(paused)}`, data }
+    if (abandoned > 0) return { status: 'Degraded', description: `handlers that ignored their abort still run: ${abandoned}`, data }
     return { status: 'Healthy', description: consumers.length === 0 ? 'no job is defined' : 'claiming', data }
   }
 }

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import { iso } from '../core/iso-time.ts'
-import type { JobProgress, JobRecord, StoredError } from '../jobs/job.ts'
+import type { JobProgress, JobRecord } from '../jobs/job.ts'
 import { isTerminal, type JobState } from '../jobs/states.ts'
 import type { JobLinks, Links } from './links.ts'
+import { shownError, type ExposeErrors, type ShownError } from './shown-error.ts'
 
 /** The body of a 202: enough to find the job again. Times are ISO 8601 in UTC, everywhere. */
 export interface SubmittedDocument {
@@ -21,8 +22,8 @@ export interface StatusDocument extends SubmittedDocument {
   readonly finishedAt?: string
   readonly attempts: { readonly made: number, readonly max: number }
   readonly progress?: JobProgress
-  /** Why the newest attempt went wrong; the reason of a failed job. */
-  readonly error?: StoredError
+  /** Why the newest attempt went wrong; the reason of a failed job. Its message as far as it is for clients. */
+  readonly error?: ShownError
   /** `true`: the running attempt was asked to stop and has not yet. */
   readonly cancelRequested: boolean
   readonly correlationId: string
@@ -66,7 +67,8 @@ export function writeSubmitted (payload: unknown): string {
   return `{"id":"${id}","name":"${name}","status":"${status}","createdAt":"${createdAt}","links":{"self":"${self}","result":"${result}","cancel":"${cancel}"}}`
 }
 
-export function statusDocument (job: JobRecord, links: JobLinks): StatusDocument {
+/** @param expose whose messages are shown */
+export function statusDocument (job: JobRecord, links: JobLinks, expose: ExposeErrors = 'marked'): StatusDocument {
   return {
     id: job.id,
     name: job.name,
@@ -78,7 +80,7 @@ export function statusDocument (job: JobRecord, links: JobLinks): StatusDocument
     finishedAt: job.finishedAt === undefined ? undefined : iso(job.finishedAt),
     attempts: { made: job.attempts, max: job.maxAttempts },
     progress: job.progress,
-    error: job.error === undefined ? undefined : { code: job.error.code, message: job.error.message },
+    error: shownError(job, expose),
     cancelRequested: job.cancelRequested,
     correlationId: job.correlationId,
     traceId: job.trace?.traceparent.slice(3, 35),

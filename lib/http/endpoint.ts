@@ -41,6 +41,8 @@ export function defineEndpoint (app: FastifyInstance, room: HttpRoom | undefined
     name: settings.name,
     owner: settings.owner ?? room.options.owner,
     responses: { ...room.options.responses, ...settings.responses },
+    exposeErrors: settings.exposeErrors ?? room.options.exposeErrors,
+    redrives: { maxQueued: settings.maxQueued, maxRedrives: settings.maxRedrives ?? room.options.maxRedrives },
     serializeResult: undefined
   }
   addSubmitRoute(app, room, endpoint, settings, () => app.jobRuntime.registry.require(input.name))

@@ -7,8 +7,9 @@ import { matchesETag, retryAfterSeconds, statusDocument, weakETag } from './docu
 import { appliedWait, parsePrefer, waitTime } from './prefer.ts'
 import { asJson, bodyFor } from './responses.ts'
 import { noResult, resultBody } from './result.ts'
-import { correlationHook, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRoom } from './room.ts'
+import { clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRoom } from './room.ts'
 import { correlationHeader, emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse, statusSchema, withCorrelation } from './schemas.ts'
+import { shownError } from './shown-error.ts'
 
 /** The status document as it goes out. */
 interface Shown {
@@ -17,7 +18,7 @@ interface Shown {
   readonly etag: string
 }
 
-/** Read by @fastify/under-pressure: under load a client needs to know what becomes of its job, and may want to cancel it. */
+/** Read by @fastify/under-pressure: under load a client needs to know what becomes of its job, and may want to cancel it. Not a redrive: it is new work. */
 const NEVER_SHED = { pressureHandler: () => {} }
 
 type JobRequest = FastifyRequest<{ Params: { id: string } }>
@@ -37,7 +38,7 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
       schema: described(room, operationId(operation, app.prefix + room.options.jobsPath), schema),
       ...ownCompilers,
       // Polling is no story worth a trace; @fastify/otel reads this.
-      config: { asyncEndpoints: { kind }, ...NEVER_SHED, ...(kind === 'status' ? { otel: false } : undefined) },
+      config: { asyncEndpoints: { kind }, ...(kind === 'retry' ? undefined : NEVER_SHED), ...(kind === 'status' ? { otel: false } : undefined) },
       onRequest: correlationHook(room),
       errorHandler: problemHandler(room, room.options.responses, undefined),
       handler
@@ -71,7 +72,7 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
 
   add('retry', 'POST', `${path}/retry`, 'retryJob', {
     summary: 'Run a failed job again',
-    response: { 202: jsonResponse('The job is queued again', statusSchema), 404: gone, 409: problemResponse('The job has not failed'), 503: away }
+    response: { 202: jsonResponse('The job is queued again', statusSchema), 404: gone, 409: problemResponse('The job has not failed, or was run again too often'), 429: problemResponse('The queue is full'), 503: away }
   }, (request, reply) => retryJob(room, request, reply))
 }
 
@@ -138,7 +139,7 @@ async function sendStatus (room: HttpRoom, request: JobRequest, reply: FastifyRe
   const { maxWaitMs } = room.options
   if (request.headers.prefer !== undefined) {
     const waitMs = waitTime(parsePrefer(request.headers.prefer), maxWaitMs)
-    if (waitMs > 0 && !room.waiting.full) {
+    if (waitMs > 0 && room.waiting.mayWait(clientOf(room, shown.job, request))) {
       shown = await waitForChange(room, shown, ifNoneMatch, waitMs, request, reply)
       reply.header('preference-applied', appliedWait(waitMs))
     }
@@ -163,6 +164,7 @@ async function waitForChange (room: HttpRoom, first: Shown, ifNoneMatch: string 
   }
   if (await isEnough(first.job)) return first
   const seen = await room.waiting.until({
+    client: clientOf(room, first.job, request),
     job: first.job,
     isEnough,
     isNews: ({ state }) => ifNoneMatch !== undefined || isTerminal(state),
@@ -174,7 +176,7 @@ async function waitForChange (room: HttpRoom, first: Shown, ifNoneMatch: string 
 }
 
 async function show (room: HttpRoom, job: JobRecord, request: FastifyRequest, reply: FastifyReply): Promise<Shown> {
-  const document = statusDocument(job, room.links)
+  const document = statusDocument(job, room.links, exposureOf(room, job))
   const factory = (room.endpoints.get(job.name)?.responses ?? room.options.responses).status
   const body = await bodyFor(factory, { job, document }, document, request, reply)
   return { job, body, etag: weakETag(typeof body === 'string' ? body : JSON.stringify(body) ?? '') }
@@ -184,7 +186,7 @@ async function sendJobResult (room: HttpRoom, request: JobRequest, reply: Fastif
   const job = await findJob(room, request)
   const text = job.state === 'completed' ? await room.jobs.resultText(job.id) : undefined
   if (job.state !== 'completed' || (text === undefined && job.resultBytes !== undefined)) {
-    throw noResult(job, retryAfterSeconds(job, storeNow(room.runtime.store, room.runtime.context.clock)))
+    throw noResult(job, shownError(job, exposureOf(room, job)), retryAfterSeconds(job, storeNow(room.runtime.store, room.runtime.context.clock)))
   }
   return resultBody(room.endpoints.get(job.name), text, reply)
 }
@@ -196,8 +198,10 @@ async function cancelJob (room: HttpRoom, request: JobRequest, reply: FastifyRep
 }
 
 async function retryJob (room: HttpRoom, request: JobRequest, reply: FastifyReply): Promise<unknown> {
-  const { id } = await findJob(room, request)
-  return await answer(room, await room.jobs.retry(id), 202, request, reply)
+  const job = await findJob(room, request)
+  // Where the endpoint is not defined, nobody knows how long its queue may be.
+  const admission = room.endpoints.get(job.name)?.redrives ?? { maxRedrives: room.options.maxRedrives }
+  return await answer(room, await room.jobs.retryJob(job, admission), 202, request, reply)
 }
 
 /** The status document after something was done to the job. */

@@ -6,6 +6,7 @@ import { correlationHeaderProblems, DEFAULT_CORRELATION_HEADER } from './correla
 import type { IdempotencyMode } from './idempotency.ts'
 import type { OwnerFunction } from './owner.ts'
 import type { ResponseFactories } from './responses.ts'
+import type { ExposeErrors } from './shown-error.ts'
 
 /** How the job routes are meant to be. */
 export type HttpAccess = 'owner' | 'open'
@@ -42,10 +43,31 @@ export interface HttpOptions {
   correlationHeader?: string
   /** The longest `Prefer: wait`, in milliseconds; a client that asks for more waits this long. 0: nobody waits. @defaultValue 30000 */
   maxWaitMs?: number
-  /** Requests that may wait at one time; the next one is answered at once. Each holds a connection and little else. @defaultValue 1000 */
+  /**
+   * Requests that may wait at one time. Each holds a connection and little else. When so many wait, the client (its owner, or else its
+   * address) with the most loses its oldest wait to one that has fewer: that one is answered as if its time were up. A client that
+   * has its share is answered at once. 0: nobody waits.
+   *
+   * @defaultValue 1000
+   */
   maxWaiters?: number
+  /**
+   * A failed job can be run again so often over HTTP, whatever process is asked; after that it is a 409, `FAE_REDRIVE_LIMIT`. From code there is no limit.
+   * 0: not at all.
+   *
+   * @defaultValue 10
+   */
+  maxRedrives?: number
   /** How long an `Idempotency-Key` is remembered; a store may forget it with its job. @defaultValue 86400000 (24 h) */
   idempotencyTtlMs?: number
+  /**
+   * Whose message clients see, of errors that ended an attempt. `'marked'`: what was written for them, which is the reason of
+   * `discard()` and `cancel()` and errors with `expose: true`; of any other they see the code and a fixed text. `'all'`: of every error: messages of
+   * drivers tell hosts, paths and values. A function `(error, job) => boolean` decides each; one that throws says no.
+   *
+   * @defaultValue 'marked'
+   */
+  exposeErrors?: ExposeErrors
   /** Bodies of your own. */
   responses?: ResponseFactories
   /** OpenAPI tags of the job routes, and of endpoints that name none. @defaultValue ['jobs'] */
@@ -69,7 +91,9 @@ export interface EndpointSettings extends JobOptions {
   owner?: OwnerFunction
   /** `'required'`: refuse a submission without an `Idempotency-Key`. `false`: take no notice of one. @defaultValue 'optional' */
   idempotency?: IdempotencyMode
-  /** With this many jobs waiting in the queue, a submission is refused with 429. Counts are up to a quarter of a second old. @defaultValue no limit */
+  /** Instead of the plugin's. */
+  maxRedrives?: number
+  /** With this many jobs waiting in the queue, a submission or a redrive over HTTP is refused with 429. Counts are up to a quarter of a second old. @defaultValue no limit */
   maxQueued?: number
   /** Bytes. @defaultValue Fastify's own, 1 MiB */
   bodyLimit?: number
@@ -77,6 +101,8 @@ export interface EndpointSettings extends JobOptions {
   delayMs?: number
   /** Instead of the plugin's. */
   maxWaitMs?: number
+  /** Instead of the plugin's. */
+  exposeErrors?: ExposeErrors
   /** Each instead of the plugin's. */
   responses?: ResponseFactories
   /** How the span of an attempt is tied to the request's. @defaultValue the one of `observability.tracing` */
@@ -91,6 +117,7 @@ const factories: OptionsSchema = {
   properties: { submitted: { isFunction: true }, status: { isFunction: true }, submitError: { isFunction: true }, exception: { isFunction: true } }
 }
 
+const exposeErrors: OptionsSchema = { anyOf: [{ enum: ['marked', 'all'] }, { isFunction: true }] }
 const names: OptionsSchema = { type: 'array', items: { type: 'string' } }
 
 const httpSchema: OptionsSchema = {
@@ -105,7 +132,9 @@ const httpSchema: OptionsSchema = {
     correlationHeader: { type: 'string', maxLength: 100 },
     maxWaitMs: { type: 'number', minimum: 0, maximum: 3_600_000 },
     maxWaiters: { type: 'integer', minimum: 0 },
+    maxRedrives: { type: 'integer', minimum: 0 },
     idempotencyTtlMs: { type: 'number', minimum: 1 },
+    exposeErrors,
     responses: factories,
     tags: names
   }
@@ -117,7 +146,9 @@ const HTTP_DEFAULTS = Object.freeze({
   headers: Object.freeze([]) as readonly string[],
   maxWaitMs: 30_000,
   maxWaiters: 1_000,
+  maxRedrives: 10,
   idempotencyTtlMs: 86_400_000,
+  exposeErrors: 'marked' as ExposeErrors,
   responses: Object.freeze({}) as ResponseFactories,
   tags: Object.freeze(['jobs']) as readonly string[]
 })
@@ -141,10 +172,12 @@ const endpointSchema: OptionsSchema = {
     owner: { isFunction: true },
     headers: names,
     idempotency: { enum: ['optional', 'required', false] },
+    maxRedrives: { type: 'integer', minimum: 0 },
     maxQueued: { type: 'integer', minimum: 0 },
     bodyLimit: { type: 'integer', minimum: 1 },
     delayMs: { type: 'number', minimum: 0 },
     maxWaitMs: { type: 'number', minimum: 0, maximum: 3_600_000 },
+    exposeErrors,
     responses: factories,
     propagation: propagationProperty,
     spanAttributes: spanAttributesProperty,

@@ -59,8 +59,9 @@ export interface ProblemReply {
 }
 
 /**
- * Describes whatever was thrown. What a 5xx says is fixed text: the message of an error that we did not expect (or of a
- * store that is away) is for the log, not for a client.
+ * Describes whatever was thrown. Its message is shown when it was thrown for the client: with a status of its own below 500, or
+ * with `expose: true`; never with `expose: false`. Anything else (a driver's error, a store that is away) is for the log, and the
+ * client reads fixed text.
  */
 export function describeError (error: unknown, request: FastifyRequest, reply: FastifyReply): ProblemReply {
   const instance = pathOf(request.url)
@@ -68,7 +69,7 @@ export function describeError (error: unknown, request: FastifyRequest, reply: F
   if (code === undefined) {
     const status = statusOf(error, reply.statusCode)
     const base = { type: 'about:blank', title: STATUS_CODES[status] ?? 'Error', status }
-    if (status >= 500) return { problem: { ...base, instance }, code, retryAfterSeconds: undefined }
+    if (!isForClients(error)) return { problem: { ...base, instance }, code, retryAfterSeconds: undefined }
     const { message, code: foreign } = fieldsOf(error)
     return { problem: { ...base, detail: textOf(message), instance, code: textOf(foreign) }, code, retryAfterSeconds: undefined }
   }
@@ -115,6 +116,13 @@ function statusOf (error: unknown, present: number): number {
     if (typeof candidate === 'number' && candidate >= 400 && candidate <= 599) return candidate
   }
   return 500
+}
+
+/** As `http-errors` has it: what has a status below 500 is for the client, unless it says otherwise. */
+function isForClients (error: unknown): boolean {
+  const { expose, statusCode, status } = fieldsOf(error)
+  if (typeof expose === 'boolean') return expose
+  return [statusCode, status].some((own) => typeof own === 'number' && own >= 400 && own < 500)
 }
 
 function validationErrors (error: unknown): ProblemError[] | undefined {

@@ -12,6 +12,7 @@ export interface SubmittedContext {
 }
 
 export interface StatusContext {
+  /** As it is stored. The message of its error may be nothing for a client; the one in `document` is. */
   readonly job: JobRecord
   /** What would be sent. */
   readonly document: StatusDocument

@@ -3,6 +3,7 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { JSON_MEDIA_TYPE } from './responses.ts'
 import type { Endpoint } from './room.ts'
+import type { ShownError } from './shown-error.ts'
 
 /**
  * The body of a result: written by the endpoint's `schema.result` if it has one, else the JSON text as it was stored. A
@@ -18,12 +19,16 @@ export function resultBody (endpoint: Endpoint | undefined, text: string | undef
   return endpoint?.serializeResult === undefined ? text : endpoint.serializeResult(JSON.parse(text))
 }
 
-/** Why there is no result to send. */
-export function noResult (job: JobRecord, retryAfterSeconds: number): AsyncEndpointsError {
+/**
+ * Why there is no result to send.
+ *
+ * @param error what the client may know of the job's error
+ */
+export function noResult (job: JobRecord, error: ShownError | undefined, retryAfterSeconds: number): AsyncEndpointsError {
   const details = { jobStatus: job.state }
   switch (job.state) {
     case 'completed': return new AsyncEndpointsError('FAE_RESULT_EXPIRED', 'The job was completed, but its result is no longer kept', { details })
-    case 'failed': return new AsyncEndpointsError('FAE_JOB_FAILED', job.error?.message ?? 'The job failed', { details: { ...details, error: job.error } })
+    case 'failed': return new AsyncEndpointsError('FAE_JOB_FAILED', error?.message ?? 'The job failed', { details: { ...details, error } })
     case 'cancelled': return new AsyncEndpointsError('FAE_JOB_CANCELLED', 'The job was cancelled; there will be no result', { details })
     default: return new AsyncEndpointsError('FAE_JOB_NOT_FINISHED', `The job is ${job.state}; ask for the result when it is completed`, { details, retryAfterSeconds })
   }

@@ -1,10 +1,12 @@
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { Backbone } from '../channels/backbone.ts'
-import type { JobsClient } from '../client/jobs.ts'
+import type { JobsClient, RedriveAdmission } from '../client/jobs.ts'
 import { isAsyncEndpointsError } from '../core/errors.ts'
 import type { RouteAccess } from '../core/route-access.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
+import type { JobRecord } from '../jobs/job.ts'
+import { clientKey } from './client-key.ts'
 import { Correlation } from './correlation.ts'
 import { copyErrorHeaders, noSniff } from './error-headers.ts'
 import { JobLinks } from './links.ts'
@@ -14,6 +16,7 @@ import { RequestOrigin } from './origin.ts'
 import { describeError, PROBLEM_MEDIA_TYPE, problemSlug, unexpectedProblem } from './problem.ts'
 import { asJson, bodyFor, type ResponseFactories } from './responses.ts'
 import { RoutePaths } from './route-paths.ts'
+import type { ExposeErrors } from './shown-error.ts'
 import { Waiting } from './waiting.ts'
 
 /** An endpoint as the job routes need it: how its jobs are shown, wherever they were submitted. */
@@ -21,6 +24,9 @@ export interface Endpoint {
   readonly name: string
   readonly owner: OwnerFunction | undefined
   readonly responses: ResponseFactories
+  readonly exposeErrors: ExposeErrors
+  /** What a redrive over HTTP has to pass. */
+  readonly redrives: RedriveAdmission
   /** Writes a result by `schema.result`. Compiled when the application is ready; `undefined` without such a schema. */
   serializeResult: ((result: unknown) => string) | undefined
 }
@@ -67,6 +73,17 @@ export function createHttpRoom ({ runtime, jobs, backbone, options, prefix }: Ht
 export function jobRoutesAccess ({ options, endpoints }: Pick<HttpRoom, 'options' | 'endpoints'>): RouteAccess {
   const owned = options.owner !== undefined || options.access === 'owner' || (endpoints.size > 0 && [...endpoints.values()].every(({ owner }) => owner !== undefined))
   return owned ? 'guarded' : options.access ?? 'left open'
+}
+
+/** Whose request it is: where an owner function let it see the job, the job's owner. */
+export function clientOf (room: HttpRoom, job: JobRecord, request: FastifyRequest): string {
+  const owner = room.endpoints.get(job.name)?.owner ?? room.options.owner
+  return clientKey(request, owner === undefined ? undefined : job.owner)
+}
+
+/** Whose errors of a job clients see in full: its endpoint says it, or the plugin where the endpoint is not in this process. */
+export function exposureOf (room: HttpRoom, job: JobRecord): ExposeErrors {
+  return room.endpoints.get(job.name)?.exposeErrors ?? room.options.exposeErrors
 }
 
 /** The `config.asyncEndpoints` of our routes, by which other plugins know them. */

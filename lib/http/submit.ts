@@ -14,7 +14,7 @@ import { ownerOf } from './owner.ts'
 import { appliedWait, parsePrefer, waitTime, type Preference } from './prefer.ts'
 import { asJson, bodyFor, JSON_MEDIA_TYPE } from './responses.ts'
 import { resultBody } from './result.ts'
-import { vary, type Endpoint, type HttpRoom } from './room.ts'
+import { clientOf, vary, type Endpoint, type HttpRoom } from './room.ts'
 
 /** What tracing may have left on a request. */
 type TracedRequest = FastifyRequest & { readonly jobTrace?: unknown }
@@ -113,7 +113,7 @@ type Prefer = (submitted: Submitted, preference: Preference, request: FastifyReq
 function compilePrefer ({ room, endpoint }: SubmitParts, maxWaitMs: number, accept: Accept): Prefer {
   return async (submitted, preference, request, reply) => {
     const waitMs = waitTime(preference, maxWaitMs)
-    const job = waitMs === 0 ? submitted.job : await waitForEnd(room, submitted.job, waitMs, reply)
+    const job = waitMs === 0 ? submitted.job : await waitForEnd(room, submitted.job, waitMs, clientOf(room, submitted.job, request), reply)
     if (waitMs === 0 || !isTerminal(job.state)) {
       if (preference.respondAsync) reply.header('preference-applied', 'respond-async')
       return accept(submitted, job, request, reply)
@@ -126,16 +126,16 @@ function compilePrefer ({ room, endpoint }: SubmitParts, maxWaitMs: number, acce
       return resultBody(endpoint, result.text, reply)
     }
     reply.code(202).header('retry-after', '0')
-    const document = statusDocument(job, room.links)
+    const document = statusDocument(job, room.links, endpoint.exposeErrors)
     return asJson(reply, await bodyFor(endpoint.responses.status, { job, document }, document, request, reply))
   }
 }
 
 /** The job when it is over or the wait is; one that disappeared meanwhile is told as it was accepted. */
-async function waitForEnd (room: HttpRoom, job: JobRecord, waitMs: number, reply: FastifyReply): Promise<JobRecord> {
+async function waitForEnd (room: HttpRoom, job: JobRecord, waitMs: number, client: string, reply: FastifyReply): Promise<JobRecord> {
   const over = ({ state }: { readonly state: JobRecord['state'] }): boolean => isTerminal(state)
   if (over(job)) return job
-  return await room.waiting.until({ job, isEnough: over, isNews: over, waitMs, reply }) ?? job
+  return await room.waiting.until({ client, job, isEnough: over, isNews: over, waitMs, reply }) ?? job
 }
 
 /** `undefined` when the store cannot give the result at this moment: the job is accepted, and the client asks later. */

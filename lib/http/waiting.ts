@@ -3,11 +3,14 @@ import type { Backbone } from '../channels/backbone.ts'
 import type { JobsClient } from '../client/jobs.ts'
 import type { Clock } from '../core/context.ts'
 import type { JobRecord, JobUpdate } from '../jobs/job.ts'
+import { Places } from './places.ts'
 
 /** A published change can be missed while a connection is away: look again this often although nothing was heard. */
 const LOOK_AGAIN_MS = 5_000
 
 export interface WaitRequest {
+  /** Who waits, see `clientKey`. */
+  readonly client: string
   /** The job as it was read or created just now. */
   readonly job: JobRecord
   /** Is this what was waited for? */
@@ -19,45 +22,44 @@ export interface WaitRequest {
   readonly reply: FastifyReply
 }
 
-/** Requests that wait for a job (`Prefer: wait`). Bounded in number and time, and never in the way of a shutdown. */
+/** Requests that wait for a job (`Prefer: wait`). Bounded in number and time, shared among clients, and never in the way of a shutdown. */
 export class Waiting {
   readonly #jobs: JobsClient
   readonly #backbone: Backbone
   readonly #clock: Clock
-  readonly #maxWaiters: number
-  readonly #waiters = new Set<Waiter>()
+  readonly #places: Places<Waiter>
   #closed = false
 
   constructor (jobs: JobsClient, backbone: Backbone, clock: Clock, maxWaiters: number) {
     this.#jobs = jobs
     this.#backbone = backbone
     this.#clock = clock
-    this.#maxWaiters = maxWaiters
+    this.#places = new Places(maxWaiters)
   }
 
   /** Requests that wait at this moment. */
-  get size (): number { return this.#waiters.size }
+  get size (): number { return this.#places.size }
 
-  /** Nobody else may wait: too many do, or the application is closing. */
-  get full (): boolean { return this.#closed || this.#waiters.size >= this.#maxWaiters }
+  /** `false`: too many wait, and this client has its share of the places; or the application is closing. */
+  mayWait (client: string): boolean { return !this.#closed && this.#places.has(client) }
 
   /** Every waiting request is answered with what is known, now and from now on. */
   close (): void {
     this.#closed = true
-    for (const waiter of this.#waiters) waiter.end()
+    for (const waiter of this.#places.all()) waiter.end()
   }
 
   /**
-   * Waits until the job is what was asked for, the time is up, the client is gone or the application closes; beyond the
-   * cap of waiters it does not wait at all. A store that fails meanwhile ends nothing: the wait goes on without it.
+   * Waits until the job is what was asked for, the time is up, the client is gone, its place is needed for another client or
+   * the application closes; without a place it does not wait at all. A store that fails meanwhile ends nothing: the wait goes on without it.
    *
    * @returns the job as last seen, or `undefined` when it disappeared meanwhile
    */
   async until (request: WaitRequest): Promise<JobRecord | undefined> {
-    if (this.full) return request.job
+    if (!this.mayWait(request.client)) return request.job
     const waiter = new Waiter(this.#clock, request.waitMs)
     const onClose = (): void => waiter.end()
-    this.#waiters.add(waiter)
+    this.#places.take(request.client, waiter)
     request.reply.raw.once('close', onClose)
     // Reads come after the subscription is in force; without one (the store is away) looking again has to do.
     const watching = this.#backbone.watch(request.job.id, (update) => { if (request.isNews(update)) waiter.wake() })
@@ -67,7 +69,7 @@ export class Waiting {
       return await this.#follow(request, waiter)
     } finally {
       waiter.end()
-      this.#waiters.delete(waiter)
+      this.#places.give(request.client, waiter)
       request.reply.raw.removeListener('close', onClose)
       watching.then((stop) => stop(), () => { /* it never came into force */ })
     }

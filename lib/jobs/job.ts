@@ -39,6 +39,8 @@ export interface StoredError {
   code: string
   /** At most 1,000 characters, control characters removed. */
   message: string
+  /** The message was written for the client. Without it clients see a fixed text, see `http.exposeErrors`. */
+  expose?: true
 }
 
 /**
@@ -71,6 +73,8 @@ export interface JobRecord {
   readonly cancelRequested: boolean
   /** Bytes of the stored result as JSON; `undefined` unless completed with a result. */
   readonly resultBytes: number | undefined
+  /** How often it was redriven. Absent where the store hands out a claim without looking. */
+  readonly redrives?: number | undefined
 }
 
 /** A job that was claimed to be run: with what its handler is given. */

@@ -54,8 +54,11 @@ export interface JobStore {
    * process) has its attempt aborted.
    */
   cancel (id: string, reason: string): Promise<CancelVerdict | undefined>
-  /** A failed job becomes `queued` again, with a fresh budget of attempts; any other state stays as it is. */
-  redrive (id: string): Promise<RedriveVerdict | undefined>
+  /**
+   * A failed job becomes `queued` again, with a fresh budget of attempts; any other state stays as it is. So does a job that
+   * was redriven `limit` times already: the store counts, so that the limit holds over all processes.
+   */
+  redrive (id: string, limit?: number): Promise<RedriveVerdict | undefined>
   /** Forgets a job and its result. A job in progress is left alone: cancel it first. */
   remove (id: string): Promise<'removed' | 'active' | undefined>
   /** Stores the progress of a running attempt. `false`: the lease was lost and nothing was stored. */
@@ -151,6 +154,7 @@ export type CancelVerdict =
 export type RedriveVerdict =
   | { readonly kind: 'redriven', readonly job: JobRecord }
   | { readonly kind: 'not-failed', readonly job: JobRecord }
+  | { readonly kind: 'limit', readonly job: JobRecord }
 
 export interface ConsumeOptions {
   readonly queue: string

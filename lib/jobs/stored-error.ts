@@ -20,7 +20,10 @@ type Clean = (text: string) => string
  */
 export function toStoredError (thrown: unknown, clean?: Clean): StoredError {
   try {
-    if (thrown instanceof Error) return { code: codeOf(thrown, clean), message: singleLine(String(thrown.message), MAX_MESSAGE, clean) }
+    if (thrown instanceof Error) {
+      const stored: StoredError = { code: codeOf(thrown, clean), message: singleLine(String(thrown.message), MAX_MESSAGE, clean) }
+      return isForClients(thrown) ? { ...stored, expose: true } : stored
+    }
     const message = typeof thrown === 'string' ? thrown : `a value of type ${thrown === null ? 'null' : typeof thrown}`
     return { code: 'FAE_HANDLER_ERROR', message: singleLine(`The handler threw ${message}`, MAX_MESSAGE, clean) }
   } catch {
@@ -41,6 +44,11 @@ function codeOf (error: Error, clean?: Clean): string {
   const own = (error as { code?: unknown }).code
   const code = typeof own === 'string' && own !== '' ? own : error.name
   return singleLine(String(code || 'Error'), MAX_CODE, clean)
+}
+
+/** As `http-errors` marks an error whose message a client may read. */
+function isForClients (error: Error): boolean {
+  return 'expose' in error && error.expose === true
 }
 
 /** A bounded, single-line text for a cancel or discard reason. */

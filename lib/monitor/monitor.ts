@@ -61,6 +61,8 @@ export interface MonitorParts {
 
 /** Newest samples in a report that does not say how many it wants. */
 const SHOWN = 20
+/** Of jobs that ran while the event loop was blocked, so many are named; more would be a list that nobody reads. */
+const MAX_NAMED = 10
 const FAILURE_SOURCE = 'performance.slow_queries'
 
 /**
@@ -81,6 +83,8 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   readonly #slowQueries: Samples<SlowQuery>
   readonly #lag: Instrument<'gauge'>
   readonly #utilization: Instrument<'gauge'>
+  /** Names of the jobs that were claimed here since the last sample. */
+  readonly #claimed = new Set<string>()
   #unlisten: ReadonlyArray<() => void> = []
   #watch: SpanWatch | undefined
   #timer: TimerHandle | undefined
@@ -185,7 +189,10 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     const operations = this.#operations
     return [
       bus.on('job.submitted', ({ submitMs }) => { operations.told('submit', submitMs) }),
-      bus.on('job.claimed', ({ claimMs }) => { if (claimMs !== undefined) operations.told('claim', claimMs) }),
+      bus.on('job.claimed', ({ jobName, claimMs }) => {
+        this.#claimed.add(jobName)
+        if (claimMs !== undefined) operations.told('claim', claimMs)
+      }),
       // A submission is told as a whole.
       bus.on('store.operated', ({ operation, durationMs }) => { if (operation !== 'create') operations.told(`store.${operation}`, durationMs) })
     ]
@@ -217,11 +224,22 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     const moment = this.#moment()
     this.#facts?.window.take(moment)
     this.#tellBottleneck()
+    const jobs = this.#jobsThatRan()
     if (moment.loop === undefined) return
     const { lagMs, utilization } = moment.loop
     this.#lag.bind({}).set(lagMs / 1_000)
     this.#utilization.bind({}).set(100 * utilization)
-    if (lagMs > options.eventLoopLagMs) bus.emit('performance.event_loop_lagged', { lagMs, thresholdMs: options.eventLoopLagMs })
+    if (lagMs > options.eventLoopLagMs) bus.emit('performance.event_loop_lagged', { lagMs, thresholdMs: options.eventLoopLagMs, jobs })
+  }
+
+  /** Since the last sample: one of them may have blocked the event loop. */
+  #jobsThatRan (): string {
+    const names = this.#claimed
+    for (const { name } of this.#parts.surroundings.worker()?.attempts() ?? []) names.add(name)
+    const shown = [...names].slice(0, MAX_NAMED).join(', ')
+    const more = names.size - MAX_NAMED
+    names.clear()
+    return more > 0 ? `${shown} and ${more} more` : shown
   }
 
   #tellBottleneck (): void {

@@ -49,7 +49,7 @@ export class ObservedStore implements JobStore {
   list (query: ListQuery): Promise<JobPage> { return this.#observe('list', () => this.#inner.list(query)) }
   counts (queue: string): Promise<QueueCounts> { return this.#observe('counts', () => this.#inner.counts(queue)) }
   cancel (id: string, reason: string): Promise<CancelVerdict | undefined> { return this.#observe('cancel', () => this.#inner.cancel(id, reason)) }
-  redrive (id: string): Promise<RedriveVerdict | undefined> { return this.#observe('redrive', () => this.#inner.redrive(id)) }
+  redrive (id: string, limit?: number): Promise<RedriveVerdict | undefined> { return this.#observe('redrive', () => this.#inner.redrive(id, limit)) }
   remove (id: string): ReturnType<JobStore['remove']> { return this.#observe('remove', () => this.#inner.remove(id)) }
   progress (claim: Claim, progress: JobProgress): Promise<boolean> { return this.#observe('progress', () => this.#inner.progress(claim, progress)) }
   // Claiming and settling happen inside the consumer; the worker tells of them with events of their own.

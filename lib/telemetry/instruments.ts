@@ -54,6 +54,7 @@ export const INSTRUMENTS = {
   jobsEndToEnd: { name: 'asyncendpoints.jobs.end_to_end.duration', kind: 'histogram', unit: 's', description: 'Time from the submission of a job until it was over, by the terminal status it ended in', labels: ['job_name', 'status'], buckets: JOB_BUCKETS },
   jobsOldestAge: { name: 'asyncendpoints.jobs.oldest.age', kind: 'gauge', unit: 's', description: 'How long the job that waits longest could have been running; 0 when none waits', labels: ['queue', 'store_type'] },
   jobsActive: { name: 'asyncendpoints.jobs.active', kind: 'gauge', unit: '{job}', description: 'Attempts under way in this process', labels: ['store_type'] },
+  handlersAbandoned: { name: 'asyncendpoints.handlers.abandoned', kind: 'gauge', unit: '{handler}', description: 'Handlers of this process that ignored their abort and run on after their attempts were settled without them', labels: ['store_type'] },
   jobsStuck: { name: 'asyncendpoints.jobs.stuck', kind: 'gauge', unit: '{job}', description: 'Jobs in progress whose lease was not renewed in time', labels: ['queue', 'store_type'] },
   jobsCancelled: { name: 'asyncendpoints.jobs.cancelled.total', kind: 'counter', unit: '{job}', description: 'Total number of cancelled jobs', labels: ['job_name', 'store_type'] },
   jobsRecovered: { name: 'asyncendpoints.jobs.recovered.total', kind: 'counter', unit: '{job}', description: 'Jobs taken over from a worker that was lost', labels: ['reason', 'store_type'] },

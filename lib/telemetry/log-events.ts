@@ -68,6 +68,7 @@ export const LOG_EVENTS = {
   'handler.registered': { id: 10203, level: 'debug', message: 'job defined', fields: { jobName: 'job_name', queue: 'queue' } },
   'handler.failed': { id: 10201, level: 'debug', message: 'handler threw', fields: { ...JOB, ...TRACE, errorCode: 'error_type', durationMs: 'durationMs' } },
   'handler.abandoned': { id: 10202, level: 'warn', message: 'handler went on after its grace; its attempt was settled without it', fields: { ...JOB, ...TRACE, reason: 'reason', graceMs: 'graceMs' } },
+  'handler.ended_late': { id: 10204, level: 'info', message: 'abandoned handler has ended after all', fields: { ...JOB, lateMs: 'lateMs' } },
 
   'worker.started': { id: 10301, level: 'info', message: 'worker claims jobs', fields: { ...WORKER, concurrency: 'concurrency' } },
   'worker.paused': { id: 10302, level: 'info', message: 'worker paused', fields: WORKER },
@@ -76,6 +77,8 @@ export const LOG_EVENTS = {
   'worker.stopped': { id: 10305, level: 'info', message: 'worker stopped', fields: { workerId: 'worker_id', released: 'released' } },
   'worker.failed': { id: 10306, level: 'error', message: 'claiming met an error; it goes on', fields: { ...WORKER, errorCode: 'error_type', message: 'detail' } },
   'worker.restarted': { id: 10307, level: 'warn', message: 'worker claimed nothing although the store answers; its consumer was made anew', fields: { ...WORKER, silentMs: 'silentMs', reason: 'reason' } },
+  'worker.exhausted': { id: 10308, level: 'error', message: 'handlers that ignored their abort hold every place of a queue; nothing is claimed from it until one of them ends', fields: { ...WORKER, abandoned: 'abandoned' } },
+  'worker.relieved': { id: 10309, level: 'info', message: 'an abandoned handler has ended; the queue is claimed from again', fields: { ...WORKER, exhaustedMs: 'exhaustedMs' } },
 
   'store.connected': { id: 10401, level: 'info', message: 'job store connected', fields: { storeType: 'store_type' } },
   'store.disconnected': { id: 10402, level: 'warn', message: 'job store cannot be reached', fields: STORE },
@@ -89,7 +92,7 @@ export const LOG_EVENTS = {
   'performance.slow_operation': { id: 10601, level: 'warn', message: 'slow operation', fields: { operation: 'operation', context: 'context', durationMs: 'durationMs', thresholdMs: 'thresholdMs' } },
   'performance.memory_spike': { id: 10602, level: 'warn', message: 'the heap is much larger after an operation', fields: { operation: 'operation', context: 'context', deltaMb: 'deltaMb', thresholdMb: 'thresholdMb' } },
   'performance.slow_query': { id: 10603, level: 'warn', message: 'slow database query', fields: { system: 'db_system', operation: 'operation', target: 'target', statement: 'statement', ...TRACE, durationMs: 'durationMs', thresholdMs: 'thresholdMs' } },
-  'performance.event_loop_lagged': { id: 10604, level: 'warn', message: 'the event loop was late: something blocked it', fields: { lagMs: 'lagMs', thresholdMs: 'thresholdMs' } },
+  'performance.event_loop_lagged': { id: 10604, level: 'warn', message: 'the event loop was late: something blocked it', fields: { jobs: 'jobs', lagMs: 'lagMs', thresholdMs: 'thresholdMs' } },
   'performance.bottleneck_found': { id: 10605, level: 'warn', message: 'something limits the throughput', fields: { cause: 'cause', severity: 'severity', subject: 'subject', value: 'value', threshold: 'threshold', unit: 'unit', sentence: 'detail' } },
 
   'subscriber.registered': { id: 10701, level: 'debug', message: 'subscriber of events registered', fields: { name: 'subscriber', events: 'events' } },

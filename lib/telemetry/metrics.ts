@@ -77,6 +77,8 @@ export interface AsyncEndpointsMetrics {
   /** A consumer that claimed nothing was made anew. */
   workerRestarted (labels: RestartLabels): void
   jobsActive (count: number, labels: StoreLabels): void
+  /** Handlers that run on after their attempts were settled without them. */
+  handlersAbandoned (count: number, labels: StoreLabels): void
   jobsOldestAge (seconds: number, labels: QueueLabels): void
   jobsStuck (count: number, labels: QueueLabels): void
   /** How old the numbers of `jobCurrentCount`, `jobsOldestAge` and `jobsStuck` are. */
@@ -125,6 +127,7 @@ const RECORDS: Readonly<Record<RecordMethod, true>> = {
   requestRejected: true,
   workerRestarted: true,
   jobsActive: true,
+  handlersAbandoned: true,
   jobsOldestAge: true,
   jobsStuck: true,
   storeCountsAge: true,
@@ -182,6 +185,7 @@ export class NoopMetrics implements AsyncEndpointsMetrics {
   requestRejected (): void {}
   workerRestarted (): void {}
   jobsActive (): void {}
+  handlersAbandoned (): void {}
   jobsOldestAge (): void {}
   jobsStuck (): void {}
   storeCountsAge (): void {}

@@ -104,6 +104,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
   readonly #rejected: CellCache<'counter'>
   readonly #restarts: CellCache<'counter'>
   readonly #active: CellCache<'gauge'>
+  readonly #abandoned: CellCache<'gauge'>
   readonly #oldest: CellCache<'gauge'>
   readonly #stuck: CellCache<'gauge'>
   readonly #countsAge: CellCache<'gauge'>
@@ -138,6 +139,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
     this.#rejected = new CellCache(registry.instrument(INSTRUMENTS.requestsRejected))
     this.#restarts = new CellCache(registry.instrument(INSTRUMENTS.workerRestarts))
     this.#active = new CellCache(registry.instrument(INSTRUMENTS.jobsActive))
+    this.#abandoned = new CellCache(registry.instrument(INSTRUMENTS.handlersAbandoned))
     this.#oldest = new CellCache(registry.instrument(INSTRUMENTS.jobsOldestAge))
     this.#stuck = new CellCache(registry.instrument(INSTRUMENTS.jobsStuck))
     this.#countsAge = new CellCache(registry.instrument(INSTRUMENTS.storeCountsAge))
@@ -184,6 +186,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
   requestRejected (labels: RejectedLabels): void { this.#rejected.at(labels.reason).add(1) }
   workerRestarted (labels: RestartLabels): void { this.#restarts.at2(labels.queue, labels.reason).add(1) }
   jobsActive (count: number, labels: StoreLabels): void { this.#active.at(labels.storeType).set(count) }
+  handlersAbandoned (count: number, labels: StoreLabels): void { this.#abandoned.at(labels.storeType).set(count) }
   jobsOldestAge (seconds: number, labels: QueueLabels): void { this.#oldest.at2(labels.queue, labels.storeType).set(seconds) }
   jobsStuck (count: number, labels: QueueLabels): void { this.#stuck.at2(labels.queue, labels.storeType).set(count) }
   storeCountsAge (seconds: number, labels: StoreLabels): void { this.#countsAge.at(labels.storeType).set(seconds) }

@@ -5,7 +5,7 @@ import type { JobStore, QueueCounts } from '../jobs/store.ts'
 import type { AsyncEndpointsMetrics } from './metrics.ts'
 
 /** How busy the worker of this process is; `undefined` where there is none. */
-export type Workload = () => { readonly active: number, readonly concurrency: number } | undefined
+export type Workload = () => { readonly active: number, readonly concurrency: number, readonly abandoned: number } | undefined
 
 export interface StoreGaugesParts {
   readonly context: Context
@@ -65,6 +65,7 @@ export class StoreGauges extends BaseService {
     const load = workload()
     if (load === undefined) return
     metrics.jobsActive(load.active, { storeType: store.type })
+    metrics.handlersAbandoned(load.abandoned, { storeType: store.type })
     metrics.channelUtilization(load.concurrency > 0 ? 100 * load.active / load.concurrency : 0, { channelType: WORKER_CHANNEL })
   }
 

@@ -18,6 +18,12 @@ const UNKNOWN_JOB_DELAY_MS = 5_000
 
 const ABANDONED: HandlerEnd = Object.freeze({ kind: 'abandoned' })
 
+/** Hears of a handler that runs on after its attempt was settled without it, and of its end. */
+export interface OvertimeListener {
+  began (run: AttemptRun): void
+  ended (run: AttemptRun): void
+}
+
 type SettledListener = (verdict: SettleVerdict, settlement: Settlement) => void
 
 /**
@@ -46,6 +52,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
 
   readonly #runtime: JobRuntime
   readonly #done: (run: AttemptRun) => void
+  readonly #overtime: OvertimeListener | undefined
   readonly #abort = new AbortState()
   #definition: JobDefinition | undefined
   #progress: ProgressReporter | undefined
@@ -58,13 +65,16 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
   #grace: TimerHandle | undefined
   #abortedAt: number | undefined
   #graceMs: number | undefined
+  /** Monotonic; the handler runs on. */
+  #abandonedAt: number | undefined
   #onHandlerEnd: (() => void) | undefined
 
-  constructor (runtime: JobRuntime, claim: Claim, workerId: string, done: (run: AttemptRun) => void) {
+  constructor (runtime: JobRuntime, claim: Claim, workerId: string, done: (run: AttemptRun) => void, overtime?: OvertimeListener) {
     this.#runtime = runtime
     this.claim = claim
     this.workerId = workerId
     this.#done = done
+    this.#overtime = overtime
     this.startedAt = runtime.context.clock.monotonic()
   }
 
@@ -186,9 +196,9 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
 
   readonly #threw = (error: unknown): void => this.#end({ kind: 'threw', error })
 
-  /** The first ending counts; whatever a handler does after its grace is not heard. */
+  /** The first ending counts; of what a handler does after its grace only its end is noticed. */
   #end (how: HandlerEnd): void {
-    if (!this.#handlerRunning) return
+    if (!this.#handlerRunning) return this.#endOvertime()
     this.#handlerRunning = false
     const { clock } = this.#runtime.context
     if (this.#timeout !== undefined) clock.clearTimeout(this.#timeout)
@@ -198,6 +208,19 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     // What an attempt that has lived long enough to be tenured still points at would be kept until a full collection.
     this.#timeout = this.#grace = this.#resolveEnd = this.#onHandlerEnd = undefined
     this.#tellHandlerEnd(how, clock.monotonic() - this.#handlerStartedAt, this.definition)
+    if (how.kind !== 'abandoned') return
+    this.#abandonedAt = clock.monotonic()
+    // Before the attempt is settled: the store would give its place to another job.
+    this.#overtime?.began(this)
+  }
+
+  #endOvertime (): void {
+    if (this.#abandonedAt === undefined) return
+    const { bus, context } = this.#runtime
+    const { id: jobId, name: jobName, queue, correlationId } = this.claim.job
+    bus.emit('handler.ended_late', { jobId, jobName, queue, correlationId, lateMs: context.clock.monotonic() - this.#abandonedAt })
+    this.#abandonedAt = undefined
+    this.#overtime?.ended(this)
   }
 
   #callHandler (definition: JobDefinition): Promise<unknown> {
@@ -243,7 +266,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
 
   #reporter (): ProgressReporter {
     if (this.#progress === undefined) {
-      this.#progress = new ProgressReporter(this.#runtime.context.clock, (progress) => this.#storeProgress(progress))
+      this.#progress = new ProgressReporter(this.#runtime.context.clock, (progress) => this.#storeProgress(progress), this.#runtime.redaction.text)
       // First asked for by a handler that outlived its attempt.
       if (this.endedAt !== undefined) this.#progress.discard()
     }

@@ -1,4 +1,5 @@
 import type { Clock, TimerHandle } from '../core/context.ts'
+import { singleLine } from '../core/text.ts'
 import type { JobProgress } from '../jobs/job.ts'
 
 const INTERVAL_MS = 250
@@ -11,16 +12,21 @@ const MAX_MESSAGE = 500
 export class ProgressReporter {
   readonly #clock: Clock
   readonly #store: (progress: JobProgress) => Promise<void>
+  readonly #clean: (text: string) => string
   #pending: JobProgress | undefined
   #timer: TimerHandle | undefined
   #writing: Promise<void> | undefined
   #lastAt = Number.NEGATIVE_INFINITY
   #closed = false
 
-  /** @param store must not reject: a lost progress report is no reason to fail a job */
-  constructor (clock: Clock, store: (progress: JobProgress) => Promise<void>) {
+  /**
+   * @param store must not reject: a lost progress report is no reason to fail a job
+   * @param clean takes out of a message what must not be stored: clients read it
+   */
+  constructor (clock: Clock, store: (progress: JobProgress) => Promise<void>, clean: (text: string) => string) {
     this.#clock = clock
     this.#store = store
+    this.#clean = clean
   }
 
   report (progress: JobProgress | number): void {
@@ -55,6 +61,8 @@ export class ProgressReporter {
     if (progress === undefined) return
     this.#pending = undefined
     this.#lastAt = this.#clock.monotonic()
+    // Here and not at every report: most of them are never written.
+    if (progress.message !== undefined) progress.message = singleLine(progress.message, MAX_MESSAGE, this.#clean)
     this.#writing = this.#store(progress).finally(() => {
       this.#writing = undefined
       if (this.#pending !== undefined && !this.#closed) this.report(this.#pending)
@@ -69,7 +77,7 @@ function normalize (progress: JobProgress | number): JobProgress {
   const clean: JobProgress = {}
   if (finite(progress.done) !== undefined) clean.done = progress.done
   if (finite(progress.total) !== undefined) clean.total = progress.total
-  if (typeof progress.message === 'string') clean.message = progress.message.slice(0, MAX_MESSAGE)
+  if (typeof progress.message === 'string') clean.message = progress.message
   return clean
 }
 

@@ -70,7 +70,10 @@ function settleOutcome (value: unknown, clean: Clean): Settlement | undefined {
   switch (outcomeKind(value)) {
     case 'snooze': return { kind: 'snooze', delayMs: (value as Snooze).delayMs }
     case 'cancel': return { kind: 'cancelled', reason: toReason((value as Cancel).reason, 'cancelled by the handler', clean) }
-    case 'discard': return failed('FAE_DISCARDED', toReason((value as Discard).reason, 'discarded by the handler', clean))
+    case 'discard': {
+      const message = toReason((value as Discard).reason, 'discarded by the handler', clean)
+      return { kind: 'failed', error: { code: 'FAE_DISCARDED', message, expose: true } }
+    }
     case undefined: return undefined
   }
 }

@@ -6,7 +6,8 @@ import type { JobRuntime } from '../events/runtime.ts'
 import type { HandlerMiddleware } from '../jobs/definition.ts'
 import type { Attempt, Claim, Consumer } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
-import { AttemptRun } from './executor.ts'
+import { AbandonedHandlers } from './abandoned.ts'
+import { AttemptRun, type OvertimeListener } from './executor.ts'
 import { readWatchdog, WATCHDOG_DEFAULTS, Watchdog, watchdogSchema, type RestartReason, type WatchdogOptions } from './watchdog.ts'
 
 export interface QueueWorkerOptions {
@@ -27,6 +28,12 @@ export interface WorkerOptions {
    * sum below the grace of your orchestrator (30 s in Kubernetes). @defaultValue 20000
    */
   drainTimeoutMs?: number
+  /**
+   * A handler that ignores its abort runs on after its `graceMs`, and its attempt is settled without it. `true`: it keeps its place until
+   * it ends, so that `concurrency` bounds what really runs; when such handlers hold every place of a queue, nothing is claimed from it until
+   * one ends (event `worker.exhausted`). `false`: another job takes the place at once. @defaultValue true
+   */
+  countAbandoned?: boolean
   /** Makes the consumer of a queue anew that claims nothing although the store answers. `false`: nobody watches. */
   watchdog?: false | WatchdogOptions
   /** Wraps every handler, the first outermost. */
@@ -50,6 +57,7 @@ export const workerSchema: OptionsSchema = {
     },
     onlyTheseQueues: { type: 'boolean' },
     drainTimeoutMs: { type: 'number', minimum: 0 },
+    countAbandoned: { type: 'boolean' },
     watchdog: watchdogSchema,
     middleware: { type: 'array', items: { isFunction: true } },
     workerId: { type: 'string', minLength: 1, maxLength: 200 }
@@ -61,6 +69,7 @@ export const WORKER_DEFAULTS = Object.freeze({
   queues: Object.freeze({}) as Readonly<Record<string, QueueWorkerOptions>>,
   onlyTheseQueues: false,
   drainTimeoutMs: 20_000,
+  countAbandoned: true,
   watchdog: WATCHDOG_DEFAULTS as false | WatchdogOptions,
   middleware: Object.freeze([]) as readonly HandlerMiddleware[]
 })
@@ -107,6 +116,9 @@ export class Worker extends BaseService {
   // Not a Set: with this turnover V8 keeps its dead tables, and the attempts in them, until a full collection.
   readonly #running = new LinkedList<AttemptRun>()
   readonly #loads = new Map<string, QueueLoad>()
+  readonly #abandoned = new AbandonedHandlers()
+  /** Queues that somebody paused, whatever else keeps them from being claimed from. */
+  readonly #pausedQueues = new Set<string>()
   readonly #quiesced = new AbortController()
   #draining = false
   #handingBack = false
@@ -127,6 +139,14 @@ export class Worker extends BaseService {
   /** Attempts under way. */
   get active (): number { return this.#running.size }
 
+  /** Handlers that run on after their attempts were settled without them. */
+  get abandoned (): number { return this.#abandoned.size }
+
+  /** Of one queue; `exhaustedSince` (monotonic): they hold every place of it, and nothing is claimed. */
+  abandonedIn (queue: string): { readonly running: number, readonly exhaustedSince: number | undefined } {
+    return { running: this.#abandoned.of(queue), exhaustedSince: this.#abandoned.exhaustedSince(queue) }
+  }
+
   /** Attempts that could run at one time, over all queues. */
   get concurrency (): number {
     let sum = 0
@@ -134,9 +154,9 @@ export class Worker extends BaseService {
     return sum
   }
 
-  /** How busy this process is with each of its queues. */
+  /** How busy this process is with each of its queues; abandoned handlers that keep their places are counted. */
   loads (): Array<{ readonly queue: string, readonly active: number, readonly concurrency: number }> {
-    return [...this.#loads].map(([queue, { active }]) => ({ queue, active, concurrency: this.concurrencyOf(queue) }))
+    return [...this.#loads].map(([queue, { active }]) => ({ queue, active: active + this.#takenByAbandoned(queue), concurrency: this.concurrencyOf(queue) }))
   }
 
   /** The attempts that have been under way the longest, oldest first. */
@@ -159,11 +179,11 @@ export class Worker extends BaseService {
   /** Whether jobs of this queue are run here. */
   worksOn (queue: string): boolean { return !this.#options.onlyTheseQueues || this.#options.queues[queue] !== undefined }
 
-  /** Attempts that the present consumer of a queue may have under way: fewer while one that it replaced still has some. */
+  /** Attempts that the present consumer of a queue may have under way: fewer while one that it replaced still has some, or abandoned handlers keep places. */
   placesOf (queue: string): number {
     let places = this.concurrencyOf(queue)
     for (const consumer of this.#retired) if (consumer.queue === queue) places -= consumer.active
-    return Math.max(1, places)
+    return Math.max(0, Math.max(1, places) - this.#takenByAbandoned(queue))
   }
 
   /** One per queue, for health checks: is each of them still claiming? */
@@ -275,8 +295,43 @@ export class Worker extends BaseService {
     }
   }
 
-  /** The places that a replaced consumer gives back are the new one's. */
-  #resize (queue: string): void { this.#consumers.get(queue)?.resize?.(this.placesOf(queue)) }
+  #takenByAbandoned (queue: string): number { return this.#options.countAbandoned ? this.#abandoned.of(queue) : 0 }
+
+  /** Gives the present consumer of a queue the places that are left for it; without any it claims nothing. */
+  #resize (queue: string): void {
+    const consumer = this.#consumers.get(queue)
+    if (consumer === undefined || this.#draining) return
+    const { bus, context: { clock } } = this.#runtime
+    const places = this.placesOf(queue)
+    if (places > 0) consumer.resize?.(places)
+    if (places === 0) {
+      if (!this.#abandoned.exhaust(queue, clock.monotonic())) return
+      this.#quietly(() => { consumer.pause() })
+      return bus.emit('worker.exhausted', { workerId: this.id, queue, abandoned: this.#abandoned.of(queue) })
+    }
+    const since = this.#abandoned.relieve(queue)
+    if (since === undefined) return
+    if (!this.#pausedQueues.has(queue)) this.#quietly(() => { consumer.resume() })
+    bus.emit('worker.relieved', { workerId: this.id, queue, exhaustedMs: clock.monotonic() - since })
+  }
+
+  readonly #overtime: OvertimeListener = {
+    began: ({ claim: { job: { queue } } }) => {
+      this.#abandoned.add(queue)
+      this.#resize(queue)
+    },
+    ended: ({ claim: { job: { queue } } }) => {
+      this.#abandoned.remove(queue)
+      this.#resize(queue)
+    }
+  }
+
+  /** Claiming that goes on must not hang on to the trace of who asked for it. */
+  #quietly (act: () => void): void {
+    const { traceExits } = this.#runtime
+    if (traceExits === undefined) act()
+    else traceExits.quietly(act)
+  }
 
   #makeWatchdog (options: Required<WatchdogOptions>): Watchdog {
     const { context: { clock }, store, traceExits } = this.#runtime
@@ -297,7 +352,7 @@ export class Worker extends BaseService {
       const { bus, context } = this.#runtime
       if (bus.wants('worker.idled')) bus.emit('worker.idled', { workerId: this.id, queue: claim.job.queue, idleMs: context.clock.monotonic() - load.idleSince })
     }
-    const run = new AttemptRun(this.#runtime, claim, this.id, this.#ended)
+    const run = new AttemptRun(this.#runtime, claim, this.id, this.#ended, this.#overtime)
     this.#running.push(run)
     // Perhaps the last claim of a consumer that was replaced meanwhile.
     if (this.#retired.size > 0) this.#placesChanged(claim.job.queue)
@@ -319,13 +374,13 @@ export class Worker extends BaseService {
   #placesChanged (queue: string): void { setImmediate(() => { if (!this.#draining) this.#resize(queue) }) }
 
   #each (queue: string | undefined, event: 'worker.paused' | 'worker.resumed', act: (consumer: Consumer) => void): void {
-    const { traceExits } = this.#runtime
     for (const consumer of this.#consumers.values()) {
       if (queue !== undefined && consumer.queue !== queue) continue
       if (event === 'worker.resumed' && this.#draining) continue
-      // Claiming that goes on must not hang on to the trace of who asked for it.
-      if (traceExits === undefined) act(consumer)
-      else traceExits.quietly(() => { act(consumer) })
+      if (event === 'worker.paused') this.#pausedQueues.add(consumer.queue)
+      else this.#pausedQueues.delete(consumer.queue)
+      // One without places goes on when it has some.
+      if (this.#abandoned.exhaustedSince(consumer.queue) === undefined) this.#quietly(() => { act(consumer) })
       this.#runtime.bus.emit(event, { workerId: this.id, queue: consumer.queue })
     }
   }

@@ -52,6 +52,20 @@ t.test('what is logged as an argument of a message, or as an error, is hidden to
   ])
 })
 
+t.test('texts lose their credentials in fields and arguments; the message is its author\'s', async (t) => {
+  const { logger, lines } = covered()
+  logger.info({ endpoint: 'https://u:secret-1@h' }, 'connected to %s with password=%s', 'redis://u:secret-2@h', 'secret-3')
+  logger.info('sent %s', 'Bearer secret-4')
+  logger.info(undefined, 'login: token=%s', 'a')
+  logger.child({ args: ['--password=secret-5'], job_name: 'password:reset' }).info('x')
+  t.match(lines, [
+    { endpoint: 'https://[FILTERED]@h', msg: 'connected to redis://[FILTERED]@h with password=secret-3' },
+    { msg: 'sent Bearer [FILTERED]' },
+    { msg: 'login: token=a' },
+    { args: ['--password=[FILTERED]'], job_name: 'password:reset', msg: 'x' }
+  ])
+})
+
 t.test('the logger\'s own redact, serializers, formatters, mixin, hooks and keys go on working', async (t) => {
   const { logger, lines } = covered({
     messageKey: 'message',

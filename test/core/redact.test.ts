@@ -190,3 +190,53 @@ t.test('fields: errors keep what they are and lose what must not be shown', asyn
   Object.defineProperty(unreadable, 'message', { get () { throw new Error('y') } })
   t.doesNotThrow(() => fields(unreadable))
 })
+
+class Client {
+  readonly endpoint = 'https://u:s3cret@h/'
+  readonly options = { retries: 3 }
+}
+
+t.test('fields: texts lose their credentials, wherever they stand', async (t) => {
+  const cases: Readonly<Record<string, unknown>> = {
+    text: 'https://user:s3cret@host/path',
+    bearer: 'Bearer s3cret',
+    query: 'https://api.example.com/v1?apikey=s3cret&page=2',
+    url: new URL('https://u:s3cret@h/'),
+    list: ['--verbose', '--password=s3cret'],
+    nested: { deep: [{ line: 'token: s3cret' }] },
+    instance: new Client(),
+    headers: { toJSON: () => ({ Authorization: 'Bearer s3cret' }) },
+    spoken: { toJSON: () => 'redis://u:s3cret@h' },
+    err: Object.assign(new Error('x', { cause: 'password=s3cret' }), { url: 'https://u:s3cret@h', response: { body: '{"password":"s3cret"}' } }),
+    errors: new AggregateError(['token=s3cret'], 'several')
+  }
+  for (const [name, value] of Object.entries(cases)) {
+    const given = { [name]: value }
+    const shown = fields(given)
+    const copy: unknown = shown[name]
+    const text = copy instanceof Error ? JSON.stringify([copy, copy.cause, Reflect.get(copy, 'errors')]) : JSON.stringify(copy)
+    t.match(text, '[FILTERED]', name)
+    t.notMatch(text, 's3cret', name)
+    t.equal(given[name], value, 'what was given is untouched')
+  }
+  t.ok(fields({ client: new Client() }).client instanceof Client)
+})
+
+t.test('fields: texts without credentials are the same object, names of jobs among them', async (t) => {
+  for (const given of [
+    { at: '2026-01-01T10:00:00Z', url: new URL('https://h/a?b=1'), rows: ['a b', 'c=d'], when: new Date(0), bytes: Buffer.from('password=x') },
+    { job_name: 'password:reset', queue: 'token' },
+    { nobody: { toJSON: () => { throw new Error('x') } }, self: { toJSON (): object { return this } }, nothing: { toJSON: () => undefined } }
+  ]) t.equal(fields(given), given)
+  t.same(fields({ job_name: 'password=x' }), { job_name: 'password=[FILTERED]' }, 'what cannot be the name of a job is searched')
+})
+
+t.test('fields: huge texts are cut, and a circle of toJSON ends', async (t) => {
+  const [small, huge] = ['a'.repeat(MEGABYTE), `${'a'.repeat(MEGABYTE)} password=x`]
+  t.equal(fields({ small }).small, small)
+  t.equal(fields({ huge }).huge.length, 16_385)
+  t.equal(fields({ line: `password=x ${'a '.repeat(200_000)}` }).line.slice(0, 30), 'password=[FILTERED] a a a a a ')
+  const endless = { toJSON: (): object => ({ next: endless, password: 'a' }) }
+  t.notMatch(JSON.stringify(fields({ plain: 'password=b' })), 'b')
+  t.doesNotThrow(() => fields({ endless }))
+})

@@ -9,8 +9,10 @@ async function ask (check: HealthCheck): Promise<HealthVerdict> {
 
 type ConsumerView = ReturnType<WorkerView['consumers']>[number]
 
-function workerOf (consumers: readonly ConsumerView[], running = true): WorkerView {
-  return { running, consumers: () => consumers, worksOn: () => true, placesOf: () => 2 }
+const NONE = { running: 0, exhaustedSince: undefined }
+
+function workerOf (consumers: readonly ConsumerView[], running = true, abandoned: ReturnType<WorkerView['abandonedIn']> = NONE): WorkerView {
+  return { running, consumers: () => consumers, worksOn: () => true, placesOf: () => 2, abandonedIn: () => abandoned }
 }
 
 t.test('worker: consumption is proven, not the connection', async (t) => {
@@ -26,6 +28,16 @@ t.test('worker: consumption is proven, not the connection', async (t) => {
   t.match(await verdict({ lastSeenAt: 0, paused: true }), { status: 'Degraded', description: 'paused: default' })
   t.match(await verdict(...['a', 'b', 'c', 'd', 'e'].map((queue) => ({ queue, lastSeenAt: 0 }))), { description: 'nothing was claimed or looked for in a, b, c and 2 more' })
   t.match(await ask(workerCheck(workerOf([], false), clock, 30_000)), { status: 'Unhealthy', description: 'the worker is not running' })
+})
+
+t.test('worker: abandoned handlers are Degraded, and Unhealthy when they have held every place for long', async (t) => {
+  const clock = new FakeClock()
+  await clock.advance(100_000)
+  const consumer: ConsumerView = { queue: 'default', active: 0, lastSeenAt: 99_000, paused: false }
+  const verdict = async (view: ConsumerView, running: number, exhaustedSince?: number): Promise<HealthVerdict> => await ask(workerCheck(workerOf([view], true, { running, exhaustedSince }), clock, 30_000))
+  t.match(await verdict(consumer, 1), { status: 'Degraded', description: 'handlers that ignored their abort still run: 1', data: { abandoned: 1 } })
+  t.match(await verdict({ ...consumer, paused: true }, 2, 90_000), { status: 'Degraded', description: /hold every place of default/ })
+  t.match(await verdict({ ...consumer, paused: true }, 2, 60_000), { status: 'Unhealthy', data: { abandoned: 2 } })
 })
 
 t.test('memory: over a limit is Degraded, never worse', async (t) => {

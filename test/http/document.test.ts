@@ -30,7 +30,7 @@ t.test('the status document is an allow-list of the record', async (t) => {
     finishedAt: '1970-01-01T00:00:02.500Z',
     attempts: { made: 3, max: 3 },
     progress: { done: 1, total: 2, message: 'half' },
-    error: { code: 'E_BROKEN', message: 'it broke' },
+    error: { code: 'E_BROKEN', message: 'The handler threw an error' },
     cancelRequested: false,
     correlationId: 'corr',
     traceId: '0af7651916cd43dd8448eb211c80319c',

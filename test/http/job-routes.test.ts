@@ -162,7 +162,7 @@ t.test('no result: the problem names the state', async (t) => {
     store.change(id, { state })
     t.match(await problem(409, 'FAE_JOB_NOT_FINISHED', state), { detail: new RegExp(state) })
   }
-  store.change(id, { state: 'failed', error: { code: 'E_NO', message: 'it broke' } })
+  store.change(id, { state: 'failed', error: { code: 'E_NO', message: 'it broke', expose: true } })
   t.match(await problem(409, 'FAE_JOB_FAILED', 'failed'), { detail: 'it broke', error: { code: 'E_NO', message: 'it broke' } })
   store.change(id, { state: 'cancelled' })
   await problem(409, 'FAE_JOB_CANCELLED', 'cancelled')
@@ -216,6 +216,56 @@ t.test('redrive: only a failed job', async (t) => {
   t.equal(again.statusCode, 202)
   t.match(again.json(), { id, status: 'queued', attempts: { made: 0 } })
   t.equal(again.headers.location, `/jobs/${id}`)
+})
+
+t.test('redrives are admitted like submissions: maxQueued, and a limit for each job', async (t) => {
+  const { app, store } = await testApp({ http: { maxRedrives: 2 } })
+  app.asyncEndpoint({ url: '/a', name: 'a', maxQueued: 3, handler: echo })
+  app.asyncEndpoint({ url: '/b', name: 'b', queue: 'b', maxRedrives: 0, handler: echo })
+  const submit = async (url: string): Promise<string> => (await app.inject({ method: 'POST', url })).json().id
+  const retry = async (id: string): Promise<number> => (await app.inject({ method: 'POST', url: `/jobs/${id}/retry` })).statusCode
+  const ids = [await submit('/a'), await submit('/a'), await submit('/a')]
+  store.queued = 3
+  for (const id of ids) store.change(id, { state: 'failed' })
+  const refused = await app.inject({ method: 'POST', url: `/jobs/${String(ids[0])}/retry` })
+  t.equal(refused.statusCode, 429)
+  t.match(refused.json(), { code: 'FAE_QUEUE_FULL' })
+  t.equal(refused.headers['retry-after'], '5')
+  t.equal(store.count('redrive'), 0)
+  t.equal((await app.jobs.retry(ids[0] ?? '')).state, 'queued', 'code is not refused')
+
+  const b = await submit('/b')
+  store.change(b, { state: 'failed' })
+  const never = await app.inject({ method: 'POST', url: `/jobs/${b}/retry` })
+  t.equal(never.statusCode, 409)
+  t.match(never.json(), { code: 'FAE_REDRIVE_LIMIT', jobStatus: 'failed', status: 409 })
+
+  // The endpoint of this one is defined in another process.
+  const foreign = ids[1] ?? ''
+  store.change(foreign, { name: 'elsewhere' })
+  for (const expected of [202, 202, 409]) {
+    t.equal(await retry(foreign), expected)
+    store.change(foreign, { state: 'failed' })
+  }
+})
+
+t.test('a burst of redrives at one process does not get past maxQueued', async (t) => {
+  const clock = new FakeClock()
+  const { app, store } = await testApp({ clock })
+  app.asyncEndpoint({ url: '/a', name: 'a', maxQueued: 5, handler: echo })
+  const ids: string[] = []
+  for (let index = 0; index < 20; index++) {
+    const { id } = await app.jobs.submit('a')
+    store.change(id, { state: 'failed' })
+    ids.push(id)
+  }
+  // The count is read anew: what was submitted has left the queue.
+  await clock.advance(300)
+  const codes = await Promise.all(ids.map(async (id) => (await app.inject({ method: 'POST', url: `/jobs/${id}/retry` })).statusCode))
+  t.equal(codes.filter((code) => code === 202).length, 5)
+  t.equal(codes.filter((code) => code === 429).length, 15)
+  const again = await app.inject({ method: 'POST', url: `/jobs/${String(ids[codes.indexOf(202)])}/retry` })
+  t.equal(again.statusCode, 409, 'what has not failed is told so, full or not')
 })
 
 t.test('somebody else\'s job is a job that is not there', async (t) => {

@@ -122,12 +122,13 @@ export class FakeStore implements JobStore {
     return job.state === 'in-progress' ? { kind: 'requested', job: this.#require(id) } : { kind: 'cancelled', already: false, job: this.#require(id) }
   }
 
-  async redrive (id: string): Promise<RedriveVerdict | undefined> {
+  async redrive (id: string, limit = Infinity): Promise<RedriveVerdict | undefined> {
     await this.#enter('redrive')
     const job = this.jobs.get(id)
     if (job === undefined) return undefined
     if (job.state !== 'failed') return { kind: 'not-failed', job }
-    this.change(id, { state: 'queued', attempts: 0, error: undefined, finishedAt: undefined })
+    if ((job.redrives ?? 0) >= limit) return { kind: 'limit', job }
+    this.change(id, { state: 'queued', attempts: 0, error: undefined, finishedAt: undefined, redrives: (job.redrives ?? 0) + 1 })
     return { kind: 'redriven', job: this.#require(id) }
   }
 

@@ -51,7 +51,7 @@ t.test('a job that fails or is cancelled in time is a 202 with its status docume
   const { store, submit } = await waitingApp()
   for (const [state, links] of [['failed', 'self retry'], ['cancelled', 'self']] as const) {
     const { id, response } = await submit()
-    store.change(id, { state, finishedAt: Date.now(), error: { code: 'E_NO', message: 'no' } })
+    store.change(id, { state, finishedAt: Date.now(), error: { code: 'E_NO', message: 'no', expose: true } })
     const answer = await response
     t.equal(answer.statusCode, 202)
     t.match(answer.json(), { id, status: state, attempts: { made: 0, max: 3 }, error: { code: 'E_NO', message: 'no' } })
@@ -136,13 +136,55 @@ t.test('a job that disappears while it is waited for was accepted all the same',
   t.equal((await response).statusCode, 202)
 })
 
-t.test('beyond the cap of waiters nobody waits', async (t) => {
+t.test('beyond the cap of waiters nobody else waits', async (t) => {
   const { app, store, submit, room } = await waitingApp({ http: { maxWaiters: 1 } })
   const { id, response } = await submit()
   t.equal(room.waiting.size, 1)
-  t.equal((await app.inject({ method: 'POST', url: '/a', headers: { prefer: 'wait=20' } })).statusCode, 202)
+  const headers = { prefer: 'wait=20' }
+  t.equal((await app.inject({ method: 'POST', url: '/a', headers, remoteAddress: '10.0.0.9' })).statusCode, 202)
+  const polled = await app.inject({ url: `/jobs/${id}`, headers, remoteAddress: '10.0.0.9' })
+  t.equal(polled.headers['preference-applied'], undefined)
   store.complete(id, 1)
   t.equal((await response).statusCode, 200)
+})
+
+t.test('one address cannot take all places: its oldest wait ends for another client, and for a newer one of its own', async (t) => {
+  const { app, store, room } = await waitingApp({ http: { maxWaiters: 4 } })
+  const { id } = (await app.inject({ method: 'POST', url: '/a' })).json()
+  const ended: string[] = []
+  const poll = async (name: string, remoteAddress: string): Promise<number> => {
+    const reads = store.count('get')
+    const response = app.inject({ url: `/jobs/${String(id)}`, headers: { prefer: 'wait=20' }, remoteAddress }).then((answer) => { ended.push(name); return answer.statusCode })
+    await store.called('get', reads + 2)
+    return await Promise.race([response, new Promise<number>((resolve) => setImmediate(() => setImmediate(() => resolve(0))))])
+  }
+  for (let n = 0; n < 6; n++) await poll(`greedy${n}`, '10.0.0.1')
+  t.strictSame(ended, ['greedy0', 'greedy1'], 'its own newest wait')
+  t.equal(await poll('other', '10.0.0.2'), 0, 'waits')
+  t.equal(room.waiting.size, 4)
+  t.strictSame(ended, ['greedy0', 'greedy1', 'greedy2'])
+  store.complete(id, 1)
+  const deadline = AbortSignal.timeout(5_000)
+  while (room.waiting.size > 0 && !deadline.aborted) await new Promise(setImmediate)
+  t.equal(room.waiting.size, 0)
+})
+
+t.test('where an owner function names clients, one address is many of them', async (t) => {
+  const { app, store, room } = await waitingApp({ http: { maxWaiters: 2, owner: (request) => request.headers['x-user']?.toString() } })
+  const waits: string[] = []
+  const post = async (user: string): Promise<void> => {
+    const reads = store.count('get')
+    app.inject({ method: 'POST', url: '/a', headers: { prefer: 'wait=20', 'x-user': user } }).then(() => { waits.push(user) }, () => { /* closed */ })
+    await store.called('get', reads + 1)
+  }
+  await post('alice')
+  await post('alice')
+  await post('bob')
+  const deadline = AbortSignal.timeout(5_000)
+  while (waits.length === 0 && !deadline.aborted) await new Promise(setImmediate)
+  t.strictSame(waits, ['alice'])
+  t.equal(room.waiting.size, 2)
+  await app.close()
 })
 
 t.test('a wait ends with the shutdown', async (t) => {

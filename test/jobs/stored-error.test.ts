@@ -5,6 +5,8 @@ import { errorCodeOf, ThrownFailure, toReason, toStoredError } from '../../lib/j
 t.test('whatever was thrown becomes a bounded error', async (t) => {
   t.same(toStoredError(new TypeError('no')), { code: 'TypeError', message: 'no' })
   t.same(toStoredError(Object.assign(new Error('refused'), { code: 'ECONNREFUSED' })), { code: 'ECONNREFUSED', message: 'refused' })
+  t.strictSame(toStoredError(Object.assign(new Error('no such customer'), { expose: true })), { code: 'Error', message: 'no such customer', expose: true })
+  for (const expose of [false, 'true', 1]) t.strictSame(toStoredError(Object.assign(new Error('x'), { expose })), { code: 'Error', message: 'x' })
   t.same(toStoredError('just text'), { code: 'FAE_HANDLER_ERROR', message: 'The handler threw just text' })
   t.same(toStoredError(undefined), { code: 'FAE_HANDLER_ERROR', message: 'The handler threw a value of type undefined' })
   t.same(toStoredError(null).message, 'The handler threw a value of type null')

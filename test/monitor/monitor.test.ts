@@ -102,7 +102,7 @@ t.test('the event loop is sampled while it runs, and told when it is late', asyn
   t.same(told('performance.event_loop_lagged'), [])
   world.loop = { meanMs: 0, lagMs: 340, worstMs: 900, utilization: 0.98 }
   await clock.advance(1_000)
-  t.same(told('performance.event_loop_lagged'), [{ lagMs: 340, thresholdMs: 200 }])
+  t.same(told('performance.event_loop_lagged'), [{ lagMs: 340, thresholdMs: 200, jobs: '' }])
   t.equal(gauge('asyncendpoints.process.event_loop.lag'), 0.34)
   world.loop = undefined
   await clock.advance(1_000)

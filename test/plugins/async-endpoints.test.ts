@@ -51,7 +51,8 @@ t.test('a job that fails, and runs again', async (t) => {
   const app = await reportsApp(t)
   const failed = await app.inject({ method: 'POST', url: '/reports', payload: { year: 4, mode: 'fail' }, headers: { prefer: 'wait=20' } })
   t.equal(failed.statusCode, 202)
-  t.match(failed.json(), { status: 'failed', attempts: { made: 2, max: 2 }, error: { code: 'E_YEAR', message: 'no such year' } })
+  t.match(failed.json(), { status: 'failed', attempts: { made: 2, max: 2 }, error: { code: 'E_YEAR', message: 'The handler threw an error' } })
+  t.equal((await app.jobs.get(failed.json().id))?.error?.message, 'no such year')
   const { retry, self } = failed.json().links
   const gone = await app.inject(`${self}/result`)
   t.equal(gone.statusCode, 409)

@@ -20,10 +20,11 @@ interface Server {
   readonly url: string
   /** In slices of so many milliseconds; 0: not any more. */
   block (ms: number): void
+  fillHeap (): void
 }
 
-async function start (t: Test, setup: Setup): Promise<Server> {
-  const child: ChildProcess = fork(FIXTURE, [JSON.stringify(setup)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+async function start (t: Test, setup: Setup, execArgv: readonly string[] = []): Promise<Server> {
+  const child: ChildProcess = fork(FIXTURE, [JSON.stringify(setup)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], execArgv: [...process.execArgv, ...execArgv] })
   const exited = once(child, 'exit')
   t.teardown(async () => {
     if (child.connected) child.disconnect()
@@ -33,7 +34,7 @@ async function start (t: Test, setup: Setup): Promise<Server> {
     if (child.exitCode !== 0) throw new Error(`the server ended with ${String(child.exitCode)} ${String(child.signalCode)}`)
   })
   const url = await Promise.race([once(child, 'message').then(([url]) => String(url)), exited.then(() => { throw new Error('the server ended before it listened') })])
-  return { url, block: (blockMs) => { child.send({ blockMs } satisfies Order) } }
+  return { url, block: (blockMs) => { child.send({ blockMs } satisfies Order) }, fillHeap: () => { child.send({ fillHeap: true } satisfies Order) } }
 }
 
 async function codeOf (url: string, method = 'GET'): Promise<number> {
@@ -51,8 +52,8 @@ async function answersTheRest (server: Server, finished: string, waiting: string
 
 const REST = { '/health': 200, '/health/ready': 200, '/health/live': 200, '/metrics': 200, job: 200, 'job/result': 200, cancel: 200 }
 
-async function prepare (t: Test, setup: Setup): Promise<{ server: Server, finished: string, waiting: string }> {
-  const server = await start(t, setup)
+async function prepare (t: Test, setup: Setup, execArgv: readonly string[] = []): Promise<{ server: Server, finished: string, waiting: string }> {
+  const server = await start(t, setup, execArgv)
   // A busy machine may make it late already while it starts.
   const locationOf = (path: string): Promise<string> => eventually(`${path} to take a job`, async () => (await submit(server.url + path, {})).headers.get('location') ?? undefined)
   const finished = await locationOf('/work')
@@ -98,6 +99,14 @@ t.test('a blocked event loop is Degraded at /health, with its measure', { timeou
   t.equal(found.status, 200)
   t.match(found.check, { data: { delay_limit_ms: 200 } })
   t.ok((found.check.data['max_delay_ms'] ?? 0) > 400 && (found.check.data['delay_ms'] ?? 0) > 200, JSON.stringify(found.check.data))
+})
+
+t.test('a heap that is nearly full refuses submissions, without any option', { timeout: 120_000 }, async (t) => {
+  const { server, finished, waiting } = await prepare(t, { pressure: { maxEventLoopDelayMs: 0, sampleIntervalMs: 100 } }, ['--max-old-space-size=256'])
+  server.fillHeap()
+  await untilSubmission(server, 503)
+  t.match((await submit(`${server.url}/work`, {})).body, { code: 'FAE_OVERLOADED' })
+  t.same(await answersTheRest(server, finished, waiting), REST)
 })
 
 t.test('@fastify/under-pressure of the application: its rules hold, for its routes and for submissions', { timeout: 120_000 }, async (t) => {

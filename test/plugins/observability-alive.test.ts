@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node'
 import Fastify, { type FastifyInstance } from 'fastify'
+import { Redis } from 'ioredis'
 import t from 'tap'
 import { EVENT_CATALOGUE, EVENT_NAMES, type EventName } from '../../lib/events/catalogue.ts'
 import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
@@ -15,7 +16,7 @@ const LEASE_MS = 500
 
 /** What other tests bring about: a server that goes away, a worker that stops or hangs, a wedged one, a slow machine, what lasts for minutes, health. */
 const ELSEWHERE: ReadonlySet<EventName> = new Set<EventName>([
-  'job.released', 'job.timed_out', 'job.settle_failed', 'job.unhandled', 'handler.abandoned', 'worker.draining', 'worker.stopped', 'worker.failed', 'store.disconnected', 'store.failed', 'store.warned',
+  'job.released', 'job.timed_out', 'job.settle_failed', 'job.unhandled', 'handler.abandoned', 'handler.ended_late', 'worker.exhausted', 'worker.relieved', 'worker.draining', 'worker.stopped', 'worker.failed', 'store.disconnected', 'store.failed', 'store.warned',
   'health.check_changed', 'health.changed', 'performance.memory_spike', 'performance.event_loop_lagged', 'performance.bottleneck_found', 'alert.reminded', 'telemetry.plugin_unregistered', 'subscriber.unregistered'
 ])
 /** Only a store behind a server has these. */
@@ -41,13 +42,8 @@ function hear (app: FastifyInstance): Heard {
   return { names, wrong }
 }
 
-function block (ms: number): void {
-  const until = performance.now() + ms
-  while (performance.now() < until) { /* the event loop stands still, and no lease is renewed */ }
-}
-
-/** A job of each fate, by its name. */
-function defineJobs (app: FastifyInstance): void {
+/** A job of each fate, by its name. @param lose takes the lease of a running job away */
+function defineJobs (app: FastifyInstance, lose: (id: string) => Promise<void>): void {
   const retry = { attempts: 2, backoff: { type: 'fixed', delayMs: 1, jitter: 0 } } as const
   const schema = { body: { type: 'object', required: ['n'] } } as const
   app.asyncEndpoint({
@@ -68,7 +64,7 @@ function defineJobs (app: FastifyInstance): void {
     handler: async (job) => {
       if (job.attempt > 1) return
       const lost = new Promise((resolve) => { job.signal.addEventListener('abort', resolve) })
-      block(3 * LEASE_MS)
+      await lose(job.id)
       await lost
     }
   })
@@ -163,7 +159,17 @@ for (const kind of ['memory', 'redis'] as const) {
       }
     })
     const { names, wrong: differing } = hear(app)
-    defineJobs(app)
+    const client = redis === undefined ? undefined : new Redis(redis.url)
+    t.teardown(() => client?.disconnect())
+    defineJobs(app, async (id) => {
+      // As if another worker had it, until it stops renewing as well.
+      if (redis !== undefined) await client?.set(`${redis.prefix}:default:${id}:lock`, 'somebody else', 'PX', LEASE_MS)
+      else {
+        // In memory only a consumer that is gone loses a lease.
+        await app.jobWorker.consumers()[0]?.close(0)
+        app.jobWorker.restart('default')
+      }
+    })
     await app.ready()
     await runAll(t, app)
     await doTheRest(t, app)

@@ -111,7 +111,9 @@ const PASS: BackendHooks = {
   claim: (look) => look(),
   fail: (_id, _token, _reason, step) => step(),
   delay: (_id, _token, step) => step(),
-  requeue: (_id, _token, step) => step()
+  requeue: (_id, _token, step) => step(),
+  renew: (_ids, step) => step(),
+  lookForStalled: (look) => look()
 }
 
 t.test('the worker passes through our hooks, with the ids and tokens that we expect', async (t) => {
@@ -129,7 +131,9 @@ t.test('the worker passes through our hooks, with the ids and tokens that we exp
     },
     fail: async (id, token, reason, step) => { steps.push(`fail ${id.slice(0, 4)} ${String(token === tokens.get(id))} ${reason}`); return await step() },
     delay: async (id, token, step) => { steps.push(`delay ${id.slice(0, 4)} ${String(token === tokens.get(id))}`); return await step() },
-    requeue: async (id, token, step) => { steps.push(`requeue ${id.slice(0, 4)} ${String(token === tokens.get(id))}`); return await step() }
+    requeue: async (id, token, step) => { steps.push(`requeue ${id.slice(0, 4)} ${String(token === tokens.get(id))}`); return await step() },
+    renew: PASS.renew,
+    lookForStalled: PASS.lookForStalled
   }
   const active: BullJob[] = []
   const worker = makeWorker(bull, 'q', async (job) => {

@@ -63,7 +63,17 @@ async function everything (store: JobStore): Promise<void> {
   ;(await holder.attempt(2)).end(COMPLETED)
   attempt.end(COMPLETED)
   await until('it is over', async () => (await store.get(held.id))?.state === 'completed')
+  const blocking = newJob({ queue: 'blocking' })
+  await store.create(blocking)
+  play(store, { queue: 'blocking', script: () => block(1_300) })
+  await until('the job that blocked the event loop for longer than its lease is over', async () => (await store.get(blocking.id))?.state === 'completed')
   stop()
+}
+
+function block (ms: number): typeof COMPLETED {
+  const end = performance.now() + ms
+  while (performance.now() < end) { /* nobody else has a turn */ }
+  return COMPLETED
 }
 
 t.test('the documentation has the rules', async (t) => {

@@ -34,6 +34,7 @@ function callAll (metrics: AsyncEndpointsMetrics): void {
     requestRejected: () => metrics.requestRejected({ reason: 'queue-full' }),
     workerRestarted: () => metrics.workerRestarted({ queue: 'default', reason: 'silent' }),
     jobsActive: () => metrics.jobsActive(1, { storeType: 'memory' }),
+    handlersAbandoned: () => metrics.handlersAbandoned(1, { storeType: 'memory' }),
     jobsOldestAge: () => metrics.jobsOldestAge(1, { queue: 'default', storeType: 'memory' }),
     jobsStuck: () => metrics.jobsStuck(1, { queue: 'default', storeType: 'memory' }),
     storeCountsAge: () => metrics.storeCountsAge(1, { storeType: 'memory' }),
@@ -51,7 +52,7 @@ t.test('every method of the default finds its instrument, and every instrument i
   const registry = new MetricsRegistry()
   callAll(new RegistryMetrics(registry))
   const families = new Map(registry.families().map((family) => [family.name, family]))
-  t.equal(families.size, 32, 'all instruments but those that are about metrics and exports themselves')
+  t.equal(families.size, 33, 'all instruments but those that are about metrics and exports themselves')
   t.match(families.get('asyncendpoints.jobs.created.total')?.points, [{ labels: { job_name: 'TestJob', store_type: 'memory' }, value: 1 }])
   t.match(families.get('asyncendpoints.store.errors.total')?.points, [{ labels: { operation: 'get', error_type: 'E', store_type: 'memory' }, value: 1 }])
   t.match(families.get('asyncendpoints.jobs.processing.duration')?.points, [{ labels: { job_name: 'TestJob', status: 'completed' }, count: 2 }], 'the timer fed it too')
@@ -141,7 +142,7 @@ t.test('one part is replaced, the rest stays', async (t) => {
   callAll(overrideMetrics(new RegistryMetrics(registry), { jobFailed: (labels) => { seen.push(labels) } }, () => t.fail('nothing threw')))
   t.same(seen, [{ ...JOB, errorType: 'E' }])
   t.equal(registry.families().some(({ name }) => name === 'asyncendpoints.jobs.failed.total'), false)
-  t.equal(registry.families().length, 31)
+  t.equal(registry.families().length, 32)
 })
 
 t.test('an implementation that throws, rejects or gives broken timers is survived', async (t) => {

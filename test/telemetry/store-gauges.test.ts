@@ -8,7 +8,7 @@ import { recordingMetrics } from '../../lib/testing/recording-metrics.ts'
 
 const ZERO: Record<JobState, number> = { queued: 0, scheduled: 0, 'in-progress': 0, completed: 0, failed: 0, cancelled: 0 }
 
-function setUp (counts: (queue: string) => Promise<QueueCounts>, workload?: { active: number, concurrency: number }) {
+function setUp (counts: (queue: string) => Promise<QueueCounts>, workload?: { active: number, concurrency: number, abandoned: number }) {
   const clock = new FakeClock()
   const metrics = recordingMetrics()
   const asked: string[] = []
@@ -26,7 +26,7 @@ function setUp (counts: (queue: string) => Promise<QueueCounts>, workload?: { ac
 t.test('all queues, summed by state, on a timer of its own', async (t) => {
   const { clock, metrics, asked, gauges } = setUp(async (queue) => ({
     queue, states: { ...ZERO, queued: 2, failed: 1 }, oldestQueuedAt: queue === 'slow' ? clock.now() - 5_000 : undefined, stuck: queue === 'slow' ? 1 : 0
-  }), { active: 3, concurrency: 4 })
+  }), { active: 3, concurrency: 4, abandoned: 2 })
   await gauges.start()
   await clock.advance(0)
   t.same(asked, ['default', 'slow'], 'read at once')
@@ -36,6 +36,7 @@ t.test('all queues, summed by state, on a timer of its own', async (t) => {
   t.match(metrics.of('jobsOldestAge'), [{ value: 0, labels: { queue: 'default' } }, { value: 5, labels: { queue: 'slow' } }])
   t.match(metrics.of('jobsStuck', { queue: 'slow' }), [{ value: 1 }])
   t.match(metrics.of('jobsActive'), [{ value: 3 }])
+  t.match(metrics.of('handlersAbandoned'), [{ value: 2 }])
   t.match(metrics.of('channelUtilization', { channelType: 'worker' }), [{ value: 75 }])
   await clock.advance(9_999)
   t.equal(asked.length, 2)

@@ -81,7 +81,7 @@ t.test('outcomes may be returned or thrown', async (t) => {
   const cancelled = testRuntime({ handler: () => cancel('not wanted') })
   t.same(await settle(cancelled), { kind: 'cancelled', reason: 'not wanted' })
   t.match(cancelled.event('job.cancelled'), { jobId: testClaim().job.id, workerId: 'w1' })
-  t.same(await settle(testRuntime({ handler: () => discard('bad input') })), { kind: 'failed', error: { code: 'FAE_DISCARDED', message: 'bad input' } })
+  t.same(await settle(testRuntime({ handler: () => discard('bad input') })), { kind: 'failed', error: { code: 'FAE_DISCARDED', message: 'bad input', expose: true } })
 })
 
 t.test('a timeout aborts the signal, counts as an error and says so', async (t) => {
@@ -210,7 +210,7 @@ t.test('progress is throttled, the last one is stored before the job is settled'
   })
   await settle(test)
   t.equal(test.progress.length, 2)
-  t.match(test.progress[0], { done: 1, total: 100, message: 'm'.repeat(500) })
+  t.match(test.progress[0], { done: 1, total: 100, message: `${'m'.repeat(499)}…` })
   t.same(test.progress[1], { done: 99.5, total: 100 })
   t.equal(test.names().filter((name) => name === 'job.progressed').length, 2)
 })

@@ -21,6 +21,7 @@ const ON_A_KEY: Readonly<Record<string, readonly string[]>> = {
   HSET: ['f', 'v'],
   INCR: [],
   LINDEX: ['0'],
+  LPOS: ['0'],
   LLEN: [],
   LPUSH: ['v'],
   LRANGE: ['0', '0'],

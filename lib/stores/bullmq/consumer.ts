@@ -12,6 +12,7 @@ import {
   claimedId, KEY, keepRenewing, makeWorker, NO_JOB, resizeWorker, takeDeferredFailure, type BackendHooks, type BullJob, type BullWorker
 } from './internals.ts'
 import { unreadable } from './internals-worker.ts'
+import { Leases } from './leases.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
 import { resultSize, Settled, Settler } from './settler.ts'
@@ -43,6 +44,7 @@ export class BullConsumer implements Consumer {
   readonly #options: ConsumeOptions
   readonly #worker: BullWorker
   readonly #settler: Settler
+  readonly #leases: Leases
   readonly #closing = new AbortController()
   /** By job. When a job is claimed again here after its lease was lost, the older attempt stands below, by its token. */
   readonly #running = new ChurnMap<string, Running>()
@@ -64,11 +66,12 @@ export class BullConsumer implements Consumer {
     this.#options = options
     this.queue = options.queue
     this.#troubles = new Troubles(parts.clock, options.onError)
-    const { bull, clock, client, handle, settings } = parts
+    const { bull, clock, client, handle: { prefix }, settings: { lockDurationMs, retention } } = parts
+    this.#leases = new Leases({ clock, client, prefix, lockDurationMs, running: () => this.#running.values() })
     this.#worker = this.#makeWorker()
     this.#cancels = new CancelWatch({
       running: (id) => this.#running.get(id),
-      asked: (ids) => runScript(client, 'asked', [handle.prefix], ...ids),
+      asked: (ids) => runScript(client, 'asked', [prefix], ...ids),
       backend: () => this.#worker.getBackend(),
       guard: (act) => this.#guard(act)
     })
@@ -77,9 +80,9 @@ export class BullConsumer implements Consumer {
       clock,
       client,
       backend: () => this.#worker.getBackend(),
-      prefix: handle.prefix,
-      lockDurationMs: settings.lockDurationMs,
-      resultMs: settings.retention.completedMs,
+      prefix,
+      lockDurationMs,
+      resultMs: retention.completedMs,
       closing: this.#closing.signal,
       ended: (running, verdict, state) => this.#ended(running, verdict, state)
     })
@@ -143,8 +146,7 @@ export class BullConsumer implements Consumer {
   }
 
   #makeWorker (): BullWorker {
-    const { bull, client, settings } = this.#parts
-    const { retention } = settings
+    const { bull, client, settings, settings: { retention } } = this.#parts
     const worker = makeWorker(bull, this.queue, (job) => this.#process(job), {
       connection: client,
       prefix: settings.prefix,
@@ -195,6 +197,8 @@ export class BullConsumer implements Consumer {
         return answer
       },
       delay: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'scheduled', step, undefined),
+      renew: (ids, step) => this.#leases.renew(ids, step),
+      lookForStalled: async (look) => { await this.#leases.takeBackLate(); return await look() },
       requeue: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'queued', step, undefined)
     }
   }
@@ -203,7 +207,11 @@ export class BullConsumer implements Consumer {
     const { clock } = this.#parts
     // A clock that is minutes ahead would hand out jobs whose delay is not over.
     if (!clock.fresh) await clock.ready()
-    if (this.#state !== 'claiming') return this.#decline()
+    if (this.#state !== 'claiming') {
+      // Woken by a job that is not for this consumer: another one has to be woken in its place.
+      this.#wakeOne()
+      return [...NO_JOB]
+    }
     const began = clock.monotonic()
     this.#looking++
     try {
@@ -216,12 +224,6 @@ export class BullConsumer implements Consumer {
       this.#looking--
       this.#change()
     }
-  }
-
-  /** Woken by a job that is not for this consumer: another one has to be woken in its place. */
-  #decline (): unknown[] {
-    this.#wakeOne()
-    return [...NO_JOB]
   }
 
   #find (id: string, token: string): Running | undefined {
@@ -246,7 +248,7 @@ export class BullConsumer implements Consumer {
     if (this.#state === 'closed') return this.#settler.handBack(job, this.queue)
     const id = String(job.id)
     const claimMs = this.#claimMs.get(id)
-    if (claimMs !== undefined) this.#claimMs.delete(id)
+    this.#claimMs.delete(id)
     const deferred = this.#deferred.get(job)
     let asked = false
     if (deferred !== undefined) {
@@ -268,7 +270,8 @@ export class BullConsumer implements Consumer {
     return running.attempt.run().then((settlement) => {
       // Closed while it ran.
       if (running.over) throw new this.#parts.bull.WaitingError()
-      const answer = this.#settler.settle(running, settlement)
+      // A handler that blocked the event loop for longer than its lease: nobody had a turn to renew it.
+      const answer = this.#leases.late(running) ? running.takeBack().then(() => this.#settler.settle(running, settlement)) : this.#settler.settle(running, settlement)
       return answer instanceof Promise ? answer.catch((error: unknown) => { throw this.#instruction(running, error) }) : answer
     }, (error: unknown) => {
       if (!running.over) this.#ended(running, { kind: 'error', error: error instanceof Error ? error : new Error('the attempt rejected') })
@@ -289,7 +292,7 @@ export class BullConsumer implements Consumer {
       this.#guard(() => older.abort('lease-lost'))
     }
     this.lastSeenAt = this.#parts.clock.monotonic()
-    const running = new Running(job, this.queue, this.#parts.handle.prefix, claimMs, asked, this.#options.attempt)
+    const running = new Running(job, this.queue, this.#parts.handle.prefix, claimMs, asked, this.#options.attempt, this.lastSeenAt - (claimMs ?? 0), this.#leases)
     this.#running.set(id, running)
     this.#parts.publisher.publish(id, 'in-progress')
     return running
@@ -300,11 +303,10 @@ export class BullConsumer implements Consumer {
    * was asked to stop while it ran, and then came back into the line, still has to be told of: it gets an attempt.)
    */
   async #endDeferred (job: BullJob, deferred: string): Promise<never> {
-    const { bull } = this.#parts
     if (!deferred.startsWith('{')) {
       // Not a mark of ours.
       this.#foreign.add(job.token ?? '')
-      throw new bull.UnrecoverableError(deferred)
+      throw new this.#parts.bull.UnrecoverableError(deferred)
     }
     try {
       await this.#settler.endCancelled(job, encodeNotes({ x: 1, m: parseNotes(deferred).m ?? '' }), 0, 'always')
@@ -312,7 +314,7 @@ export class BullConsumer implements Consumer {
       // Its lease runs out, and the next worker ends it.
       this.#trouble(error)
     }
-    throw new bull.WaitingError()
+    throw new this.#parts.bull.WaitingError()
   }
 
   /** No attempt can be made of it: it fails with what is wrong. */

@@ -88,6 +88,8 @@ export interface Notes {
   /** The error's code and message. */
   readonly c?: string
   readonly m?: string
+  /** The message is for clients. */
+  readonly e?: 1
   /** Since when the job can be claimed again. */
   readonly r?: number
   /** Stalls whose backoff was served. */
@@ -128,6 +130,17 @@ function isNotes (value: unknown): value is Notes {
   return [c, m].every((text) => text === undefined || typeof text === 'string') && [r, s, t, a].every((count) => count === undefined || typeof count === 'number')
 }
 
-export function errorOf ({ c, m }: Notes): StoredError | undefined {
-  return c === undefined ? undefined : { code: c, message: m ?? '' }
+export function errorOf ({ c, m, e }: Notes): StoredError | undefined {
+  if (c === undefined) return undefined
+  return e === 1 ? { code: c, message: m ?? '', expose: true } : { code: c, message: m ?? '' }
+}
+
+/** An error as notes; what is not there takes no room. */
+export function errorNotes ({ code, message, expose }: StoredError): Notes {
+  return expose === true ? { c: code, m: message, e: 1 } : { c: code, m: message }
+}
+
+/** The error of an earlier attempt, for notes that are written anew. */
+export function keptError ({ c, m, e }: Notes): Notes {
+  return e === 1 ? { c, m, e } : { c, m }
 }

@@ -250,17 +250,17 @@ class RedisStore implements JobStore {
     }
   }
 
-  async redrive (id: string): Promise<RedriveVerdict | undefined> {
+  async redrive (id: string, limit = -1): Promise<RedriveVerdict | undefined> {
     const { book, clock, publisher, retention } = this.#need()
     if (!JOB_ID.test(id)) return undefined
     // A job past its time is gone already, although nobody has swept it: it must not come back.
     const before = await this.#read(id)
     if (before === undefined || retention.expired(before.record)) return undefined
     const now = clock.now()
-    const found = await book.search((client, prefixes) => readable(id, runScript(client, 'redrive', prefixes, id, now, encodeNotes({ r: now }))))
+    const found = await book.search((client, prefixes) => readable(id, runScript(client, 'redrive', prefixes, id, now, encodeNotes({ r: now }), limit)))
     const job = found === undefined ? undefined : recordIn(id, found)?.record
     if (found === undefined || job === undefined) return undefined
-    if (found.answer[2] !== 'redriven') return { kind: 'not-failed', job }
+    if (found.answer[2] !== 'redriven') return { kind: found.answer[2] === 'limit' ? 'limit' : 'not-failed', job }
     publisher.publish(id, 'queued')
     return { kind: 'redriven', job }
   }
@@ -283,7 +283,9 @@ class RedisStore implements JobStore {
     if (!(claim instanceof Running)) return false
     const { job: { id }, prefix, token } = claim
     const text = JSON.stringify(progress)
-    return await connections.run((client) => runScript(client, 'progress', [prefix], id, token, text, this.#channels.updates, progressMessage(id, text))) === 1
+    const write = async (): Promise<boolean> => await connections.run((client) => runScript(client, 'progress', [prefix], id, token, text, this.#channels.updates, progressMessage(id, text))) === 1
+    // A handler that reports after it has blocked the event loop for longer than its lease comes before the renewal.
+    return await write() || (await claim.takeBack() && await write())
   }
 
   consume (options: ConsumeOptions): Consumer {

@@ -44,7 +44,9 @@ export const FIELD = {
   /** Leases that ran out. */
   stalls: 'stc',
   /** A job that carries this is failed with it, instead of being run, by whichever worker takes it. */
-  deferredFailure: 'defa'
+  deferredFailure: 'defa',
+  /** Ours, not BullMQ's: how often the job was redriven. */
+  redrives: 'rdr'
 } as const
 
 /** What follows a job's key: its lease (holding the token of the claim) and its log, which is deleted together with the job. */
@@ -163,6 +165,10 @@ export interface BackendHooks extends WorkerClock {
   fail (jobId: string, token: string, reason: string, store: () => Promise<Finish>): Promise<Finish>
   delay (jobId: string, token: string, store: () => Promise<void | unknown[]>): Promise<void | unknown[]>
   requeue (jobId: string, token: string, store: () => Promise<void>): Promise<void>
+  /** Renews leases; answers with those that could not be renewed. */
+  renew (jobIds: readonly string[], step: () => Promise<string[]>): Promise<string[]>
+  /** Looks for jobs whose leases have run out, and puts them back into the queue. */
+  lookForStalled (look: () => Promise<string[]>): Promise<string[]>
 }
 
 /** Makes a worker on BullMQ's own Redis backend whose steps pass through the hooks. */
@@ -190,6 +196,10 @@ function hookBackend (backend: Backend, hooks: BackendHooks, faults: Map<string,
   const retryJob = backend.retryJob.bind(backend)
   backend.retryJob = (id, lifo, token, given) => hooks.requeue(id, token ?? '', () => retryJob(id, lifo, token, given))
   followClock(backend, hooks, faults)
+  const extendLocks = backend.extendLocks.bind(backend)
+  backend.extendLocks = (ids, tokens, duration) => hooks.renew(ids, () => extendLocks(ids, tokens, duration))
+  const moveStalledJobsToWait = backend.moveStalledJobsToWait.bind(backend)
+  backend.moveStalledJobsToWait = () => hooks.lookForStalled(() => moveStalledJobsToWait())
   spreadFinishTimes(backend, hooks)
   blockExactly(backend)
 }

@@ -64,7 +64,8 @@ export interface RedisStoreOptions {
   acknowledge?: 'primary' | 'replica'
   /**
    * A worker that stops renewing its lease for so long has lost the job, in milliseconds. Shorter means that the jobs
-   * of a crashed worker run again sooner; a blocked event loop loses its leases sooner too. @defaultValue 10000
+   * of a crashed worker run again sooner; another worker takes the jobs of one with a blocked event loop
+   * sooner too. @defaultValue 10000
    */
   lockDurationMs?: number
   /**

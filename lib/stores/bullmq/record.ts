@@ -6,7 +6,7 @@ import { FIELD, type BullJob } from './internals.ts'
 /** The fields of a job's hash that a record is made of, in the order in which scripts give them. */
 export const RECORD_FIELDS = [
   FIELD.name, FIELD.data, FIELD.timestamp, FIELD.opts, FIELD.priority, FIELD.delay, FIELD.processedOn, FIELD.finishedOn,
-  FIELD.failedReason, FIELD.returnvalue, FIELD.progress, FIELD.attemptsMade, FIELD.stalls, FIELD.deferredFailure, FIELD.attemptsStarted
+  FIELD.failedReason, FIELD.returnvalue, FIELD.progress, FIELD.attemptsMade, FIELD.stalls, FIELD.deferredFailure, FIELD.attemptsStarted, FIELD.redrives
 ] as const
 
 /** What the server says about one job: the fields above, and whether somebody holds its lease. */
@@ -29,7 +29,7 @@ export interface StoredRecord {
 }
 
 export function recordOf (id: string, queue: string, { fields, locked }: RawJob): StoredRecord {
-  const [name, data, timestamp, opts, priority, delay, processedOn, finishedOn, failedReason, returnvalue, progress, atm, stc, defa, ats] = fields
+  const [name, data, timestamp, opts, priority, delay, processedOn, finishedOn, failedReason, returnvalue, progress, atm, stc, defa, ats, rdr] = fields
   const envelope = parseEnvelope(data ?? '')
   const notes = parseNotes(failedReason)
   const deferred = defa === null || defa === undefined ? undefined : parseNotes(defa)
@@ -65,7 +65,8 @@ export function recordOf (id: string, queue: string, { fields, locked }: RawJob)
       progress: progressIn(progress),
       error,
       cancelRequested: deferred !== undefined && finishedAt === undefined,
-      resultBytes: state === 'completed' ? bytes : undefined
+      resultBytes: state === 'completed' ? bytes : undefined,
+      redrives: integer(rdr) ?? 0
     }
   }
 }
@@ -106,7 +107,9 @@ export function claimedRecord (job: BullJob, queue: string, notes: Notes, cancel
     progress: isProgress(job.progress) ? job.progress : undefined,
     error: errorOf(notes),
     cancelRequested,
-    resultBytes: undefined
+    resultBytes: undefined,
+    // BullMQ's job does not carry it.
+    redrives: undefined
   }
 }
 

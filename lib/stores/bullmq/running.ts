@@ -7,6 +7,11 @@ import { claimedRecord } from './record.ts'
 /** Stands for an attempt of which nobody has to hear any more. */
 export const OVER: Attempt = Object.freeze({ run: async (): Promise<Settlement> => ({ kind: 'release' }), abort () {}, settled () {} })
 
+/** Who can take a lease back that ran out without anybody else having noticed. */
+export interface LeaseKeeper {
+  takeBack (attempts: readonly Running[]): Promise<readonly string[]>
+}
+
 /**
  * One attempt under way, from the claim (which it also is) until its settlement was stored or refused.
  *
@@ -33,10 +38,13 @@ export class Running implements Claim {
   /** Somebody asked the job to stop. */
   cancelAsked: boolean
   leaseLost: boolean
+  /** Monotonic: when its lease was last known to be good for its whole time. */
+  renewedAt: number
+  readonly #keeper: LeaseKeeper | undefined
   /** It was asked to stop before it was claimed: its attempt only has to say that it did. */
   readonly stillborn: boolean
 
-  constructor (bullJob: BullJob, queue: string, prefix: string, claimMs: number | undefined, stillborn: boolean, begin: (claim: Claim) => Attempt) {
+  constructor (bullJob: BullJob, queue: string, prefix: string, claimMs: number | undefined, stillborn: boolean, begin: (claim: Claim) => Attempt, renewedAt = 0, keeper?: LeaseKeeper) {
     const notes = parseNotes(bullJob.failedReason)
     const job = claimedRecord(bullJob, queue, notes, stillborn)
     this.job = job
@@ -54,6 +62,8 @@ export class Running implements Claim {
     this.over = false
     this.cancelAsked = false
     this.leaseLost = false
+    this.renewedAt = renewedAt
+    this.#keeper = keeper
     this.stillborn = stillborn
     this.attempt = begin(this)
   }
@@ -71,6 +81,11 @@ export class Running implements Claim {
     const { stalledCounter } = this.bullJob
     this.written = encodeNotes(stalledCounter > 0 ? { ...said, s: stalledCounter } : said)
     return this.written
+  }
+
+  /** @returns whether its lease is good (again) */
+  async takeBack (): Promise<boolean> {
+    return !this.over && (await this.#keeper?.takeBack([this]))?.includes(this.id) === true
   }
 
   /** Tells the attempt to stop; once for each reason. */

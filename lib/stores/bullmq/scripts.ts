@@ -103,16 +103,20 @@ endCancelled(queue, id, ARGV[3], ARGV[4])
 if ARGV[5] == '1' then call('HINCRBY', job, '${FIELD.attemptsMade}', 1) end
 return 1`
 
-// KEYS: prefixes. ARGV: id, now, notes. The budget of attempts begins anew.
+// KEYS: prefixes. ARGV: id, now, notes, how many redrives are allowed (-1: any number). The budget of attempts begins anew.
 const redrive = `${READ}
 for i = 1, #KEYS do
   local queue, id = KEYS[i], ARGV[1]
   local job = queue .. id
   local fields, locked = read(job)
   if fields then
-    if not ${at(FIELD.finishedOn)} or ${isCancelled(at(FIELD.failedReason))} or call('ZREM', queue .. '${KEY.failed}', id) == 0 then
+    if not ${at(FIELD.finishedOn)} or ${isCancelled(at(FIELD.failedReason))} or not call('ZSCORE', queue .. '${KEY.failed}', id) then
       return { i, fields, locked, 'not-failed' }
     end
+    local limit = tonumber(ARGV[4])
+    if limit >= 0 and (tonumber(${at(FIELD.redrives)}) or 0) >= limit then return { i, fields, locked, 'limit' } end
+    call('ZREM', queue .. '${KEY.failed}', id)
+    call('HINCRBY', job, '${FIELD.redrives}', 1)
     call('HDEL', job, '${FIELD.finishedOn}', '${FIELD.processedOn}', '${FIELD.attemptsMade}', '${FIELD.attemptsStarted}', '${FIELD.stalls}', '${FIELD.deferredFailure}', '${FIELD.stacktrace}', '${FIELD.progress}')
     call('HSET', job, '${FIELD.failedReason}', ARGV[3], '${FIELD.delay}', 0)
     local priority = tonumber(${at(FIELD.priority)}) or 0
@@ -149,6 +153,24 @@ const note = `local job = KEYS[1] .. ARGV[1]
 if redis.call('GET', job .. '${LOCK}') ~= ARGV[2] then return 0 end
 redis.call('HSET', job, '${FIELD.failedReason}', ARGV[3])
 return 1`
+
+/*
+ * KEYS: prefix. ARGV: duration of a lease, then three for each job: id, token, how many attempts have begun. Takes back leases that have run out, where
+ * the job is still active and nobody else has begun an attempt. Answer: the ids whose leases are good.
+ */
+const takeBack = `local call = redis.call
+local queue, answer = KEYS[1], {}
+for i = 2, #ARGV, 3 do
+  local id, token = ARGV[i], ARGV[i + 1]
+  local job = queue .. id
+  local holder = call('GET', job .. '${LOCK}')
+  if holder == token or (not holder and call('HGET', job, '${FIELD.attemptsStarted}') == ARGV[i + 2] and call('LPOS', queue .. '${KEY.active}', id)) then
+    call('SET', job .. '${LOCK}', token, 'PX', ARGV[1])
+    call('SREM', queue .. '${KEY.stalled}', id)
+    answer[#answer + 1] = id
+  end
+end
+return answer`
 
 // KEYS: prefix. ARGV: id. What became of a settlement whose answer was lost.
 const outcome = `local job = KEYS[1] .. ARGV[1]
@@ -287,7 +309,7 @@ return 1`
 const gather = `${SHARED}forget()
 return call('HGETALL', KEYS[1])`
 
-const SCRIPTS = { lookup, result, cancel, endCancelled, redrive, progress, keepResult, note, outcome, asked, counts, page, tidy, cancelledBefore, forget, lock, unlock, share, gather, ...repairScripts(OWN) } as const
+const SCRIPTS = { lookup, result, cancel, endCancelled, redrive, progress, keepResult, note, takeBack, outcome, asked, counts, page, tidy, cancelledBefore, forget, lock, unlock, share, gather, ...repairScripts(OWN) } as const
 
 export type ScriptName = keyof typeof SCRIPTS
 

@@ -2,7 +2,7 @@ import type { Clock } from '../../core/context.ts'
 import { sleep } from '../../core/deadline.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { SettleVerdict, Settlement } from '../../jobs/store.ts'
-import { CANCELLED_MARK, encodeNotes } from './envelope.ts'
+import { CANCELLED_MARK, encodeNotes, errorNotes, keptError } from './envelope.ts'
 import { refusalCode, toStoreError } from './errors.ts'
 import { allowRetry, type Backend, type Bull, type BullJob, type Client } from './internals.ts'
 import { OVER, Running } from './running.ts'
@@ -60,15 +60,13 @@ export class Settler {
         return resultBytes ?? Buffer.byteLength(result)
       }
       case 'failed': {
-        const { code, message } = settlement.error
         running.bullJob.opts.stackTraceLimit = 0
-        throw new this.#parts.bull.UnrecoverableError(running.write({ c: code, m: message, ...(running.stalled && { k: 1 }) }))
+        throw new this.#parts.bull.UnrecoverableError(running.write({ ...errorNotes(settlement.error), ...(running.stalled && { k: 1 }) }))
       }
       case 'retry': {
         await this.#endIfAsked(running)
-        const { code, message } = settlement.error
         allowRetry(running.bullJob)
-        throw new Error(running.write({ c: code, m: message, r: this.#parts.clock.now() + settlement.delayMs, ...(running.unspent > 1 && { a: running.unspent - 1 }) }))
+        throw new Error(running.write({ ...errorNotes(settlement.error), r: this.#parts.clock.now() + settlement.delayMs, ...(running.unspent > 1 && { a: running.unspent - 1 }) }))
       }
       case 'cancelled':
         await this.#cancel(running, encodeNotes({ x: 1, m: settlement.reason }), running.stillborn ? 0 : 1)
@@ -189,15 +187,14 @@ export class Settler {
   async #delay (running: Running, delayMs: number): Promise<void> {
     const now = this.#parts.clock.now()
     const delay = Math.ceil(delayMs)
-    const failedReason = running.write({ c: running.notes.c, m: running.notes.m, r: now + delay, a: running.unspent })
+    const failedReason = running.write({ ...keptError(running.notes), r: now + delay, a: running.unspent })
     // Passes through the hook that calls `store`.
     await this.#parts.backend().moveToDelayed(running.id, now, delay, running.token, { skipAttempt: true, fieldsToUpdate: { failedReason } })
   }
 
   async #release (running: Running): Promise<void> {
     const { client, prefix, clock } = this.#parts
-    const { c, m, s } = running.notes
-    running.written = encodeNotes({ c, m, r: clock.now(), s, a: running.unspent })
+    running.written = encodeNotes({ ...keptError(running.notes), r: clock.now(), s: running.notes.s, a: running.unspent })
     await this.#patiently(running, () => runScript(client, 'note', [prefix], running.id, running.token, running.written ?? ''))
     await this.store(running, 'queued', () => this.#parts.backend().moveJobFromActiveToWait(running.id, running.token), 0)
   }

@@ -199,8 +199,10 @@ export class Engine {
     return { kind: 'cancelled', already: false, job: job.record() }
   }
 
-  redrive (job: StoredJob): RedriveVerdict {
+  redrive (job: StoredJob, limit = Infinity): RedriveVerdict {
     if (job.state !== 'failed') return { kind: 'not-failed', job: job.record() }
+    if (job.redrives >= limit) return { kind: 'limit', job: job.record() }
+    job.redrives++
     job.list?.remove(job)
     this.#move(job, 'queued')
     job.attempts = 0
@@ -370,16 +372,12 @@ export class Engine {
     let after: Lease | undefined
     for (let lease = this.#leases.head; lease !== undefined; lease = after) {
       after = lease.next
-      if (lease.until <= from) {
-        this.#lose(lease)
-        continue
-      }
-      if (lease.abandoned || lease.holder.closed) {
-        nextMs = Math.min(nextMs, lease.until - from)
-        continue
-      }
-      if (lease.until - from <= this.#leaseMs - renewAfter) lease.until = from + this.#leaseMs
-      nextMs = Math.min(nextMs, lease.until - from - (this.#leaseMs - renewAfter))
+      // A consumer that is there and did not renew was kept from it by a blocked event loop, which it shares with this store.
+      if (!lease.abandoned && !lease.holder.closed) {
+        if (lease.until - from <= this.#leaseMs - renewAfter) lease.until = from + this.#leaseMs
+        nextMs = Math.min(nextMs, lease.until - from - (this.#leaseMs - renewAfter))
+      } else if (lease.until <= from) this.#lose(lease)
+      else nextMs = Math.min(nextMs, lease.until - from)
     }
     return nextMs
   }
@@ -395,6 +393,6 @@ export class Engine {
   }
 }
 
-function copyError ({ code, message }: StoredError): StoredError {
-  return Object.freeze({ code, message })
+function copyError ({ code, message, expose }: StoredError): StoredError {
+  return Object.freeze(expose === true ? { code, message, expose } : { code, message })
 }

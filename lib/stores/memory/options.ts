@@ -17,7 +17,7 @@ export interface MemoryStoreOptions {
   retention?: RetentionOptions
   /**
    * An attempt whose lease is not renewed for this long, in milliseconds, is given up and its job run again. Renewal
-   * is automatic, at a third of it; an event loop that is blocked for longer loses its leases. @defaultValue 30000
+   * is automatic, at a third of it, as long as its consumer is there; a blocked event loop loses nothing. @defaultValue 30000
    */
   leaseMs?: number
 }

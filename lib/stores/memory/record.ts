@@ -49,6 +49,7 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   #startedAt: number | undefined
   #finishedAt: number | undefined
   attempts = 0
+  redrives = 0
   progress: JobProgress | undefined
   error: StoredError | undefined
   cancelRequested = false
@@ -128,7 +129,8 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
       progress: this.progress,
       error: this.error,
       cancelRequested: this.cancelRequested,
-      resultBytes: this.resultBytes
+      resultBytes: this.resultBytes,
+      redrives: this.redrives
     }
   }
 }

@@ -89,10 +89,10 @@ export class MemoryStore implements JobStore {
     return job && engine.cancel(job, reason)
   }
 
-  async redrive (id: string): Promise<RedriveVerdict | undefined> {
+  async redrive (id: string, limit?: number): Promise<RedriveVerdict | undefined> {
     const engine = this.#use()
     const job = engine.find(id)
-    return job && engine.redrive(job)
+    return job && engine.redrive(job, limit)
   }
 
   async remove (id: string): Promise<'removed' | 'active' | undefined> {

@@ -35,6 +35,30 @@ export const manageCases: readonly ConformanceCase[] = [
     }
   },
   {
+    name: 'redrives are counted by the store, and a limit on them holds for every process',
+    async run (world) {
+      const id = await world.create({ maxAttempts: 1 })
+      world.consume({ script: () => ({ kind: 'failed', error: ERROR }) })
+      const stores = [world.store, await world.second()] as const
+      for (let times = 0; times < 3; times++) {
+        assert.equal((await world.state(id, 'failed')).redrives, times)
+        const verdict = await stores[times % 2]?.redrive(id, 3)
+        assert.equal(verdict?.kind, 'redriven')
+        assert.equal(verdict?.job.redrives, times + 1)
+      }
+      await world.state(id, 'failed')
+      for (const store of stores) {
+        const verdict = await store.redrive(id, 3)
+        assert.equal(verdict?.kind, 'limit')
+        assert.equal(verdict?.job.state, 'failed')
+        assert.equal(verdict?.job.redrives, 3)
+      }
+      assert.equal((await world.store.redrive(id))?.kind, 'redriven', 'without a limit there is none')
+      await world.state(id, 'failed')
+      assert.equal((await world.store.redrive(id, 0))?.kind, 'limit')
+    }
+  },
+  {
     name: 'only a failed job can be redriven',
     async run (world) {
       const done = await world.create()

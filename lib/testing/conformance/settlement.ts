@@ -55,6 +55,23 @@ export const settlementCases: readonly ConformanceCase[] = [
     }
   },
   {
+    name: 'an error for clients stays marked as one, through retries and hand-backs, and no other is',
+    async run (world) {
+      const marked: StoredError = { ...ERROR, expose: true }
+      const id = await world.create()
+      const consumer = world.consume()
+      await world.settle(await world.claimed(consumer, 1), { kind: 'retry', error: marked, delayMs: 0 })
+      assert.deepEqual((await world.claimed(consumer, 2)).claim.job.error, marked)
+      await world.settle(consumer.at(1), { kind: 'snooze', delayMs: 0 })
+      await world.settle(await world.claimed(consumer, 3), { kind: 'release' })
+      assert.deepEqual((await world.claimed(consumer, 4)).claim.job.error, marked)
+      await world.settle(consumer.at(3), { kind: 'retry', error: ERROR, delayMs: 0 })
+      assert.deepEqual((await world.claimed(consumer, 5)).claim.job.error, ERROR)
+      await world.settle(consumer.at(4), { kind: 'failed', error: marked })
+      assert.deepEqual((await world.read(id)).error, marked)
+    }
+  },
+  {
     name: 'cancelled by its attempt: the job is over, neither completed nor failed',
     async run (world) {
       const id = await world.create()

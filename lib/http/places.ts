@@ -1,0 +1,73 @@
+/** Who holds a place, and has it ended when somebody else needs it more. */
+export interface Seated {
+  /** Ends it at once. Its place is given away already. */
+  end (): void
+}
+
+/**
+ * A bounded number of places (for requests that wait) that nobody can keep from the others. As long as there is a free one, whoever comes
+ * gets it. When all are taken, whoever holds the most loses its oldest to a client that has fewer; and a client that has as many as
+ * anybody may only exchange its own oldest for a new one. So all clients end up with equally many, and one with a single place keeps it
+ * however many another asks for.
+ */
+export class Places<S extends Seated> {
+  readonly #max: number
+  /** By client, the oldest first. No entry is empty. */
+  readonly #seated = new Map<string, Set<S>>()
+  #size = 0
+
+  constructor (max: number) {
+    this.#max = max
+  }
+
+  /** Places that are taken. */
+  get size (): number { return this.#size }
+
+  /** Whether `take` would give this client a place. */
+  has (client: string): boolean { return this.#size < this.#max || this.#loserTo(client) !== undefined }
+
+  /** @returns `false`: every place is taken, and nobody has more than this client may have */
+  take (client: string, seat: S): boolean {
+    if (this.#size >= this.#max) {
+      const loser = this.#loserTo(client)
+      if (loser === undefined) return false
+      const [oldest] = this.#seated.get(loser) ?? []
+      if (oldest !== undefined) {
+        this.give(loser, oldest)
+        oldest.end()
+      }
+    }
+    let own = this.#seated.get(client)
+    if (own === undefined) this.#seated.set(client, own = new Set())
+    own.add(seat)
+    this.#size++
+    return true
+  }
+
+  /** Gives a place back; nothing happens when it was lost meanwhile. */
+  give (client: string, seat: S): void {
+    const own = this.#seated.get(client)
+    if (own?.delete(seat) !== true) return
+    this.#size--
+    if (own.size === 0) this.#seated.delete(client)
+  }
+
+  * all (): Generator<S> {
+    for (const seats of this.#seated.values()) yield * seats
+  }
+
+  /** The client that has to give a place to this one. There are at most as many entries as places. */
+  #loserTo (client: string): string | undefined {
+    const own = this.#seated.get(client)?.size ?? 0
+    let most: string | undefined
+    let count = 0
+    for (const [other, { size }] of this.#seated) {
+      if (size <= count) continue
+      most = other
+      count = size
+    }
+    // One more than that would only turn the two around.
+    if (count > own + 1) return most
+    return own > 0 ? client : undefined
+  }
+}
