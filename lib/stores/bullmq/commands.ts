@@ -25,7 +25,6 @@ const ON_A_KEY: Readonly<Record<string, readonly string[]>> = {
   LPUSH: ['v'],
   LRANGE: ['0', '0'],
   LREM: ['0', 'v'],
-  LSET: ['0', 'v'],
   LTRIM: ['0', '0'],
   PERSIST: [],
   PEXPIRE: ['1'],

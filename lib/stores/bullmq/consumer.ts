@@ -8,7 +8,8 @@ import type { ConsumeOptions, Consumer, SettleVerdict } from '../../jobs/store.t
 import { isLive } from './connections.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import {
-  claimedId, KEY, keepRenewing, makeWorker, NO_JOB, resizeWorker, takeDeferredFailure, type BackendHooks, type Bull, type BullJob, type BullWorker, type Client
+  claimedId, KEY, keepRenewing, makeWorker, NO_JOB, resizeWorker, takeDeferredFailure,
+  type BackendHooks, type Bull, type BullJob, type BullWorker, type Client, type Script
 } from './internals.ts'
 import type { RedisSettings } from './options.ts'
 import type { QueueHandle } from './queues.ts'
@@ -37,6 +38,8 @@ export interface ConsumerParts {
   readonly handle: QueueHandle
   readonly settings: RedisSettings
   readonly publisher: Publisher
+  /** Ends jobs. */
+  readonly finish: Script
   readonly onClosed: (consumer: BullConsumer) => void
 }
 
@@ -76,16 +79,11 @@ export class BullConsumer implements Consumer {
     this.#options = options
     this.queue = options.queue
     this.#troubles = new Troubles(parts.clock, options.onError)
-    const { bull, clock, client, handle, settings } = parts
     this.#worker = this.#makeWorker()
     this.#settler = new Settler({
-      bull,
-      clock,
-      client,
+      ...parts,
+      prefix: parts.handle.prefix,
       backend: () => this.#worker.getBackend(),
-      prefix: handle.prefix,
-      lockDurationMs: settings.lockDurationMs,
-      resultMs: settings.retention.completedMs,
       closing: this.#closing.signal,
       ended: (running, verdict, state) => this.#ended(running, verdict, state)
     })
@@ -156,7 +154,6 @@ export class BullConsumer implements Consumer {
 
   #makeWorker (): BullWorker {
     const { bull, client, settings } = this.#parts
-    const { retention } = settings
     const worker = makeWorker(bull, this.queue, (job) => this.#process(job), {
       connection: client,
       prefix: settings.prefix,
@@ -167,8 +164,6 @@ export class BullConsumer implements Consumer {
       // A stall spends an attempt and serves its backoff: the worker decides, never BullMQ by itself.
       maxStalledCount: Number.MAX_SAFE_INTEGER,
       drainDelay: DRAIN_DELAY_S,
-      removeOnComplete: { age: retention.completedMs / 1_000, count: retention.maxCount },
-      removeOnFail: { age: retention.failedMs / 1_000, count: retention.maxCount },
       settings: { backoffStrategy: (_attempts, _type, _error, job) => this.#retryDelay(job) }
     }, this.#hooks())
     worker.on('error', (error) => this.#trouble(error))
@@ -219,7 +214,9 @@ export class BullConsumer implements Consumer {
         return answer
       },
       delay: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'scheduled', step, undefined),
-      requeue: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'queued', step, undefined)
+      requeue: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'queued', step, undefined),
+      extras: (id, token) => this.#settler.extras(this.#find(id, token)),
+      finish: (args) => this.#settler.finish(args)
     }
   }
 

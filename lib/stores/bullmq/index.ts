@@ -1,16 +1,18 @@
 import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError } from '../../core/errors.ts'
-import type { IdempotencyClaim, JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
+import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost
 } from '../../jobs/store.ts'
-import { Coalescer } from './coalescer.ts'
+import { Coalescer, type Held } from './coalescer.ts'
 import { Connections } from './connections.ts'
 import { BullConsumer, LONGEST_BLOCK_MS } from './consumer.ts'
 import { loadDrivers, type Drivers } from './drivers.ts'
-import { encodeNotes } from './envelope.ts'
+import { encodeNotes, parseInput } from './envelope.ts'
 import { closed } from './errors.ts'
+import { bullScripts, finishAndKeep, type Script } from './internals.ts'
+import { afterEnd, limitsOf } from './keeping.ts'
 import { Lister } from './list.ts'
 import { readRedisOptions, type RedisSettings, type RedisStoreOptions } from './options.ts'
 import { QueueBook } from './queues.ts'
@@ -25,8 +27,6 @@ export type { RedisClientLike, RedisConnectionOptions, RedisRetentionOptions, Re
 
 /** Anything else cannot be the id of a job, and never reaches the server, where it could name another key. */
 const JOB_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-/** How often a key whose job is gone is freed and claimed anew, before somebody else must be doing the same. */
-const MAX_CLAIMS = 5
 
 /**
  * Keeps jobs on a Redis or Valkey server, by means of BullMQ: they survive restarts, and any number of processes can
@@ -46,6 +46,7 @@ interface Parts {
   readonly connections: Connections
   readonly book: QueueBook
   readonly coalescer: Coalescer
+  readonly finish: Script
   readonly publisher: Publisher
   readonly subscriptions: Subscriptions
   readonly listeners: UpdateListeners
@@ -95,7 +96,8 @@ class RedisStore implements JobStore {
       clock,
       connections,
       book,
-      coalescer: new Coalescer(connections, drivers.bull),
+      coalescer: new Coalescer(connections, drivers.bull, settings.retention),
+      finish: finishAndKeep(bullScripts(drivers.bull), afterEnd(settings)),
       publisher: new Publisher(connections, clock, this.#channels.updates),
       subscriptions,
       listeners: new UpdateListeners(subscriptions, this.#channels.updates),
@@ -110,31 +112,16 @@ class RedisStore implements JobStore {
     try {
       const { book, coalescer } = this.#need()
       if (!JOB_ID.test(job.id)) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'On Redis the id of a job is a UUID in lower case')
-      // The usual submission, on the shortest way: nobody else can have its id.
-      if (job.idempotency === undefined) return coalescer.add(book.use(job.queue), job, 0).then((id) => ({ created: true, id }))
+      return coalescer.add(book.use(job.queue), job).then((held) => held === undefined ? { created: true, id: job.id } : this.#replay(job, held))
     } catch (error) {
       return Promise.reject(error)
     }
-    return this.#createOrFind(job, job.idempotency)
   }
 
-  async #createOrFind (job: NewJob, idempotency: IdempotencyClaim): Promise<Created> {
-    const { book, coalescer } = this.#need()
-    const { completedMs, failedMs } = this.#settings.retention
-    // A key that outlived its job would give an id that nobody can read.
-    const ttlMs = Math.min(idempotency.ttlMs, completedMs, failedMs)
-    for (let claims = 0; ; claims++) {
-      const handle = book.use(job.queue)
-      const id = await coalescer.add(handle, job, ttlMs)
-      if (id === job.id) return { created: true, id }
-      const holder = await this.#read(id)
-      if (holder !== undefined) {
-        return { created: false, id, job: holder.record, sameRequest: holder.fingerprint === idempotency.fingerprint }
-      }
-      if (claims >= MAX_CLAIMS) throw new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', 'The idempotency key is held by a job that cannot be read', { retryAfterSeconds: 1 })
-      // Only if it is still that job's: another process may be at the same.
-      await this.#need().connections.run(() => handle.bull.getBackend().removeDeduplicationKey(idempotency.key, id))
-    }
+  #replay ({ queue, idempotency }: NewJob, { id, fingerprint, job }: Held): Created {
+    const record = job === undefined ? undefined : recordOf(id, queue, job).record
+    const expired = record === undefined || this.#need().retention.expired(record)
+    return { created: false, id, job: expired ? undefined : record, sameRequest: fingerprint === idempotency?.fingerprint }
   }
 
   async get (id: string): Promise<JobRecord | undefined> {
@@ -142,7 +129,11 @@ class RedisStore implements JobStore {
   }
 
   async input (id: string): Promise<JobInput | undefined> {
-    return (await this.#read(id))?.input
+    const { book, retention } = this.#need()
+    if (!JOB_ID.test(id)) return undefined
+    const found = await book.search((client, prefixes) => runScript(client, 'input', prefixes, id))
+    const stored = found === undefined ? undefined : recordIn(id, found)
+    return stored === undefined || retention.expired(stored.record) ? undefined : parseInput(found?.answer[2], stored.envelope !== undefined)
   }
 
   async result (id: string): Promise<string | undefined> {
@@ -215,13 +206,13 @@ class RedisStore implements JobStore {
   async remove (id: string): Promise<'removed' | 'active' | undefined> {
     const found = await this.#read(id)
     if (found === undefined) return undefined
-    const { record: { queue, state } } = found
+    const { record: { queue, state }, envelope } = found
     if (state === 'in-progress') return 'active'
     const { connections, book } = this.#need()
     const { prefix, bull } = book.use(queue)
     const removed = await connections.run(() => bull.getBackend().remove(id, false))
     if (removed !== 1) return 'active'
-    await connections.run((client) => runScript(client, 'forget', [prefix], id))
+    await connections.run((client) => runScript(client, 'forget', [prefix], id, envelope?.o ?? '', envelope?.k ?? ''))
     return 'removed'
   }
 
@@ -234,7 +225,7 @@ class RedisStore implements JobStore {
   }
 
   consume (options: ConsumeOptions): Consumer {
-    const { drivers, clock, connections, book, publisher, subscriptions } = this.#need()
+    const { drivers, clock, connections, book, publisher, finish, subscriptions } = this.#need()
     const consumer = new BullConsumer({
       bull: drivers.bull,
       clock,
@@ -242,6 +233,7 @@ class RedisStore implements JobStore {
       handle: book.use(options.queue),
       settings: this.#settings,
       publisher,
+      finish,
       onClosed: (closed) => { this.#consumers.delete(closed) }
     }, options)
     if (this.#consumers.size === 0) {
@@ -303,7 +295,7 @@ class RedisStore implements JobStore {
     const now = clock.now()
     const asked = { m: reason }
     const found = await book.search((client, prefixes) => runScript(
-      client, 'cancel', prefixes, id, encodeNotes({ x: 1, ...asked }), encodeNotes({ x: 1, ...asked, t: now }), encodeNotes(asked), now, this.#channels.control))
+      client, 'cancel', prefixes, id, encodeNotes({ x: 1, ...asked }), encodeNotes({ x: 1, ...asked, t: now }), encodeNotes(asked), now, this.#channels.control, ...limitsOf(this.#settings)))
     const job = found === undefined ? undefined : recordIn(id, found)?.record
     return found === undefined || job === undefined || retention.expired(job) ? undefined : { verdict: found.answer[2], job }
   }

@@ -21,9 +21,26 @@ export interface RedisRetentionOptions {
   failedMs?: number
   /**
    * At most this many completed jobs are kept per queue, and as many failed and cancelled ones together; the oldest go
-   * first. It bounds the memory that finished jobs take on the server. @defaultValue 10000
+   * first. It bounds what small jobs leave on the server. @defaultValue 10000
    */
   maxCount?: number
+  /**
+   * At most this many finished jobs are kept of one owner and queue, whatever their state; the oldest of that owner go first.
+   * Jobs without an owner are bounded by `maxCount` alone. Lower keeps one client from pushing out what others have yet to
+   * read; higher lets a busy client read its older jobs. @defaultValue 1000
+   */
+  maxPerOwner?: number
+  /**
+   * At most this many bytes of results, and of the input of failed jobs, are kept per queue; the oldest jobs go first, wholly.
+   * What is smaller than 4 KiB is not counted (`maxCount` bounds it), and the newest job stays however large it is. Together with
+   * what waits (`maxQueued` times the largest body) it says how much memory the server needs. @defaultValue 268435456 (256 MiB)
+   */
+  maxBytes?: number
+  /**
+   * At most this many idempotency keys are remembered of one owner and queue; the one that would be forgotten next goes first. Keys
+   * of jobs without an owner are bounded by their time alone. About 400 bytes each. @defaultValue 10000
+   */
+  maxKeysPerOwner?: number
 }
 
 /** Exactly one of `url`, `connection` and `client` says where the server is; with none it is localhost:6379. */
@@ -69,7 +86,9 @@ export interface RedisSettings {
   readonly retention: Readonly<Required<RedisRetentionOptions>>
 }
 
-const RETENTION: Readonly<Required<RedisRetentionOptions>> = Object.freeze({ completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 10_000 })
+const RETENTION: Readonly<Required<RedisRetentionOptions>> = Object.freeze({
+  completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 10_000, maxPerOwner: 1_000, maxBytes: 268_435_456, maxKeysPerOwner: 10_000
+})
 
 export const REDIS_STORE_DEFAULTS = Object.freeze({
   prefix: '{fae}', operationTimeoutMs: 2_000, lockDurationMs: 10_000, stalledIntervalMs: 1_000, retention: RETENTION
@@ -94,7 +113,10 @@ const schema: OptionsSchema = {
         completedMs: { type: 'number', minimum: 1 },
         failedMs: { type: 'number', minimum: 1 },
         // With none kept a client could never read how its job ended.
-        maxCount: { type: 'integer', minimum: 1 }
+        maxCount: { type: 'integer', minimum: 1 },
+        maxPerOwner: { type: 'integer', minimum: 1 },
+        maxBytes: { type: 'integer', minimum: 1 },
+        maxKeysPerOwner: { type: 'integer', minimum: 1 }
       }
     }
   }
@@ -121,7 +143,10 @@ export function readRedisOptions (given: RedisStoreOptions | undefined): RedisSe
     retention: Object.freeze({
       completedMs: options.retention.completedMs ?? RETENTION.completedMs,
       failedMs: options.retention.failedMs ?? RETENTION.failedMs,
-      maxCount: options.retention.maxCount ?? RETENTION.maxCount
+      maxCount: options.retention.maxCount ?? RETENTION.maxCount,
+      maxPerOwner: options.retention.maxPerOwner ?? RETENTION.maxPerOwner,
+      maxBytes: options.retention.maxBytes ?? RETENTION.maxBytes,
+      maxKeysPerOwner: options.retention.maxKeysPerOwner ?? RETENTION.maxKeysPerOwner
     })
   })
 }

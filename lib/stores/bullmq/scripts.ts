@@ -2,10 +2,8 @@
 import { createHash } from 'node:crypto'
 import { CANCELLED_MARK } from './envelope.ts'
 import { DELAYED_SCORE, FIELD, KEY, LOCK, LOG, PRIORITY_SCORE, type Client } from './internals.ts'
+import { KEEP, OWN } from './keeping.ts'
 import { RECORD_FIELDS } from './record.ts'
-
-/** Sorted sets of ours beside BullMQ's: jobs that ended cancelled (BullMQ has them among the failed), and jobs that are cancelled but still stand in the line. */
-export const OWN = { cancelled: 'fae:cancelled', cancelling: 'fae:cancelling' } as const
 
 const READ = `local call = redis.call
 local function read (job)
@@ -17,17 +15,18 @@ end
 const at = (field: typeof RECORD_FIELDS[number]): string => `fields[${RECORD_FIELDS.indexOf(field) + 1}]`
 const isCancelled = (lua: string): string => `(${lua} and string.sub(${lua}, 1, ${CANCELLED_MARK.length}) == '${CANCELLED_MARK}')`
 
-// Ends a job as cancelled, once it stands in none of BullMQ's lines any more.
-const END_CANCELLED = `local function endCancelled (queue, id, reason, now)
+// Ends a job as cancelled, once it stands in none of BullMQ's lines any more. Needs `KEEP`. `limits` begins at place 'at'.
+const END_CANCELLED = `local function endCancelled (queue, id, reason, now, limits, at)
   local job = queue .. id
   -- What the one who asked for it said goes before what the attempt says.
   local asked = call('HGET', job, '${FIELD.deferredFailure}')
   if asked and string.sub(asked, 1, 4) == '{"m"' then reason = '${CANCELLED_MARK},' .. string.sub(asked, 2) end
   call('HSET', job, '${FIELD.failedReason}', reason, '${FIELD.finishedOn}', now, '${FIELD.delay}', 0)
-  call('HDEL', job, '${FIELD.deferredFailure}')
+  call('HDEL', job, '${FIELD.deferredFailure}', '${FIELD.data}')
   call('ZADD', queue .. '${KEY.failed}', now, id)
   call('ZADD', queue .. '${OWN.cancelled}', now, id)
   call('ZREM', queue .. '${OWN.cancelling}', id)
+  keep(queue, id, '${KEY.failed}', tonumber(now), 0, ownerIn(call('HGET', job, '${FIELD.opts}')), limits, at)
 end
 `
 
@@ -36,6 +35,14 @@ const lookup = `${READ}
 for i = 1, #KEYS do
   local fields, locked = read(KEYS[i] .. ARGV[1])
   if fields then return { i, fields, locked } end
+end
+return false`
+
+// KEYS: prefixes. ARGV: id. Answer: number of the queue, fields, locked, what was submitted. The one read that takes more than the small fields.
+const input = `${READ}
+for i = 1, #KEYS do
+  local fields, locked = read(KEYS[i] .. ARGV[1])
+  if fields then return { i, fields, locked, call('HGET', KEYS[i] .. ARGV[1], '${FIELD.data}') } end
 end
 return false`
 
@@ -48,10 +55,10 @@ end
 return false`
 
 /*
- * KEYS: prefixes. ARGV: id, reason for the end, reason while in the line, reason for a running attempt, now, channel.
+ * KEYS: prefixes. ARGV: id, reason for the end, reason while in the line, reason for a running attempt, now, channel, limits.
  * A job in the list of waiting ones would have to be searched there, so it is only marked: whoever takes it, ends it.
  */
-const cancel = `${READ}${END_CANCELLED}
+const cancel = `${READ}${KEEP}${END_CANCELLED}
 for i = 1, #KEYS do
   local queue, id = KEYS[i], ARGV[1]
   local job = queue .. id
@@ -73,8 +80,9 @@ for i = 1, #KEYS do
     if stalled > 0 then call('HINCRBY', job, '${FIELD.stalls}', 1) end
     if stalled + call('ZREM', queue .. '${KEY.delayed}', id) + call('ZREM', queue .. '${KEY.prioritized}', id) > 0 then
       call('SREM', queue .. '${KEY.stalled}', id)
-      endCancelled(queue, id, ARGV[2], ARGV[5])
+      endCancelled(queue, id, ARGV[2], ARGV[5], ARGV, 7)
     else
+      call('HDEL', job, '${FIELD.data}')
       call('HSET', job, '${FIELD.deferredFailure}', ARGV[3])
       call('ZADD', queue .. '${OWN.cancelling}', ARGV[5], id)
     end
@@ -86,10 +94,10 @@ return false`
 
 /*
  * Ends a claimed job as cancelled, if the lease is still the caller's. KEYS: prefix. ARGV: id, token, reason, now,
- * attempts to count (0 or 1), 'asked' to do so only if somebody asked for it. Answer: 1 done, 0 nobody asked, below 0 refused.
+ * attempts to count (0 or 1), 'asked' to do so only if somebody asked for it, limits. Answer: 1 done, 0 nobody asked, below 0 refused.
  */
 const endCancelled = `local call = redis.call
-${END_CANCELLED}
+${KEEP}${END_CANCELLED}
 local queue, id = KEYS[1], ARGV[1]
 local job = queue .. id
 local holder = call('GET', job .. '${LOCK}')
@@ -98,12 +106,12 @@ if ARGV[6] == 'asked' and call('HEXISTS', job, '${FIELD.deferredFailure}') == 0 
 if call('LREM', queue .. '${KEY.active}', -1, id) < 1 then return -3 end
 call('DEL', job .. '${LOCK}')
 call('SREM', queue .. '${KEY.stalled}', id)
-endCancelled(queue, id, ARGV[3], ARGV[4])
+endCancelled(queue, id, ARGV[3], ARGV[4], ARGV, 7)
 if ARGV[5] == '1' then call('HINCRBY', job, '${FIELD.attemptsMade}', 1) end
 return 1`
 
 // KEYS: prefixes. ARGV: id, now, notes. The budget of attempts begins anew.
-const redrive = `${READ}
+const redrive = `${READ}${KEEP}
 for i = 1, #KEYS do
   local queue, id = KEYS[i], ARGV[1]
   local job = queue .. id
@@ -112,6 +120,10 @@ for i = 1, #KEYS do
     if not ${at(FIELD.finishedOn)} or ${isCancelled(at(FIELD.failedReason))} or call('ZREM', queue .. '${KEY.failed}', id) == 0 then
       return { i, fields, locked, 'not-failed' }
     end
+    -- It is no longer one that is over.
+    dropSize(queue, id)
+    local owner = ownerIn(${at(FIELD.opts)})
+    if owner then call('ZREM', ownerKey(queue, owner), id) end
     call('HDEL', job, '${FIELD.finishedOn}', '${FIELD.processedOn}', '${FIELD.attemptsMade}', '${FIELD.attemptsStarted}', '${FIELD.stalls}', '${FIELD.deferredFailure}', '${FIELD.stacktrace}', '${FIELD.progress}')
     call('HSET', job, '${FIELD.failedReason}', ARGV[3], '${FIELD.delay}', 0)
     local priority = tonumber(${at(FIELD.priority)}) or 0
@@ -133,14 +145,6 @@ const progress = `local job = KEYS[1] .. ARGV[1]
 if redis.call('GET', job .. '${LOCK}') ~= ARGV[2] then return 0 end
 redis.call('HSET', job, '${FIELD.progress}', ARGV[3])
 redis.call('PUBLISH', ARGV[4], ARGV[5])
-return 1`
-
-// KEYS: prefix. ARGV: id, token, result, time to live in ms. Kept as the job's log, which goes when the job goes.
-const keepResult = `local job = KEYS[1] .. ARGV[1]
-if redis.call('GET', job .. '${LOCK}') ~= ARGV[2] then return 0 end
-redis.call('DEL', job .. '${LOG}')
-redis.call('RPUSH', job .. '${LOG}', ARGV[3])
-redis.call('PEXPIRE', job .. '${LOG}', ARGV[4])
 return 1`
 
 // KEYS: prefix. ARGV: id, token, notes.
@@ -228,20 +232,51 @@ for i = 1, #found, 2 do
 end
 return answer`
 
-// KEYS: prefix. ARGV: how many. Forgets marks of jobs that are gone or over: a worker may have died between two steps.
-const tidy = `local call = redis.call
-local queue, gone = KEYS[1], 0
-for _, id in ipairs(call('ZRANGE', queue .. '${OWN.cancelling}', 0, ARGV[1] - 1)) do
-  local state = call('HMGET', queue .. id, '${FIELD.name}', '${FIELD.finishedOn}')
-  if not state[1] or state[2] then gone = gone + call('ZREM', queue .. '${OWN.cancelling}', id) end
+/*
+ * KEYS: prefix. ARGV: how many of each kind, limits. Forgets jobs whose time is over by the clock of the server, marks of
+ * cancels whose job is gone or over (a worker may have died between two steps), and sizes of jobs that somebody else
+ * removed: of those so many are looked at, and the next sweep goes on from there.
+ */
+const sweep = `local call = redis.call
+${KEEP}
+local queue, most = KEYS[1], tonumber(ARGV[1])
+local now = math.floor(micros() / 1000)
+for set, keepMs in pairs({ ['${KEY.completed}'] = ARGV[3], ['${KEY.failed}'] = ARGV[4], ['${OWN.cancelled}'] = ARGV[3] }) do
+  forgetAll(queue, queue .. set, call('ZRANGEBYSCORE', queue .. set, '-inf', now - keepMs, 'LIMIT', 0, most))
 end
-return gone`
+for _, id in ipairs(call('ZRANGE', queue .. '${OWN.cancelling}', 0, most - 1)) do
+  local state = call('HMGET', queue .. id, '${FIELD.name}', '${FIELD.finishedOn}')
+  if not state[1] or state[2] then call('ZREM', queue .. '${OWN.cancelling}', id) end
+end
+local large = queue .. '${OWN.large}'
+local from = tonumber(call('GET', queue .. '${OWN.place}')) or 0
+local ids = call('ZRANGE', large, from, from + most - 1)
+local there = 0
+for _, id in ipairs(ids) do
+  if call('EXISTS', queue .. id) == 1 then there = there + 1 else dropSize(queue, id) end
+end
+if #ids == most then call('SET', queue .. '${OWN.place}', from + there, 'PX', 86400000) else call('DEL', queue .. '${OWN.place}') end
+return 1`
 
-// KEYS: prefix. ARGV: before when, how many. Ids of jobs that ended cancelled before then.
-const cancelledBefore = `return redis.call('ZRANGEBYSCORE', KEYS[1] .. '${OWN.cancelled}', '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])`
-
-// KEYS: prefix. ARGV: id. After BullMQ removed a job.
-const forget = `return redis.call('ZREM', KEYS[1] .. '${OWN.cancelled}', ARGV[1]) + redis.call('ZREM', KEYS[1] .. '${OWN.cancelling}', ARGV[1])`
+/*
+ * KEYS: prefix. ARGV: id, owner or '', idempotency key or ''. After BullMQ removed a job: the rest of it, and its key, which is
+ * free from then on.
+ */
+const forget = `local call = redis.call
+${KEEP}
+local queue, id = KEYS[1], ARGV[1]
+call('ZREM', queue .. '${OWN.cancelled}', id)
+call('ZREM', queue .. '${OWN.cancelling}', id)
+dropSize(queue, id)
+if ARGV[2] ~= '' then call('ZREM', ownerKey(queue, ARGV[2]), id) end
+if ARGV[3] == '' then return 1 end
+local key = queue .. '${OWN.key}' .. ARGV[3]
+local text = call('GET', key)
+if text and string.sub(text, 1, #id + 1) == id .. ' ' then
+  call('DEL', key)
+  if ARGV[2] ~= '' then call('ZREM', queue .. '${OWN.keys}' .. redis.sha1hex(ARGV[2]), ARGV[3]) end
+end
+return 1`
 
 // KEYS: lock. ARGV: holder, time to live in ms. Answer: whether the holder has it.
 const lock = `local holder = redis.call('GET', KEYS[1])
@@ -284,7 +319,7 @@ return call('HGETALL', KEYS[1])`
 const probe = `redis.call('SET', KEYS[1], '1', 'PX', 1000)
 return redis.call('DEL', KEYS[1])`
 
-const SCRIPTS = { lookup, result, cancel, endCancelled, redrive, progress, keepResult, note, outcome, asked, counts, page, tidy, cancelledBefore, forget, lock, unlock, share, gather, probe } as const
+const SCRIPTS = { lookup, input, result, cancel, endCancelled, redrive, progress, note, outcome, asked, counts, page, sweep, forget, lock, unlock, share, gather, probe } as const
 
 export type ScriptName = keyof typeof SCRIPTS
 
@@ -296,6 +331,13 @@ const COMMANDS = new Map(Object.entries(SCRIPTS).map(([name, lua]) => [name, com
 
 export function commandName (name: string, lua: string): string {
   return `fae:${name}:${createHash('sha1').update(lua).digest('hex').slice(0, 8)}`
+}
+
+/** Teaches a client one script more. @returns the name of the command */
+export function defineCommand (client: Client, name: string, definition: { lua: string, numberOfKeys: number }): string {
+  const command = commandName(name, definition.lua)
+  if (typeof Reflect.get(client, command) !== 'function') client.defineCommand(command, definition)
+  return command
 }
 
 /** Teaches a client our scripts. They are sent once per connection and called by their hash after that. */
@@ -311,8 +353,8 @@ export function runScript (client: Client, name: ScriptName, keys: readonly stri
   return runCommand(client, COMMANDS.get(name) ?? '', [keys.length, ...keys, ...args])
 }
 
-/** Calls a command that `defineCommand` added. */
-export function runCommand (client: Client, command: string, args: ReadonlyArray<string | number>): Promise<unknown> {
+/** Calls a command that the client was taught. */
+export function runCommand (client: Client, command: string, args: readonly unknown[]): Promise<unknown> {
   const run: unknown = Reflect.get(client, command)
   if (typeof run !== 'function') return Promise.reject(new Error(`the client has no command ${command}`))
   return Reflect.apply(run, client, [args]) as Promise<unknown>
