@@ -1,9 +1,11 @@
+import { AsyncEndpointsError } from '../../core/errors.ts'
 import { MAX_PRIORITY, type NewJob } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
 import { encodeInput, encodeOptions } from './envelope.ts'
 import { toStoreError, unavailable } from './errors.ts'
 import { ADD_KINDS, addKeys, batchedAdd, bullScripts, LOCK, type AddKind, type Bull, type Client } from './internals.ts'
-import { keyedAdd, LARGE_BYTES, type KeyLimits } from './keeping.ts'
+import { aroundAdd, LARGE_BYTES } from './keeping.ts'
+import type { RedisSettings } from './options.ts'
 import type { QueueHandle } from './queues.ts'
 import { rawJob, RECORD_FIELDS, type RawJob } from './record.ts'
 import { defineCommand, runCommand } from './scripts.ts'
@@ -31,7 +33,7 @@ interface Entry {
   readonly timestamp: string
   readonly data: string
   readonly options: string
-  /** What is asked for its idempotency key, as JSON; '' for none. */
+  /** What is asked beside the job itself, as JSON; '' for nothing. See `aroundAdd`. */
   readonly asked: string
   readonly resolve: (held: Held | undefined) => void
   readonly reject: (error: Error) => void
@@ -49,9 +51,9 @@ export class Coalescer {
   #immediate: NodeJS.Immediate | undefined
 
   /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when the installed release of BullMQ is not one we know */
-  constructor (connections: Connections, bull: Bull, limits: KeyLimits) {
+  constructor (connections: Connections, bull: Bull, settings: RedisSettings) {
     this.#connections = connections
-    this.#commands = defineAddCommands(connections.producer, bull, limits)
+    this.#commands = defineAddCommands(connections.producer, bull, settings)
   }
 
   /**
@@ -63,14 +65,15 @@ export class Coalescer {
       const delay = Math.max(0, Math.ceil(job.runAt - job.createdAt))
       const priority = Math.min(job.priority, MAX_PRIORITY)
       const data = encodeInput(job.input)
+      const bytes = largeBytes(data)
       const entry: Entry = {
         kind: delay > 0 ? 'delayed' : priority > 0 ? 'prioritized' : 'standard',
         id: job.id,
         name: job.name,
         timestamp: String(job.createdAt),
         data,
-        options: encodeOptions(job, delay, priority, largeBytes(data)),
-        asked: askedFor(job),
+        options: encodeOptions(job, delay, priority, bytes),
+        asked: askedFor(job, bytes),
         resolve,
         reject
       }
@@ -126,12 +129,17 @@ function settle (entry: Entry, answer: unknown): void {
     const [id, fingerprint, fields, locked] = answer as readonly unknown[]
     return entry.resolve({ id: String(id), fingerprint: String(fingerprint), job: rawJob(fields, locked) })
   }
+  if (answer === 0) return entry.reject(tooManyBytes())
   entry.reject(typeof answer === 'string' && answer.startsWith('!') ? toStoreError(new Error(answer.slice(1))) : unavailable('unexpected answer'))
 }
 
-function askedFor ({ idempotency, owner }: NewJob): string {
-  if (idempotency === undefined) return ''
-  return JSON.stringify({ k: idempotency.key, f: idempotency.fingerprint, t: Math.max(1, Math.ceil(idempotency.ttlMs)), o: owner })
+function tooManyBytes (): AsyncEndpointsError {
+  return new AsyncEndpointsError('FAE_STORE_FULL', 'The inputs of jobs that wait or run in this queue take maxWaitingBytes: raise it, or let more workers run', { retryAfterSeconds: 5 })
+}
+
+function askedFor ({ idempotency, owner }: NewJob, b: number | undefined): string {
+  if (idempotency !== undefined) return JSON.stringify({ k: idempotency.key, f: idempotency.fingerprint, t: Math.max(1, Math.ceil(idempotency.ttlMs)), o: owner, b })
+  return b === undefined ? '' : `{"b":${b}}`
 }
 
 /** Its size, if that matters: no character takes more than three bytes. */
@@ -141,9 +149,9 @@ function largeBytes (data: string): number | undefined {
   return bytes < LARGE_BYTES ? undefined : bytes
 }
 
-function defineAddCommands (client: Client, bull: Bull, limits: KeyLimits): Record<AddKind, string> {
-  const keyed = keyedAdd(limits, RECORD_FIELDS, LOCK)
+function defineAddCommands (client: Client, bull: Bull, settings: RedisSettings): Record<AddKind, string> {
+  const around = aroundAdd(settings, RECORD_FIELDS, LOCK)
   const scripts = bullScripts(bull)
-  const define = (kind: AddKind): string => defineCommand(client, `add-${kind}`, batchedAdd(scripts, kind, keyed))
+  const define = (kind: AddKind): string => defineCommand(client, `add-${kind}`, batchedAdd(scripts, kind, around))
   return { standard: define('standard'), delayed: define('delayed'), prioritized: define('prioritized') }
 }

@@ -96,7 +96,7 @@ class RedisStore implements JobStore {
       clock,
       connections,
       book,
-      coalescer: new Coalescer(connections, drivers.bull, settings.retention),
+      coalescer: new Coalescer(connections, drivers.bull, settings),
       finish: finishAndKeep(bullScripts(drivers.bull), afterEnd(settings)),
       publisher: new Publisher(connections, clock, this.#channels.updates),
       subscriptions,

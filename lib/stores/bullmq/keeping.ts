@@ -17,8 +17,10 @@ export const OWN = {
   large: 'fae:large',
   /** Hash: how many bytes each of those left; their sum under the empty name, which no job can have. */
   sizes: 'fae:sizes',
-  /** How far the sweep has come among them. */
-  place: 'fae:place',
+  /** Sorted set: jobs that are not over and whose input is large, by its bytes; their sum under the empty name. */
+  inputs: 'fae:inputs',
+  /** How far the sweep has come in one of the two, whose name follows. */
+  place: 'fae:place:',
   /** Sorted set per owner (a hash of it): finished jobs of that owner, by when they ended. */
   owner: 'fae:owner:',
   /** Text per idempotency key: the id of its job and the fingerprint of the request. */
@@ -38,6 +40,23 @@ export function limitsOf ({ retention }: Pick<RedisSettings, 'retention'>): numb
   return [maxCount, completedMs, failedMs, maxPerOwner, maxBytes].map(Math.ceil)
 }
 
+/** Functions that count the bytes of the large inputs of jobs that are not over. Needs `call`. Each can be called twice for one job. */
+function inputs (): string {
+  return `local function inputBytes (queue) return tonumber(call('ZSCORE', queue .. '${OWN.inputs}', '')) or 0 end
+local function addInput (queue, id, bytes)
+  local key = queue .. '${OWN.inputs}'
+  if call('ZADD', key, bytes, id) == 1 then call('ZINCRBY', key, bytes, '') end
+end
+local function dropInput (queue, id)
+  local key = queue .. '${OWN.inputs}'
+  local bytes = call('ZSCORE', key, id)
+  if not bytes then return end
+  call('ZREM', key, id)
+  if tonumber(call('ZINCRBY', key, -bytes, '')) <= 0 then call('ZREM', key, '') end
+end
+`
+}
+
 /** Functions for scripts that end or forget jobs. Needs `call`. */
 export const KEEP = `local function micros ()
   local time = call('TIME')
@@ -51,32 +70,37 @@ local function ownerIn (opts)
   local owner = type(ours) == 'table' and ours.o
   return type(owner) == 'string' and owner or nil
 end
+-- Answer: how many bytes it had left, if they were counted.
 local function dropSize (queue, id)
-  if call('ZREM', queue .. '${OWN.large}', id) == 0 then return end
+  if call('ZREM', queue .. '${OWN.large}', id) == 0 then return nil end
   local bytes = call('HGET', queue .. '${OWN.sizes}', id)
-  if not bytes then return end
+  if not bytes then return nil end
   call('HDEL', queue .. '${OWN.sizes}', id)
-  call('HINCRBY', queue .. '${OWN.sizes}', '', -bytes)
+  if call('HINCRBY', queue .. '${OWN.sizes}', '', -bytes) <= 0 then call('HDEL', queue .. '${OWN.sizes}', '') end
+  return bytes
 end
--- Its idempotency key is not touched: it has a time of its own.
-local function forget (queue, id)
+${inputs()}-- Forgets a job that is over; 'from' is the set in which it was found, if any. Its idempotency key has a time of its own.
+local function forget (queue, id, from)
   local job = queue .. id
-  local seen = call('HMGET', job, '${FIELD.finishedOn}', '${FIELD.opts}')
-  dropSize(queue, id)
-  local owner = ownerIn(seen[2])
+  if from then call('ZREM', from, id) end
+  local seen = call('HMGET', job, '${FIELD.finishedOn}', '${FIELD.returnvalue}', '${FIELD.opts}')
+  local returned, opts = seen[2], seen[3]
+  -- What a completed job returns is the size of its result.
+  if not returned or returned ~= 'null' and (tonumber(returned) or ${LARGE_BYTES}) >= ${LARGE_BYTES} then dropSize(queue, id) end
+  local owner = ownerIn(opts)
   if owner then call('ZREM', ownerKey(queue, owner), id) end
   -- Somebody took it up again with BullMQ alone.
-  if seen[2] and not seen[1] then return end
-  call('ZREM', queue .. '${KEY.completed}', id)
-  call('ZREM', queue .. '${KEY.failed}', id)
-  call('ZREM', queue .. '${OWN.cancelled}', id)
+  if opts and not seen[1] then return end
+  if not returned then
+    call('ZREM', queue .. '${KEY.failed}', id)
+    call('ZREM', queue .. '${OWN.cancelled}', id)
+  elseif from ~= queue .. '${KEY.completed}' then
+    call('ZREM', queue .. '${KEY.completed}', id)
+  end
   call('DEL', job, job .. '${LOG}', job .. ':dependencies', job .. ':processed', job .. ':failed', job .. ':unsuccessful')
 end
 local function forgetAll (queue, set, ids)
-  for _, id in ipairs(ids) do
-    call('ZREM', set, id)
-    forget(queue, id)
-  end
+  for _, id in ipairs(ids) do forget(queue, id, set) end
 end
 local function keepBytes (queue, id, bytes, maxBytes)
   local sizes, large = queue .. '${OWN.sizes}', queue .. '${OWN.large}'
@@ -104,11 +128,10 @@ local function keepOwner (queue, id, owner, maxPerOwner, keepMs)
   local over = call('ZCARD', set) - maxPerOwner
   if over > 0 then forgetAll(queue, set, call('ZRANGE', set, 0, math.min(over, ${STEPS}) - 1)) end
 end
--- After a job ended. 'set' is BullMQ's for its ending, 'now' the time by the clock of the one who ended it, 'limits' begins at place 'at'.
-local function keep (queue, id, set, now, bytes, owner, limits, at)
-  local maxCount, completedMs, failedMs = tonumber(limits[at]), tonumber(limits[at + 1]), tonumber(limits[at + 2])
-  if bytes >= ${LARGE_BYTES} then keepBytes(queue, id, bytes, tonumber(limits[at + 4])) end
-  if owner then keepOwner(queue, id, owner, tonumber(limits[at + 3]), math.max(completedMs, failedMs)) end
+-- After a job ended. 'set' is BullMQ's for its ending, 'now' the time by the clock of the one who ended it.
+local function keep (queue, id, set, now, bytes, owner, maxCount, completedMs, failedMs, maxPerOwner, maxBytes)
+  if bytes >= ${LARGE_BYTES} then keepBytes(queue, id, bytes, tonumber(maxBytes)) end
+  if owner then keepOwner(queue, id, owner, maxPerOwner, math.max(completedMs, failedMs)) end
   local key, keepMs = queue .. set, set == '${KEY.completed}' and completedMs or failedMs
   local past = call('ZRANGEBYSCORE', key, '-inf', now - keepMs, 'LIMIT', 0, ${STEPS})
   if past[1] then
@@ -129,9 +152,8 @@ end
 export function afterEnd (settings: Pick<RedisSettings, 'retention'>): string {
   return `local call = redis.call
 ${KEEP}
-local limits = { ${limitsOf(settings).join(', ')} }
-local function afterEnd (queue, id, job, set, now, ours, inputBytes, owner, resultMs, result)
-  local bytes = tonumber(inputBytes) or 0
+local function afterEnd (queue, id, job, set, now, ours, submitted, owner, resultMs, result)
+  local bytes = tonumber(submitted) or 0
   local there
   if set == '${KEY.completed}' then
     bytes = 0
@@ -147,25 +169,28 @@ local function afterEnd (queue, id, job, set, now, ours, inputBytes, owner, resu
   else
     there = call('EXISTS', job) == 1
   end
+  if submitted ~= '' then dropInput(queue, id) end
   -- Its own options may say that BullMQ removes it.
-  if there then keep(queue, id, set, now, bytes, owner ~= '' and owner or nil, limits, 1) end
+  if there then keep(queue, id, set, now, bytes, owner ~= '' and owner or nil, ${limitsOf(settings).join(', ')}) end
 end
 `
 }
 
-/** An owner's keys that are remembered at one time: see `retention.maxKeysPerOwner`. */
-export interface KeyLimits { readonly maxKeysPerOwner: number }
-
 /**
- * Create-or-return for submissions with an idempotency key: `held` looks the key up before a job is added, `remember`
- * writes it after. `asked` has the key `k`, the fingerprint `f`, the time to live `t` in ms, and the owner `o` if there is one.
+ * What a submission with an idempotency key or a large input needs beside BullMQ's own step: `held` is called before the job
+ * is added, and keeps it from being added by any answer but nil; `remember` is called after. `asked` has the key `k`, its
+ * fingerprint `f`, its time to live `t` in ms, the owner `o` if there is one, and the bytes `b` of a large input.
  */
-export function keyedAdd ({ maxKeysPerOwner }: KeyLimits, recordFields: readonly string[], lock: string): string {
+export function aroundAdd ({ maxWaitingBytes, retention: { maxKeysPerOwner } }: Pick<RedisSettings, 'maxWaitingBytes' | 'retention'>, recordFields: readonly string[], lock: string): string {
   return `local call = redis.call
--- Answer: nil (nobody has it), 1 (this very job), or the job's id, its fingerprint, and what is left of it: its fields, locked.
+${inputs()}
+-- Answer: nil (go on), 1 (this very job is there), 0 (too many bytes wait), or who has the key: the job's id, its fingerprint, and what is left of it: its fields, locked.
 local function held (queue, id, asked)
-  local text = call('GET', queue .. '${OWN.key}' .. asked.k)
-  if not text then return nil end
+  local text = asked.k and call('GET', queue .. '${OWN.key}' .. asked.k)
+  if not text then
+    if not asked.b or inputBytes(queue) + asked.b <= ${Math.ceil(maxWaitingBytes)} then return nil end
+    return call('EXISTS', queue .. id)
+  end
   local gap = string.find(text, ' ', 1, true)
   local holder = string.sub(text, 1, gap - 1)
   -- Sent again because the answer got lost.
@@ -175,6 +200,8 @@ local function held (queue, id, asked)
   return { holder, string.sub(text, gap + 1), fields[1] and fields or false, call('EXISTS', job .. '${lock}') }
 end
 local function remember (queue, id, asked)
+  if asked.b then addInput(queue, id, asked.b) end
+  if not asked.k then return end
   call('SET', queue .. '${OWN.key}' .. asked.k, id .. ' ' .. asked.f, 'PX', asked.t)
   if not asked.o then return end
   local set = queue .. '${OWN.keys}' .. redis.sha1hex(asked.o)

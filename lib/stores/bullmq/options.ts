@@ -33,7 +33,7 @@ export interface RedisRetentionOptions {
   /**
    * At most this many bytes of results, and of the input of failed jobs, are kept per queue; the oldest jobs go first, wholly.
    * What is smaller than 4 KiB is not counted (`maxCount` bounds it), and the newest job stays however large it is. Together with
-   * what waits (`maxQueued` times the largest body) it says how much memory the server needs. @defaultValue 268435456 (256 MiB)
+   * `maxWaitingBytes` it says how much memory the server needs. @defaultValue 268435456 (256 MiB)
    */
   maxBytes?: number
   /**
@@ -71,6 +71,12 @@ export interface RedisStoreOptions {
    * and be left out: from the loss of a lease to the next run it can take twice as long. @defaultValue 1000
    */
   stalledIntervalMs?: number
+  /**
+   * A submission is refused with `FAE_STORE_FULL` while the inputs of jobs that wait or run take so many bytes, per queue. Inputs
+   * below 4 KiB are neither counted nor refused: `maxQueued` of an endpoint bounds those. Lower keeps clients with large bodies
+   * from filling the server; higher takes more of a burst. @defaultValue 1073741824 (1 GiB)
+   */
+  maxWaitingBytes?: number
   /** What is kept of jobs that are over. */
   retention?: RedisRetentionOptions
 }
@@ -83,6 +89,7 @@ export interface RedisSettings {
   readonly operationTimeoutMs: number
   readonly lockDurationMs: number
   readonly stalledIntervalMs: number
+  readonly maxWaitingBytes: number
   readonly retention: Readonly<Required<RedisRetentionOptions>>
 }
 
@@ -91,7 +98,7 @@ const RETENTION: Readonly<Required<RedisRetentionOptions>> = Object.freeze({
 })
 
 export const REDIS_STORE_DEFAULTS = Object.freeze({
-  prefix: '{fae}', operationTimeoutMs: 2_000, lockDurationMs: 10_000, stalledIntervalMs: 1_000, retention: RETENTION
+  prefix: '{fae}', operationTimeoutMs: 2_000, lockDurationMs: 10_000, stalledIntervalMs: 1_000, maxWaitingBytes: 1_073_741_824, retention: RETENTION
 })
 
 const schema: OptionsSchema = {
@@ -106,6 +113,7 @@ const schema: OptionsSchema = {
     operationTimeoutMs: { type: 'number', minimum: 1, maximum: 600_000 },
     lockDurationMs: { type: 'number', minimum: 100 },
     stalledIntervalMs: { type: 'number', minimum: 50 },
+    maxWaitingBytes: { type: 'integer', minimum: 1 },
     retention: {
       type: 'object',
       additionalProperties: false,
@@ -140,6 +148,7 @@ export function readRedisOptions (given: RedisStoreOptions | undefined): RedisSe
     operationTimeoutMs: options.operationTimeoutMs,
     lockDurationMs: options.lockDurationMs,
     stalledIntervalMs: options.stalledIntervalMs,
+    maxWaitingBytes: options.maxWaitingBytes,
     retention: Object.freeze({
       completedMs: options.retention.completedMs ?? RETENTION.completedMs,
       failedMs: options.retention.failedMs ?? RETENTION.failedMs,

@@ -15,8 +15,8 @@ end
 const at = (field: typeof RECORD_FIELDS[number]): string => `fields[${RECORD_FIELDS.indexOf(field) + 1}]`
 const isCancelled = (lua: string): string => `(${lua} and string.sub(${lua}, 1, ${CANCELLED_MARK.length}) == '${CANCELLED_MARK}')`
 
-// Ends a job as cancelled, once it stands in none of BullMQ's lines any more. Needs `KEEP`. `limits` begins at place 'at'.
-const END_CANCELLED = `local function endCancelled (queue, id, reason, now, limits, at)
+// Ends a job as cancelled, once it stands in none of BullMQ's lines any more. Needs `KEEP`; the limits follow.
+const END_CANCELLED = `local function endCancelled (queue, id, reason, now, ...)
   local job = queue .. id
   -- What the one who asked for it said goes before what the attempt says.
   local asked = call('HGET', job, '${FIELD.deferredFailure}')
@@ -26,7 +26,8 @@ const END_CANCELLED = `local function endCancelled (queue, id, reason, now, limi
   call('ZADD', queue .. '${KEY.failed}', now, id)
   call('ZADD', queue .. '${OWN.cancelled}', now, id)
   call('ZREM', queue .. '${OWN.cancelling}', id)
-  keep(queue, id, '${KEY.failed}', tonumber(now), 0, ownerIn(call('HGET', job, '${FIELD.opts}')), limits, at)
+  dropInput(queue, id)
+  keep(queue, id, '${KEY.failed}', tonumber(now), 0, ownerIn(call('HGET', job, '${FIELD.opts}')), ...)
 end
 `
 
@@ -80,9 +81,10 @@ for i = 1, #KEYS do
     if stalled > 0 then call('HINCRBY', job, '${FIELD.stalls}', 1) end
     if stalled + call('ZREM', queue .. '${KEY.delayed}', id) + call('ZREM', queue .. '${KEY.prioritized}', id) > 0 then
       call('SREM', queue .. '${KEY.stalled}', id)
-      endCancelled(queue, id, ARGV[2], ARGV[5], ARGV, 7)
+      endCancelled(queue, id, ARGV[2], ARGV[5], unpack(ARGV, 7))
     else
       call('HDEL', job, '${FIELD.data}')
+      dropInput(queue, id)
       call('HSET', job, '${FIELD.deferredFailure}', ARGV[3])
       call('ZADD', queue .. '${OWN.cancelling}', ARGV[5], id)
     end
@@ -106,7 +108,7 @@ if ARGV[6] == 'asked' and call('HEXISTS', job, '${FIELD.deferredFailure}') == 0 
 if call('LREM', queue .. '${KEY.active}', -1, id) < 1 then return -3 end
 call('DEL', job .. '${LOCK}')
 call('SREM', queue .. '${KEY.stalled}', id)
-endCancelled(queue, id, ARGV[3], ARGV[4], ARGV, 7)
+endCancelled(queue, id, ARGV[3], ARGV[4], unpack(ARGV, 7))
 if ARGV[5] == '1' then call('HINCRBY', job, '${FIELD.attemptsMade}', 1) end
 return 1`
 
@@ -121,7 +123,8 @@ for i = 1, #KEYS do
       return { i, fields, locked, 'not-failed' }
     end
     -- It is no longer one that is over.
-    dropSize(queue, id)
+    local bytes = dropSize(queue, id)
+    if bytes then addInput(queue, id, bytes) end
     local owner = ownerIn(${at(FIELD.opts)})
     if owner then call('ZREM', ownerKey(queue, owner), id) end
     call('HDEL', job, '${FIELD.finishedOn}', '${FIELD.processedOn}', '${FIELD.attemptsMade}', '${FIELD.attemptsStarted}', '${FIELD.stalls}', '${FIELD.deferredFailure}', '${FIELD.stacktrace}', '${FIELD.progress}')
@@ -235,7 +238,7 @@ return answer`
 /*
  * KEYS: prefix. ARGV: how many of each kind, limits. Forgets jobs whose time is over by the clock of the server, marks of
  * cancels whose job is gone or over (a worker may have died between two steps), and sizes of jobs that somebody else
- * removed: of those so many are looked at, and the next sweep goes on from there.
+ * removed or took up again: of those so many are looked at, and the next sweep goes on from there.
  */
 const sweep = `local call = redis.call
 ${KEEP}
@@ -248,14 +251,24 @@ for _, id in ipairs(call('ZRANGE', queue .. '${OWN.cancelling}', 0, most - 1)) d
   local state = call('HMGET', queue .. id, '${FIELD.name}', '${FIELD.finishedOn}')
   if not state[1] or state[2] then call('ZREM', queue .. '${OWN.cancelling}', id) end
 end
-local large = queue .. '${OWN.large}'
-local from = tonumber(call('GET', queue .. '${OWN.place}')) or 0
-local ids = call('ZRANGE', large, from, from + most - 1)
-local there = 0
-for _, id in ipairs(ids) do
-  if call('EXISTS', queue .. id) == 1 then there = there + 1 else dropSize(queue, id) end
+-- Sizes are those of jobs that are over, inputs those of jobs that are not.
+for name, over in pairs({ ['${OWN.large}'] = 1, ['${OWN.inputs}'] = 0 }) do
+  local place = queue .. '${OWN.place}' .. name
+  local from = tonumber(call('GET', place)) or 0
+  local ids = call('ZRANGE', queue .. name, from, from + most - 1)
+  local there = 0
+  for _, id in ipairs(ids) do
+    local job = queue .. id
+    if id == '' or call('EXISTS', job) == 1 and call('HEXISTS', job, '${FIELD.finishedOn}') == over then
+      there = there + 1
+    elseif over == 1 then
+      dropSize(queue, id)
+    else
+      dropInput(queue, id)
+    end
+  end
+  if #ids == most then call('SET', place, from + there, 'PX', 86400000) elseif from > 0 then call('DEL', place) end
 end
-if #ids == most then call('SET', queue .. '${OWN.place}', from + there, 'PX', 86400000) else call('DEL', queue .. '${OWN.place}') end
 return 1`
 
 /*
@@ -268,6 +281,7 @@ local queue, id = KEYS[1], ARGV[1]
 call('ZREM', queue .. '${OWN.cancelled}', id)
 call('ZREM', queue .. '${OWN.cancelling}', id)
 dropSize(queue, id)
+dropInput(queue, id)
 if ARGV[2] ~= '' then call('ZREM', ownerKey(queue, ARGV[2]), id) end
 if ARGV[3] == '' then return 1 end
 local key = queue .. '${OWN.key}' .. ARGV[3]
