@@ -4,6 +4,8 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import { requiredCommands } from '../../lib/stores/bullmq/commands.ts'
+import { afterEnd, aroundAdd } from '../../lib/stores/bullmq/keeping.ts'
+import { readRedisOptions } from '../../lib/stores/bullmq/options.ts'
 import { SCRIPT_TEXTS } from '../../lib/stores/bullmq/scripts.ts'
 import { Redis } from 'ioredis'
 import { sharedRedis } from '../support/redis.ts'
@@ -11,7 +13,7 @@ import { sharedRedis } from '../support/redis.ts'
 /** The scripts of BullMQ that run when the store submits, runs, settles, cancels, redrives, removes and cleans up jobs. */
 const USED = [
   'addStandardJob', 'addDelayedJob', 'addPrioritizedJob', 'moveToActive', 'moveToFinished', 'moveToDelayed', 'retryJob', 'moveJobFromActiveToWait', 'extendLock', 'extendLocks',
-  'releaseLock', 'moveStalledJobsToWait', 'removeJob', 'removeDeduplicationKey', 'cleanJobsInSet'
+  'releaseLock', 'moveStalledJobsToWait', 'removeJob'
 ]
 /** Called for what the store does not use: metrics of BullMQ, deduplication without an end, cleaning of jobs that wait. */
 const UNUSED = new Set(['LTRIM', 'PERSIST', 'LSET'])
@@ -33,7 +35,8 @@ t.test('it has every command that the scripts call, and no other', async (t) => 
     if (file === undefined) t.fail(`BullMQ has no script ${name} any more`)
     else for (const command of commandsOf(readFileSync(join(folder, file), 'utf8'))) called.add(command)
   }
-  for (const lua of SCRIPT_TEXTS) for (const command of commandsOf(lua)) called.add(command)
+  const settings = readRedisOptions({})
+  for (const lua of [...SCRIPT_TEXTS, afterEnd(settings), aroundAdd(settings, [], '')]) for (const command of commandsOf(lua)) called.add(command)
   t.ok(called.size > 40)
   t.same(requiredCommands('{p}', '{p}:c').map(([command]) => command).sort(), [...called].filter((command) => !UNUSED.has(command)).sort())
 })

@@ -1,12 +1,14 @@
 import t from 'tap'
-import { asEnvelope, CANCELLED_MARK, encodeEnvelope, encodeNotes, errorOf, inputOf, parseEnvelope, parseNotes, traceOf } from '../../lib/stores/bullmq/envelope.ts'
+import {
+  CANCELLED_MARK, encodeInput, encodeNotes, encodeOptions, envelopeIn, errorOf, inputOf, NO_ENVELOPE, OURS, parseInput, parseNotes, traceOf
+} from '../../lib/stores/bullmq/envelope.ts'
 import { claimableSince, rawJob, RECORD_FIELDS, recordOf } from '../../lib/stores/bullmq/record.ts'
 import { parseUpdates, progressMessage } from '../../lib/stores/bullmq/updates.ts'
 import { newJob, withBody } from '../support/redis-jobs.ts'
 
 const TRACE = { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', tracestate: 'a=1,b=2' }
 
-t.test('an envelope brings back what was put into it', async (t) => {
+t.test('the options of a job bring back what was put into them, its data what was submitted', async (t) => {
   const job = newJob({
     input: { body: { a: [1, null, 'ü'] }, params: { id: '1' }, query: { q: ['x', 'y'] }, headers: { 'x-tenant': 't' } },
     owner: 'me',
@@ -14,24 +16,30 @@ t.test('an envelope brings back what was put into it', async (t) => {
     maxAttempts: 7,
     idempotency: { key: 'k', fingerprint: 'f', ttlMs: 1 }
   })
-  const envelope = parseEnvelope(encodeEnvelope(job))
-  t.same(inputOf(envelope), job.input)
-  t.same(traceOf(envelope), TRACE)
-  t.match(envelope, { v: 1, o: 'me', c: job.correlationId, n: 7, f: 'f' })
-  t.same(traceOf(parseEnvelope(encodeEnvelope(newJob({ trace: { traceparent: TRACE.traceparent } })))), { traceparent: TRACE.traceparent })
+  const options: unknown = JSON.parse(encodeOptions(job, 5, 3, 9_000))
+  t.match(options, { delay: 5, priority: 3 }, 'what BullMQ has to know stands under its names')
+  const envelope = envelopeIn(options)
+  t.same(envelope, { o: 'me', c: job.correlationId, t: TRACE.traceparent, s: TRACE.tracestate, n: 7, k: 'k', b: 9_000 })
+  t.same(traceOf(envelope ?? NO_ENVELOPE), TRACE)
+  t.same(parseInput(encodeInput(job.input), true), job.input)
+  t.same(traceOf(envelopeIn(JSON.parse(encodeOptions(newJob({ trace: { traceparent: TRACE.traceparent } }), 0, 0, undefined))) ?? NO_ENVELOPE), { traceparent: TRACE.traceparent })
 })
 
-t.test('an envelope with nothing special in it is small', async (t) => {
+t.test('a job with nothing special in it is small', async (t) => {
   const job = newJob({ input: withBody(undefined) })
-  t.equal(encodeEnvelope(job), JSON.stringify({ v: 1, c: job.correlationId, n: 3 }))
-  t.same(inputOf(parseEnvelope(encodeEnvelope(job))), withBody(undefined))
+  t.equal(encodeInput(job.input), '{}')
+  t.equal(encodeOptions(job, 0, 0, undefined), JSON.stringify({ [OURS]: { c: job.correlationId, n: 3 } }))
+  t.same(parseInput('{}', true), withBody(undefined))
 })
 
-t.test('data that is not ours becomes the body; data that cannot be read does not throw', async (t) => {
-  t.same(inputOf(asEnvelope({ v: 2, c: 1 })), withBody({ v: 2, c: 1 }))
-  t.same(inputOf(asEnvelope(null)), withBody(null))
-  t.same(inputOf(parseEnvelope('{broken')), withBody(undefined))
-  t.same(inputOf(parseEnvelope('[1]')), withBody([1]))
+t.test('data of a job that is not ours is its body; what cannot be read does not throw', async (t) => {
+  for (const opts of [undefined, null, 1, {}, { fae: 1 }, { fae: { c: 1, n: 1 } }, { fae: { c: '', n: 1, o: 5 } }]) t.equal(envelopeIn(opts), undefined)
+  t.same(inputOf({ b: 2, c: 1 }, false), withBody({ b: 2, c: 1 }))
+  t.same(inputOf(null, false), withBody(null))
+  t.same(inputOf(null, true), withBody(undefined))
+  t.same(parseInput('[1]', false), withBody([1]))
+  t.equal(parseInput('{broken', false), undefined)
+  t.equal(parseInput(null, true), undefined, 'it was dropped')
 })
 
 t.test('notes survive, begin with the mark when they tell of a cancel, and take what they do not know for an error', async (t) => {
@@ -47,7 +55,7 @@ t.test('notes survive, begin with the mark when they tell of a cancel, and take 
 
 /** A hash as the server has it. */
 function raw (fields: Partial<Record<typeof RECORD_FIELDS[number], string>>, locked = 0): NonNullable<ReturnType<typeof rawJob>> {
-  const job = rawJob(RECORD_FIELDS.map((field) => ({ name: 'n', data: encodeEnvelope(newJob()), timestamp: '1000', opts: '{}', priority: '0', delay: '0', ...fields })[field] ?? null), locked)
+  const job = rawJob(RECORD_FIELDS.map((field) => ({ name: 'n', timestamp: '1000', opts: encodeOptions(newJob(), 0, 0, undefined), priority: '0', delay: '0', ...fields })[field] ?? null), locked)
   if (job === undefined) throw new Error('it is a job')
   return job
 }

@@ -6,8 +6,12 @@ import { randomUUID } from 'node:crypto'
 import * as bull from 'bullmq'
 import { Redis } from 'ioredis'
 import t from 'tap'
-import { ADD_KINDS, addKeys, addOptions, batchedAdd, bullScripts, claimedId, DELAYED_SCORE, FIELD, keepRenewing, KEY, LOCK, LOG, makeWorker, PRIORITY_SCORE, queuePrefix, resizeWorker, type AddKind, type BackendHooks, type BullJob } from '../../lib/stores/bullmq/internals.ts'
+import {
+  ADD_KINDS, addKeys, batchedAdd, bullScripts, claimedId, DELAYED_SCORE, FIELD, finishAndKeep, keepRenewing, KEY, LOCK, LOG, makeWorker, PRIORITY_SCORE, queuePrefix,
+  resizeWorker, type AddKind, type BackendHooks, type BullJob
+} from '../../lib/stores/bullmq/internals.ts'
 import { unreadable } from '../../lib/stores/bullmq/internals-worker.ts'
+import { runCommand } from '../../lib/stores/bullmq/scripts.ts'
 import { sharedRedis, uniquePrefix } from '../support/redis.ts'
 import { until } from '../support/redis-jobs.ts'
 
@@ -26,11 +30,20 @@ function newQueue (t: { teardown (end: () => unknown): unknown }): { queue: bull
 }
 
 const scripts = bullScripts(bull)
-for (const kind of ADD_KINDS) redis.defineCommand(`add-${kind}`, batchedAdd(scripts, kind))
+/** In the place of our own: a key is a text with the id of its job. */
+const KEYED = `local function held (queue, id, asked)
+  local holder = redis.call('GET', queue .. 'k:' .. asked.k)
+  return holder and { holder } or nil
+end
+local function remember (queue, id, asked) redis.call('SET', queue .. 'k:' .. asked.k, id) end`
+for (const kind of ADD_KINDS) redis.defineCommand(`add-${kind}`, batchedAdd(scripts, kind, KEYED))
+/** Writes down what it is given. */
+const AFTER = "local function afterEnd (queue, id, job, set, now, ...) redis.call('RPUSH', queue .. 'ended', id, job, set, now, ...) end"
+redis.defineCommand('finish', finishAndKeep(scripts, AFTER))
 
-async function add (kind: AddKind, keys: string, jobs: ReadonlyArray<readonly [id: string, data: string, options: string]>): Promise<unknown[]> {
+async function add (kind: AddKind, keys: string, jobs: ReadonlyArray<readonly [id: string, data: string, options: string, asked?: string]>): Promise<unknown[]> {
   const args = [...addKeys(kind, keys), keys]
-  for (const [id, data, options] of jobs) args.push(id, 'name', String(NOW), data, options)
+  for (const [id, data, options, asked = ''] of jobs) args.push(id, 'name', String(NOW), data, options, asked)
   const run = Reflect.get(redis, `add-${kind}`) as (args: string[]) => Promise<unknown[]>
   return await run.call(redis, args)
 }
@@ -51,30 +64,30 @@ t.test('the scripts for adding jobs take the keys that we give them', async (t) 
 })
 
 t.test('an unknown release is refused with a code', async (t) => {
-  t.throws(() => batchedAdd(new Map(), 'standard'), { code: 'FAE_STORE_UNSUPPORTED' })
-  t.throws(() => batchedAdd(new Map([['addStandardJob', { lua: '', keys: 3 }]]), 'standard'), { code: 'FAE_STORE_UNSUPPORTED' })
+  t.throws(() => batchedAdd(new Map(), 'standard', KEYED), { code: 'FAE_STORE_UNSUPPORTED' })
+  t.throws(() => batchedAdd(new Map([['addStandardJob', { lua: '', keys: 3 }]]), 'standard', KEYED), { code: 'FAE_STORE_UNSUPPORTED' })
+  const known = scripts.get('addStandardJob')
+  t.ok(known)
+  t.throws(() => batchedAdd(new Map([['addStandardJob', { lua: String(known?.lua).replaceAll('cjson.encode(opts)', 'pack(opts)'), keys: Number(known?.keys) }]]), 'standard', KEYED),
+    { code: 'FAE_STORE_UNSUPPORTED' }, 'one that stores options in another way')
+  t.throws(() => finishAndKeep(new Map(), AFTER), { code: 'FAE_STORE_UNSUPPORTED' })
 })
 
 t.test('a job of a batch lies on the server as one that BullMQ added itself', async (t) => {
   const { queue, keys } = newQueue(t)
-  const cases = [
-    ['standard', 0, 0, undefined], ['delayed', 60_000, 0, undefined], ['delayed', 60_000, 5, undefined], ['prioritized', 0, 7, undefined],
-    ['standard', 0, 0, { id: 'k1', ttl: 60_000 }]
-  ] as const
-  for (const [kind, delay, priority, deduplication] of cases) {
+  const cases = [['standard', 0, 0], ['delayed', 60_000, 0], ['delayed', 60_000, 5], ['prioritized', 0, 7]] as const
+  for (const [kind, delay, priority] of cases) {
     const data = { some: 'data', ünï: '💥' }
     const ours = randomUUID()
-    t.same(await add(kind, keys, [[ours, JSON.stringify(data), addOptions(delay, priority, deduplication)]]), [1])
+    const options = JSON.stringify({ fae: { o: '"ö/wner"', n: 3 }, ...(delay > 0 && { delay }), ...(priority > 0 && { priority }) })
+    t.same(await add(kind, keys, [[ours, JSON.stringify(data), options]]), [1])
+    t.same(await add(kind, keys, [[ours, '{}', '{}']]), [1], 'sent again, it is the same job')
     const mine = await redis.hgetall(keys + ours)
-    if (deduplication !== undefined) {
-      t.equal(await redis.get(`${keys}${KEY.deduplication}${deduplication.id}`), ours)
-      t.ok(await redis.pttl(`${keys}${KEY.deduplication}${deduplication.id}`) > 50_000)
-      t.same(await add(kind, keys, [[randomUUID(), '{}', addOptions(delay, priority, deduplication)]]), [ours], 'a second one is told of the first')
-      await redis.del(`${keys}${KEY.deduplication}${deduplication.id}`)
-    }
+    t.equal(mine['opts'], options, 'its options are stored as they were given')
+    t.same(Reflect.get(Object((await queue.getJob(ours))?.opts), 'fae'), { o: '"ö/wner"', n: 3 }, 'BullMQ hands on what it does not know')
     const theirs = randomUUID()
     const reference = await queue.add('name', data, {
-      jobId: theirs, timestamp: NOW, ...(delay > 0 && { delay }), ...(priority > 0 && { priority }), ...(deduplication !== undefined && { deduplication: { ...deduplication } })
+      jobId: theirs, timestamp: NOW, ...(delay > 0 && { delay }), ...(priority > 0 && { priority })
     })
     const expected = await redis.hgetall(keys + String(reference.id))
     t.same(Object.keys(mine).sort(), Object.keys(expected).sort(), 'the same fields')
@@ -95,14 +108,22 @@ t.test('a job of a batch lies on the server as one that BullMQ added itself', as
 t.test('one bad entry of a batch does not stop the others', async (t) => {
   const { keys } = newQueue(t)
   const [good, other] = [randomUUID(), randomUUID()]
-  // A key of another type stands where the job should.
+  // A key of another type stands in the way.
   const bad = randomUUID()
-  await redis.rpush(`${keys}${KEY.deduplication}x`, '1')
-  const answers = await add('standard', keys, [[good, '{}', ''], [bad, '{}', addOptions(0, 0, { id: 'x', ttl: 1_000 })], [other, '{}', '']])
+  await redis.rpush(`${keys}k:x`, '1')
+  const answers = await add('standard', keys, [[good, '{}', '{}'], [bad, '{}', '{}', '{"k":"x"}'], [other, '{}', '{}']])
   t.equal(answers[0], 1)
   t.match(answers[1], /^!.*WRONGTYPE/)
   t.equal(answers[2], 1)
   t.same(await redis.lrange(keys + KEY.wait, 0, -1), [other, good])
+})
+
+t.test('a job with a key is added once, and who comes later hears of the first', async (t) => {
+  const { keys } = newQueue(t)
+  const [first, second] = [randomUUID(), randomUUID()]
+  t.same(await add('standard', keys, [[first, '{}', '{}', '{"k":"a"}'], [second, '{}', '{}', '{"k":"a"}']]), [1, [first]])
+  t.same(await add('delayed', keys, [[second, '{}', '{"delay":1000}', '{"k":"a"}']]), [[first]])
+  t.equal(await redis.exists(keys + second), 0)
 })
 
 const PASS: BackendHooks = {
@@ -113,7 +134,9 @@ const PASS: BackendHooks = {
   delay: (_id, _token, step) => step(),
   requeue: (_id, _token, step) => step(),
   renew: (_ids, step) => step(),
-  lookForStalled: (look) => look()
+  lookForStalled: (look) => look(),
+  extras: () => ['extra'],
+  finish: (args) => runCommand(redis, 'finish', args)
 }
 
 t.test('the worker passes through our hooks, with the ids and tokens that we expect', async (t) => {
@@ -133,7 +156,9 @@ t.test('the worker passes through our hooks, with the ids and tokens that we exp
     delay: async (id, token, step) => { steps.push(`delay ${id.slice(0, 4)} ${String(token === tokens.get(id))}`); return await step() },
     requeue: async (id, token, step) => { steps.push(`requeue ${id.slice(0, 4)} ${String(token === tokens.get(id))}`); return await step() },
     renew: PASS.renew,
-    lookForStalled: PASS.lookForStalled
+    lookForStalled: PASS.lookForStalled,
+    extras: (id, token, target) => [`${target} ${String(token === tokens.get(id))}`, 'x'],
+    finish: (args) => runCommand(redis, 'finish', args)
   }
   const active: BullJob[] = []
   const worker = makeWorker(bull, 'q', async (job) => {
@@ -155,7 +180,7 @@ t.test('the worker passes through our hooks, with the ids and tokens that we exp
   const ids: Record<string, string> = {}
   for (const what of ['complete', 'fail', 'later', 'again']) {
     const id = ids[what] = randomUUID()
-    await add('standard', keys, [[id, JSON.stringify({ what }), '']])
+    await add('standard', keys, [[id, JSON.stringify({ what }), '{}']])
     await until(`${what} is over`, async () => await redis.hget(keys + id, FIELD.finishedOn))
   }
   const short = (what: string): string => (ids[what] ?? '').slice(0, 4)
@@ -174,12 +199,20 @@ t.test('the worker passes through our hooks, with the ids and tokens that we exp
   t.equal(await redis.hget(keys + (ids['later'] ?? ''), FIELD.attemptsMade), '2')
   t.ok(await redis.zscore(keys + KEY.completed, ids['complete'] ?? ''))
   t.ok(await redis.zscore(keys + KEY.failed, ids['fail'] ?? ''))
+  const ended = await redis.lrange(keys + 'ended', '0', '-1')
+  for (const [place, [what, set]] of ([['complete', 'completed'], ['fail', 'failed'], ['later', 'completed'], ['again', 'completed']] as const).entries()) {
+    const id = ids[what] ?? ''
+    const [now, ...rest] = ended.slice(place * 6 + 3, place * 6 + 6)
+    t.same(ended.slice(place * 6, place * 6 + 3), [id, keys + id, set], 'our part of the last step knows the job and its ending')
+    t.ok(Math.abs(Number(now) - Date.now()) < 60_000)
+    t.same(rest, [`${set} true`, 'x'], 'and gets what we have to say of it')
+  }
 })
 
 t.test('jobs that finish in one millisecond keep their order, and BullMQ can read when that was', async (t) => {
   const { queue, prefix, keys } = newQueue(t)
   const ids = Array.from({ length: 60 }, () => randomUUID())
-  await add('standard', keys, ids.map((id) => [id, '{}', ''] as const))
+  await add('standard', keys, ids.map((id) => [id, '{}', '{}'] as const))
   const worker = makeWorker(bull, 'q', async () => {}, { connection: redis, prefix }, PASS)
   t.teardown(() => worker.close())
   await until('all are completed', async () => await redis.zcard(keys + KEY.completed) === ids.length)
@@ -192,7 +225,7 @@ t.test('jobs that finish in one millisecond keep their order, and BullMQ can rea
 t.test('a deferred failure ends a job without running it, and a stall is counted under its name', async (t) => {
   const { prefix, keys } = newQueue(t)
   const [deferred, stalled] = [randomUUID(), randomUUID()]
-  await add('standard', keys, [[deferred, '{}', ''], [stalled, '{}', '']])
+  await add('standard', keys, [[deferred, '{}', '{}'], [stalled, '{}', '{}']])
   await redis.hset(keys + deferred, FIELD.deferredFailure, 'not wanted')
   const ran: string[] = []
   let lose = true
@@ -216,17 +249,17 @@ t.test('a log goes when its job goes: by removal, by cleaning, by count', async 
   const { queue, prefix, keys } = newQueue(t)
   const [removed, cleaned, first, second] = [randomUUID(), randomUUID(), randomUUID(), randomUUID()]
   for (const id of [removed, cleaned, first, second]) await redis.rpush(keys + id + LOG, 'result')
-  await add('standard', keys, [[removed, '{}', '']])
+  await add('standard', keys, [[removed, '{}', '{}']])
   await queue.remove(removed)
   t.equal(await redis.exists(keys + removed + LOG), 0)
-  await add('standard', keys, [[cleaned, '{}', '']])
+  await add('standard', keys, [[cleaned, '{}', '{}']])
   const worker = makeWorker(bull, 'q', async () => {}, { connection: redis, prefix, removeOnComplete: { count: 1 } }, PASS)
   t.teardown(() => worker.close())
   await until('it is completed', async () => await redis.zscore(keys + KEY.completed, cleaned))
   t.equal(await redis.exists(keys + cleaned + LOG), 1)
   await queue.getBackend().cleanJobsByState('completed', Date.now() + 1_000, 10)
   t.equal(await redis.exists(keys + cleaned, keys + cleaned + LOG), 0)
-  await add('standard', keys, [[first, '{}', ''], [second, '{}', '']])
+  await add('standard', keys, [[first, '{}', '{}'], [second, '{}', '{}']])
   await until('only one is kept', async () => await redis.zscore(keys + KEY.completed, second))
   t.equal(await redis.exists(keys + first, keys + first + LOG), 0)
   t.equal(await redis.exists(keys + second + LOG), 1)
@@ -249,7 +282,7 @@ t.test('a worker wakes for a delayed job to the millisecond, without asking the 
   t.teardown(() => worker.close())
   await worker.waitUntilReady()
   const delay = Date.now() - NOW + 350
-  await add('delayed', keys, [[randomUUID(), '{}', addOptions(delay, 0, undefined)]])
+  await add('delayed', keys, [[randomUUID(), '{}', JSON.stringify({ delay })]])
   await until('it is run', () => late.length > 0)
   // Rounded up to whole seconds it would be 650 ms late.
   t.ok((late[0] ?? Infinity) < 400, `${String(late[0])} ms late`)
@@ -262,7 +295,7 @@ t.test('a worker whose places are all taken fetches at once when it gets more', 
   const ended = new Promise<void>((resolve) => { end = resolve })
   const worker = makeWorker(bull, 'q', async (job) => { running.push(String(job.id)); await ended }, { connection: redis, prefix, concurrency: 1 }, PASS)
   t.teardown(() => { end(); return worker.close() })
-  await add('standard', keys, [1, 2, 3].map(() => [randomUUID(), '{}', ''] as const))
+  await add('standard', keys, [1, 2, 3].map(() => [randomUUID(), '{}', '{}'] as const))
   await until('the first runs', () => running.length === 1)
   resizeWorker(worker, 2)
   // None has ended: without a push the loop would wait for that.
@@ -289,11 +322,11 @@ t.test('the worker takes its time from us: for what is due, when a job began and
   const [early, due, again] = [randomUUID(), randomUUID(), randomUUID()]
   const server = (): number => Date.now() - AHEAD
   // Due by the clock of this host, and not by the other one; NOW is the timestamp that they are added with.
-  await add('delayed', keys, [[early, '1', addOptions(1, 0, undefined)]])
+  await add('delayed', keys, [[early, '1', '{"delay":1}']])
   const begin = performance.now()
-  await add('delayed', keys, [[due, '2', addOptions(Math.max(1, server() + 300 - NOW), 0, undefined)]])
+  await add('delayed', keys, [[due, '2', JSON.stringify({ delay: Math.max(1, server() + 300 - NOW) })]])
   await redis.zadd(keys + KEY.delayed, (server() + 300) * DELAYED_SCORE, due)
-  await add('standard', keys, [[again, '"again"', '']])
+  await add('standard', keys, [[again, '"again"', '{}']])
   await until('what is due ran', async () => await redis.zscore(keys + KEY.completed, due))
   t.ok(performance.now() - begin > 250, 'not before it was due')
   t.ok(performance.now() - begin < 5_000, 'and it was not blocked for ten minutes')
@@ -332,7 +365,7 @@ t.test('a job that BullMQ cannot read comes without its data, and says what is w
   t.teardown(() => worker.close())
   const [good, data, opts] = [randomUUID(), randomUUID(), randomUUID()]
   await worker.pause()
-  await add('standard', keys, [[good, '{}', ''], [data, '{oops', ''], [opts, '{}', '']])
+  await add('standard', keys, [[good, '{}', '{}'], [data, '{oops', '{}'], [opts, '{}', '{}']])
   await redis.hset(keys + opts, FIELD.opts, '{')
   await worker.resume()
   await until('all were claimed', () => faults.size === 3)

@@ -2,11 +2,12 @@
 import { readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 import t from 'tap'
+import type { NewJob } from '../../lib/jobs/job.ts'
 import type { JobStore } from '../../lib/jobs/store.ts'
 import { aclRules, LISTENING, requiredCommands } from '../../lib/stores/bullmq/commands.ts'
 import type { RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
 import { startRedis } from '../support/redis.ts'
-import { COMPLETED, listeningHost, newJob, openStore, play, QUEUE, until } from '../support/redis-jobs.ts'
+import { COMPLETED, listeningHost, newJob, openStore, play, QUEUE, until, withBody } from '../support/redis-jobs.ts'
 
 t.setTimeout(60_000)
 
@@ -55,6 +56,13 @@ async function everything (store: JobStore): Promise<void> {
   await store.shared?.unlock('l', 'me')
   await until('it runs again', async () => (await store.counts(QUEUE)).states.completed === jobs.length)
   await store.remove(jobs[0]?.id ?? '')
+  const keyed = (key: string): NewJob => newJob({ queue: 'later', owner: 'ann', runAt: Date.now() + 600_000, input: withBody('x'.repeat(10_000)), idempotency: { key, fingerprint: 'f', ttlMs: 60_000 } })
+  for (const job of [keyed('one'), keyed('two')]) {
+    await store.create(job)
+    await store.remove(job.id)
+  }
+  await store.create(keyed('three'))
+  await store.create(keyed('four'))
   const held = newJob({ queue: 'held' })
   await store.create(held)
   const holder = play(store, { queue: 'held', concurrency: 2 })
@@ -83,14 +91,15 @@ t.test('the documentation has the rules', async (t) => {
 t.test('a user with the rules of the documentation does everything, and needs every one of them', async (t) => {
   await admin.flushall()
   await admin.config('RESETSTAT')
-  const { store, warnings } = await storeOf(t, '', { retention: { completedMs: 2_000, failedMs: 60_000 } })
+  const { store, warnings } = await storeOf(t, '', { retention: { completedMs: 2_000, failedMs: 60_000, maxKeysPerOwner: 1 } })
   await everything(store)
   await until('it is cleared away', async () => (await admin.keys(`${PREFIX}:${QUEUE}:????????-????-*`)).length === 0, 20_000)
   t.same(warnings(), [])
   t.same(await admin.call('ACL', 'LOG'), [], 'nothing was refused')
   const used = new Set((await admin.info('commandstats')).split('\n').flatMap((line) => /^cmdstat_([a-z]+)/.exec(line)?.[1]?.toUpperCase() ?? []))
   const unused = [...requiredCommands(PREFIX, '').map(([command]) => command), ...LISTENING].filter((command) => !used.has(command))
-  t.same(unused.filter((command) => command !== 'PING'), [], 'each of them was used; a connection is pinged now and then')
+  // A connection is pinged now and then; BullMQ's script that ends jobs names the other, for a count that is kept by us instead.
+  t.same(unused.filter((command) => command !== 'PING' && command !== 'ZREMRANGEBYRANK'), [], 'each of them was used')
 })
 
 for (const rule of ['-xadd', '-bzpopmin', '-publish', '-subscribe', '-evalsha', '-zadd']) {

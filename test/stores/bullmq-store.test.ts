@@ -6,7 +6,7 @@ import { inspect } from 'node:util'
 import { Queue } from 'bullmq'
 import { Redis } from 'ioredis'
 import t from 'tap'
-import type { ClaimedJob } from '../../lib/jobs/job.ts'
+import type { ClaimedJob, NewJob } from '../../lib/jobs/job.ts'
 import { redisStore, type RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
 import { loadDrivers } from '../../lib/stores/bullmq/drivers.ts'
 import { freePort, sharedRedis, startRedis, uniquePrefix } from '../support/redis.ts'
@@ -133,17 +133,39 @@ t.test('many who ask a fresh process at the same time all find their jobs; those
   t.ok(times <= 100, `${times} times for 500 unknown ids, at most 100: those who ask at the same time share a question`)
 })
 
-t.test('an idempotency key whose job is gone is claimed anew, by exactly one', async (t) => {
-  const { store, key } = await opened(t)
+t.test('an idempotency key is remembered for its own time, whatever became of its job', async (t) => {
+  const { store, prefix, key, queueKey } = await opened(t)
   const idempotency = { key: 'ab'.repeat(32), fingerprint: 'f1', ttlMs: 60_000 }
   const first = newJob({ idempotency })
   await store.create(first)
+  t.same(await store.create(first), { created: true, id: first.id }, 'the same submission sent again is the same job')
+  const replay = await store.create(newJob({ idempotency }))
+  t.match(replay, { created: false, id: first.id, sameRequest: true, job: { id: first.id, state: 'queued' } })
   // As when the oldest finished jobs are forgotten.
   await redis.del(key(first.id))
   const answers = await Promise.all(Array.from({ length: 50 }, () => store.create(newJob({ idempotency }))))
-  t.equal(answers.filter(({ created }) => created).length, 1)
-  t.equal(new Set(answers.map(({ id }) => id)).size, 1)
-  t.not(answers[0]?.id, first.id)
+  t.same(new Set(answers.map((answer) => JSON.stringify(answer))), new Set([JSON.stringify({ created: false, id: first.id, job: undefined, sameRequest: true })]))
+  t.match(await store.create(newJob({ idempotency: { ...idempotency, fingerprint: 'f2' } })), { created: false, sameRequest: false })
+  const left = await redis.pttl(queueKey(`fae:key:${idempotency.key}`))
+  t.ok(left > 50_000 && left <= 60_000)
+  await redis.del(queueKey('wait'))
+  const other = newJob({ idempotency: { key: 'cd'.repeat(32), fingerprint: 'f', ttlMs: 60_000 }, owner: 'o' })
+  await store.create(other)
+  t.equal(await store.remove(other.id), 'removed')
+  t.match(await store.create({ ...other, id: randomUUID() }), { created: true }, 'a job that is removed frees its key')
+  t.equal((await redis.keys(`${prefix}:${QUEUE}:fae:keys:*`)).length, 1)
+})
+
+t.test('an owner who floods keys loses the oldest of its own', async (t) => {
+  const { store } = await opened(t, { retention: { maxKeysPerOwner: 3 } })
+  const claim = (owner: string | undefined, n: number): NewJob => newJob({ owner, idempotency: { key: `${owner ?? 'none'}${n}`, fingerprint: 'f', ttlMs: 60_000 + n * 10_000 } })
+  await store.create(claim('a', 0))
+  for (let n = 0; n < 6; n++) await store.create(claim('b', n))
+  for (let n = 0; n < 6; n++) await store.create(claim(undefined, n))
+  t.match(await store.create(claim('b', 3)), { created: false })
+  t.match(await store.create(claim('b', 2)), { created: true }, 'it was pushed out by newer ones of the same owner')
+  t.match(await store.create(claim('a', 0)), { created: false }, 'those of others are not touched')
+  t.match(await store.create(claim(undefined, 0)), { created: false }, 'nor those of nobody')
 })
 
 t.test('bad options are refused, all at once', async (t) => {
@@ -153,6 +175,7 @@ t.test('bad options are refused, all at once', async (t) => {
     [{ url: 'redis://x', connection: {} }, /url and connection exclude each other/],
     [{ prefix: 'a:b' }, /prefix/],
     [{ operationTimeoutMs: 0, retention: { maxCount: 0 } }, /operationTimeoutMs.*retention\.maxCount/],
+    ...(['maxBytes', 'maxPerOwner', 'maxKeysPerOwner'] as const).flatMap((name) => [0, 0.5].map((bad) => [{ retention: { [name]: bad } }, new RegExp(`retention\\.${name}`)] as const)),
     [{ client: {} }, /client must be a client/],
     [{ client: cluster, prefix: 'jobs' }, /braces/],
     [{ client: { ...cluster, isCluster: false, options: { keyPrefix: 'x' } } }, /keyPrefix/]

@@ -1,10 +1,14 @@
+import { AsyncEndpointsError } from '../../core/errors.ts'
 import { MAX_PRIORITY, type NewJob } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
-import { encodeEnvelope } from './envelope.ts'
+import { encodeInput, encodeOptions } from './envelope.ts'
 import { toStoreError, unavailable } from './errors.ts'
-import { ADD_KINDS, addKeys, addOptions, batchedAdd, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
+import { ADD_KINDS, addKeys, batchedAdd, bullScripts, LOCK, type AddKind, type Bull, type Client } from './internals.ts'
+import { aroundAdd, LARGE_BYTES } from './keeping.ts'
+import type { RedisSettings } from './options.ts'
 import type { QueueHandle } from './queues.ts'
-import { commandName, runCommand } from './scripts.ts'
+import { rawJob, RECORD_FIELDS, type RawJob } from './record.ts'
+import { defineCommand, runCommand } from './scripts.ts'
 
 /**
  * A batch of this size is sent without waiting for the end of the turn: the server works on it while the rest of the
@@ -14,6 +18,14 @@ const MAX_BATCH = 16
 /** Characters of all bodies of a batch; a larger one travels alone. */
 const MAX_BATCH_LENGTH = 1_000_000
 
+/** Who has an idempotency key that was asked for. */
+export interface Held {
+  readonly id: string
+  readonly fingerprint: string
+  /** `undefined`: the job is forgotten, only the key is left. */
+  readonly job: RawJob | undefined
+}
+
 interface Entry {
   readonly kind: AddKind
   readonly id: string
@@ -21,7 +33,9 @@ interface Entry {
   readonly timestamp: string
   readonly data: string
   readonly options: string
-  readonly resolve: (id: string) => void
+  /** What is asked beside the job itself, as JSON; '' for nothing. See `aroundAdd`. */
+  readonly asked: string
+  readonly resolve: (held: Held | undefined) => void
   readonly reject: (error: Error) => void
 }
 
@@ -37,27 +51,29 @@ export class Coalescer {
   #immediate: NodeJS.Immediate | undefined
 
   /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when the installed release of BullMQ is not one we know */
-  constructor (connections: Connections, bull: Bull) {
+  constructor (connections: Connections, bull: Bull, settings: RedisSettings) {
     this.#connections = connections
-    this.#commands = defineAddCommands(connections.submitter, bull)
+    this.#commands = defineAddCommands(connections.submitter, bull, settings)
   }
 
   /**
-   * @returns the id under which the job is stored: its own, or that of the job that holds its idempotency key
+   * @returns `undefined` once the job is stored; or who has its idempotency key, and then it is not
    * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, `FAE_STORE_UNAVAILABLE`, `FAE_STORE_FULL`
    */
-  add (handle: QueueHandle, job: NewJob, idempotencyTtlMs: number): Promise<string> {
+  add (handle: QueueHandle, job: NewJob): Promise<Held | undefined> {
     return new Promise((resolve, reject) => {
       const delay = Math.max(0, Math.ceil(job.runAt - job.createdAt))
       const priority = Math.min(job.priority, MAX_PRIORITY)
-      const { idempotency } = job
+      const data = encodeInput(job.input)
+      const bytes = largeBytes(data)
       const entry: Entry = {
         kind: delay > 0 ? 'delayed' : priority > 0 ? 'prioritized' : 'standard',
         id: job.id,
         name: job.name,
         timestamp: String(job.createdAt),
-        data: encodeEnvelope(job),
-        options: addOptions(delay, priority, idempotency === undefined ? undefined : { id: idempotency.key, ttl: Math.max(1, Math.ceil(idempotencyTtlMs)) }),
+        data,
+        options: encodeOptions(job, delay, priority, bytes),
+        asked: askedFor(job, bytes),
         resolve,
         reject
       }
@@ -96,7 +112,7 @@ export class Coalescer {
 
   #send (handle: QueueHandle, kind: AddKind, batch: readonly Entry[]): void {
     const args = [...addKeys(kind, handle.prefix), handle.prefix]
-    for (const { id, name, timestamp, data, options } of batch) args.push(id, name, timestamp, data, options)
+    for (const { id, name, timestamp, data, options, asked } of batch) args.push(id, name, timestamp, data, options, asked)
     this.#connections.submit((client) => runCommand(client, this.#commands[kind], args)).then((answers) => {
       if (!Array.isArray(answers)) throw unavailable('unexpected answer')
       const settleAll = (): void => { for (const [index, entry] of batch.entries()) this.#settle(entry, answers[index]) }
@@ -109,9 +125,13 @@ export class Coalescer {
   }
 
   #settle (entry: Entry, answer: unknown): void {
-    if (answer === 1) return entry.resolve(entry.id)
-    if (typeof answer !== 'string' || answer === '') return entry.reject(unavailable('unexpected answer'))
-    if (!answer.startsWith('!')) return entry.resolve(answer)
+    if (answer === 1) return entry.resolve(undefined)
+    if (Array.isArray(answer)) {
+      const [id, fingerprint, fields, locked] = answer as readonly unknown[]
+      return entry.resolve({ id: String(id), fingerprint: String(fingerprint), job: rawJob(fields, locked) })
+    }
+    if (answer === 0) return entry.reject(tooManyBytes())
+    if (typeof answer !== 'string' || !answer.startsWith('!')) return entry.reject(unavailable('unexpected answer'))
     // The script has caught it, so that the others of the batch are not lost with it: the connections do not hear of it otherwise.
     const error = new Error(answer.slice(1))
     this.#connections.heard(error)
@@ -119,13 +139,25 @@ export class Coalescer {
   }
 }
 
-function defineAddCommands (client: Client, bull: Bull): Record<AddKind, string> {
+function tooManyBytes (): AsyncEndpointsError {
+  return new AsyncEndpointsError('FAE_STORE_FULL', 'The inputs of jobs that wait or run in this queue take maxWaitingBytes: raise it, or let more workers run', { retryAfterSeconds: 5 })
+}
+
+function askedFor ({ idempotency, owner }: NewJob, b: number | undefined): string {
+  if (idempotency !== undefined) return JSON.stringify({ k: idempotency.key, f: idempotency.fingerprint, t: Math.max(1, Math.ceil(idempotency.ttlMs)), o: owner, b })
+  return b === undefined ? '' : `{"b":${b}}`
+}
+
+/** Its size, if that matters: no character takes more than three bytes. */
+function largeBytes (data: string): number | undefined {
+  if (data.length * 3 < LARGE_BYTES) return undefined
+  const bytes = Buffer.byteLength(data)
+  return bytes < LARGE_BYTES ? undefined : bytes
+}
+
+function defineAddCommands (client: Client, bull: Bull, settings: RedisSettings): Record<AddKind, string> {
+  const around = aroundAdd(settings, RECORD_FIELDS, LOCK)
   const scripts = bullScripts(bull)
-  const define = (kind: AddKind): string => {
-    const definition = batchedAdd(scripts, kind)
-    const command = commandName(`add-${kind}`, definition.lua)
-    if (typeof Reflect.get(client, command) !== 'function') client.defineCommand(command, definition)
-    return command
-  }
+  const define = (kind: AddKind): string => defineCommand(client, `add-${kind}`, batchedAdd(scripts, kind, around))
   return { standard: define('standard'), delayed: define('delayed'), prioritized: define('prioritized') }
 }

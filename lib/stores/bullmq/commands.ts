@@ -38,6 +38,7 @@ const ON_A_KEY: Readonly<Record<string, readonly string[]>> = {
   XTRIM: ['MAXLEN', '0'],
   ZADD: ['0', 'm'],
   ZCARD: [],
+  ZINCRBY: ['1', 'm'],
   ZPOPMIN: [],
   ZRANGE: ['0', '0'],
   ZRANGEBYSCORE: ['0', '0'],

@@ -1,5 +1,5 @@
 import type { ClaimPace } from './claim-pace.ts'
-import type { Bull, Client } from './internals.ts'
+import type { Bull, Client, Script } from './internals.ts'
 import type { RedisSettings } from './options.ts'
 import type { QueueHandle } from './queues.ts'
 import type { ServerClock } from './server-clock.ts'
@@ -14,6 +14,8 @@ export interface ConsumerParts {
   readonly handle: QueueHandle
   readonly settings: RedisSettings
   readonly publisher: Publisher
+  /** Ends jobs. */
+  readonly finish: Script
   /** A script of BullMQ's stumbled over a job of this queue. */
   readonly onFault: (handle: QueueHandle) => void
   readonly onClosed: () => void

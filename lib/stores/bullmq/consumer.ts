@@ -66,7 +66,7 @@ export class BullConsumer implements Consumer {
     this.#options = options
     this.queue = options.queue
     this.#troubles = new Troubles(parts.clock, options.onError)
-    const { bull, clock, client, handle: { prefix }, settings: { lockDurationMs, retention } } = parts
+    const { clock, client, handle: { prefix }, settings: { lockDurationMs } } = parts
     this.#leases = new Leases({ clock, client, prefix, lockDurationMs, running: () => this.#running.values() })
     this.#worker = this.#makeWorker()
     this.#cancels = new CancelWatch({
@@ -76,13 +76,9 @@ export class BullConsumer implements Consumer {
       guard: (act) => this.#guard(act)
     })
     this.#settler = new Settler({
-      bull,
-      clock,
-      client,
+      ...parts,
+      prefix: parts.handle.prefix,
       backend: () => this.#worker.getBackend(),
-      prefix,
-      lockDurationMs,
-      resultMs: retention.completedMs,
       closing: this.#closing.signal,
       ended: (running, verdict, state) => this.#ended(running, verdict, state)
     })
@@ -146,7 +142,7 @@ export class BullConsumer implements Consumer {
   }
 
   #makeWorker (): BullWorker {
-    const { bull, client, settings, settings: { retention } } = this.#parts
+    const { bull, client, settings } = this.#parts
     const worker = makeWorker(bull, this.queue, (job) => this.#process(job), {
       connection: client,
       prefix: settings.prefix,
@@ -157,8 +153,6 @@ export class BullConsumer implements Consumer {
       // A stall spends an attempt and serves its backoff: the worker decides, never BullMQ by itself.
       maxStalledCount: Number.MAX_SAFE_INTEGER,
       drainDelay: DRAIN_DELAY_S,
-      removeOnComplete: { age: retention.completedMs / 1_000, count: retention.maxCount },
-      removeOnFail: { age: retention.failedMs / 1_000, count: retention.maxCount },
       settings: { backoffStrategy: (_attempts, _type, _error, job) => this.#retryDelay(job) }
     }, this.#hooks())
     worker.on('error', (error) => this.#trouble(error))
@@ -199,7 +193,9 @@ export class BullConsumer implements Consumer {
       delay: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'scheduled', step, undefined),
       renew: (ids, step) => this.#leases.renew(ids, step),
       lookForStalled: async (look) => { await this.#leases.takeBackLate(); return await look() },
-      requeue: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'queued', step, undefined)
+      requeue: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'queued', step, undefined),
+      extras: (id, token) => this.#settler.extras(this.#find(id, token)),
+      finish: (args) => this.#settler.finish(args)
     }
   }
 

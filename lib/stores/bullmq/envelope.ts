@@ -2,48 +2,44 @@ import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobInput, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
 
 /**
- * What travels as the `data` of a BullMQ job: everything of ours that BullMQ does not keep itself. One letter per key,
- * because there is one for every job in the server's memory; what is empty is left out.
+ * What a job has beside its input, and BullMQ does not keep itself. It lies in the options of the BullMQ job, under
+ * {@link OURS}: BullMQ carries options that it does not know from the submission to the claim, and whoever reads a status
+ * never touches `data`, which may be a thousand times as large. One letter per key, because there is one for every job in
+ * the server's memory; what is empty is left out.
  */
 export interface Envelope {
-  readonly v: 1
-  /** body, params, query, headers */
-  readonly b?: unknown
-  readonly p?: JobInput['params']
-  readonly q?: JobInput['query']
-  readonly h?: JobInput['headers']
   /** owner, correlation id */
-  readonly o?: string
+  readonly o?: string | undefined
   readonly c: string
   /** W3C trace context: traceparent, tracestate */
-  readonly t?: string
-  readonly s?: string
+  readonly t?: string | undefined
+  readonly s?: string | undefined
   /** number of attempts allowed */
   readonly n: number
-  /** fingerprint of the request, when an idempotency key came with it */
-  readonly f?: string
+  /** idempotency key */
+  readonly k?: string | undefined
+  /** bytes of the input, when there are many */
+  readonly b?: number | undefined
+}
+
+/** The name among the options of a BullMQ job under which the envelope lies. A job without it was added by somebody else. */
+export const OURS = 'fae'
+
+/** The `data` of a BullMQ job that is ours: body, params, query, headers; what is empty is left out. */
+interface Data {
+  readonly b?: unknown
+  readonly p?: JobInput['params'] | undefined
+  readonly q?: JobInput['query'] | undefined
+  readonly h?: JobInput['headers'] | undefined
 }
 
 const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION` when the input is not JSON */
-export function encodeEnvelope (job: NewJob): string {
-  const { input } = job
-  const envelope: Envelope = {
-    v: 1,
-    b: input.body,
-    p: orNothing(input.params),
-    q: orNothing(input.query),
-    h: orNothing(input.headers),
-    o: job.owner,
-    c: job.correlationId,
-    t: job.trace?.traceparent,
-    s: job.trace?.tracestate,
-    n: job.maxAttempts,
-    f: job.idempotency?.fingerprint
-  }
+export function encodeInput ({ body, params, query, headers }: JobInput): string {
+  const data: Data = { b: body, p: orNothing(params), q: orNothing(query), h: orNothing(headers) }
   try {
-    return JSON.stringify(envelope)
+    return JSON.stringify(data)
   } catch {
     // The reason may quote the payload, so it is not passed on.
     throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'The input of the job cannot be written as JSON: it has a circular reference, a BigInt or a toJSON that throws')
@@ -55,25 +51,51 @@ function orNothing<T extends object> (value: T): T | undefined {
   return undefined
 }
 
-/** Data that is not ours (a job that somebody added with BullMQ alone) is taken as the body of a job. */
-export function asEnvelope (data: unknown): Envelope {
-  return isEnvelope(data) ? data : { v: 1, b: data, c: '', n: 1 }
-}
-
-function isEnvelope (data: unknown): data is Envelope {
-  return typeof data === 'object' && data !== null && Reflect.get(data, 'v') === 1 && typeof Reflect.get(data, 'c') === 'string' && typeof Reflect.get(data, 'n') === 'number'
-}
-
-export function parseEnvelope (text: string): Envelope {
-  try {
-    return asEnvelope(JSON.parse(text))
-  } catch {
-    return asEnvelope(undefined)
+/** The options of a BullMQ job as it keeps them, as JSON. */
+export function encodeOptions (job: NewJob, delay: number, priority: number, inputBytes: number | undefined): string {
+  const envelope: Envelope = {
+    o: job.owner,
+    c: job.correlationId,
+    t: job.trace?.traceparent,
+    s: job.trace?.tracestate,
+    n: job.maxAttempts,
+    k: job.idempotency?.key,
+    b: inputBytes
   }
+  return JSON.stringify({ [OURS]: envelope, ...(delay > 0 && { delay }), ...(priority > 0 && { priority }) })
 }
 
-export function inputOf ({ b, p, q, h }: Envelope): JobInput {
+/** `undefined`: somebody else added the job, with BullMQ alone. */
+export function envelopeIn (opts: unknown): Envelope | undefined {
+  const found: unknown = typeof opts === 'object' && opts !== null ? Reflect.get(opts, OURS) : undefined
+  return isEnvelope(found) ? found : undefined
+}
+
+function isEnvelope (value: unknown): value is Envelope {
+  if (typeof value !== 'object' || value === null) return false
+  const { c, n, o, t, s, k, b } = value as Record<keyof Envelope, unknown>
+  return typeof c === 'string' && typeof n === 'number' && (b === undefined || typeof b === 'number') &&
+    [o, t, s, k].every((text) => text === undefined || typeof text === 'string')
+}
+
+/** For a job that is not ours: one attempt, and nothing else is known. */
+export const NO_ENVELOPE: Envelope = Object.freeze({ c: '', n: 1 })
+
+/** What a handler is given of `data`, once it is parsed. All data of a job that is not ours is its body. */
+export function inputOf (data: unknown, ours: boolean): JobInput {
+  if (!ours) return { body: data, params: NOTHING, query: NOTHING, headers: NOTHING }
+  const { b, p, q, h } = (typeof data === 'object' && data !== null ? data : NOTHING) as Data
   return { body: b, params: p ?? NOTHING, query: q ?? NOTHING, headers: h ?? NOTHING }
+}
+
+/** `undefined`: it was dropped, or cannot be read. */
+export function parseInput (data: unknown, ours: boolean): JobInput | undefined {
+  if (typeof data !== 'string') return undefined
+  try {
+    return inputOf(JSON.parse(data), ours)
+  } catch {
+    return undefined
+  }
 }
 
 export function traceOf ({ t, s }: Envelope): TraceCarrier | undefined {

@@ -1,19 +1,20 @@
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError, isAsyncEndpointsError, ownMessage } from '../../core/errors.ts'
-import type { IdempotencyClaim, JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
+import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, UnattendedQueue
 } from '../../jobs/store.ts'
 import { Attendance } from './attendance.ts'
 import { ClaimPace } from './claim-pace.ts'
-import { Coalescer } from './coalescer.ts'
+import { Coalescer, type Held } from './coalescer.ts'
 import { Connections } from './connections.ts'
 import { BullConsumer, LONGEST_BLOCK_MS } from './consumer.ts'
 import { DeniedCheck } from './denied.ts'
 import { loadDrivers, type Drivers } from './drivers.ts'
-import { encodeNotes } from './envelope.ts'
+import { encodeNotes, parseInput } from './envelope.ts'
 import { closed, unavailable } from './errors.ts'
-import type { Client } from './internals.ts'
+import { bullScripts, finishAndKeep, type Client, type Script } from './internals.ts'
+import { afterEnd, limitsOf } from './keeping.ts'
 import { Lister } from './list.ts'
 import { readRedisOptions, type RedisSettings, type RedisStoreOptions } from './options.ts'
 import { Probe } from './probe.ts'
@@ -31,8 +32,6 @@ export type { RedisClientLike, RedisConnectionOptions, RedisRetentionOptions, Re
 
 /** Anything else cannot be the id of a job, and never reaches the server, where it could name another key. */
 const JOB_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
-/** How often a key whose job is gone is freed and claimed anew, before somebody else must be doing the same. */
-const MAX_CLAIMS = 5
 /** How often a process notes which queues it works on. */
 const ATTENDANCE_MS = 10_000
 
@@ -54,6 +53,7 @@ interface Parts {
   readonly connections: Connections
   readonly book: QueueBook
   readonly coalescer: Coalescer
+  readonly finish: Script
   readonly publisher: Publisher
   readonly subscriptions: Subscriptions
   readonly listeners: UpdateListeners
@@ -124,7 +124,8 @@ class RedisStore implements JobStore {
       clock,
       connections,
       book,
-      coalescer: new Coalescer(connections, drivers.bull),
+      coalescer: new Coalescer(connections, drivers.bull, settings),
+      finish: finishAndKeep(bullScripts(drivers.bull), afterEnd(settings)),
       publisher,
       subscriptions,
       listeners: new UpdateListeners(subscriptions, this.#channels.updates),
@@ -132,7 +133,7 @@ class RedisStore implements JobStore {
       repairs,
       attendance,
       denied,
-      probe: new Probe(connections.producer, drivers.bull, settings.prefix),
+      probe: new Probe(connections.producer, drivers.bull, settings),
       lister: new Lister(connections, book, retention.expired)
     }
     await connections.start()
@@ -155,9 +156,7 @@ class RedisStore implements JobStore {
 
   #createNow (job: NewJob): Promise<Created> {
     const { book, coalescer } = this.#need()
-    // The usual submission, on the shortest way: nobody else can have its id.
-    if (job.idempotency === undefined) return coalescer.add(book.use(job.queue), job, 0).then((id) => ({ created: true, id }))
-    return this.#createOrFind(job, job.idempotency)
+    return coalescer.add(book.use(job.queue), job).then((held) => held === undefined ? { created: true, id: job.id } : this.#replay(job, held))
   }
 
   /** The job was drafted before the server's clock was known. */
@@ -169,23 +168,10 @@ class RedisStore implements JobStore {
     return await this.#createNow({ ...job, createdAt: job.createdAt + shift, runAt: job.runAt + shift })
   }
 
-  async #createOrFind (job: NewJob, idempotency: IdempotencyClaim): Promise<Created> {
-    const { book, coalescer } = this.#need()
-    const { completedMs, failedMs } = this.#settings.retention
-    // A key that outlived its job would give an id that nobody can read.
-    const ttlMs = Math.min(idempotency.ttlMs, completedMs, failedMs)
-    for (let claims = 0; ; claims++) {
-      const handle = book.use(job.queue)
-      const id = await coalescer.add(handle, job, ttlMs)
-      if (id === job.id) return { created: true, id }
-      const holder = await this.#read(id)
-      if (holder !== undefined) {
-        return { created: false, id, job: holder.record, sameRequest: holder.fingerprint === idempotency.fingerprint }
-      }
-      if (claims >= MAX_CLAIMS) throw new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', 'The idempotency key is held by a job that cannot be read', { retryAfterSeconds: 1 })
-      // Only if it is still that job's: another process may be at the same.
-      await this.#need().connections.run(() => handle.bull.getBackend().removeDeduplicationKey(idempotency.key, id))
-    }
+  #replay ({ queue, idempotency }: NewJob, { id, fingerprint, job }: Held): Created {
+    const record = job === undefined ? undefined : recordOf(id, queue, job).record
+    const expired = record === undefined || this.#need().retention.expired(record)
+    return { created: false, id, job: expired ? undefined : record, sameRequest: fingerprint === idempotency?.fingerprint }
   }
 
   async get (id: string): Promise<JobRecord | undefined> {
@@ -193,7 +179,11 @@ class RedisStore implements JobStore {
   }
 
   async input (id: string): Promise<JobInput | undefined> {
-    return (await this.#read(id))?.input
+    const { book, retention } = this.#need()
+    if (!JOB_ID.test(id)) return undefined
+    const found = await book.search((client, prefixes) => runScript(client, 'input', prefixes, id))
+    const stored = found === undefined ? undefined : recordIn(id, found)
+    return stored === undefined || retention.expired(stored.record) ? undefined : parseInput(found?.answer[2], stored.envelope !== undefined)
   }
 
   async result (id: string): Promise<string | undefined> {
@@ -268,13 +258,13 @@ class RedisStore implements JobStore {
   async remove (id: string): Promise<'removed' | 'active' | undefined> {
     const found = await this.#read(id)
     if (found === undefined) return undefined
-    const { record: { queue, state } } = found
+    const { record: { queue, state }, envelope } = found
     if (state === 'in-progress') return 'active'
     const { connections, book } = this.#need()
     const { prefix, bull } = book.use(queue)
     const removed = await connections.run(() => bull.getBackend().remove(id, false))
     if (removed !== 1) return 'active'
-    await connections.run((client) => runScript(client, 'forget', [prefix], id))
+    await connections.run((client) => runScript(client, 'forget', [prefix], id, envelope?.o ?? '', envelope?.k ?? ''))
     return 'removed'
   }
 
@@ -289,7 +279,7 @@ class RedisStore implements JobStore {
   }
 
   consume (options: ConsumeOptions): Consumer {
-    const { drivers, clock, connections, book, publisher, subscriptions, repairs, attendance } = this.#need()
+    const { drivers, clock, connections, book, publisher, finish, subscriptions, repairs, attendance } = this.#need()
     // One that takes the place of a consumer that went silent must not depend on the same connection.
     const replaces = [...this.#consumers].some(({ queue }) => queue === options.queue)
     const client = connections.consumer(replaces)
@@ -301,6 +291,7 @@ class RedisStore implements JobStore {
       handle: book.use(options.queue),
       settings: this.#settings,
       publisher,
+      finish,
       onFault: (handle) => repairs.soon(handle),
       onClosed: () => {
         this.#consumers.delete(consumer)
@@ -379,7 +370,7 @@ class RedisStore implements JobStore {
     const now = clock.now()
     const asked = { m: reason }
     const found = await book.search((client, prefixes) => readable(id, runScript(
-      client, 'cancel', prefixes, id, encodeNotes({ x: 1, ...asked }), encodeNotes({ x: 1, ...asked, t: now }), encodeNotes(asked), now, this.#channels.control)))
+      client, 'cancel', prefixes, id, encodeNotes({ x: 1, ...asked }), encodeNotes({ x: 1, ...asked, t: now }), encodeNotes(asked), now, this.#channels.control, ...limitsOf(this.#settings))))
     const job = found === undefined ? undefined : recordIn(id, found)?.record
     return found === undefined || job === undefined || retention.expired(job) ? undefined : { verdict: found.answer[2], job }
   }

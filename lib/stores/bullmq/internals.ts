@@ -65,8 +65,7 @@ export const KEY = {
   marker: 'marker',
   meta: 'meta',
   /** Counts prioritized jobs, for the order among equals. */
-  priorityCounter: 'pc',
-  deduplication: 'de:'
+  priorityCounter: 'pc'
 } as const
 /** Scores: the time in milliseconds times this for `delayed`, the priority times that for `prioritized`. */
 export const DELAYED_SCORE = 0x1000
@@ -104,52 +103,94 @@ export function bullScripts (bull: Bull): Map<string, { lua: string, keys: numbe
 }
 
 /**
+ * How each of BullMQ's scripts for adding reads its arguments and writes the options of a job. In our loop they come as the
+ * tables that they are, and the options as the text that they become: to pack and unpack them would be a twentieth of the time.
+ */
+const READS_AND_WRITES = ['args = cmsgpack.unpack(ARGV[1])', 'opts = cmsgpack.unpack(ARGV[3])', 'local jsonOpts = cjson.encode(opts)'] as const
+/** The step that ends a job, and the places of what our addition reads among its keys and arguments. */
+const FINISH = { name: 'moveToFinished', keys: 14, args: 9, set: 'ARGV[5]', id: 'ARGV[1]', now: 'tonumber(ARGV[2])', queue: 'ARGV[7]', job: 'KEYS[12]' } as const
+
+export interface Script { readonly lua: string, readonly numberOfKeys: number }
+
+function scriptNamed (scripts: ReadonlyMap<string, { lua: string, keys: number }>, name: string, keys: number, ...texts: readonly string[]): string {
+  const script = scripts.get(name)
+  if (script === undefined || script.keys !== keys || !texts.every((text) => script.lua.includes(text))) {
+    throw unsupported(`This version of the package bullmq is not supported: its script ${name} is not the expected one; install bullmq 6.7`)
+  }
+  return script.lua
+}
+
+/**
  * BullMQ's own script for adding a job, put in a loop, so that all submissions of one turn of the event loop travel as
  * one command: a quarter of the CPU time of a command each. One that fails does not stop the others.
  *
- * Arguments: the queue's prefix, then five for each job: id, name, timestamp, data, options as JSON ('' for none).
- * Answers per job: 1 (stored), the id of the job that holds its deduplication key, or `!` and what went wrong.
+ * Arguments: the queue's prefix, then six for each job: id, name, timestamp, data, its options as JSON (stored as they are),
+ * and what is asked beside that, as JSON ('' for nothing).
+ * Answers per job: 1 (stored), what `held` says, or `!` and what went wrong.
  *
+ * @param around Lua with `held (queue, id, asked)`, called before a job that asks for something is added, which it is not if there
+ * is an answer, and `remember (queue, id, asked)`, called after
  * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when this release of BullMQ has no such script
  */
-export function batchedAdd (scripts: ReadonlyMap<string, { lua: string, keys: number }>, kind: AddKind): { lua: string, numberOfKeys: number } {
+export function batchedAdd (scripts: ReadonlyMap<string, { lua: string, keys: number }>, kind: AddKind, around: string): Script {
   const { name, keys } = ADD_SCRIPTS[kind]
-  const script = scripts.get(name)
-  if (script === undefined || script.keys !== keys.length) {
-    throw unsupported(`This version of the package bullmq is not supported: its script ${name} is not the expected one; install bullmq 6.7`)
-  }
+  // Only a delay or a priority means anything to BullMQ while it adds; to decode the rest for it would be time of the server's.
+  const options = kind === 'standard' ? '{}' : 'decode(A[i + 4])'
   return {
     numberOfKeys: keys.length,
     lua: `local A, K = ARGV, KEYS
-local function add (KEYS, ARGV)
-${script.lua}
+local decode, stored = cjson.decode, nil
+${around}
+local add
+do
+local cjson = { encode = function () return stored end, decode = decode }
+local cmsgpack = { unpack = function (value) return value end }
+add = function (KEYS, ARGV)
+${scriptNamed(scripts, name, keys.length, ...READS_AND_WRITES)}
 end
-local none = cmsgpack.pack({})
+end
+local function addOne (i)
+  local id, asked = A[i], nil
+  if A[i + 5] ~= '' then
+    asked = decode(A[i + 5])
+    local holder = held(A[1], id, asked)
+    if holder then return holder end
+  end
+  stored = A[i + 4]
+  local answer = add(K, { { A[1], id, A[i + 1], tonumber(A[i + 2]) }, A[i + 3], ${options} })
+  if answer ~= id then return answer end
+  if asked then remember(A[1], id, asked) end
+  return 1
+end
 local answers = {}
-for i = 2, #A, 5 do
-  local id, options, holder = A[i], none, nil
-  if A[i + 4] ~= '' then
-    local given = cjson.decode(A[i + 4])
-    if given.de then holder = A[1] .. '${KEY.deduplication}' .. given.de.id end
-    options = cmsgpack.pack(given)
-  end
-  local job = cmsgpack.pack({ A[1], id, A[i + 1], tonumber(A[i + 2]), nil, nil, nil, nil, holder })
-  local fine, answer = pcall(add, K, { job, A[i + 3], options })
-  if not fine then
-    answer = '!' .. (type(answer) == 'table' and answer.err or tostring(answer))
-  elseif answer == id then
-    answer = 1
-  end
-  answers[#answers + 1] = answer
+for i = 2, #A, 6 do
+  local fine, answer = pcall(addOne, i)
+  answers[#answers + 1] = fine and answer or '!' .. (type(answer) == 'table' and answer.err or tostring(answer))
 end
 return answers`
   }
 }
 
-/** BullMQ's name for the options of a deduplicated job inside its packed options. */
-export function addOptions (delay: number, priority: number, deduplication: { id: string, ttl: number } | undefined): string {
-  if (delay <= 0 && priority === 0 && deduplication === undefined) return ''
-  return JSON.stringify({ ...(delay > 0 && { delay }), ...(priority > 0 && { priority }), ...(deduplication !== undefined && { de: deduplication }) })
+/**
+ * BullMQ's own script that ends a job, followed by ours: in one step, and one command, for what would be two. Arguments:
+ * those of BullMQ, then the extras that `after` takes.
+ *
+ * @param after Lua with `afterEnd (queue, id, job, set, now, ...)`
+ * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when this release of BullMQ has no such script
+ */
+export function finishAndKeep (scripts: ReadonlyMap<string, { lua: string, keys: number }>, after: string): Script {
+  const { name, keys, args, queue, id, job, set, now } = FINISH
+  return {
+    numberOfKeys: keys,
+    lua: `${after}
+local function finish (KEYS, ARGV)
+${scriptNamed(scripts, name, keys)}
+end
+local answer = finish(KEYS, ARGV)
+if type(answer) == 'number' and answer < 0 then return answer end
+afterEnd(${queue}, ${id}, ${job}, ${set}, ${now}, unpack(ARGV, ${args + 1}))
+return answer`
+  }
 }
 
 type Finish = { result: void | unknown[], finishedOn: number }
@@ -169,6 +210,10 @@ export interface BackendHooks extends WorkerClock {
   renew (jobIds: readonly string[], step: () => Promise<string[]>): Promise<string[]>
   /** Looks for jobs whose leases have run out, and puts them back into the queue. */
   lookForStalled (look: () => Promise<string[]>): Promise<string[]>
+  /** What follows BullMQ's own arguments when a job ends, completed or failed. */
+  extras (jobId: string, token: string, target: string): ReadonlyArray<string | number>
+  /** Runs the script of {@link finishAndKeep}. */
+  finish (args: readonly unknown[]): Promise<unknown>
 }
 
 /** Makes a worker on BullMQ's own Redis backend whose steps pass through the hooks. */
@@ -195,13 +240,28 @@ function hookBackend (backend: Backend, hooks: BackendHooks, faults: Map<string,
     hooks.delay(id, token ?? '', () => moveToDelayed(id, timestamp, delay, token, given))
   const retryJob = backend.retryJob.bind(backend)
   backend.retryJob = (id, lifo, token, given) => hooks.requeue(id, token ?? '', () => retryJob(id, lifo, token, given))
+  spreadFinishTimes(backend, hooks)
+  finishOurWay(backend, hooks)
   followClock(backend, hooks, faults)
   const extendLocks = backend.extendLocks.bind(backend)
   backend.extendLocks = (ids, tokens, duration) => hooks.renew(ids, () => extendLocks(ids, tokens, duration))
   const moveStalledJobsToWait = backend.moveStalledJobsToWait.bind(backend)
   backend.moveStalledJobsToWait = () => hooks.lookForStalled(() => moveStalledJobsToWait())
-  spreadFinishTimes(backend, hooks)
   blockExactly(backend)
+}
+
+/** Puts {@link finishAndKeep} in the place of BullMQ's own script. Whatever else it does with the answer stays the same. */
+function finishOurWay (backend: Backend, hooks: BackendHooks): void {
+  const argsOf = finishedArgsOf(backend)
+  const run: unknown = Reflect.get(backend, 'execCommand')
+  if (argsOf === undefined || typeof run !== 'function') throw unsupported('This version of the package bullmq is not supported: jobs end in another way; install bullmq 6.7')
+  const withExtras: FinishedArgs = (job, value, field, remove, target, token, timestamp, fetchNext, fields) => {
+    const args = argsOf.call(backend, job, value, field, remove, target, token, timestamp, fetchNext, fields)
+    return [...(Array.isArray(args) ? args : []), ...hooks.extras(String(Reflect.get(Object(job), 'id')), token, target)]
+  }
+  Reflect.set(backend, 'moveToFinishedArgs', withExtras)
+  Reflect.set(backend, 'execCommand', (client: unknown, name: string, args: readonly unknown[]): unknown =>
+    name === FINISH.name ? hooks.finish(args) : Reflect.apply(run, backend, [client, name, args]))
 }
 
 /**

@@ -3,9 +3,10 @@ import type { JobState } from '../../jobs/states.ts'
 import type { JobPage, ListQuery } from '../../jobs/store.ts'
 import type { Connections } from './connections.ts'
 import { KEY } from './internals.ts'
+import { OWN } from './keeping.ts'
 import type { QueueBook } from './queues.ts'
 import { rawJob, recordOf } from './record.ts'
-import { OWN, runScript } from './scripts.ts'
+import { runScript } from './scripts.ts'
 
 /** So many jobs are looked at for one page; a page may be short, or empty, and have a cursor all the same. */
 const MAX_LOOKED_AT = 1_000

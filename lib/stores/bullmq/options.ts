@@ -23,9 +23,26 @@ export interface RedisRetentionOptions {
   failedMs?: number
   /**
    * At most this many completed jobs are kept per queue, and as many failed and cancelled ones together; the oldest go
-   * first. It bounds the memory that finished jobs take on the server. @defaultValue 10000
+   * first. It bounds what small jobs leave on the server. @defaultValue 10000
    */
   maxCount?: number
+  /**
+   * At most this many finished jobs are kept of one owner and queue, whatever their state; the oldest of that owner go first.
+   * Jobs without an owner are bounded by `maxCount` alone. Lower keeps one client from pushing out what others have yet to
+   * read; higher lets a busy client read its older jobs. @defaultValue 1000
+   */
+  maxPerOwner?: number
+  /**
+   * At most this many bytes of results, and of the input of failed jobs, are kept per queue; the oldest jobs go first, wholly.
+   * What is smaller than 4 KiB is not counted (`maxCount` bounds it), and the newest job stays however large it is. Together with
+   * `maxWaitingBytes` it says how much memory the server needs. @defaultValue 268435456 (256 MiB)
+   */
+  maxBytes?: number
+  /**
+   * At most this many idempotency keys are remembered of one owner and queue; the one that would be forgotten next goes first. Keys
+   * of jobs without an owner are bounded by their time alone. About 400 bytes each. @defaultValue 10000
+   */
+  maxKeysPerOwner?: number
 }
 
 /** Exactly one of `url`, `connection` and `client` says where the server is; with none it is localhost:6379. */
@@ -73,6 +90,12 @@ export interface RedisStoreOptions {
    * and be left out: from the loss of a lease to the next run it can take twice as long. @defaultValue 1000
    */
   stalledIntervalMs?: number
+  /**
+   * A submission is refused with `FAE_STORE_FULL` while the inputs of jobs that wait or run take so many bytes, per queue. Inputs
+   * below 4 KiB are neither counted nor refused: `maxQueued` of an endpoint bounds those. Lower keeps clients with large bodies
+   * from filling the server; higher takes more of a burst. @defaultValue 1073741824 (1 GiB)
+   */
+  maxWaitingBytes?: number
   /** What is kept of jobs that are over. */
   retention?: RedisRetentionOptions
 }
@@ -86,13 +109,22 @@ export interface RedisSettings {
   readonly acknowledge: 'primary' | 'replica'
   readonly lockDurationMs: number
   readonly stalledIntervalMs: number
+  readonly maxWaitingBytes: number
   readonly retention: Readonly<Required<RedisRetentionOptions>>
 }
 
-const RETENTION: Readonly<Required<RedisRetentionOptions>> = Object.freeze({ completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 10_000 })
+const RETENTION: Readonly<Required<RedisRetentionOptions>> = Object.freeze({
+  completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 10_000, maxPerOwner: 1_000, maxBytes: 268_435_456, maxKeysPerOwner: 10_000
+})
 
 export const REDIS_STORE_DEFAULTS = Object.freeze({
-  prefix: '{fae}', operationTimeoutMs: 2_000, acknowledge: 'primary' as 'primary' | 'replica', lockDurationMs: 10_000, stalledIntervalMs: 1_000, retention: RETENTION
+  prefix: '{fae}',
+  operationTimeoutMs: 2_000,
+  acknowledge: 'primary' as 'primary' | 'replica',
+  lockDurationMs: 10_000,
+  stalledIntervalMs: 1_000,
+  maxWaitingBytes: 1_073_741_824,
+  retention: RETENTION
 })
 
 const schema: OptionsSchema = {
@@ -108,6 +140,7 @@ const schema: OptionsSchema = {
     acknowledge: { enum: ['primary', 'replica'] },
     lockDurationMs: { type: 'number', minimum: 100 },
     stalledIntervalMs: { type: 'number', minimum: 50 },
+    maxWaitingBytes: { type: 'integer', minimum: 1 },
     retention: {
       type: 'object',
       additionalProperties: false,
@@ -115,7 +148,10 @@ const schema: OptionsSchema = {
         completedMs: { type: 'number', minimum: 1 },
         failedMs: { type: 'number', minimum: 1 },
         // With none kept a client could never read how its job ended.
-        maxCount: { type: 'integer', minimum: 1 }
+        maxCount: { type: 'integer', minimum: 1 },
+        maxPerOwner: { type: 'integer', minimum: 1 },
+        maxBytes: { type: 'integer', minimum: 1 },
+        maxKeysPerOwner: { type: 'integer', minimum: 1 }
       }
     }
   }
@@ -142,10 +178,14 @@ export function readRedisOptions (given: RedisStoreOptions | undefined): RedisSe
     acknowledge,
     lockDurationMs: options.lockDurationMs,
     stalledIntervalMs: options.stalledIntervalMs,
+    maxWaitingBytes: options.maxWaitingBytes,
     retention: Object.freeze({
       completedMs: options.retention.completedMs ?? RETENTION.completedMs,
       failedMs: options.retention.failedMs ?? RETENTION.failedMs,
-      maxCount: options.retention.maxCount ?? RETENTION.maxCount
+      maxCount: options.retention.maxCount ?? RETENTION.maxCount,
+      maxPerOwner: options.retention.maxPerOwner ?? RETENTION.maxPerOwner,
+      maxBytes: options.retention.maxBytes ?? RETENTION.maxBytes,
+      maxKeysPerOwner: options.retention.maxKeysPerOwner ?? RETENTION.maxKeysPerOwner
     })
   })
 }

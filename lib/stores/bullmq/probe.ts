@@ -1,11 +1,16 @@
 import { createHash } from 'node:crypto'
 import { toStoreError } from './errors.ts'
-import { ADD_KINDS, addKeys, addOptions, batchedAdd, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
+import { ADD_KINDS, addKeys, batchedAdd, bullScripts, LOCK, type AddKind, type Bull, type Client } from './internals.ts'
+import { aroundAdd, OWN } from './keeping.ts'
+import type { RedisSettings } from './options.ts'
+import { RECORD_FIELDS } from './record.ts'
 import { commandName, runCommand } from './scripts.ts'
 
 /** What each kind of job looks like that is added on trial. */
-const SAMPLES: Readonly<Record<AddKind, string>> = { standard: '', delayed: addOptions(1_000, 0, undefined), prioritized: addOptions(0, 1, undefined) }
-const DATA = '{"v":1,"c":"","n":1}'
+const SAMPLES: Readonly<Record<AddKind, string>> = { standard: '{}', delayed: '{"delay":1000}', prioritized: '{"priority":1}' }
+/** With an idempotency key: what a submission without one needs is needed as well. */
+const KEY = 'probe'
+const ASKED = JSON.stringify({ k: KEY, f: '', t: 1_000 })
 
 /**
  * A submission on trial: the scripts that add jobs, run on the keys of a queue that has no name, and all of it deleted again in
@@ -16,18 +21,20 @@ export class Probe {
   readonly #id: string
   readonly #commands: ReadonlyMap<AddKind, string>
 
-  /** @param prefix no queue has an empty name, so no key of one begins with two colons */
-  constructor (client: Client, bull: Bull, prefix: string) {
+  /** No queue has an empty name, so no key of one begins with the prefix and two colons. */
+  constructor (client: Client, bull: Bull, settings: RedisSettings) {
+    const { prefix } = settings
     this.#prefix = `${prefix}::probe:`
     this.#id = createHash('sha1').update(prefix).digest('hex')
     const scripts = bullScripts(bull)
+    const around = aroundAdd(settings, RECORD_FIELDS, LOCK)
     this.#commands = new Map(ADD_KINDS.map((kind) => {
-      const { lua, numberOfKeys } = batchedAdd(scripts, kind)
+      const { lua, numberOfKeys } = batchedAdd(scripts, kind, around)
       const trial = `local answers = (function ()
 ${lua}
 end)()
 for _, key in ipairs(KEYS) do redis.call('DEL', key) end
-redis.call('DEL', ARGV[1] .. ARGV[2])
+redis.call('DEL', ARGV[1] .. ARGV[2], ARGV[1] .. '${OWN.key}${KEY}')
 return answers`
       const command = commandName(`probe-${kind}`, trial)
       if (typeof Reflect.get(client, command) !== 'function') client.defineCommand(command, { lua: trial, numberOfKeys })
@@ -38,7 +45,7 @@ return answers`
   /** @throws {AsyncEndpointsError} what a submission would be refused with */
   async run (client: Client, now: number): Promise<void> {
     const answers = await Promise.all([...this.#commands].map(([kind, command]) =>
-      runCommand(client, command, [...addKeys(kind, this.#prefix), this.#prefix, this.#id, 'probe', String(now), DATA, SAMPLES[kind]])))
+      runCommand(client, command, [...addKeys(kind, this.#prefix), this.#prefix, this.#id, 'probe', String(now), '{}', SAMPLES[kind], ASKED])))
     for (const answer of answers.flat()) {
       if (typeof answer === 'string' && answer.startsWith('!')) throw toStoreError(new Error(answer.slice(1)))
     }

@@ -1,11 +1,11 @@
-import type { ClaimedJob, JobInput, JobProgress, JobRecord } from '../../jobs/job.ts'
+import type { ClaimedJob, JobProgress, JobRecord } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
-import { asEnvelope, errorOf, inputOf, parseEnvelope, parseNotes, traceOf, type Notes } from './envelope.ts'
+import { envelopeIn, errorOf, inputOf, NO_ENVELOPE, parseNotes, traceOf, type Envelope, type Notes } from './envelope.ts'
 import { FIELD, type BullJob } from './internals.ts'
 
-/** The fields of a job's hash that a record is made of, in the order in which scripts give them. */
+/** The fields of a job's hash that a record is made of, in the order in which scripts give them. All are small: `data` is none of them. */
 export const RECORD_FIELDS = [
-  FIELD.name, FIELD.data, FIELD.timestamp, FIELD.opts, FIELD.priority, FIELD.delay, FIELD.processedOn, FIELD.finishedOn,
+  FIELD.name, FIELD.timestamp, FIELD.opts, FIELD.priority, FIELD.delay, FIELD.processedOn, FIELD.finishedOn,
   FIELD.failedReason, FIELD.returnvalue, FIELD.progress, FIELD.attemptsMade, FIELD.stalls, FIELD.deferredFailure, FIELD.attemptsStarted, FIELD.redrives
 ] as const
 
@@ -24,13 +24,14 @@ export function rawJob (fields: unknown, locked: unknown): RawJob | undefined {
 /** A job with what only the store needs to know about it. */
 export interface StoredRecord {
   readonly record: JobRecord
-  readonly fingerprint: string | undefined
-  readonly input: JobInput
+  /** `undefined`: somebody else added it, with BullMQ alone. */
+  readonly envelope: Envelope | undefined
 }
 
 export function recordOf (id: string, queue: string, { fields, locked }: RawJob): StoredRecord {
-  const [name, data, timestamp, opts, priority, delay, processedOn, finishedOn, failedReason, returnvalue, progress, atm, stc, defa, ats, rdr] = fields
-  const envelope = parseEnvelope(data ?? '')
+  const [name, timestamp, opts, priority, delay, processedOn, finishedOn, failedReason, returnvalue, progress, atm, stc, defa, ats, rdr] = fields
+  const { delayMs, ours } = parseOptions(opts)
+  const envelope = ours ?? NO_ENVELOPE
   const notes = parseNotes(failedReason)
   const deferred = defa === null || defa === undefined ? undefined : parseNotes(defa)
   const ended = integer(finishedOn)
@@ -45,8 +46,7 @@ export function recordOf (id: string, queue: string, { fields, locked }: RawJob)
   const error = state === 'completed' ? undefined : state === 'cancelled' ? cancelError(ended === undefined ? deferred : notes) : errorOf(notes)
   const bytes = integer(returnvalue)
   return {
-    fingerprint: envelope.f,
-    input: inputOf(envelope),
+    envelope: ours,
     record: {
       id,
       name: name ?? '',
@@ -57,7 +57,7 @@ export function recordOf (id: string, queue: string, { fields, locked }: RawJob)
       trace: traceOf(envelope),
       priority: integer(priority) ?? 0,
       createdAt,
-      runAt: Math.max(createdAt + delayIn(opts), notes.r ?? 0),
+      runAt: Math.max(createdAt + delayMs, notes.r ?? 0),
       startedAt: integer(processedOn),
       finishedAt,
       attempts: counted - (notes.k ?? 0) + running,
@@ -86,14 +86,15 @@ function cancelError (notes: Notes | undefined): JobRecord['error'] {
 /** A job as a worker of BullMQ has it, right after the claim. */
 export function claimedRecord (job: BullJob, queue: string, notes: Notes, cancelRequested: boolean): ClaimedJob {
   const createdAt = job.timestamp
-  const envelope = asEnvelope(job.data)
+  const ours = envelopeIn(job.opts)
+  const envelope = ours ?? NO_ENVELOPE
   // The keys in the same order as below: all records have one shape and print the same.
   return {
     id: String(job.id),
     name: job.name,
     queue,
     state: 'in-progress',
-    input: inputOf(envelope),
+    input: inputOf(job.data, ours !== undefined),
     owner: envelope.o,
     correlationId: envelope.c,
     trace: traceOf(envelope),
@@ -116,22 +117,20 @@ export function claimedRecord (job: BullJob, queue: string, notes: Notes, cancel
 /** When a waiting job could first have been claimed, from its timestamp, options and notes. */
 export function claimableSince (timestamp: unknown, opts: unknown, failedReason: unknown): number | undefined {
   const createdAt = integer(text(timestamp))
-  return createdAt === undefined ? undefined : Math.max(createdAt + delayIn(text(opts)), parseNotes(text(failedReason)).r ?? 0)
+  return createdAt === undefined ? undefined : Math.max(createdAt + parseOptions(text(opts)).delayMs, parseNotes(text(failedReason)).r ?? 0)
 }
 
 function text (value: unknown): string | null {
   return typeof value === 'string' ? value : null
 }
 
-function delayIn (opts: string | null | undefined): number {
-  // Nearly all jobs have none: parse only what can matter.
-  if (opts === null || opts === undefined || !opts.includes('"delay"')) return 0
+function parseOptions (json: string | null | undefined): { readonly delayMs: number, readonly ours: Envelope | undefined } {
+  let opts: unknown
   try {
-    const delay: unknown = Reflect.get(Object(JSON.parse(opts)), 'delay')
-    return typeof delay === 'number' && delay > 0 ? delay : 0
-  } catch {
-    return 0
-  }
+    opts = JSON.parse(json ?? '{}')
+  } catch { /* somebody else wrote them */ }
+  const delay: unknown = Reflect.get(Object(opts), 'delay')
+  return { delayMs: typeof delay === 'number' && delay > 0 ? delay : 0, ours: envelopeIn(opts) }
 }
 
 function progressIn (json: string | null | undefined): JobProgress | undefined {

@@ -2,6 +2,7 @@ import type { TimerHandle } from '../../core/context.ts'
 import type { TerminalState } from '../../jobs/states.ts'
 import type { JobRecord } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
+import { limitsOf } from './keeping.ts'
 import type { RedisSettings } from './options.ts'
 import { serverCode } from './errors.ts'
 import type { QueueBook, QueueHandle, Report } from './queues.ts'
@@ -15,8 +16,8 @@ const LONGEST_SWEEP_MS = 30_000
 const MAX_SWEPT = 1_000
 
 /**
- * BullMQ forgets old jobs when another one of the queue finishes. Nothing may finish for long, so one process at a
- * time looks after the rest.
+ * The script that ends a job forgets older ones, too. Nothing may end for long, so one process at a time looks after the
+ * rest. When a job's time is over is said by the clock of the server: that of this process may be wrong.
  */
 export class Retention {
   readonly #connections: Connections
@@ -106,18 +107,7 @@ export class Retention {
     }
   }
 
-  async #sweepQueue ({ prefix, bull }: QueueHandle): Promise<void> {
-    const now = this.#clock.now()
-    const backend = bull.getBackend()
-    for (const state of ['completed', 'failed'] as const) {
-      await this.#connections.run(() => backend.cleanJobsByState(state, now - this.#keepMs[state], MAX_SWEPT))
-    }
-    // BullMQ has the cancelled ones among the failed, where they may have longer.
-    const ids = await this.#connections.run((client) => runScript(client, 'cancelledBefore', [prefix], now - this.#keepMs.cancelled, MAX_SWEPT))
-    for (const id of Array.isArray(ids) ? ids.map(String) : []) {
-      await this.#connections.run(() => backend.remove(id, false))
-      await this.#connections.run((client) => runScript(client, 'forget', [prefix], id))
-    }
-    await this.#connections.run((client) => runScript(client, 'tidy', [prefix], MAX_SWEPT))
+  async #sweepQueue ({ prefix }: QueueHandle): Promise<void> {
+    await this.#connections.run((client) => runScript(client, 'sweep', [prefix], MAX_SWEPT, ...limitsOf(this.#settings)))
   }
 }

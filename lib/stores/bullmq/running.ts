@@ -1,6 +1,6 @@
 import type { ClaimedJob } from '../../jobs/job.ts'
 import type { Attempt, Claim, SettleVerdict, Settlement } from '../../jobs/store.ts'
-import { encodeNotes, parseNotes, type Notes } from './envelope.ts'
+import { encodeNotes, envelopeIn, parseNotes, type Envelope, type Notes } from './envelope.ts'
 import type { BullJob } from './internals.ts'
 import { claimedRecord } from './record.ts'
 
@@ -29,6 +29,8 @@ export class Running implements Claim {
   /** Stands in the job's lock as long as the lease is ours. */
   readonly token: string
   readonly bullJob: BullJob
+  /** `undefined`: somebody else added the job, with BullMQ alone. */
+  readonly envelope: Envelope | undefined
   readonly notes: Notes
   attempt: Attempt
   settlement: Settlement | undefined
@@ -56,6 +58,7 @@ export class Running implements Claim {
     this.prefix = prefix
     this.token = bullJob.token ?? ''
     this.bullJob = bullJob
+    this.envelope = envelopeIn(bullJob.opts)
     this.notes = notes
     this.settlement = undefined
     this.written = undefined

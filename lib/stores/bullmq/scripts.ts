@@ -2,11 +2,10 @@
 import { createHash } from 'node:crypto'
 import { CANCELLED_MARK } from './envelope.ts'
 import { DELAYED_SCORE, FIELD, KEY, LOCK, LOG, PRIORITY_SCORE, type Client } from './internals.ts'
+import { KEEP, OWN } from './keeping.ts'
 import { RECORD_FIELDS } from './record.ts'
 import { repairScripts } from './repair-scripts.ts'
-
-/** Sorted sets of ours beside BullMQ's: jobs that ended cancelled (BullMQ has them among the failed), and jobs that are cancelled but still stand in the line. */
-export const OWN = { cancelled: 'fae:cancelled', cancelling: 'fae:cancelling' } as const
+import { SHARED_SCRIPTS } from './shared-scripts.ts'
 
 const READ = `local call = redis.call
 local function read (job)
@@ -18,17 +17,19 @@ end
 const at = (field: typeof RECORD_FIELDS[number]): string => `fields[${RECORD_FIELDS.indexOf(field) + 1}]`
 const isCancelled = (lua: string): string => `(${lua} and string.sub(${lua}, 1, ${CANCELLED_MARK.length}) == '${CANCELLED_MARK}')`
 
-// Ends a job as cancelled, once it stands in none of BullMQ's lines any more.
-const END_CANCELLED = `local function endCancelled (queue, id, reason, now)
+// Ends a job as cancelled, once it stands in none of BullMQ's lines any more. Needs `KEEP`; the limits follow.
+const END_CANCELLED = `local function endCancelled (queue, id, reason, now, ...)
   local job = queue .. id
   -- What the one who asked for it said goes before what the attempt says.
   local asked = call('HGET', job, '${FIELD.deferredFailure}')
   if asked and string.sub(asked, 1, 4) == '{"m"' then reason = '${CANCELLED_MARK},' .. string.sub(asked, 2) end
   call('HSET', job, '${FIELD.failedReason}', reason, '${FIELD.finishedOn}', now, '${FIELD.delay}', 0)
-  call('HDEL', job, '${FIELD.deferredFailure}')
+  call('HDEL', job, '${FIELD.deferredFailure}', '${FIELD.data}')
   call('ZADD', queue .. '${KEY.failed}', now, id)
   call('ZADD', queue .. '${OWN.cancelled}', now, id)
   call('ZREM', queue .. '${OWN.cancelling}', id)
+  dropInput(queue, id)
+  keep(queue, id, '${KEY.failed}', tonumber(now), 0, ownerIn(call('HGET', job, '${FIELD.opts}')), ...)
 end
 `
 
@@ -37,6 +38,14 @@ const lookup = `${READ}
 for i = 1, #KEYS do
   local fields, locked = read(KEYS[i] .. ARGV[1])
   if fields then return { i, fields, locked } end
+end
+return false`
+
+// KEYS: prefixes. ARGV: id. Answer: number of the queue, fields, locked, what was submitted. The one read that takes more than the small fields.
+const input = `${READ}
+for i = 1, #KEYS do
+  local fields, locked = read(KEYS[i] .. ARGV[1])
+  if fields then return { i, fields, locked, call('HGET', KEYS[i] .. ARGV[1], '${FIELD.data}') } end
 end
 return false`
 
@@ -49,10 +58,10 @@ end
 return false`
 
 /*
- * KEYS: prefixes. ARGV: id, reason for the end, reason while in the line, reason for a running attempt, now, channel.
+ * KEYS: prefixes. ARGV: id, reason for the end, reason while in the line, reason for a running attempt, now, channel, limits.
  * A job in the list of waiting ones would have to be searched there, so it is only marked: whoever takes it, ends it.
  */
-const cancel = `${READ}${END_CANCELLED}
+const cancel = `${READ}${KEEP}${END_CANCELLED}
 for i = 1, #KEYS do
   local queue, id = KEYS[i], ARGV[1]
   local job = queue .. id
@@ -74,8 +83,10 @@ for i = 1, #KEYS do
     if stalled > 0 then call('HINCRBY', job, '${FIELD.stalls}', 1) end
     if stalled + call('ZREM', queue .. '${KEY.delayed}', id) + call('ZREM', queue .. '${KEY.prioritized}', id) > 0 then
       call('SREM', queue .. '${KEY.stalled}', id)
-      endCancelled(queue, id, ARGV[2], ARGV[5])
+      endCancelled(queue, id, ARGV[2], ARGV[5], unpack(ARGV, 7))
     else
+      call('HDEL', job, '${FIELD.data}')
+      dropInput(queue, id)
       call('HSET', job, '${FIELD.deferredFailure}', ARGV[3])
       call('ZADD', queue .. '${OWN.cancelling}', ARGV[5], id)
     end
@@ -87,10 +98,10 @@ return false`
 
 /*
  * Ends a claimed job as cancelled, if the lease is still the caller's. KEYS: prefix. ARGV: id, token, reason, now,
- * attempts to count (0 or 1), 'asked' to do so only if somebody asked for it. Answer: 1 done, 0 nobody asked, below 0 refused.
+ * attempts to count (0 or 1), 'asked' to do so only if somebody asked for it, limits. Answer: 1 done, 0 nobody asked, below 0 refused.
  */
 const endCancelled = `local call = redis.call
-${END_CANCELLED}
+${KEEP}${END_CANCELLED}
 local queue, id = KEYS[1], ARGV[1]
 local job = queue .. id
 local holder = call('GET', job .. '${LOCK}')
@@ -99,12 +110,12 @@ if ARGV[6] == 'asked' and call('HEXISTS', job, '${FIELD.deferredFailure}') == 0 
 if call('LREM', queue .. '${KEY.active}', -1, id) < 1 then return -3 end
 call('DEL', job .. '${LOCK}')
 call('SREM', queue .. '${KEY.stalled}', id)
-endCancelled(queue, id, ARGV[3], ARGV[4])
+endCancelled(queue, id, ARGV[3], ARGV[4], unpack(ARGV, 7))
 if ARGV[5] == '1' then call('HINCRBY', job, '${FIELD.attemptsMade}', 1) end
 return 1`
 
 // KEYS: prefixes. ARGV: id, now, notes, how many redrives are allowed (-1: any number). The budget of attempts begins anew.
-const redrive = `${READ}
+const redrive = `${READ}${KEEP}
 for i = 1, #KEYS do
   local queue, id = KEYS[i], ARGV[1]
   local job = queue .. id
@@ -117,6 +128,11 @@ for i = 1, #KEYS do
     if limit >= 0 and (tonumber(${at(FIELD.redrives)}) or 0) >= limit then return { i, fields, locked, 'limit' } end
     call('ZREM', queue .. '${KEY.failed}', id)
     call('HINCRBY', job, '${FIELD.redrives}', 1)
+    -- It is no longer one that is over.
+    local bytes = dropSize(queue, id)
+    if bytes then addInput(queue, id, bytes) end
+    local owner = ownerIn(${at(FIELD.opts)})
+    if owner then call('ZREM', ownerKey(queue, owner), id) end
     call('HDEL', job, '${FIELD.finishedOn}', '${FIELD.processedOn}', '${FIELD.attemptsMade}', '${FIELD.attemptsStarted}', '${FIELD.stalls}', '${FIELD.deferredFailure}', '${FIELD.stacktrace}', '${FIELD.progress}')
     call('HSET', job, '${FIELD.failedReason}', ARGV[3], '${FIELD.delay}', 0)
     local priority = tonumber(${at(FIELD.priority)}) or 0
@@ -138,14 +154,6 @@ const progress = `local job = KEYS[1] .. ARGV[1]
 if redis.call('GET', job .. '${LOCK}') ~= ARGV[2] then return 0 end
 redis.call('HSET', job, '${FIELD.progress}', ARGV[3])
 redis.call('PUBLISH', ARGV[4], ARGV[5])
-return 1`
-
-// KEYS: prefix. ARGV: id, token, result, time to live in ms. Kept as the job's log, which goes when the job goes.
-const keepResult = `local job = KEYS[1] .. ARGV[1]
-if redis.call('GET', job .. '${LOCK}') ~= ARGV[2] then return 0 end
-redis.call('DEL', job .. '${LOG}')
-redis.call('RPUSH', job .. '${LOG}', ARGV[3])
-redis.call('PEXPIRE', job .. '${LOG}', ARGV[4])
 return 1`
 
 // KEYS: prefix. ARGV: id, token, notes.
@@ -253,63 +261,67 @@ for i = 1, #found, 2 do
 end
 return answer`
 
-// KEYS: prefix. ARGV: how many. Forgets marks of jobs that are gone or over: a worker may have died between two steps.
-const tidy = `local call = redis.call
-local queue, gone = KEYS[1], 0
-for _, id in ipairs(call('ZRANGE', queue .. '${OWN.cancelling}', 0, ARGV[1] - 1)) do
+/*
+ * KEYS: prefix. ARGV: how many of each kind, limits. Forgets jobs whose time is over by the clock of the server, marks of
+ * cancels whose job is gone or over (a worker may have died between two steps), and sizes of jobs that somebody else
+ * removed or took up again: of those so many are looked at, and the next sweep goes on from there.
+ */
+const sweep = `local call = redis.call
+${KEEP}
+local queue, most = KEYS[1], tonumber(ARGV[1])
+local now = math.floor(micros() / 1000)
+for set, keepMs in pairs({ ['${KEY.completed}'] = ARGV[3], ['${KEY.failed}'] = ARGV[4], ['${OWN.cancelled}'] = ARGV[3] }) do
+  forgetAll(queue, queue .. set, call('ZRANGEBYSCORE', queue .. set, '-inf', now - keepMs, 'LIMIT', 0, most))
+end
+for _, id in ipairs(call('ZRANGE', queue .. '${OWN.cancelling}', 0, most - 1)) do
   local state = redis.pcall('HMGET', queue .. id, '${FIELD.name}', '${FIELD.finishedOn}')
-  if state.err or not state[1] or state[2] then gone = gone + call('ZREM', queue .. '${OWN.cancelling}', id) end
+  if state.err or not state[1] or state[2] then call('ZREM', queue .. '${OWN.cancelling}', id) end
 end
-return gone`
-
-// KEYS: prefix. ARGV: before when, how many. Ids of jobs that ended cancelled before then.
-const cancelledBefore = `return redis.call('ZRANGEBYSCORE', KEYS[1] .. '${OWN.cancelled}', '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])`
-
-// KEYS: prefix. ARGV: id. After BullMQ removed a job.
-const forget = `return redis.call('ZREM', KEYS[1] .. '${OWN.cancelled}', ARGV[1]) + redis.call('ZREM', KEYS[1] .. '${OWN.cancelling}', ARGV[1])`
-
-// KEYS: lock. ARGV: holder, time to live in ms. Answer: whether the holder has it.
-const lock = `local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then
-  -- Somebody took its end away: nobody would ever get it again.
-  if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-  return 0
+-- Sizes are those of jobs that are over, inputs those of jobs that are not.
+for name, over in pairs({ ['${OWN.large}'] = 1, ['${OWN.inputs}'] = 0 }) do
+  local place = queue .. '${OWN.place}' .. name
+  local from = tonumber(call('GET', place)) or 0
+  local ids = call('ZRANGE', queue .. name, from, from + most - 1)
+  local there = 0
+  for _, id in ipairs(ids) do
+    local job = queue .. id
+    if id == '' or call('EXISTS', job) == 1 and redis.pcall('HEXISTS', job, '${FIELD.finishedOn}') == over then
+      there = there + 1
+    elseif over == 1 then
+      dropSize(queue, id)
+    else
+      dropInput(queue, id)
+    end
+  end
+  if #ids == most then call('SET', place, from + there, 'PX', 86400000) elseif from > 0 then call('DEL', place) end
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1`
-
-// KEYS: lock. ARGV: holder.
-const unlock = `if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-return redis.call('DEL', KEYS[1])`
 
 /*
- * Texts of a group are in a hash, the times when they end in a sorted set beside it: fields of a hash have no expiry of
- * their own before version 7.4. The time is the server's: the clocks of its clients differ.
+ * KEYS: prefix. ARGV: id, owner or '', idempotency key or ''. After BullMQ removed a job: the rest of it, and its key, which is
+ * free from then on.
  */
-const SHARED = `local call = redis.call
-local time = call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local function forget ()
-  for _, key in ipairs(call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 1000)) do
-    call('HDEL', KEYS[1], key)
-    call('ZREM', KEYS[2], key)
-  end
+const forget = `local call = redis.call
+${KEEP}
+local queue, id = KEYS[1], ARGV[1]
+call('ZREM', queue .. '${OWN.cancelled}', id)
+call('ZREM', queue .. '${OWN.cancelling}', id)
+dropSize(queue, id)
+dropInput(queue, id)
+if ARGV[2] ~= '' then call('ZREM', ownerKey(queue, ARGV[2]), id) end
+if ARGV[3] == '' then return 1 end
+local key = queue .. '${OWN.key}' .. ARGV[3]
+local text = call('GET', key)
+if text and string.sub(text, 1, #id + 1) == id .. ' ' then
+  call('DEL', key)
+  if ARGV[2] ~= '' then call('ZREM', queue .. '${OWN.keys}' .. redis.sha1hex(ARGV[2]), ARGV[3]) end
 end
-`
-
-// KEYS: texts, their ends. ARGV: key, text, time to live in ms.
-const share = `${SHARED}forget()
-call('HSET', KEYS[1], ARGV[1], ARGV[2])
-call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
-local last = call('ZREVRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
-for i = 1, 2 do call('PEXPIRE', KEYS[i], last - now) end
 return 1`
 
-// KEYS: texts, their ends. Answer: key, text, key, text …
-const gather = `${SHARED}forget()
-return call('HGETALL', KEYS[1])`
-
-const SCRIPTS = { lookup, result, cancel, endCancelled, redrive, progress, keepResult, note, takeBack, outcome, asked, counts, page, tidy, cancelledBefore, forget, lock, unlock, share, gather, ...repairScripts(OWN) } as const
+const SCRIPTS = {
+  lookup, input, result, cancel, endCancelled, redrive, progress, note, takeBack, outcome, asked, counts, page, sweep, forget,
+  ...SHARED_SCRIPTS, ...repairScripts(OWN)
+} as const
 
 export type ScriptName = keyof typeof SCRIPTS
 
@@ -321,6 +333,13 @@ const COMMANDS = new Map(Object.entries(SCRIPTS).map(([name, lua]) => [name, com
 
 export function commandName (name: string, lua: string): string {
   return `fae:${name}:${createHash('sha1').update(lua).digest('hex').slice(0, 8)}`
+}
+
+/** Teaches a client one script more. @returns the name of the command */
+export function defineCommand (client: Client, name: string, definition: { lua: string, numberOfKeys: number }): string {
+  const command = commandName(name, definition.lua)
+  if (typeof Reflect.get(client, command) !== 'function') client.defineCommand(command, definition)
+  return command
 }
 
 /** Teaches a client our scripts. They are sent once per connection and called by their hash after that. */
@@ -336,8 +355,8 @@ export function runScript (client: Client, name: ScriptName, keys: readonly stri
   return runCommand(client, COMMANDS.get(name) ?? '', [keys.length, ...keys, ...args])
 }
 
-/** Calls a command that `defineCommand` added. */
-export function runCommand (client: Client, command: string, args: ReadonlyArray<string | number>): Promise<unknown> {
+/** Calls a command that the client was taught. */
+export function runCommand (client: Client, command: string, args: readonly unknown[]): Promise<unknown> {
   const run: unknown = Reflect.get(client, command)
   if (typeof run !== 'function') return Promise.reject(new Error(`the client has no command ${command}`))
   return Reflect.apply(run, client, [args]) as Promise<unknown>

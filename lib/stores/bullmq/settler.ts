@@ -4,9 +4,11 @@ import type { JobState } from '../../jobs/states.ts'
 import type { SettleVerdict, Settlement } from '../../jobs/store.ts'
 import { CANCELLED_MARK, encodeNotes, errorNotes, keptError } from './envelope.ts'
 import { refusalCode, toStoreError } from './errors.ts'
-import { allowRetry, type Backend, type Bull, type BullJob, type Client } from './internals.ts'
+import { allowRetry, type Backend, type Bull, type BullJob, type Client, type Script } from './internals.ts'
+import { limitsOf } from './keeping.ts'
+import type { RedisSettings } from './options.ts'
 import { OVER, Running } from './running.ts'
-import { runScript } from './scripts.ts'
+import { defineCommand, runCommand, runScript } from './scripts.ts'
 
 /** A server that refuses to store a settlement (out of memory, failing over) is asked again after this. */
 const RETRY_MS = 500
@@ -24,8 +26,9 @@ export interface SettlerParts {
   readonly client: Client
   readonly backend: () => Backend
   readonly prefix: string
-  readonly lockDurationMs: number
-  readonly resultMs: number
+  readonly settings: RedisSettings
+  /** Ends jobs. */
+  readonly finish: Script
   /** Aborts when the consumer closes: nothing is tried again after that. */
   readonly closing: AbortSignal
   /** Called once per attempt; `state` is what the job is now, if it was stored. */
@@ -38,27 +41,39 @@ export interface SettlerParts {
  */
 export class Settler {
   readonly #parts: SettlerParts
+  readonly #limits: readonly number[]
+  readonly #finish: string
+  readonly #resultMs: number
 
   constructor (parts: SettlerParts) {
     this.#parts = parts
+    this.#limits = limitsOf(parts.settings)
+    this.#finish = defineCommand(parts.client, 'finish', parts.finish)
+    this.#resultMs = Math.ceil(parts.settings.retention.completedMs) + RESULT_MARGIN_MS
   }
 
+  /** What the step that ends a job needs beside what BullMQ says of it: see `afterEnd`. `undefined`: no attempt of ours ends. */
+  extras (running: Running | undefined): ReadonlyArray<string | number> {
+    if (running === undefined) return ['', '', '']
+    const { settlement, envelope } = running
+    const ours = [envelope === undefined ? '' : '1', envelope?.b ?? '', envelope?.o ?? '']
+    return settlement?.kind !== 'completed' || settlement.result === undefined ? ours : [...ours, this.#resultMs, settlement.result]
+  }
+
+  /** The step itself: BullMQ's script with ours behind it. */
+  finish (args: readonly unknown[]): Promise<unknown> { return runCommand(this.#parts.client, this.#finish, args) }
+
   /**
-   * @returns what the processor returns: the size of the result. Throws what makes BullMQ's worker do the rest. Nothing
-   * has to be waited for in the most common case, and is not.
+   * @returns what the processor returns: the size of the result, which is stored by the same step that ends the job. Throws
+   * what makes BullMQ's worker do the rest. Nothing has to be waited for in the most common case, and is not.
    */
   settle (running: Running, settlement: Settlement): number | undefined | Promise<number | undefined> {
     running.settlement = settlement
-    return settlement.kind === 'completed' && settlement.result === undefined ? undefined : this.#settle(running, settlement)
+    return settlement.kind === 'completed' ? resultSize(settlement) : this.#settle(running, settlement)
   }
 
-  async #settle (running: Running, settlement: Settlement): Promise<number | undefined> {
+  async #settle (running: Running, settlement: Exclude<Settlement, { kind: 'completed' }>): Promise<never> {
     switch (settlement.kind) {
-      case 'completed': {
-        const { result = '', resultBytes } = settlement
-        await this.#keepResult(running, result)
-        return resultBytes ?? Buffer.byteLength(result)
-      }
       case 'failed': {
         running.bullJob.opts.stackTraceLimit = 0
         throw new this.#parts.bull.UnrecoverableError(running.write({ ...errorNotes(settlement.error), ...(running.stalled && { k: 1 }) }))
@@ -118,8 +133,8 @@ export class Settler {
   }
 
   async #storeAgain<T> (running: Running, state: JobState, step: () => Promise<T>, instead: T, first: unknown): Promise<T> {
-    const { clock, closing, lockDurationMs } = this.#parts
-    const until = clock.monotonic() + lockDurationMs
+    const { clock, closing, settings } = this.#parts
+    const until = clock.monotonic() + settings.lockDurationMs
     for (let error = first; ;) {
       if (refusalCode(error) !== undefined) {
         if (await this.#wasStored(running)) {
@@ -153,7 +168,7 @@ export class Settler {
    */
   async endCancelled (job: BullJob, reason: string, spent: 0 | 1, when: 'always' | 'asked'): Promise<'done' | 'not-asked' | 'refused'> {
     const { client, prefix, clock } = this.#parts
-    const code = Number(await runScript(client, 'endCancelled', [prefix], String(job.id), job.token ?? '', reason, clock.now(), spent, when))
+    const code = Number(await runScript(client, 'endCancelled', [prefix], String(job.id), job.token ?? '', reason, clock.now(), spent, when, ...this.#limits))
     return code === 1 ? 'done' : code === 0 ? 'not-asked' : 'refused'
   }
 
@@ -174,14 +189,6 @@ export class Settler {
       this.#ended(running, { kind: 'refused', code: 'FAE_LEASE_LOST' })
     }
     return true
-  }
-
-  async #keepResult (running: Running, result: string): Promise<void> {
-    const { client, prefix, resultMs } = this.#parts
-    const kept = await this.#patiently(running, () => runScript(client, 'keepResult', [prefix], running.id, running.token, result, Math.ceil(resultMs) + RESULT_MARGIN_MS))
-    if (kept === 1) return
-    this.#ended(running, { kind: 'refused', code: 'FAE_LEASE_LOST' })
-    throw this.#done()
   }
 
   async #delay (running: Running, delayMs: number): Promise<void> {
