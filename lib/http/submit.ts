@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { EndpointSubmitMeta, Submitted } from '../client/jobs.ts'
+import { isAsyncEndpointsError } from '../core/errors.ts'
 import { isoFormat } from '../core/iso-time.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
 import type { JobRecord } from '../jobs/job.ts'
@@ -65,7 +66,7 @@ export function submitHandler (parts: SubmitParts): Handler {
       payloadBytes: payloadBytes(request)
     }
     request.log.debug({ job_name: definition.name, payload_bytes: meta.payloadBytes }, 'processing job creation')
-    const submitted = await jobs.submitJob(definition, request.body, meta)
+    const submitted = await jobs.submitJob(definition, request.body, meta).catch((error: unknown) => { throw forgotten(error, reply) })
 
     // From here on the job exists: whatever fails below, the headers of the response name it.
     reply.header('x-async-job-id', submitted.id)
@@ -146,4 +147,10 @@ async function readResult (room: HttpRoom, job: JobRecord): Promise<{ readonly t
   } catch {
     return undefined
   }
+}
+
+/** A repeated request whose job is no longer kept: the headers say so like those of any other repetition. */
+function forgotten (error: unknown, reply: FastifyReply): unknown {
+  if (isAsyncEndpointsError(error, 'FAE_JOB_EXPIRED')) reply.headers({ 'x-async-job-id': String(error.details?.['id']), 'idempotency-replayed': 'true' })
+  return error
 }

@@ -159,6 +159,44 @@ const FAULTS: ReadonlyArray<{ what: string, caughtBy: RegExp, fault: Fault }> = 
   { what: 'a closed store goes on', caughtBy: /closed store refuses/, fault: () => ({ close: async () => {} }) },
   { what: 'a submission on trial makes a job', caughtBy: /on trial/, fault: (inner) => ({ probe: async () => { await inner.create({ id: randomUUID(), name: 'probe', queue: 'conformance', input: { body: 1, params: {}, query: {}, headers: {} }, owner: undefined, correlationId: 'c', trace: undefined, priority: 0, createdAt: 0, runAt: 0, maxAttempts: 1, idempotency: undefined }) } }) },
   { what: 'a resize is ignored', caughtBy: /can be resized/, fault: (inner) => ({ consume: (options) => Object.assign(inner.consume(options), { resize () {} }) }) },
+  { what: 'input is lost with a failure', caughtBy: /what was submitted is dropped/, fault: (inner) => ({ input: async (id) => (await inner.get(id))?.state === 'failed' ? undefined : await inner.input(id) }) },
+  { what: 'input outlives its job', caughtBy: /what was submitted is dropped/, fault: (inner) => ({ input: async (id) => await inner.input(id) ?? { body: 1, params: {}, query: {}, headers: {} } }) },
+  {
+    what: 'a key is forgotten with its job',
+    caughtBy: /outlives its job/,
+    fault: (inner) => ({
+      async create (job) {
+        const answer = await inner.create(job)
+        return answer.created || answer.job !== undefined ? answer : await inner.create({ ...job, idempotency: undefined })
+      }
+    })
+  },
+  { what: 'owners are not told apart', caughtBy: /push out/, fault: (inner) => ({ create: (job) => inner.create({ ...job, owner: 'all' }) }) },
+  {
+    what: 'results have no weight',
+    caughtBy: /maxBytes/,
+    fault: (inner) => {
+      const results = new Map<string, string>()
+      return {
+        result: async (id) => await inner.result(id) ?? results.get(id),
+        consume: (options) => inner.consume({
+          ...options,
+          attempt: (claim) => {
+            const attempt = options.attempt(claim)
+            return {
+              run: async () => {
+                const settlement = await attempt.run()
+                if (settlement.kind === 'completed' && settlement.result !== undefined) results.set(claim.job.id, settlement.result)
+                return settlement
+              },
+              abort: (reason) => { attempt.abort(reason) },
+              settled: (verdict) => { attempt.settled(verdict) }
+            }
+          }
+        })
+      }
+    }
+  },
   { what: 'errors have no code', caughtBy: /closed store refuses/, fault: () => ({ ping: async () => { throw new Error('down') } }) }
 ]
 
@@ -184,5 +222,5 @@ t.test('a capability that a store lacks is left out, nothing else', async (t) =>
   t.equal(new Set(all).size, all.length, 'every case has a name of its own')
   const without = names({ retention: false, list: false })
   const left = all.filter((name) => !without.includes(name))
-  t.ok(left.length > 0 && left.every((name) => /forgotten by|list|paging|cursor/.test(name)), left.join('; '))
+  t.ok(left.length > 0 && left.every((name) => /forgotten by|list|paging|cursor|outlives its job|push out|maxBytes/.test(name)), left.join('; '))
 })

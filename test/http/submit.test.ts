@@ -98,6 +98,20 @@ t.test('what tracing left on the request is handed to the submission', async (t)
   t.same(seen, { is: 'a trace' })
 })
 
+t.test('a repeated request whose job is no longer kept is answered 410, and nothing is run again', async (t) => {
+  const { app, store, events } = await testApp()
+  app.asyncEndpoint({ url: '/reports', name: 'report', handler: echo })
+  const submit = (): Promise<LightMyRequestResponse> => app.inject({ method: 'POST', url: '/reports', payload: { year: 1 }, headers: { 'idempotency-key': 'k1' } })
+  const { id } = (await submit()).json()
+  store.jobs.delete(id)
+  const again = await submit()
+  t.equal(again.statusCode, 410)
+  t.match(again.json(), { code: 'FAE_JOB_EXPIRED', id })
+  t.match(again.headers, { 'content-type': /problem\+json/, 'x-async-job-id': id, 'idempotency-replayed': 'true' })
+  t.equal(store.created.length, 1)
+  t.equal(events.filter(({ name, event }) => name === 'job.rejected' && event['reason'] === 'job-expired').length, 1, 'once')
+})
+
 t.test('an Idempotency-Key gives one job', async (t) => {
   const { app, store, events } = await testApp()
   app.asyncEndpoint({ url: '/reports', name: 'report', schema: { body: BODY }, handler: echo })

@@ -84,7 +84,7 @@ export class FakeStore implements JobStore {
     await this.#enter('create')
     const { idempotency } = job
     const known = idempotency === undefined ? undefined : this.#keys.get(idempotency.key)
-    if (known !== undefined) return { created: false, id: known.id, job: this.#require(known.id), sameRequest: known.fingerprint === idempotency?.fingerprint }
+    if (known !== undefined) return { created: false, id: known.id, job: this.jobs.get(known.id), sameRequest: known.fingerprint === idempotency?.fingerprint }
     if (idempotency !== undefined) this.#keys.set(idempotency.key, { id: job.id, fingerprint: idempotency.fingerprint })
     this.created.push(job)
     const state = job.runAt > job.createdAt ? 'scheduled' : 'queued'

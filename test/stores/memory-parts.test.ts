@@ -22,7 +22,7 @@ function randomNumbers (seed: number): () => number {
 function job (id: string): StoredJob {
   return new StoredJob({
     id, name: 'n', queue: 'q', input: { body: undefined, params: {}, query: {}, headers: {} }, owner: undefined, correlationId: 'c', trace: undefined, priority: 0, createdAt: 0, runAt: 0, maxAttempts: 1, idempotency: undefined
-  }, 'queued', undefined)
+  }, 'queued')
 }
 
 t.test('a heap gives its smallest first, whatever was pushed, popped or taken out of the middle', async (t) => {

@@ -167,7 +167,8 @@ t.test('retention runs on the store\'s one timer: a day for completed and cancel
   t.equal(await left(), 1, 'only the failed one is left after a day')
   t.equal(await world.store.get(done), undefined)
   t.equal(await world.store.get(stopped), undefined)
-  t.ok((await world.store.create(world.job({ idempotency: { key: 'aa', fingerprint: 'bb', ttlMs: DAY } }))).created, 'its idempotency key went with it')
+  const replay = world.job({ idempotency: { key: 'aa', fingerprint: 'bb', ttlMs: DAY } })
+  t.same(await world.store.create(replay), { created: false, id: done, job: undefined, sameRequest: true }, 'its idempotency key lives for its own time')
   await consumer.consumer.drain(1_000)
   await world.clock.advance(6 * DAY)
   t.equal(await world.store.get(failed), undefined)
@@ -184,6 +185,63 @@ t.test('a job whose time is over is gone even before the sweep', async (t) => {
   t.equal(await world.store.get(id), undefined)
   t.equal(await world.store.result(id), undefined)
   t.same((await world.store.list({ limit: 10 })).jobs, [])
+})
+
+t.test('a store that is full makes finished jobs go, then refuses submissions, and takes them again when jobs have ended', async (t) => {
+  const world = await open(t, { maxBytes: 100_000 })
+  const input = { body: 'x'.repeat(20_000), params: {}, query: {}, headers: {} }
+  const consumer = world.consume({ script: () => completed(JSON.stringify('r'.repeat(20_000))) })
+  const done = [await world.create(), await world.create()]
+  await world.until('both are over', () => consumer.attempts.filter(({ verdict }) => verdict !== undefined).length === 2)
+  consumer.consumer.pause()
+  for (let n = 0; n < 4; n++) await world.create({ input })
+  t.same(await Promise.all(done.map((id) => world.store.get(id))), [undefined, undefined], 'finished jobs give way to new ones')
+  const refused = { code: 'FAE_STORE_FULL', message: /maxBytes/ }
+  await t.rejects(world.store.create(world.job({ input })), refused)
+  t.equal(await world.store.probe?.(), undefined, 'a small one would still find room')
+  await world.store.create(world.job({ input: { ...input, body: 'x'.repeat(16_000) } }))
+  for (let small = true; small;) small = await world.store.create(world.job()).then(() => true, () => false)
+  await t.rejects(world.store.create(world.job()), refused)
+  consumer.consumer.resume()
+  await world.until('all are over', async () => (await world.store.counts('conformance')).states.queued === 0)
+  t.ok((await world.store.create(world.job({ input }))).created)
+})
+
+t.test('a store that holds less than was kept says so on trial', async (t) => {
+  const world = await open(t, { maxBytes: 1 })
+  await t.rejects(world.store.create(world.job()), { code: 'FAE_STORE_FULL' })
+  const keys = await open(t, { maxBytes: 1_000, retention: { maxKeysPerOwner: 10 } })
+  await keys.store.create(keys.job({ idempotency: { key: 'a', fingerprint: 'b', ttlMs: DAY } }))
+  await t.rejects(keys.store.create(keys.job()), { code: 'FAE_STORE_FULL' }, 'what is remembered of keys counts')
+})
+
+t.test('an owner who makes very many idempotency keys loses its own oldest, and nobody else\'s; their time ends them all', async (t) => {
+  const world = await open(t, { retention: { maxKeysPerOwner: 3 } })
+  const submit = async (key: string, owner?: string): Promise<boolean> =>
+    (await world.store.create(world.job({ owner, idempotency: { key, fingerprint: 'f', ttlMs: 1_000 } }))).created
+  t.ok(await submit('mine', 'ann'))
+  for (let n = 0; n < 5; n++) t.ok(await submit(`flood ${n}`, 'bob'))
+  t.equal(await submit('mine', 'ann'), false, 'hers is remembered')
+  t.equal(await submit('flood 4', 'bob'), false)
+  t.ok(await submit('flood 0', 'bob'), 'his oldest is forgotten')
+  for (let n = 0; n < 30; n++) t.ok(await submit(`shared ${n}`))
+  t.equal(await submit('shared 0'), false, 'jobs without an owner share ten times as many')
+  world.clock.jump(1_000)
+  t.ok(await submit('mine', 'ann'), 'its time is over')
+})
+
+t.test('when there are too many, the owner who has the most gives way, and then who takes the most room', async (t) => {
+  const world = await open(t, { retention: { maxCount: 4 } })
+  world.consume({ script: () => COMPLETED })
+  const ids: string[] = []
+  for (const owner of ['ann', 'bob', 'bob', 'bob', undefined, 'eve']) {
+    ids.push(await world.create({ owner }))
+    await world.state(ids.at(-1) ?? '', 'completed')
+  }
+  const kept = await Promise.all(ids.map(async (id) => await world.store.get(id) !== undefined))
+  t.same(kept, [true, false, false, true, true, true])
+  await world.store.remove(ids[3] ?? '')
+  t.equal((await world.store.counts('conformance')).states.completed, 3)
 })
 
 t.test('at most maxCount jobs are kept of each end', async (t) => {

@@ -4,12 +4,15 @@ import type { JobProgress, JobUpdate, NewJob, StoredError } from '../../jobs/job
 import { assertTransition, isTerminal, type JobState, type TerminalState } from '../../jobs/states.ts'
 import type { CancelVerdict, Claim, Created, QueueCounts, RedriveVerdict, Settlement, SettleVerdict } from '../../jobs/store.ts'
 import { Alarm } from './alarm.ts'
+import { Budget } from './budget.ts'
 import { CreationLog } from './creation-log.ts'
 import { hashOf, IdIndex } from './id-index.ts'
+import { IdempotencyKeys } from './idempotency.ts'
 import { LinkedList } from '../../core/linked-list.ts'
+import { Listeners } from './listeners.ts'
 import type { MemorySettings } from './options.ts'
 import { MemoryQueue } from './queue.ts'
-import { Lease, StoredJob, type HeldKey, type LeaseHolder } from './record.ts'
+import { Lease, StoredJob, type LeaseHolder } from './record.ts'
 import { Retention } from './retention.ts'
 
 /** Jobs that one ring of the alarm promotes or forgets at most, before the event loop has its turn. */
@@ -36,10 +39,11 @@ export class Engine {
   readonly #context: Context
   readonly #leaseMs: number
   readonly #queues = new Map<string, MemoryQueue>()
-  readonly #keys = new Map<string, StoredJob>()
+  readonly #keys: IdempotencyKeys
+  readonly #budget: Budget
   /** Not a Set: with entries that come and go by the million, V8 keeps the dead ones until a full collection. */
   readonly #leases = new LinkedList<Lease>()
-  readonly #listeners = new Set<{ readonly hear: (update: JobUpdate) => void }>()
+  readonly #listeners: Listeners
   readonly #retention: Retention
   readonly #alarm: Alarm
   /** Every job in the order of its creation. */
@@ -47,33 +51,39 @@ export class Engine {
   readonly #jobs = new IdIndex((serial) => this.log.at(serial))
   #closed = false
 
-  constructor (context: Context, { retention, leaseMs }: MemorySettings) {
+  constructor (context: Context, { retention, leaseMs, maxBytes }: MemorySettings) {
     this.#context = context
     this.#leaseMs = leaseMs
+    this.#listeners = new Listeners(context)
+    this.#keys = new IdempotencyKeys(retention.maxKeysPerOwner)
     this.#retention = new Retention(retention, (job) => this.#forget(job))
+    this.#budget = new Budget(maxBytes, this.#keys, this.#retention)
     this.#alarm = new Alarm(context.clock, () => this.#onAlarm())
   }
 
-  /** @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION` */
+  /** @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, `FAE_STORE_FULL` */
   create (submission: NewJob): Created {
     const now = this.#context.clock.now()
     const held = this.#heldBy(submission, now)
     if (held !== undefined) return held
     const hash = hashOf(submission.id)
     if (this.#jobs.get(submission.id, hash) !== undefined) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'There is a job with this id already; every submission needs an id of its own')
-    const { idempotency } = submission
-    const key: HeldKey | undefined = idempotency && { key: idempotency.key, fingerprint: idempotency.fingerprint, expiresAt: now + idempotency.ttlMs }
     // A clock that was set back after the submission must not turn a prompt job into a delayed one.
     const later = submission.runAt > submission.createdAt && submission.runAt > now
-    const job = new StoredJob(submission, later ? 'scheduled' : 'queued', key)
+    const job = new StoredJob(submission, later ? 'scheduled' : 'queued')
+    this.#budget.assertRoom(job.bytes)
+    this.#budget.added(job)
     job.hash = hash
     this.log.add(job)
     this.#jobs.add(job)
-    if (key !== undefined) this.#keys.set(key.key, job)
+    if (submission.idempotency !== undefined) this.#keys.add(submission.idempotency, job.id, job.owner, now)
     this.queue(job.queue).states[job.state]++
     this.#place(job)
     return { created: true, id: job.id }
   }
+
+  /** @throws {AsyncEndpointsError} `FAE_STORE_FULL` */
+  assertRoom (): void { this.#budget.assertRoom(0) }
 
   /** The job, unless its time is over. */
   find (id: string): StoredJob | undefined {
@@ -121,6 +131,7 @@ export class Engine {
     job.attempts++
     job.startedAt = now
     const record = job.claimed()
+    this.#budget.claimed(job)
     const claim: Claim = { job: record, availableAt: job.runAt, stalled: job.stalled, claimMs: clock.monotonic() - from }
     const lease = new Lease(job, holder, claim, from + this.#leaseMs)
     job.lease = lease
@@ -146,7 +157,7 @@ export class Engine {
     }
     switch (settlement.kind) {
       case 'completed':
-        job.result = settlement.result
+        this.#budget.hasResult(job, settlement.result)
         job.resultBytes = settlement.result === undefined ? undefined : settlement.resultBytes ?? Buffer.byteLength(settlement.result)
         job.error = undefined
         this.#end(job, 'completed')
@@ -203,7 +214,7 @@ export class Engine {
     if (job.state !== 'failed') return { kind: 'not-failed', job: job.record() }
     if (job.redrives >= limit) return { kind: 'limit', job: job.record() }
     job.redrives++
-    job.list?.remove(job)
+    this.#retention.remove(job, 'failed')
     this.#move(job, 'queued')
     job.attempts = 0
     job.stalled = false
@@ -219,6 +230,7 @@ export class Engine {
 
   remove (job: StoredJob): 'removed' | 'active' {
     if (job.state === 'in-progress') return 'active'
+    if (job.key !== undefined) this.#keys.free(job.key, job.id)
     this.#forget(job)
     return 'removed'
   }
@@ -236,11 +248,7 @@ export class Engine {
     return true
   }
 
-  subscribe (hear: (update: JobUpdate) => void): () => void {
-    const listener = { hear }
-    this.#listeners.add(listener)
-    return () => { this.#listeners.delete(listener) }
-  }
+  subscribe (hear: (update: JobUpdate) => void): () => void { return this.#listeners.add(hear) }
 
   /** Lets everything go. Attempts under way are told that their lease is lost. */
   close (): void {
@@ -279,6 +287,7 @@ export class Engine {
     const { clock } = this.#context
     this.#move(job, state)
     job.finishedAt = clock.now()
+    if (state !== 'failed') this.#budget.dropInput(job)
     job.stalled = false
     job.cancelRequested = false
     this.#publish(job)
@@ -310,6 +319,7 @@ export class Engine {
 
   #release (lease: Lease): void {
     this.#leases.remove(lease)
+    this.#budget.released(lease.job)
     lease.job.lease = undefined
   }
 
@@ -324,31 +334,22 @@ export class Engine {
 
   #forget (job: StoredJob): void {
     const queue = this.queue(job.queue)
-    if (isTerminal(job.state)) job.list?.remove(job)
+    if (isTerminal(job.state)) this.#retention.remove(job, job.state)
     else queue.withdraw(job)
     queue.states[job.state]--
     if (queue.idle) this.#queues.delete(queue.name)
     this.#jobs.delete(job)
     this.log.delete(job)
-    if (job.idempotency !== undefined && this.#keys.get(job.idempotency.key) === job) this.#keys.delete(job.idempotency.key)
+    this.#budget.forgotten(job)
   }
 
   #heldBy ({ idempotency }: NewJob, now: number): Created | undefined {
     if (idempotency === undefined) return undefined
-    const holder = this.#keys.get(idempotency.key)
-    const held = holder?.idempotency
-    if (holder === undefined || held === undefined || held.expiresAt <= now || this.find(holder.id) === undefined) return undefined
-    return { created: false, id: holder.id, job: holder.record(), sameRequest: held.fingerprint === idempotency.fingerprint }
+    const held = this.#keys.find(idempotency.key, now)
+    return held && { created: false, id: held.id, job: this.find(held.id)?.record(), sameRequest: held.fingerprint === idempotency.fingerprint }
   }
 
-  #publish (job: StoredJob, progress?: JobProgress): void {
-    if (this.#listeners.size === 0) return
-    const update: JobUpdate = progress === undefined ? { id: job.id, state: job.state } : { id: job.id, state: job.state, progress }
-    for (const { hear } of this.#listeners) {
-      // A listener's trouble is not the job's.
-      try { hear(update) } catch (error) { this.#context.logger.debug({ err: error }, 'a listener for job updates threw') }
-    }
-  }
+  #publish (job: StoredJob, progress?: JobProgress): void { this.#listeners.publish(job, progress) }
 
   // ---- what time does ----------------------------------------------------------------------------------------------
 

@@ -1,3 +1,4 @@
+import { getHeapStatistics } from 'node:v8'
 import { readOptions, type OptionsSchema } from '../../core/options.ts'
 
 export interface RetentionOptions {
@@ -6,15 +7,34 @@ export interface RetentionOptions {
   /** How long a failed job can be read and redriven, in milliseconds. @defaultValue 604800000 (7 days) */
   failedMs?: number
   /**
-   * At most this many jobs are kept of each of completed, failed and cancelled; the oldest go first. It bounds the
-   * memory that finished jobs take. @defaultValue 10000
+   * At most this many jobs are kept of each of completed, failed and cancelled. When there are more, the owner who has
+   * the most loses its oldest; jobs without an owner count as those of one. @defaultValue 10000
    */
   maxCount?: number
+  /** At most this many jobs of one owner are kept of each of completed, failed and cancelled; its oldest go first. @defaultValue 1000 */
+  maxPerOwner?: number
+  /**
+   * Bytes that finished jobs may take: results, the inputs of failed jobs, and about half a kilobyte for each job. When
+   * they take more, the owner whose jobs take the most loses its oldest. @defaultValue half of `maxBytes`
+   */
+  maxBytes?: number
+  /**
+   * At most this many idempotency keys of one owner are remembered; its oldest go first. Jobs without an owner share ten
+   * times as many. @defaultValue 10000
+   */
+  maxKeysPerOwner?: number
 }
 
 export interface MemoryStoreOptions {
   /** What is kept of jobs that are over. */
   retention?: RetentionOptions
+  /**
+   * Bytes that everything in the store may take, jobs that wait and run included. A submission that finds no room makes
+   * finished jobs go, and is refused with `FAE_STORE_FULL` when that is not enough: without a limit, clients with large
+   * bodies could end the process. What was submitted counts by its length as JSON, and once more while it is
+   * worked on. @defaultValue a quarter of V8's heap limit
+   */
+  maxBytes?: number
   /**
    * An attempt whose lease is not renewed for this long, in milliseconds, is given up and its job run again. Renewal
    * is automatic, at a third of it, as long as its consumer is there; a blocked event loop loses nothing. @defaultValue 30000
@@ -25,12 +45,13 @@ export interface MemoryStoreOptions {
 export interface MemorySettings {
   readonly retention: Readonly<Required<RetentionOptions>>
   readonly leaseMs: number
+  readonly maxBytes: number
 }
 
-const DEFAULTS: MemorySettings = Object.freeze({
-  retention: Object.freeze({ completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 10_000 }),
-  leaseMs: 30_000
-})
+const RETENTION = Object.freeze({ completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 10_000, maxPerOwner: 1_000, maxKeysPerOwner: 10_000 })
+const DEFAULTS = Object.freeze({ retention: RETENTION as RetentionOptions, leaseMs: 30_000 })
+/** Of V8's heap limit: the rest is the application's, and what handlers make of their input. */
+const HEAP_SHARE = 1 / 4
 
 const schema: OptionsSchema = {
   type: 'object',
@@ -42,22 +63,32 @@ const schema: OptionsSchema = {
       properties: {
         completedMs: { type: 'number', minimum: 0 },
         failedMs: { type: 'number', minimum: 0 },
-        maxCount: { type: 'integer', minimum: 0 }
+        maxCount: { type: 'integer', minimum: 0 },
+        maxPerOwner: { type: 'integer', minimum: 0 },
+        maxBytes: { type: 'integer', minimum: 0 },
+        maxKeysPerOwner: { type: 'integer', minimum: 1 }
       }
     },
-    leaseMs: { type: 'number', minimum: 1 }
+    leaseMs: { type: 'number', minimum: 1 },
+    maxBytes: { type: 'integer', minimum: 1 }
   }
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
 export function readMemoryOptions (given: MemoryStoreOptions | undefined): MemorySettings {
-  const { retention, leaseMs } = readOptions<MemoryStoreOptions, MemorySettings>('memoryStore', schema, DEFAULTS, given)
+  const { retention, leaseMs, maxBytes = heapShare() } = readOptions<MemoryStoreOptions, typeof DEFAULTS>('memoryStore', schema, DEFAULTS, given)
   return Object.freeze({
     leaseMs,
+    maxBytes,
     retention: Object.freeze({
-      completedMs: retention.completedMs ?? DEFAULTS.retention.completedMs,
-      failedMs: retention.failedMs ?? DEFAULTS.retention.failedMs,
-      maxCount: retention.maxCount ?? DEFAULTS.retention.maxCount
+      completedMs: retention.completedMs ?? RETENTION.completedMs,
+      failedMs: retention.failedMs ?? RETENTION.failedMs,
+      maxCount: retention.maxCount ?? RETENTION.maxCount,
+      maxPerOwner: retention.maxPerOwner ?? RETENTION.maxPerOwner,
+      maxBytes: retention.maxBytes ?? Math.floor(maxBytes / 2),
+      maxKeysPerOwner: retention.maxKeysPerOwner ?? RETENTION.maxKeysPerOwner
     })
   })
 }
+
+function heapShare (): number { return Math.floor(getHeapStatistics().heap_size_limit * HEAP_SHARE) }

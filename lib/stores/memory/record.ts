@@ -13,13 +13,8 @@ const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
  */
 const BASE = Date.now()
 
-/** What the store remembers of an idempotency key. */
-export interface HeldKey {
-  readonly key: string
-  readonly fingerprint: string
-  /** Wall clock. */
-  readonly expiresAt: number
-}
+/** About what a job takes in the heap beside its input and its result. */
+const JOB_BYTES = 512
 
 /**
  * A job as it lies in memory. Input and result are kept as JSON text: nobody outside can change them, they mean the
@@ -34,10 +29,11 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   readonly trace: TraceCarrier | undefined
   readonly priority: number
   readonly maxAttempts: number
-  readonly idempotency: HeldKey | undefined
-  readonly #body: string | undefined
+  /** Its idempotency key, which becomes free when the job is removed. */
+  readonly key: string | undefined
+  #body: string | undefined
   /** Params, query and headers in one text; `undefined` when all are empty, as for every job submitted from code. */
-  readonly #rest: string | undefined
+  #rest: string | undefined
 
   /** Order of creation in this store, from 0. */
   serial = 0
@@ -70,7 +66,7 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   turn = 0
 
   /** @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION` when the input is not JSON */
-  constructor (job: NewJob, state: JobState, idempotency: HeldKey | undefined) {
+  constructor (job: NewJob, state: JobState) {
     this.id = job.id
     this.name = job.name
     this.queue = job.queue
@@ -80,7 +76,7 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
     this.priority = job.priority
     this.#createdAt = job.createdAt - BASE
     this.maxAttempts = job.maxAttempts
-    this.idempotency = idempotency
+    this.key = job.idempotency?.key
     this.state = state
     this.#runAt = job.runAt - BASE
     const { body, params, query, headers } = job.input
@@ -95,6 +91,17 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   set startedAt (at: number | undefined) { this.#startedAt = at === undefined ? undefined : at - BASE }
   get finishedAt (): number | undefined { return this.#finishedAt === undefined ? undefined : this.#finishedAt + BASE }
   set finishedAt (at: number | undefined) { this.#finishedAt = at === undefined ? undefined : at - BASE }
+
+  /** Characters of the input: what it takes in the heap, unless it has characters beyond Latin-1. */
+  get inputBytes (): number { return (this.#body?.length ?? 0) + (this.#rest?.length ?? 0) }
+
+  get bytes (): number { return JOB_BYTES + this.inputBytes + (this.result?.length ?? 0) }
+
+  /** Nobody will run it again. */
+  dropInput (): void {
+    this.#body = undefined
+    this.#rest = undefined
+  }
 
   /** The input, parsed anew: the caller may do with it what it likes. */
   input (): JobInput {

@@ -55,7 +55,10 @@ export class MemoryStore implements JobStore {
 
   async get (id: string): Promise<JobRecord | undefined> { return this.#use().find(id)?.record() }
 
-  async input (id: string): Promise<JobInput | undefined> { return this.#use().find(id)?.input() }
+  async input (id: string): Promise<JobInput | undefined> {
+    const job = this.#use().find(id)
+    return job === undefined || job.state === 'completed' || job.state === 'cancelled' ? undefined : job.input()
+  }
 
   async result (id: string): Promise<string | undefined> { return this.#use().find(id)?.result }
 
@@ -115,8 +118,8 @@ export class MemoryStore implements JobStore {
 
   async ping (): Promise<void> { this.#use() }
 
-  /** Memory takes jobs as long as there is any. */
-  async probe (): Promise<void> { this.#use() }
+  /** @throws {AsyncEndpointsError} `FAE_STORE_FULL` */
+  async probe (): Promise<void> { this.#use().assertRoom() }
 
   async close (): Promise<void> {
     if (this.#closed) return

@@ -6,6 +6,7 @@ async function everyCall (world: World): Promise<void> {
   const id = world.host.context.ids.job()
   await refused(store.create(world.job()))
   await refused(store.get(id))
+  await refused(store.input(id))
   await refused(store.result(id))
   await refused(store.list({ limit: 1 }))
   await refused(store.counts('conformance'))

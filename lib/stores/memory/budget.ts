@@ -1,0 +1,50 @@
+import { AsyncEndpointsError } from '../../core/errors.ts'
+import { KEY_BYTES, type IdempotencyKeys } from './idempotency.ts'
+import type { Retention } from './retention.ts'
+import type { StoredJob } from './record.ts'
+
+/** How many bytes everything in a store takes. Counted at every change, by lengths that are known: nothing is walked through. */
+export class Budget {
+  readonly #maxBytes: number
+  readonly #keys: IdempotencyKeys
+  readonly #retention: Retention
+  #bytes = 0
+
+  constructor (maxBytes: number, keys: IdempotencyKeys, retention: Retention) {
+    this.#maxBytes = maxBytes
+    this.#keys = keys
+    this.#retention = retention
+  }
+
+  added (job: StoredJob): void { this.#bytes += job.bytes }
+  forgotten (job: StoredJob): void { this.#bytes -= job.bytes }
+  /** While a job is worked on, its input is there a second time: parsed, for the handler. */
+  claimed (job: StoredJob): void { this.#bytes += job.inputBytes }
+  released (job: StoredJob): void { this.#bytes -= job.inputBytes }
+
+  hasResult (job: StoredJob, result: string | undefined): void {
+    this.#bytes += result?.length ?? 0
+    job.result = result
+  }
+
+  dropInput (job: StoredJob): void {
+    this.#bytes -= job.inputBytes
+    job.dropInput()
+  }
+
+  /**
+   * Finished jobs go, if there is no room for so many bytes more.
+   *
+   * @throws {AsyncEndpointsError} `FAE_STORE_FULL`
+   */
+  assertRoom (bytes: number): void {
+    const limit = this.#maxBytes - bytes - this.#keys.size * KEY_BYTES
+    while (this.#bytes > limit && this.#retention.makeRoom()) { /* until it fits */ }
+    if (this.#bytes <= limit) return
+    throw new AsyncEndpointsError(
+      'FAE_STORE_FULL',
+      'Jobs that wait or run in the memory store take maxBytes: let more of them run, limit them with maxQueued, or keep them on Redis',
+      { retryAfterSeconds: 5 }
+    )
+  }
+}
