@@ -112,7 +112,9 @@ export class Coalescer {
 
   #send (handle: QueueHandle, kind: AddKind, batch: readonly Entry[]): void {
     const args = [...addKeys(kind, handle.prefix), handle.prefix]
-    for (const { id, name, timestamp, data, options, asked } of batch) args.push(id, name, timestamp, data, options, asked)
+    for (const { id, name, timestamp, data, options, asked } of batch) {
+      args.push(id, name, timestamp, data, options, asked)
+    }
     this.#connections.run((client) => runCommand(client, this.#commands[kind], args)).then((answers) => {
       if (!Array.isArray(answers)) throw unavailable('unexpected answer')
       for (const [index, entry] of batch.entries()) settle(entry, answers[index])
@@ -130,16 +132,19 @@ function settle (entry: Entry, answer: unknown): void {
     return entry.resolve({ id: String(id), fingerprint: String(fingerprint), job: rawJob(fields, locked) })
   }
   if (answer === 0) return entry.reject(tooManyBytes())
-  entry.reject(typeof answer === 'string' && answer.startsWith('!') ? toStoreError(new Error(answer.slice(1))) : unavailable('unexpected answer'))
+  const failed = typeof answer === 'string' && answer.startsWith('!')
+  entry.reject(failed ? toStoreError(new Error(answer.slice(1))) : unavailable('unexpected answer'))
 }
 
 function tooManyBytes (): AsyncEndpointsError {
-  return new AsyncEndpointsError('FAE_STORE_FULL', 'The inputs of jobs that wait or run in this queue take maxWaitingBytes: raise it, or let more workers run', { retryAfterSeconds: 5 })
+  const message = 'The inputs of jobs that wait or run in this queue take maxWaitingBytes: raise it or run more workers'
+  return new AsyncEndpointsError('FAE_STORE_FULL', message, { retryAfterSeconds: 5 })
 }
 
 function askedFor ({ idempotency, owner }: NewJob, b: number | undefined): string {
-  if (idempotency !== undefined) return JSON.stringify({ k: idempotency.key, f: idempotency.fingerprint, t: Math.max(1, Math.ceil(idempotency.ttlMs)), o: owner, b })
-  return b === undefined ? '' : `{"b":${b}}`
+  if (idempotency === undefined) return b === undefined ? '' : JSON.stringify({ b })
+  const { key, fingerprint, ttlMs } = idempotency
+  return JSON.stringify({ k: key, f: fingerprint, t: Math.max(1, Math.ceil(ttlMs)), o: owner, b })
 }
 
 /** Its size, if that matters: no character takes more than three bytes. */

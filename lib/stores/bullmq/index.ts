@@ -112,7 +112,8 @@ class RedisStore implements JobStore {
     try {
       const { book, coalescer } = this.#need()
       if (!JOB_ID.test(job.id)) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', 'On Redis the id of a job is a UUID in lower case')
-      return coalescer.add(book.use(job.queue), job).then((held) => held === undefined ? { created: true, id: job.id } : this.#replay(job, held))
+      const added = coalescer.add(book.use(job.queue), job)
+      return added.then((held) => held === undefined ? { created: true, id: job.id } : this.#replay(job, held))
     } catch (error) {
       return Promise.reject(error)
     }
@@ -121,7 +122,8 @@ class RedisStore implements JobStore {
   #replay ({ queue, idempotency }: NewJob, { id, fingerprint, job }: Held): Created {
     const record = job === undefined ? undefined : recordOf(id, queue, job).record
     const expired = record === undefined || this.#need().retention.expired(record)
-    return { created: false, id, job: expired ? undefined : record, sameRequest: fingerprint === idempotency?.fingerprint }
+    const sameRequest = fingerprint === idempotency?.fingerprint
+    return { created: false, id, job: expired ? undefined : record, sameRequest }
   }
 
   async get (id: string): Promise<JobRecord | undefined> {
@@ -133,7 +135,8 @@ class RedisStore implements JobStore {
     if (!JOB_ID.test(id)) return undefined
     const found = await book.search((client, prefixes) => runScript(client, 'input', prefixes, id))
     const stored = found === undefined ? undefined : recordIn(id, found)
-    return stored === undefined || retention.expired(stored.record) ? undefined : parseInput(found?.answer[2], stored.envelope !== undefined)
+    if (stored === undefined || retention.expired(stored.record)) return undefined
+    return parseInput(found?.answer[2], stored.envelope !== undefined)
   }
 
   async result (id: string): Promise<string | undefined> {
@@ -294,8 +297,10 @@ class RedisStore implements JobStore {
     if (!JOB_ID.test(id)) return undefined
     const now = clock.now()
     const asked = { m: reason }
+    const limits = limitsOf(this.#settings)
     const found = await book.search((client, prefixes) => runScript(
-      client, 'cancel', prefixes, id, encodeNotes({ x: 1, ...asked }), encodeNotes({ x: 1, ...asked, t: now }), encodeNotes(asked), now, this.#channels.control, ...limitsOf(this.#settings)))
+      client, 'cancel', prefixes, id, encodeNotes({ x: 1, ...asked }), encodeNotes({ x: 1, ...asked, t: now }),
+      encodeNotes(asked), now, this.#channels.control, ...limits))
     const job = found === undefined ? undefined : recordIn(id, found)?.record
     return found === undefined || job === undefined || retention.expired(job) ? undefined : { verdict: found.answer[2], job }
   }
