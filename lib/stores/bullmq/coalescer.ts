@@ -140,12 +140,14 @@ export class Coalescer {
 }
 
 function tooManyBytes (): AsyncEndpointsError {
-  return new AsyncEndpointsError('FAE_STORE_FULL', 'The inputs of jobs that wait or run in this queue take maxWaitingBytes: raise it, or let more workers run', { retryAfterSeconds: 5 })
+  const message = 'The inputs of jobs that wait or run in this queue take maxWaitingBytes: raise it or run more workers'
+  return new AsyncEndpointsError('FAE_STORE_FULL', message, { retryAfterSeconds: 5 })
 }
 
 function askedFor ({ idempotency, owner }: NewJob, b: number | undefined): string {
-  if (idempotency !== undefined) return JSON.stringify({ k: idempotency.key, f: idempotency.fingerprint, t: Math.max(1, Math.ceil(idempotency.ttlMs)), o: owner, b })
-  return b === undefined ? '' : `{"b":${b}}`
+  if (idempotency === undefined) return b === undefined ? '' : JSON.stringify({ b })
+  const { key, fingerprint, ttlMs } = idempotency
+  return JSON.stringify({ k: key, f: fingerprint, t: Math.max(1, Math.ceil(ttlMs)), o: owner, b })
 }
 
 /** Its size, if that matters: no character takes more than three bytes. */

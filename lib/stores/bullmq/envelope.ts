@@ -2,10 +2,10 @@ import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobInput, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
 
 /**
- * What a job has beside its input, and BullMQ does not keep itself. It lies in the options of the BullMQ job, under
- * {@link OURS}: BullMQ carries options that it does not know from the submission to the claim, and whoever reads a status
- * never touches `data`, which may be a thousand times as large. One letter per key, because there is one for every job in
- * the server's memory; what is empty is left out.
+ * The small fields of a job that BullMQ has no place for. They are stored in the options of the BullMQ job, under
+ * {@link OURS}: BullMQ passes unknown options on from the submission to the claim, and a status can be read without
+ * `data`, which may be a thousand times as large. One letter per key, because the server holds one envelope per job in
+ * memory; what is empty is left out.
  */
 export interface Envelope {
   /** owner, correlation id */
@@ -22,10 +22,10 @@ export interface Envelope {
   readonly b?: number | undefined
 }
 
-/** The name among the options of a BullMQ job under which the envelope lies. A job without it was added by somebody else. */
+/** The name among the options of a BullMQ job that holds the envelope. A job without it was added by somebody else. */
 export const OURS = 'fae'
 
-/** The `data` of a BullMQ job that is ours: body, params, query, headers; what is empty is left out. */
+/** The `data` of a job that this store added: body, params, query, headers; what is empty is left out. */
 interface Data {
   readonly b?: unknown
   readonly p?: JobInput['params'] | undefined
@@ -65,7 +65,7 @@ export function encodeOptions (job: NewJob, delay: number, priority: number, inp
   return JSON.stringify({ [OURS]: envelope, ...(delay > 0 && { delay }), ...(priority > 0 && { priority }) })
 }
 
-/** `undefined`: somebody else added the job, with BullMQ alone. */
+/** `undefined`: the job was added by somebody else, with BullMQ alone. */
 export function envelopeIn (opts: unknown): Envelope | undefined {
   const found: unknown = typeof opts === 'object' && opts !== null ? Reflect.get(opts, OURS) : undefined
   return isEnvelope(found) ? found : undefined
@@ -78,10 +78,10 @@ function isEnvelope (value: unknown): value is Envelope {
     [o, t, s, k].every((text) => text === undefined || typeof text === 'string')
 }
 
-/** For a job that is not ours: one attempt, and nothing else is known. */
+/** For a job that somebody else added: one attempt, and nothing else is known. */
 export const NO_ENVELOPE: Envelope = Object.freeze({ c: '', n: 1 })
 
-/** What a handler is given of `data`, once it is parsed. All data of a job that is not ours is its body. */
+/** The input in parsed `data`. Of a job that somebody else added, all data is the body. */
 export function inputOf (data: unknown, ours: boolean): JobInput {
   if (!ours) return { body: data, params: NOTHING, query: NOTHING, headers: NOTHING }
   const { b, p, q, h } = (typeof data === 'object' && data !== null ? data : NOTHING) as Data

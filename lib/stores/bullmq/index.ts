@@ -171,7 +171,8 @@ class RedisStore implements JobStore {
   #replay ({ queue, idempotency }: NewJob, { id, fingerprint, job }: Held): Created {
     const record = job === undefined ? undefined : recordOf(id, queue, job).record
     const expired = record === undefined || this.#need().retention.expired(record)
-    return { created: false, id, job: expired ? undefined : record, sameRequest: fingerprint === idempotency?.fingerprint }
+    const sameRequest = fingerprint === idempotency?.fingerprint
+    return { created: false, id, job: expired ? undefined : record, sameRequest }
   }
 
   async get (id: string): Promise<JobRecord | undefined> {
@@ -183,7 +184,8 @@ class RedisStore implements JobStore {
     if (!JOB_ID.test(id)) return undefined
     const found = await book.search((client, prefixes) => runScript(client, 'input', prefixes, id))
     const stored = found === undefined ? undefined : recordIn(id, found)
-    return stored === undefined || retention.expired(stored.record) ? undefined : parseInput(found?.answer[2], stored.envelope !== undefined)
+    if (stored === undefined || retention.expired(stored.record)) return undefined
+    return parseInput(found?.answer[2], stored.envelope !== undefined)
   }
 
   async result (id: string): Promise<string | undefined> {

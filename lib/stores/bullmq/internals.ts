@@ -103,19 +103,38 @@ export function bullScripts (bull: Bull): Map<string, { lua: string, keys: numbe
 }
 
 /**
- * How each of BullMQ's scripts for adding reads its arguments and writes the options of a job. In our loop they come as the
- * tables that they are, and the options as the text that they become: to pack and unpack them would be a twentieth of the time.
+ * How each of BullMQ's scripts for adding reads its arguments and writes the options of a job. The loop passes tables
+ * where BullMQ passes packed ones, and has the options as text already: that saves a twentieth of the time. A script
+ * that reads or writes them in another way would store jobs without their owner, so it is refused.
  */
-const READS_AND_WRITES = ['args = cmsgpack.unpack(ARGV[1])', 'opts = cmsgpack.unpack(ARGV[3])', 'local jsonOpts = cjson.encode(opts)'] as const
-/** The step that ends a job, and the places of what our addition reads among its keys and arguments. */
-const FINISH = { name: 'moveToFinished', keys: 14, args: 9, set: 'ARGV[5]', id: 'ARGV[1]', now: 'tonumber(ARGV[2])', queue: 'ARGV[7]', job: 'KEYS[12]' } as const
+const READS_AND_WRITES = [
+  'args = cmsgpack.unpack(ARGV[1])', 'opts = cmsgpack.unpack(ARGV[3])', 'local jsonOpts = cjson.encode(opts)'
+] as const
+/** BullMQ's script that ends a job, and where its keys and arguments hold what the appended script reads. */
+const FINISH = {
+  name: 'moveToFinished',
+  keys: 14,
+  args: 9,
+  id: 'ARGV[1]',
+  now: 'tonumber(ARGV[2])',
+  set: 'ARGV[5]',
+  queue: 'ARGV[7]',
+  job: 'KEYS[12]'
+} as const
 
 export interface Script { readonly lua: string, readonly numberOfKeys: number }
 
-function scriptNamed (scripts: ReadonlyMap<string, { lua: string, keys: number }>, name: string, keys: number, ...texts: readonly string[]): string {
+/** BullMQ's scripts by name. */
+type Scripts = ReadonlyMap<string, { lua: string, keys: number }>
+
+function unsupportedBullMq (why: string): Error {
+  return unsupported(`This version of the package bullmq is not supported: ${why}; install bullmq 6.7`)
+}
+
+function scriptNamed (scripts: Scripts, name: string, keys: number, ...texts: readonly string[]): string {
   const script = scripts.get(name)
   if (script === undefined || script.keys !== keys || !texts.every((text) => script.lua.includes(text))) {
-    throw unsupported(`This version of the package bullmq is not supported: its script ${name} is not the expected one; install bullmq 6.7`)
+    throw unsupportedBullMq(`its script ${name} is not the expected one`)
   }
   return script.lua
 }
@@ -124,17 +143,17 @@ function scriptNamed (scripts: ReadonlyMap<string, { lua: string, keys: number }
  * BullMQ's own script for adding a job, put in a loop, so that all submissions of one turn of the event loop travel as
  * one command: a quarter of the CPU time of a command each. One that fails does not stop the others.
  *
- * Arguments: the queue's prefix, then six for each job: id, name, timestamp, data, its options as JSON (stored as they are),
- * and what is asked beside that, as JSON ('' for nothing).
- * Answers per job: 1 (stored), what `held` says, or `!` and what went wrong.
+ * Arguments: the queue's prefix, then six for each job: id, name, timestamp, data, its options as JSON (stored as they
+ * are), and what is asked beside that, as JSON ('' for nothing). Answers per job: 1 (stored), what `held` says, or `!`
+ * and what went wrong.
  *
- * @param around Lua with `held (queue, id, asked)`, called before a job that asks for something is added, which it is not if there
- * is an answer, and `remember (queue, id, asked)`, called after
+ * @param around Lua with `held (queue, id, asked)`, called before a job that asks for something is added, which it is
+ * not if there is an answer, and `remember (queue, id, asked)`, called after
  * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when this release of BullMQ has no such script
  */
-export function batchedAdd (scripts: ReadonlyMap<string, { lua: string, keys: number }>, kind: AddKind, around: string): Script {
+export function batchedAdd (scripts: Scripts, kind: AddKind, around: string): Script {
   const { name, keys } = ADD_SCRIPTS[kind]
-  // Only a delay or a priority means anything to BullMQ while it adds; to decode the rest for it would be time of the server's.
+  // While it adds, only a delay or a priority means anything to BullMQ: without them nothing has to be decoded.
   const options = kind === 'standard' ? '{}' : 'decode(A[i + 4])'
   return {
     numberOfKeys: keys.length,
@@ -172,13 +191,13 @@ return answers`
 }
 
 /**
- * BullMQ's own script that ends a job, followed by ours: in one step, and one command, for what would be two. Arguments:
- * those of BullMQ, then the extras that `after` takes.
+ * BullMQ's own script that ends a job, with the store's script appended: one command and one atomic step instead of
+ * two. Arguments: those of BullMQ, then the extras that `after` takes.
  *
  * @param after Lua with `afterEnd (queue, id, job, set, now, ...)`
  * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when this release of BullMQ has no such script
  */
-export function finishAndKeep (scripts: ReadonlyMap<string, { lua: string, keys: number }>, after: string): Script {
+export function finishAndKeep (scripts: Scripts, after: string): Script {
   const { name, keys, args, queue, id, job, set, now } = FINISH
   return {
     numberOfKeys: keys,
@@ -250,14 +269,17 @@ function hookBackend (backend: Backend, hooks: BackendHooks, faults: Map<string,
   blockExactly(backend)
 }
 
-/** Puts {@link finishAndKeep} in the place of BullMQ's own script. Whatever else it does with the answer stays the same. */
+/**
+ * Replaces BullMQ's script that ends a job by {@link finishAndKeep}. What BullMQ does with the answer stays the same.
+ */
 function finishOurWay (backend: Backend, hooks: BackendHooks): void {
   const argsOf = finishedArgsOf(backend)
   const run: unknown = Reflect.get(backend, 'execCommand')
-  if (argsOf === undefined || typeof run !== 'function') throw unsupported('This version of the package bullmq is not supported: jobs end in another way; install bullmq 6.7')
+  if (argsOf === undefined || typeof run !== 'function') throw unsupportedBullMq('jobs end in another way')
   const withExtras: FinishedArgs = (job, value, field, remove, target, token, timestamp, fetchNext, fields) => {
     const args = argsOf.call(backend, job, value, field, remove, target, token, timestamp, fetchNext, fields)
-    return [...(Array.isArray(args) ? args : []), ...hooks.extras(String(Reflect.get(Object(job), 'id')), token, target)]
+    const extras = hooks.extras(String(Reflect.get(Object(job), 'id')), token, target)
+    return [...(Array.isArray(args) ? args : []), ...extras]
   }
   Reflect.set(backend, 'moveToFinishedArgs', withExtras)
   Reflect.set(backend, 'execCommand', (client: unknown, name: string, args: readonly unknown[]): unknown =>

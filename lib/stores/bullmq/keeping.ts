@@ -1,7 +1,7 @@
 /**
- * What a queue keeps of jobs that are over, and for how long it remembers idempotency keys: the part of our Lua that BullMQ
- * has no word for. BullMQ knows an age and a count per queue; here are the bytes that jobs leave behind, and a share per
- * owner, so that one client cannot push out what another one has yet to read.
+ * What a queue keeps of jobs that are over, and how long it remembers idempotency keys. BullMQ's own retention knows an
+ * age and a count per queue. The Lua here adds the bytes that jobs leave behind, and a limit per owner, so that one
+ * client cannot push out what another one has yet to read.
  */
 import { OURS } from './envelope.ts'
 import { FIELD, KEY, LOG } from './internals.ts'
@@ -11,7 +11,7 @@ import type { RedisSettings } from './options.ts'
 export const OWN = {
   /** Sorted set: jobs that ended cancelled (BullMQ has them among the failed), by when. */
   cancelled: 'fae:cancelled',
-  /** Sorted set: jobs that are cancelled but still stand in a line of BullMQ's. */
+  /** Sorted set: jobs that are cancelled but still in the wait list of BullMQ. */
   cancelling: 'fae:cancelling',
   /** Sorted set: finished jobs that left much behind, by when they ended. */
   large: 'fae:large',
@@ -19,7 +19,7 @@ export const OWN = {
   sizes: 'fae:sizes',
   /** Sorted set: jobs that are not over and whose input is large, by its bytes; their sum under the empty name. */
   inputs: 'fae:inputs',
-  /** How far the sweep has come in one of the two, whose name follows. */
+  /** How far the sweep has come in `large` or `inputs`; their name follows. */
   place: 'fae:place:',
   /** Sorted set per owner (a hash of it): finished jobs of that owner, by when they ended. */
   owner: 'fae:owner:',
@@ -31,6 +31,8 @@ export const OWN = {
 
 /** What a job leaves behind counts towards `maxBytes` from this size on. Smaller ones are bounded by `maxCount`. */
 export const LARGE_BYTES = 4_096
+/** What BullMQ may have written beside a job that belongs to a flow. It is deleted together with the job. */
+const LEFT_BY_FLOWS = [':dependencies', ':processed', ':failed', ':unsuccessful'] as const
 /** One script forgets no more than this for each reason; the rest goes with the next one. */
 const STEPS = 100
 
@@ -40,7 +42,10 @@ export function limitsOf ({ retention }: Pick<RedisSettings, 'retention'>): numb
   return [maxCount, completedMs, failedMs, maxPerOwner, maxBytes].map(Math.ceil)
 }
 
-/** Functions that count the bytes of the large inputs of jobs that are not over. Needs `call`. Each can be called twice for one job. */
+/**
+ * Functions that count the bytes of large inputs of jobs that are not over. Calling one twice for a job changes
+ * nothing. Needs `call`.
+ */
 function inputs (): string {
   return `local function inputBytes (queue) return tonumber(call('ZSCORE', queue .. '${OWN.inputs}', '')) or 0 end
 local function addInput (queue, id, bytes)
@@ -79,14 +84,16 @@ local function dropSize (queue, id)
   if call('HINCRBY', queue .. '${OWN.sizes}', '', -bytes) <= 0 then call('HDEL', queue .. '${OWN.sizes}', '') end
   return bytes
 end
-${inputs()}-- Forgets a job that is over; 'from' is the set in which it was found, if any. Its idempotency key has a time of its own.
+${inputs()}-- Forgets a job that is over. 'from' is the set in which it was found, if any. Its idempotency key has a time
+-- of its own, and stays.
 local function forget (queue, id, from)
   local job = queue .. id
   if from then call('ZREM', from, id) end
   local seen = call('HMGET', job, '${FIELD.finishedOn}', '${FIELD.returnvalue}', '${FIELD.opts}')
   local returned, opts = seen[2], seen[3]
   -- What a completed job returns is the size of its result.
-  if not returned or returned ~= 'null' and (tonumber(returned) or ${LARGE_BYTES}) >= ${LARGE_BYTES} then dropSize(queue, id) end
+  local size = returned == 'null' and 0 or tonumber(returned) or ${LARGE_BYTES}
+  if size >= ${LARGE_BYTES} then dropSize(queue, id) end
   local owner = ownerIn(opts)
   if owner then call('ZREM', ownerKey(queue, owner), id) end
   -- Somebody took it up again with BullMQ alone.
@@ -97,7 +104,7 @@ local function forget (queue, id, from)
   elseif from ~= queue .. '${KEY.completed}' then
     call('ZREM', queue .. '${KEY.completed}', id)
   end
-  call('DEL', job, job .. '${LOG}', job .. ':dependencies', job .. ':processed', job .. ':failed', job .. ':unsuccessful')
+  call('DEL', job, ${[LOG, ...LEFT_BY_FLOWS].map((suffix) => `job .. '${suffix}'`).join(', ')})
 end
 local function forgetAll (queue, set, ids)
   for _, id in ipairs(ids) do forget(queue, id, set) end
@@ -111,7 +118,7 @@ local function keepBytes (queue, id, bytes, maxBytes)
   for _ = 1, ${STEPS} do
     if total <= maxBytes then return end
     local oldest = call('ZRANGE', large, 0, 0)[1]
-    -- The newest one stays, however large it is. With it alone the sum is known: should it have been wrong, it is right again.
+    -- The newest one stays, however large it is. Alone, its size is the sum: a wrong sum is corrected here.
     if oldest == id then
       call('DEL', sizes)
       call('HSET', sizes, id, bytes, '', bytes)
@@ -145,20 +152,78 @@ end
 `
 
 /**
- * What follows BullMQ's own step that ends a job, in the same script. Its arguments: `queue`, `id`, `job` (the key), `set`
- * ('completed' or 'failed'), `now`, and `extras`: whether the input is ours to drop ('1' or ''), bytes of the input that a
- * failed job keeps, owner or '', time to live of the result in ms, and the result, if there is one.
+ * KEYS: prefix. ARGV: how many of each kind, limits. Forgets jobs whose time is over by the clock of the server, marks
+ * of cancels whose job is gone or over (a worker may have died between two steps), and sizes of jobs that somebody else
+ * removed or took up again: of those so many are looked at, and the next sweep goes on from there.
+ */
+export const sweep = `local call = redis.call
+${KEEP}
+local queue, most = KEYS[1], tonumber(ARGV[1])
+local now = math.floor(micros() / 1000)
+local times = { ['${KEY.completed}'] = ARGV[3], ['${KEY.failed}'] = ARGV[4], ['${OWN.cancelled}'] = ARGV[3] }
+for set, keepMs in pairs(times) do
+  forgetAll(queue, queue .. set, call('ZRANGEBYSCORE', queue .. set, '-inf', now - keepMs, 'LIMIT', 0, most))
+end
+for _, id in ipairs(call('ZRANGE', queue .. '${OWN.cancelling}', 0, most - 1)) do
+  local state = redis.pcall('HMGET', queue .. id, '${FIELD.name}', '${FIELD.finishedOn}')
+  if state.err or not state[1] or state[2] then call('ZREM', queue .. '${OWN.cancelling}', id) end
+end
+-- Sizes are those of jobs that are over, inputs those of jobs that are not.
+for name, over in pairs({ ['${OWN.large}'] = 1, ['${OWN.inputs}'] = 0 }) do
+  local place = queue .. '${OWN.place}' .. name
+  local from = tonumber(call('GET', place)) or 0
+  local ids = call('ZRANGE', queue .. name, from, from + most - 1)
+  local there = 0
+  for _, id in ipairs(ids) do
+    local job = queue .. id
+    if id == '' or call('EXISTS', job) == 1 and redis.pcall('HEXISTS', job, '${FIELD.finishedOn}') == over then
+      there = there + 1
+    elseif over == 1 then
+      dropSize(queue, id)
+    else
+      dropInput(queue, id)
+    end
+  end
+  if #ids == most then call('SET', place, from + there, 'PX', 86400000) elseif from > 0 then call('DEL', place) end
+end
+return 1`
+
+/**
+ * KEYS: prefix. ARGV: id, owner or '', idempotency key or ''. After BullMQ removed a job: the rest of it, and its key,
+ * which is free from then on.
+ */
+export const forget = `local call = redis.call
+${KEEP}
+local queue, id = KEYS[1], ARGV[1]
+call('ZREM', queue .. '${OWN.cancelled}', id)
+call('ZREM', queue .. '${OWN.cancelling}', id)
+dropSize(queue, id)
+dropInput(queue, id)
+if ARGV[2] ~= '' then call('ZREM', ownerKey(queue, ARGV[2]), id) end
+if ARGV[3] == '' then return 1 end
+local key = queue .. '${OWN.key}' .. ARGV[3]
+local text = call('GET', key)
+if text and string.sub(text, 1, #id + 1) == id .. ' ' then
+  call('DEL', key)
+  if ARGV[2] ~= '' then call('ZREM', queue .. '${OWN.keys}' .. redis.sha1hex(ARGV[2]), ARGV[3]) end
+end
+return 1`
+
+/**
+ * What follows BullMQ's own step that ends a job, in the same script. Its arguments: `queue`, `id`, `job` (the key),
+ * `set` ('completed' or 'failed') and `now`, then the extras: '1' if this store added the job ('': somebody else did),
+ * bytes of a large input or '', owner or '', time to live of the result in ms, and the result, if there is one.
  */
 export function afterEnd (settings: Pick<RedisSettings, 'retention'>): string {
   return `local call = redis.call
 ${KEEP}
-local function afterEnd (queue, id, job, set, now, ours, submitted, owner, resultMs, result)
+local function afterEnd (queue, id, job, set, now, added, submitted, owner, resultMs, result)
   local bytes = tonumber(submitted) or 0
   local there
   if set == '${KEY.completed}' then
     bytes = 0
-    -- Nothing runs it again. Data of a job that somebody added with BullMQ alone is theirs.
-    there = ours == '1' and call('HDEL', job, '${FIELD.data}') == 1 or call('EXISTS', job) == 1
+    -- Nothing runs it again, so its input can go. Data that somebody else wrote with BullMQ is left alone.
+    there = added == '1' and call('HDEL', job, '${FIELD.data}') == 1 or call('EXISTS', job) == 1
     if there and result then
       bytes = #result
       -- Kept as the job's log, which goes when the job goes.
@@ -170,21 +235,26 @@ local function afterEnd (queue, id, job, set, now, ours, submitted, owner, resul
     there = call('EXISTS', job) == 1
   end
   if submitted ~= '' then dropInput(queue, id) end
-  -- Its own options may say that BullMQ removes it.
+  -- The job's own options may have made BullMQ remove it.
   if there then keep(queue, id, set, now, bytes, owner ~= '' and owner or nil, ${limitsOf(settings).join(', ')}) end
 end
 `
 }
 
 /**
- * What a submission with an idempotency key or a large input needs beside BullMQ's own step: `held` is called before the job
- * is added, and keeps it from being added by any answer but nil; `remember` is called after. `asked` has the key `k`, its
- * fingerprint `f`, its time to live `t` in ms, the owner `o` if there is one, and the bytes `b` of a large input.
+ * What a submission with an idempotency key or a large input needs beside BullMQ's own step: `held` is called before
+ * the job is added, and keeps it from being added by any answer but nil; `remember` is called after. `asked` has the
+ * key `k`, its fingerprint `f`, its time to live `t` in ms, the owner `o` if there is one, and the bytes `b` of a large
+ * input.
  */
-export function aroundAdd ({ maxWaitingBytes, retention: { maxKeysPerOwner } }: Pick<RedisSettings, 'maxWaitingBytes' | 'retention'>, recordFields: readonly string[], lock: string): string {
+export function aroundAdd (
+  settings: Pick<RedisSettings, 'maxWaitingBytes' | 'retention'>, recordFields: readonly string[], lock: string
+): string {
+  const { maxWaitingBytes, retention: { maxKeysPerOwner } } = settings
   return `local call = redis.call
 ${inputs()}
--- Answer: nil (go on), 1 (this very job is there), 0 (too many bytes wait), or who has the key: the job's id, its fingerprint, and what is left of it: its fields, locked.
+-- Answer: nil (go on), 1 (this very job is stored already), 0 (too many bytes wait), or the job that has the key:
+-- its id, the fingerprint of its request, its fields (false when it is forgotten), and whether it is locked.
 local function held (queue, id, asked)
   local text = asked.k and call('GET', queue .. '${OWN.key}' .. asked.k)
   if not text then
@@ -200,9 +270,9 @@ local function held (queue, id, asked)
   return { holder, string.sub(text, gap + 1), fields[1] and fields or false, call('EXISTS', job .. '${lock}') }
 end
 local function remember (queue, id, asked)
+  if asked.k then call('SET', queue .. '${OWN.key}' .. asked.k, id .. ' ' .. asked.f, 'PX', asked.t) end
   if asked.b then addInput(queue, id, asked.b) end
   if not asked.k then return end
-  call('SET', queue .. '${OWN.key}' .. asked.k, id .. ' ' .. asked.f, 'PX', asked.t)
   if not asked.o then return end
   local set = queue .. '${OWN.keys}' .. redis.sha1hex(asked.o)
   local time = call('TIME')

@@ -27,20 +27,20 @@ export interface RedisRetentionOptions {
    */
   maxCount?: number
   /**
-   * At most this many finished jobs are kept of one owner and queue, whatever their state; the oldest of that owner go first.
-   * Jobs without an owner are bounded by `maxCount` alone. Lower keeps one client from pushing out what others have yet to
-   * read; higher lets a busy client read its older jobs. @defaultValue 1000
+   * At most this many finished jobs are kept of one owner and queue, whatever their state; the oldest of that owner go
+   * first. Jobs without an owner are bounded by `maxCount` alone. Lower keeps one client from pushing out what others
+   * have yet to read; higher lets a busy client read its older jobs. @defaultValue 1000
    */
   maxPerOwner?: number
   /**
-   * At most this many bytes of results, and of the input of failed jobs, are kept per queue; the oldest jobs go first, wholly.
-   * What is smaller than 4 KiB is not counted (`maxCount` bounds it), and the newest job stays however large it is. Together with
-   * `maxWaitingBytes` it says how much memory the server needs. @defaultValue 268435456 (256 MiB)
+   * At most this many bytes of results, and of the input of failed jobs, are kept per queue; the oldest jobs go first,
+   * wholly. What is smaller than 4 KiB is not counted (`maxCount` bounds it), and the newest job stays however large it
+   * is. Together with `maxWaitingBytes` it says how much memory the server needs. @defaultValue 268435456 (256 MiB)
    */
   maxBytes?: number
   /**
-   * At most this many idempotency keys are remembered of one owner and queue; the one that would be forgotten next goes first. Keys
-   * of jobs without an owner are bounded by their time alone. About 400 bytes each. @defaultValue 10000
+   * At most this many idempotency keys are remembered of one owner and queue; the one that would be forgotten next goes
+   * first. Keys of jobs without an owner are bounded by their time alone. About 400 bytes each. @defaultValue 10000
    */
   maxKeysPerOwner?: number
 }
@@ -91,9 +91,9 @@ export interface RedisStoreOptions {
    */
   stalledIntervalMs?: number
   /**
-   * A submission is refused with `FAE_STORE_FULL` while the inputs of jobs that wait or run take so many bytes, per queue. Inputs
-   * below 4 KiB are neither counted nor refused: `maxQueued` of an endpoint bounds those. Lower keeps clients with large bodies
-   * from filling the server; higher takes more of a burst. @defaultValue 1073741824 (1 GiB)
+   * A submission is refused with `FAE_STORE_FULL` while the inputs of jobs that wait or run take so many bytes, per
+   * queue. Inputs below 4 KiB are neither counted nor refused: `maxQueued` of an endpoint bounds those. Lower keeps
+   * clients with large bodies from filling the server; higher takes more of a burst. @defaultValue 1073741824 (1 GiB)
    */
   maxWaitingBytes?: number
   /** What is kept of jobs that are over. */
@@ -114,7 +114,12 @@ export interface RedisSettings {
 }
 
 const RETENTION: Readonly<Required<RedisRetentionOptions>> = Object.freeze({
-  completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 10_000, maxPerOwner: 1_000, maxBytes: 268_435_456, maxKeysPerOwner: 10_000
+  completedMs: 86_400_000,
+  failedMs: 604_800_000,
+  maxCount: 10_000,
+  maxPerOwner: 1_000,
+  maxBytes: 268_435_456,
+  maxKeysPerOwner: 10_000
 })
 
 export const REDIS_STORE_DEFAULTS = Object.freeze({

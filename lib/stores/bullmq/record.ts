@@ -3,7 +3,10 @@ import type { JobState } from '../../jobs/states.ts'
 import { envelopeIn, errorOf, inputOf, NO_ENVELOPE, parseNotes, traceOf, type Envelope, type Notes } from './envelope.ts'
 import { FIELD, type BullJob } from './internals.ts'
 
-/** The fields of a job's hash that a record is made of, in the order in which scripts give them. All are small: `data` is none of them. */
+/**
+ * The fields of a job's hash that a record is made of, in the order in which scripts give them. All are small: `data`
+ * is none of them.
+ */
 export const RECORD_FIELDS = [
   FIELD.name, FIELD.timestamp, FIELD.opts, FIELD.priority, FIELD.delay, FIELD.processedOn, FIELD.finishedOn,
   FIELD.failedReason, FIELD.returnvalue, FIELD.progress, FIELD.attemptsMade, FIELD.stalls, FIELD.deferredFailure, FIELD.attemptsStarted, FIELD.redrives
@@ -117,14 +120,17 @@ export function claimedRecord (job: BullJob, queue: string, notes: Notes, cancel
 /** When a waiting job could first have been claimed, from its timestamp, options and notes. */
 export function claimableSince (timestamp: unknown, opts: unknown, failedReason: unknown): number | undefined {
   const createdAt = integer(text(timestamp))
-  return createdAt === undefined ? undefined : Math.max(createdAt + parseOptions(text(opts)).delayMs, parseNotes(text(failedReason)).r ?? 0)
+  if (createdAt === undefined) return undefined
+  return Math.max(createdAt + parseOptions(text(opts)).delayMs, parseNotes(text(failedReason)).r ?? 0)
 }
 
 function text (value: unknown): string | null {
   return typeof value === 'string' ? value : null
 }
 
-function parseOptions (json: string | null | undefined): { readonly delayMs: number, readonly ours: Envelope | undefined } {
+interface ParsedOptions { readonly delayMs: number, readonly ours: Envelope | undefined }
+
+function parseOptions (json: string | null | undefined): ParsedOptions {
   let opts: unknown
   try {
     opts = JSON.parse(json ?? '{}')

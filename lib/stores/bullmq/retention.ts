@@ -16,8 +16,8 @@ const LONGEST_SWEEP_MS = 30_000
 const MAX_SWEPT = 1_000
 
 /**
- * The script that ends a job forgets older ones, too. Nothing may end for long, so one process at a time looks after the
- * rest. When a job's time is over is said by the clock of the server: that of this process may be wrong.
+ * The script that ends a job forgets older ones, too. Nothing may end for long, so one process at a time looks after
+ * the rest. When a job's time is over is said by the clock of the server: that of this process may be wrong.
  */
 export class Retention {
   readonly #connections: Connections

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { CANCELLED_MARK } from './envelope.ts'
 import { DELAYED_SCORE, FIELD, KEY, LOCK, LOG, PRIORITY_SCORE, type Client } from './internals.ts'
-import { KEEP, OWN } from './keeping.ts'
+import { forget, KEEP, OWN, sweep } from './keeping.ts'
 import { RECORD_FIELDS } from './record.ts'
 import { repairScripts } from './repair-scripts.ts'
 import { SHARED_SCRIPTS } from './shared-scripts.ts'
@@ -41,7 +41,7 @@ for i = 1, #KEYS do
 end
 return false`
 
-// KEYS: prefixes. ARGV: id. Answer: number of the queue, fields, locked, what was submitted. The one read that takes more than the small fields.
+// KEYS: prefixes. ARGV: id. Answer: number of the queue, fields, locked, data. The only read of what was submitted.
 const input = `${READ}
 for i = 1, #KEYS do
   local fields, locked = read(KEYS[i] .. ARGV[1])
@@ -58,8 +58,9 @@ end
 return false`
 
 /*
- * KEYS: prefixes. ARGV: id, reason for the end, reason while in the line, reason for a running attempt, now, channel, limits.
- * A job in the list of waiting ones would have to be searched there, so it is only marked: whoever takes it, ends it.
+ * KEYS: prefixes. ARGV: id, reason for the end, reason while in the line, reason for a running attempt, now, channel,
+ * limits. A job in the list of waiting ones would have to be searched there, so it is only marked: whoever takes it,
+ * ends it.
  */
 const cancel = `${READ}${KEEP}${END_CANCELLED}
 for i = 1, #KEYS do
@@ -98,7 +99,8 @@ return false`
 
 /*
  * Ends a claimed job as cancelled, if the lease is still the caller's. KEYS: prefix. ARGV: id, token, reason, now,
- * attempts to count (0 or 1), 'asked' to do so only if somebody asked for it, limits. Answer: 1 done, 0 nobody asked, below 0 refused.
+ * attempts to count (0 or 1), 'asked' to do so only if somebody asked for it, limits. Answer: 1 done, 0 nobody asked,
+ * below 0 refused.
  */
 const endCancelled = `local call = redis.call
 ${KEEP}${END_CANCELLED}
@@ -260,63 +262,6 @@ for i = 1, #found, 2 do
   answer[#answer + 1] = { found[i], found[i + 1], fields or false, locked or 0 }
 end
 return answer`
-
-/*
- * KEYS: prefix. ARGV: how many of each kind, limits. Forgets jobs whose time is over by the clock of the server, marks of
- * cancels whose job is gone or over (a worker may have died between two steps), and sizes of jobs that somebody else
- * removed or took up again: of those so many are looked at, and the next sweep goes on from there.
- */
-const sweep = `local call = redis.call
-${KEEP}
-local queue, most = KEYS[1], tonumber(ARGV[1])
-local now = math.floor(micros() / 1000)
-for set, keepMs in pairs({ ['${KEY.completed}'] = ARGV[3], ['${KEY.failed}'] = ARGV[4], ['${OWN.cancelled}'] = ARGV[3] }) do
-  forgetAll(queue, queue .. set, call('ZRANGEBYSCORE', queue .. set, '-inf', now - keepMs, 'LIMIT', 0, most))
-end
-for _, id in ipairs(call('ZRANGE', queue .. '${OWN.cancelling}', 0, most - 1)) do
-  local state = redis.pcall('HMGET', queue .. id, '${FIELD.name}', '${FIELD.finishedOn}')
-  if state.err or not state[1] or state[2] then call('ZREM', queue .. '${OWN.cancelling}', id) end
-end
--- Sizes are those of jobs that are over, inputs those of jobs that are not.
-for name, over in pairs({ ['${OWN.large}'] = 1, ['${OWN.inputs}'] = 0 }) do
-  local place = queue .. '${OWN.place}' .. name
-  local from = tonumber(call('GET', place)) or 0
-  local ids = call('ZRANGE', queue .. name, from, from + most - 1)
-  local there = 0
-  for _, id in ipairs(ids) do
-    local job = queue .. id
-    if id == '' or call('EXISTS', job) == 1 and redis.pcall('HEXISTS', job, '${FIELD.finishedOn}') == over then
-      there = there + 1
-    elseif over == 1 then
-      dropSize(queue, id)
-    else
-      dropInput(queue, id)
-    end
-  end
-  if #ids == most then call('SET', place, from + there, 'PX', 86400000) elseif from > 0 then call('DEL', place) end
-end
-return 1`
-
-/*
- * KEYS: prefix. ARGV: id, owner or '', idempotency key or ''. After BullMQ removed a job: the rest of it, and its key, which is
- * free from then on.
- */
-const forget = `local call = redis.call
-${KEEP}
-local queue, id = KEYS[1], ARGV[1]
-call('ZREM', queue .. '${OWN.cancelled}', id)
-call('ZREM', queue .. '${OWN.cancelling}', id)
-dropSize(queue, id)
-dropInput(queue, id)
-if ARGV[2] ~= '' then call('ZREM', ownerKey(queue, ARGV[2]), id) end
-if ARGV[3] == '' then return 1 end
-local key = queue .. '${OWN.key}' .. ARGV[3]
-local text = call('GET', key)
-if text and string.sub(text, 1, #id + 1) == id .. ' ' then
-  call('DEL', key)
-  if ARGV[2] ~= '' then call('ZREM', queue .. '${OWN.keys}' .. redis.sha1hex(ARGV[2]), ARGV[3]) end
-end
-return 1`
 
 const SCRIPTS = {
   lookup, input, result, cancel, endCancelled, redrive, progress, note, takeBack, outcome, asked, counts, page, sweep, forget,

@@ -52,20 +52,23 @@ export class Settler {
     this.#resultMs = Math.ceil(parts.settings.retention.completedMs) + RESULT_MARGIN_MS
   }
 
-  /** What the step that ends a job needs beside what BullMQ says of it: see `afterEnd`. `undefined`: no attempt of ours ends. */
+  /**
+   * The extra arguments of the script that ends a job: see `afterEnd`. `undefined`: the job ends without an attempt.
+   */
   extras (running: Running | undefined): ReadonlyArray<string | number> {
     if (running === undefined) return ['', '', '']
     const { settlement, envelope } = running
-    const ours = [envelope === undefined ? '' : '1', envelope?.b ?? '', envelope?.o ?? '']
-    return settlement?.kind !== 'completed' || settlement.result === undefined ? ours : [...ours, this.#resultMs, settlement.result]
+    const always = [envelope === undefined ? '' : '1', envelope?.b ?? '', envelope?.o ?? '']
+    if (settlement?.kind !== 'completed' || settlement.result === undefined) return always
+    return [...always, this.#resultMs, settlement.result]
   }
 
-  /** The step itself: BullMQ's script with ours behind it. */
+  /** Runs the script that ends a job, in the place of BullMQ's. */
   finish (args: readonly unknown[]): Promise<unknown> { return runCommand(this.#parts.client, this.#finish, args) }
 
   /**
-   * @returns what the processor returns: the size of the result, which is stored by the same step that ends the job. Throws
-   * what makes BullMQ's worker do the rest. Nothing has to be waited for in the most common case, and is not.
+   * @returns what the processor returns: the size of the result, which is stored by the same step that ends the job.
+   * Throws what makes BullMQ's worker do the rest. Nothing has to be waited for in the most common case, and is not.
    */
   settle (running: Running, settlement: Settlement): number | undefined | Promise<number | undefined> {
     running.settlement = settlement
@@ -168,7 +171,10 @@ export class Settler {
    */
   async endCancelled (job: BullJob, reason: string, spent: 0 | 1, when: 'always' | 'asked'): Promise<'done' | 'not-asked' | 'refused'> {
     const { client, prefix, clock } = this.#parts
-    const code = Number(await runScript(client, 'endCancelled', [prefix], String(job.id), job.token ?? '', reason, clock.now(), spent, when, ...this.#limits))
+    const code = Number(await runScript(
+      client, 'endCancelled', [prefix], String(job.id), job.token ?? '', reason, clock.now(), spent, when,
+      ...this.#limits
+    ))
     return code === 1 ? 'done' : code === 0 ? 'not-asked' : 'refused'
   }
 
