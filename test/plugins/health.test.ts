@@ -94,7 +94,7 @@ t.test('closing turns readiness too, before the server is gone', async (t) => {
 t.test('a worker is asked whether it claims, wherever its plugin was registered', async (t) => {
   const app = await build(t)
   let lastSeenAt = app.jobRuntime.context.clock.monotonic()
-  app.decorate('jobWorker', { running: true, worksOn: () => true, placesOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }] } as never)
+  app.decorate('jobWorker', { running: true, worksOn: () => true, placesOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }], abandonedIn: () => ({ running: 0, exhaustedSince: undefined }) } as never)
   app.health.addCheck('noise', () => true, { cacheMs: 0 })
   t.match(await probe(app, '/health/ready'), { status: 200, body: { checks: [{}, {}, {}, { name: 'worker', status: 'Healthy' }] } })
   lastSeenAt -= 60_000

@@ -67,7 +67,8 @@ async function everything (store: JobStore): Promise<void> {
   await store.create(held)
   const holder = play(store, { queue: 'held', concurrency: 2 })
   const attempt = await holder.attempt(1)
-  await admin.del(`${PREFIX}:held:${held.id}:lock`)
+  // One that is only gone would be taken back.
+  await admin.set(`${PREFIX}:held:${held.id}:lock`, 'somebody else', 'PX', 50)
   ;(await holder.attempt(2)).end(COMPLETED)
   attempt.end(COMPLETED)
   await until('it is over', async () => (await store.get(held.id))?.state === 'completed')

@@ -412,7 +412,7 @@ t.test('a flood of jobs that do nothing starves nobody: timers fire in the middl
 
 t.test('memory stays bounded: what is cancelled, removed or over is let go', async (t) => {
   const collect = gc()
-  const world = new World({ store: memoryStore({ retention: { maxCount: 10 } }), host: silentHost() }, TIMING)
+  const world = new World({ store: memoryStore({ retention: { maxCount: 10, maxKeysPerOwner: 10 } }), host: silentHost() }, TIMING)
   await world.store.open(world.host)
   const churn = async (count: number): Promise<void> => {
     for (let n = 0; n < count; n++) {

@@ -68,7 +68,9 @@ export class ClientFactory {
 
   /** As the producer, on a connection of its own: here also for a client of the application. */
   submitter (producer: Client): Client {
-    return this.#duplicate(producer, this.#failFast())
+    const client = this.#duplicate(producer, this.#failFast())
+    defineScripts(client)
+    return client
   }
 
   /** For BullMQ's workers: waits for the server as long as it takes, so that no finished work is lost. */
