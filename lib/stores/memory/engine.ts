@@ -7,7 +7,7 @@ import { Alarm } from './alarm.ts'
 import { Budget } from './budget.ts'
 import { CreationLog } from './creation-log.ts'
 import { hashOf, IdIndex } from './id-index.ts'
-import { IdempotencyKeys } from './idempotency.ts'
+import { IdempotencyKeys, maxKeysIn } from './idempotency.ts'
 import { LinkedList } from '../../core/linked-list.ts'
 import { Listeners } from './listeners.ts'
 import type { MemorySettings } from './options.ts'
@@ -55,7 +55,7 @@ export class Engine {
     this.#context = context
     this.#leaseMs = leaseMs
     this.#listeners = new Listeners(context)
-    this.#keys = new IdempotencyKeys(retention.maxKeysPerOwner)
+    this.#keys = new IdempotencyKeys(retention.maxKeysPerOwner, maxKeysIn(maxBytes))
     this.#retention = new Retention(retention, (job) => this.#forget(job))
     this.#budget = new Budget(maxBytes, this.#keys, this.#retention)
     this.#alarm = new Alarm(context.clock, () => this.#onAlarm())

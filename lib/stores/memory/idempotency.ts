@@ -9,6 +9,9 @@ const STEPS = 100
 /** About what one takes in the heap: its text, the entry, and its places in the map, the list and the heap. */
 export const KEY_BYTES = 400
 
+/** Of all bytes that a store may take, keys take a quarter at the most: they must not leave jobs without room. */
+export function maxKeysIn (maxBytes: number): number { return Math.max(1, Math.floor(maxBytes / 4 / KEY_BYTES)) }
+
 /** An idempotency key. It does not point at its job, which may be forgotten before it. */
 class Key implements Listed<Key>, Heaped {
   readonly key: string
@@ -34,19 +37,34 @@ class Key implements Listed<Key>, Heaped {
   }
 }
 
+/** The keys of one owner, in the order in which they came. */
+class Owned implements Heaped {
+  readonly keys = new LinkedList<Key>()
+  readonly turn: number
+  heapPlace = -1
+
+  constructor (turn: number) {
+    this.turn = turn
+  }
+}
+
 /**
  * The idempotency keys that are remembered, each for its own time, whatever becomes of its job. A client that makes very
- * many loses its own oldest; it cannot end the promise made to another.
+ * many loses its own oldest; it cannot end the promise made to another. When all together are too many, whoever has the most
+ * gives way.
  */
 export class IdempotencyKeys {
   readonly #maxPerOwner: number
+  readonly #max: number
   readonly #keys = new Map<string, Key>()
-  readonly #owned = new Map<string | undefined, LinkedList<Key>>()
+  readonly #owned = new Map<string | undefined, Owned>()
+  readonly #byMost = new JobHeap<Owned>((a, b) => a.keys.size === b.keys.size ? a.turn < b.turn : a.keys.size > b.keys.size)
   readonly #byEnd = new JobHeap<Key>((a, b) => a.expiresAt === b.expiresAt ? a.turn < b.turn : a.expiresAt < b.expiresAt)
   #turns = 0
 
-  constructor (maxPerOwner: number) {
+  constructor (maxPerOwner: number, max: number) {
     this.#maxPerOwner = maxPerOwner
+    this.#max = max
   }
 
   get size (): number { return this.#keys.size }
@@ -63,13 +81,13 @@ export class IdempotencyKeys {
     const key = new Key(claim, id, owner, now, this.#turns++)
     this.#keys.set(key.key, key)
     this.#byEnd.push(key)
-    let owned = this.#owned.get(owner)
-    if (owned === undefined) {
-      owned = new LinkedList()
-      this.#owned.set(owner, owned)
-    }
-    owned.push(key)
-    if (owned.size > (owner === undefined ? this.#maxPerOwner * SHARED_TIMES : this.#maxPerOwner) && owned.head !== undefined) this.#drop(owned.head)
+    const owned = this.#owned.get(owner) ?? new Owned(this.#turns++)
+    this.#owned.set(owner, owned)
+    owned.keys.push(key)
+    this.#rank(owned)
+    const most = owner === undefined ? this.#maxPerOwner * SHARED_TIMES : this.#maxPerOwner
+    const over = owned.keys.size > most ? owned : this.#keys.size > this.#max ? this.#byMost.top : undefined
+    if (over?.keys.head !== undefined) this.#drop(over.keys.head)
   }
 
   /** The key is free again, if it is still this job's. */
@@ -81,6 +99,7 @@ export class IdempotencyKeys {
   clear (): void {
     this.#keys.clear()
     this.#owned.clear()
+    for (let owned = this.#byMost.pop(); owned !== undefined; owned = this.#byMost.pop()) { /* none is left */ }
     for (let key = this.#byEnd.pop(); key !== undefined; key = this.#byEnd.pop()) { /* none is left */ }
   }
 
@@ -95,8 +114,15 @@ export class IdempotencyKeys {
   #drop (key: Key): void {
     this.#keys.delete(key.key)
     this.#byEnd.remove(key)
-    const { list, owner } = key
-    list?.remove(key)
-    if (list?.size === 0) this.#owned.delete(owner)
+    const owned = this.#owned.get(key.owner)
+    if (owned === undefined) return
+    owned.keys.remove(key)
+    this.#rank(owned)
+    if (owned.keys.size === 0) this.#owned.delete(key.owner)
+  }
+
+  #rank (owned: Owned): void {
+    this.#byMost.remove(owned)
+    if (owned.keys.size > 0) this.#byMost.push(owned)
   }
 }
