@@ -42,7 +42,7 @@ function submission (body: unknown): NewJob {
 }
 
 async function openStore (): Promise<JobStore> {
-  const store = memoryStore()
+  const store = memoryStore({ maxBytes: 2 ** 30 })
   await store.open({ context, report () {} })
   return store
 }
