@@ -33,14 +33,18 @@ export class Budget {
   }
 
   /**
-   * Finished jobs go, if there is no room for so many bytes more.
+   * Finished jobs go, if there is no room for so many bytes more. With 0 bytes it only looks.
    *
    * @throws {AsyncEndpointsError} `FAE_STORE_FULL`
    */
   assertRoom (bytes: number): void {
     const limit = this.#maxBytes - bytes - this.#keys.size * KEY_BYTES
-    while (this.#bytes > limit && this.#retention.makeRoom()) { /* until it fits */ }
-    if (this.#bytes <= limit) return
+    // What does not fit even without them must not push out what others have yet to read.
+    if (this.#bytes - this.#retention.bytes <= limit) {
+      if (bytes === 0) return
+      while (this.#bytes > limit && this.#retention.makeRoom()) { /* until it fits */ }
+      return
+    }
     throw new AsyncEndpointsError(
       'FAE_STORE_FULL',
       'Jobs that wait or run in the memory store take maxBytes: let more of them run, limit them with maxQueued, or keep them on Redis',
