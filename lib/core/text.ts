@@ -15,5 +15,10 @@ export function singleLine (text: string, max: number, clean?: (text: string) =>
   const window = text.length > 2 * max ? text.slice(0, 2 * max) : text
   const line = (clean === undefined ? window : clean(window)).replace(CONTROL, ' ')
   const whole = window === text && line.length <= max
-  return whole ? line : `${line.slice(0, max - 1).replace(HALF_CHARACTER, '')}…`
+  return whole ? line.toWellFormed() : `${cut(line, max - 1)}…`
+}
+
+/** At most `max` characters of a text; none of them is half of one, for which JSON and UTF-8 have no writing. */
+export function cut (text: string, max: number): string {
+  return (text.length > max ? text.slice(0, max).replace(HALF_CHARACTER, '') : text).toWellFormed()
 }

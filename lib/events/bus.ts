@@ -1,12 +1,15 @@
 import type { Logger } from '../core/context.ts'
 import { EVENT_NAMES, type EventMap, type EventName } from './catalogue.ts'
+import { takeRejection } from '../core/rejections.ts'
+import { cut } from '../core/text.ts'
 
-export type EventListener<N extends EventName> = (event: EventMap[N], name: N) => void
+/** May be async: nobody waits for it. */
+export type EventListener<N extends EventName> = (event: EventMap[N], name: N) => unknown
 
 type ListenerTable = { [N in EventName]: readonly EventListener<N>[] }
 
 /**
- * Hands every event to its listeners, synchronously and in order of subscription. A listener that throws breaks
+ * Hands every event to its listeners, synchronously and in order of subscription. A listener that throws or rejects breaks
  * nothing: its error is logged once per event and listener, and told as `telemetry.listener_failed`.
  */
 export class EventBus {
@@ -37,7 +40,8 @@ export class EventBus {
     for (let index = 0; index < listeners.length; index++) {
       const listener = listeners[index] as EventListener<N>
       try {
-        listener(event, name)
+        const answer = listener(event, name)
+        if (answer !== undefined) takeRejection(answer, (error) => { this.#failed(name, listener, error) })
       } catch (error) {
         this.#failed(name, listener, error)
       }
@@ -49,9 +53,9 @@ export class EventBus {
     const seen = this.#reported.get(listener) ?? new Set<EventName>()
     if (!seen.has(name)) {
       this.#reported.set(listener, seen.add(name))
-      try { this.#logger.warn({ event: name, err: error }, 'an event listener threw; further throws of it for this event are counted, not logged') } catch { /* a logger that throws has nobody left to tell */ }
+      try { this.#logger.warn({ event: name, err: error }, 'an event listener failed; further failures of it for this event are counted, not logged') } catch { /* a logger that throws has nobody left to tell */ }
     }
     // Its own listeners must not be able to turn one failure into an endless chain.
-    if (name !== 'telemetry.listener_failed') this.emit('telemetry.listener_failed', { source: name, message: message.slice(0, 200) })
+    if (name !== 'telemetry.listener_failed') this.emit('telemetry.listener_failed', { source: name, message: cut(message, 200) })
   }
 }

@@ -3,7 +3,7 @@ import type { EventBus, EventListener } from './bus.ts'
 import { EVENT_CATALOGUE, EVENT_NAMES, type EventMap, type EventName } from './catalogue.ts'
 
 /** One function per event that it cares for; `this` is the subscriber. */
-export type EventSubscriber = { readonly [N in EventName]?: (event: EventMap[N], name: N) => void }
+export type EventSubscriber = { readonly [N in EventName]?: (event: EventMap[N], name: N) => unknown }
 
 /** What the catalogue says about an event. */
 export interface EventDescription {
@@ -18,7 +18,7 @@ export interface EventDescription {
 
 /**
  * What `app.jobEvents` is: listening for applications. Listeners are called synchronously, after the fact, and can change
- * nothing; one that throws is logged once, counted in `asyncendpoints.telemetry.failures.total`, and harms no job. An event
+ * nothing; nobody waits for an async one. One that throws or rejects is logged once, counted in `asyncendpoints.telemetry.failures.total`, and harms no job. An event
  * is not to be changed or kept.
  */
 export class JobEvents {
@@ -35,7 +35,7 @@ export class JobEvents {
   on<N extends EventName> (name: N, listener: EventListener<N>): () => void {
     check('jobEvents.on', [name], [listener])
     // A function of its own: one that listens twice is stopped once at a time.
-    return this.#bus.on(name, (event, told) => { listener(event, told) })
+    return this.#bus.on(name, (event, told) => listener(event, told))
   }
 
   /**

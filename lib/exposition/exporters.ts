@@ -5,6 +5,8 @@ import { invalidOptions } from '../core/options.ts'
 import type { EventBus } from '../events/bus.ts'
 import type { Labels, MetricsSnapshot } from '../telemetry/snapshot.ts'
 import type { ExportRequest, MetricsExporter, SyncInfo } from './exporter.ts'
+import { takeRejection } from '../core/rejections.ts'
+import { cut } from '../core/text.ts'
 
 /** Where the numbers of a page come from. */
 export interface MetricsSource {
@@ -181,11 +183,9 @@ export class ExporterRegistry {
 
   /** A hook is a courtesy: whatever it throws is told, and nothing else happens. */
   #hook (exporter: MetricsExporter, call: () => unknown): void {
-    const failed = (error: unknown): void => { this.#parts.bus.emit('telemetry.listener_failed', { source: 'exporter', message: `${exporter.name}: ${messageOf(error)}`.slice(0, MAX_MESSAGE) }) }
+    const failed = (error: unknown): void => { this.#parts.bus.emit('telemetry.listener_failed', { source: 'exporter', message: cut(`${exporter.name}: ${messageOf(error)}`, MAX_MESSAGE) }) }
     try {
-      const answer = call()
-      // Not agreed, but an `async` hook is easily written, and its rejection would end the process.
-      if (answer instanceof Promise) answer.catch(failed)
+      takeRejection(call(), failed)
     } catch (error) {
       failed(error)
     }
@@ -214,7 +214,7 @@ export function codeOf (error: unknown): string {
 }
 
 function messageOf (error: unknown): string {
-  return (error instanceof Error ? error.message : 'not an Error').slice(0, MAX_MESSAGE)
+  return cut(error instanceof Error ? error.message : 'not an Error', MAX_MESSAGE)
 }
 
 function check (exporter: MetricsExporter): void {

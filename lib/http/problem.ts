@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ERROR_TABLE, isAsyncEndpointsError, type ErrorCode } from '../core/errors.ts'
+import { cut } from '../core/text.ts'
 
 /** One thing that is wrong with a request. */
 export interface ProblemError {
@@ -139,7 +140,7 @@ function validationErrors (error: unknown): ProblemError[] | undefined {
 
 /** Own text only as long as a person would read it. */
 function textOf (value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value.slice(0, 1_000) : undefined
+  return typeof value === 'string' && value !== '' ? cut(value, 1_000) : undefined
 }
 
 function fieldsOf (value: unknown): Readonly<Record<string, unknown>> {

@@ -1,5 +1,6 @@
 import { ERROR_TABLE } from '../core/errors.ts'
 import type { JobRecord, StoredError } from '../jobs/job.ts'
+import { takeRejection } from '../core/rejections.ts'
 
 /**
  * Whose message a client may read, of errors that ended an attempt. `marked`: of those that the application wrote for the client:
@@ -37,7 +38,9 @@ function mayShow (error: StoredError, job: JobRecord, expose: ExposeErrors): boo
   if (expose === 'all' || error.expose === true || job.state === 'cancelled') return true
   if (expose === 'marked') return false
   try {
-    return expose(error, job) === true
+    const answer: unknown = expose(error, job)
+    takeRejection(answer)
+    return answer === true
   } catch {
     return false
   }

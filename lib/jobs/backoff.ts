@@ -1,4 +1,5 @@
 import { MAX_DELAY_MS } from './outcome.ts'
+import { takeRejection } from '../core/rejections.ts'
 
 /** What a custom backoff is told. `attempt` is the one that just ended, from 1. */
 export interface BackoffContext {
@@ -41,6 +42,7 @@ export function compileBackoff (options: BackoffOptions | CustomBackoff = {}, ra
       let delay: unknown
       // A backoff that throws must not lose the job: it ends as failed, with the handler's error kept.
       try { delay = options(context) } catch { return -1 }
+      takeRejection(delay)
       return typeof delay === 'number' && delay >= 0 ? Math.min(delay, MAX_DELAY_MS) : -1
     }
   }

@@ -16,6 +16,7 @@ import type { ReadPerformanceOptions } from './options.ts'
 import { Queries, type SlowQuery } from './queries.ts'
 import type { BottleneckReport, Facts, Finding, Shown } from './report.ts'
 import { Samples } from './samples.ts'
+import { cut } from '../core/text.ts'
 
 /** Measures pieces of an application's own work; what `app.performanceMonitor` is. */
 export interface PerformanceMonitor {
@@ -258,7 +259,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
 
   #queriesFailed (error: unknown): void {
     const { bus, context: { logger } } = this.#parts
-    bus.emit('telemetry.listener_failed', { source: FAILURE_SOURCE, message: error instanceof Error ? error.message.slice(0, 200) : 'not an Error' })
+    bus.emit('telemetry.listener_failed', { source: FAILURE_SOURCE, message: error instanceof Error ? cut(error.message, 200) : 'not an Error' })
     if (this.#failed) return
     this.#failed = true
     logger.warn({ source: FAILURE_SOURCE, err: error }, 'a database span could not be read; further ones are counted, not logged')

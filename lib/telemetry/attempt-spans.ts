@@ -13,6 +13,7 @@ import { fromCarrier, isSampled } from './propagation.ts'
 import { fitForSpan } from './span-attributes.ts'
 import type { ErrorTrail } from './span-errors.ts'
 import { idsOf, parentIn, rootOr, type SpanMaker } from './span-maker.ts'
+import { cut } from '../core/text.ts'
 
 export interface AttemptSpansParts {
   readonly maker: SpanMaker
@@ -232,7 +233,7 @@ export class AttemptSpans {
       const attributes = { [ATTR.jobId]: job.id, [ATTR.jobName]: job.name, [ATTR.messagingConversationId]: job.correlationId }
       const active = this.#maker.source.contexts.active()
       const parent = active !== undefined && parentIn(active) !== undefined ? active : live.handlerContext ?? live.context
-      return await this.#maker.around(String(name).slice(0, MAX_SPAN_NAME), SpanKind.INTERNAL, attributes, parent, work, live)
+      return await this.#maker.around(cut(String(name), MAX_SPAN_NAME), SpanKind.INTERNAL, attributes, parent, work, live)
     }
   }
 

@@ -1,5 +1,6 @@
 import type { Logger } from '../core/context.ts'
 import type { EventBus } from '../events/bus.ts'
+import { cut } from '../core/text.ts'
 
 const MAX_MESSAGE = 200
 
@@ -24,7 +25,7 @@ export class TelemetryFailures {
     this.count(source)
     if (this.#told.has(source)) return
     this.#told.add(source)
-    const message = (error instanceof Error ? error.message : 'not an Error').slice(0, MAX_MESSAGE)
+    const message = cut(error instanceof Error ? error.message : 'not an Error', MAX_MESSAGE)
     try {
       this.#logger.warn({ source, err: error }, 'a part of telemetry threw; jobs are not affected, and further throws of it are counted, not logged')
     } catch { /* a logger that throws has nobody left to tell */ }

@@ -2,6 +2,7 @@ import { invalidOptions } from '../core/options.ts'
 import { CounterCell, GaugeCell, HistogramCell, type Cell, type CellHome, type ExemplarClock } from './cells.ts'
 import { INSTRUMENTS, JOB_BUCKETS, type InstrumentDefinition, type InstrumentKind } from './instruments.ts'
 import type { Exemplar, HistogramFamily, HistogramPoint, Labels, MetricFamily, MetricsSnapshot, NumberPoint } from './snapshot.ts'
+import { takeRejection } from '../core/rejections.ts'
 
 export interface RegistryOptions {
   /** Series per instrument; further label sets share one overflow series. @defaultValue 500 */
@@ -272,7 +273,7 @@ export class MetricsRegistry {
   /** All families over their live series: for printing at once. Families without series are left out. */
   families (): MetricFamily[] {
     for (const collector of this.#collectors) {
-      try { collector() } catch (error) { this.onCollectorError(error) }
+      try { takeRejection(collector(), this.onCollectorError) } catch (error) { this.onCollectorError(error) }
     }
     const families: MetricFamily[] = []
     for (const { definition, buckets, cells } of [...this.#instruments.values()].map(describe)) {

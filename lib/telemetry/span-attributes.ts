@@ -1,6 +1,8 @@
 import type { Attributes } from '@opentelemetry/api'
 import type { Redaction } from '../core/redact.ts'
 import { ATTR } from './attributes.ts'
+import { takeRejection } from '../core/rejections.ts'
+import { cut } from '../core/text.ts'
 
 /** Attributes that an application may add to one span. */
 const MAX_ATTRIBUTES = 32
@@ -28,8 +30,7 @@ export function fitForSpan (told: unknown, redaction: Redaction, complain: (sent
     return undefined
   }
   if ('then' in told) {
-    // Nobody else waits for it: its rejection would end the process.
-    Promise.resolve(told).catch(() => {})
+    takeRejection(told)
     complain('it returned a promise; attributes are needed at once')
     return undefined
   }
@@ -42,7 +43,7 @@ export function fitForSpan (told: unknown, redaction: Redaction, complain: (sent
     else if (++count > MAX_ATTRIBUTES) {
       complain(`more than ${MAX_ATTRIBUTES} attributes`)
       break
-    } else attributes[key] = redaction.hides(key) ? redaction.mask : typeof value === 'string' ? cut(value, redaction) : value
+    } else attributes[key] = redaction.hides(key) ? redaction.mask : typeof value === 'string' ? shownText(value, redaction) : value
   }
   return count === 0 ? undefined : attributes
 }
@@ -55,8 +56,6 @@ function problemOf (key: string, value: unknown): string | undefined {
   return `the value of ${key} is no text, finite number or boolean`
 }
 
-function cut (text: string, redaction: Redaction): string {
-  const shown = redaction.text(text.slice(0, SEARCHED_TEXT))
-  // Half of a surrogate pair is no text any more; exporters would refuse or replace it.
-  return shown.length > MAX_TEXT ? shown.slice(0, MAX_TEXT).replace(/[\uD800-\uDBFF]$/, '') : shown
+function shownText (text: string, redaction: Redaction): string {
+  return cut(redaction.text(text.slice(0, SEARCHED_TEXT)), MAX_TEXT)
 }

@@ -1,5 +1,6 @@
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobInput, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
+import { cut } from '../../core/text.ts'
 
 /**
  * The small fields of a job that BullMQ has no place for. They are stored in the options of the BullMQ job, under
@@ -137,12 +138,12 @@ export function encodeNotes (notes: Notes): string {
 export function parseNotes (text: string | undefined | null): Notes {
   if (text === undefined || text === null || text === '') return NO_NOTES
   // BullMQ writes texts of its own in some cases (a worker that is not ours): they are the message of an error.
-  if (!text.startsWith('{')) return { c: 'Error', m: text.slice(0, 1_000) }
+  if (!text.startsWith('{')) return { c: 'Error', m: cut(text, 1_000) }
   try {
     const notes: unknown = JSON.parse(text)
     return isNotes(notes) ? notes : NO_NOTES
   } catch {
-    return { c: 'Error', m: text.slice(0, 1_000) }
+    return { c: 'Error', m: cut(text, 1_000) }
   }
 }
 

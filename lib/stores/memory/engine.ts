@@ -14,6 +14,7 @@ import type { MemorySettings } from './options.ts'
 import { MemoryQueue } from './queue.ts'
 import { Lease, StoredJob, type LeaseHolder } from './record.ts'
 import { Retention } from './retention.ts'
+import { cut } from '../../core/text.ts'
 
 /** Jobs that one ring of the alarm promotes or forgets at most, before the event loop has its turn. */
 const SLICE = 1_000
@@ -242,7 +243,7 @@ export class Engine {
     job.progress = Object.freeze({
       ...(done === undefined ? undefined : { done }),
       ...(total === undefined ? undefined : { total }),
-      ...(message === undefined ? undefined : { message: message.slice(0, MAX_PROGRESS_MESSAGE) })
+      ...(message === undefined ? undefined : { message: cut(message, MAX_PROGRESS_MESSAGE) })
     })
     this.#publish(job, job.progress)
     return true

@@ -1,4 +1,5 @@
 import type { MeterProvider } from '@opentelemetry/api'
+import { openApiProperty, type OpenApiOptions } from '../../core/openapi.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
 import { METRIC_METHODS, type AsyncEndpointsMetrics } from '../metrics.ts'
 import { DEFAULT_MAX_SERIES } from '../registry.ts'
@@ -45,6 +46,12 @@ export interface MetricsOptions<Request = unknown> {
   meterProvider?: MeterProvider
   /** Durations reach a meter provider one by one, about a microsecond each: buckets cannot be handed over. `false` leaves them out. @defaultValue true */
   bridgeHistograms?: boolean
+  /**
+   * How `/metrics/jobs` and `/metrics/bottlenecks` stand in the OpenAPI document; the page of metrics is never in it.
+   *
+   * @defaultValue under the tag `metrics`
+   */
+  openapi?: OpenApiOptions
 }
 
 const metricsSchema: OptionsSchema = {
@@ -66,7 +73,8 @@ const metricsSchema: OptionsSchema = {
     exporters: { type: 'array', items: { isObject: true } },
     exportIntervalMs: { type: 'number', minimum: 10, maximum: 2_147_483_647 },
     meterProvider: { isObject: true },
-    bridgeHistograms: { type: 'boolean' }
+    bridgeHistograms: { type: 'boolean' },
+    openapi: openApiProperty
   }
 }
 
