@@ -91,7 +91,8 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
     return defineEndpoint(target, room, target.defineJob, endpoint as AnyEndpointOptions)
   } as FastifyInstance['asyncEndpoint'])
   if (room !== undefined) {
-    addJobRoutes(app, room)
+    // A context of their own: what they make of a body is not for the application's routes.
+    await app.register(async (routes) => { addJobRoutes(routes, room) })
     addRefusals(app, room)
   }
   REGISTERED.publish({ publicUrl: room?.options.publicUrl, jobRoutes: () => room === undefined ? 'none' : jobRoutesAccess(room) })

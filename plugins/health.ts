@@ -3,11 +3,13 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { withDeadline } from '../lib/core/deadline.ts'
 import { AsyncEndpointsError } from '../lib/core/errors.ts'
+import { openApiMembers } from '../lib/core/openapi.ts'
 import { invalidOptions } from '../lib/core/options.ts'
 import { BuiltInChecks } from '../lib/health/built-in.ts'
 import type { WorkerView } from '../lib/health/checks.ts'
 import { PRESSURE_DEFAULTS, readHealthSettings, REPORT_SCHEMAS, STATUS_CODES, type HEALTH_DEFAULTS, type HealthSettings, type PressureOptions } from '../lib/health/options.ts'
 import { Health, type HealthReport } from '../lib/health/registry.ts'
+import { ownCompilers } from '../lib/http/own-compilers.ts'
 import { plainProblems } from '../lib/http/plain-problems.ts'
 
 export type { PressureOptions } from '../lib/health/options.ts'
@@ -68,7 +70,8 @@ function addRoutes (app: FastifyInstance, health: Health, options: Settings): vo
       // No tracing of probes, and no refusal of them by anybody's pressure rules: under load a restart helps nobody.
       config: probeConfig,
       ...plainProblems((error) => { app.log.error(app.jobRuntime.redaction.fields({ err: error }), 'the health could not be shown') }),
-      schema: { summary, operationId, tags: ['health'], response: responses },
+      ...ownCompilers,
+      schema: { summary, operationId, ...openApiMembers(options.openapi, ['health']), response: responses },
       handler: async (request, reply) => {
         const report = await ask()
         reply.code(codes[report.status]).header('cache-control', 'no-store')
@@ -83,7 +86,8 @@ function addRoutes (app: FastifyInstance, health: Health, options: Settings): vo
   route(paths?.live ?? `${prefix}/live`, 'Whether this process answers at all', 'getLiveness', () => health.liveness())
 }
 
-const probeConfig = { otel: false, pressureHandler: () => {} }
+/** `rateLimit` is read by @fastify/rate-limit: a probe that is refused would have the process killed. */
+const probeConfig = { otel: false, pressureHandler: () => {}, rateLimit: false as const }
 
 function toMap ({ status, checks, totalDurationMs }: HealthReport): object {
   return { status, totalDurationMs, entries: Object.fromEntries(checks.map(({ name, ...entry }) => [name, entry])) }

@@ -96,10 +96,30 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
     await store.close(CLOSE_TIMEOUT_MS)
   })
   closeIdleConnections(app, context.clock)
+  closeSessions(app)
   const host = storeHost(store.type, context, bus)
   // Every plugin has connected its listeners by then.
   app.addHook('onReady', async () => { host.listening() })
   await store.open(host)
+}
+
+/**
+ * An HTTP/2 session stays open as long as its client likes, and until the last is gone nothing of ours is closed. Each is told
+ * to end: the requests under way on it are still answered, and no new ones are taken.
+ */
+function closeSessions (app: FastifyInstance): void {
+  const sessions = new Set<ClosableSession>()
+  app.server.on('session', (session: ClosableSession) => {
+    sessions.add(session)
+    session.once('close', () => { sessions.delete(session) })
+  })
+  app.addHook('preClose', async () => { for (const session of sessions) session.close() })
+}
+
+/** Of `node:http2`. */
+interface ClosableSession {
+  close (): void
+  once (event: 'close', listener: () => void): unknown
 }
 
 /**

@@ -8,7 +8,7 @@ import { negotiate } from '../lib/exposition/accept.ts'
 import { createExporters } from '../lib/exposition/built-in.ts'
 import { ExportCoordinator } from '../lib/exposition/coordinator.ts'
 import type { ExporterRegistry } from '../lib/exposition/exporters.ts'
-import { jobsSummary } from '../lib/exposition/jobs-summary.ts'
+import { jobsSummary, jobsSummarySchema } from '../lib/exposition/jobs-summary.ts'
 import { readExportOptions, type ExportOptions, type ReadExportOptions } from '../lib/exposition/options.ts'
 import { PageMemory } from '../lib/exposition/page.ts'
 import { addMetricsRoutes } from '../lib/http/metrics-routes.ts'
@@ -193,12 +193,16 @@ function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor
   addMetricsRoutes(app, {
     path,
     authorize: metrics.authorize,
+    openapi: metrics.openapi,
     page: async (accept, format) => {
       const page = await exporters.page(format ?? negotiate(accept, metrics.format), 'http')
       return { ...page, release: () => { memory.giveBack(page.body) } }
     },
     failed: (error) => { app.log.error(app.jobRuntime.redaction.fields({ err: error }), 'the metrics could not be shown') },
-    jobs: (detailed) => jobsSummary(telemetry.registry.families(), INSTRUMENTS, app.jobRuntime.context.clock.now(), activityTracking && detailed ? attemptsUnderWay(app) : undefined),
+    jobs: {
+      schema: jobsSummarySchema,
+      show: (detailed) => jobsSummary(telemetry.registry.families(), INSTRUMENTS, app.jobRuntime.context.clock.now(), activityTracking && detailed ? attemptsUnderWay(app) : undefined)
+    },
     bottlenecks: monitor === undefined || performance?.bottlenecks !== true ? undefined : { schema: bottleneckSchema, maxSamples: performance.maxSamples, report: (samples, detailed) => detailed ? monitor.bottlenecks(samples) : withoutDetails(monitor.bottlenecks(samples)) }
   })
 }

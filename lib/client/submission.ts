@@ -72,7 +72,7 @@ function readRunAt (meta: EndpointSubmitMeta, now: number, problems: string[]): 
 function idempotencyClaim (name: string, input: JobInput, key: string, meta: EndpointSubmitMeta): IdempotencyClaim {
   let content: string
   try {
-    content = JSON.stringify([input.body, input.params, input.query]) ?? ''
+    content = JSON.stringify([input.body, input.params, input.query], inOrder)
   } catch (cause) {
     throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The body of "${name}" cannot be written as JSON`, { cause })
   }
@@ -81,6 +81,12 @@ function idempotencyClaim (name: string, input: JobInput, key: string, meta: End
     fingerprint: sha256(content),
     ttlMs: meta.idempotencyTtlMs ?? IDEMPOTENCY_TTL_MS
   }
+}
+
+/** A replacer that puts members in order of their names: an object is the same in any order (RFC 8259 §1). */
+function inOrder (_key: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1))
 }
 
 function sha256 (text: string): string {

@@ -23,6 +23,28 @@ export interface JobsSummary {
   readonly active?: readonly unknown[]
 }
 
+const countOrNull = (description: string): object => ({ type: ['integer', 'null'], description: `${description}; null: the store has not been read yet` })
+
+/** {@link JobsSummary} as JSON Schema, for OpenAPI: it documents, and a test compares it with a real answer. */
+export const jobsSummarySchema = {
+  type: 'object',
+  required: ['queuedJobs', 'scheduledJobs', 'processingJobs', 'completedJobs', 'failedJobs', 'cancelledJobs', 'avgProcessingTimeMs', 'errorRatePercent', 'asOf', 'ageMs'],
+  additionalProperties: false,
+  properties: {
+    queuedJobs: countOrNull('Jobs of the whole store that may run now'),
+    scheduledJobs: countOrNull('Jobs that wait for their time'),
+    processingJobs: countOrNull('Jobs that run'),
+    completedJobs: countOrNull('Completed jobs that are still kept'),
+    failedJobs: countOrNull('Failed jobs that are still kept'),
+    cancelledJobs: countOrNull('Cancelled jobs that are still kept'),
+    avgProcessingTimeMs: { type: 'number', description: 'Milliseconds that an attempt of this process took on average since it started' },
+    errorRatePercent: { type: 'number', description: 'Jobs that failed, of those that completed or failed in this process since it started' },
+    asOf: { type: ['string', 'null'], format: 'date-time', description: 'When the store was read' },
+    ageMs: { type: ['integer', 'null'], description: 'Milliseconds since then' },
+    active: { type: 'array', description: 'Attempts under way in this process, the oldest first; only for who is authorized', items: { type: 'object', additionalProperties: true } }
+  }
+}
+
 /**
  * From the numbers that the process has at hand: the store is not asked.
  *

@@ -1,5 +1,6 @@
 import { getHeapStatistics } from 'node:v8'
 import type { HealthStatus } from '../core/health-check.ts'
+import { openApiProperty, type OpenApiOptions } from '../core/openapi.ts'
 import { OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
 
 /** When to refuse new jobs. A limit of 0 is no limit. */
@@ -75,6 +76,8 @@ export interface HealthSettings {
    * answered all the same.
    */
   pressure?: false | PressureOptions
+  /** How the three routes stand in the OpenAPI document. @defaultValue under the tag `health` */
+  openapi?: OpenApiOptions
 }
 
 const path = { anyOf: [{ type: 'string', pattern: '^/' }, { const: false }] }
@@ -117,7 +120,8 @@ export const healthSchema: OptionsSchema = {
     maxEventLoopDelayMs: threshold,
     maxEventLoopUtilization: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
     shutdownDelayMs: { type: 'number', minimum: 0, maximum: 600_000 },
-    pressure: { anyOf: [{ const: false }, pressureSchema] }
+    pressure: { anyOf: [{ const: false }, pressureSchema] },
+    openapi: openApiProperty
   }
 }
 

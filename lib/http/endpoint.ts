@@ -1,8 +1,9 @@
 import type { FastifyInstance, RouteOptions } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
+import { openApiMembers } from '../core/openapi.ts'
 import { invalidOptions } from '../core/options.ts'
 import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobHandler, type SpanAttributesOptions } from '../jobs/definition.ts'
-import { readEndpointOptions, type EndpointSettings } from './options.ts'
+import { OPENAPI_TAGS, readEndpointOptions, type EndpointSettings } from './options.ts'
 import { correlationHook, problemHandler, type Endpoint, type HttpRoom } from './room.ts'
 import { jsonResponse, problemResponse, submittedSchema, withCorrelation } from './schemas.ts'
 import { submitHandler } from './submit.ts'
@@ -103,7 +104,7 @@ function routeSchema (room: HttpRoom, settings: AnyEndpointOptions, parts: Endpo
     `Header \`${room.correlation.header}\`: your own correlation id, which all answers and log lines then have.`
   ]
   return {
-    tags: [...room.options.tags],
+    ...openApiMembers({ ...room.options.openapi, hide: false }, OPENAPI_TAGS),
     summary: `Submit a ${settings.name} job`,
     description: described.filter(Boolean).join(' '),
     operationId: `submit_${settings.name.replaceAll(/[^A-Za-z0-9_]+/g, '_')}`,

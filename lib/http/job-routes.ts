@@ -1,10 +1,13 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerDefault, RouteOptions } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
+import { openApiMembers } from '../core/openapi.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { matchesETag, retryAfterSeconds, statusDocument, weakETag } from './document.ts'
-import { appliedWait, parsePrefer, waitTime } from './prefer.ts'
+import { OPENAPI_TAGS } from './options.ts'
+import { ownCompilers } from './own-compilers.ts'
+import { appliedWait, parsePrefer, waitLimit, waitTime } from './prefer.ts'
 import { asJson, bodyFor } from './responses.ts'
 import { noResult, resultBody } from './result.ts'
 import { clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRoom } from './room.ts'
@@ -23,8 +26,13 @@ const NEVER_SHED = { pressureHandler: () => {} }
 
 type JobRequest = FastifyRequest<{ Params: { id: string } }>
 
-/** Adds the routes of jobs that are there: status, result, cancel, redrive. */
+/**
+ * Adds the routes of jobs that are there: status, result, cancel, redrive.
+ *
+ * @param app a context for nothing else: it reads no bodies
+ */
 export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
+  takeAnyBody(app)
   const path = `${room.options.jobsPath}/:id`
   const gone = problemResponse('There is no such job, it is no longer kept, or it is somebody else\'s')
   const away = problemResponse('The job store cannot be reached')
@@ -76,6 +84,18 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
   }, (request, reply) => retryJob(room, request, reply))
 }
 
+/**
+ * None of these routes asks for a body, and many clients send one all the same, or name a media type and send none: whatever
+ * comes is taken and not looked at.
+ */
+function takeAnyBody (app: FastifyInstance): void {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, payload, done) => {
+    payload.resume()
+    done(null)
+  })
+}
+
 /** What OpenAPI shows of a job route. */
 interface Described {
   readonly summary: string
@@ -89,19 +109,13 @@ function described (room: HttpRoom, operationId: string, schema: Described): Fas
   const { header } = room.correlation
   const { headers, response, summary } = schema
   return {
-    tags: [...room.options.tags],
+    ...openApiMembers(room.options.openapi, OPENAPI_TAGS),
     operationId,
     summary,
     params: idParams,
     headers: { type: 'object', properties: { ...headers, ...correlationHeader(header) } },
     response: withCorrelation(header, response)
   }
-}
-
-/** Our schemas are documentation here: an application's own compilers (Zod, …) could make nothing of them. */
-const ownCompilers: Pick<RouteOptions, 'validatorCompiler' | 'serializerCompiler'> = {
-  validatorCompiler: () => () => true,
-  serializerCompiler: () => JSON.stringify
 }
 
 /** Two sets of job routes in one document need different names. */
@@ -138,7 +152,7 @@ async function sendStatus (room: HttpRoom, request: JobRequest, reply: FastifyRe
   let shown = await show(room, await findJob(room, request), request, reply)
   const { maxWaitMs } = room.options
   if (request.headers.prefer !== undefined) {
-    const waitMs = waitTime(parsePrefer(request.headers.prefer), maxWaitMs)
+    const waitMs = waitTime(parsePrefer(request.headers.prefer), waitLimit(maxWaitMs, request.routeOptions.handlerTimeout, reply.elapsedTime))
     if (waitMs > 0 && room.waiting.mayWait(clientOf(room, shown.job, request))) {
       shown = await waitForChange(room, shown, ifNoneMatch, waitMs, request, reply)
       reply.header('preference-applied', appliedWait(waitMs))

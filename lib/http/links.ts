@@ -12,13 +12,17 @@ export interface Links {
   readonly retry?: string
 }
 
+/** What was encoded before, as `publicUrl` may be. */
+const ENCODED_TWICE = /%25([0-9A-Fa-f]{2})/g
+
 /** Makes the links of jobs, from the path where the job routes live. */
 export class JobLinks {
   /** Path (or, with `publicUrl`, URL) of the job routes, without a slash at the end. */
   readonly base: string
 
   constructor (prefix: string, jobsPath: string, publicUrl: string | undefined) {
-    this.base = `${(publicUrl ?? '').replace(/\/+$/, '')}${prefix.replace(/\/+$/, '')}${jobsPath}`
+    // A link goes into a header, where nothing but ASCII may stand (RFC 3986 §2).
+    this.base = encodeURI(`${(publicUrl ?? '').replace(/\/+$/, '')}${prefix.replace(/\/+$/, '')}${jobsPath}`).replaceAll(ENCODED_TWICE, '%$1')
   }
 
   self (id: string): string { return `${this.base}/${id}` }

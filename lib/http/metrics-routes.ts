@@ -1,5 +1,7 @@
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
+import { openApiMembers, type OpenApiOptions } from '../core/openapi.ts'
+import { ownCompilers } from './own-compilers.ts'
 import { plainProblems } from './plain-problems.ts'
 import { jsonResponse, problemResponse } from './schemas.ts'
 
@@ -16,22 +18,26 @@ export interface MetricsRoutesParts {
   readonly path: string
   /** @defaultValue everybody may read, and nothing is shown about single jobs */
   readonly authorize?: ((request: FastifyRequest) => boolean | Promise<boolean>) | undefined
+  readonly openapi?: OpenApiOptions | undefined
   /**
    * @param accept the header as it came
    * @param format the query parameter as it came; it decides over `accept`
    * @throws {AsyncEndpointsError} `FAE_UNKNOWN_FORMAT`
    */
   page (accept: string | undefined, format: string | undefined): Promise<MetricsPage>
-  /**
-   * `GET {path}/jobs`: a summary for people and dashboards (requirement row S1-73).
-   *
-   * @param detailed the reader is authorized: ids of jobs may be in it
-   */
-  jobs (detailed: boolean): unknown
+  /** `GET {path}/jobs`: a summary for people and dashboards. */
+  readonly jobs: JobsRoute
   /** Told of what nobody expected (an `authorize` that throws): these routes have no log lines of their own. */
   failed (error: unknown): void
   /** `GET {path}/bottlenecks`: what limits the throughput now. */
   readonly bottlenecks?: BottlenecksRoute | undefined
+}
+
+export interface JobsRoute {
+  /** Of what `show` returns. */
+  readonly schema: unknown
+  /** @param detailed the reader is authorized: ids of jobs may be in it */
+  show (detailed: boolean): unknown
 }
 
 export interface BottlenecksRoute {
@@ -46,18 +52,12 @@ export interface BottlenecksRoute {
   report (samples: number | undefined, detailed: boolean): unknown
 }
 
-// No tracing of scrapes, and no refusal of them by anybody's pressure rules: under load they are needed most.
-const SCRAPE_CONFIG = { otel: false, pressureHandler: () => {} }
-
-// The schemas are for the document: an application's own compilers may be made for another kind of schema.
-const ownCompilers: Pick<RouteOptions, 'validatorCompiler' | 'serializerCompiler'> = {
-  validatorCompiler: () => () => true,
-  serializerCompiler: () => JSON.stringify
-}
+// No tracing of scrapes, and no refusal of them by anybody's rules for pressure or rates: under load they are needed most.
+const SCRAPE_CONFIG = { otel: false, pressureHandler: () => {}, rateLimit: false as const }
 
 /** `GET` and `HEAD` of the metrics and what lies under them; each answers errors as problems and is never cached. */
 export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesParts): void {
-  const { path, authorize, bottlenecks } = parts
+  const { path, authorize, openapi, bottlenecks } = parts
   // An id is enough to read a job where no owner function guards it: it is shown to nobody that nobody has looked at.
   const detailed = authorize !== undefined
   const route = (url: string, handler: NonNullable<RouteOptions['handler']>, schema: NonNullable<RouteOptions['schema']> = { hide: true }): void => {
@@ -86,19 +86,25 @@ export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesPart
     if (release !== undefined) reply.raw.once('close', release)
     return reply.header('content-type', contentType).header('vary', 'accept').send(body)
   })
-  route(`${under}/jobs`, async (_request, reply) => reply.type('application/json; charset=utf-8').send(parts.jobs(detailed)))
+  const forbidden = authorize === undefined ? {} : { 403: problemResponse('These metrics are not for everybody') }
+  route(`${under}/jobs`, async (_request, reply) => reply.type('application/json; charset=utf-8').send(parts.jobs.show(detailed)), {
+    summary: 'The jobs of this process in numbers',
+    operationId: 'getJobMetrics',
+    ...openApiMembers(openapi, ['metrics']),
+    response: { 200: jsonResponse('How many jobs there are and how they did', parts.jobs.schema), ...forbidden }
+  })
   if (bottlenecks === undefined) return
   route(`${under}/bottlenecks`, async (request, reply) => {
     return reply.type('application/json; charset=utf-8').send(bottlenecks.report(samplesOf(request.query, bottlenecks.maxSamples), detailed))
   }, {
     summary: 'What limits the throughput now',
     operationId: 'getBottlenecks',
-    tags: ['metrics'],
+    ...openApiMembers(openapi, ['metrics']),
     querystring: { type: 'object', properties: { samples: { type: 'integer', minimum: 0, maximum: bottlenecks.maxSamples, description: 'How many slow operations and queries to show' } } },
     response: {
       200: jsonResponse('The verdict, what it was found by, and the numbers', bottlenecks.schema),
       400: problemResponse('`samples` is no number of samples'),
-      ...(authorize === undefined ? {} : { 403: problemResponse('These metrics are not for everybody') })
+      ...forbidden
     }
   })
 }

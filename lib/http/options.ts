@@ -1,4 +1,5 @@
 import type { FastifyContextConfig, FastifySerializerCompiler, RouteOptions } from 'fastify'
+import { openApiProperty, type OpenApiOptions } from '../core/openapi.ts'
 import { invalidOptions, OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
 import { JOB_NAME, jobOptionProperties, propagationProperty, requiresProperty, spanAttributesProperty, type JobOptions, type JobRequirements, type Propagation } from '../jobs/definition.ts'
 import { headerListProblems } from './captured-headers.ts'
@@ -70,8 +71,11 @@ export interface HttpOptions {
   exposeErrors?: ExposeErrors
   /** Bodies of your own. */
   responses?: ResponseFactories
-  /** OpenAPI tags of the job routes, and of endpoints that name none. @defaultValue ['jobs'] */
-  tags?: readonly string[]
+  /**
+   * How the job routes stand in the OpenAPI document. `tags` and `security` hold for endpoints too whose `schema` does not name
+   * its own; `hide` is for the job routes alone. @defaultValue under the tag `jobs`
+   */
+  openapi?: OpenApiOptions
 }
 
 /** Fastify's own route options that make sense on an endpoint: hooks, constraints, config, compilers, log level. */
@@ -136,9 +140,12 @@ const httpSchema: OptionsSchema = {
     idempotencyTtlMs: { type: 'number', minimum: 1 },
     exposeErrors,
     responses: factories,
-    tags: names
+    openapi: openApiProperty
   }
 }
+
+/** Where nothing else is said. */
+export const OPENAPI_TAGS: readonly string[] = Object.freeze(['jobs'])
 
 const HTTP_DEFAULTS = Object.freeze({
   jobsPath: '/jobs',
@@ -149,8 +156,7 @@ const HTTP_DEFAULTS = Object.freeze({
   maxRedrives: 10,
   idempotencyTtlMs: 86_400_000,
   exposeErrors: 'marked' as ExposeErrors,
-  responses: Object.freeze({}) as ResponseFactories,
-  tags: Object.freeze(['jobs']) as readonly string[]
+  responses: Object.freeze({}) as ResponseFactories
 })
 
 const ROUTE_OPTIONS = [

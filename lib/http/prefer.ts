@@ -35,6 +35,23 @@ export function waitTime (preference: Preference, maxWaitMs: number): number {
   return preference.waitSeconds === undefined ? 0 : Math.min(preference.waitSeconds * 1_000, maxWaitMs)
 }
 
+/** What is left of the time that Fastify gives a handler is needed to answer: a tenth of it, and no more than half a second. */
+const ANSWER_SHARE = 0.1
+const MAX_ANSWER_MS = 500
+
+/**
+ * Milliseconds that a request may wait at all. Fastify's `handlerTimeout` would answer a request that waits longer with a 503,
+ * although its job is well.
+ *
+ * @param handlerTimeoutMs of the route or the server; 0 for none
+ * @param elapsedMs since the request came
+ */
+export function waitLimit (maxWaitMs: number, handlerTimeoutMs: number, elapsedMs: number): number {
+  if (handlerTimeoutMs === 0) return maxWaitMs
+  const answerMs = Math.min(handlerTimeoutMs * ANSWER_SHARE, MAX_ANSWER_MS)
+  return Math.max(0, Math.min(maxWaitMs, Math.floor(handlerTimeoutMs - answerMs - elapsedMs)))
+}
+
 /** The `Preference-Applied` value for a wait: the seconds that were granted, so that a client sees the cap. */
 export function appliedWait (waitMs: number): string {
   return `wait=${Math.ceil(waitMs / 1_000)}`

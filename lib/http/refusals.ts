@@ -2,6 +2,7 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { answerRefusals } from './framework-errors.ts'
 import { notFound } from './job-routes.ts'
+import { ownCompilers } from './own-compilers.ts'
 import { correlationHook, problemHandler, type HttpRoom } from './room.ts'
 
 /** What there is under the path of the job routes, and by which methods. */
@@ -25,7 +26,7 @@ export function addRefusals (app: FastifyInstance, room: HttpRoom): void {
       url,
       exposeHeadRoute: false,
       schema: { hide: true },
-      validatorCompiler: () => () => true,
+      ...ownCompilers,
       config: { asyncEndpoints: { kind: 'refusal' }, otel: false },
       // Before the body is read: nobody needs it.
       onRequest: [correlationHook(room), async (request) => { await refuse(room, request, request.params['*']) }],

@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { Backbone } from '../channels/backbone.ts'
 import type { JobsClient, RedriveAdmission } from '../client/jobs.ts'
 import { isAsyncEndpointsError } from '../core/errors.ts'
+import { invalidOptions } from '../core/options.ts'
 import type { RouteAccess } from '../core/route-access.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
@@ -54,7 +55,12 @@ export interface HttpRoomParts {
   readonly prefix: string
 }
 
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
 export function createHttpRoom ({ runtime, jobs, backbone, options, prefix }: HttpRoomParts): HttpRoom {
+  // Fastify writes a colon of the path itself twice.
+  if (/[:*(]/.test(prefix.replaceAll('::', ''))) {
+    throw invalidOptions('http', [`the prefix "${prefix}" has a parameter, a wildcard or an expression, so that no link to a job could be made; register the plugin outside of it: its endpoints may have any prefix`])
+  }
   const endpoints = new Map<string, Endpoint>()
   return Object.freeze({
     runtime,

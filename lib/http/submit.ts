@@ -12,7 +12,7 @@ import { credentialScope, idempotencyKey } from './idempotency.ts'
 import type { EndpointSettings } from './options.ts'
 import { payloadBytes, RequestOrigin } from './origin.ts'
 import { ownerOf } from './owner.ts'
-import { appliedWait, parsePrefer, waitTime, type Preference } from './prefer.ts'
+import { appliedWait, parsePrefer, waitLimit, waitTime, type Preference } from './prefer.ts'
 import { asJson, bodyFor, JSON_MEDIA_TYPE } from './responses.ts'
 import { resultBody } from './result.ts'
 import { clientOf, vary, type Endpoint, type HttpRoom } from './room.ts'
@@ -113,7 +113,7 @@ type Prefer = (submitted: Submitted, preference: Preference, request: FastifyReq
  */
 function compilePrefer ({ room, endpoint }: SubmitParts, maxWaitMs: number, accept: Accept): Prefer {
   return async (submitted, preference, request, reply) => {
-    const waitMs = waitTime(preference, maxWaitMs)
+    const waitMs = waitTime(preference, waitLimit(maxWaitMs, request.routeOptions.handlerTimeout, reply.elapsedTime))
     const job = waitMs === 0 ? submitted.job : await waitForEnd(room, submitted.job, waitMs, clientOf(room, submitted.job, request), reply)
     if (waitMs === 0 || !isTerminal(job.state)) {
       if (preference.respondAsync) reply.header('preference-applied', 'respond-async')

@@ -56,7 +56,8 @@ export class Waiting {
    * @returns the job as last seen, or `undefined` when it disappeared meanwhile
    */
   async until (request: WaitRequest): Promise<JobRecord | undefined> {
-    if (!this.mayWait(request.client)) return request.job
+    // A client that has hung up by now will not be heard of again: its connection closes once.
+    if (!this.mayWait(request.client) || request.reply.raw.destroyed) return request.job
     const waiter = new Waiter(this.#clock, request.waitMs)
     const onClose = (): void => waiter.end()
     this.#places.take(request.client, waiter)

@@ -193,7 +193,7 @@ export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
       }, endpoint as AnyEndpointOptions)
     } as FastifyInstance['asyncEndpoint'])
     app.addHook('preClose', async () => { made.waiting.close() })
-    addJobRoutes(app, made)
+    await app.register(async (routes) => { addJobRoutes(routes, made) })
     addRefusals(app, made)
     room = made
   })
