@@ -88,7 +88,7 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
   app.decorate('asyncEndpoint', function asyncEndpoint (this: FastifyInstance | undefined, endpoint: unknown) {
     // `this` is the context it was called on; a detached call means the one it was made for.
     const target = this ?? app
-    return defineEndpoint(target, room, target.defineJob, endpoint as AnyEndpointOptions)
+    return defineEndpoint(target, room, (input, compilers) => Reflect.apply(target.defineJob, target, [input, compilers]) as JobDefinition, endpoint as AnyEndpointOptions)
   } as FastifyInstance['asyncEndpoint'])
   if (room !== undefined) {
     // A context of their own: what they make of a body is not for the application's routes.
@@ -175,6 +175,8 @@ export type { ExposeErrors, ShownError } from '../lib/http/shown-error.ts'
 export type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
 export type { BackoffContext, BackoffOptions, CustomBackoff } from '../lib/jobs/backoff.ts'
 export type { HandlerMiddleware, JobContext, JobDefinition, JobDefinitionInput, JobHandler, JobOptions, JobRequirement, JobRequirements, JobTypes, RetryOptions } from '../lib/jobs/definition.ts'
+export type { Travelled } from '../lib/jobs/json-value.ts'
+export type { JobSchemas } from '../lib/jobs/schemas.ts'
 export type { IdempotencyClaim, JobInput, JobProgress, JobRecord, JobUpdate, NewJob, StoredError, TraceCarrier } from '../lib/jobs/job.ts'
 export type { JobState, TerminalState } from '../lib/jobs/states.ts'
 export type {

@@ -11,6 +11,8 @@ import { JobEvents } from '../lib/events/subscribers.ts'
 import type { JobRuntime } from '../lib/events/runtime.ts'
 import { TraceExits } from '../lib/events/trace-exits.ts'
 import { compileDefinition, jobOptionProperties, type JobDefinition, type JobDefinitionInput, type JobOptions, type JobTypes } from '../lib/jobs/definition.ts'
+import type { SchemaCompilers } from '../lib/jobs/schemas.ts'
+import { compilersOf } from '../lib/http/schema-compilers.ts'
 import { JobRegistry } from '../lib/jobs/registry.ts'
 import type { JobStore } from '../lib/jobs/store.ts'
 import { memoryStore } from '../lib/stores/memory/index.ts'
@@ -82,8 +84,14 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   app.decorate('jobBackbone', backbone)
   app.decorate('jobEvents', new JobEvents(bus))
   app.decorate('jobs', client)
-  app.decorate('defineJob', function defineJob<T extends JobTypes> (input: JobDefinitionInput<T>) {
-    const definition = compileDefinition(input, options.jobs)
+  let ready = false
+  app.addHook('onReady', async () => { ready = true })
+  app.decorate('defineJob', function defineJob<T extends JobTypes> (this: FastifyInstance | undefined, input: JobDefinitionInput<T>, own: SchemaCompilers = {}) {
+    // `this` is the context it was called on; a detached call means the one it was made for.
+    const context = this ?? app
+    const definition = compileDefinition(input, options.jobs, compilersOf(context, own))
+    if (ready) definition.schemas.compile()
+    else context.addHook('onReady', async () => { definition.schemas.compile() })
     runtime.registry.add(definition)
     bus.emit('handler.registered', { jobName: definition.name, queue: definition.queue })
     return definition

@@ -5,6 +5,8 @@ import { AsyncEndpointsError, ownMessage } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
+import { lostInJson } from '../jobs/json-value.ts'
+import type { BodyReader } from '../jobs/schemas.ts'
 import { unknownJob } from '../jobs/registry.ts'
 import type { SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
 import type { Created, JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
@@ -47,10 +49,12 @@ export class Client implements JobsClient {
   /** No submission is taken any more, and whoever waits for a job is told so. */
   close (): void { this.#closing.abort(closed()) }
 
-  submit<T extends JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta: SubmitMeta = NO_META): Promise<Submitted> {
+  async submit<T extends JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta: SubmitMeta = NO_META): Promise<Submitted> {
     const name = typeof job === 'string' ? job : job.name
     const definition = this.#runtime.registry.get(name)
-    return definition === undefined ? Promise.reject(unknownJob(name)) : this.submitJob(definition, body, meta)
+    if (definition === undefined) throw unknownJob(name)
+    const { readBody } = definition.schemas
+    return await this.submitJob(definition, readBody === undefined || meta.validate === false ? body : await validBody(name, readBody, body), meta)
   }
 
   async submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted> {
@@ -235,6 +239,26 @@ export class Client implements JobsClient {
 function runSubmit (chain: readonly SubmitMiddleware[], index: number, scope: SubmitScope, last: () => Promise<Created>): Promise<Created> {
   const middleware = chain[index]
   return middleware === undefined ? last() : middleware(scope, () => runSubmit(chain, index + 1, scope, last))
+}
+
+/**
+ * The body as its schema makes it. A copy is validated, as a worker will get it: a validator that fills in defaults must not write
+ * into what the caller holds. What cannot be copied is left to whoever drafts the job, which says why.
+ *
+ * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`
+ */
+async function validBody (job: string, read: BodyReader, body: unknown): Promise<unknown> {
+  if (lostInJson(body, 'body') !== undefined) return body
+  let copy: unknown
+  try {
+    const text = JSON.stringify(body)
+    copy = text === undefined ? undefined : JSON.parse(text)
+  } catch {
+    return body
+  }
+  const answer = await read(copy)
+  if ('problem' in answer) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${job}" is not valid: ${answer.problem}`)
+  return answer.value
 }
 
 function closed (): AsyncEndpointsError {

@@ -17,6 +17,8 @@ export interface SubmitMeta {
   correlationId?: string
   /** Any text of 1 to 255 characters; the same owner, job and key again gives the same job. */
   idempotencyKey?: string
+  /** `false`: the body is taken as it is, whatever `schema.body` of the job says. @defaultValue true */
+  validate?: boolean
   params?: JobInput['params']
   query?: JobInput['query']
   headers?: JobInput['headers']

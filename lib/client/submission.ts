@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
 import { MAX_PRIORITY, type IdempotencyClaim, type JobInput, type JobRecord, type NewJob } from '../jobs/job.ts'
+import { lostInJson } from '../jobs/json-value.ts'
 import type { EndpointSubmitMeta } from './jobs.ts'
 
 const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
@@ -30,6 +31,10 @@ export function draftJob (definition: JobDefinition, body: unknown, meta: Endpoi
   if (typeof meta.correlationId === 'string' && !CORRELATION_ID.test(meta.correlationId)) problems.push('correlationId must have 1 to 128 visible ASCII characters')
   const key = meta.idempotencyKey
   if (key !== undefined && (typeof key !== 'string' || key.length === 0 || key.length > MAX_KEY_LENGTH)) problems.push(`idempotencyKey must be a text of 1 to ${MAX_KEY_LENGTH} characters`)
+  for (const [path, value] of [['body', body], ['params', meta.params], ['query', meta.query]] as const) {
+    const lost = lostInJson(value, path)
+    if (lost !== undefined) problems.push(`${lost}, which JSON cannot hold: put it somewhere else and submit a reference`)
+  }
   if (problems.length > 0) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${definition.name}" is not valid: ${problems.join('; ')}`)
 
   const input: JobInput = { body, params: meta.params ?? NOTHING, query: meta.query ?? NOTHING, headers: meta.headers ?? NOTHING }

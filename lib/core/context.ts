@@ -25,15 +25,23 @@ export interface Ids {
   correlation (): string
 }
 
-/** The part of a pino logger that the library uses. */
+/** One level of a logger: fields and a message, or a message alone; `%s`, `%d`, `%j`, `%o` in it stand for the values that follow. */
+export interface LogMethod {
+  (fields: object, message?: string, ...values: unknown[]): void
+  (message: string, ...values: unknown[]): void
+}
+
+/** The part of a pino logger that the library uses and hands to handlers: Fastify's own loggers are such, and it is one of Fastify's. */
 export interface Logger {
-  level?: string
-  trace (fields: object, message?: string): void
-  debug (fields: object, message?: string): void
-  info (fields: object, message?: string): void
-  warn (fields: object, message?: string): void
-  error (fields: object, message?: string): void
-  child (bindings: Record<string, unknown>): Logger
+  level: string
+  trace: LogMethod
+  debug: LogMethod
+  info: LogMethod
+  warn: LogMethod
+  error: LogMethod
+  fatal: LogMethod
+  silent: LogMethod
+  child (bindings: Record<string, unknown>, options?: object): Logger
   isLevelEnabled? (level: string): boolean
 }
 
@@ -73,6 +81,8 @@ export const silentLogger: Logger = {
   info: quiet,
   warn: quiet,
   error: quiet,
+  fatal: quiet,
+  silent: quiet,
   child: () => silentLogger,
   isLevelEnabled: () => false
 }

@@ -49,6 +49,7 @@ export const ERROR_TABLE = {
   FAE_DISCARDED: { statusCode: 500, title: 'The handler discarded the job' },
   FAE_NO_HANDLER: { statusCode: 500, title: 'No worker knows a handler for this job' },
   FAE_RESULT_TOO_LARGE: { statusCode: 500, title: 'The result is larger than maxResultBytes' },
+  FAE_RESULT_INVALID: { statusCode: 500, title: 'The result does not fit its schema' },
   FAE_RESULT_NOT_SERIALIZABLE: { statusCode: 500, title: 'The result cannot be written as JSON' },
   FAE_ABORTED: { statusCode: 499, title: 'The attempt was aborted' }
 } as const

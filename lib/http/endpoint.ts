@@ -1,10 +1,12 @@
-import type { FastifyInstance, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifySerializerCompiler, RouteOptions } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { openApiMembers } from '../core/openapi.ts'
 import { invalidOptions } from '../core/options.ts'
 import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobHandler, type SpanAttributesOptions } from '../jobs/definition.ts'
+import type { SchemaCompiler, SchemaCompilers } from '../jobs/schemas.ts'
 import { OPENAPI_TAGS, readEndpointOptions, type EndpointSettings } from './options.ts'
 import { correlationHook, problemHandler, type Endpoint, type HttpRoom } from './room.ts'
+import { compilersOf } from './schema-compilers.ts'
 import { jsonResponse, problemResponse, submittedSchema, withCorrelation } from './schemas.ts'
 import { submitHandler } from './submit.ts'
 import type { EndpointSchema } from './types.ts'
@@ -18,7 +20,7 @@ export interface AnyEndpointOptions extends EndpointSettings {
 }
 
 /** Registers a definition with the application's defaults under it; what `app.defineJob` is. */
-export type DefineJob = (definition: JobDefinitionInput) => JobDefinition
+export type DefineJob = (definition: JobDefinitionInput, compilers: SchemaCompilers) => JobDefinition
 
 /**
  * Defines a job and, when there is an HTTP room, the route that submits it, in the context it was called on: that
@@ -34,7 +36,8 @@ export function defineEndpoint (app: FastifyInstance, room: HttpRoom | undefined
   if (app.jobRuntime.registry.get(input.name) !== undefined) {
     throw new AsyncEndpointsError('FAE_DUPLICATE_JOB', `A job named "${input.name}" is already defined; names are unique per application`)
   }
-  if (room === undefined) return define(input)
+  const compilers = routeCompilers(settings)
+  if (room === undefined) return define(input, compilers)
   if (room.options.access === 'owner' && (settings.owner ?? room.options.owner) === undefined) {
     throw invalidOptions(`asyncEndpoint "${input.name}"`, ['owner is missing: http.access is "owner", so that every endpoint needs an owner function, its own or http.owner'])
   }
@@ -43,18 +46,17 @@ export function defineEndpoint (app: FastifyInstance, room: HttpRoom | undefined
     owner: settings.owner ?? room.options.owner,
     responses: { ...room.options.responses, ...settings.responses },
     exposeErrors: settings.exposeErrors ?? room.options.exposeErrors,
-    redrives: { maxQueued: settings.maxQueued, maxRedrives: settings.maxRedrives ?? room.options.maxRedrives },
-    serializeResult: undefined
+    redrives: { maxQueued: settings.maxQueued, maxRedrives: settings.maxRedrives ?? room.options.maxRedrives }
   }
   addSubmitRoute(app, room, endpoint, settings, () => app.jobRuntime.registry.require(input.name))
   room.endpoints.set(endpoint.name, endpoint)
-  return define(input)
+  return define(input, compilers)
 }
 
 /** The part of an endpoint's options that says how its job runs. Keys that were not given stay away: `undefined` is not a default. */
 function definitionInput (settings: AnyEndpointOptions): JobDefinitionInput {
-  const { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes, propagation, spanAttributes, requires } = settings
-  return { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes, propagation, spanAttributes, requires }
+  const { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes, propagation, spanAttributes, requires, schema: { body, result } = {} } = settings
+  return { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes, propagation, spanAttributes, requires, schema: { body, result } }
 }
 
 function addSubmitRoute (app: FastifyInstance, room: HttpRoom, endpoint: Endpoint, settings: AnyEndpointOptions, definitionOf: () => JobDefinition): void {
@@ -69,6 +71,7 @@ function addSubmitRoute (app: FastifyInstance, room: HttpRoom, endpoint: Endpoin
     url,
     ...(bodyLimit === undefined ? undefined : { bodyLimit }),
     schema: routeSchema(room, settings, parts, result),
+    serializerCompiler: ownResponses(compilersOf(app, routeCompilers(settings)), schema.response ?? {}),
     config: { ...config, asyncEndpoints: { kind: 'submit', name: settings.name } },
     onRequest: [correlationHook(room), ...[onRequest ?? []].flat()],
     errorHandler: function (error, request, reply) {
@@ -79,19 +82,21 @@ function addSubmitRoute (app: FastifyInstance, room: HttpRoom, endpoint: Endpoin
     handler: (request, reply) => (handle ??= submitHandler({ room, endpoint, definition: definitionOf(), settings, scope: `${method} ${app.prefix}${url}` }))(request, reply)
   } satisfies RouteOptions)
   room.paths.add(method, app.prefix + url)
-  if (result !== undefined) compileResult(app, endpoint, settings, result)
+}
+
+function routeCompilers ({ routeOptions }: AnyEndpointOptions): SchemaCompilers {
+  return { validatorCompiler: routeOptions?.validatorCompiler as SchemaCompiler | undefined, serializerCompiler: routeOptions?.serializerCompiler as SchemaCompiler | undefined }
 }
 
 /**
- * Makes the serializer of the results with the compiler of the endpoint's own context, which knows its shared schemas.
- * It is there as soon as the routes are compiled, before the application is ready; the job routes use it as well.
+ * The application's compilers may be made for another kind of schema than ours (Zod, …): they get the responses that the endpoint
+ * describes itself. Our documents are built field by field.
  */
-function compileResult (app: FastifyInstance, endpoint: Endpoint, settings: AnyEndpointOptions, schema: unknown): void {
-  app.addHook('onReady', async () => {
-    const compiler = settings.routeOptions?.serializerCompiler ?? app.serializerCompiler
-    if (compiler === undefined) throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `asyncEndpoint "${settings.name}": there is no serializer compiler for schema.result`)
-    endpoint.serializeResult = compiler({ schema, method: settings.method ?? 'POST', url: `${app.prefix}${settings.url}`, httpStatus: '200' })
-  })
+function ownResponses (compilers: SchemaCompilers, described: Readonly<Record<string, unknown>>): FastifySerializerCompiler<unknown> {
+  return (route) => {
+    const compile = Object.hasOwn(described, String(route.httpStatus)) ? compilers.serializerCompiler : undefined
+    return compile === undefined ? JSON.stringify : compile({ ...route, httpStatus: String(route.httpStatus) }) as (data: unknown) => string
+  }
 }
 
 /** What Fastify validates with, and what OpenAPI shows. */

@@ -9,7 +9,7 @@ import { OPENAPI_TAGS } from './options.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime } from './prefer.ts'
 import { asJson, bodyFor } from './responses.ts'
-import { noResult, resultBody } from './result.ts'
+import { noResult, resultText, sendResult } from './result.ts'
 import { clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRoom } from './room.ts'
 import { correlationHeader, emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse, statusSchema, withCorrelation } from './schemas.ts'
 import { shownError } from './shown-error.ts'
@@ -202,7 +202,7 @@ async function sendJobResult (room: HttpRoom, request: JobRequest, reply: Fastif
   if (job.state !== 'completed' || (text === undefined && job.resultBytes !== undefined)) {
     throw noResult(job, shownError(job, exposureOf(room, job)), retryAfterSeconds(job, storeNow(room.runtime.store, room.runtime.context.clock)))
   }
-  return resultBody(room.endpoints.get(job.name), text, reply)
+  return sendResult(resultText(room.runtime.registry.get(job.name), text), reply)
 }
 
 async function cancelJob (room: HttpRoom, request: JobRequest, reply: FastifyReply): Promise<unknown> {

@@ -1,22 +1,34 @@
 import type { FastifyReply } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
+import type { JobDefinition } from '../jobs/definition.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { JSON_MEDIA_TYPE } from './responses.ts'
-import type { Endpoint } from './room.ts'
 import type { ShownError } from './shown-error.ts'
 
 /**
- * The body of a result: written by the endpoint's `schema.result` if it has one, else the JSON text as it was stored. A
- * job without a result is a 204.
+ * The text of a result for a client: written by the job's `schema.result` if it has one, else as it was stored.
  *
+ * @param definition `undefined` where the job is not defined in this process
  * @param text the stored JSON; `undefined` when the handler returned nothing
+ * @throws {AsyncEndpointsError} `FAE_RESULT_INVALID`: the worker has found that it fits, so this process has another schema
  */
-export function resultBody (endpoint: Endpoint | undefined, text: string | undefined, reply: FastifyReply): unknown {
+export function resultText (definition: JobDefinition | undefined, text: string | undefined): string | undefined {
+  const write = definition?.schemas.writeResult
+  if (text === undefined || write === undefined) return text
+  try {
+    return write(JSON.parse(text))
+  } catch (cause) {
+    throw new AsyncEndpointsError('FAE_RESULT_INVALID', 'The result does not fit schema.result of the process that was asked; the worker has another one', { cause })
+  }
+}
+
+/** Answers with a result. A job without one is a 204. */
+export function sendResult (text: string | undefined, reply: FastifyReply): unknown {
   // What a job computed for one client is nothing for a cache.
   reply.header('cache-control', 'private, no-store')
   if (text === undefined) return reply.code(204).send()
   reply.code(200).header('content-type', JSON_MEDIA_TYPE)
-  return endpoint?.serializeResult === undefined ? text : endpoint.serializeResult(JSON.parse(text))
+  return text
 }
 
 /**

@@ -28,8 +28,6 @@ export interface Endpoint {
   readonly exposeErrors: ExposeErrors
   /** What a redrive over HTTP has to pass. */
   readonly redrives: RedriveAdmission
-  /** Writes a result by `schema.result`. Compiled when the application is ready; `undefined` without such a schema. */
-  serializeResult: ((result: unknown) => string) | undefined
 }
 
 /** What our routes of one Fastify instance share. */

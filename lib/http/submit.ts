@@ -1,6 +1,6 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { EndpointSubmitMeta, Submitted } from '../client/jobs.ts'
-import { isAsyncEndpointsError } from '../core/errors.ts'
+import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
 import { isoFormat } from '../core/iso-time.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
 import type { JobRecord } from '../jobs/job.ts'
@@ -14,7 +14,7 @@ import { payloadBytes, RequestOrigin } from './origin.ts'
 import { ownerOf } from './owner.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime, type Preference } from './prefer.ts'
 import { asJson, bodyFor, JSON_MEDIA_TYPE } from './responses.ts'
-import { resultBody } from './result.ts'
+import { resultText, sendResult } from './result.ts'
 import { clientOf, vary, type Endpoint, type HttpRoom } from './room.ts'
 
 /** What tracing may have left on a request. */
@@ -48,6 +48,7 @@ export function submitHandler (parts: SubmitParts): Handler {
 
   return async (request, reply) => {
     const { headers } = request
+    if (request.body === undefined && sentBody(headers)) throw unread(headers)
     const userId = owner === undefined ? undefined : await ownerOf(owner, request)
     const key = mode === false ? undefined : idempotencyKey(headers, mode)
     const meta: EndpointSubmitMeta = {
@@ -79,6 +80,16 @@ export function submitHandler (parts: SubmitParts): Handler {
       ? accept(submitted, submitted.job, request, reply)
       : answer(submitted, parsePrefer(prefer), request, reply)
   }
+}
+
+function sentBody (headers: FastifyRequest['headers']): boolean {
+  return headers['transfer-encoding'] !== undefined || (headers['content-length'] !== undefined && headers['content-length'] !== '0')
+}
+
+/** `@fastify/multipart`, as it comes, leaves the body to the handler of the route; here that one runs elsewhere, and later. */
+function unread (headers: FastifyRequest['headers']): AsyncEndpointsError {
+  const hint = headers['content-type']?.startsWith('multipart/') === true ? ': register @fastify/multipart with attachFieldsToBody: "keyValues", and put files somewhere else, as a job can carry nothing but JSON' : ''
+  return new AsyncEndpointsError('FAE_INVALID_REQUEST', `A body was sent, and nothing has read it${hint}`)
 }
 
 /** Of a client that nobody names: its credentials tell its keys from those of others. No path has a space in it. */
@@ -124,7 +135,7 @@ function compilePrefer ({ room, endpoint }: SubmitParts, maxWaitMs: number, acce
       const result = await readResult(room, job)
       if (result === undefined) return accept(submitted, job, request, reply)
       reply.header('content-location', room.links.result(job.id))
-      return resultBody(endpoint, result.text, reply)
+      return sendResult(result.text, reply)
     }
     reply.code(202).header('retry-after', '0')
     const document = statusDocument(job, room.links, endpoint.exposeErrors)
@@ -139,11 +150,11 @@ async function waitForEnd (room: HttpRoom, job: JobRecord, waitMs: number, clien
   return await room.waiting.until({ client, job, isEnough: over, isNews: over, waitMs, reply }) ?? job
 }
 
-/** `undefined` when the store cannot give the result at this moment: the job is accepted, and the client asks later. */
+/** `undefined` when the result cannot be given at this moment or by this process: the job is accepted, and the client asks later. */
 async function readResult (room: HttpRoom, job: JobRecord): Promise<{ readonly text: string | undefined } | undefined> {
   try {
     const text = await room.jobs.resultText(job.id)
-    return text === undefined && job.resultBytes !== undefined ? undefined : { text }
+    return text === undefined && job.resultBytes !== undefined ? undefined : { text: resultText(room.runtime.registry.get(job.name), text) }
   } catch {
     return undefined
   }

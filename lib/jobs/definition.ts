@@ -3,7 +3,9 @@ import { checkOptionProperties, type HealthCheck, type HealthCheckOptions } from
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
 import { compileBackoff, type Backoff, type BackoffOptions, type CustomBackoff } from './backoff.ts'
 import { DEFAULT_QUEUE, type JobProgress, type TraceCarrier } from './job.ts'
+import type { Travelled } from './json-value.ts'
 import type { Outcome } from './outcome.ts'
+import { CompiledSchemas, jobSchemasProperty, type JobSchemas, type SchemaCompilers } from './schemas.ts'
 
 /** Types of what a job takes and gives. Unset parts are `unknown` (body, result) or loose records. */
 export interface JobTypes {
@@ -21,9 +23,10 @@ export interface JobContext<T extends JobTypes = JobTypes> {
   readonly id: string
   readonly name: string
   readonly queue: string
-  readonly body: Part<T, 'body', unknown>
-  readonly params: Part<T, 'params', Readonly<Record<string, unknown>>>
-  readonly query: Part<T, 'query', Readonly<Record<string, unknown>>>
+  /** As it arrived: a `Date` that was submitted is a text here. */
+  readonly body: Travelled<Part<T, 'body', unknown>>
+  readonly params: Travelled<Part<T, 'params', Readonly<Record<string, unknown>>>>
+  readonly query: Travelled<Part<T, 'query', Readonly<Record<string, unknown>>>>
   /** Only the headers on the endpoint's allow-list. */
   readonly headers: Part<T, 'headers', Readonly<Record<string, string>>>
   /** This attempt, from 1. */
@@ -96,6 +99,8 @@ export interface JobDefinitionInput<T extends JobTypes = JobTypes> extends JobOp
   /** The job's name: stable, low-cardinality, the metric label `job_name`. Letters, digits, `_`, `-`, `.`, `:`; at most 100. */
   name: string
   handler: JobHandler<T>
+  /** By what a submission and a result are judged. Compiled with the compilers of the context that the job is defined in. */
+  schema?: JobSchemas
   /** How an attempt's span is tied to its submission. @defaultValue the one of `observability.tracing` */
   propagation?: Propagation
   /** Attributes of your own on the spans of this job. */
@@ -129,6 +134,7 @@ export interface JobDefinition<T extends JobTypes = JobTypes> {
   readonly propagation: Propagation | undefined
   readonly spanAttributes: SpanAttributesOptions | undefined
   readonly requires: JobRequirements
+  readonly schemas: CompiledSchemas
 }
 
 export const JOB_NAME = '^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$'
@@ -190,7 +196,7 @@ const definitionSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['name', 'handler'],
-  properties: { ...jobOptionProperties, name: { type: 'string', pattern: JOB_NAME }, handler: { isFunction: true }, propagation: propagationProperty, spanAttributes: spanAttributesProperty, requires: requiresProperty }
+  properties: { ...jobOptionProperties, name: { type: 'string', pattern: JOB_NAME }, handler: { isFunction: true }, schema: jobSchemasProperty, propagation: propagationProperty, spanAttributes: spanAttributesProperty, requires: requiresProperty }
 }
 
 /** The defaults of every job, before an application's own. */
@@ -206,9 +212,10 @@ export const DEFAULT_JOB_OPTIONS: Readonly<Required<JobOptions>> = Object.freeze
 /**
  * Validates a definition and fills in the defaults, the application's own (`defaults`) over ours.
  *
+ * @param compilers of the schemas, which are compiled later: an application may set its own until it is ready
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`
  */
-export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput<T>, defaults: JobOptions = {}): JobDefinition<T> {
+export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput<T>, defaults: JobOptions = {}, compilers?: SchemaCompilers): JobDefinition<T> {
   const where = `job "${String(input?.name)}"`
   if (typeof input !== 'object' || input === null) throw invalidOptions(where, ['options must be an object'])
   const options = readOptions<JobDefinitionInput<T>, Required<JobOptions>>(where, definitionSchema, { ...DEFAULT_JOB_OPTIONS, ...defaults } as Required<JobOptions>, input)
@@ -225,6 +232,7 @@ export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput
     maxResultBytes: options.maxResultBytes,
     propagation: options.propagation,
     spanAttributes: options.spanAttributes as unknown as SpanAttributesOptions | undefined,
-    requires: Object.freeze({ ...options.requires })
+    requires: Object.freeze({ ...options.requires }),
+    schemas: new CompiledSchemas(options.name, options.schema, compilers)
   })
 }

@@ -1,6 +1,7 @@
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
 import type { JobRecord } from '../jobs/job.ts'
+import { lostInJson } from '../jobs/json-value.ts'
 import { outcomeKind, type Cancel, type Discard, type Snooze } from '../jobs/outcome.ts'
 import type { Settlement } from '../jobs/store.ts'
 import { toReason, toStoredError } from '../jobs/stored-error.ts'
@@ -50,9 +51,20 @@ function settleReturned (value: unknown, definition: JobDefinition, clean: Clean
     return failed('FAE_RESULT_NOT_SERIALIZABLE', `The result cannot be written as JSON: ${toStoredError(cause, clean).message}`)
   }
   if (result === undefined) return failed('FAE_RESULT_NOT_SERIALIZABLE', `A result of type ${typeof value} cannot be written as JSON`)
+  const lost = lostInJson(value, 'the result')
+  if (lost !== undefined) return failed('FAE_RESULT_NOT_SERIALIZABLE', `JSON cannot hold the result: ${lost}; store it elsewhere and return a reference`)
   const resultBytes = Buffer.byteLength(result)
   if (resultBytes > definition.maxResultBytes) {
     return failed('FAE_RESULT_TOO_LARGE', `The result has ${resultBytes} bytes, maxResultBytes is ${definition.maxResultBytes}; store it elsewhere and return a reference`)
+  }
+  const { writeResult } = definition.schemas
+  if (writeResult !== undefined) {
+    try {
+      // As whoever asks for it will read it.
+      writeResult(JSON.parse(result))
+    } catch (cause) {
+      return failed('FAE_RESULT_INVALID', `The result does not fit schema.result: ${toStoredError(cause, clean).message}`)
+    }
   }
   return { kind: 'completed', result, resultBytes }
 }

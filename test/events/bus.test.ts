@@ -28,7 +28,7 @@ t.test('listeners are called in order, with what was emitted, until they stop', 
 })
 
 t.test('a listener that throws harms nobody, is logged once and told every time', async (t) => {
-  const lines: object[] = []
+  const lines: unknown[] = []
   const bus = new EventBus({ ...silentLogger, warn: (fields) => lines.push(fields) })
   const told: string[] = []
   let after = 0

@@ -16,6 +16,7 @@ import { readHttpOptions, type HttpOptions } from '../../lib/http/options.ts'
 import { addRefusals } from '../../lib/http/refusals.ts'
 import { createHttpRoom, type HttpRoom } from '../../lib/http/room.ts'
 import { compileDefinition } from '../../lib/jobs/definition.ts'
+import { compilersOf } from '../../lib/http/schema-compilers.ts'
 import type { JobRecord, JobUpdate, NewJob } from '../../lib/jobs/job.ts'
 import { JobRegistry } from '../../lib/jobs/registry.ts'
 import type { CancelVerdict, Consumer, Created, JobPage, JobStore, QueueCounts, RedriveVerdict } from '../../lib/jobs/store.ts'
@@ -186,8 +187,8 @@ export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
     app.decorate('jobRuntime', runtime)
     app.decorate('jobs', client)
     app.decorate('asyncEndpoint', function (this: FastifyInstance, endpoint: unknown) {
-      return defineEndpoint(this, made, (input) => {
-        const definition = compileDefinition(input)
+      return defineEndpoint(this, made, (input, compilers) => {
+        const definition = compileDefinition(input, {}, compilersOf(this, compilers))
         runtime.registry.add(definition)
         return definition
       }, endpoint as AnyEndpointOptions)

@@ -66,7 +66,7 @@ export async function startReceiver (): Promise<Receiver> {
 /** A logger that remembers the lines with a number. */
 export function lineLogger (): { logger: Logger, lines: Array<Record<string, unknown>> } {
   const lines: Array<Record<string, unknown>> = []
-  const keep = (level: string) => (fields: object, msg?: string): void => { lines.push({ level, msg, ...fields }) }
-  const logger: Logger = { level: 'trace', trace: keep('trace'), debug: keep('debug'), info: keep('info'), warn: keep('warn'), error: keep('error'), child: () => logger, isLevelEnabled: () => true }
+  const keep = (level: string) => (fields: object | string, msg?: unknown): void => { lines.push(typeof fields === 'string' ? { level, msg: fields } : { level, msg, ...fields }) }
+  const logger: Logger = { level: 'trace', trace: keep('trace'), debug: keep('debug'), info: keep('info'), warn: keep('warn'), error: keep('error'), fatal: keep('fatal'), silent () {}, child: () => logger, isLevelEnabled: () => true }
   return { logger, lines }
 }

@@ -1,0 +1,78 @@
+import { types } from 'node:util'
+
+/** Deeper than this nothing is looked at: `JSON.stringify` gives up not far below. */
+const MAX_DEPTH = 500
+
+/**
+ * Says what JSON would lose of a value without a word: `JSON.stringify` makes `{}` of a `Map`, a stream or an `Error`, and a list of
+ * numbers of a `Buffer`. What has no members of its own is left to it: it leaves out functions and `undefined`, writes `null` for what
+ * is no finite number, and refuses what refers to itself.
+ *
+ * @param path what the value is called, for the sentence
+ * @returns for example `body.photo is a Buffer`; `undefined` when nothing would be lost
+ */
+export function lostInJson (value: unknown, path: string): string | undefined {
+  return lostIn(value, path, [])
+}
+
+function lostIn (value: unknown, path: string, above: object[]): string | undefined {
+  if (typeof value === 'bigint' && !('toJSON' in BigInt.prototype)) return `${path} is a BigInt`
+  if (typeof value !== 'object' || value === null) return undefined
+  const kind = unwritable(value)
+  if (kind !== undefined) return `${path} is ${kind}`
+  if (above.length === MAX_DEPTH || above.includes(value)) return undefined
+  above.push(value)
+  let found: string | undefined
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length && found === undefined; index++) {
+      found = lostIn(value[index], `${path}.${index}`, above)
+    }
+  } else if (typeof Reflect.get(value, 'toJSON') !== 'function') {
+    for (const name of Object.keys(value)) {
+      found = lostIn(Reflect.get(value, name), `${path}.${shown(name)}`, above)
+      if (found !== undefined) break
+    }
+  }
+  above.pop()
+  return found
+}
+
+/** The name of what JSON cannot write. Plain objects and arrays, which are nearly everything, are passed over at once. */
+function unwritable (value: object): string | undefined {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  if (prototype === Object.prototype || prototype === null || Array.isArray(value)) return undefined
+  if (Buffer.isBuffer(value)) return 'a Buffer'
+  if (ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value)) return `a ${nameOf(value)}`
+  // Whoever writes itself says what is written.
+  if (typeof Reflect.get(value, 'toJSON') === 'function') return undefined
+  if (typeof Reflect.get(value, 'pipe') === 'function' || typeof Reflect.get(value, 'getReader') === 'function') return 'a stream'
+  if (types.isPromise(value)) return 'a Promise; await it'
+  if (types.isNativeError(value) || value instanceof Error) return 'an Error'
+  if (types.isRegExp(value) || types.isWeakMap(value) || types.isWeakSet(value) || typeof Reflect.get(value, 'arrayBuffer') === 'function') return `a ${nameOf(value)}`
+  return Symbol.iterator in value || Symbol.asyncIterator in value ? `a ${nameOf(value)}` : undefined
+}
+
+function nameOf (value: object): string {
+  const name: unknown = Reflect.get(value, Symbol.toStringTag) ?? value.constructor?.name
+  return typeof name === 'string' && /^[\w ]{1,40}$/.test(name) ? name : 'value with an iterator'
+}
+
+/** Names of members may be anything. */
+function shown (name: string): string {
+  return /^[\w$-]{1,60}$/.test(name) ? name : '…'
+}
+
+/**
+ * What a value is once it has travelled as JSON text: a `Date` arrives as a text, what has a `toJSON` as what that returns, and members
+ * that JSON leaves out are not there. What cannot be submitted at all (`Map`, `Set`, `bigint`, …) is `never`.
+ */
+export type Travelled<T> =
+  unknown extends T ? T
+    : T extends string | number | boolean | null | undefined ? T
+      : T extends { toJSON (...key: never[]): infer R } ? Travelled<R>
+        : T extends bigint | symbol | ((...values: never[]) => unknown) | Lost ? never
+          : T extends readonly unknown[] ? { [K in keyof T]: Travelled<T[K]> }
+            : T extends object ? { [K in keyof T as T[K] extends symbol | ((...values: never[]) => unknown) ? never : K]: Travelled<T[K]> }
+              : T
+
+type Lost = ReadonlyMap<unknown, unknown> | ReadonlySet<unknown> | WeakMap<WeakKey, unknown> | WeakSet<WeakKey> | ArrayBufferView | ArrayBufferLike | PromiseLike<unknown> | Error | RegExp
