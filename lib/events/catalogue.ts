@@ -54,7 +54,7 @@ export const EVENT_CATALOGUE = {
   'store.operation_failed': { about: 'A store operation failed.', measurements: ['durationMs'], metadata: ['storeType', 'operation', 'errorCode', 'message'] },
 
   'health.check_changed': { about: 'A health check gives another answer than before, or its first one is not good.', measurements: [], metadata: ['check', 'status', 'previous', 'message'] },
-  'health.changed': { about: 'The readiness of this process changed.', measurements: [], metadata: ['status', 'previous'] },
+  'health.changed': { about: 'The readiness of this process changed, because of its checks or because it is shutting down.', measurements: [], metadata: ['status', 'previous', 'reason'] },
 
   'performance.slow_operation': { about: 'A monitored operation took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['operation', 'context'] },
   'performance.memory_spike': { about: 'The heap was much larger after a monitored operation than before it.', measurements: ['deltaMb', 'thresholdMb'], metadata: ['operation', 'context'] },

@@ -42,7 +42,7 @@ t.test('the three routes of a healthy process', async (t) => {
   const app = await build(t)
   const all = await probe(app, '/health')
   t.match(all, { status: 200, body: { status: 'Healthy' }, headers: { 'cache-control': 'no-store', 'content-type': /application\/json/ } })
-  t.strictSame(all.body.checks.map(({ name }) => name), ['application', 'asyncendpoints', 'asyncendpoints.queuedepth', 'memory', 'event-loop'])
+  t.strictSame(all.body.checks.map(({ name }) => name), ['application', 'asyncendpoints', 'asyncendpoints.queuedepth', 'memory', 'event-loop', 'asyncendpoints.stuck'])
   t.strictSame(Object.keys(all.body), ['status', 'checks', 'totalDurationMs'])
   t.strictSame(Object.keys(all.body.checks[0] ?? {}), ['name', 'status', 'description', 'durationMs', 'tags', 'data'])
   const ready = await probe(app, '/health/ready')
