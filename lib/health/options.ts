@@ -89,7 +89,7 @@ export interface HealthSettings {
   pressure?: false | PressureOptions
 }
 
-const path = { anyOf: [{ type: 'string', pattern: '^/' }, { const: false }] }
+const path = { anyOf: [{ type: 'string', pattern: '^/', description: 'a path that begins with "/"' }, { const: false }] }
 const httpStatus = { type: 'integer', minimum: 200, maximum: 599 }
 const limit = { type: 'number', minimum: 0 }
 /** Of a check: 0 would be over the limit always, and none is said by leaving the check out. */
@@ -112,7 +112,7 @@ export const healthSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    prefix: { type: 'string', pattern: '^(/[^/]+)*$' },
+    prefix: { type: 'string', pattern: '^(/[^/]+)*$', description: 'a path like "/health", or empty' },
     paths: { type: 'object', additionalProperties: false, properties: { health: path, ready: path, live: path } },
     details: { type: 'string', enum: ['always', 'authorized', 'never'] },
     authorize: { isFunction: true },

@@ -1,6 +1,6 @@
 import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
 import { clientOptionProblems, connectionProblems } from './client-options.ts'
-import { parseRedisUrl, URL_PATTERN } from './redis-url.ts'
+import { parseRedisUrl, URL_FORMS, URL_PATTERN } from './redis-url.ts'
 
 /** Connection options of ioredis, as a plain object: host, port, username, password, db, tls, sentinels and so on. */
 export type RedisConnectionOptions = Readonly<Record<string, unknown>>
@@ -136,11 +136,11 @@ const schema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    url: { type: 'string', pattern: URL_PATTERN },
+    url: { type: 'string', pattern: URL_PATTERN, description: `a URL of the form ${URL_FORMS}` },
     connection: { type: 'object' },
     client: { isObject: true },
     // A colon would let the keys of one prefix look like those of a queue under another.
-    prefix: { type: 'string', pattern: '^[A-Za-z0-9{}_.-]{1,100}$' },
+    prefix: { type: 'string', pattern: '^[A-Za-z0-9{}_.-]{1,100}$', description: '1 to 100 letters, digits, "{", "}", "_", "." or "-"' },
     operationTimeoutMs: { type: 'number', minimum: 1, maximum: 600_000 },
     acknowledge: { enum: ['primary', 'replica'] },
     lockDurationMs: { type: 'number', minimum: 100 },
