@@ -46,8 +46,8 @@ export const EVENT_CATALOGUE = {
   'worker.relieved': { about: 'An abandoned handler has ended, and its queue is claimed from again.', measurements: ['exhaustedMs'], metadata: ['workerId', 'queue'] },
   'worker.failed': { about: 'Claiming met an error; it goes on.', measurements: [], metadata: ['workerId', 'queue', 'errorCode', 'message'] },
 
-  'store.connected': { about: 'The server behind the store can be reached.', measurements: [], metadata: ['storeType'] },
-  'store.disconnected': { about: 'The server behind the store cannot be reached.', measurements: [], metadata: ['storeType', 'errorCode'] },
+  'store.connected': { about: 'The server behind the store can be reached.', measurements: [], metadata: ['storeType', 'server'] },
+  'store.disconnected': { about: 'The server behind the store cannot be reached: which one, and what to do.', measurements: [], metadata: ['storeType', 'server', 'errorCode', 'message'] },
   'store.failed': { about: 'The store met an error outside of any call.', measurements: [], metadata: ['storeType', 'errorCode', 'message'] },
   'store.warned': { about: 'The store found something that an operator should know: a setting to be changed, keys that it had to mend, a queue that nobody works on.', measurements: [], metadata: ['storeType', 'errorCode', 'message'] },
   'store.operated': { about: 'A store operation succeeded.', measurements: ['durationMs'], metadata: ['storeType', 'operation'] },
@@ -98,6 +98,8 @@ interface Fields {
   traceId: string | undefined, spanId: string | undefined
   storeType: string, operation: string, errorCode: string, errorMessage: string, message: string, reason: string, source: string
   status: string, previous: string, check: string, final: boolean
+  /** Host and port of a store's server, where it has one; never user and password. */
+  server: string | undefined
   /** Of routes of ours. */
   path: string
   submitMs: number, delayMs: number, queueWaitMs: number, claimMs: number | undefined, processingMs: number, totalMs: number

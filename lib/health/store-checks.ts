@@ -4,6 +4,7 @@ import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
 import type { HealthCheck, HealthVerdict } from '../core/health-check.ts'
 import type { JobStore } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
+import { withoutServer } from './failure.ts'
 import type { StoreReadings } from './readings.ts'
 
 /** Of the queues that nobody works on, so many are named. */
@@ -82,7 +83,7 @@ function trial (store: Pick<JobStore, 'type' | 'probe'>): Promise<HealthVerdict>
   const { type } = store
   return store.probe?.().then(() => undefined, (error: unknown) => {
     const { code, message } = toStoredError(error)
-    return refused(type, code, isAsyncEndpointsError(error) ? message : undefined)
+    return refused(type, code, isAsyncEndpointsError(error) ? withoutServer(error, message) : undefined)
   })
 }
 

@@ -323,7 +323,7 @@ class RedisStore implements JobStore {
       await connections.run((client) => probe.run(client, clock.now()))
     } catch (error) {
       const names = ownMessage(error).includes('NOPERM') ? await denied.names() : []
-      throw names.length > 0 ? unavailable(`NOPERM: ${names.join(', ')}`) : error
+      throw names.length > 0 ? unavailable(`NOPERM: ${names.join(', ')}`, connections.server) : error
     }
   }
 

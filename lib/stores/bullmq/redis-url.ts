@@ -44,7 +44,8 @@ export function shownUrl (url: string): string | undefined {
   return `${scheme}://${hostAndPort({ host, port })}${database}`
 }
 
-function hostAndPort ({ host, port }: { host: unknown, port?: unknown }): string {
+/** `host:port`, with brackets around an IPv6 address. */
+export function hostAndPort ({ host, port }: { host: unknown, port?: unknown }): string {
   const shown = String(host).includes(':') ? `[${String(host)}]` : String(host)
   return port === undefined ? shown : `${shown}:${String(port)}`
 }
