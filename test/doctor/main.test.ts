@@ -48,6 +48,7 @@ t.test('a command line that makes no sense ends with 2, and what was given is no
   t.equal(stdout, '')
   t.match(stderr, /--redis-url is not a URL.*\nTry: fastify-async-endpoints --help\n$/)
   t.notMatch(stderr, SECRET)
+  t.match(stderr, 'redis://user:password@host:6379/0', 'its own example is not mistaken for a secret')
 })
 
 t.test('what is not given', async (t) => {

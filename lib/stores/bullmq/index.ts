@@ -25,6 +25,7 @@ import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
 import { ServerClock } from './server-clock.ts'
 import { RedisSharedState } from './shared.ts'
+import { remember } from './targets.ts'
 import { readable, Repairs } from './unreadable.ts'
 import { channels, progressMessage, Publisher, Subscriptions, UpdateListeners } from './updates.ts'
 
@@ -43,7 +44,10 @@ const ATTENDANCE_MS = 10_000
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`
  */
 export function redisStore (options?: RedisStoreOptions): JobStore {
-  return new RedisStore(readRedisOptions(options))
+  const settings = readRedisOptions(options)
+  const store = new RedisStore(settings)
+  remember(store, settings)
+  return store
 }
 
 /** What an open store consists of. */
