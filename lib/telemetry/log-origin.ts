@@ -1,0 +1,48 @@
+import type { Redaction } from '../core/redact.ts'
+import { singleLine } from '../core/text.ts'
+import type { ClaimedJob, JobOrigin } from '../jobs/job.ts'
+import type { SubmitMiddleware } from '../jobs/seams.ts'
+import { ORIGIN_FIELDS } from './log-events.ts'
+import type { LogEnrichment } from './options/logging.ts'
+
+/** Characters of one part: some browsers have much to say about themselves. */
+const MAX_PART = 300
+
+type Part = keyof JobOrigin
+
+/** Puts who sent a request on a line. Nothing for a submission from code, nor for a part that nobody knows. */
+export function originFiller (redaction: Redaction, enrich: readonly LogEnrichment[]): (line: Record<string, unknown>, origin: JobOrigin | undefined) => void {
+  const fill = enrich.map((to): [string, Part, boolean] => [to, ORIGIN_FIELDS[to], redaction.hides(to)])
+  return (line, origin) => {
+    if (origin === undefined) return
+    for (const [to, from, hidden] of fill) {
+      const value: unknown = origin[from]
+      if (typeof value === 'string' && value !== '') line[to] = hidden ? redaction.mask : singleLine(value, MAX_PART, redaction.text)
+    }
+  }
+}
+
+/**
+ * Sends who sent a request along with its job, for the lines of its handler: as much of it as these lines are to tell. What the
+ * redaction hides is not stored either.
+ */
+export function carryOrigin (redaction: Redaction, enrich: readonly LogEnrichment[]): SubmitMiddleware {
+  const carried = enrich.filter((to) => !redaction.hides(to)).map((to) => ORIGIN_FIELDS[to])
+  return (scope, next) => {
+    const { origin, job } = scope
+    if (origin !== undefined && carried.length > 0) {
+      const parts = carried.flatMap((part): Array<[Part, string]> => {
+        const value = origin[part]
+        // The owner travels with the job anyway.
+        return typeof value !== 'string' || value === '' || (part === 'userId' && value === job.owner) ? [] : [[part, singleLine(value, MAX_PART, redaction.text)]]
+      })
+      if (parts.length > 0) job.origin = Object.fromEntries(parts)
+    }
+    return next()
+  }
+}
+
+/** Who sent the request of a job. Another process, of another version perhaps, has written it into the store. */
+export function originOfJob ({ origin, owner }: Pick<ClaimedJob, 'origin' | 'owner'>): JobOrigin | undefined {
+  return owner === undefined || origin?.userId !== undefined ? origin : { ...origin, userId: owner }
+}
