@@ -209,8 +209,8 @@ export class Health {
 
   /** The first answer is news only when it is not good. */
   #compare ({ name, status, description }: CheckReport, previous: HealthStatus | undefined): void {
-    // Its starting and draining are told by `health.changed`.
-    if (name === APPLICATION || status === (previous ?? 'Healthy')) return
+    // Its starting and draining are told by `health.changed`; and that a process which is about to go does less is no news.
+    if (name === APPLICATION || this.draining || status === (previous ?? 'Healthy')) return
     this.#bus.emit('health.check_changed', { check: name, status, previous: previous ?? 'Unknown', message: description })
   }
 
