@@ -110,7 +110,7 @@ export class Health {
 
   /**
    * The first half of a shutdown: readiness says 503, and `health.shutdownDelayMs` later, when every load balancer has
-   * noticed, this resolves; requests and jobs go on meanwhile. Then close the application. (A wait within `close()` would
+   * noticed, this resolves; requests and running jobs go on meanwhile, claiming stops. Then close the application. (A wait within `close()` would
    * come too late: from its first moment on Fastify refuses requests.) Does not wait when the application is closing.
    */
   async drain (): Promise<void> {
@@ -124,7 +124,7 @@ export class Health {
     this.#closing.abort()
   }
 
-  /** Readiness says 503 from now on, for good; jobs and requests go on. {@link drain} does this, and waits. */
+  /** Readiness says 503 from now on, for good; requests and running jobs go on, claiming stops. {@link drain} does this, and waits. */
   startDraining (): void {
     if (this.#phase === 'draining') return
     this.#phase = 'draining'

@@ -11,7 +11,7 @@ export interface LogEvent {
   /** Stable for ever: alerts and dashboards match on it. */
   readonly id: number
   readonly level: LogLevel
-  /** A template, see `log-messages.ts`: with the parts that a person wants to read first. */
+  /** A template, see `lib/core/line-message.ts`: with the parts that a person wants to read first. */
   readonly message: string
   /** Events whose part has this value are logged at another level: what was asked for is no reason for a warning. */
   readonly lighter?: readonly [from: string, value: string, level: LogLevel]

@@ -10,6 +10,9 @@ const MAX_PART = 300
 
 type Part = keyof JobOrigin
 
+/** What a client may write as it likes. */
+const FREE_TEXT: ReadonlySet<Part> = new Set(['userId', 'userAgent'])
+
 /** Puts who sent a request on a line. Nothing for a submission from code, nor for a part that nobody knows. */
 export function originFiller (redaction: Redaction, enrich: readonly LogEnrichment[]): (line: Record<string, unknown>, origin: JobOrigin | undefined) => void {
   const fill = enrich.map((to): [string, Part, boolean] => [to, ORIGIN_FIELDS[to], redaction.hides(to)])
@@ -30,13 +33,17 @@ export function carryOrigin (redaction: Redaction, enrich: readonly LogEnrichmen
   const carried = enrich.filter((to) => !redaction.hides(to)).map((to) => ORIGIN_FIELDS[to])
   return (scope, next) => {
     const { origin, job } = scope
-    if (origin !== undefined && carried.length > 0) {
-      const parts = carried.flatMap((part): Array<[Part, string]> => {
+    if (origin !== undefined) {
+      let kept: { -readonly [K in Part]?: string } | undefined
+      for (const part of carried) {
         const value = origin[part]
         // The owner travels with the job anyway.
-        return typeof value !== 'string' || value === '' || (part === 'userId' && value === job.owner) ? [] : [[part, singleLine(value, MAX_PART, redaction.text)]]
-      })
-      if (parts.length > 0) job.origin = Object.fromEntries(parts)
+        if (typeof value !== 'string' || value === '' || (part === 'userId' && value === job.owner)) continue
+        kept ??= {}
+        // Ids and addresses are made of harmless characters and spared the search; all are cleaned again for their line.
+        kept[part] = FREE_TEXT.has(part) ? singleLine(value, MAX_PART, redaction.text) : value.slice(0, MAX_PART)
+      }
+      if (kept !== undefined) job.origin = kept
     }
     return next()
   }

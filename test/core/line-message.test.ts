@@ -1,6 +1,6 @@
 import t from 'tap'
 import { LOG_EVENTS, type LogEvent } from '../../lib/telemetry/log-events.ts'
-import { compileMessage } from '../../lib/telemetry/log-messages.ts'
+import { compileMessage } from '../../lib/core/line-message.ts'
 
 t.test('a template becomes a sentence: texts from the line, numbers from the event, durations with their unit', (t) => {
   const fields = { jobName: 'job_name', errorMessage: 'error_message', attempt: 'attempt', delayMs: 'delayMs' }
