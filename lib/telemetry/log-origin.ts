@@ -37,8 +37,8 @@ export function carryOrigin (redaction: Redaction, enrich: readonly LogEnrichmen
       let kept: { -readonly [K in Part]?: string } | undefined
       for (const part of carried) {
         const value = origin[part]
-        // The owner travels with the job anyway.
-        if (typeof value !== 'string' || value === '' || (part === 'userId' && value === job.owner)) continue
+        // The owner and some headers travel with the job anyway.
+        if (typeof value !== 'string' || value === '' || value === travelling(part, job)) continue
         kept ??= {}
         // Ids and addresses are made of harmless characters and spared the search; all are cleaned again for their line.
         kept[part] = FREE_TEXT.has(part) ? singleLine(value, MAX_PART, redaction.text) : value.slice(0, MAX_PART)
@@ -50,6 +50,24 @@ export function carryOrigin (redaction: Redaction, enrich: readonly LogEnrichmen
 }
 
 /** Who sent the request of a job. Another process, of another version perhaps, has written it into the store. */
-export function originOfJob ({ origin, owner }: Pick<ClaimedJob, 'origin' | 'owner'>): JobOrigin | undefined {
-  return owner === undefined || origin?.userId !== undefined ? origin : { ...origin, userId: owner }
+export function originOfJob (job: Travelled & Pick<ClaimedJob, 'origin'>): JobOrigin {
+  const { origin } = job
+  return {
+    requestId: origin?.requestId ?? travelling('requestId', job),
+    userId: origin?.userId ?? travelling('userId', job),
+    clientIp: origin?.clientIp,
+    userAgent: origin?.userAgent ?? travelling('userAgent', job)
+  }
+}
+
+type Travelled = Pick<ClaimedJob, 'owner' | 'input'>
+
+/** What is stored with a job for other reasons. */
+function travelling (part: Part, { owner, input: { headers } }: Travelled): string | undefined {
+  switch (part) {
+    case 'userId': return owner
+    case 'requestId': return headers['x-request-id']
+    case 'userAgent': return headers['user-agent']
+    case 'clientIp': return undefined
+  }
 }

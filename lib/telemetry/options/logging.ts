@@ -12,7 +12,7 @@ export interface LoggingOptions {
    * What the lines of a submission, and those of the handler of its job (`job.log`), tell of the request: `user_id` is the owner, without
    * one the header `X-User-Id`; `request_id` is the header `X-Request-Id`, without it Fastify's `request.id`; `client_ip` is Fastify's
    * `request.ip` (set `trustProxy` behind a proxy). For the handler's lines it is stored with the job, until the job is over. An address
-   * and an agent are personal data, and so by default they are not stored.
+   * is personal data and by default not stored; nor is the agent, which is among the headers of the job, repeated on every line.
    *
    * @defaultValue all four on the lines of the submission, `request_id` and `user_id` on those of the handler
    */
