@@ -45,9 +45,7 @@ const ATTENDANCE_MS = 10_000
  */
 export function redisStore (options?: RedisStoreOptions): JobStore {
   const settings = readRedisOptions(options)
-  const store = new RedisStore(settings)
-  remember(store, settings)
-  return store
+  return remember(new RedisStore(settings), settings)
 }
 
 /** What an open store consists of. */

@@ -12,7 +12,11 @@ const PLACE = ['host', 'port', 'path', 'username', 'password', 'db', 'tls', 'fam
 
 const settings = new WeakMap<object, RedisSettings>()
 
-export function remember (store: object, given: RedisSettings): void { settings.set(store, given) }
+/** @returns the store */
+export function remember<S extends object> (store: S, given: RedisSettings): S {
+  settings.set(store, given)
+  return store
+}
 
 /** `undefined` for a store that is not on Redis. */
 export function settingsOf (store: object): RedisTarget | undefined {
