@@ -40,7 +40,7 @@ const SAMPLES_TO_SETTLE = 2
 async function healthPlugin (app: FastifyInstance, given: HealthOptions): Promise<void> {
   const options = readHealthSettings<HealthOptions>(given)
   const { context, bus } = app.jobRuntime
-  const health = new Health(context, bus, options.shutdownDelayMs)
+  const health = new Health(context, bus, options)
   const builtIn = new BuiltInChecks(health, app.jobRuntime, options)
   app.decorate('health', health)
   addRoutes(app, health, options)

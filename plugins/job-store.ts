@@ -1,3 +1,4 @@
+import { channel } from 'node:diagnostics_channel'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Backbone } from '../lib/channels/backbone.ts'
@@ -15,6 +16,7 @@ import type { SchemaCompilers } from '../lib/jobs/schemas.ts'
 import { compilersOf } from '../lib/http/schema-compilers.ts'
 import { JobRegistry } from '../lib/jobs/registry.ts'
 import type { JobStore } from '../lib/jobs/store.ts'
+import { factsOf } from '../lib/stores/facts.ts'
 import { memoryStore } from '../lib/stores/memory/index.ts'
 import { ObservedStore, storeHost } from '../lib/stores/observed.ts'
 
@@ -61,6 +63,8 @@ export const jobStoreSchema: OptionsSchema = {
   }
 }
 
+/** For tools that watch an application start (`fastify-async-endpoints doctor --app`); costs nothing while nobody does. */
+const REGISTERED = channel('asyncendpoints.registered')
 const CLOSE_TIMEOUT_MS = 5_000
 const CLOSE_IDLE_EVERY_MS = 100
 
@@ -80,6 +84,7 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   const backbone = new Backbone(store)
   const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs })
 
+  REGISTERED.publish({ store: () => factsOf(inner) })
   app.decorate('jobRuntime', runtime)
   app.decorate('jobBackbone', backbone)
   app.decorate('jobEvents', new JobEvents(bus))

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Health } from '../lib/health/registry.ts'
 import { Worker, type WorkerOptions } from '../lib/worker/worker.ts'
 
 export type { WatchdogOptions } from '../lib/worker/watchdog.ts'
@@ -12,14 +13,33 @@ declare module 'fastify' {
   }
 }
 
+/** The type of the store whose jobs no other process sees. */
+const MEMORY = 'memory'
+
 async function workerPlugin (app: FastifyInstance, options: WorkerOptions): Promise<void> {
   const worker = new Worker(app.jobRuntime, options)
   app.decorate('jobWorker', worker)
+  stopWhenDraining(app, worker)
   // Not before every plugin is loaded: a job must not be claimed before its handler is known.
   app.addHook('onReady', async () => { await worker.start() })
   // Claiming stops as soon as the application closes; what runs may go on while the server finishes its requests.
   app.addHook('preClose', async () => { worker.quiesce() })
   app.addHook('onClose', async () => { await worker.stop(worker.drainTimeoutMs) })
+}
+
+/**
+ * A process that is about to go takes no more jobs: others take them, and what it has begun gets longer to end. Jobs in memory
+ * are the exception while requests bring new ones: nobody else can take those, and the clients were promised that they run.
+ */
+function stopWhenDraining (app: FastifyInstance, worker: Worker): void {
+  let takesSubmissions = false
+  app.addHook('onRoute', ({ config }) => { takesSubmissions ||= config?.asyncEndpoints?.kind === 'submit' })
+  app.addHook('onReady', async () => {
+    if (!app.hasDecorator('health')) return
+    app.getDecorator<Health>('health').onDraining(() => {
+      if (!takesSubmissions || app.jobRuntime.store.type !== MEMORY) worker.quiesce()
+    })
+  })
 }
 
 /** Runs the jobs that are defined in this process. Leave it out (`worker: false`) for an API-only process. */

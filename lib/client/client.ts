@@ -61,7 +61,7 @@ export class Client implements JobsClient {
     if (this.#closing.signal.aborted) throw closed()
     const { clock, ids } = this.#runtime.context
     const job = draftJob(definition, body, meta, ids.job(), storeNow(this.#runtime.store, clock), ids.correlation)
-    const scope: SubmitScope = { job, definition, requestTrace: meta.requestTrace }
+    const scope: SubmitScope = { job, definition, requestTrace: meta.requestTrace, origin: meta.origin }
     const { maxQueued } = meta
     const timeoutMs = maxQueued === undefined ? this.#options.submitTimeoutMs : await this.#admit(job.queue, maxQueued)
     const startedAt = clock.monotonic()
@@ -121,19 +121,17 @@ export class Client implements JobsClient {
           { details: { id: created.id } }
         )
       }
-      bus.emit('job.replayed', { jobId: created.id, jobName: job.name, queue: job.queue, correlationId: created.job.correlationId, submitMs, origin })
+      bus.emit('job.replayed', { jobId: created.id, jobName: job.name, queue: job.queue, correlationId: created.job.correlationId, ...idsOf(created.job), submitMs, origin })
       return { id: created.id, created: false, job: created.job }
     }
     this.#depths.submitted(job.queue)
     if (bus.wants('job.submitted')) {
-      const ids = sampledIds(job.trace)
       bus.emit('job.submitted', {
         jobId: job.id,
         jobName: job.name,
         queue: job.queue,
         correlationId: job.correlationId,
-        traceId: ids?.traceId,
-        spanId: ids?.spanId,
+        ...idsOf(job),
         submitMs,
         delayMs: job.runAt - job.createdAt,
         payloadBytes,
@@ -178,13 +176,12 @@ export class Client implements JobsClient {
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
     if (verdict.kind === 'finished') throw new AsyncEndpointsError('FAE_JOB_FINISHED', `The job is ${job.state}; it can no longer be cancelled`, { details: { jobStatus: job.state } })
-    const about = { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId }
+    const about = aboutOf(job)
     if (verdict.kind === 'requested') this.#runtime.bus.emit('job.cancel_requested', about)
     else if (!verdict.already) {
       // It never ran: no worker will tell of its end.
       const totalMs = Math.max(0, storeNow(this.#runtime.store, this.#runtime.context.clock) - job.createdAt)
-      const ids = sampledIds(job.trace)
-      this.#runtime.bus.emit('job.cancelled', { ...about, traceId: ids?.traceId, spanId: ids?.spanId, workerId: '', processingMs: 0, totalMs })
+      this.#runtime.bus.emit('job.cancelled', { ...about, workerId: '', processingMs: 0, totalMs })
     }
     return { state: verdict.kind, job }
   }
@@ -213,7 +210,7 @@ export class Client implements JobsClient {
     }
     // Before anybody else is admitted, like a job that was submitted.
     this.#depths.submitted(job.queue)
-    this.#runtime.bus.emit('job.redriven', { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId })
+    this.#runtime.bus.emit('job.redriven', aboutOf(job))
     return job
   }
 
@@ -223,7 +220,7 @@ export class Client implements JobsClient {
     const verdict = job === undefined ? undefined : await this.#runtime.store.remove(id)
     if (job === undefined || verdict === undefined) throw notFound(id)
     if (verdict === 'active') throw new AsyncEndpointsError('FAE_JOB_ACTIVE', 'The job is being worked on; cancel it before removing it')
-    this.#runtime.bus.emit('job.removed', { jobId: id, jobName: job.name, queue: job.queue, correlationId: job.correlationId })
+    this.#runtime.bus.emit('job.removed', aboutOf(job))
   }
 
   counts (queue?: string): Promise<readonly QueueCounts[]> {
@@ -234,6 +231,16 @@ export class Client implements JobsClient {
   waitFor (id: string, options: WaitOptions = {}): Promise<JobRecord> {
     return waitForEnd(this.#runtime.context.clock, this.#backbone, this.#runtime.store, this.#closing.signal, id, options)
   }
+}
+
+/** Of the submission, for events whose own work has no span. */
+function idsOf ({ trace }: Pick<JobRecord, 'trace'>): { readonly traceId: string | undefined, readonly spanId: string | undefined } {
+  const ids = sampledIds(trace)
+  return { traceId: ids?.traceId, spanId: ids?.spanId }
+}
+
+function aboutOf (job: JobRecord) {
+  return { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId, ...idsOf(job) }
 }
 
 function runSubmit (chain: readonly SubmitMiddleware[], index: number, scope: SubmitScope, last: () => Promise<Created>): Promise<Created> {

@@ -25,7 +25,7 @@ export interface HealthCheckOptions {
 }
 
 export const checkOptionProperties: OptionsSchema = {
-  tags: { type: 'array', items: { type: 'string', pattern: '^[A-Za-z0-9_.:-]{1,50}$' }, maxItems: 20 },
+  tags: { type: 'array', items: { type: 'string', pattern: '^[A-Za-z0-9_.:-]{1,50}$', description: '1 to 50 letters, digits, "_", ".", ":" or "-"' }, maxItems: 20 },
   timeoutMs: { type: 'number', exclusiveMinimum: 0, maximum: 60_000 },
   critical: { type: 'boolean' },
   cacheMs: { type: 'number', minimum: 0, maximum: 3_600_000 }

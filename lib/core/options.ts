@@ -1,16 +1,18 @@
-import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
+import { Ajv, type ValidateFunction } from 'ajv'
 import { AsyncEndpointsError, isAsyncEndpointsError } from './errors.ts'
+import { sentencesOf } from './option-sentences.ts'
 
 /**
  * A JSON Schema for options, plus two keywords for what JSON cannot say: `isFunction: true`, and `isObject: true` for
- * an instance with methods (a store, a logger) whose inside is not validated.
+ * an instance with methods (a store, a logger) whose inside is not validated. A `description` is what a value has to be, as it
+ * stands after "must be" in a message: without one a pattern is shown as it is.
  */
 export type OptionsSchema = Readonly<Record<string, unknown>>
 
-const ajv = new Ajv({ allErrors: true, strict: true, allowUnionTypes: true, useDefaults: false })
-ajv.addKeyword({ keyword: 'isFunction', schemaType: 'boolean', validate: (_: boolean, value: unknown) => typeof value === 'function', error: { message: 'must be a function' } })
-ajv.addKeyword({ keyword: 'isObject', schemaType: 'boolean', validate: (_: boolean, value: unknown) => typeof value === 'object' && value !== null, error: { message: 'must be an object' } })
-ajv.addKeyword({ keyword: 'isRegExp', schemaType: 'boolean', validate: (_: boolean, value: unknown) => value instanceof RegExp, error: { message: 'must be a regular expression' } })
+const ajv = new Ajv({ allErrors: true, strict: true, allowUnionTypes: true, useDefaults: false, verbose: true })
+ajv.addKeyword({ keyword: 'isFunction', schemaType: 'boolean', validate: (_: boolean, value: unknown) => typeof value === 'function' })
+ajv.addKeyword({ keyword: 'isObject', schemaType: 'boolean', validate: (_: boolean, value: unknown) => typeof value === 'object' && value !== null })
+ajv.addKeyword({ keyword: 'isRegExp', schemaType: 'boolean', validate: (_: boolean, value: unknown) => value instanceof RegExp })
 
 const compiled = new WeakMap<OptionsSchema, ValidateFunction>()
 
@@ -30,7 +32,7 @@ export function readOptions<T extends object, D extends Partial<T>> (
     validate = ajv.compile(schema)
     compiled.set(schema, validate)
   }
-  if (!validate(present)) throw invalidOptions(where, describe(validate.errors ?? []))
+  if (!validate(present)) throw invalidOptions(where, sentencesOf(validate.errors ?? []))
   return Object.freeze({ ...defaults, ...present }) as Readonly<T & D>
 }
 
@@ -69,19 +71,4 @@ export class OptionProblems {
 
 function withoutUndefined (value: object): Record<string, unknown> {
   return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined))
-}
-
-function describe (errors: readonly ErrorObject[]): string[] {
-  const lines = errors
-    // `oneOf`/`anyOf` repeat what their branches already said; keep the branches only when nothing else is said.
-    .filter((error) => !((error.keyword === 'anyOf' || error.keyword === 'oneOf') && errors.length > 1))
-    .map((error) => {
-      const path = error.instancePath.slice(1).replaceAll('/', '.')
-      if (error.keyword === 'additionalProperties') {
-        return `${[path, String(error.params['additionalProperty'])].filter(Boolean).join('.')} is not an option`
-      }
-      const allowed = error.keyword === 'enum' ? ` (${(error.params['allowedValues'] as unknown[]).join(', ')})` : ''
-      return `${path === '' ? 'options' : path} ${error.message ?? 'is not valid'}${allowed}`
-    })
-  return [...new Set(lines)]
 }

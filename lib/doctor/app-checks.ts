@@ -1,10 +1,14 @@
 import type { AppFacts } from './app-facts.ts'
+import { shownConnection } from '../stores/bullmq/redis-url.ts'
 import { found, notChecked, type CheckId, type Finding } from './findings.ts'
 
-const APP_CHECKS = ['app.boot', 'otel.sdk', 'app.proxy', 'app.job-routes', 'app.metrics'] as const satisfies readonly CheckId[]
+const APP_CHECKS = ['app.boot', 'app.store', 'otel.sdk', 'app.proxy', 'app.job-routes', 'app.metrics'] as const satisfies readonly CheckId[]
 
-/** @param preloads modules that the scripts of package.json preload and that the application was started without */
-export function checkApp (facts: AppFacts, preloads: readonly string[]): Finding[] {
+/**
+ * @param preloads modules that the scripts of package.json preload and that the application was started without
+ * @param otherServer what --redis-url or REDIS_URL names, when the application has another store
+ */
+export function checkApp (facts: AppFacts, preloads: readonly string[], otherServer?: string): Finding[] {
   switch (facts.state) {
     case 'not given': return APP_CHECKS.map((id) => notChecked(id, 'no application was given', id === 'app.boot' ? 'fastify-async-endpoints doctor --app ./server.js' : undefined))
     case 'missing': return notReady(found('app.boot', 'problem', 'there is no such file', 'Give the file that starts the server, as you give it to node'))
@@ -12,12 +16,28 @@ export function checkApp (facts: AppFacts, preloads: readonly string[]): Finding
     case 'ended': return notReady(facts.exitCode === 0
       ? notChecked('app.boot', 'the process ended before a server with this plugin was ready', 'Give the file that registers asyncEndpoints and calls listen() or ready(), as you give it to node')
       : found('app.boot', 'problem', `the process ended (${facts.signal ?? `exit code ${facts.exitCode ?? 'unknown'}`}) before the server was ready`, 'Start it with the same environment and read what it prints'))
-    case 'ready': return [found('app.boot', 'ok', 'the server is ready to listen'), checkSdk(facts, preloads), checkProxy(facts), checkJobRoutes(facts), checkMetrics(facts)]
+    case 'ready': return [found('app.boot', 'ok', 'the server is ready to listen'), checkStore(facts, otherServer), checkSdk(facts, preloads), checkProxy(facts), checkJobRoutes(facts), checkMetrics(facts)]
   }
 }
 
 function notReady (boot: Finding): Finding[] {
   return APP_CHECKS.map((id) => id === 'app.boot' ? boot : notChecked(id, 'the application was not seen ready'))
+}
+
+function checkStore ({ store }: Extract<AppFacts, { state: 'ready' }>, otherServer: string | undefined): Finding {
+  const id = 'app.store'
+  if (store === undefined) return notChecked(id, 'the application did not say where it keeps its jobs')
+  if (store.redis !== undefined) {
+    const where = `${shownConnection(store.redis.connection)}, prefix ${store.redis.prefix}`
+    return otherServer === undefined
+      ? found(id, 'ok', `jobs are kept on ${where}`)
+      : found(id, 'warning', `jobs are kept on ${where}, and not on ${otherServer}, which --redis-url or REDIS_URL names`, 'Give the application and the doctor the same URL; what stands here under Redis is about the store of the application')
+  }
+  if (store.type !== 'memory') return found(id, 'ok', `jobs are kept in a store of type ${store.type}`)
+  if (otherServer !== undefined) {
+    return found(id, 'warning', `jobs are kept in memory, and not on ${otherServer}, which --redis-url or REDIS_URL names`, 'asyncEndpoints: { store: redisStore({ url: process.env.REDIS_URL }) }')
+  }
+  return found(id, 'note', 'jobs are kept in memory: they end with the process, and no other process sees them', 'asyncEndpoints: { store: redisStore({ url: process.env.REDIS_URL }) } for more than one process')
 }
 
 function checkSdk ({ sdk, loadedBefore }: Extract<AppFacts, { state: 'ready' }>, preloads: readonly string[]): Finding {

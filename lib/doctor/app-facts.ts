@@ -1,4 +1,5 @@
 import type { RouteAccess } from '../core/route-access.ts'
+import type { StoreFacts } from '../stores/facts.ts'
 
 /** What was seen of the application while it started. */
 export type AppFacts =
@@ -26,6 +27,8 @@ export interface ProbeReport {
   readonly publicUrl: string | undefined
   readonly jobRoutes: RouteAccess
   readonly metrics: RouteAccess
+  /** Where its jobs are kept; `undefined`: it did not say. */
+  readonly store: StoreFacts | undefined
 }
 
 /** The probe writes its report to this file descriptor, and only in a child of the process that this variable names. */
@@ -37,4 +40,11 @@ export const REGISTERED_CHANNEL = 'asyncendpoints.registered'
 export function isProbeReport (value: unknown): value is ProbeReport {
   const report = Object(value) as Partial<Record<keyof ProbeReport, unknown>>
   return typeof report.sdk === 'string' && Array.isArray(report.loadedBefore) && typeof report.https === 'boolean'
+}
+
+export function isStoreFacts (value: unknown): value is StoreFacts {
+  const { type, redis } = Object(value) as Partial<Record<keyof StoreFacts, unknown>>
+  if (typeof type !== 'string') return false
+  const { connection, prefix } = Object(redis) as { connection?: unknown, prefix?: unknown }
+  return redis === undefined || (typeof connection === 'object' && connection !== null && typeof prefix === 'string')
 }

@@ -36,7 +36,8 @@ Options:
   --prefix <prefix>        of redisStore() (default: ${REDIS_STORE_DEFAULTS.prefix})
   --lock-duration-ms <ms>  of redisStore() (default: ${REDIS_STORE_DEFAULTS.lockDurationMs})
   --app <file>             starts this file with node until its server is ready, without listening or working on
-                           jobs, to see how OpenTelemetry and the proxy are set up
+                           jobs, to see how OpenTelemetry and the proxy are set up; Redis is then the one on which
+                           the application keeps its jobs, whatever --redis-url and --prefix say
   --import <module>        preloads it with --app, as node --import does; may be repeated
   --require <module>       preloads it with --app, as node --require does; may be repeated
   --json                   prints one JSON document

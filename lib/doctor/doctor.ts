@@ -13,6 +13,11 @@ import { gatherRedis } from './gather-redis.ts'
 import { checkExporters, checkPackages } from './package-checks.ts'
 import { gatherPackages, preloadsOfScripts } from './package-facts.ts'
 import { checkRedis, redisNotChecked } from './redis-checks.ts'
+import { otherServer, placeOf, type Place } from './store-place.ts'
+
+/** Questions to the server may take so long, and all that has a deadline together; the program ends within 15 seconds. */
+const REDIS_MS = 8_000
+const ALL_MS = 13_500
 
 type Variables = Readonly<Record<string, string | undefined>>
 
@@ -27,25 +32,27 @@ export interface Surroundings {
 
 /** Gathers facts, then judges them. Every check of the table gives at least one finding, in the order of the table. */
 export async function examine (request: DoctorRequest, { cwd, env, clock, eventLoopMs }: Surroundings): Promise<Finding[]> {
+  const begin = clock.monotonic()
   const packages = gatherPackages(cwd)
-  const [redis, app] = await Promise.all([
-    examineRedis(request, clock),
-    request.app === undefined ? { state: 'not given' } satisfies AppFacts : gatherApp({ file: request.app, imports: request.imports, requires: request.requires, cwd, env }, clock)
-  ])
+  // First of all: it says which store is to be looked at.
+  const app: AppFacts = request.app === undefined ? { state: 'not given' } : await gatherApp({ file: request.app, imports: request.imports, requires: request.requires, cwd, env }, clock)
+  const place = placeOf(request, app)
+  const redis = await examineRedis(place, clock, Math.min(REDIS_MS, ALL_MS - (clock.monotonic() - begin)))
   // Last of all, when nothing else is going on here.
   const eventLoop = await measureEventLoop(clock, eventLoopMs)
+  const onRedis = 'target' in place
   const findings = [
     ...redis,
-    ...checkPackages(packages, request.redisUrl !== undefined),
+    ...checkPackages(packages, onRedis),
     ...checkExporters(readOtelEnvironment(env), packages, app),
-    ...checkApp(app, request.app === undefined ? [] : preloadsLeftOut(request, cwd, env)),
-    checkEventLoop(eventLoop, request.redisUrl === undefined ? undefined : request.lockDurationMs)
+    ...checkApp(app, request.app === undefined ? [] : preloadsLeftOut(request, cwd, env), otherServer(request, app)),
+    checkEventLoop(eventLoop, onRedis ? place.lockDurationMs : undefined)
   ]
   return findings.toSorted((a, b) => CHECK_IDS.indexOf(a.check) - CHECK_IDS.indexOf(b.check))
 }
 
-async function examineRedis ({ redisUrl: url, prefix }: DoctorRequest, clock: Clock): Promise<Finding[]> {
-  if (url === undefined) return redisNotChecked('no Redis URL is given: jobs are kept in memory, by one process', 'REDIS_URL=redis://HOST:6379, or --redis-url')
+async function examineRedis (place: Place, clock: Clock, totalMs: number): Promise<Finding[]> {
+  if (!('target' in place)) return redisNotChecked(place.because, place.fix)
   let ioredis
   try {
     ioredis = await loadIoRedis()
@@ -53,7 +60,7 @@ async function examineRedis ({ redisUrl: url, prefix }: DoctorRequest, clock: Cl
     if (!isAsyncEndpointsError(error, 'FAE_STORE_UNSUPPORTED')) throw error
     return redisNotChecked('the package ioredis is missing or too old', 'npm install bullmq ioredis')
   }
-  return checkRedis(await gatherRedis(ioredis, { url, prefix }, clock))
+  return checkRedis(await gatherRedis(ioredis, place.target, clock, totalMs))
 }
 
 /** What the project's own scripts preload and this start does not: it would show another application. */

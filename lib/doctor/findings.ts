@@ -91,6 +91,11 @@ export const CHECKS = {
     why: 'What the application itself is like can only be seen when it starts.',
     problem: 'the file is missing, or the process ended with an error before the server was ready'
   },
+  'app.store': {
+    group: 'Application', needs: 'app', title: 'store',
+    why: 'Jobs in memory end with the process and are seen by no other one; and what is not the store of the application is no use to look at.',
+    note: 'jobs are kept in memory', warning: '`--redis-url` or `REDIS_URL` names another server than the application uses, or a server although it keeps its jobs in memory'
+  },
   'app.proxy': {
     group: 'Application', needs: 'app', title: 'proxy',
     why: 'Behind a proxy request.ip, request.protocol and request.host are the client\'s only with trustProxy.',

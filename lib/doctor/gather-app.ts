@@ -67,9 +67,15 @@ function readReport (child: ChildProcess): Promise<ProbeReport> {
   })
 }
 
+/** Certificates travel as the numbers of their bytes. */
+function revive (_key: string, value: unknown): unknown {
+  const { type, data } = Object(value) as { type?: unknown, data?: unknown }
+  return type === 'Buffer' && Array.isArray(data) ? Buffer.from(data) : value
+}
+
 function parse (line: string): ProbeReport | undefined {
   try {
-    const report: unknown = JSON.parse(line)
+    const report: unknown = JSON.parse(line, revive)
     return isProbeReport(report) ? report : undefined
   } catch {
     return undefined

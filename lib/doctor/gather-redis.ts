@@ -4,10 +4,9 @@ import { withDeadline } from '../core/deadline.ts'
 import { askDenied, requiredCommands, type CommandCall } from '../stores/bullmq/commands.ts'
 import type { IoRedis } from '../stores/bullmq/clients.ts'
 import { serverCode } from '../stores/bullmq/errors.ts'
-import { parseRedisUrl } from '../stores/bullmq/redis-url.ts'
 import { infoField } from '../stores/bullmq/server.ts'
 import { channels } from '../stores/bullmq/updates.ts'
-import { clockFacts, NOT_ASKED, shownTarget, type Answer, type ClockFacts, type ClockSample, type ConnectionFacts, type ConnectionStage, type RedisFacts } from './redis-facts.ts'
+import { clockFacts, NOT_ASKED, type Answer, type ClockFacts, type ClockSample, type ConnectionFacts, type ConnectionStage, type RedisFacts } from './redis-facts.ts'
 
 const CONNECT_MS = 3_000
 const COMMAND_MS = 1_500
@@ -18,7 +17,10 @@ const SAMPLES = 7
 type Client = InstanceType<IoRedis['Redis']>
 
 export interface RedisTarget {
-  readonly url: string
+  /** What ioredis connects with. */
+  readonly connection: Readonly<Record<string, unknown>>
+  /** It as it may be shown. */
+  readonly shown: string
   readonly prefix: string
 }
 
@@ -26,10 +28,10 @@ export interface RedisTarget {
  * Asks a server about itself. Nothing is written: a script asks what the user may do, or, where it cannot, commands are tried
  * inside a transaction that is discarded. Always resolves, in the end with what was learnt until the time was up.
  */
-export async function gatherRedis (ioredis: IoRedis, { url, prefix }: RedisTarget, clock: Clock): Promise<RedisFacts> {
+export async function gatherRedis (ioredis: IoRedis, { connection, shown, prefix }: RedisTarget, clock: Clock, totalMs = TOTAL_MS): Promise<RedisFacts> {
   const facts: { -readonly [K in keyof RedisFacts]: RedisFacts[K] } = {
-    target: shownTarget(url),
-    tls: url.startsWith('rediss'),
+    target: shown,
+    tls: connection['tls'] !== undefined,
     prefix,
     connection: { ok: false, stage: 'connect', code: 'ETIMEDOUT' },
     info: NOT_ASKED,
@@ -41,7 +43,7 @@ export async function gatherRedis (ioredis: IoRedis, { url, prefix }: RedisTarge
     subscribed: NOT_ASKED
   }
   const client = new ioredis.Redis({
-    ...parseRedisUrl(url).connection,
+    ...connection,
     sentinelCommandTimeout: COMMAND_MS,
     sentinelRetryStrategy: () => null,
     lazyConnect: true,
@@ -59,7 +61,7 @@ export async function gatherRedis (ioredis: IoRedis, { url, prefix }: RedisTarge
       facts.connection = await connect(client, clock)
       if (facts.connection.ok) await ask(client, prefix, clock, facts)
     }
-    await withDeadline(clock, TOTAL_MS, asked())
+    await withDeadline(clock, totalMs, asked())
   } finally {
     release(client)
   }

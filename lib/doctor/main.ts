@@ -29,7 +29,8 @@ process.stdout.on('error', () => {})
 main().catch((error: unknown) => {
   process.exitCode = COULD_NOT_RUN
   const usage = error instanceof UsageError
-  const message = error instanceof Error ? readRedactOptions().text(error.message) : 'unknown error'
+  // A usage error never repeats what was given; redaction would only hide the examples in its own text.
+  const message = !(error instanceof Error) ? 'unknown error' : usage ? error.message : readRedactOptions().text(error.message)
   process.stderr.write(usage ? `${message}\nTry: fastify-async-endpoints --help\n` : `the doctor could not finish: ${message}\n`)
 }).finally(() => {
   setTimeout(() => { process.exit() }, LEAVE_MS).unref()

@@ -8,7 +8,7 @@ import { subscribe } from 'node:diagnostics_channel'
 import { writeSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type { RouteAccess } from '../core/route-access.ts'
-import { PARENT_VARIABLE, REGISTERED_CHANNEL, REPORT_FD, type ProbeReport } from './app-facts.ts'
+import { isStoreFacts, PARENT_VARIABLE, REGISTERED_CHANNEL, REPORT_FD, type ProbeReport } from './app-facts.ts'
 
 const API_KEY = Symbol.for('opentelemetry.js.api.1')
 /** Packages that instrumentation has to see being loaded. Both are CommonJS: every file of theirs that has run is in the cache. */
@@ -21,7 +21,7 @@ let sdk: ProbeReport['sdk'] = 'none'
 let loadedBefore: readonly string[] = []
 let publicUrl: string | undefined
 /** Asked when all endpoints are defined. */
-const access: { jobRoutes?: () => unknown, metrics?: () => unknown } = {}
+const access: { jobRoutes?: () => unknown, metrics?: () => unknown, store?: () => unknown } = {}
 let ours = false
 
 function loadedPackages (): string[] {
@@ -92,7 +92,7 @@ function watchServers (): void {
     ours = true
     const url: unknown = isObject(message) ? Reflect.get(message, 'publicUrl') : undefined
     if (typeof url === 'string') publicUrl = url
-    for (const name of ['jobRoutes', 'metrics'] as const) {
+    for (const name of ['jobRoutes', 'metrics', 'store'] as const) {
       const ask: unknown = isObject(message) ? Reflect.get(message, name) : undefined
       if (typeof ask === 'function') access[name] = () => ask() as unknown
     }
@@ -114,7 +114,8 @@ function tell (server: object): Promise<never> {
     https: options !== undefined && Boolean(Reflect.get(options, 'https')),
     publicUrl,
     jobRoutes: accessOf(access.jobRoutes),
-    metrics: accessOf(access.metrics)
+    metrics: accessOf(access.metrics),
+    store: storeOf(access.store)
   }
   writeSync(REPORT_FD, `${JSON.stringify(report)}\n`)
   return new Promise(() => {})
@@ -123,6 +124,11 @@ function tell (server: object): Promise<never> {
 function accessOf (ask: (() => unknown) | undefined): RouteAccess {
   const answer = ask?.()
   return answer === 'guarded' || answer === 'open' || answer === 'left open' ? answer : 'none'
+}
+
+function storeOf (ask: (() => unknown) | undefined): ProbeReport['store'] {
+  const facts = ask?.()
+  return isStoreFacts(facts) ? facts : undefined
 }
 
 /** Fastify keeps its options under a symbol of its own. */

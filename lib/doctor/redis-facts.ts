@@ -1,5 +1,3 @@
-import { shownUrl } from '../stores/bullmq/redis-url.ts'
-
 /** What was learnt from a server. Nothing in here comes from a password, and no text of an error is kept: codes only. */
 export interface RedisFacts {
   /** `redis://host:port/db`, without user and password. */
@@ -55,9 +53,4 @@ export function clockFacts (samples: readonly ClockSample[]): ClockFacts | undef
   if (best === undefined) return undefined
   const half = best.roundTripMs / 2
   return { skewMs: best.serverMs - (best.sentAtMs + half), uncertaintyMs: half }
-}
-
-/** The URL as it may be shown: user, password and query left out. */
-export function shownTarget (url: string): string {
-  return shownUrl(url) ?? 'the URL'
 }

@@ -5,8 +5,8 @@
 const ABOUT = { fingerprint: 'alert', rule: 'rule', severity: 'severity', alertType: 'alert_type', title: 'title', message: 'detail' } as const
 
 export const ALERT_LINES = {
-  'alert.raised': { id: 10801, level: 'warn', message: 'alert raised', fields: ABOUT },
-  'alert.reminded': { id: 10802, level: 'warn', message: 'alert is still firing', fields: { ...ABOUT, firingMs: 'firingMs' } },
-  'alert.resolved': { id: 10803, level: 'info', message: 'alert resolved', fields: { ...ABOUT, firingMs: 'firingMs' } },
-  'alert.send_failed': { id: 10804, level: 'error', message: 'an alert could not be sent; it is tried again, and further failures of this sender are counted, not logged', fields: { sender: 'sender', fingerprint: 'alert', rule: 'rule', errorCode: 'error_type', message: 'detail', tries: 'tries' } }
+  'alert.raised': { id: 10801, level: 'warn', message: 'alert raised: {title}[: {message}]', fields: ABOUT },
+  'alert.reminded': { id: 10802, level: 'warn', message: 'alert is still firing[ after {firingMs}]: {title}[: {message}]', fields: { ...ABOUT, firingMs: 'firingMs' } },
+  'alert.resolved': { id: 10803, level: 'info', message: 'alert resolved[ after {firingMs}]: {title}', fields: { ...ABOUT, firingMs: 'firingMs' } },
+  'alert.send_failed': { id: 10804, level: 'error', message: 'alert {fingerprint} could not be sent by {sender} ({errorCode})[: {message}]; it is tried again, and further failures of this sender are counted, not logged', fields: { sender: 'sender', fingerprint: 'alert', rule: 'rule', errorCode: 'error_type', message: 'detail', tries: 'tries' } }
 } as const

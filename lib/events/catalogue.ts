@@ -5,35 +5,35 @@
  */
 export const EVENT_CATALOGUE = {
   'job.submitted': { about: 'A job was stored; the client may be told its id.', measurements: ['submitMs', 'delayMs', 'payloadBytes'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId', 'origin'] },
-  'job.replayed': { about: 'A submission with a known idempotency key was answered with the job that is there.', measurements: ['submitMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'origin'] },
+  'job.replayed': { about: 'A submission with a known idempotency key was answered with the job that is there.', measurements: ['submitMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId', 'origin'] },
   'job.rejected': { about: 'A submission was refused before anything was stored.', measurements: [], metadata: ['jobName', 'queue', 'correlationId', 'reason', 'origin'] },
   'job.submit_failed': { about: 'The store did not take a submission.', measurements: ['submitMs'], metadata: ['jobName', 'queue', 'correlationId', 'errorCode', 'message', 'origin'] },
   'job.claimed': { about: 'A worker took a job to run it; the ids are those of its submission.', measurements: ['attempt', 'queueWaitMs', 'claimMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'traceId', 'spanId'] },
-  'job.started': { about: 'An attempt began.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
-  'job.progressed': { about: 'A running job told how far it is (throttled).', measurements: ['done', 'total'], metadata: ['jobId', 'jobName', 'queue', 'correlationId'] },
-  'job.attempt_failed': { about: 'An attempt ended in an error; the job may be retried.', measurements: ['attempt', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'errorCode', 'errorMessage', 'failure', 'final', 'traceId', 'spanId'] },
-  'job.retry_scheduled': { about: 'Another attempt will follow after a backoff.', measurements: ['attempt', 'delayMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'errorCode', 'traceId', 'spanId'] },
+  'job.started': { about: 'An attempt began.', measurements: ['attempt', 'maxAttempts'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
+  'job.progressed': { about: 'A running job told how far it is (throttled).', measurements: ['done', 'total'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId'] },
+  'job.attempt_failed': { about: 'An attempt ended in an error; the job may be retried.', measurements: ['attempt', 'maxAttempts', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'errorCode', 'errorMessage', 'failure', 'final', 'traceId', 'spanId'] },
+  'job.retry_scheduled': { about: 'Another attempt will follow after a backoff.', measurements: ['attempt', 'maxAttempts', 'delayMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'errorCode', 'traceId', 'spanId'] },
   'job.snoozed': { about: 'The handler asked to be run later; no attempt was spent.', measurements: ['delayMs', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
-  'job.timed_out': { about: 'An attempt exceeded its timeout and was aborted.', measurements: ['attempt', 'timeoutMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
-  'job.completed': { about: 'The job is over: its result is stored.', measurements: ['attempt', 'processingMs', 'queueWaitMs', 'totalMs', 'resultBytes'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
-  'job.failed': { about: 'The job is over: no attempt is left, or it was discarded.', measurements: ['attempt', 'processingMs', 'totalMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'errorCode', 'errorMessage', 'traceId', 'spanId'] },
-  'job.cancel_requested': { about: 'A running job was asked to stop.', measurements: [], metadata: ['jobId', 'jobName', 'queue', 'correlationId'] },
+  'job.timed_out': { about: 'An attempt exceeded its timeout and was aborted.', measurements: ['attempt', 'maxAttempts', 'timeoutMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
+  'job.completed': { about: 'The job is over: its result is stored.', measurements: ['attempt', 'maxAttempts', 'processingMs', 'queueWaitMs', 'totalMs', 'resultBytes'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
+  'job.failed': { about: 'The job is over: no attempt is left, or it was discarded.', measurements: ['attempt', 'maxAttempts', 'processingMs', 'totalMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'errorCode', 'errorMessage', 'traceId', 'spanId'] },
+  'job.cancel_requested': { about: 'A running job was asked to stop.', measurements: [], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId'] },
   'job.cancelled': { about: 'The job is over: it was cancelled while waiting (the ids are those of its submission), or its attempt stopped.', measurements: ['processingMs', 'totalMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
   'job.released': { about: 'A stopping worker handed a running job back; no attempt was spent.', measurements: ['processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
   'job.stalled': { about: 'A lease ran out; the job is back in its queue.', measurements: [], metadata: ['jobId', 'queue'] },
-  'job.recovered': { about: 'A stalled job was claimed again and its stall counted as an attempt.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId'] },
-  'job.lease_lost': { about: 'An attempt ended, but its job belonged to another worker by then; its ending does not count.', measurements: ['attempt', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
-  'job.settle_failed': { about: 'The store could not take the ending of an attempt; the lease will run out.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'errorCode', 'traceId', 'spanId'] },
-  'job.unhandled': { about: 'A claimed job has a name this process does not know; it went back with a backoff.', measurements: ['delayMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId'] },
-  'job.redriven': { about: 'A failed job was queued again.', measurements: [], metadata: ['jobId', 'jobName', 'queue', 'correlationId'] },
-  'job.removed': { about: 'A job was forgotten on request.', measurements: [], metadata: ['jobId', 'jobName', 'queue', 'correlationId'] },
+  'job.recovered': { about: 'A stalled job was claimed again and its stall counted as an attempt.', measurements: ['attempt', 'maxAttempts'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
+  'job.lease_lost': { about: 'An attempt ended, but its job belonged to another worker by then; its ending does not count.', measurements: ['attempt', 'maxAttempts', 'processingMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
+  'job.settle_failed': { about: 'The store could not take the ending of an attempt; the lease will run out.', measurements: ['attempt', 'maxAttempts'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'errorCode', 'traceId', 'spanId'] },
+  'job.unhandled': { about: 'A claimed job has a name this process does not know; it went back with a backoff.', measurements: ['delayMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
+  'job.redriven': { about: 'A failed job was queued again.', measurements: [], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId'] },
+  'job.removed': { about: 'A job was forgotten on request.', measurements: [], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId'] },
 
   'handler.registered': { about: 'A job was defined in this process.', measurements: [], metadata: ['jobName', 'queue'] },
   'handler.started': { about: 'A handler was called.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue'] },
   'handler.completed': { about: 'A handler returned.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'traceId', 'spanId'] },
   'handler.failed': { about: 'A handler threw.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'errorCode', 'traceId', 'spanId'] },
   'handler.abandoned': { about: 'A handler went on after its grace; its attempt was settled without it.', measurements: ['graceMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'reason', 'traceId', 'spanId'] },
-  'handler.ended_late': { about: 'An abandoned handler has ended after all; its place is free again.', measurements: ['lateMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId'] },
+  'handler.ended_late': { about: 'An abandoned handler has ended after all; its place is free again.', measurements: ['lateMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId'] },
 
   'worker.started': { about: 'A worker began to claim jobs.', measurements: ['concurrency'], metadata: ['workerId', 'queue'] },
   'worker.idled': { about: 'A worker had a free place and nothing to do until now.', measurements: ['idleMs'], metadata: ['workerId', 'queue'] },
@@ -46,15 +46,15 @@ export const EVENT_CATALOGUE = {
   'worker.relieved': { about: 'An abandoned handler has ended, and its queue is claimed from again.', measurements: ['exhaustedMs'], metadata: ['workerId', 'queue'] },
   'worker.failed': { about: 'Claiming met an error; it goes on.', measurements: [], metadata: ['workerId', 'queue', 'errorCode', 'message'] },
 
-  'store.connected': { about: 'The server behind the store can be reached.', measurements: [], metadata: ['storeType'] },
-  'store.disconnected': { about: 'The server behind the store cannot be reached.', measurements: [], metadata: ['storeType', 'errorCode'] },
+  'store.connected': { about: 'The server behind the store can be reached.', measurements: [], metadata: ['storeType', 'server'] },
+  'store.disconnected': { about: 'The server behind the store cannot be reached: which one, and what to do.', measurements: [], metadata: ['storeType', 'server', 'errorCode', 'message'] },
   'store.failed': { about: 'The store met an error outside of any call.', measurements: [], metadata: ['storeType', 'errorCode', 'message'] },
   'store.warned': { about: 'The store found something that an operator should know: a setting to be changed, keys that it had to mend, a queue that nobody works on.', measurements: [], metadata: ['storeType', 'errorCode', 'message'] },
   'store.operated': { about: 'A store operation succeeded.', measurements: ['durationMs'], metadata: ['storeType', 'operation'] },
   'store.operation_failed': { about: 'A store operation failed.', measurements: ['durationMs'], metadata: ['storeType', 'operation', 'errorCode', 'message'] },
 
   'health.check_changed': { about: 'A health check gives another answer than before, or its first one is not good.', measurements: [], metadata: ['check', 'status', 'previous', 'message'] },
-  'health.changed': { about: 'The readiness of this process changed.', measurements: [], metadata: ['status', 'previous'] },
+  'health.changed': { about: 'The readiness of this process changed, because of its checks or because it is shutting down.', measurements: [], metadata: ['status', 'previous', 'reason'] },
 
   'performance.slow_operation': { about: 'A monitored operation took longer than its threshold.', measurements: ['durationMs', 'thresholdMs'], metadata: ['operation', 'context'] },
   'performance.memory_spike': { about: 'The heap was much larger after a monitored operation than before it.', measurements: ['deltaMb', 'thresholdMb'], metadata: ['operation', 'context'] },
@@ -98,11 +98,13 @@ interface Fields {
   traceId: string | undefined, spanId: string | undefined
   storeType: string, operation: string, errorCode: string, errorMessage: string, message: string, reason: string, source: string
   status: string, previous: string, check: string, final: boolean
+  /** Host and port of a store's server, where it has one; never user and password. */
+  server: string | undefined
   /** Of routes of ours. */
   path: string
   submitMs: number, delayMs: number, queueWaitMs: number, claimMs: number | undefined, processingMs: number, totalMs: number
   durationMs: number, idleMs: number, silentMs: number, timeoutMs: number, graceMs: number, drainTimeoutMs: number, lateMs: number, exhaustedMs: number, abandoned: number
-  attempt: number, resultBytes: number | undefined, concurrency: number, active: number, released: number
+  attempt: number, /** Attempts that the job has in all. */ maxAttempts: number, resultBytes: number | undefined, concurrency: number, active: number, released: number
   done: number | undefined, total: number | undefined
   /** Of the request's body, as its sender told it. */
   payloadBytes: number | undefined
@@ -150,7 +152,11 @@ export interface AttemptFailure {
 type KeysOf<N extends EventName> =
   (typeof EVENT_CATALOGUE)[N]['measurements'][number] | (typeof EVENT_CATALOGUE)[N]['metadata'][number]
 
+/** What only completes the picture: an event that is made by hand, for the test of a listener, can do without. */
+type Extras = 'maxAttempts' | 'traceId' | 'spanId'
+
 /** The payload of an event: flat, one object per emission, not to be changed or kept by a listener. */
-export type EventPayload<N extends EventName> = { readonly [K in KeysOf<N> & keyof Fields]: Fields[K] }
+export type EventPayload<N extends EventName> =
+  { readonly [K in Exclude<KeysOf<N>, Extras> & keyof Fields]: Fields[K] } & { readonly [K in Extract<KeysOf<N>, Extras>]?: Fields[K] }
 
 export type EventMap = { readonly [N in EventName]: EventPayload<N> }

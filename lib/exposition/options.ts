@@ -61,7 +61,7 @@ const exportSchema: OptionsSchema = {
           additionalProperties: false,
           required: ['url'],
           properties: {
-            url: { type: 'string', pattern: '^https?://' },
+            url: { type: 'string', pattern: '^https?://', description: 'a URL that begins with http:// or https://' },
             format: { type: 'string', minLength: 1, maxLength: 50 },
             headers: { type: 'object', additionalProperties: { type: 'string' } },
             intervalMs: interval,

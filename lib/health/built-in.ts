@@ -5,8 +5,9 @@ import { silenceProblem } from '../jobs/silence.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { memoryCheck, workerCheck, type WorkerView } from './checks.ts'
 import { eventLoopCheck, EventLoopWatch } from './event-loop.ts'
-import { addRequirementChecks, addStuckCheck } from './job-checks.ts'
+import { addRequirementChecks, StuckJobs } from './job-checks.ts'
 import { BUILT_IN_CHECKS, type BuiltInCheck, type HEALTH_DEFAULTS, type HealthSettings } from './options.ts'
+import { StoreOutage } from './outage.ts'
 import { StoreReadings } from './readings.ts'
 import type { Health } from './registry.ts'
 import { asyncEndpointsCheck, queueDepthCheck, redisCheck } from './store-checks.ts'
@@ -24,6 +25,8 @@ export class BuiltInChecks extends BaseService {
   readonly #wanted: Readonly<Record<BuiltInCheck, boolean>>
   readonly #readings: StoreReadings
   readonly #loop: EventLoopWatch | undefined
+  /** `undefined`: while the store is out, so is this process. */
+  readonly #outage: StoreOutage | undefined
 
   /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
   constructor (health: Health, runtime: JobRuntime, options: Settings) {
@@ -37,6 +40,7 @@ export class BuiltInChecks extends BaseService {
     const problem = this.#wanted.worker ? silenceProblem('workerSilentMs', options.workerSilentMs, store) : undefined
     if (problem !== undefined) throw invalidOptions('health', [problem])
     this.#readings = new StoreReadings(store, clock, () => registry.queues())
+    this.#outage = options.storeOutage === 'ready' ? new StoreOutage(clock) : undefined
     this.#loop = this.#wanted.eventLoop ? new EventLoopWatch(clock) : undefined
     this.#addStoreChecks()
     this.#addProcessChecks()
@@ -45,11 +49,14 @@ export class BuiltInChecks extends BaseService {
   /** When everything is loaded: what runs here, if anything does, and what its jobs need. */
   addWorker (worker: WorkerView | undefined): void {
     const { context: { clock }, registry, store } = this.#runtime
+    const outage = this.#outage
     if (worker !== undefined && this.#wanted.worker) {
-      this.#health.addCheck('worker', workerCheck(worker, clock, this.#options.workerSilentMs), { tags: ['ready', 'worker'], cacheMs: 0 })
+      const check = workerCheck(worker, clock, this.#options.workerSilentMs, () => outage?.lastOutAt ?? -Infinity)
+      // One that is excused waits for the answer of the store, whose check has the time of the probe.
+      this.#health.addCheck('worker', outage?.excuse(check) ?? check, { tags: ['ready', 'worker'], cacheMs: 0, timeoutMs: this.#options.probeTimeoutMs })
     }
+    if (this.#wanted.stuck) new StuckJobs(registry, this.#readings, { now: () => storeNow(store, clock) }).addTo(this.#health)
     registry.watch((definition) => {
-      if (this.#wanted.stuck) addStuckCheck(this.#health, definition, this.#readings, { now: () => storeNow(store, clock) })
       // What a handler needs is needed where it runs.
       if (this.#wanted.requires && worker?.worksOn(definition.queue) === true) addRequirementChecks(this.#health, definition)
     })
@@ -65,11 +72,11 @@ export class BuiltInChecks extends BaseService {
 
   #addStoreChecks (): void {
     const { context: { clock, ids }, registry, store } = this.#runtime
-    const { storeLatencyMs: latencyMs, maxStuckJobs, maxQueueDepth, submitProbe } = this.#options
+    const { storeLatencyMs: latencyMs, probeTimeoutMs: answerMs, maxStuckJobs, maxQueueDepth, submitProbe } = this.#options
     if (this.#wanted.asyncendpoints) {
       const maxRetries = (): number => Math.max(0, ...registry.all().map(({ maxAttempts }) => maxAttempts - 1))
-      const check = asyncEndpointsCheck({ store, clock, ids, readings: this.#readings, maxRetries, latencyMs, maxStuckJobs, submitProbe: submitProbe !== false })
-      this.#health.addCheck('asyncendpoints', check, { tags: ['ready', 'store'], timeoutMs: 10_000 })
+      const check = asyncEndpointsCheck({ store, clock, ids, readings: this.#readings, maxRetries, latencyMs, answerMs, maxStuckJobs, submitProbe: submitProbe !== false })
+      this.#health.addCheck('asyncendpoints', this.#outage?.watch(check) ?? check, { tags: ['ready', 'store'], timeoutMs: 10_000 })
     }
     if (this.#wanted.queueDepth) {
       this.#health.addCheck('asyncendpoints.queuedepth', queueDepthCheck(this.#readings, maxQueueDepth), { tags: ['ready', 'queue'], critical: false, timeoutMs: 5_000 })

@@ -19,8 +19,10 @@ export interface WorkerView {
  * Proves consumption: a connection that answers PING while its worker claims nothing is the failure that goes unnoticed
  * longest. A queue counts as silent when it has a free place, is not paused, and has neither claimed a job nor looked
  * into an empty queue for `silentMs`. One whose places are all held by abandoned handlers is as bad after the same time.
+ *
+ * @param countsFrom monotonic: silence before this moment had another cause
  */
-export function workerCheck (worker: WorkerView, clock: Clock, silentMs: number): HealthCheck {
+export function workerCheck (worker: WorkerView, clock: Clock, silentMs: number, countsFrom: () => number = () => -Infinity): HealthCheck {
   return () => {
     if (!worker.running) return { status: 'Unhealthy', description: 'the worker is not running', data: {} }
     const now = clock.monotonic()
@@ -30,7 +32,7 @@ export function workerCheck (worker: WorkerView, clock: Clock, silentMs: number)
     const exhausted: string[] = []
     let [oldestMs, abandoned, heldMs] = [0, 0, 0]
     for (const consumer of consumers) {
-      const ageMs = Math.max(0, now - consumer.lastSeenAt)
+      const ageMs = Math.max(0, now - Math.max(consumer.lastSeenAt, countsFrom()))
       const { running, exhaustedSince } = worker.abandonedIn(consumer.queue)
       abandoned += running
       if (exhaustedSince !== undefined) {

@@ -1,5 +1,5 @@
 import type { Clock } from '../core/context.ts'
-import type { HealthCheck, HealthCheckOptions } from '../core/health-check.ts'
+import type { HealthCheckOptions, HealthVerdict } from '../core/health-check.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
 import type { StoreReadings } from './readings.ts'
 import type { Health } from './registry.ts'
@@ -15,24 +15,55 @@ export function addRequirementChecks (health: Health, { name: job, requires }: J
   }
 }
 
-/** Adds `<job>-stuck` for a job whose attempts have a limit of time. */
-export function addStuckCheck (health: Health, definition: JobDefinition, readings: Pick<StoreReadings, 'running'>, clock: Pick<Clock, 'now'>): void {
-  if (definition.timeoutMs === 0) return
-  health.addCheck(`${definition.name}-stuck`, stuckCheck(definition, readings, clock), { tags: ['job', 'stuck'], critical: false, timeoutMs: 5_000, cacheMs: 5_000 })
-}
+/** So many jobs are named one by one; the report of a check has room for twenty facts. */
+const MAX_NAMED = 9
+
+/** What the check of stuck jobs needs to know of a definition. */
+type Limited = Pick<JobDefinition, 'name' | 'timeoutMs' | 'graceMs'>
 
 /**
- * Attempts that nobody ended although their time and their grace are over (requirement row S3-36): a worker that is alive
- * would have aborted and settled them.
+ * One check for the stuck jobs of all definitions: attempts that nobody ended although their time and their grace are over
+ * (requirement row S3-36). A worker that is alive would have aborted and settled them. Jobs without a limit of time
+ * (`timeoutMs: 0`) cannot be stuck.
  */
-export function stuckCheck ({ name, timeoutMs, graceMs }: Pick<JobDefinition, 'name' | 'timeoutMs' | 'graceMs'>, readings: Pick<StoreReadings, 'running'>, clock: Pick<Clock, 'now'>): HealthCheck {
-  const limitMs = timeoutMs + graceMs
-  const seconds = limitMs / 1_000
-  return async () => {
-    const since = clock.now() - limitMs
-    const stuck = (await readings.running()).filter((job) => job.name === name && job.startedAt !== undefined && job.startedAt < since).length
-    return stuck === 0
-      ? { status: 'Healthy', description: 'no stuck jobs', data: { stuck_count: 0, threshold_seconds: seconds } }
-      : { status: 'Degraded', description: `${stuck} in progress for more than ${seconds} s`, data: { stuck_count: stuck, threshold_seconds: seconds } }
+export class StuckJobs {
+  readonly #definitions: { all (): readonly Limited[] }
+  readonly #readings: Pick<StoreReadings, 'running'>
+  readonly #clock: Pick<Clock, 'now'>
+
+  constructor (definitions: { all (): readonly Limited[] }, readings: Pick<StoreReadings, 'running'>, clock: Pick<Clock, 'now'>) {
+    this.#definitions = definitions
+    this.#readings = readings
+    this.#clock = clock
+  }
+
+  addTo (health: Health): void {
+    health.addCheck('asyncendpoints.stuck', async () => await this.look(), { tags: ['job', 'stuck'], critical: false, timeoutMs: 5_000, cacheMs: 5_000 })
+  }
+
+  /** Degraded and never worse: a restart of this process mends nothing. */
+  async look (): Promise<Exclude<HealthVerdict, string | boolean | void>> {
+    const limits = new Map(this.#definitions.all().filter(({ timeoutMs }) => timeoutMs > 0).map(({ name, timeoutMs, graceMs }) => [name, timeoutMs + graceMs]))
+    const found = new Map<string, number>()
+    // Without a job that can be stuck nothing is read.
+    const running = limits.size === 0 ? [] : await this.#readings.running()
+    const now = this.#clock.now()
+    for (const { name, startedAt } of running) {
+      const limitMs = limits.get(name)
+      if (limitMs !== undefined && startedAt !== undefined && startedAt < now - limitMs) found.set(name, (found.get(name) ?? 0) + 1)
+    }
+    if (found.size === 0) return { status: 'Healthy', description: 'no stuck jobs', data: { stuck_count: 0, jobs_watched: limits.size } }
+    const worst = [...found].toSorted(([, a], [, b]) => b - a)
+    const named = worst.slice(0, MAX_NAMED).map(([name, count]) => ({ name, count, seconds: (limits.get(name) ?? 0) / 1_000 }))
+    const more = worst.length > MAX_NAMED ? [`${worst.length - MAX_NAMED} more`] : []
+    return {
+      status: 'Degraded',
+      description: `in progress for longer than they may: ${[...named.map(({ name, count, seconds }) => `${name} (${count} for more than ${seconds} s)`), ...more].join(', ')}`,
+      data: {
+        stuck_count: [...found.values()].reduce((sum, count) => sum + count, 0),
+        jobs_watched: limits.size,
+        ...Object.fromEntries(named.flatMap(({ name, count, seconds }) => [[`${name}.stuck_count`, count], [`${name}.threshold_seconds`, seconds]]))
+      }
+    }
   }
 }

@@ -43,8 +43,20 @@ export interface HealthSettings {
   statusCodes?: Partial<Record<HealthStatus, number>>
   /** Checks of ours to leave out. @defaultValue all are on */
   checks?: Partial<Record<BuiltInCheck, boolean>>
-  /** A store that answers slower than this is Degraded; after twice as long, Unhealthy. @defaultValue 1000 */
+  /** A store that answers slower than this is Degraded; after twice as long, or `probeTimeoutMs`, Unhealthy. Less than `probeTimeoutMs`. @defaultValue 1000 */
   storeLatencyMs?: number
+  /**
+   * `/health/ready` answers within this time, and up to 100 ms, whatever the store and the checks do. Less than the time that your
+   * orchestrator gives the probe: Kubernetes hangs up after `timeoutSeconds`, 1 unless you say more. @defaultValue 1500
+   */
+  probeTimeoutMs?: number
+  /**
+   * What `/health/ready` says while the store cannot be used. `unready`: 503, so that nobody sends jobs here; all processes on one
+   * store get no traffic at the same time. `ready`: 200 and Degraded, for a process whose other routes do without the store;
+   * submissions are answered 503 by themselves. A process that has not reached its store since it started is unready either way.
+   * @defaultValue 'unready'
+   */
+  storeOutage?: 'unready' | 'ready'
   /** `dry-run`: shows that a job would be taken by a write to the store that leaves nothing behind. @defaultValue 'dry-run' */
   submitProbe?: 'dry-run' | false
   /** More stuck jobs than this are Degraded. @defaultValue 10 */
@@ -80,7 +92,7 @@ export interface HealthSettings {
   openapi?: OpenApiOptions
 }
 
-const path = { anyOf: [{ type: 'string', pattern: '^/' }, { const: false }] }
+const path = { anyOf: [{ type: 'string', pattern: '^/', description: 'a path that begins with "/"' }, { const: false }] }
 const httpStatus = { type: 'integer', minimum: 200, maximum: 599 }
 const limit = { type: 'number', minimum: 0 }
 /** Of a check: 0 would be over the limit always, and none is said by leaving the check out. */
@@ -103,7 +115,7 @@ export const healthSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    prefix: { type: 'string', pattern: '^(/[^/]+)*$' },
+    prefix: { type: 'string', pattern: '^(/[^/]+)*$', description: 'a path like "/health", or empty' },
     paths: { type: 'object', additionalProperties: false, properties: { health: path, ready: path, live: path } },
     details: { type: 'string', enum: ['always', 'authorized', 'never'] },
     authorize: { isFunction: true },
@@ -111,6 +123,8 @@ export const healthSchema: OptionsSchema = {
     statusCodes: { type: 'object', additionalProperties: false, properties: { Healthy: httpStatus, Degraded: httpStatus, Unhealthy: httpStatus } },
     checks: { type: 'object', additionalProperties: false, properties: Object.fromEntries(BUILT_IN_CHECKS.map((name) => [name, { type: 'boolean' }])) },
     storeLatencyMs: { type: 'number', exclusiveMinimum: 0, maximum: 30_000 },
+    probeTimeoutMs: { type: 'number', minimum: 50, maximum: 60_000 },
+    storeOutage: { type: 'string', enum: ['unready', 'ready'] },
     submitProbe: { enum: ['dry-run', false] },
     maxStuckJobs: { type: 'integer', minimum: 0 },
     maxQueueDepth: { type: 'integer', minimum: 1 },
@@ -146,6 +160,8 @@ export const HEALTH_DEFAULTS = Object.freeze({
   details: 'always' as NonNullable<HealthSettings['details']>,
   format: 'list' as NonNullable<HealthSettings['format']>,
   storeLatencyMs: 1_000,
+  probeTimeoutMs: 1_500,
+  storeOutage: 'unready' as NonNullable<HealthSettings['storeOutage']>,
   submitProbe: 'dry-run' as NonNullable<HealthSettings['submitProbe']>,
   maxStuckJobs: 10,
   maxQueueDepth: 100,
@@ -167,6 +183,12 @@ export function readHealthSettings<T extends HealthSettings & { authorize?: unkn
   const authorized = given?.details === 'authorized'
   if (authorized && given.authorize === undefined) problems.add('details "authorized" needs the function authorize')
   if (!authorized && given?.authorize !== undefined) problems.add('authorize has no effect without details: "authorized"')
+  if (options !== undefined && options.storeLatencyMs >= options.probeTimeoutMs) {
+    problems.add(`storeLatencyMs must be less than probeTimeoutMs (${options.probeTimeoutMs}): a slower store is given up before it is found slow`)
+  }
+  if (options?.storeOutage === 'ready' && options.checks?.asyncendpoints === false) {
+    problems.add('storeOutage has no effect without the check asyncendpoints, which finds the outage')
+  }
   problems.throwIfAny('health')
   if (options === undefined) throw new Error('the reader of options returned nothing and found nothing wrong')
   return options

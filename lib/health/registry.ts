@@ -1,12 +1,11 @@
 import type { Clock, Context } from '../core/context.ts'
 import { EXPIRED, sleep, withDeadline } from '../core/deadline.ts'
-import { isAsyncEndpointsError } from '../core/errors.ts'
 import {
   checkOptionProperties, HEALTH_STATUSES, type HealthCheck, type HealthCheckOptions, type HealthData, type HealthStatus, type HealthVerdict
 } from '../core/health-check.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
 import type { EventBus } from '../events/bus.ts'
-import { toStoredError } from '../jobs/stored-error.ts'
+import { bounded, failureOf } from './failure.ts'
 
 export { HEALTH_STATUSES, type HealthCheck, type HealthCheckOptions, type HealthData, type HealthStatus, type HealthVerdict } from '../core/health-check.ts'
 
@@ -42,12 +41,22 @@ const checkSchema: OptionsSchema = { type: 'object', additionalProperties: false
 
 /** Room for the name of a job and what it requires. */
 const CHECK_NAME = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}$/
-const MAX_TEXT = 200
 const MAX_FACTS = 20
 /** A check whose last call still hangs is asked again this many timeouts later: it can recover, and cannot pile up. */
 const HANGING_FACTOR = 10
 /** Whether traffic should come here; its answer is never reused. */
 const APPLICATION = 'application'
+/** The `reason` of a `health.changed` that nobody has to look into: the process was asked to go. */
+export const SHUTTING_DOWN = 'shutting down'
+/** Checks that keep to the time of a readiness probe by themselves get this much longer to say what they found. */
+const PROBE_MARGIN_MS = 50
+
+export interface HealthTimes {
+  /** How long {@link Health.drain} waits. @defaultValue 0 */
+  readonly shutdownDelayMs?: number
+  /** Readiness answers within this time, whatever the checks do. @defaultValue without limit */
+  readonly probeTimeoutMs?: number
+}
 
 type Phase = 'starting' | 'running' | 'draining'
 
@@ -66,12 +75,15 @@ export class Health {
   #phase: Phase = 'starting'
   #readiness: HealthStatus | 'Unknown' = 'Unknown'
   readonly #shutdownDelayMs: number
+  readonly #probeTimeoutMs: number
+  readonly #onDraining: Array<() => void> = []
   readonly #closing = new AbortController()
 
-  constructor (context: Context, bus: EventBus, shutdownDelayMs = 0) {
+  constructor (context: Context, bus: EventBus, { shutdownDelayMs = 0, probeTimeoutMs = Infinity }: HealthTimes = {}) {
     this.#context = context
     this.#bus = bus
     this.#shutdownDelayMs = shutdownDelayMs
+    this.#probeTimeoutMs = probeTimeoutMs
     this.addCheck(APPLICATION, () => this.#application(), { tags: ['ready'], cacheMs: 0 })
   }
 
@@ -98,7 +110,7 @@ export class Health {
 
   /**
    * The first half of a shutdown: readiness says 503, and `health.shutdownDelayMs` later, when every load balancer has
-   * noticed, this resolves; requests and jobs go on meanwhile. Then close the application. (A wait within `close()` would
+   * noticed, this resolves; requests and running jobs go on meanwhile, claiming stops. Then close the application. (A wait within `close()` would
    * come too late: from its first moment on Fastify refuses requests.) Does not wait when the application is closing.
    */
   async drain (): Promise<void> {
@@ -112,12 +124,16 @@ export class Health {
     this.#closing.abort()
   }
 
-  /** Readiness says 503 from now on, for good; jobs and requests go on. {@link drain} does this, and waits. */
+  /** Readiness says 503 from now on, for good; requests and running jobs go on, claiming stops. {@link drain} does this, and waits. */
   startDraining (): void {
     if (this.#phase === 'draining') return
     this.#phase = 'draining'
     this.#tell('Unhealthy')
+    for (const listener of this.#onDraining) listener()
   }
+
+  /** Calls the listener when draining begins; not when it has begun already. */
+  onDraining (listener: () => void): void { this.#onDraining.push(listener) }
 
   /** Asks every check. */
   async report (): Promise<HealthReport> {
@@ -126,7 +142,7 @@ export class Health {
 
   /** Asks the checks tagged `ready`, and tells `health.changed` when the answer is another than last time. */
   async readiness (): Promise<HealthReport> {
-    const report = await this.#ask([...this.#entries.values()].filter((entry) => entry.options.tags.includes('ready')))
+    const report = await this.#ask([...this.#entries.values()].filter((entry) => entry.options.tags.includes('ready')), this.#probeTimeoutMs)
     // Draining may have begun while a slow check was asked: its news must not be overtaken by an older answer.
     const status = this.draining ? 'Unhealthy' : report.status
     this.#tell(status)
@@ -138,16 +154,29 @@ export class Health {
     return { status: 'Healthy', checks: [], totalDurationMs: 0 }
   }
 
-  async #ask (entries: readonly Entry[]): Promise<HealthReport> {
+  async #ask (entries: readonly Entry[], withinMs = Infinity): Promise<HealthReport> {
     const { clock } = this.#context
     const begin = clock.monotonic()
-    const checks = await Promise.all(entries.map((entry) => this.#answer(entry)))
+    const checks = await Promise.all(entries.map((entry) => this.#answerWithin(entry, withinMs)))
     let worst = 0
     for (const [index, entry] of entries.entries()) {
       const rank = HEALTH_STATUSES.indexOf(checks[index]?.status ?? 'Unhealthy')
       worst = Math.max(worst, entry.options.critical ? rank : Math.min(rank, 1))
     }
     return { status: HEALTH_STATUSES[worst] ?? 'Unhealthy', checks, totalDurationMs: round(clock.monotonic() - begin) }
+  }
+
+  /**
+   * A check that takes longer than the probe has time counts with its last answer: it is still being asked, and its own
+   * `timeoutMs` decides. Without a last answer nobody knows better than "no".
+   */
+  async #answerWithin (entry: Entry, withinMs: number): Promise<CheckReport> {
+    const asked = this.#answer(entry)
+    if (withinMs === Infinity || !(asked instanceof Promise)) return await asked
+    const answer = await withDeadline(this.#context.clock, withinMs + PROBE_MARGIN_MS, asked)
+    if (answer !== EXPIRED) return answer
+    const { name, newest, options: { tags } } = entry
+    return newest?.report ?? { name, status: 'Unhealthy', description: `no answer within ${withinMs} ms`, durationMs: withinMs, tags, data: {} }
   }
 
   #answer (entry: Entry): Promise<CheckReport> | CheckReport {
@@ -180,14 +209,14 @@ export class Health {
 
   /** The first answer is news only when it is not good. */
   #compare ({ name, status, description }: CheckReport, previous: HealthStatus | undefined): void {
-    // Its starting and draining are told by `health.changed`.
-    if (name === APPLICATION || status === (previous ?? 'Healthy')) return
+    // Its starting and draining are told by `health.changed`; and that a process which is about to go does less is no news.
+    if (name === APPLICATION || this.draining || status === (previous ?? 'Healthy')) return
     this.#bus.emit('health.check_changed', { check: name, status, previous: previous ?? 'Unknown', message: description })
   }
 
   #application (): HealthVerdict {
     if (this.#phase === 'running') return { status: 'Healthy', description: 'taking requests' }
-    return { status: 'Unhealthy', description: this.#phase === 'draining' ? 'shutting down' : 'starting' }
+    return { status: 'Unhealthy', description: this.#phase === 'draining' ? SHUTTING_DOWN : 'starting' }
   }
 
   #tell (status: HealthStatus): void {
@@ -196,7 +225,7 @@ export class Health {
     this.#readiness = status
     // The first good answer is no news.
     if (previous === 'Unknown' && status === 'Healthy') return
-    this.#bus.emit('health.changed', { status, previous })
+    this.#bus.emit('health.changed', { status, previous, reason: this.draining ? SHUTTING_DOWN : 'checks' })
   }
 }
 
@@ -215,9 +244,7 @@ async function askOnce (entry: Entry, clock: Clock): Promise<Answer> {
     abort.abort()
     return { status: 'Unhealthy', description: `no answer within ${entry.options.timeoutMs} ms`, data: {} }
   } catch (error) {
-    // Only messages about the store are known to hold no connection string, payload or id of a job.
-    const { code, message } = toStoredError(error)
-    return { status: 'Unhealthy', description: bounded(isAsyncEndpointsError(error) && error.code.startsWith('FAE_STORE_') ? message : `the check failed (${code})`), data: { error_type: code } }
+    return failureOf(error)
   }
 }
 
@@ -245,10 +272,6 @@ function facts (data: unknown): HealthData {
     else if (value === null || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) kept[bounded(key)] = value
   }
   return kept
-}
-
-function bounded (text: string): string {
-  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT - 1)}…` : text
 }
 
 function round (ms: number): number {

@@ -1,9 +1,10 @@
 import type { Clock, Ids } from '../core/context.ts'
-import { orReject } from '../core/deadline.ts'
+import { EXPIRED, withDeadline } from '../core/deadline.ts'
 import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
 import type { HealthCheck, HealthVerdict } from '../core/health-check.ts'
 import type { JobStore } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
+import { withoutServer } from './failure.ts'
 import type { StoreReadings } from './readings.ts'
 
 /** Of the queues that nobody works on, so many are named. */
@@ -17,6 +18,8 @@ export interface StoreCheckParts {
   /** The most often that a job which is defined here is tried again. */
   readonly maxRetries: () => number
   readonly latencyMs: number
+  /** The answer comes within this time, whatever the store does. */
+  readonly answerMs: number
   readonly maxStuckJobs: number
   readonly submitProbe: boolean
 }
@@ -24,36 +27,51 @@ export interface StoreCheckParts {
 /**
  * The jobs as a client and an operator see them (requirement rows S1-33 to S1-38): can one be read, and how fast; would one
  * be taken; are any stuck. Nothing of it leaves a job or counts as one.
+ *
+ * All three are asked at the same time: one after the other, a server that is far away would take longer to answer than a
+ * probe is given.
  */
 export function asyncEndpointsCheck (parts: StoreCheckParts): HealthCheck {
   const { store, clock, ids, readings, latencyMs, maxStuckJobs } = parts
+  const limitMs = Math.min(2 * latencyMs, parts.answerMs)
   return async () => {
     const begin = clock.monotonic()
-    // A job that cannot be there: the way is the same, and nobody's record is moved.
-    await orReject(clock, 2 * latencyMs, store.get(ids.job()), () => new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', `The store did not answer within ${2 * latencyMs} ms`))
-    const tookMs = round(clock.monotonic() - begin)
+    const within = <T>(answer: Promise<T>): Promise<T | typeof EXPIRED> => withDeadline(clock, limitMs, answer)
     const submit = parts.submitProbe ? trial(store) : undefined
-    const [counts, refusal] = await Promise.all([readings.counts(), submit])
-    if (refusal !== undefined) return refusal
-    const facts = { store_type: store.type, store_latency_ms: tookMs, submit_probe: submit === undefined ? 'none' : 'passed' }
-    const slow = tookMs > latencyMs
-    const stuck = counts.stuck > maxStuckJobs
+    const [tookMs, counts, refusal] = await Promise.all([
+      // A job that cannot be there: the way is the same, and nobody's record is moved.
+      within(store.get(ids.job()).then(() => round(clock.monotonic() - begin))),
+      within(readings.counts()),
+      submit === undefined ? undefined : within(submit)
+    ])
+    const unanswered = refusal === EXPIRED
+    // A read may take two round trips, and the others one: an answer to any of them says that the store is there.
+    if (tookMs === EXPIRED && counts === EXPIRED && (submit === undefined || unanswered)) {
+      throw new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', `The store did not answer within ${limitMs} ms`)
+    }
+    // There was time for a second round trip, which a server needs that has to be sent a script first.
+    if (unanswered && tookMs !== EXPIRED && 2 * tookMs < limitMs) return refused(store.type, 'FAE_STORE_UNAVAILABLE', `it did not answer within ${limitMs} ms`)
+    if (refusal !== undefined && !unanswered) return refusal
+    const facts = { store_type: store.type, store_latency_ms: tookMs === EXPIRED ? limitMs : tookMs, submit_probe: submit === undefined ? 'none' : unanswered ? 'no answer' : 'passed' }
+    const known = counts === EXPIRED ? undefined : counts.stuck
+    const slow = tookMs === EXPIRED || tookMs > latencyMs || unanswered || known === undefined
+    const stuck = known !== undefined && known > maxStuckJobs
     const unattended = store.unattended?.() ?? []
     const left = unattended.length > 0
     if (!slow && !stuck && !left) {
-      return { status: 'Healthy', description: `the ${store.type} store answers`, data: { ...facts, stuck_jobs: counts.stuck, max_retries: parts.maxRetries() } }
+      return { status: 'Healthy', description: `the ${store.type} store answers`, data: { ...facts, stuck_jobs: known, max_retries: parts.maxRetries() } }
     }
     return {
       status: 'Degraded',
       description: [
         slow && `the ${store.type} store answers slowly`,
-        stuck && `${counts.stuck} jobs are stuck: their leases were not renewed in time`,
+        stuck && `${known} jobs are stuck: their leases were not renewed in time`,
         left && `jobs wait in queues that no worker works on: ${unattended.slice(0, MAX_NAMED).map(({ queue, waiting }) => `${queue} (${waiting})`).join(', ')}`
       ].filter(Boolean).join('; '),
       data: {
         ...facts,
         ...(slow && { threshold_ms: latencyMs }),
-        ...(stuck && { stuck_jobs_count: counts.stuck, threshold: maxStuckJobs }),
+        ...(stuck && { stuck_jobs_count: known, threshold: maxStuckJobs }),
         ...(left && { unattended_queues: unattended.length, unattended_jobs: unattended.reduce((sum, { waiting }) => sum + waiting, 0) })
       }
     }
@@ -65,12 +83,13 @@ function trial (store: Pick<JobStore, 'type' | 'probe'>): Promise<HealthVerdict>
   const { type } = store
   return store.probe?.().then(() => undefined, (error: unknown) => {
     const { code, message } = toStoredError(error)
-    return {
-      status: 'Unhealthy',
-      description: `the ${type} store would take no job${isAsyncEndpointsError(error) ? `: ${message}` : ''}`,
-      data: { store_type: type, error: code }
-    }
+    return refused(type, code, isAsyncEndpointsError(error) ? withoutServer(error, message) : undefined)
   })
+}
+
+function refused (storeType: string, code: string, reason: string | undefined): HealthVerdict {
+  const description = `the ${storeType} store would take no job${reason === undefined ? '' : `: ${reason}`}`
+  return { status: 'Unhealthy', description, data: { store_type: storeType, error: code } }
 }
 
 /** Never worse than Degraded: a long line is work to do, not a process that cannot do it (requirement row S1-40). */

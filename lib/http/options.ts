@@ -1,7 +1,7 @@
 import type { FastifyContextConfig, FastifySerializerCompiler, RouteOptions } from 'fastify'
 import { openApiProperty, type OpenApiOptions } from '../core/openapi.ts'
 import { invalidOptions, OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
-import { JOB_NAME, jobOptionProperties, propagationProperty, requiresProperty, spanAttributesProperty, type JobOptions, type JobRequirements, type Propagation } from '../jobs/definition.ts'
+import { jobNameProperty, jobOptionProperties, propagationProperty, requiresProperty, spanAttributesProperty, type JobOptions, type JobRequirements, type Propagation } from '../jobs/definition.ts'
 import { headerListProblems } from './captured-headers.ts'
 import { correlationHeaderProblems, DEFAULT_CORRELATION_HEADER } from './correlation.ts'
 import type { IdempotencyMode } from './idempotency.ts'
@@ -128,8 +128,10 @@ const httpSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    jobsPath: { type: 'string', pattern: '^(/[A-Za-z0-9._~-]+)+$' },
-    publicUrl: { type: 'string', pattern: '^https?://[^\\s/?#"<>\\\\]+(/[^\\s?#"<>\\\\]*)?$' },
+    jobsPath: { type: 'string', pattern: '^(/[A-Za-z0-9._~-]+)+$', description: 'a path like "/jobs", of letters, digits, ".", "_", "~" and "-"' },
+    publicUrl: {
+      type: 'string', pattern: '^https?://[^\\s/?#"<>\\\\]+(/[^\\s?#"<>\\\\]*)?$', description: 'a URL that begins with http:// or https://, without query and fragment'
+    },
     owner: { isFunction: true },
     access: { enum: ['owner', 'open'] satisfies HttpAccess[] },
     headers: names,
@@ -172,7 +174,7 @@ const endpointSchema: OptionsSchema = {
     ...jobOptionProperties,
     method: { type: 'string', enum: ['POST', 'PUT', 'PATCH', 'DELETE'] },
     url: { type: 'string' },
-    name: { type: 'string', pattern: JOB_NAME },
+    name: jobNameProperty,
     handler: { isFunction: true },
     schema: { isObject: true },
     owner: { isFunction: true },

@@ -164,9 +164,13 @@ export const retrySchema: OptionsSchema = {
   }
 }
 
+export const jobNameProperty: OptionsSchema = {
+  type: 'string', pattern: JOB_NAME, description: '1 to 100 letters, digits, "_", ".", ":" or "-", the first a letter or digit'
+}
+
 /** The properties of {@link JobOptions}, for schemas that include them. */
 export const jobOptionProperties: OptionsSchema = {
-  queue: { type: 'string', pattern: QUEUE_NAME },
+  queue: { type: 'string', pattern: QUEUE_NAME, description: '1 to 64 letters, digits, "_", "." or "-", the first a letter or digit' },
   retry: retrySchema,
   timeoutMs: { type: 'number', minimum: 0 },
   graceMs: { type: 'number', minimum: 0 },
@@ -182,7 +186,7 @@ export const spanAttributesProperty: OptionsSchema = {
 /** `stuck` is a check of ours; `ready` would be a tag that makes it part of readiness. */
 export const requiresProperty: OptionsSchema = {
   type: 'object',
-  propertyNames: { pattern: '^(?!(?:stuck|ready)$)[A-Za-z0-9_.:-]{1,50}$' },
+  propertyNames: { pattern: '^(?!(?:stuck|ready)$)[A-Za-z0-9_.:-]{1,50}$', description: '1 to 50 letters, digits, "_", ".", ":" or "-", and neither "stuck" nor "ready"' },
   maxProperties: 50,
   additionalProperties: {
     anyOf: [
@@ -196,7 +200,7 @@ const definitionSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['name', 'handler'],
-  properties: { ...jobOptionProperties, name: { type: 'string', pattern: JOB_NAME }, handler: { isFunction: true }, schema: jobSchemasProperty, propagation: propagationProperty, spanAttributes: spanAttributesProperty, requires: requiresProperty }
+  properties: { ...jobOptionProperties, name: jobNameProperty, handler: { isFunction: true }, schema: jobSchemasProperty, propagation: propagationProperty, spanAttributes: spanAttributesProperty, requires: requiresProperty }
 }
 
 /** The defaults of every job, before an application's own. */

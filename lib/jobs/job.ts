@@ -77,9 +77,19 @@ export interface JobRecord {
   readonly redrives?: number | undefined
 }
 
+/** Who sent the request of a submission, as far as the log lines of its job are to tell (`logging.enrich`). Bounded texts. */
+export interface JobOrigin {
+  readonly requestId?: string | undefined
+  /** Where it differs from the owner. */
+  readonly userId?: string | undefined
+  readonly clientIp?: string | undefined
+  readonly userAgent?: string | undefined
+}
+
 /** A job that was claimed to be run: with what its handler is given. */
 export interface ClaimedJob extends JobRecord {
   readonly input: JobInput
+  readonly origin?: JobOrigin | undefined
 }
 
 /** What a submission hands to the store. */
@@ -97,6 +107,8 @@ export interface NewJob {
   readonly runAt: number
   readonly maxAttempts: number
   readonly idempotency: IdempotencyClaim | undefined
+  /** Kept for the attempts; a store that drops it loses a few words of log lines. */
+  readonly origin?: JobOrigin | undefined
 }
 
 /** Asks the store for create-or-return-existing. */

@@ -4,18 +4,20 @@
  */
 import type { Logger } from '../core/context.ts'
 import type { JobDefinition } from './definition.ts'
-import type { NewJob, TraceCarrier } from './job.ts'
+import type { JobOrigin, NewJob, TraceCarrier } from './job.ts'
 import type { Claim, Created, SettleVerdict, Settlement } from './store.ts'
 
 type Draft = { -readonly [K in keyof NewJob]: NewJob[K] }
 
 /** One submission on its way into the store. */
 export interface SubmitScope {
-  /** Middleware may set `trace`, before `next()`; the rest is settled. */
+  /** Middleware may set `trace` and `origin`, before `next()`; the rest is settled. */
   readonly job: Draft
   readonly definition: JobDefinition
   /** What tracing attached to the HTTP request, handed through untouched; `undefined` for a submission from code. */
   readonly requestTrace: unknown
+  /** Who sent the request; `undefined` for a submission from code. */
+  readonly origin?: JobOrigin | undefined
 }
 
 export type SubmitMiddleware = (scope: SubmitScope, next: () => Promise<Created>) => Promise<Created>

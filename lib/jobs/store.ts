@@ -97,8 +97,10 @@ export interface StoreHost {
 }
 
 export type StoreReport =
-  | { readonly kind: 'connected' }
-  | { readonly kind: 'disconnected', readonly code: string }
+  /** `server`: where it is, without user and password. */
+  | { readonly kind: 'connected', readonly server?: string | undefined }
+  /** `message`: what it means and what to do. */
+  | { readonly kind: 'disconnected', readonly code: string, readonly server?: string | undefined, readonly message?: string }
   | { readonly kind: 'error', readonly code: string, readonly message: string }
   /** Something an operator should change, for example an eviction policy that loses jobs. */
   | { readonly kind: 'warning', readonly code: string, readonly message: string }

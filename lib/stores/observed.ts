@@ -102,8 +102,8 @@ export function storeHost (storeType: string, context: Context, bus: EventBus): 
   let early: StoreReport[] | undefined = []
   const tell = (event: StoreReport): void => {
     switch (event.kind) {
-      case 'connected': return bus.emit('store.connected', { storeType })
-      case 'disconnected': return bus.emit('store.disconnected', { storeType, errorCode: event.code })
+      case 'connected': return bus.emit('store.connected', { storeType, server: event.server })
+      case 'disconnected': return bus.emit('store.disconnected', { storeType, errorCode: event.code, server: event.server, message: event.message ?? '' })
       case 'error': return bus.emit('store.failed', { storeType, errorCode: event.code, message: event.message })
       case 'warning': return bus.emit('store.warned', { storeType, errorCode: event.code, message: event.message })
     }

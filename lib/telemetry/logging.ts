@@ -1,12 +1,14 @@
 import { context, ROOT_CONTEXT, trace } from '@opentelemetry/api'
 import type { Logger } from '../core/context.ts'
+import { compileMessage } from '../core/line-message.ts'
 import type { Redaction } from '../core/redact.ts'
 import { singleLine } from '../core/text.ts'
 import type { AttemptFailure, EventName, SubmitOrigin } from '../events/catalogue.ts'
 import type { Sink } from '../events/router.ts'
 import type { AttemptMiddleware, AttemptScope } from '../jobs/seams.ts'
 import type { Exclusion } from './exclude.ts'
-import { LOG_EVENTS, LOG_LEVELS, ORIGIN_FIELDS, type LogEvent, type LogLevel } from './log-events.ts'
+import { LOG_EVENTS, LOG_LEVELS, type LogEvent, type LogLevel } from './log-events.ts'
+import { originFiller, originOfJob } from './log-origin.ts'
 import type { LogEnrichment } from './options/logging.ts'
 
 export interface LoggingParts {
@@ -26,7 +28,6 @@ type Payload = Readonly<Record<string, unknown>>
 type Writer = (event: object, name: EventName) => void
 
 const MAX_TEXT = 1_000
-const MAX_USER_AGENT = 300
 /** Ids are only handed to a log line when their span is sampled. */
 const SAMPLED_FLAGS = '01'
 /** Text that people wrote, or that holds some of it. Everything else is ids and words of ours, and is spared the search. */
@@ -45,27 +46,33 @@ export function createLogSink (parts: LoggingParts): Sink {
   return Object.fromEntries(writers.map(([name, write]) => [name, name === 'job.progressed' ? sometimes(write, parts.now) : write])) as Sink
 }
 
-function writer (parts: LoggingParts, name: string, { id, level, message, fields }: LogEvent): Writer {
+function writer (parts: LoggingParts, name: string, { id, level: usual, message, fields, lighter }: LogEvent): Writer {
   const { logger, excluded } = parts
   const fill = Object.entries(fields).map(([from, to]) => filler(parts, from, to))
+  const messageOf = compileMessage(message, fields)
   // The class that logs, in the words of the source documents (S4-03).
   const component = `asyncendpoints.${name.slice(0, name.indexOf('.'))}`
   // What an excluded job does in the normal course is not told; that it went wrong still is.
-  const excludable = 'jobName' in fields && (level === 'trace' || level === 'debug' || level === 'info')
+  const excludable = 'jobName' in fields && (usual === 'trace' || usual === 'debug' || usual === 'info')
   return (event) => {
-    if (logger.isLevelEnabled?.(level) === false) return
     const payload = event as Payload
+    const level = lighter !== undefined && payload[lighter[0]] === lighter[1] ? lighter[2] : usual
+    if (level !== usual && LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(parts.level)) return
+    if (logger.isLevelEnabled?.(level) === false) return
     if (excludable && excluded(String(payload.jobName))) return
     const line: Line = { eventId: id, event: name, component }
     for (let index = 0; index < fill.length; index++) fill[index]?.(line, payload)
     if (line.trace_id !== undefined) line.trace_flags = SAMPLED_FLAGS
-    logger[level](line, message)
+    logger[level](line, messageOf(line, payload))
   }
 }
 
 /** Puts one part of an event on the line. */
 function filler ({ redaction, enrich }: LoggingParts, from: string, to: string): (line: Line, payload: Payload) => void {
-  if (from === 'origin') return originFiller(redaction, enrich)
+  if (from === 'origin') {
+    const fill = originFiller(redaction, enrich)
+    return (line, payload) => { fill(line, payload.origin as SubmitOrigin | undefined) }
+  }
   if (from === 'failure') return failureFiller(redaction)
   // Bounded and cleaned where the event was made.
   if (from === 'context') return (line, payload) => { if (payload.context !== undefined) line[to] = redaction.hides(to) ? redaction.mask : payload.context }
@@ -73,19 +80,6 @@ function filler ({ redaction, enrich }: LoggingParts, from: string, to: string):
   return (line, payload) => {
     const value = payload[from]
     if (value !== undefined && value !== '') line[to] = put(value)
-  }
-}
-
-/** Who sent the request of a submission; nothing for one that code has made. */
-function originFiller (redaction: Redaction, enrich: readonly LogEnrichment[]): (line: Line, payload: Payload) => void {
-  const fill = enrich.map((to): [string, keyof SubmitOrigin, boolean] => [to, ORIGIN_FIELDS[to], redaction.hides(to)])
-  return (line, payload) => {
-    const origin = payload.origin as SubmitOrigin | undefined
-    if (origin === undefined) return
-    for (const [to, from, hidden] of fill) {
-      const value: unknown = origin[from]
-      if (typeof value === 'string' && value !== '') line[to] = hidden ? redaction.mask : singleLine(value, MAX_USER_AGENT, redaction.text)
-    }
   }
 }
 
@@ -126,16 +120,28 @@ function sometimes (write: Writer, now: () => number): Writer {
   }
 }
 
+export interface AttemptLoggingParts {
+  /** Hides already what must not be shown. */
+  readonly logger: Logger
+  /** `false` where the logger adds them by itself, so that no line has a key twice. */
+  readonly withTraceIds: () => boolean
+  /** What the lines of a handler tell of the sender of its job. */
+  readonly enrich: readonly LogEnrichment[]
+  readonly redaction: Redaction
+}
+
 /**
- * Gives each attempt a logger that carries its ids, made when the handler first asks for it: a job that never logs
- * pays nothing.
- *
- * @param logger hides already what must not be shown
- * @param withTraceIds `false` where the logger adds them by itself, so that no line has a key twice
+ * Gives each attempt a logger that carries its ids, and who sent the request, made when the handler first asks for it: a job that
+ * never logs pays nothing.
  */
-export function attemptLogging (logger: Logger, withTraceIds: () => boolean): AttemptMiddleware {
+export function attemptLogging ({ logger, withTraceIds, enrich, redaction }: AttemptLoggingParts): AttemptMiddleware {
+  const fill = originFiller(redaction, enrich)
   return (scope, next) => {
-    scope.makeLogger = () => logger.child(bindingsOf(scope, withTraceIds()))
+    scope.makeLogger = () => {
+      const bindings = bindingsOf(scope, withTraceIds())
+      fill(bindings, originOfJob(scope.claim.job))
+      return logger.child(bindings)
+    }
     return next()
   }
 }
@@ -143,7 +149,9 @@ export function attemptLogging (logger: Logger, withTraceIds: () => boolean): At
 function bindingsOf ({ claim: { job }, traceIds }: AttemptScope, withTraceIds: boolean): Record<string, unknown> {
   // Another process, of another version perhaps, has written it into the store.
   const correlationId = singleLine(job.correlationId, MAX_TEXT)
-  const bindings: Record<string, unknown> = { job_id: job.id, job_name: job.name, queue: job.queue, attempt: job.attempts, correlation_id: correlationId }
+  const bindings: Record<string, unknown> = {
+    job_id: job.id, job_name: job.name, queue: job.queue, attempt: job.attempts, max_attempts: job.maxAttempts, correlation_id: correlationId
+  }
   if (withTraceIds && traceIds !== undefined) {
     bindings.trace_id = traceIds.traceId
     bindings.span_id = traceIds.spanId

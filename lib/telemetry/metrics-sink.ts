@@ -132,6 +132,6 @@ function reasonOf (errorCode: string): string {
   return errorCode.replace(/^FAE_/, '').toLowerCase().replaceAll('_', '-')
 }
 
-function exemplarOf ({ traceId, spanId }: { readonly traceId: string | undefined, readonly spanId: string | undefined }): ExemplarSource | undefined {
+function exemplarOf ({ traceId, spanId }: { readonly traceId?: string | undefined, readonly spanId?: string | undefined }): ExemplarSource | undefined {
   return traceId === undefined || spanId === undefined ? undefined : { traceId, spanId }
 }

@@ -7,6 +7,7 @@ import { readOtelEnvironment, resourceAttributes, type OtelEnvironment } from '.
 import { compileExclusion, type Exclusion } from './exclude.ts'
 import { TelemetryFailures } from './failures.ts'
 import { INSTRUMENTS } from './instruments.ts'
+import { carryOrigin } from './log-origin.ts'
 import { attemptLogging, createLogSink, logsTraceIdsItself } from './logging.ts'
 import { createMetricsSink } from './metrics-sink.ts'
 import { NoopMetrics, overrideMetrics, type AsyncEndpointsMetrics } from './metrics.ts'
@@ -208,12 +209,16 @@ export class Telemetry {
       handlerSpanMiddleware.push(this.tracing.handler)
     }
     if (this.#options.logging !== undefined) {
+      const { enrichJobs } = this.#options.logging
       // Asked on first use: instrumentation of the logger may be switched on later than this line.
       let ownIds: boolean | undefined
-      attemptMiddleware.push(attemptLogging(this.#runtime.redaction.logger(context.logger), () => {
+      const withTraceIds = (): boolean => {
         ownIds ??= this.tracing?.source.contexts.mode === 'global' && logsTraceIdsItself(context.logger)
         return !ownIds
-      }))
+      }
+      const { redaction } = this.#runtime
+      submitMiddleware.push(carryOrigin(redaction, enrichJobs))
+      attemptMiddleware.push(attemptLogging({ logger: redaction.logger(context.logger), withTraceIds, enrich: enrichJobs, redaction }))
     }
   }
 }

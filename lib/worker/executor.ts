@@ -7,6 +7,7 @@ import { isOutcome } from '../jobs/outcome.ts'
 import type { AttemptScope, SpanRunner } from '../jobs/seams.ts'
 import type { Attempt, Claim, SettleVerdict, Settlement } from '../jobs/store.ts'
 import { ThrownFailure, toStoredError } from '../jobs/stored-error.ts'
+import { sampledIds } from '../jobs/trace-ids.ts'
 import { AbortState, type AbortReason } from './abort.ts'
 import { AttemptContext } from './job-context.ts'
 import { ProgressReporter } from './progress.ts'
@@ -218,7 +219,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     if (this.#abandonedAt === undefined) return
     const { bus, context } = this.#runtime
     const { id: jobId, name: jobName, queue, correlationId } = this.claim.job
-    bus.emit('handler.ended_late', { jobId, jobName, queue, correlationId, lateMs: context.clock.monotonic() - this.#abandonedAt })
+    bus.emit('handler.ended_late', { jobId, jobName, queue, correlationId, ...this.#ids, lateMs: context.clock.monotonic() - this.#abandonedAt })
     this.#abandonedAt = undefined
     this.#overtime?.ended(this)
   }
@@ -246,21 +247,36 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     }
   }
 
+  /** Of the attempt's own span; of the submission's where the attempt has none. */
+  get #ids (): { readonly traceId: string | undefined, readonly spanId: string | undefined } {
+    const ids = this.traceIds ?? sampledIds(this.claim.job.trace)
+    return { traceId: ids?.traceId, spanId: ids?.spanId }
+  }
+
   #stoppedOnRequest (): boolean {
     return this.#abort.observed && this.#abort.reason !== undefined && this.#abort.reason !== 'timeout'
   }
 
   #timedOut (definition: JobDefinition): void {
     const { job } = this.claim
-    const ids = { traceId: this.traceIds?.traceId, spanId: this.traceIds?.spanId }
-    this.#runtime.bus.emit('job.timed_out', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: this.workerId, correlationId: job.correlationId, ...ids, attempt: job.attempts, timeoutMs: definition.timeoutMs })
+    this.#runtime.bus.emit('job.timed_out', {
+      jobId: job.id,
+      jobName: job.name,
+      queue: job.queue,
+      workerId: this.workerId,
+      correlationId: job.correlationId,
+      ...this.#ids,
+      attempt: job.attempts,
+      maxAttempts: job.maxAttempts,
+      timeoutMs: definition.timeoutMs
+    })
     this.abort('timeout')
   }
 
   #unknown (): Settlement {
     const { job } = this.claim
     const delayMs = Math.round(UNKNOWN_JOB_DELAY_MS * (0.75 + Math.random() / 2))
-    this.#runtime.bus.emit('job.unhandled', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: this.workerId, correlationId: job.correlationId, delayMs })
+    this.#runtime.bus.emit('job.unhandled', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: this.workerId, correlationId: job.correlationId, ...this.#ids, delayMs })
     return { kind: 'snooze', delayMs }
   }
 
@@ -278,7 +294,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     try {
       if (!await this.#runtime.store.progress(this.claim, progress)) return this.abort('lease-lost')
     } catch { return /* told as store.operation_failed; the job goes on without it */ }
-    this.#runtime.bus.emit('job.progressed', { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId, done: progress.done, total: progress.total })
+    this.#runtime.bus.emit('job.progressed', { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId, ...this.#ids, done: progress.done, total: progress.total })
   }
 }
 

@@ -30,7 +30,20 @@ export function emitClaimed ({ bus, context, store }: JobRuntime, run: ToldAttem
     const ids = sampledIds(job.trace)
     bus.emit('job.claimed', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, traceId: ids?.traceId, spanId: ids?.spanId, attempt: job.attempts, queueWaitMs, claimMs })
   }
-  if (stalled) bus.emit('job.recovered', { jobId: job.id, jobName: job.name, queue: job.queue, workerId: run.workerId, correlationId: job.correlationId, attempt: job.attempts })
+  if (stalled) {
+    const ids = sampledIds(job.trace)
+    bus.emit('job.recovered', {
+      jobId: job.id,
+      jobName: job.name,
+      queue: job.queue,
+      workerId: run.workerId,
+      correlationId: job.correlationId,
+      traceId: ids?.traceId,
+      spanId: ids?.spanId,
+      attempt: job.attempts,
+      maxAttempts: job.maxAttempts
+    })
+  }
 }
 
 export function emitStarted ({ bus }: JobRuntime, run: ToldAttempt): void {
@@ -44,19 +57,21 @@ export function emitStarted ({ bus }: JobRuntime, run: ToldAttempt): void {
     correlationId: job.correlationId,
     traceId: run.traceIds?.traceId,
     spanId: run.traceIds?.spanId,
-    attempt: job.attempts
+    attempt: job.attempts,
+    maxAttempts: job.maxAttempts
   })
 }
 
 export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: Settlement, verdict: SettleVerdict): void {
   const { bus } = runtime
   const { job } = run.claim
+  const { maxAttempts } = job
   const processingMs = Math.max(0, (run.endedAt ?? run.startedAt) - run.startedAt)
   // The usual end first: it costs nothing but its own event.
   if (verdict.kind === 'stored' && settlement.kind === 'completed') return emitCompleted(runtime, run, settlement.resultBytes, processingMs)
   const about = aboutOf(run)
-  if (verdict.kind === 'refused') return bus.emit('job.lease_lost', { ...about, attempt: job.attempts, processingMs })
-  if (verdict.kind === 'error') return bus.emit('job.settle_failed', { ...about, attempt: job.attempts, errorCode: errorCodeOf(verdict.error) })
+  if (verdict.kind === 'refused') return bus.emit('job.lease_lost', { ...about, attempt: job.attempts, maxAttempts, processingMs })
+  if (verdict.kind === 'error') return bus.emit('job.settle_failed', { ...about, attempt: job.attempts, maxAttempts, errorCode: errorCodeOf(verdict.error) })
   // A job of an unknown name was told as job.unhandled.
   if (!run.known) return
   // Somebody had asked it to stop: the store ended it, whatever the attempt wanted.
@@ -68,7 +83,7 @@ export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: 
     case 'snooze': return bus.emit('job.snoozed', { ...about, delayMs: settlement.delayMs, processingMs })
     case 'release': return bus.emit('job.released', { ...about, processingMs })
     case 'postpone':
-      return bus.emit('job.retry_scheduled', { ...about, errorCode: 'FAE_STALLED', attempt: job.attempts - 1, delayMs: settlement.delayMs })
+      return bus.emit('job.retry_scheduled', { ...about, errorCode: 'FAE_STALLED', attempt: job.attempts - 1, maxAttempts, delayMs: settlement.delayMs })
     case 'failed':
     case 'retry': return emitAttemptFailed(runtime, run, settlement, processingMs)
   }
@@ -87,6 +102,7 @@ function emitCompleted (runtime: JobRuntime, run: ToldAttempt, resultBytes: numb
     traceId: run.traceIds?.traceId,
     spanId: run.traceIds?.spanId,
     attempt: job.attempts,
+    maxAttempts: job.maxAttempts,
     processingMs,
     queueWaitMs: Math.max(0, (job.startedAt ?? availableAt) - availableAt),
     totalMs: totalMs(runtime, run),
@@ -97,7 +113,7 @@ function emitCompleted (runtime: JobRuntime, run: ToldAttempt, resultBytes: numb
 function emitAttemptFailed (runtime: JobRuntime, run: ToldAttempt, settlement: Settlement & { kind: 'failed' | 'retry' }, processingMs: number): void {
   const { bus } = runtime
   const { job } = run.claim
-  const about = aboutOf(run)
+  const about = { ...aboutOf(run), maxAttempts: job.maxAttempts }
   const { code: errorCode, message: errorMessage } = settlement.error
   const final = settlement.kind === 'failed'
   // A stall that used up the last attempt ended without a run of its own.

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readOptions } from '../../lib/core/options.ts'
+import { OptionProblems, readOptions } from '../../lib/core/options.ts'
 
 const schema = {
   type: 'object',
@@ -29,12 +29,67 @@ t.test('one message lists every bad key', async (t) => {
     details: {
       problems: [
         'typo is not an option',
-        'size must be >= 1',
-        'mode must be equal to one of the allowed values (a, b)',
+        'size must be a whole number of at least 1',
+        'mode must be "a" or "b"',
         'hook must be a function',
         'nested.other is not an option',
-        'nested.deep must be boolean'
+        'nested.deep must be true or false'
       ]
     }
   })
+})
+
+function problemsOf (schema: object, given: object): string[] {
+  const found: string[] = []
+  const problems = new OptionProblems()
+  problems.add = (...more) => { found.push(...more) }
+  problems.collect('', () => readOptions<object, object>('thing', { ...schema }, {}, given))
+  return found
+}
+
+t.test('every message is a sentence that says what would be right, and none shows the value', (t) => {
+  const orFalse = (other: object): object => ({ anyOf: [{ const: false }, other] })
+  const inner = { type: 'object', additionalProperties: false, required: ['url'], properties: { url: { type: 'string', pattern: '^/', description: 'a path that begins with "/"' }, attempts: { type: 'integer', minimum: 1, maximum: 5 } } }
+  const limits = {
+    type: 'object',
+    additionalProperties: false,
+    required: ['needed'],
+    properties: {
+      needed: { type: 'string', minLength: 1 },
+      slow: orFalse({ type: 'number', minimum: 1, maximum: 10 }),
+      hook: { anyOf: [{ enum: ['marked', 'all'] }, { isFunction: true }] },
+      inner: orFalse(inner),
+      part: { anyOf: [{ type: 'boolean' }, { isObject: true }] },
+      ratio: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
+      few: { type: 'array', minItems: 1, maxItems: 3, items: { anyOf: [{ type: 'string', minLength: 1 }, { isRegExp: true }] } },
+      words: { type: 'array', uniqueItems: true, items: { type: 'string' } },
+      named: { type: 'object', propertyNames: { pattern: '^[a-z]$', description: 'one letter' } },
+      text: { type: 'string', minLength: 2, maxLength: 4 },
+      odd: { type: 'string', pattern: '^x' },
+      only: { const: 'this' }
+    }
+  }
+  for (const [given, ...problems] of [
+    [{ slow: 'hunter2' }, 'slow must be a number or false'],
+    [{ slow: true }, 'slow must be a number or false'],
+    [{ slow: 0 }, 'slow must be a number from 1 to 10 or false'],
+    [{ hook: 'hunter2' }, 'hook must be "marked", "all" or a function'],
+    [{ inner: 'hunter2' }, 'inner must be an object or false'],
+    [{ inner: {} }, 'inner.url is missing'],
+    [{ inner: { url: 'hunter2', attempts: 9, typo: 1 } }, 'inner.typo is not an option', 'inner.url must be a path that begins with "/"', 'inner.attempts must be a whole number from 1 to 5'],
+    [{ part: 'hunter2' }, 'part must be true, false or an object'],
+    [{ ratio: 2 }, 'ratio must be a number greater than 0 and at most 1'],
+    [{ ratio: NaN }, 'ratio must be a number greater than 0 and at most 1'],
+    [{ few: [] }, 'few must be a list of 1 to 3 entries'],
+    [{ few: ['', 7] }, 'few.0 must be a string that is not empty or a regular expression', 'few.1 must be a string or a regular expression'],
+    [{ words: ['a', 'a'] }, 'words must not name the same twice'],
+    [{ named: { ab: 1 } }, 'named: the name "ab" must be one letter'],
+    [{ text: 'x' }, 'text must be a string of 2 to 4 characters'],
+    [{ odd: 'hunter2' }, 'odd must be a string that matches ^x'],
+    [{ only: 'hunter2' }, 'only must be "this"'],
+    [{ needed: undefined }, 'needed is missing']
+  ] as const) {
+    t.strictSame(problemsOf(limits, { needed: 'x', ...given }), problems, JSON.stringify(given))
+  }
+  t.end()
 })

@@ -12,7 +12,7 @@ import { gatherApp, START_MS, type AppTarget } from '../../lib/doctor/gather-app
 import { temporaryFolder } from '../support/folder.ts'
 import { sharedRedis } from '../support/redis.ts'
 import { newJob, openStore } from '../support/redis-jobs.ts'
-import { LONGEST_MS, programExamination } from './support.ts'
+import { examination, LONGEST_MS, programExamination } from './support.ts'
 
 const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/${name}.js`, import.meta.url))
 const SERVER = fixture('server')
@@ -81,6 +81,21 @@ t.test('a CommonJS application', async (t) => {
   writeFileSync(join(cwd, 'late.cjs'), [loads, registers, begin].join('\n'))
   t.match((await look({ file: 'early.cjs', cwd }))('otel.sdk'), EARLY)
   t.match((await look({ file: 'late.cjs', cwd }))('otel.sdk'), { severity: 'warning', what: /^fastify was loaded before/ })
+})
+
+t.test('Redis is the one on which the application keeps its jobs, whatever the environment of the doctor says', async (t) => {
+  const { url, prefix, stop } = await sharedRedis()
+  t.teardown(stop)
+  const { host } = new URL(url)
+  const real = await examination(['--app', SERVER], { env: { TEST_REDIS_URL: url, TEST_PREFIX: prefix, REDIS_URL: 'redis://127.0.0.1:1' } })
+  t.match(real.of('redis.connection'), { severity: 'ok', what: new RegExp(`^redis://${host}.* answers`) })
+  t.match(real.of('app.store'), { severity: 'warning', what: /and not on redis:\/\/127\.0\.0\.1:1, which/ })
+  const memory = await examination(['--app', SERVER], { env: { REDIS_URL: url } })
+  t.match(memory.of('redis.connection'), { checked: false, what: /keeps its jobs in memory/ })
+  t.match(memory.of('app.store'), { severity: 'warning', what: /^jobs are kept in memory, and not on/ })
+  const secret = await examination(['--app', SERVER], { env: { TEST_REDIS_URL: 'redis://user:tops3cret-Passw0rd@127.0.0.1:1' } })
+  t.match(secret.of('redis.connection'), { severity: 'problem', what: 'redis://127.0.0.1:1: nothing listens there (ECONNREFUSED)' })
+  t.notMatch(secret.stdout + secret.text, /tops3cret/)
 })
 
 t.test('it opens no port and works on no job, and is gone afterwards', async (t) => {

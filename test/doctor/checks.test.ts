@@ -7,7 +7,9 @@ import { CHECK_IDS, CHECKS, SEVERITIES, type Finding } from '../../lib/doctor/fi
 import { checkExporters, checkPackages } from '../../lib/doctor/package-checks.ts'
 import type { PackageFacts } from '../../lib/doctor/package-facts.ts'
 import { checkRedis } from '../../lib/doctor/redis-checks.ts'
-import { clockFacts, shownTarget, type RedisFacts } from '../../lib/doctor/redis-facts.ts'
+import { clockFacts, type RedisFacts } from '../../lib/doctor/redis-facts.ts'
+import { otherServer, placeOf } from '../../lib/doctor/store-place.ts'
+import { shownUrl } from '../../lib/stores/bullmq/redis-url.ts'
 import { jsonReport, summarize, textReport } from '../../lib/doctor/report.ts'
 import { readOtelEnvironment } from '../../lib/telemetry/environment.ts'
 import { systemClock } from '../../lib/core/context.ts'
@@ -30,7 +32,7 @@ const PACKAGES: PackageFacts = {
   node: 'v24.1.0', engines: '>=20.19', peers: { fastify: '^5.0.0', bullmq: '^6.7.0', ioredis: '^6.0.0', '@opentelemetry/api': '^1.9.0' },
   installed: { fastify: '5.0.0', bullmq: '6.7.0', ioredis: '6.0.0', '@opentelemetry/api': '1.9.0' }, apiCopies: [{ path: 'a', version: '1.9.0' }], complete: true
 }
-const READY: AppReady = { state: 'ready', sdk: 'none', loadedBefore: [], trustProxy: 'off', https: false, publicUrl: undefined, jobRoutes: 'guarded', metrics: 'none' }
+const READY: AppReady = { state: 'ready', sdk: 'none', loadedBefore: [], trustProxy: 'off', https: false, publicUrl: undefined, jobRoutes: 'guarded', metrics: 'none', store: { type: 'bullmq', redis: { connection: { host: 'h' }, prefix: '{fae}', lockDurationMs: 10_000 } } }
 
 const seen = new Map<string, Finding>()
 
@@ -47,8 +49,27 @@ function worst (findings: readonly Finding[], check: string): Finding {
 }
 
 const ofRedis = (check: string, facts: Partial<RedisFacts>): Finding => worst(checkRedis({ ...SERVER, ...facts }), check)
-const ofApp = (check: string, facts: AppFacts, preloads: readonly string[] = []): Finding => worst(checkApp(facts, preloads), check)
+const ofApp = (check: string, facts: AppFacts, preloads: readonly string[] = [], other?: string): Finding => worst(checkApp(facts, preloads, other), check)
 const ofPackages = (check: string, facts: Partial<PackageFacts>): Finding => worst(checkPackages({ ...PACKAGES, ...facts }, true), check)
+
+t.test('the store that the application has', async (t) => {
+  const store = (facts: Partial<AppReady>, other?: string): Finding => ofApp('app.store', { ...READY, ...facts }, [], other)
+  t.match(store({}), { severity: 'ok', what: 'jobs are kept on redis://h, prefix {fae}' })
+  t.match(store({}, 'redis://other'), { severity: 'warning', what: /^jobs are kept on redis:\/\/h, prefix \{fae\}, and not on redis:\/\/other, which/ })
+  t.match(store({ store: { type: 'memory' } }), { severity: 'note', what: /^jobs are kept in memory/ })
+  t.match(store({ store: { type: 'memory' } }, 'redis://other'), { severity: 'warning', what: /^jobs are kept in memory, and not on redis:\/\/other/, fix: /redisStore/ })
+  t.match(store({ store: { type: 'mine' } }), { severity: 'ok', what: 'jobs are kept in a store of type mine' })
+  t.match(store({ store: undefined }), { checked: false })
+  const asked = { redisUrl: 'redis://u:secret@other', prefix: '{a}', lockDurationMs: 5_000 }
+  t.same(placeOf(asked, { state: 'not given' }), { target: { connection: { username: 'u', password: 'secret', host: 'other' }, shown: 'redis://other', prefix: '{a}' }, lockDurationMs: 5_000 })
+  t.match(placeOf(asked, READY), { target: { connection: { host: 'h' }, shown: 'redis://h', prefix: '{fae}' }, lockDurationMs: 10_000 }, 'whatever is said on the command line')
+  t.match(placeOf(asked, { state: 'timeout', afterMs: 1 }), { target: { shown: 'redis://other' } })
+  t.match(placeOf(asked, { ...READY, store: { type: 'memory' } }), { because: 'the application keeps its jobs in memory' })
+  t.match(placeOf({ ...asked, redisUrl: undefined }, { state: 'not given' }), { because: /no Redis URL is given/ })
+  t.equal(otherServer(asked, READY), 'redis://other')
+  t.equal(otherServer({ redisUrl: 'redis://:secret@h:6379/0' }, READY), undefined, 'the same place, said in full')
+  t.equal(otherServer({ redisUrl: 'redis://h/1' }, READY), 'redis://h/1')
+})
 
 t.test('why a server was not reached', async (t) => {
   const cases = [
@@ -199,11 +220,11 @@ t.test('everything that the table says was seen, and nothing else', async (t) =>
 })
 
 t.test('a target is shown without what is secret in it', async (t) => {
-  t.equal(shownTarget('redis://user:secret@host:6380/2?family=4'), 'redis://host:6380/2')
-  t.equal(shownTarget('redis+sentinel://user:secret@host,other:1/name/2?sentinelPassword=secret'), 'redis+sentinel://host:26379,other:1/name/2')
-  t.equal(shownTarget('redis://user:secret@host:6380/2?password=secret#x'), 'the URL', 'one that the store refuses is not shown at all')
-  t.equal(shownTarget('rediss://:s%40cret@host'), 'rediss://host')
-  t.equal(shownTarget('redis://secret@[::1]:6379'), 'redis://[::1]:6379')
+  t.equal(shownUrl('redis://user:secret@host:6380/2?family=4'), 'redis://host:6380/2')
+  t.equal(shownUrl('redis+sentinel://user:secret@host,other:1/name/2?sentinelPassword=secret'), 'redis+sentinel://host:26379,other:1/name/2')
+  t.equal(shownUrl('redis://user:secret@host:6380/2?password=secret#x'), undefined, 'one that the store refuses is not shown at all')
+  t.equal(shownUrl('rediss://:s%40cret@host'), 'rediss://host')
+  t.equal(shownUrl('redis://secret@[::1]:6379'), 'redis://[::1]:6379')
 })
 
 t.test('reports', async (t) => {
@@ -212,12 +233,12 @@ t.test('reports', async (t) => {
   t.notOk(text.includes('\u001b'), 'a server cannot steer the terminal')
   t.match(text, /problem +eviction policy +maxmemory-policy is bad \[31mpolicy\n +why: .*\n +fix: /)
   t.match(text, /not checked +start +no application was given/)
-  t.match(text, /1 problem, 0 warnings, 0 notes, 8 ok, 5 not checked\n$/)
+  t.match(text, /1 problem, 0 warnings, 0 notes, 8 ok, 6 not checked\n$/)
   const parsed = JSON.parse(jsonReport(findings, false)) as Record<string, unknown> & { findings: Array<Record<string, unknown>> }
   t.same(Object.keys(parsed), ['version', 'node', 'status', 'exitCode', 'counts', 'findings'])
   for (const finding of parsed.findings) t.same(Object.keys(finding), ['check', 'group', 'title', 'severity', 'checked', 'what', 'why', 'fix'])
   const warning = checkRedis({ ...SERVER, info: info({ aof_enabled: '0' }) })
   t.match(summarize(warning, false), { status: 'warning', exitCode: 0 })
   t.match(summarize(warning, true), { status: 'warning', exitCode: 1 })
-  t.match(summarize(checkApp({ state: 'not given' }, []), true), { status: 'ok', exitCode: 0, counts: { notChecked: 5 } })
+  t.match(summarize(checkApp({ state: 'not given' }, []), true), { status: 'ok', exitCode: 0, counts: { notChecked: 6 } })
 })

@@ -31,9 +31,9 @@ t.test('a command line that makes no sense ends with 2, and what was given is no
     [['doctor', '--redis-url'], /--redis-url/],
     [['doctor', '--redis-url', `http://:${SECRET}@host`], /--redis-url is not a URL of the form redis:/],
     [['doctor', '--redis-url', `redis://:${SECRET}@host:port`], /percent-encoded/],
-    [['doctor', '--prefix', 'a:b'], /prefix must match/],
+    [['doctor', '--prefix', 'a:b'], /prefix must be 1 to 100 letters/],
     [['doctor', '--lock-duration-ms', 'long'], /lockDurationMs/],
-    [['doctor', '--lock-duration-ms', '1'], /lockDurationMs must be >= 100/],
+    [['doctor', '--lock-duration-ms', '1'], /lockDurationMs must be a number of at least 100/],
     [['doctor', '--json=yes'], /--json/],
     [['doctor', '--import', './otel.js'], /with --app only/],
     [['doctor', '--app', ''], /--app needs a file/]
@@ -48,6 +48,7 @@ t.test('a command line that makes no sense ends with 2, and what was given is no
   t.equal(stdout, '')
   t.match(stderr, /--redis-url is not a URL.*\nTry: fastify-async-endpoints --help\n$/)
   t.notMatch(stderr, SECRET)
+  t.match(stderr, 'redis://user:password@host:6379/0', 'its own example is not mistaken for a secret')
 })
 
 t.test('what is not given', async (t) => {

@@ -193,7 +193,7 @@ t.test('starting and draining are not ready', async (t) => {
 
 t.test('a drain waits until load balancers have noticed, and not at all when the application closes', async (t) => {
   const clock = new FakeClock()
-  const make = (): Health => new Health(createContext({ clock }), new EventBus(silentLogger), 5_000)
+  const make = (): Health => new Health(createContext({ clock }), new EventBus(silentLogger), { shutdownDelayMs: 5_000 })
   const health = make()
   health.started()
   let over = 0
@@ -210,6 +210,35 @@ t.test('a drain waits until load balancers have noticed, and not at all when the
   await drain
   await closing.drain()
   t.ok(closing.draining)
+})
+
+t.test('what stops when draining begins is called once, and not for a drain that has begun already', async (t) => {
+  const { health } = make()
+  let calls = 0
+  health.onDraining(() => { calls++ })
+  health.startDraining()
+  health.startDraining()
+  health.onDraining(() => { calls += 10 })
+  health.close()
+  t.equal(calls, 1)
+})
+
+t.test('readiness answers in its time: a slower check counts with its last answer, and without one as Unhealthy', async (t) => {
+  const clock = new FakeClock()
+  const health = new Health(createContext({ clock }), new EventBus(silentLogger), { probeTimeoutMs: 1_500 })
+  health.started()
+  const slow = (): Promise<HealthVerdict> => new Promise((resolve) => { clock.setTimeout(() => resolve('Healthy'), 3_000) })
+  health.addCheck('far', slow, { tags: ['ready'], timeoutMs: 5_000, cacheMs: 0 })
+  const first = health.readiness()
+  await clock.advance(1_600)
+  t.match(await first, { status: 'Unhealthy', checks: [{}, { name: 'far', description: 'no answer within 1500 ms' }] })
+  await clock.advance(1_400)
+  const second = health.readiness()
+  await clock.advance(1_600)
+  t.match(await second, { status: 'Healthy', checks: [{}, { name: 'far', status: 'Healthy' }] }, 'the answer that came after the first probe')
+  const all = health.report()
+  await clock.advance(3_000)
+  t.match(await all, { status: 'Healthy' }, '/health gives every check its own time')
 })
 
 t.test('draining is not overtaken by an answer that was asked for before', async (t) => {
@@ -269,7 +298,7 @@ t.test('bad checks are refused with one message', async (t) => {
   health.addCheck('once', fine)
   const bad: ReadonlyArray<readonly [unknown, unknown, unknown, RegExp]> = [
     ['once', fine, undefined, /taken/], ['application', fine, undefined, /taken/], ['', fine, undefined, /name must be/], ['a b', fine, undefined, /name must be/],
-    [7, fine, undefined, /name must be/], ['x', 'no', undefined, /must be a function/], ['x', fine, { timeoutMs: 0, tag: 'ready' }, /timeoutMs must be > 0; tag is not an option|tag is not an option; timeoutMs must be > 0/],
+    [7, fine, undefined, /name must be/], ['x', 'no', undefined, /must be a function/], ['x', fine, { timeoutMs: 0, tag: 'ready' }, /tag is not an option; timeoutMs must be a number greater than 0 and at most 60000/],
     ['x', fine, { tags: ['a b'] }, /tags\.0/], ['x', fine, { cacheMs: -1 }, /cacheMs/]
   ]
   for (const [name, check, options, message] of bad) {

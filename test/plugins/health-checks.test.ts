@@ -79,12 +79,12 @@ t.test('Redis is not there at the start: listening, not ready, alive; ready by i
   t.equal((await app.jobs.waitFor(id, { timeoutMs: 10_000 })).state, 'completed')
 })
 
-t.test('what a job requires is asked where it runs; every job with a limit has its stuck check', async (t) => {
+t.test('what a job requires is asked where it runs; one check speaks of the stuck jobs of all', async (t) => {
   const app = await build(t, {})
   app.asyncEndpoint({ url: '/reports', name: 'generate-report', requires: { s3: () => false }, handler: () => 'done' })
   await app.ready()
   t.match(await checkOf(app, 'generate-report-s3'), { status: 'Unhealthy', tags: ['job', 's3'] })
-  t.match(await checkOf(app, 'generate-report-stuck'), { status: 'Healthy', tags: ['job', 'stuck'] })
+  t.match(await checkOf(app, 'asyncendpoints.stuck'), { status: 'Healthy', tags: ['job', 'stuck'], data: { stuck_count: 0, jobs_watched: 1 } })
   t.same([(await app.inject('/health')).statusCode, (await app.inject('/health/ready')).statusCode], [503, 200])
   const api = await build(t, { worker: false })
   api.asyncEndpoint({ url: '/reports', name: 'generate-report', requires: { s3: () => false }, handler: () => 'done' })

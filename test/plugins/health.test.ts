@@ -42,7 +42,7 @@ t.test('the three routes of a healthy process', async (t) => {
   const app = await build(t)
   const all = await probe(app, '/health')
   t.match(all, { status: 200, body: { status: 'Healthy' }, headers: { 'cache-control': 'no-store', 'content-type': /application\/json/ } })
-  t.strictSame(all.body.checks.map(({ name }) => name), ['application', 'asyncendpoints', 'asyncendpoints.queuedepth', 'memory', 'event-loop'])
+  t.strictSame(all.body.checks.map(({ name }) => name), ['application', 'asyncendpoints', 'asyncendpoints.queuedepth', 'memory', 'event-loop', 'asyncendpoints.stuck'])
   t.strictSame(Object.keys(all.body), ['status', 'checks', 'totalDurationMs'])
   t.strictSame(Object.keys(all.body.checks[0] ?? {}), ['name', 'status', 'description', 'durationMs', 'tags', 'data'])
   const ready = await probe(app, '/health/ready')
@@ -121,8 +121,8 @@ t.test('bad options fail the registration with one message', async (t) => {
   const bad = { storeLatencyMs: 0, maxRssBytes: 0, colour: 'red', pressure: { maxEventLoopDelay: 5 } } as unknown as HealthOptions
   await t.rejects(async () => await build(t, { options: bad }), { code: 'FAE_INVALID_OPTIONS', message: /health: .*colour is not an option/ })
   await t.rejects(async () => await build(t, { options: bad }), { message: /pressure\.maxEventLoopDelay is not an option/ })
-  await t.rejects(async () => await build(t, { options: bad }), { message: /storeLatencyMs must be > 0/ })
-  await t.rejects(async () => await build(t, { options: bad }), { message: /maxRssBytes must be > 0/ })
+  await t.rejects(async () => await build(t, { options: bad }), { message: /storeLatencyMs must be a number greater than 0/ })
+  await t.rejects(async () => await build(t, { options: bad }), { message: /maxRssBytes must be a number greater than 0/ })
 })
 
 /** An endpoint's submit route, as lib/http marks it, and one of everything that must never be refused. */

@@ -143,7 +143,7 @@ t.test('the application\'s own pino: redact, serializers, formatters, mixin and 
   })
   await run()
   t.match(lines.find(({ message }) => message === 'told'), { severity: 'info', region: 'eu', formatted: true, patient: 'gone', order: 'order 5', password: '[FILTERED]', job_name: 'report' })
-  t.match(byId(lines, 10111), { severity: 'info', region: 'eu', message: 'job completed', correlation_id: 'gone' })
+  t.match(byId(lines, 10111), { severity: 'info', region: 'eu', message: /^job report\/.* completed in /, correlation_id: 'gone' })
 })
 
 t.test('no logger, a silent one, and one of another make: the job does not notice', async (t) => {

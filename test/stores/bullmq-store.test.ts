@@ -193,6 +193,22 @@ t.test('bad options are refused, all at once', async (t) => {
   }
 })
 
+t.test('an address that is undefined is an environment variable that is not set, and not the server on this machine', (t) => {
+  for (const [options, message] of [
+    [{ url: undefined }, /url is undefined: is its environment variable set\?/],
+    [{ url: undefined, prefix: 'x' }, /url is undefined/],
+    [{ url: undefined, connection: undefined }, /url and connection are undefined/],
+    [{ client: undefined }, /client is undefined/],
+    [{ url: '' }, /url must be a URL of the form redis:/],
+    [{ connection: { host: undefined, port: 6379 } }, /connection\.host is undefined: is its environment variable set\?/],
+    [{ connection: { path: undefined } }, /connection\.path is undefined/]
+  ] as const) t.throws(() => redisStore(options), { code: 'FAE_INVALID_OPTIONS', message }, inspect(options))
+  for (const options of [undefined, {}, { prefix: 'x' }, { url: undefined, connection: { host: 'h' } }, { connection: { host: undefined, path: '/tmp/redis.sock' } }, { connection: { host: 'h', password: undefined } }]) {
+    t.doesNotThrow(() => redisStore(options), inspect(options))
+  }
+  t.end()
+})
+
 t.test('missing packages are told by name, with what to do', async (t) => {
   const missing = async (name: string): Promise<unknown> => {
     if (name === 'ioredis') throw Object.assign(new Error('Cannot find package'), { code: 'ERR_MODULE_NOT_FOUND' })
@@ -226,7 +242,10 @@ t.test('no error carries a password, an address with one, or a payload', async (
   const shown = inspect([errors, wrong.reports], { depth: 20, showHidden: true })
   t.notMatch(shown, SECRET)
   t.notMatch(shown, PAYLOAD)
-  t.match(wrong.reports, [{ kind: 'disconnected', code: 'WRONGPASS' }])
+  t.match(wrong.reports, [{ kind: 'disconnected', code: 'WRONGPASS', server: `127.0.0.1:${full.port}`, message: 'user or password is wrong, or the user is disabled. Correct them in the URL (special characters percent-encoded); on the server: ACL LIST' }])
+  const [refused, , denied] = errors.map((error) => (error as Error).message)
+  t.equal(refused, `The Redis server at 127.0.0.1:${port} cannot serve the job store now (ECONNREFUSED): nothing listens there. Start the server (redis-server), or correct host and port in its URL`)
+  t.match(denied, `The Redis server at 127.0.0.1:${full.port} cannot serve the job store now (WRONGPASS): user or password is wrong`)
 })
 
 t.test('a client of the application is used, and left as it was', async (t) => {

@@ -12,6 +12,8 @@ export class RedisProxy {
   readonly #dead = new Set<Socket>()
   /** Connections made from now on are accepted, and never get an answer. */
   swallowNew = false
+  /** Milliseconds by which everything is late, in each direction: half a round trip. */
+  delayMs = 0
   /** Connections made so far. */
   accepted = 0
   #held: Array<{ readonly server: Socket, readonly data: Buffer }> | undefined
@@ -78,10 +80,10 @@ export class RedisProxy {
     this.#pairs.add(pair)
     client.on('data', (data) => {
       if (this.#dead.has(client)) return
-      if (this.#held === undefined) server.write(data)
+      if (this.#held === undefined) this.#pass(server, data)
       else this.#held.push({ server, data })
     })
-    server.on('data', (data) => { if (!swallow && !this.#dead.has(client)) client.write(data) })
+    server.on('data', (data) => { if (!swallow && !this.#dead.has(client)) this.#pass(client, data) })
     for (const [one, other] of [[client, server], [server, client]] as const) {
       one.on('error', () => {})
       one.on('close', () => {
@@ -90,6 +92,11 @@ export class RedisProxy {
         this.#dead.delete(client)
       })
     }
+  }
+
+  #pass (to: Socket, data: Buffer): void {
+    if (this.delayMs === 0) to.write(data)
+    else setTimeout(() => { if (!to.destroyed) to.write(data) }, this.delayMs)
   }
 }
 

@@ -8,9 +8,11 @@ import { EVENT_CATALOGUE, type AttemptFailure, type EventMap, type EventName, ty
 import { connectSinks, DEFAULT_ROUTES } from '../../lib/events/router.ts'
 import { compileExclusion } from '../../lib/telemetry/exclude.ts'
 import { LOG_EVENTS, LOG_LEVELS, type LogEvent, type LogLevel } from '../../lib/telemetry/log-events.ts'
-import { attemptLogging, createLogSink, logsTraceIdsItself, type LoggingParts } from '../../lib/telemetry/logging.ts'
-import { LOG_ENRICHMENTS } from '../../lib/telemetry/options/logging.ts'
-import { attemptScope, COMPLETED } from './support.ts'
+import { attemptLogging, createLogSink, logsTraceIdsItself, type AttemptLoggingParts, type LoggingParts } from '../../lib/telemetry/logging.ts'
+import { carryOrigin } from '../../lib/telemetry/log-origin.ts'
+import { LOG_ENRICHMENTS, type LogEnrichment } from '../../lib/telemetry/options/logging.ts'
+import type { SubmitScope } from '../../lib/jobs/seams.ts'
+import { attemptScope, COMPLETED, submitScope } from './support.ts'
 
 type Line = Record<string, unknown>
 
@@ -31,6 +33,10 @@ function pinoLines (options: { level?: string, mixin?: () => object } = {}): { l
 
 function partsOf (logger: Logger, parts: Partial<LoggingParts> = {}): LoggingParts {
   return { logger, level: 'debug', enrich: LOG_ENRICHMENTS, excluded: () => false, redaction: readRedactOptions(), now: () => 0, ...parts }
+}
+
+function attemptParts (logger: Logger, parts: Partial<AttemptLoggingParts> = {}): AttemptLoggingParts {
+  return { logger, withTraceIds: () => true, enrich: LOG_ENRICHMENTS, redaction: readRedactOptions(), ...parts }
 }
 
 function connected (level: LogLevel = 'debug', excluded: ReadonlyArray<string | RegExp> = [], loggerLevel = 'trace', parts: Partial<LoggingParts> = {}) {
@@ -69,11 +75,11 @@ t.test('levels and numbers of the rows S0-57 and S1-06', async (t) => {
 
 t.test('a completed job: ids, trace, and the three times', async (t) => {
   const { bus, lines } = connected()
-  bus.emit('job.completed', { ...RUN, ...IDS, correlationId: 'corr', attempt: 2, processingMs: 80.4567, queueWaitMs: 12, totalMs: 1_130, resultBytes: undefined })
+  bus.emit('job.completed', { ...RUN, ...IDS, correlationId: 'corr', attempt: 2, maxAttempts: 5, processingMs: 80.4567, queueWaitMs: 12, totalMs: 1_130, resultBytes: undefined })
   const { time, pid, hostname, ...line } = lines[0] ?? {}
   t.same(line, {
-    level: 30, msg: 'job completed', eventId: 10111, event: 'job.completed', component: 'asyncendpoints.job', job_id: 'j', job_name: 'report', queue: 'default', worker_id: 'w', correlation_id: 'corr',
-    trace_id: IDS.traceId, span_id: IDS.spanId, trace_flags: '01', attempt: 2, totalMs: 1_130, queueMs: 12, processMs: 80.46
+    level: 30, msg: 'job report/j completed in 80 ms (attempt 2 of 5), 1130 ms after its submission', eventId: 10111, event: 'job.completed', component: 'asyncendpoints.job', job_id: 'j', job_name: 'report', queue: 'default', worker_id: 'w', correlation_id: 'corr',
+    trace_id: IDS.traceId, span_id: IDS.spanId, trace_flags: '01', attempt: 2, max_attempts: 5, totalMs: 1_130, queueMs: 12, processMs: 80.46
   })
 })
 
@@ -87,7 +93,13 @@ t.test('whatever an attempt comes to, its line leads to its trace', async (t) =>
   bus.emit('job.lease_lost', { ...RUN, ...IDS, attempt: 1, processingMs: 1 })
   bus.emit('job.settle_failed', { ...RUN, ...IDS, attempt: 1, errorCode: 'E' })
   bus.emit('handler.abandoned', { ...JOB, ...IDS, reason: 'timeout', graceMs: 1 })
-  t.equal(lines.length, 8)
+  bus.emit('job.recovered', { ...RUN, ...IDS, attempt: 2 })
+  bus.emit('job.unhandled', { ...RUN, ...IDS, delayMs: 1 })
+  bus.emit('job.progressed', { ...JOB, ...IDS, done: 1, total: 2 })
+  bus.emit('handler.ended_late', { ...JOB, ...IDS, lateMs: 1 })
+  bus.emit('job.replayed', { ...JOB, ...IDS, submitMs: 1, origin: undefined })
+  for (const name of ['job.cancel_requested', 'job.redriven', 'job.removed'] as const) bus.emit(name, { ...JOB, ...IDS })
+  t.equal(lines.length, 16)
   for (const line of lines) t.match(line, { trace_id: IDS.traceId, span_id: IDS.spanId, trace_flags: '01', correlation_id: 'corr' }, String(line.event))
 })
 
@@ -134,7 +146,7 @@ t.test('the logger of an attempt: made on first use, with all ids', async (t) =>
   let children = 0
   const counting = { ...logger, child: (bindings: Line) => { children++; return logger.child(bindings) } } as Logger
   const scope = attemptScope({ attempts: 2 })
-  const settlement = await attemptLogging(counting, () => true)(scope, async () => COMPLETED)
+  const settlement = await attemptLogging(attemptParts(counting))(scope, async () => COMPLETED)
   t.equal(settlement, COMPLETED)
   t.equal(children, 0, 'a job that never logs pays nothing')
   scope.traceIds = { traceId: IDS.traceId, spanId: IDS.spanId, traceFlags: '01' }
@@ -147,7 +159,7 @@ t.test('the logger of an attempt: made on first use, with all ids', async (t) =>
 t.test('no key twice on a line: a logger that knows the span itself is left to it', async (t) => {
   const { logger, lines } = pinoLines()
   const scope = attemptScope()
-  await attemptLogging(logger, () => false)(scope, async () => COMPLETED)
+  await attemptLogging(attemptParts(logger, { withTraceIds: () => false }))(scope, async () => COMPLETED)
   scope.traceIds = { traceId: IDS.traceId, spanId: IDS.spanId, traceFlags: '01' }
   scope.makeLogger?.().info({}, 'x')
   t.notOk('trace_id' in (lines[0] ?? {}))
@@ -278,7 +290,45 @@ t.test('a logger that throws harms no job', async (t) => {
 t.test('the logger of an attempt carries no forged correlation id', async (t) => {
   const { logger, lines } = pinoLines()
   const scope = attemptScope({ correlationId: 'a\n{"level":60}' })
-  await attemptLogging(readRedactOptions().logger(logger), () => true)(scope, async () => COMPLETED)
+  await attemptLogging(attemptParts(readRedactOptions().logger(logger)))(scope, async () => COMPLETED)
   scope.makeLogger?.().info({ password: 'x' }, 'told')
   t.match(lines[0], { correlation_id: 'a {"level":60}', password: '[FILTERED]' })
+})
+
+t.test('every line of a job, but that of a lost lease whose job nobody has read, has room for its trace', (t) => {
+  const without = Object.entries(LOG_EVENTS as Record<string, LogEvent>).filter(([, { fields }]) => 'jobId' in fields && !('traceId' in fields)).map(([name]) => name)
+  t.same(without, ['job.stalled'])
+  t.end()
+})
+
+t.test('the lines of a handler say who sent the request, bounded, cleaned and hidden like all others', async (t) => {
+  const { logger, lines } = pinoLines()
+  const origin = { requestId: 'r-1', userId: 'ann', clientIp: '10.0.0.7', userAgent: 'curl\n token=secret-1' }
+  const tell = async (job: Parameters<typeof attemptScope>[0], parts: Partial<AttemptLoggingParts> = {}): Promise<Line | undefined> => {
+    const scope = attemptScope(job)
+    await attemptLogging(attemptParts(logger, parts))(scope, async () => COMPLETED)
+    scope.makeLogger?.().info({}, 'told')
+    return lines.at(-1)
+  }
+  t.match(await tell({ origin }), { request_id: 'r-1', user_id: 'ann', client_ip: '10.0.0.7', user_agent: 'curl  token=[FILTERED]' })
+  t.match(await tell({ origin: { requestId: 'r-1' }, owner: 'bob' }), { request_id: 'r-1', user_id: 'bob' }, 'the owner is the user')
+  t.match(await tell({ owner: 'bob' }), { user_id: 'bob' }, 'also of a job from code')
+  const few = await tell({ origin }, { enrich: ['request_id'] })
+  t.same(Object.keys(few ?? {}).filter((key) => ['user_id', 'client_ip', 'user_agent'].includes(key)), [])
+  t.match(await tell({ origin }, { redaction: readRedactOptions({ keys: ['client_ip'], mask: '***' }) }), { client_ip: '***' })
+})
+
+t.test('what goes into the store of a sender: what the lines tell, and nothing that is hidden', async (t) => {
+  const carry = async (enrich: readonly LogEnrichment[], owner: string | undefined, redact?: RedactOptions): Promise<unknown> => {
+    const scope = submitScope()
+    const job: SubmitScope['job'] = { ...scope.job, owner }
+    await carryOrigin(readRedactOptions(redact), enrich)({ ...scope, job, origin: { ...ORIGIN, userAgent: 'x'.repeat(1_000) } }, async () => ({ created: true, id: 'x' }))
+    return job.origin
+  }
+  const all = await carry(LOG_ENRICHMENTS, undefined) as Record<string, string>
+  t.match(all, { requestId: 'req-1', userId: 'ann', clientIp: '10.0.0.7' })
+  t.equal(all.userAgent?.length, 300)
+  t.same(await carry(['request_id', 'user_id'], 'ann'), { requestId: 'req-1' }, 'the owner is stored once')
+  t.same(await carry(LOG_ENRICHMENTS, 'ann', { keys: ['client_ip', 'user_agent'] }), { requestId: 'req-1' })
+  t.equal(await carry([], undefined), undefined)
 })

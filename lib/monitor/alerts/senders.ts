@@ -1,4 +1,5 @@
 import type { Clock, Logger } from '../../core/context.ts'
+import { compileMessage } from '../../core/line-message.ts'
 import { singleLine } from '../../core/text.ts'
 import { ALERT_LINES } from '../../events/alert-lines.ts'
 import type { AlertMail, AlertNotice, AlertSender, EmailOptions } from './alert.ts'
@@ -11,14 +12,22 @@ export function eventOf ({ kind, at, alert }: AlertNotice) {
   return { name: `alert.${kind}` as const, payload: { fingerprint, rule, severity, alertType: type, title, message, firingMs: Math.max(0, at - startedAt) } }
 }
 
+/** Characters of a text that are looked at for the message of a line. */
+const MAX_SHOWN = 1_000
+
 type LineName = keyof typeof ALERT_LINES
 
 /** Writes one numbered line, as the table of the log events says. */
 export function writeLine (logger: Logger, name: LineName, payload: Readonly<Record<string, unknown>>, more: object = {}): void {
   const { id, level, message, fields } = ALERT_LINES[name]
   const line: Record<string, unknown> = { eventId: id, event: name, component: 'asyncendpoints.alert' }
-  for (const [from, to] of Object.entries(fields)) line[to] = payload[from]
-  logger[level]({ ...line, ...more }, message)
+  const shown: Record<string, unknown> = {}
+  for (const [from, to] of Object.entries(fields)) {
+    const value = line[to] = payload[from]
+    // A rule of the application may have written it over several lines.
+    shown[to] = typeof value === 'string' ? singleLine(value, MAX_SHOWN) : value
+  }
+  logger[level]({ ...line, ...more }, compileMessage(message, fields)(shown, payload))
 }
 
 /** @param logger hides already what must not be shown */

@@ -35,7 +35,7 @@ const webhookSchema: OptionsSchema = {
   additionalProperties: false,
   required: ['url', 'secret'],
   properties: {
-    url: { type: 'string', pattern: '^https?://' },
+    url: { type: 'string', pattern: '^https?://', description: 'a URL that begins with http:// or https://' },
     secret: { anyOf: [secretSchema, { type: 'array', items: secretSchema, minItems: 1, maxItems: 5 }] },
     headers: { type: 'object', additionalProperties: { type: 'string' } },
     timeoutMs: { type: 'number', minimum: 1, maximum: 300_000 },

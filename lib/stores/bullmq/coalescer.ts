@@ -114,13 +114,13 @@ export class Coalescer {
     const args = [...addKeys(kind, handle.prefix), handle.prefix]
     for (const { id, name, timestamp, data, options, asked } of batch) args.push(id, name, timestamp, data, options, asked)
     this.#connections.submit((client) => runCommand(client, this.#commands[kind], args)).then((answers) => {
-      if (!Array.isArray(answers)) throw unavailable('unexpected answer')
+      if (!Array.isArray(answers)) throw unavailable('unexpected answer', this.#connections.server)
       const settleAll = (): void => { for (const [index, entry] of batch.entries()) this.#settle(entry, answers[index]) }
       const acknowledged = this.#connections.acknowledged()
       return acknowledged === undefined ? settleAll() : acknowledged.then(settleAll)
     }).catch((error: unknown) => {
       // Whoever is settled already does not hear of it.
-      for (const { reject } of batch) reject(error instanceof Error ? error : unavailable('unknown'))
+      for (const { reject } of batch) reject(error instanceof Error ? error : unavailable('unknown', this.#connections.server))
     })
   }
 
@@ -131,11 +131,11 @@ export class Coalescer {
       return entry.resolve({ id: String(id), fingerprint: String(fingerprint), job: rawJob(fields, locked) })
     }
     if (answer === 0) return entry.reject(tooManyBytes())
-    if (typeof answer !== 'string' || !answer.startsWith('!')) return entry.reject(unavailable('unexpected answer'))
+    if (typeof answer !== 'string' || !answer.startsWith('!')) return entry.reject(unavailable('unexpected answer', this.#connections.server))
     // The script has caught it, so that the others of the batch are not lost with it: the connections do not hear of it otherwise.
     const error = new Error(answer.slice(1))
     this.#connections.heard(error)
-    entry.reject(toStoreError(error))
+    entry.reject(toStoreError(error, this.#connections.server))
   }
 }
 

@@ -1,6 +1,7 @@
 import { EXPIRED, withDeadline } from '../../core/deadline.ts'
 import type { AsyncEndpointsError } from '../../core/errors.ts'
 import type { StoreHost } from '../../jobs/store.ts'
+import { adviceOn, serverOf } from './advice.ts'
 import { ClientFactory, DISCONNECT_MS, isLive, type IoRedis } from './clients.ts'
 import { closed, serverCode, toStoreError, unavailable, unsupported } from './errors.ts'
 import type { Client } from './internals.ts'
@@ -27,6 +28,8 @@ export class Connections {
   /** Submissions go over it: the producer, or a connection of its own where replicas are waited for. */
   readonly submitter: Client
   readonly refusals: Refusals
+  /** Host and port, for messages. */
+  readonly server: string | undefined
   readonly #settings: RedisSettings
   readonly #host: StoreHost
   readonly #clients: ClientFactory
@@ -48,12 +51,14 @@ export class Connections {
   constructor (settings: RedisSettings, host: StoreHost, ioredis: IoRedis, trial: () => Promise<void>) {
     this.#settings = settings
     this.#host = host
+    this.server = serverOf(settings)
     const { clock } = host.context
     this.refusals = new Refusals({
       clock,
       report: (report) => host.report(report),
       reconnect: (code) => this.#reconnect(code),
-      probe: trial
+      probe: trial,
+      server: this.server
     })
     this.#clients = new ClientFactory({
       settings,
@@ -126,7 +131,7 @@ export class Connections {
   async #run<T> (client: Client, operation: (client: Client) => Promise<T>): Promise<T> {
     if (this.#state === 'closed') throw closed()
     this.assertSupported()
-    if (!isLive(client)) throw unavailable(this.#lastCode)
+    if (!isLive(client)) throw unavailable(this.#lastCode, this.server)
     let answer: T | typeof EXPIRED
     try {
       const pending = operation(client)
@@ -134,9 +139,9 @@ export class Connections {
       answer = this.#settings.client === undefined ? await pending : await withDeadline(this.#host.context.clock, this.#settings.operationTimeoutMs, pending)
     } catch (error) {
       this.heard(error)
-      throw toStoreError(error)
+      throw toStoreError(error, this.server)
     }
-    if (answer === EXPIRED) throw unavailable('ETIMEDOUT')
+    if (answer === EXPIRED) throw unavailable('ETIMEDOUT', this.server)
     return answer
   }
 
@@ -236,7 +241,7 @@ export class Connections {
       this.#state = 'connected'
       if (this.#refusal === undefined) {
         this.#reported = 'connected'
-        this.#host.report({ kind: 'connected' })
+        this.#host.report({ kind: 'connected', server: this.server })
         for (const listener of this.#onReady) listener()
       }
       this.#started()
@@ -247,7 +252,7 @@ export class Connections {
     if (this.#state === 'closed') return
     this.#state = 'away'
     // Once per outage, not per attempt to end it.
-    if (this.#reported !== 'disconnected') this.#host.report({ kind: 'disconnected', code: this.#lastCode })
+    if (this.#reported !== 'disconnected') this.#host.report({ kind: 'disconnected', code: this.#lastCode, server: this.server, message: adviceOn(this.#lastCode).replace(/^: /, '') })
     this.#reported = 'disconnected'
     this.#started()
   }

@@ -65,7 +65,7 @@ export class BullConsumer implements Consumer {
     this.#parts = parts
     this.#options = options
     this.queue = options.queue
-    this.#troubles = new Troubles(parts.clock, options.onError)
+    this.#troubles = new Troubles(parts.clock, options.onError, parts.settings)
     const { clock, client, handle: { prefix }, settings: { lockDurationMs } } = parts
     this.#leases = new Leases({ clock, client, prefix, lockDurationMs, running: () => this.#running.values() })
     this.#worker = this.#makeWorker()

@@ -1,6 +1,6 @@
 import { AsyncEndpointsError } from '../../core/errors.ts'
-import type { JobInput, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
 import { cut } from '../../core/text.ts'
+import type { JobInput, JobOrigin, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
 
 /**
  * The small fields of a job that BullMQ has no place for. They are stored in the options of the BullMQ job, under
@@ -21,6 +21,8 @@ export interface Envelope {
   readonly k?: string | undefined
   /** bytes of the input, when there are many */
   readonly b?: number | undefined
+  /** who sent the request: its id, user, address and agent; what is not known is empty */
+  readonly r?: readonly string[] | undefined
 }
 
 /** The name among the options of a BullMQ job that holds the envelope. A job without it was added by somebody else. */
@@ -61,7 +63,8 @@ export function encodeOptions (job: NewJob, delay: number, priority: number, inp
     s: job.trace?.tracestate,
     n: job.maxAttempts,
     k: job.idempotency?.key,
-    b: inputBytes
+    b: inputBytes,
+    r: originTexts(job.origin)
   }
   return JSON.stringify({ [OURS]: envelope, ...(delay > 0 && { delay }), ...(priority > 0 && { priority }) })
 }
@@ -74,8 +77,8 @@ export function envelopeIn (opts: unknown): Envelope | undefined {
 
 function isEnvelope (value: unknown): value is Envelope {
   if (typeof value !== 'object' || value === null) return false
-  const { c, n, o, t, s, k, b } = value as Record<keyof Envelope, unknown>
-  return typeof c === 'string' && typeof n === 'number' && (b === undefined || typeof b === 'number') &&
+  const { c, n, o, t, s, k, b, r } = value as Record<keyof Envelope, unknown>
+  return typeof c === 'string' && typeof n === 'number' && (b === undefined || typeof b === 'number') && (r === undefined || isTexts(r)) &&
     [o, t, s, k].every((text) => text === undefined || typeof text === 'string')
 }
 
@@ -98,6 +101,22 @@ export function parseInput (data: unknown, ours: boolean): JobInput | undefined 
     return undefined
   }
 }
+
+const ORIGIN_PARTS = ['requestId', 'userId', 'clientIp', 'userAgent'] as const satisfies ReadonlyArray<keyof JobOrigin>
+
+/** Without the empty ones at its end. */
+function originTexts (origin: JobOrigin | undefined): string[] | undefined {
+  if (origin === undefined) return undefined
+  const texts = ORIGIN_PARTS.map((part) => origin[part] ?? '')
+  while (texts.at(-1) === '') texts.pop()
+  return texts.length === 0 ? undefined : texts
+}
+
+export function originOf ({ r }: Envelope): JobOrigin | undefined {
+  return r === undefined ? undefined : Object.fromEntries(ORIGIN_PARTS.flatMap((part, index) => r[index] === undefined || r[index] === '' ? [] : [[part, r[index]]]))
+}
+
+function isTexts (value: unknown): value is readonly string[] { return Array.isArray(value) && value.every((text) => typeof text === 'string') }
 
 export function traceOf ({ t, s }: Envelope): TraceCarrier | undefined {
   return t === undefined ? undefined : s === undefined ? { traceparent: t } : { traceparent: t, tracestate: s }

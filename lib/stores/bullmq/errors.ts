@@ -1,22 +1,30 @@
-import { AsyncEndpointsError, isAsyncEndpointsError } from '../../core/errors.ts'
+import { AsyncEndpointsError, isAsyncEndpointsError, type AsyncEndpointsErrorOptions } from '../../core/errors.ts'
+import { adviceOn } from './advice.ts'
 import { withDenied } from './denied-text.ts'
 
 /**
  * Errors of a Redis client carry the command that failed, with payloads and Lua text in it, and an address with a
  * password in its options. None of them leaves this folder: each is replaced by one of ours, without a `cause`.
  */
-export function toStoreError (error: unknown): AsyncEndpointsError {
+export function toStoreError (error: unknown, server?: string): AsyncEndpointsError {
   if (error instanceof AsyncEndpointsError || isAsyncEndpointsError(error)) return error
   const code = serverCode(error)
   if (code === 'OOM') {
-    return new AsyncEndpointsError('FAE_STORE_FULL', 'The Redis server is out of memory: raise maxmemory or keep fewer finished jobs', { retryAfterSeconds: 5 })
+    return new AsyncEndpointsError('FAE_STORE_FULL', `The Redis server${at(server)} is out of memory: raise maxmemory or keep fewer finished jobs`, about(server, 5))
   }
-  return unavailable(withDenied(code, error))
+  return unavailable(withDenied(code, error), server)
 }
 
-/** The server did not answer, or answered that it cannot serve. */
-export function unavailable (reason: string): AsyncEndpointsError {
-  return new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', `The Redis server cannot serve the job store now (${reason})`, { retryAfterSeconds: 1 })
+/** The server did not answer, or answered that it cannot serve. @param server host and port */
+export function unavailable (reason: string, server?: string): AsyncEndpointsError {
+  return new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', `The Redis server${at(server)} cannot serve the job store now (${reason})${adviceOn(reason)}`, about(server, 1))
+}
+
+function at (server: string | undefined): string { return server === undefined ? '' : ` at ${server}` }
+
+/** Of an error that clients hear nothing of but its title: where the server is may be known to the log only. */
+function about (server: string | undefined, retryAfterSeconds: number): AsyncEndpointsErrorOptions {
+  return { retryAfterSeconds, ...(server === undefined ? undefined : { details: { server } }) }
 }
 
 /** The primary has stored the job; whether a replica has it too is not known. */

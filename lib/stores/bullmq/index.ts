@@ -25,6 +25,7 @@ import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
 import { ServerClock } from './server-clock.ts'
 import { RedisSharedState } from './shared.ts'
+import { remember } from './targets.ts'
 import { readable, Repairs } from './unreadable.ts'
 import { channels, progressMessage, Publisher, Subscriptions, UpdateListeners } from './updates.ts'
 
@@ -43,7 +44,8 @@ const ATTENDANCE_MS = 10_000
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`
  */
 export function redisStore (options?: RedisStoreOptions): JobStore {
-  return new RedisStore(readRedisOptions(options))
+  const settings = readRedisOptions(options)
+  return remember(new RedisStore(settings), settings)
 }
 
 /** What an open store consists of. */
@@ -323,7 +325,7 @@ class RedisStore implements JobStore {
       await connections.run((client) => probe.run(client, clock.now()))
     } catch (error) {
       const names = ownMessage(error).includes('NOPERM') ? await denied.names() : []
-      throw names.length > 0 ? unavailable(`NOPERM: ${names.join(', ')}`) : error
+      throw names.length > 0 ? unavailable(`NOPERM: ${names.join(', ')}`, connections.server) : error
     }
   }
 

@@ -1,6 +1,6 @@
 import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
 import { clientOptionProblems, connectionProblems } from './client-options.ts'
-import { parseRedisUrl, URL_PATTERN } from './redis-url.ts'
+import { parseRedisUrl, URL_FORMS, URL_PATTERN } from './redis-url.ts'
 
 /** Connection options of ioredis, as a plain object: host, port, username, password, db, tls, sentinels and so on. */
 export type RedisConnectionOptions = Readonly<Record<string, unknown>>
@@ -45,7 +45,10 @@ export interface RedisRetentionOptions {
   maxKeysPerOwner?: number
 }
 
-/** Exactly one of `url`, `connection` and `client` says where the server is; with none it is localhost:6379. */
+/**
+ * Exactly one of `url`, `connection` and `client` says where the server is; without any of them it is localhost:6379. One that is
+ * there and `undefined` (an environment variable that is not set) is refused.
+ */
 export interface RedisStoreOptions {
   /**
    * `redis://` or `rediss://` (TLS), with everything that belongs to it: `rediss://user:password@host:6380/0`. Behind
@@ -136,11 +139,11 @@ const schema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    url: { type: 'string', pattern: URL_PATTERN },
+    url: { type: 'string', pattern: URL_PATTERN, description: `a URL of the form ${URL_FORMS}` },
     connection: { type: 'object' },
     client: { isObject: true },
     // A colon would let the keys of one prefix look like those of a queue under another.
-    prefix: { type: 'string', pattern: '^[A-Za-z0-9{}_.-]{1,100}$' },
+    prefix: { type: 'string', pattern: '^[A-Za-z0-9{}_.-]{1,100}$', description: '1 to 100 letters, digits, "{", "}", "_", "." or "-"' },
     operationTimeoutMs: { type: 'number', minimum: 1, maximum: 600_000 },
     acknowledge: { enum: ['primary', 'replica'] },
     lockDurationMs: { type: 'number', minimum: 100 },
@@ -169,6 +172,7 @@ export function readRedisOptions (given: RedisStoreOptions | undefined): RedisSe
   const problems: string[] = []
   const places = (['url', 'connection', 'client'] as const).filter((key) => options[key] !== undefined)
   if (places.length > 1) problems.push(`${places.join(' and ')} exclude each other`)
+  problems.push(...unsetProblems(given ?? {}))
   const { client, url, acknowledge } = options
   if (client !== undefined) problems.push(...clientProblems(client, options.prefix, acknowledge))
   if (options.connection !== undefined) problems.push(...connectionProblems(options.connection))
@@ -193,6 +197,22 @@ export function readRedisOptions (given: RedisStoreOptions | undefined): RedisSe
       maxKeysPerOwner: options.retention.maxKeysPerOwner ?? RETENTION.maxKeysPerOwner
     })
   })
+}
+
+/**
+ * An option that is there and undefined was meant to say where the server is: an environment variable that is not set must not
+ * become the server on this machine.
+ */
+function unsetProblems (given: RedisStoreOptions): string[] {
+  const places = ['url', 'connection', 'client'] as const
+  const unset = places.filter((key) => Object.hasOwn(given, key) && given[key] === undefined)
+  if (unset.length > 0 && places.every((key) => given[key] === undefined)) {
+    return [`${unset.join(' and ')} ${unset.length > 1 ? 'are' : 'is'} undefined: is its environment variable set? Give the address of the server, for example redis://localhost:6379`]
+  }
+  const { connection } = given
+  const hidden = connection !== undefined && ['host', 'path', 'sentinels'].filter((key) => Object.hasOwn(connection, key))
+  if (!hidden || hidden.length === 0 || hidden.some((key) => connection[key] !== undefined)) return []
+  return [`connection.${hidden.join(' and connection.')} is undefined: is its environment variable set? Give the address of the server, for example host: 'localhost'`]
 }
 
 function clientProblems (client: RedisClientLike, prefix: string, acknowledge: 'primary' | 'replica'): string[] {

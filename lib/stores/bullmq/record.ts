@@ -1,6 +1,6 @@
 import type { ClaimedJob, JobProgress, JobRecord } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
-import { envelopeIn, errorOf, inputOf, NO_ENVELOPE, parseNotes, traceOf, type Envelope, type Notes } from './envelope.ts'
+import { envelopeIn, errorOf, inputOf, NO_ENVELOPE, originOf, parseNotes, traceOf, type Envelope, type Notes } from './envelope.ts'
 import { FIELD, type BullJob } from './internals.ts'
 
 /**
@@ -98,6 +98,7 @@ export function claimedRecord (job: BullJob, queue: string, notes: Notes, cancel
     queue,
     state: 'in-progress',
     input: inputOf(job.data, ours !== undefined),
+    origin: originOf(envelope),
     owner: envelope.o,
     correlationId: envelope.c,
     trace: traceOf(envelope),

@@ -36,15 +36,20 @@ export function parseRedisUrl (url: string): ParsedUrl {
 /** The URL as it may be shown: without user, password and query. `undefined` when it makes no sense. */
 export function shownUrl (url: string): string | undefined {
   const { connection, problems } = parseRedisUrl(url)
-  if (problems.length > 0) return undefined
-  const { host = 'localhost', port, db, sentinels, name, tls } = connection
+  return problems.length > 0 ? undefined : shownConnection(connection)
+}
+
+/** What ioredis connects with, as a URL that may be shown: without user and password. */
+export function shownConnection ({ host = 'localhost', path, port, db, sentinels, name, tls }: ConnectionOptions): string {
+  if (typeof path === 'string') return path
   const scheme = tls === undefined ? 'redis' : 'rediss'
   const database = db === undefined ? '' : `/${String(db)}`
   if (Array.isArray(sentinels)) return `${scheme}+sentinel://${sentinels.map(hostAndPort).join(',')}/${String(name)}${database}`
   return `${scheme}://${hostAndPort({ host, port })}${database}`
 }
 
-function hostAndPort ({ host, port }: { host: unknown, port?: unknown }): string {
+/** `host:port`, with brackets around an IPv6 address. */
+export function hostAndPort ({ host, port }: { host: unknown, port?: unknown }): string {
   const shown = String(host).includes(':') ? `[${String(host)}]` : String(host)
   return port === undefined ? shown : `${shown}:${String(port)}`
 }

@@ -37,6 +37,8 @@ export interface RefusalParts {
   readonly reconnect: (code: string) => void
   /** Rejects while the server refuses; writes something and leaves nothing. */
   readonly probe: () => Promise<unknown>
+  /** Host and port, where they are known. */
+  readonly server?: string | undefined
 }
 
 /**
@@ -110,6 +112,7 @@ export class Refusals {
     if (now - (this.#reportedAt.get(code) ?? -Infinity) < REPORT_AGAIN_MS) return
     this.#reportedAt.set(code, now)
     const then = reconnect ? 'connecting again, in case another server has taken over' : 'waiting until it serves again'
-    this.#parts.report({ kind: 'error', code, message: `The Redis server refuses to serve the job store (${code}): ${about}; ${then}` })
+    const { server, report } = this.#parts
+    report({ kind: 'error', code, message: `The Redis server${server === undefined ? '' : ` at ${server}`} refuses to serve the job store (${code}): ${about}; ${then}` })
   }
 }

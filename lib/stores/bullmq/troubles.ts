@@ -1,5 +1,7 @@
 import type { Clock } from '../../core/context.ts'
+import { serverOf } from './advice.ts'
 import { refusalCode, serverCode, toStoreError } from './errors.ts'
+import type { RedisSettings } from './options.ts'
 import { Settled } from './settler.ts'
 
 /** The same trouble is told once in this time. */
@@ -13,9 +15,11 @@ export class Troubles {
   readonly #clock: Clock
   readonly #onError: (error: Error) => void
   readonly #told = new Map<string, number>()
+  readonly #server: string | undefined
   #expected = 0
 
-  constructor (clock: Clock, onError: (error: Error) => void) {
+  constructor (clock: Clock, onError: (error: Error) => void, settings?: RedisSettings) {
+    this.#server = settings && serverOf(settings)
     this.#clock = clock
     this.#onError = onError
   }
@@ -35,6 +39,6 @@ export class Troubles {
     const now = this.#clock.monotonic()
     if (now - (this.#told.get(code) ?? -Infinity) < TELL_AGAIN_MS) return
     this.#told.set(code, now)
-    try { this.#onError(toStoreError(error)) } catch { /* its own trouble */ }
+    try { this.#onError(toStoreError(error, this.#server)) } catch { /* its own trouble */ }
   }
 }

@@ -148,9 +148,9 @@ export class Subscriptions {
     try {
       answer = await withDeadline(this.#clock, this.#timeoutMs, client.subscribe(channel))
     } catch (error) {
-      throw toStoreError(error)
+      throw toStoreError(error, this.#connections.server)
     }
-    if (answer === EXPIRED) throw unavailable('ETIMEDOUT')
+    if (answer === EXPIRED) throw unavailable('ETIMEDOUT', this.#connections.server)
   }
 
   remove (channel: string): void {

@@ -1,5 +1,5 @@
 import { AsyncEndpointsError } from '../../core/errors.ts'
-import type { ClaimedJob, JobInput, JobProgress, JobRecord, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
+import type { ClaimedJob, JobInput, JobOrigin, JobProgress, JobRecord, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { Attempt, Claim } from '../../jobs/store.ts'
 import type { Heaped } from './heap.ts'
@@ -32,6 +32,7 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   /** Its idempotency key, which becomes free when the job is removed. */
   readonly key: string | undefined
   #body: string | undefined
+  #origin: JobOrigin | undefined
   /** Params, query and headers in one text; `undefined` when all are empty, as for every job submitted from code. */
   #rest: string | undefined
 
@@ -79,6 +80,7 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
     this.key = job.idempotency?.key
     this.state = state
     this.#runAt = job.runAt - BASE
+    this.#origin = job.origin === undefined ? undefined : Object.freeze({ ...job.origin })
     const { body, params, query, headers } = job.input
     this.#body = body === undefined ? undefined : jsonText(body)
     this.#rest = isEmpty(params) && isEmpty(query) && isEmpty(headers) ? undefined : jsonText([params, query, headers])
@@ -93,7 +95,7 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   set finishedAt (at: number | undefined) { this.#finishedAt = at === undefined ? undefined : at - BASE }
 
   /** Characters of the input: what it takes in the heap, unless it has characters beyond Latin-1. */
-  get inputBytes (): number { return (this.#body?.length ?? 0) + (this.#rest?.length ?? 0) }
+  get inputBytes (): number { return (this.#body?.length ?? 0) + (this.#rest?.length ?? 0) + lengthOf(this.#origin) }
 
   get bytes (): number { return JOB_BYTES + this.inputBytes + (this.result?.length ?? 0) }
 
@@ -101,6 +103,7 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   dropInput (): void {
     this.#body = undefined
     this.#rest = undefined
+    this.#origin = undefined
   }
 
   /** The input, parsed anew: the caller may do with it what it likes. */
@@ -113,7 +116,7 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
 
   /** The job as it is now, for a claim: with its input at hand. */
   claimed (): ClaimedJob {
-    return Object.assign(this.record(), { input: this.input() })
+    return Object.assign(this.record(), { input: this.input(), origin: this.#origin })
   }
 
   /** The job as it is now, for a reader. */
@@ -188,6 +191,10 @@ export class Lease implements Listed<Lease> {
       this.holder.trouble(error)
     }
   }
+}
+
+function lengthOf (origin: JobOrigin | undefined): number {
+  return origin === undefined ? 0 : Object.values(origin).reduce<number>((sum, text) => sum + String(text ?? '').length, 0)
 }
 
 function jsonText (value: unknown): string | undefined {

@@ -4,6 +4,7 @@ import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost
 } from '../../jobs/store.ts'
+import { clusterReport } from './cluster.ts'
 import { MemoryConsumer } from './consumer.ts'
 import { Engine } from './engine.ts'
 import type { MemorySettings } from './options.ts'
@@ -41,6 +42,8 @@ export class MemoryStore implements JobStore {
     if (this.#host !== undefined) throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', 'This memory store belongs to another application already; make one for each with memoryStore()')
     this.#host = host
     this.#engine = new Engine(host.context, this.#settings)
+    const warning = clusterReport()
+    if (warning !== undefined) host.report(warning)
     host.report({ kind: 'connected' })
   }
 

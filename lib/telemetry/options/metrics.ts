@@ -58,7 +58,7 @@ const metricsSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    path: { anyOf: [{ type: 'string', pattern: '^/' }, { type: 'boolean', enum: [false] }] },
+    path: { anyOf: [{ type: 'string', pattern: '^/', description: 'a path that begins with "/"' }, { type: 'boolean', enum: [false] }] },
     format: { type: 'string', enum: ['prometheus', 'openmetrics', 'json', 'csv'] },
     recorder: { isObject: true },
     maxSeriesPerMetric: { type: 'integer', minimum: 1, maximum: 100_000 },

@@ -126,7 +126,7 @@ t.test('the numbered lines', async (t) => {
   const signal = new AbortController().signal
   for (const kind of ['raised', 'reminded', 'resolved'] as const) send({ ...NOTICE, kind, at: NOTICE.at + 5_000 }, { signal })
   t.match(lines, [
-    { level: 'warn', eventId: 10801, event: 'alert.raised', component: 'asyncendpoints.alert', msg: 'alert raised', alert: 'memory:x', rule: 'memory', severity: 'high', alert_type: 'System', title: 'High Memory Usage', detail: 'x uses 81 %', details: { instance: 'x' } },
+    { level: 'warn', eventId: 10801, event: 'alert.raised', component: 'asyncendpoints.alert', msg: 'alert raised: High Memory Usage: x uses 81 %', alert: 'memory:x', rule: 'memory', severity: 'high', alert_type: 'System', title: 'High Memory Usage', detail: 'x uses 81 %', details: { instance: 'x' } },
     { level: 'warn', eventId: 10802, firingMs: 5_000 }, { level: 'info', eventId: 10803 }
   ])
 })

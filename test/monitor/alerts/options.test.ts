@@ -26,7 +26,7 @@ t.test('every bad key in one message, which shows no secret', async (t) => {
   } as unknown as AlertsOptions
   const thrown = t.throws(() => readAlertsOptions(bad), { code: 'FAE_INVALID_OPTIONS' }) as unknown as Error
   for (const part of [
-    'slowP95 is not an option', 'failureRate must be <= 1', 'stuck.count must be >= 1', 'webhook.url must hold no credentials', 'webhook.secret must be "whsec_"', 'webhook.headers: Webhook-Id is set', 'webhook.headers: "b d" cannot'
+    'slowP95 is not an option', 'failureRate must be a number from 0 to 1 or false', 'stuck.count must be a whole number of at least 1', 'webhook.url must hold no credentials', 'webhook.secret must be "whsec_"', 'webhook.headers: Webhook-Id is set', 'webhook.headers: "b d" cannot'
   ]) t.match(thrown.message, part)
   t.notMatch(thrown.message, /hunter2|c2hvcnQ/)
   const { slowP95: _, failureRate: __, stuck: ___, webhook: ____, ...rest } = bad as unknown as Record<string, unknown>

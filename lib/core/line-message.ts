@@ -1,0 +1,67 @@
+/**
+ * Messages of log lines that a person can read without the fields beside them: `job report/0b5e… completed in 1234 ms (attempt 1
+ * of 5)`. A template names parts of the event in braces; what stands in square brackets is left out when a part in it is
+ * missing, empty or 0.
+ *
+ * Texts are taken from the finished line, where they are cleaned, bounded and hidden as the redaction wants it; numbers from the event.
+ */
+export type MessageWriter = (line: Readonly<Record<string, unknown>>, payload: Readonly<Record<string, unknown>>) => string
+
+type Part = (line: Readonly<Record<string, unknown>>, payload: Readonly<Record<string, unknown>>) => string
+
+/** A text from outside is quoted no longer than this: the whole of it stands in its field. */
+const MAX_QUOTED = 500
+/** From here on seconds read better than milliseconds. */
+const SECONDS_FROM_MS = 10_000
+const TOKEN = /\[(?<optional>[^\]]*)\]|\{(?<name>\w+)\}/g
+
+/** @param fields which part of the event stands on the line under which name */
+export function compileMessage (template: string, fields: Readonly<Record<string, string>>): MessageWriter {
+  if (!/[[{]/.test(template)) return () => template
+  const parts = partsOf(template, fields)
+  return (line, payload) => parts.map((part) => part(line, payload)).join('')
+}
+
+function partsOf (template: string, fields: Readonly<Record<string, string>>): Part[] {
+  const parts: Part[] = []
+  let from = 0
+  for (const match of template.matchAll(TOKEN)) {
+    const { optional, name } = match.groups ?? {}
+    const before = template.slice(from, match.index)
+    if (before !== '') parts.push(() => before)
+    if (name !== undefined) parts.push(valueOf(name, fields[name] ?? name))
+    else if (optional !== undefined) parts.push(whenThere(optional, fields))
+    from = match.index + match[0].length
+  }
+  const rest = template.slice(from)
+  if (rest !== '') parts.push(() => rest)
+  return parts
+}
+
+function whenThere (template: string, fields: Readonly<Record<string, string>>): Part {
+  const needed = [...template.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => name)
+  const inner = compileMessage(template, fields)
+  return (line, payload) => {
+    for (const name of needed) {
+      const value = payload[name]
+      if (value === undefined || value === '' || value === 0 || (typeof value === 'number' && !Number.isFinite(value))) return ''
+    }
+    return inner(line, payload)
+  }
+}
+
+function valueOf (name: string, to: string): Part {
+  if (name.endsWith('Ms')) return (_line, payload) => duration(payload[name])
+  return (line, payload) => {
+    // A number that is hidden, or has no field, is not shown here either.
+    const value = line[to] ?? (typeof payload[name] === 'number' ? payload[name] : undefined)
+    if (typeof value === 'string') return value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED - 1)}…` : value
+    return typeof value === 'number' || typeof value === 'boolean' ? String(value) : '?'
+  }
+}
+
+function duration (value: unknown): string {
+  if (typeof value !== 'number' || !Number.isFinite(value)) return '? ms'
+  if (value >= SECONDS_FROM_MS) return `${Math.round(value / 100) / 10} s`
+  return `${value < 10 ? Math.round(value * 10) / 10 : Math.round(value)} ms`
+}

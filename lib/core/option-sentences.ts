@@ -1,0 +1,133 @@
+import type { ErrorObject } from 'ajv'
+
+/** Part of a JSON Schema, as the error of a validator shows it. */
+type Schema = Readonly<Record<string, unknown>>
+
+/**
+ * What is wrong with options, as sentences that say what would be right: `metrics.path must be a path that begins with "/"
+ * or false`. They are made from the schema and never show the value, which may be a secret in the wrong place.
+ *
+ * A schema with a `description` is called by it; give one wherever a pattern would have to be shown.
+ *
+ * @param errors of a validator with `allErrors` and `verbose`
+ */
+export function sentencesOf (errors: readonly ErrorObject[]): string[] {
+  return [...new Set(withoutBranches(errors).flatMap(sentenceOf))]
+}
+
+/**
+ * A union (`anyOf`) fails with the errors of all its branches. When the value has the type of one branch, and that branch names
+ * something inside it, only these errors are kept; otherwise only the union, which says what may stand there.
+ */
+function withoutBranches (errors: readonly ErrorObject[]): ErrorObject[] {
+  let kept = [...errors]
+  // The outer ones first: what is dropped with them needs no look.
+  const unions = errors.filter(({ keyword }) => keyword === 'anyOf' || keyword === 'oneOf').toSorted((a, b) => a.schemaPath.length - b.schemaPath.length)
+  for (const union of unions) {
+    if (!kept.includes(union)) continue
+    const meant = branchOf(union)
+    const inside = errors.filter((error) => isInside(error, union, meant))
+    const keepsBranch = meant !== undefined && inside.some(({ keyword, instancePath }) =>
+      instancePath !== union.instancePath || keyword === 'additionalProperties' || keyword === 'required')
+    kept = kept.filter((error) => isInside(error, union) ? keepsBranch && inside.includes(error) : error !== union || !keepsBranch)
+  }
+  return kept
+}
+
+function isInside ({ schemaPath, instancePath }: ErrorObject, union: ErrorObject, branch?: number): boolean {
+  const path = `${union.schemaPath}/${branch ?? ''}`
+  return schemaPath.startsWith(branch === undefined ? path : `${path}/`) && instancePath.startsWith(union.instancePath)
+}
+
+/** The number of the only branch that takes values of this type. */
+function branchOf (union: ErrorObject): number | undefined {
+  const branches = schemasOf(union.schema)
+  const fitting = branches.flatMap((branch, index) => branch['type'] === typeOf(union.data) ? [index] : [])
+  return fitting.length === 1 ? fitting[0] : undefined
+}
+
+function typeOf (value: unknown): string {
+  if (Array.isArray(value)) return 'array'
+  return value === null ? 'null' : typeof value
+}
+
+function sentenceOf (error: ErrorObject): string[] {
+  const path = error.instancePath.slice(1).replaceAll('/', '.')
+  const within = (name: string): string => [path, name].filter(Boolean).join('.')
+  const schema = isSchema(error.parentSchema) ? error.parentSchema : {}
+  switch (error.keyword) {
+    case 'additionalProperties': return [`${within(String(error.params['additionalProperty']))} is not an option`]
+    case 'required': return [`${within(String(error.params['missingProperty']))} is missing`]
+    case 'uniqueItems': return [`${path} must not name the same twice`]
+    // Said by the error of the name itself.
+    case 'propertyNames': return []
+  }
+  if (error.propertyName !== undefined) return [`${path}: the name ${JSON.stringify(error.propertyName.slice(0, 60))} must be ${wordsFor(schema)}`]
+  // Of the wrong type altogether: the limits of each branch would only be noise.
+  const brief = error.keyword === 'anyOf' && !schemasOf(error.schema).some(({ type }) => sameType(type, error.data))
+  return [`${path === '' ? 'options' : path} must be ${wordsFor(schema, brief)}`]
+}
+
+function sameType (type: unknown, data: unknown): boolean {
+  return type === typeOf(data) || (type === 'integer' && typeof data === 'number')
+}
+
+/** What a value of this schema is, as it stands after "must be". */
+function wordsFor (schema: Schema, brief = false): string {
+  const words = [...new Set(alternatives(schema, brief))]
+  // "a number or false" reads better than "false or a number".
+  const inOrder = words.includes('false') && !words.includes('true') ? [...words.filter((word) => word !== 'false'), 'false'] : words
+  const last = inOrder.at(-1) ?? 'something else'
+  return inOrder.length < 2 ? last : `${inOrder.slice(0, -1).join(', ')} or ${last}`
+}
+
+function alternatives (schema: Schema, brief: boolean): string[] {
+  const { description, anyOf, oneOf, type } = schema
+  if (typeof description === 'string') return [description]
+  if ('const' in schema) return [literal(schema['const'])]
+  if (Array.isArray(schema['enum'])) return schema['enum'].map(literal)
+  const branches = [...schemasOf(anyOf), ...schemasOf(oneOf)]
+  if (branches.length > 0) return branches.flatMap((branch) => alternatives(branch, brief))
+  if (schema['isFunction'] === true) return ['a function']
+  if (schema['isRegExp'] === true) return ['a regular expression']
+  if (schema['isObject'] === true) return ['an object']
+  const types: unknown[] = [type].flat()
+  return types.flatMap((each) => ofType(each, schema, brief))
+}
+
+function ofType (type: unknown, schema: Schema, brief: boolean): string[] {
+  switch (type) {
+    case 'boolean': return ['true', 'false']
+    case 'number': return [`a number${brief ? '' : range(schema)}`]
+    case 'integer': return [`a whole number${brief ? '' : range(schema)}`]
+    case 'string': return [brief ? 'a string' : text(schema)]
+    case 'array': return [`a list${brief ? '' : counted(schema['minItems'], schema['maxItems'], 'entries')}`]
+    case 'object': return [`an object${brief ? '' : counted(undefined, schema['maxProperties'], 'keys')}`]
+    default: return ['something else']
+  }
+}
+
+function range ({ minimum, maximum, exclusiveMinimum }: Schema): string {
+  if (exclusiveMinimum !== undefined) return ` greater than ${String(exclusiveMinimum)}${maximum === undefined ? '' : ` and at most ${String(maximum)}`}`
+  if (minimum !== undefined && maximum !== undefined) return ` from ${String(minimum)} to ${String(maximum)}`
+  if (minimum !== undefined) return ` of at least ${String(minimum)}`
+  return maximum === undefined ? '' : ` of at most ${String(maximum)}`
+}
+
+function text ({ pattern, minLength, maxLength }: Schema): string {
+  if (pattern !== undefined) return `a string that matches ${String(pattern)}`
+  if (minLength === 1 && maxLength === undefined) return 'a string that is not empty'
+  return `a string${counted(minLength, maxLength, 'characters')}`
+}
+
+function counted (least: unknown, most: unknown, what: string): string {
+  if (least !== undefined && most !== undefined) return ` of ${String(least)} to ${String(most)} ${what}`
+  if (least !== undefined) return ` of at least ${String(least)} ${what}`
+  return most === undefined ? '' : ` of at most ${String(most)} ${what}`
+}
+
+function literal (value: unknown): string { return JSON.stringify(value) ?? 'undefined' }
+
+function schemasOf (value: unknown): Schema[] { return Array.isArray(value) ? value.filter(isSchema) : [] }
+
+function isSchema (value: unknown): value is Schema { return typeof value === 'object' && value !== null && !Array.isArray(value) }

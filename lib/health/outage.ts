@@ -1,0 +1,63 @@
+import type { Clock } from '../core/context.ts'
+import type { HealthCheck, HealthVerdict } from '../core/health-check.ts'
+import { failureOf } from './failure.ts'
+
+const STILL_READY = 'health.storeOutage keeps this process ready'
+
+/**
+ * Keeps a process ready while a store that it has reached before cannot be used (`health.storeOutage: 'ready'`).
+ *
+ * ```
+ * never reached (Unhealthy) ──a good answer──▶ reached ◀──▶ out (Degraded)
+ * ```
+ *
+ * A process that has never reached its store stays unready: otherwise a deployment with a wrong address would replace every
+ * process that works.
+ */
+export class StoreOutage {
+  readonly #clock: Clock
+  #reached = false
+  #out = false
+  #lastOutAt = -Infinity
+  #asking: Promise<unknown> | undefined
+
+  constructor (clock: Clock) { this.#clock = clock }
+
+  /** Monotonic: until then nothing could be claimed, so a worker's silence counts from here. */
+  get lastOutAt (): number { return this.#lastOutAt }
+
+  /** The check of the store, whose Unhealthy becomes Degraded once the store was reached. */
+  watch (check: HealthCheck): HealthCheck {
+    return (context) => {
+      const asking = this.#judge(check, context)
+      this.#asking = asking
+      return asking
+    }
+  }
+
+  /** The check of what needs the store: while the store is out, its silence says nothing about this process. */
+  excuse (check: HealthCheck): HealthCheck {
+    return async (context) => {
+      // Both are asked at the same time, and the store's answer decides.
+      await this.#asking
+      return this.#out ? { status: 'Degraded', description: 'the store cannot be used now, so nothing is claimed', data: {} } : await check(context)
+    }
+  }
+
+  async #judge (check: HealthCheck, context: Parameters<HealthCheck>[0]): Promise<HealthVerdict> {
+    const verdict = await ask(check, context)
+    this.#out = typeof verdict === 'object' && verdict.status === 'Unhealthy'
+    if (!this.#out) this.#reached = true
+    if (!this.#out || !this.#reached || typeof verdict !== 'object') return verdict
+    this.#lastOutAt = this.#clock.monotonic()
+    return { ...verdict, status: 'Degraded', description: `${verdict.description ?? 'the store cannot be used'}; ${STILL_READY}` }
+  }
+}
+
+async function ask (check: HealthCheck, context: Parameters<HealthCheck>[0]): Promise<HealthVerdict> {
+  try {
+    return await check(context)
+  } catch (error) {
+    return failureOf(error)
+  }
+}
