@@ -12,6 +12,6 @@ t.test('the examples of the docs', async (t) => {
   }
   const files = await compile(t, snippets)
   for (const { name } of snippets.filter(({ runnable, listens }) => runnable && !listens)) {
-    await t.test(`${name} runs to its end`, () => runToItsEnd(files.get(name) ?? ''))
+    await t.test(`${name} runs to its end`, async () => { await runToItsEnd(files.get(name) ?? '') })
   }
 })

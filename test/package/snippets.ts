@@ -72,9 +72,16 @@ export async function compile (t: Test, snippets: readonly Snippet[]): Promise<R
   return new Map(snippets.map(({ name }) => [name, join(folder, `${name}.mjs`)]))
 }
 
-/** Runs a module to its end. @throws when it fails, with its output */
-export async function runToItsEnd (file: string): Promise<void> {
-  await promisify(execFile)('env', [...BARE_NODE, file], { timeout: PATIENCE_MS }).catch((error: { stdout?: string, stderr?: string }) => {
-    throw new Error(`${file} fails:\n${String(error.stdout)}${String(error.stderr)}`)
-  })
+export interface RunOptions { readonly args?: readonly string[], readonly env?: Readonly<Record<string, string>> }
+
+/** Runs a module to its end. @returns what it printed @throws when it fails, with its output */
+export async function runToItsEnd (file: string, { args = [], env = {} }: RunOptions = {}): Promise<string> {
+  const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`)
+  const [clear, path, node] = BARE_NODE
+  try {
+    return (await promisify(execFile)('env', [clear, path, ...variables, node, file, ...args], { timeout: PATIENCE_MS })).stdout
+  } catch (error) {
+    const { stdout, stderr } = error as { stdout?: string, stderr?: string }
+    throw new Error(`${file} fails:\n${String(stdout)}${String(stderr)}`)
+  }
 }
