@@ -63,7 +63,19 @@ export async function compile (t: Test, snippets: readonly Snippet[]): Promise<R
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   for (const snippet of snippets) writeFileSync(join(folder, `${snippet.name}.mts`), moduleOf(snippet))
   writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({
-    compilerOptions: { target: 'es2023', lib: ['es2023', 'esnext.disposable'], module: 'nodenext', strict: true, skipLibCheck: true, types: ['node'] },
+    compilerOptions: {
+      target: 'es2023',
+      lib: ['es2023', 'esnext.disposable'],
+      module: 'nodenext',
+      types: ['node'],
+      // What `tsc --init` writes: a newcomer has these.
+      strict: true,
+      noUncheckedIndexedAccess: true,
+      exactOptionalPropertyTypes: true,
+      verbatimModuleSyntax: true,
+      isolatedModules: true,
+      skipLibCheck: true
+    },
     files: snippets.map(({ name }) => `${name}.mts`)
   }))
   await promisify(execFile)('env', [...BARE_NODE, join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', folder], { timeout: PATIENCE_MS }).catch((error: { stdout?: string, stderr?: string }) => {
