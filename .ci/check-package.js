@@ -140,7 +140,7 @@ try {
   doctor('the doctor runs without Redis libraries', { exitCode: 0 })
   doctor('it says that they are missing', { exitCode: 1, env: { REDIS_URL: 'redis://127.0.0.1:1' }, says: [['packages.ioredis', 'problem', true], ['redis.connection', 'note', false]] })
   run('compile against it, with every declaration checked', bin('tsc'), ['-p', '.'], { cwd: folder })
-  const stray = readdirSync(join(folder, 'node_modules', manifest.name), { recursive: true }).filter((name) => /(^|\/)(test|bench|example-server|dist-[^/]*)(\/|$)/.test(name))
+  const stray = readdirSync(join(folder, 'node_modules', manifest.name), { recursive: true }).filter((name) => /(^|\/)(test|bench|dist\/example-server|dist-[^/]*)(\/|$)/.test(name))
   if (stray.length > 0) throw new Error(`not to be published: ${stray.slice(0, 5).join(', ')}`)
   const { bullmq, ioredis } = manifest.devDependencies
   run('add the Redis libraries', 'npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error', '--ignore-scripts', `bullmq@${bullmq}`, `ioredis@${ioredis}`], { cwd: folder })

@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { buildServer } from './server.ts'
 import { readSettings, type Settings } from './settings.ts'
+import { welcome } from './welcome.ts'
 
 /**
  * Reads the environment, serves, and leaves in good order on SIGTERM or SIGINT: not ready → a moment for the load
@@ -58,23 +59,6 @@ function urlOf (app: FastifyInstance, { host }: Settings): string {
   const { port } = app.server.address() as AddressInfo
   const name = host === '0.0.0.0' || host === '::' ? 'localhost' : host
   return `http://${name.includes(':') ? `[${name}]` : name}:${port}`
-}
-
-function welcome ({ role, redisUrl }: Settings, url: string): string {
-  const lines = [
-    `listening on ${url} (role ${role}, jobs in ${redisUrl === undefined ? 'memory' : 'Redis'})`,
-    ...(role === 'worker'
-      ? []
-      : [
-          '  submit a job     ' + `curl -i -X POST ${url}/reports -H 'content-type: application/json' -d '{"year":2026,"rows":1000}'`,
-          `  look at it       curl ${url}/jobs/<id>          and its result: curl ${url}/jobs/<id>/result`,
-          `  other jobs       POST ${url}/exports, POST ${url}/demo/sleep`,
-          `  OpenAPI          ${url}/documentation/json`
-        ]),
-    `  metrics          ${url}/metrics`,
-    `  health           ${url}/health, ${url}/health/ready, ${url}/health/live`
-  ]
-  return `${lines.join('\n')}\n`
 }
 
 main().catch((error: unknown) => {
