@@ -1,5 +1,6 @@
 import type { Clock, TimerHandle } from '../core/context.ts'
 import { sleep, withDeadline } from '../core/deadline.ts'
+import { readRetryAfter } from '../core/retry-after.ts'
 import type { ReadPushTarget } from './options.ts'
 
 /** What is sent. */
@@ -43,8 +44,6 @@ export class PushError extends Error {
 
 const FIRST_BACKOFF_MS = 500
 const LONGEST_BACKOFF_MS = 30_000
-/** A target that asks for more patience than this gets no more. */
-const LONGEST_RETRY_AFTER_MS = 600_000
 
 /**
  * Sends pages to one HTTP target, one at a time. At most one page waits: a newer one takes its place, because it tells
@@ -189,13 +188,6 @@ export class PushSender<P extends PushPage> {
     const retryAfterMs = status === 429 || status === 503 ? readRetryAfter(headers.get('retry-after'), this.#parts.clock.now()) : undefined
     return new PushError(`HTTP_${status}`, `the push target ${this.#host} answered ${status}`, passing, retryAfterMs)
   }
-}
-
-/** Seconds or a date (RFC 9110 §10.2.3). */
-export function readRetryAfter (value: string | null, now: number): number | undefined {
-  if (value === null) return undefined
-  const ms = /^\d+$/.test(value.trim()) ? Number(value) * 1_000 : Date.parse(value) - now
-  return Number.isNaN(ms) ? undefined : Math.min(Math.max(0, ms), LONGEST_RETRY_AFTER_MS)
 }
 
 /** `fetch failed` says nothing; its cause does. */

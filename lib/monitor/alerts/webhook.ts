@@ -3,6 +3,7 @@ import { createHmac } from 'node:crypto'
 import type { Clock } from '../../core/context.ts'
 import { sleep } from '../../core/deadline.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
+import { readRetryAfter } from '../../core/retry-after.ts'
 import { AlertSendError, type AlertNotice, type AlertSender } from './alert.ts'
 
 export interface AlertWebhookOptions {
@@ -133,7 +134,7 @@ async function post (options: ReadAlertWebhook, clock: Clock, id: string, body: 
     // A redirect would carry the alert, and headers with secrets, to somebody else.
     const response = await fetch(options.url, { method: 'POST', headers, body, redirect: 'manual', signal: AbortSignal.any([signal, late.signal]) })
     await response.body?.cancel()
-    return response.ok ? undefined : refused(response)
+    return response.ok ? undefined : refused(response, clock.now())
   } catch (error) {
     if (late.signal.aborted || signal.aborted) return new WebhookError('ETIMEDOUT', 'the webhook did not answer in time', true)
     return new WebhookError(networkCode(error), 'the webhook could not be reached', true)
@@ -142,11 +143,10 @@ async function post (options: ReadAlertWebhook, clock: Clock, id: string, body: 
   }
 }
 
-function refused ({ status, headers }: Response): WebhookError {
+function refused ({ status, headers }: Response, now: number): WebhookError {
   const passing = status === 408 || status === 425 || status === 429 || status >= 500
-  const seconds = Number(headers.get('retry-after'))
   // A wish for more patience than a sender has is answered by the next evaluation.
-  return new WebhookError(`HTTP_${status}`, `the webhook answered ${status}`, passing, Number.isFinite(seconds) && seconds > 0 ? seconds * 1_000 : 0)
+  return new WebhookError(`HTTP_${status}`, `the webhook answered ${status}`, passing, readRetryAfter(headers.get('retry-after'), now))
 }
 
 /** `fetch failed` says nothing; its cause does. */

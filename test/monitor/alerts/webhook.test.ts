@@ -75,6 +75,27 @@ t.test('a passing failure is tried again: the same id, a time of its own', async
   t.equal(receiver.deliveries.length, 2)
 })
 
+t.test('a receiver may ask for patience by a date', async (t) => {
+  const pauses: number[] = []
+  const now = NOTICE.at
+  const clock: Clock = {
+    ...systemClock,
+    now: () => now,
+    setTimeout: (callback, delayMs) => {
+      // The limit of an attempt is a timer as well.
+      if (delayMs < 60_000) pauses.push(delayMs)
+      return systemClock.setTimeout(callback, delayMs < 60_000 ? 0 : delayMs)
+    }
+  }
+  for (const status of [503, 429]) {
+    receiver.deliveries.length = 0
+    receiver.answer = (response) => { response.writeHead(receiver.deliveries.length === 1 ? status : 204, { 'retry-after': new Date(now + 4_000).toUTCString() }).end() }
+    t.equal(await send({ timeoutMs: 60_000 }, undefined, clock), undefined)
+    t.equal(receiver.deliveries.length, 2)
+  }
+  t.same(pauses, [4_000, 4_000])
+})
+
 t.test('what will not get better is not tried again', async (t) => {
   for (const status of [400, 401, 404, 410]) {
     receiver.answer = (response) => { response.writeHead(status).end('secret body') }
