@@ -46,6 +46,12 @@ export interface JobStore {
   input (id: string): Promise<JobInput | undefined>
   /** The result as JSON text. `undefined` as well when the job has none or it has expired. */
   result (id: string): Promise<string | undefined>
+  /**
+   * A page of jobs. Whoever follows the cursors gets every job that matches from the first page to the last, whatever
+   * happens to other jobs meanwhile: a job that a reader cancels, removes or redrives leaves no gap. A job that changes its
+   * state during the paging may come twice. Jobs that are submitted during the paging may be missing, and so may, in a list
+   * without a state, a job that is retried again and again while a long list is read.
+   */
   list (query: ListQuery): Promise<JobPage>
   /** Counts of one queue; cost does not grow with the number of jobs. A queue nobody used has zeros. */
   counts (queue: string): Promise<QueueCounts>

@@ -134,7 +134,7 @@ class RedisStore implements JobStore {
       attendance,
       denied,
       probe: new Probe(connections.producer, drivers.bull, settings),
-      lister: new Lister(connections, book, retention.expired)
+      lister: new Lister(connections, book, clock, retention.expired)
     }
     await connections.start()
     // Asked before the first job is submitted or claimed; a server that is away is asked when it comes.

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { CANCELLED_MARK } from './envelope.ts'
 import { DELAYED_SCORE, FIELD, KEY, LOCK, LOG, PRIORITY_SCORE, type Client } from './internals.ts'
 import { forget, KEEP, OWN, sweep } from './keeping.ts'
+import { page } from './list-script.ts'
 import { RECORD_FIELDS } from './record.ts'
 import { repairScripts } from './repair-scripts.ts'
 import { SHARED_SCRIPTS } from './shared-scripts.ts'
@@ -200,15 +201,10 @@ const STUCK_NAMED = 20
 /** So many cancelled jobs at the end of the line are passed over to find the one that waits longest. */
 const PASSED_OVER = 50
 
-/*
- * KEYS: prefix. All sizes are kept by the server, the rest is bounded. The set of cancelled ones follows that of the
- * failed: BullMQ forgets the oldest of those, by age and by count.
- */
+/* KEYS: prefix. All sizes are kept by the server, the rest is bounded. Writes nothing: it has to work on a server that refuses writes. */
 const counts = `local call = redis.call
 local queue = KEYS[1]
 local function size (command, key) return call(command, queue .. key) end
-local oldestFailed = call('ZRANGE', queue .. '${KEY.failed}', 0, 0, 'WITHSCORES')[2]
-call('ZREMRANGEBYSCORE', queue .. '${OWN.cancelled}', '-inf', oldestFailed and ('(' .. oldestFailed) or '+inf')
 local stuck, stuckIds = 0, {}
 local oldest = call('LRANGE', queue .. '${KEY.active}', -${LEASES_CHECKED}, -1)
 for place = #oldest, 1, -1 do
@@ -234,37 +230,8 @@ return {
   stuckIds
 }`
 
-/*
- * One stretch of a queue for listing. KEYS: prefix. ARGV: 'tail' (a list, from its end) or 'up' or 'down' (a sorted set),
- * key, where to begin (a place, or a score and how many of that score to pass over), how many.
- * Answer: { id, score, fields, locked } each; jobs that are gone have no fields.
- */
-const page = `${READ}
-local key = KEYS[1] .. ARGV[2]
-local from, over, count = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local found
-if ARGV[1] == 'tail' then
-  local ids = call('LRANGE', key, -(over + count), -(over + 1))
-  found = {}
-  for i = #ids, 1, -1 do
-    found[#found + 1] = ids[i]
-    found[#found + 1] = '0'
-  end
-elseif ARGV[1] == 'up' then
-  found = call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', over, count)
-else
-  found = call('ZREVRANGEBYSCORE', key, from, '-inf', 'WITHSCORES', 'LIMIT', over, count)
-end
-local answer = {}
-for i = 1, #found, 2 do
-  local fine, fields, locked = pcall(read, KEYS[1] .. found[i])
-  if not fine then fields = false end
-  answer[#answer + 1] = { found[i], found[i + 1], fields or false, locked or 0 }
-end
-return answer`
-
 const SCRIPTS = {
-  lookup, input, result, cancel, endCancelled, redrive, progress, note, takeBack, outcome, asked, counts, page, sweep, forget,
+  lookup, input, result, cancel, endCancelled, redrive, progress, note, takeBack, outcome, asked, counts, page: page(READ), sweep, forget,
   ...SHARED_SCRIPTS, ...repairScripts(OWN)
 } as const
 
