@@ -19,7 +19,7 @@ export const OWN = {
   sizes: 'fae:sizes',
   /** Sorted set: jobs that are not over and whose input is large, by its bytes; their sum under the empty name. */
   inputs: 'fae:inputs',
-  /** How far the sweep has come in `large` or `inputs`; their name follows. */
+  /** How far the sweep has come in `large`, `inputs` or `cancelled`; their name follows. */
   place: 'fae:place:',
   /** Sorted set per owner (a hash of it): finished jobs of that owner, by when they ended. */
   owner: 'fae:owner:',
@@ -160,6 +160,10 @@ export const sweep = `local call = redis.call
 ${KEEP}
 local queue, most = KEYS[1], tonumber(ARGV[1])
 local now = math.floor(micros() / 1000)
+-- Where the next sweep goes on in a set: behind the members that stay, or from the beginning.
+local function rest (place, from, stay, more)
+  if more then call('SET', place, from + stay, 'PX', 86400000) elseif from > 0 then call('DEL', place) end
+end
 local times = { ['${KEY.completed}'] = ARGV[3], ['${KEY.failed}'] = ARGV[4], ['${OWN.cancelled}'] = ARGV[3] }
 for set, keepMs in pairs(times) do
   forgetAll(queue, queue .. set, call('ZRANGEBYSCORE', queue .. set, '-inf', now - keepMs, 'LIMIT', 0, most))
@@ -168,6 +172,14 @@ for _, id in ipairs(call('ZRANGE', queue .. '${OWN.cancelling}', 0, most - 1)) d
   local state = redis.pcall('HMGET', queue .. id, '${FIELD.name}', '${FIELD.finishedOn}')
   if state.err or not state[1] or state[2] then call('ZREM', queue .. '${OWN.cancelling}', id) end
 end
+-- Somebody else may have removed a cancelled job with BullMQ alone.
+local cancelledFrom = tonumber(call('GET', queue .. '${OWN.place}${OWN.cancelled}')) or 0
+local cancelledIds = call('ZRANGE', queue .. '${OWN.cancelled}', cancelledFrom, cancelledFrom + most - 1)
+local stillFailed = 0
+for _, id in ipairs(cancelledIds) do
+  if call('ZSCORE', queue .. '${KEY.failed}', id) then stillFailed = stillFailed + 1 else call('ZREM', queue .. '${OWN.cancelled}', id) end
+end
+rest(queue .. '${OWN.place}${OWN.cancelled}', cancelledFrom, stillFailed, #cancelledIds == most)
 -- Sizes are those of jobs that are over, inputs those of jobs that are not.
 for name, over in pairs({ ['${OWN.large}'] = 1, ['${OWN.inputs}'] = 0 }) do
   local place = queue .. '${OWN.place}' .. name
@@ -184,7 +196,7 @@ for name, over in pairs({ ['${OWN.large}'] = 1, ['${OWN.inputs}'] = 0 }) do
       dropInput(queue, id)
     end
   end
-  if #ids == most then call('SET', place, from + there, 'PX', 86400000) elseif from > 0 then call('DEL', place) end
+  rest(place, from, there, #ids == most)
 end
 return 1`
 
@@ -272,8 +284,7 @@ end
 local function remember (queue, id, asked)
   if asked.k then call('SET', queue .. '${OWN.key}' .. asked.k, id .. ' ' .. asked.f, 'PX', asked.t) end
   if asked.b then addInput(queue, id, asked.b) end
-  if not asked.k then return end
-  if not asked.o then return end
+  if not asked.k or not asked.o then return end
   local set = queue .. '${OWN.keys}' .. redis.sha1hex(asked.o)
   local time = call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
