@@ -1,9 +1,8 @@
 import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
-import { isAsyncEndpointsError } from '../../core/errors.ts'
 import { askDenied, LISTENING, requiredCommands, type CommandCall } from './commands.ts'
 import type { Connections } from './connections.ts'
-import { deniedWhat } from './denied-text.ts'
+import { deniedWhat, saysDenied } from './denied-text.ts'
 import type { Client } from './internals.ts'
 import type { Report } from './queues.ts'
 
@@ -15,6 +14,7 @@ export interface DeniedParts {
   readonly clock: Clock
   readonly prefix: string
   readonly channel: string
+  readonly acknowledge: 'primary' | 'replica'
   /** A submission on trial. */
   readonly probe: () => Promise<void>
   readonly report: Report
@@ -34,13 +34,13 @@ export class DeniedCheck {
   }
 
   async look (): Promise<void> {
-    const { connections, prefix, channel } = this.#parts
+    const { connections, prefix, channel, acknowledge } = this.#parts
     const listening = LISTENING.map((command): CommandCall => [command, channel])
     let denied: string[] | undefined
     try {
-      denied = await connections.run((client) => askDenied(client, [...requiredCommands(prefix, channel), ...listening]))
+      denied = await connections.run((client) => askDenied(client, [...requiredCommands(prefix, channel, acknowledge), ...listening]))
     } catch (error) {
-      if (!isAsyncEndpointsError(error) || !error.message.includes('NOPERM')) return
+      if (!saysDenied(error)) return
       denied = ['EVAL']
     }
     if (denied === undefined) return await this.#tryOut()
@@ -50,8 +50,8 @@ export class DeniedCheck {
 
   /** What is denied now, for who was refused without a word of what; empty when the server cannot be asked. */
   async names (): Promise<readonly string[]> {
-    const { connections, prefix, channel } = this.#parts
-    return await connections.run((client) => askDenied(client, requiredCommands(prefix, channel))).catch(() => undefined) ?? []
+    const { connections, prefix, channel, acknowledge } = this.#parts
+    return await connections.run((client) => askDenied(client, requiredCommands(prefix, channel, acknowledge))).catch(() => undefined) ?? []
   }
 
   /** A server that cannot be asked. */
@@ -75,7 +75,7 @@ export class DeniedCheck {
     try {
       await attempt()
     } catch (error) {
-      if (deniedWhat(error) !== undefined || (isAsyncEndpointsError(error) && error.message.includes('NOPERM'))) this.#say(command)
+      if (deniedWhat(error) !== undefined || saysDenied(error)) this.#say(command)
     }
   }
 

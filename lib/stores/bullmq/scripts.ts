@@ -232,7 +232,7 @@ return {
 
 const SCRIPTS = {
   lookup, input, result, cancel, endCancelled, redrive, progress, note, takeBack, outcome, asked, counts, page: page(READ), sweep, forget,
-  ...SHARED_SCRIPTS, ...repairScripts(OWN)
+  ...SHARED_SCRIPTS, ...repairScripts()
 } as const
 
 export type ScriptName = keyof typeof SCRIPTS

@@ -4,6 +4,8 @@ import type { JobState } from '../../jobs/states.ts'
 import type { Connections } from './connections.ts'
 import { encodeNotes } from './envelope.ts'
 import { serverCode } from './errors.ts'
+import { limitsOf } from './keeping.ts'
+import type { RedisSettings } from './options.ts'
 import type { QueueHandle } from './queues.ts'
 import { runScript } from './scripts.ts'
 
@@ -37,7 +39,7 @@ export async function readable<T> (id: string, answer: Promise<T>): Promise<T> {
 export interface RepairsParts {
   readonly connections: Connections
   readonly clock: Clock
-  readonly lockDurationMs: number
+  readonly settings: Pick<RedisSettings, 'lockDurationMs' | 'retention'>
   readonly publish: (id: string, state: JobState) => void
   readonly report: (code: string, message: string) => void
 }
@@ -72,14 +74,14 @@ export class Repairs {
 
   async #end (prefix: string, id: string, error: AsyncEndpointsError, when: 'gone' | 'always' = 'always'): Promise<void> {
     const { connections, clock, publish, report } = this.#parts
-    const ended = await connections.run((client) => runScript(client, 'endUnreadable', [prefix], id, encodeNotes({ c: error.code, m: error.message }), clock.now(), when))
+    const ended = await connections.run((client) => runScript(client, 'endUnreadable', [prefix], id, encodeNotes({ c: error.code, m: error.message }), clock.now(), when, ...limitsOf(this.#parts.settings)))
     if (ended !== 1) return
     publish(id, 'failed')
     report('job-unreadable', `${error.message}. It has failed`)
   }
 
   async repair ({ name, prefix }: Pick<QueueHandle, 'name' | 'prefix'>): Promise<void> {
-    const { connections, lockDurationMs, report } = this.#parts
+    const { connections, settings: { lockDurationMs }, report } = this.#parts
     const answer = await connections.run((client) => runScript(client, 'findFaults', [prefix], LOOKED_AT, Math.ceil(lockDurationMs)))
     const [faults = [], endless = [], keys = []] = (Array.isArray(answer) ? answer : []).map((part) => Array.isArray(part) ? part.map(String) : [])
     for (let index = 0; index + 1 < faults.length; index += 2) {
