@@ -8,7 +8,8 @@ import type { JobState } from './states.ts'
  * lease was lost cannot settle it any more.
  *
  * Rules for every method: it rejects with `FAE_STORE_UNAVAILABLE` (503) when the server behind the store does not
- * answer within the store's own deadline, with `FAE_STORE_FULL` when there is no room, and with nothing that carries a
+ * answer within the store's own deadline, with `FAE_STORE_FULL` when there is no room, with
+ * `FAE_JOB_TOO_LARGE` for a job that would not fit into an empty store, and with nothing that carries a
  * payload, a command or a password. `undefined` always means: there is no such job (unknown, expired or removed).
  * `exerciseJobStore` (in `fastify-async-endpoints/testing`) proves these rules.
  */

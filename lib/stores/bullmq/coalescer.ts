@@ -46,6 +46,7 @@ interface Entry {
 export class Coalescer {
   readonly #connections: Connections
   readonly #commands: Readonly<Record<AddKind, string>>
+  readonly #maxBytes: number
   #waiting = new Map<QueueHandle, Entry[]>()
   #count = 0
   #immediate: NodeJS.Immediate | undefined
@@ -53,12 +54,13 @@ export class Coalescer {
   /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when the installed release of BullMQ is not one we know */
   constructor (connections: Connections, bull: Bull, settings: RedisSettings) {
     this.#connections = connections
+    this.#maxBytes = settings.maxWaitingBytes
     this.#commands = defineAddCommands(connections.submitter, bull, settings)
   }
 
   /**
    * @returns `undefined` once the job is stored; or who has its idempotency key, and then it is not
-   * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, `FAE_STORE_UNAVAILABLE`, `FAE_STORE_FULL`
+   * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, `FAE_STORE_UNAVAILABLE`, `FAE_STORE_FULL`, `FAE_JOB_TOO_LARGE`
    */
   add (handle: QueueHandle, job: NewJob): Promise<Held | undefined> {
     return new Promise((resolve, reject) => {
@@ -66,6 +68,7 @@ export class Coalescer {
       const priority = Math.min(job.priority, MAX_PRIORITY)
       const data = encodeInput(job.input)
       const bytes = largeBytes(data)
+      if (bytes !== undefined && bytes > this.#maxBytes) return reject(tooLarge(bytes, this.#maxBytes))
       const entry: Entry = {
         kind: delay > 0 ? 'delayed' : priority > 0 ? 'prioritized' : 'standard',
         id: job.id,
@@ -142,6 +145,10 @@ export class Coalescer {
 function tooManyBytes (): AsyncEndpointsError {
   const message = 'The inputs of jobs that wait or run in this queue take maxWaitingBytes: raise it or run more workers'
   return new AsyncEndpointsError('FAE_STORE_FULL', message, { retryAfterSeconds: 5 })
+}
+
+function tooLarge (bytes: number, most: number): AsyncEndpointsError {
+  return new AsyncEndpointsError('FAE_JOB_TOO_LARGE', `The input of the job takes ${bytes} bytes, more than maxWaitingBytes (${most}): submit a smaller one, or raise maxWaitingBytes`)
 }
 
 function askedFor ({ idempotency, owner }: NewJob, b: number | undefined): string {
