@@ -3,7 +3,7 @@ import { MAX_PRIORITY, type NewJob } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
 import { encodeInput, encodeOptions } from './envelope.ts'
 import { toStoreError, unavailable } from './errors.ts'
-import { ADD_KINDS, addKeys, batchedAdd, bullScripts, LOCK, type AddKind, type Bull, type Client } from './internals.ts'
+import { ADD_KINDS, addKeys, batchedAdd, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
 import { aroundAdd, LARGE_BYTES } from './keeping.ts'
 import type { RedisSettings } from './options.ts'
 import type { QueueHandle } from './queues.ts'
@@ -165,7 +165,7 @@ function largeBytes (data: string): number | undefined {
 }
 
 function defineAddCommands (client: Client, bull: Bull, settings: RedisSettings): Record<AddKind, string> {
-  const around = aroundAdd(settings, RECORD_FIELDS, LOCK)
+  const around = aroundAdd(settings, RECORD_FIELDS)
   const scripts = bullScripts(bull)
   const define = (kind: AddKind): string => defineCommand(client, `add-${kind}`, batchedAdd(scripts, kind, around))
   return { standard: define('standard'), delayed: define('delayed'), prioritized: define('prioritized') }

@@ -4,7 +4,7 @@
  * client cannot push out what another one has yet to read.
  */
 import { OURS } from './envelope.ts'
-import { FIELD, KEY, LOG } from './internals.ts'
+import { FIELD, KEY, LOCK, LOG } from './internals.ts'
 import type { RedisSettings } from './options.ts'
 
 /** Keys of the store beside BullMQ's, each behind the prefix of its queue. */
@@ -259,9 +259,7 @@ end
  * key `k`, its fingerprint `f`, its time to live `t` in ms, the owner `o` if there is one, and the bytes `b` of a large
  * input.
  */
-export function aroundAdd (
-  settings: Pick<RedisSettings, 'maxWaitingBytes' | 'retention'>, recordFields: readonly string[], lock: string
-): string {
+export function aroundAdd (settings: Pick<RedisSettings, 'maxWaitingBytes' | 'retention'>, recordFields: readonly string[]): string {
   const { maxWaitingBytes, retention: { maxKeysPerOwner } } = settings
   return `local call = redis.call
 ${inputs()}
@@ -279,7 +277,7 @@ local function held (queue, id, asked)
   if holder == id then return 1 end
   local job = queue .. holder
   local fields = call('HMGET', job, ${recordFields.map((field) => `'${field}'`).join(', ')})
-  return { holder, string.sub(text, gap + 1), fields[1] and fields or false, call('EXISTS', job .. '${lock}') }
+  return { holder, string.sub(text, gap + 1), fields[1] and fields or false, call('EXISTS', job .. '${LOCK}') }
 end
 local function remember (queue, id, asked)
   if asked.k then call('SET', queue .. '${OWN.key}' .. asked.k, id .. ' ' .. asked.f, 'PX', asked.t) end
