@@ -22,7 +22,7 @@ export function addStuckCheck (health: Health, definition: JobDefinition, readin
 }
 
 /**
- * Attempts that nobody ended although their time and their grace are over (requirement row S3-36): a worker that is alive
+ * Attempts that nobody ended although their time and their grace are over: a worker that is alive
  * would have aborted and settled them.
  */
 export function stuckCheck ({ name, timeoutMs, graceMs }: Pick<JobDefinition, 'name' | 'timeoutMs' | 'graceMs'>, readings: Pick<StoreReadings, 'running'>, clock: Pick<Clock, 'now'>): HealthCheck {

@@ -22,7 +22,7 @@ export interface StoreCheckParts {
 }
 
 /**
- * The jobs as a client and an operator see them (requirement rows S1-33 to S1-38): can one be read, and how fast; would one
+ * The jobs as a client and an operator see them: can one be read, and how fast; would one
  * be taken; are any stuck. Nothing of it leaves a job or counts as one.
  */
 export function asyncEndpointsCheck (parts: StoreCheckParts): HealthCheck {
@@ -73,7 +73,7 @@ function trial (store: Pick<JobStore, 'type' | 'probe'>): Promise<HealthVerdict>
   })
 }
 
-/** Never worse than Degraded: a long line is work to do, not a process that cannot do it (requirement row S1-40). */
+/** Never worse than Degraded: a long line is work to do, not a process that cannot do it. */
 export function queueDepthCheck (readings: Pick<StoreReadings, 'counts'>, maxDepth: number): HealthCheck {
   return async () => {
     const { queued } = await readings.counts()

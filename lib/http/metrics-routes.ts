@@ -23,7 +23,7 @@ export interface MetricsRoutesParts {
    */
   page (accept: string | undefined, format: string | undefined): Promise<MetricsPage>
   /**
-   * `GET {path}/jobs`: a summary for people and dashboards (requirement row S1-73).
+   * `GET {path}/jobs`: a summary for people and dashboards.
    *
    * @param detailed the reader is authorized: ids of jobs may be in it
    */

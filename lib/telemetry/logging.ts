@@ -48,7 +48,6 @@ export function createLogSink (parts: LoggingParts): Sink {
 function writer (parts: LoggingParts, name: string, { id, level, message, fields }: LogEvent): Writer {
   const { logger, excluded } = parts
   const fill = Object.entries(fields).map(([from, to]) => filler(parts, from, to))
-  // The class that logs, in the words of the source documents (S4-03).
   const component = `asyncendpoints.${name.slice(0, name.indexOf('.'))}`
   // What an excluded job does in the normal course is not told; that it went wrong still is.
   const excludable = 'jobName' in fields && (level === 'trace' || level === 'debug' || level === 'info')
