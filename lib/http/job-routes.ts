@@ -126,7 +126,7 @@ async function findJob (room: HttpRoom, request: JobRequest): Promise<JobRecord>
   const viewer = await room.ownership.ask(request)
   const job = POSSIBLE_ID.test(id) ? await room.jobs.get(id) : undefined
   if (job !== undefined && viewer.maySee(job)) return job
-  // A store that does not know an id may have to ask its server once more to be sure: as long as that, a hidden job takes as well.
+  // The answer for an unknown id takes one more round trip to the server. A hidden job takes as long, so that the time does not reveal it.
   if (job !== undefined) await room.runtime.store.ping()
   viewer.throwIfRefused()
   throw notFound()

@@ -16,9 +16,8 @@ const MAX_RETRY_MS = 1_000
 /** A server that loads its data set is asked again after this; the client would wait for as long as the server guesses. */
 const LOADING_RETRY_MS = 500
 /**
- * How long a connection that ends waits for the server's half. The client starts the timer also for a socket that is closed
- * already (of a worker's connection that is just being made anew because it stopped claiming), and then nothing stops it: so
- * long it holds up the end of the process.
+ * How long a connection that ends waits for the server to close its side. The client also starts this timer for a socket that is
+ * closed already, and nothing stops the timer then: it delays the end of the process by this time.
  */
 export const DISCONNECT_MS = 500
 /** A Sentinel that does not answer is left for the next one. */

@@ -213,7 +213,7 @@ export class Connections {
     if (this.#state !== 'closed') this.refusals.heard(code)
   }
 
-  /** Whoever is connected to a server that serves no more looks for the one that does. */
+  /** Connects again: the server refuses, and another one may have taken over its address. */
   #reconnect (code: string): void {
     this.#lastCode = code
     for (const client of new Set([this.producer, ...this.#clients.own])) {
@@ -257,7 +257,7 @@ export class Connections {
     try {
       info = String(await this.producer.info())
     } catch (error) {
-      // A user who may not ask (NOPERM) has to know for himself.
+      // The user may not run INFO: version and eviction policy stay unchecked.
       if (!isLive(this.producer)) throw error
       this.#refuse(await this.#checkDatabase())
       return

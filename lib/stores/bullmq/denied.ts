@@ -22,8 +22,8 @@ export interface DeniedParts {
 }
 
 /**
- * Looks once, when the server is there, for what its user may not do, and says so. Without it a worker would wait for jobs
- * for ever and a client for the end of its job, and nothing would be wrong to see.
+ * Finds out, each time the server is connected, which commands its user may not run, and reports them. Without it a worker that
+ * may not block for jobs, or a client that may not subscribe, would wait for ever without an error.
  */
 export class DeniedCheck {
   readonly #parts: DeniedParts
@@ -48,7 +48,7 @@ export class DeniedCheck {
     else this.#reported.clear()
   }
 
-  /** What is denied now, for who was refused without a word of what; empty when the server cannot be asked. */
+  /** The commands that are denied now, for an error that does not name the command; empty when the server cannot be asked. */
   async names (): Promise<readonly string[]> {
     const { connections, prefix, channel, acknowledge } = this.#parts
     return await connections.run((client) => askDenied(client, requiredCommands(prefix, channel, acknowledge))).catch(() => undefined) ?? []

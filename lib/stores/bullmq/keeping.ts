@@ -11,7 +11,7 @@ import type { RedisSettings } from './options.ts'
 export const OWN = {
   /** Sorted set: jobs that ended cancelled (BullMQ has them among the failed), by when. */
   cancelled: 'fae:cancelled',
-  /** Sorted set: jobs that are cancelled but still in the wait list of BullMQ. */
+  /** Sorted set: jobs that are cancelled but still in BullMQ's list of waiting jobs. */
   cancelling: 'fae:cancelling',
   /** Sorted set: finished jobs that left much behind, by when they ended. */
   large: 'fae:large',

@@ -135,7 +135,7 @@ const time = "return redis.call('TIME')"
 
 type Name = 'findFaults' | 'endUnreadable' | 'tellQueues' | 'waiting' | 'time'
 
-/** Scripts that mend what others broke, and look for what nobody minds. */
+/** Scripts that repair keys that other programs have overwritten, and that count the jobs of queues without a worker. */
 export function repairScripts (): Readonly<Record<Name, string>> {
   return { findFaults, endUnreadable, tellQueues, waiting, time }
 }

@@ -21,7 +21,7 @@ const isCancelled = (lua: string): string => `(${lua} and string.sub(${lua}, 1, 
 // Ends a job as cancelled, once it stands in none of BullMQ's lines any more. Needs `KEEP`; the limits follow.
 const END_CANCELLED = `local function endCancelled (queue, id, reason, now, ...)
   local job = queue .. id
-  -- What the one who asked for it said goes before what the attempt says.
+  -- The reason of the request to cancel is kept, rather than the reason that the attempt gives.
   local asked = call('HGET', job, '${FIELD.deferredFailure}')
   if asked and string.sub(asked, 1, 4) == '{"m"' then reason = '${CANCELLED_MARK},' .. string.sub(asked, 2) end
   call('HSET', job, '${FIELD.failedReason}', reason, '${FIELD.finishedOn}', now, '${FIELD.delay}', 0)
@@ -60,8 +60,8 @@ return false`
 
 /*
  * KEYS: prefixes. ARGV: id, reason for the end, reason while in the line, reason for a running attempt, now, channel,
- * limits. A job in the list of waiting ones would have to be searched there, so it is only marked: whoever takes it,
- * ends it.
+ * limits. Taking a job out of the list of waiting jobs would mean searching the list. So it is only marked there, and the worker
+ * that takes it ends it as cancelled.
  */
 const cancel = `${READ}${KEEP}${END_CANCELLED}
 for i = 1, #KEYS do
@@ -194,11 +194,11 @@ for i = 1, #ARGV do
 end
 return answer`
 
-/** Leases of so many of the oldest active jobs are looked at to tell how many are stuck. */
+/** The number of the oldest active jobs whose leases are checked when stuck jobs are counted. */
 const LEASES_CHECKED = 100
-/** Of those that are stuck, so many are told by their ids. */
+/** The most ids of stuck jobs in an answer. */
 const STUCK_NAMED = 20
-/** So many cancelled jobs at the end of the line are passed over to find the one that waits longest. */
+/** The most cancelled jobs at the end of the list that are passed over to find the job that waits longest. */
 const PASSED_OVER = 50
 
 /* KEYS: prefix. All sizes are kept by the server, the rest is bounded. Writes nothing: it has to work on a server that refuses writes. */
@@ -237,7 +237,7 @@ const SCRIPTS = {
 
 export type ScriptName = keyof typeof SCRIPTS
 
-/** For who has to know what they call. */
+/** The text of all scripts, for a test that looks for the commands in them. */
 export const SCRIPT_TEXTS: readonly string[] = Object.values(SCRIPTS)
 
 // A client that the application shares with another version of this package must not mix the two.

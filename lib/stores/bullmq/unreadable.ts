@@ -9,7 +9,7 @@ import type { RedisSettings } from './options.ts'
 import type { QueueHandle } from './queues.ts'
 import { runScript } from './scripts.ts'
 
-/** So many jobs at both ends of each list of a queue are looked at. */
+/** The number of jobs that are looked at, at each end of each list of a queue. */
 const LOOKED_AT = 100
 /** One look at a queue in this time, however many claims stumble. */
 const LOOK_EVERY_MS = 1_000
@@ -57,7 +57,7 @@ export class Repairs {
     this.#parts = parts
   }
 
-  /** For who has just stumbled. */
+  /** To be called after a script failed on a job of this queue. */
   soon (handle: QueueHandle): void {
     const now = this.#parts.clock.monotonic()
     if (now - (this.#lookedAt.get(handle.name) ?? -Infinity) < LOOK_EVERY_MS) return
@@ -65,7 +65,7 @@ export class Repairs {
     this.repair(handle).catch(() => { /* the next sweep looks again */ })
   }
 
-  /** For who has just asked for a job by its id, and not found what the store keeps there. */
+  /** To be called after a look at one job found something else under its key. */
   found (id: string, queues: readonly string[], prefixOf: (queue: string) => string): void {
     for (const queue of queues) {
       this.#end(prefixOf(queue), id, unreadableJob(id, queue, 'its key holds no hash'), 'gone').catch(() => { /* who asks next tries again */ })
