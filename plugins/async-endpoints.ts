@@ -177,10 +177,12 @@ export type { BackoffContext, BackoffOptions, CustomBackoff } from '../lib/jobs/
 export type { HandlerMiddleware, JobContext, JobDefinition, JobDefinitionInput, JobHandler, JobOptions, JobRequirement, JobRequirements, JobTypes, RetryOptions } from '../lib/jobs/definition.ts'
 export type { Travelled } from '../lib/jobs/json-value.ts'
 export type { JobSchemas } from '../lib/jobs/schemas.ts'
-export type { IdempotencyClaim, JobInput, JobProgress, JobRecord, JobUpdate, NewJob, StoredError, TraceCarrier } from '../lib/jobs/job.ts'
+export type { SharedState } from '../lib/core/shared.ts'
+export type { ClaimedJob, IdempotencyClaim, JobInput, JobOrigin, JobProgress, JobRecord, JobUpdate, NewJob, StoredError, TraceCarrier } from '../lib/jobs/job.ts'
 export type { JobState, TerminalState } from '../lib/jobs/states.ts'
 export type {
-  Attempt, CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, Settlement, SettleVerdict, StoreHost, StoreReport
+  Attempt, CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, Settlement, SettleVerdict, StoreHost, StoreReport,
+  UnattendedQueue
 } from '../lib/jobs/store.ts'
 export type { AlertsOptions } from './alerts.ts'
 export type { HealthOptions, PressureOptions } from './health.ts'

@@ -22,6 +22,7 @@ export const ERROR_TABLE = {
   FAE_QUEUE_FULL: { statusCode: 429, title: 'The queue is full' },
   FAE_OVERLOADED: { statusCode: 503, title: 'The server is under pressure' },
   FAE_STORE_UNAVAILABLE: { statusCode: 503, title: 'The job store cannot be reached' },
+  FAE_JOB_TOO_LARGE: { statusCode: 413, title: 'The job is larger than the job store allows' },
   FAE_STORE_FULL: { statusCode: 503, title: 'The job store is full' },
   FAE_STORE_UNSUPPORTED: { statusCode: 500, title: 'The job store server is not supported' },
 

@@ -6,7 +6,7 @@
 export const EVENT_CATALOGUE = {
   'job.submitted': { about: 'A job was stored; the client may be told its id.', measurements: ['submitMs', 'delayMs', 'payloadBytes'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId', 'origin'] },
   'job.replayed': { about: 'A submission with a known idempotency key was answered with the job that is there.', measurements: ['submitMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId', 'origin'] },
-  'job.rejected': { about: 'A submission was refused before anything was stored.', measurements: [], metadata: ['jobName', 'queue', 'correlationId', 'reason', 'origin'] },
+  'job.rejected': { about: 'A submission was refused before anything was stored, or a redrive because there is no room for it.', measurements: [], metadata: ['jobName', 'queue', 'correlationId', 'reason', 'origin'] },
   'job.submit_failed': { about: 'The store did not take a submission.', measurements: ['submitMs'], metadata: ['jobName', 'queue', 'correlationId', 'errorCode', 'message', 'origin'] },
   'job.claimed': { about: 'A worker took a job to run it; the ids are those of its submission.', measurements: ['attempt', 'queueWaitMs', 'claimMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'traceId', 'spanId'] },
   'job.started': { about: 'An attempt began.', measurements: ['attempt', 'maxAttempts'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },

@@ -28,7 +28,7 @@ const WITHOUT_LINE: ReadonlySet<EventName> = new Set<EventName>([
 
 /**
  * Traces are for one request's story (hierarchy, errors), metrics for sums over all of them; logs for what a person
- * wants to read in order. Requirement row S4-16.
+ * wants to read in order.
  */
 export const DEFAULT_ROUTES: { readonly [N in EventName]: Readonly<Required<EventRoute>> } = Object.freeze(
   Object.fromEntries(EVENT_NAMES.map((name) => [name, Object.freeze({ sinks: sinksOf(name), sampleRate: 1, enabled: true })]))

@@ -22,9 +22,8 @@ const MAX_NAMED = 9
 type Limited = Pick<JobDefinition, 'name' | 'timeoutMs' | 'graceMs'>
 
 /**
- * One check for the stuck jobs of all definitions: attempts that nobody ended although their time and their grace are over
- * (requirement row S3-36). A worker that is alive would have aborted and settled them. Jobs without a limit of time
- * (`timeoutMs: 0`) cannot be stuck.
+ * One check for the stuck jobs of all definitions: attempts that nobody ended although their time and their grace are over.
+ * A worker that is alive would have aborted and settled them. Jobs without a limit of time (`timeoutMs: 0`) cannot be stuck.
  */
 export class StuckJobs {
   readonly #definitions: { all (): readonly Limited[] }

@@ -25,7 +25,7 @@ export interface StoreCheckParts {
 }
 
 /**
- * The jobs as a client and an operator see them (requirement rows S1-33 to S1-38): can one be read, and how fast; would one
+ * The jobs as a client and an operator see them: can one be read, and how fast; would one
  * be taken; are any stuck. Nothing of it leaves a job or counts as one.
  *
  * All three are asked at the same time: one after the other, a server that is far away would take longer to answer than a
@@ -92,7 +92,7 @@ function refused (storeType: string, code: string, reason: string | undefined): 
   return { status: 'Unhealthy', description, data: { store_type: storeType, error: code } }
 }
 
-/** Never worse than Degraded: a long line is work to do, not a process that cannot do it (requirement row S1-40). */
+/** Never worse than Degraded: a long line is work to do, not a process that cannot do it. */
 export function queueDepthCheck (readings: Pick<StoreReadings, 'counts'>, maxDepth: number): HealthCheck {
   return async () => {
     const { queued } = await readings.counts()

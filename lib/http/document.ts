@@ -67,8 +67,11 @@ export function writeSubmitted (payload: unknown): string {
   return `{"id":"${id}","name":"${name}","status":"${status}","createdAt":"${createdAt}","links":{"self":"${self}","result":"${result}","cancel":"${cancel}"}}`
 }
 
-/** @param expose whose messages are shown */
-export function statusDocument (job: JobRecord, links: JobLinks, expose: ExposeErrors = 'marked'): StatusDocument {
+/**
+ * @param expose whose messages are shown
+ * @param maxRedrives how often a failed job may be run again
+ */
+export function statusDocument (job: JobRecord, links: JobLinks, expose: ExposeErrors = 'marked', maxRedrives = Infinity): StatusDocument {
   return {
     id: job.id,
     name: job.name,
@@ -84,7 +87,7 @@ export function statusDocument (job: JobRecord, links: JobLinks, expose: ExposeE
     cancelRequested: job.cancelRequested,
     correlationId: job.correlationId,
     traceId: job.trace?.traceparent.slice(3, 35),
-    links: links.of(job.id, job.state)
+    links: links.of(job.id, job.state, (job.redrives ?? 0) < maxRedrives)
   }
 }
 

@@ -23,7 +23,7 @@ function isRecord (value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null
 }
 
-/** Nobody shall look for another media type in what a job or an error says. */
+/** Keeps browsers from guessing another media type from the text of a result or an error. */
 export function noSniff (reply: FastifyReply): void {
   reply.header('x-content-type-options', 'nosniff')
 }

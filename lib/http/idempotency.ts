@@ -7,7 +7,7 @@ export type IdempotencyMode = 'optional' | 'required' | false
 const MAX_LENGTH = 255
 // RFC 8941 §3.3.3: printable ASCII, `"` and `\` escaped.
 const QUOTED = /^"((?:[ !#-[\]-~]|\\["\\])*)"$/
-// What clients send that never heard of structured fields: UUIDs, base64, `order/42`. No comma: that is two headers folded into one.
+// A key without quotes, as most clients send it: UUIDs, base64, `order/42`. No comma: a comma joins two headers into one.
 const BARE = /^[A-Za-z0-9!#$%&'*+./:=@^_`|~-]+$/
 
 /**

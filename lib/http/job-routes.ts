@@ -1,13 +1,16 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerDefault, RouteOptions } from 'fastify'
-import { AsyncEndpointsError } from '../core/errors.ts'
+import type { RedriveAdmission } from '../client/jobs.ts'
+import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
 import { openApiMembers } from '../core/openapi.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { matchesETag, retryAfterSeconds, statusDocument, weakETag } from './document.ts'
 import { OPENAPI_TAGS } from './options.ts'
+import { RequestOrigin } from './origin.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime } from './prefer.ts'
+import { problemSlug } from './problem.ts'
 import { asJson, bodyFor } from './responses.ts'
 import { noResult, resultText, sendResult } from './result.ts'
 import { clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRoom } from './room.ts'
@@ -137,7 +140,7 @@ async function findJob (room: HttpRoom, request: JobRequest): Promise<JobRecord>
   const viewer = await room.ownership.ask(request)
   const job = POSSIBLE_ID.test(id) ? await room.jobs.get(id) : undefined
   if (job !== undefined && viewer.maySee(job)) return job
-  // A store that does not know an id may have to ask its server once more to be sure: as long as that, a hidden job takes as well.
+  // The answer for an unknown id takes one more round trip to the server. A hidden job takes as long, so that the time does not reveal it.
   if (job !== undefined) await room.runtime.store.ping()
   viewer.throwIfRefused()
   throw notFound()
@@ -190,7 +193,7 @@ async function waitForChange (room: HttpRoom, first: Shown, ifNoneMatch: string 
 }
 
 async function show (room: HttpRoom, job: JobRecord, request: FastifyRequest, reply: FastifyReply): Promise<Shown> {
-  const document = statusDocument(job, room.links, exposureOf(room, job))
+  const document = statusDocument(job, room.links, exposureOf(room, job), admissionOf(room, job).maxRedrives)
   const factory = (room.endpoints.get(job.name)?.responses ?? room.options.responses).status
   const body = await bodyFor(factory, { job, document }, document, request, reply)
   return { job, body, etag: weakETag(typeof body === 'string' ? body : JSON.stringify(body) ?? '') }
@@ -213,9 +216,20 @@ async function cancelJob (room: HttpRoom, request: JobRequest, reply: FastifyRep
 
 async function retryJob (room: HttpRoom, request: JobRequest, reply: FastifyReply): Promise<unknown> {
   const job = await findJob(room, request)
-  // Where the endpoint is not defined, nobody knows how long its queue may be.
-  const admission = room.endpoints.get(job.name)?.redrives ?? { maxRedrives: room.options.maxRedrives }
-  return await answer(room, await room.jobs.retryJob(job, admission), 202, request, reply)
+  const redriven = await room.jobs.retryJob(job, admissionOf(room, job)).catch((error: unknown) => {
+    // New work that was turned away counts like a submission that was.
+    if (isAsyncEndpointsError(error) && (error.statusCode === 429 || error.statusCode === 503)) {
+      const { name: jobName, queue, correlationId } = job
+      room.runtime.bus.emit('job.rejected', { jobName, queue, correlationId, reason: problemSlug(error.code), origin: new RequestOrigin(request, undefined) })
+    }
+    throw error
+  })
+  return await answer(room, redriven, 202, request, reply)
+}
+
+/** Where the endpoint is not defined in this process, nobody knows how long its queue may be. */
+function admissionOf (room: HttpRoom, { name }: JobRecord): RedriveAdmission {
+  return room.endpoints.get(name)?.redrives ?? { maxRedrives: room.options.maxRedrives }
 }
 
 /** The status document after something was done to the job. */

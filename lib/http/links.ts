@@ -8,7 +8,7 @@ export interface Links {
   readonly result?: string
   /** POST here, or DELETE `self`. Absent when the job is over. */
   readonly cancel?: string
-  /** POST here to run a failed job again. */
+  /** POST here to run a failed job again. Absent when it was run again as often as `maxRedrives` allows. */
   readonly retry?: string
 }
 
@@ -29,11 +29,11 @@ export class JobLinks {
 
   result (id: string): string { return `${this.base}/${id}/result` }
 
-  of (id: string, state: JobState): Links {
+  of (id: string, state: JobState, mayRetry = true): Links {
     const self = `${this.base}/${id}`
     switch (state) {
       case 'completed': return { self, result: `${self}/result` }
-      case 'failed': return { self, retry: `${self}/retry` }
+      case 'failed': return mayRetry ? { self, retry: `${self}/retry` } : { self }
       case 'cancelled': return { self }
       default: return { self, result: `${self}/result`, cancel: `${self}/cancel` }
     }

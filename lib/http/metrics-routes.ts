@@ -58,7 +58,7 @@ const SCRAPE_CONFIG = { otel: false, pressureHandler: () => {}, rateLimit: false
 /** `GET` and `HEAD` of the metrics and what lies under them; each answers errors as problems and is never cached. */
 export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesParts): void {
   const { path, authorize, openapi, bottlenecks } = parts
-  // An id is enough to read a job where no owner function guards it: it is shown to nobody that nobody has looked at.
+  // Without an owner function the id of a job is enough to read it. So ids are shown only where `authorize` has checked the request.
   const detailed = authorize !== undefined
   const route = (url: string, handler: NonNullable<RouteOptions['handler']>, schema: NonNullable<RouteOptions['schema']> = { hide: true }): void => {
     app.route({

@@ -59,7 +59,7 @@ export interface HttpOptions {
    * @defaultValue 10
    */
   maxRedrives?: number
-  /** How long an `Idempotency-Key` is remembered; a store may forget it with its job. @defaultValue 86400000 (24 h) */
+  /** How long an `Idempotency-Key` is remembered, also when its job is forgotten before that. @defaultValue 86400000 (24 h) */
   idempotencyTtlMs?: number
   /**
    * Whose message clients see, of errors that ended an attempt. `'marked'`: what was written for them, which is the reason of

@@ -71,7 +71,7 @@ export class Ownership {
 
   #maySee (job: JobRecord, answers: ReadonlyMap<OwnerFunction, Answer>): boolean {
     const owner = this.#endpoints.get(job.name)?.owner ?? this.#shared
-    // A recorded owner was recorded for a reason, also where nobody can say whether this is the one.
+    // Without an owner function a job that has an owner is shown to nobody: this process cannot compare.
     if (owner === undefined) return job.owner === undefined && !this.#required
     const answer = answers.get(owner)
     return answer !== undefined && 'owner' in answer && answer.owner === job.owner

@@ -5,10 +5,10 @@ export interface Seated {
 }
 
 /**
- * A bounded number of places (for requests that wait) that nobody can keep from the others. As long as there is a free one, whoever comes
- * gets it. When all are taken, whoever holds the most loses its oldest to a client that has fewer; and a client that has as many as
- * anybody may only exchange its own oldest for a new one. So all clients end up with equally many, and one with a single place keeps it
- * however many another asks for.
+ * A bounded number of places for requests that wait, shared among clients. A free place goes to any client. When all are taken, the
+ * client with the most places loses its oldest one to a client that has fewer. A client that has as many as any other may only
+ * exchange its own oldest place for a new one. So all clients end up with equally many, and a client with a single place keeps
+ * it, however many another one asks for.
  */
 export class Places<S extends Seated> {
   readonly #max: number
@@ -66,7 +66,7 @@ export class Places<S extends Seated> {
       most = other
       count = size
     }
-    // One more than that would only turn the two around.
+    // With a difference of one, the two clients would only change roles.
     if (count > own + 1) return most
     return own > 0 ? client : undefined
   }

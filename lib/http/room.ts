@@ -130,8 +130,9 @@ export function problemHandler (room: HttpRoom, factories: ResponseFactories, su
     copyErrorHeaders(error, reply)
     if (retryAfterSeconds !== undefined && !reply.hasHeader('retry-after')) reply.header('retry-after', String(retryAfterSeconds))
     reply.header('cache-control', 'no-store')
-    log(request, redaction.fields({ err: error }), problem.status, code !== undefined)
-    if (submits !== undefined && code !== undefined && !toldByClient(error)) {
+    const told = submits !== undefined && toldByClient(error)
+    log(request, redaction.fields({ err: error }), told && code === 'FAE_STORE_FULL' ? 'debug' : levelOf(problem.status, code !== undefined))
+    if (submits !== undefined && code !== undefined && !told) {
       bus.emit('job.rejected', { jobName: submits.name, queue: submits.queue, correlationId, reason: problemSlug(code), origin: new RequestOrigin(request, undefined) })
     }
     const unexpected = code === undefined && problem.status >= 500
@@ -149,11 +150,14 @@ export function problemHandler (room: HttpRoom, factories: ResponseFactories, su
 /** These were refused after the request was handed to the client of the store, which emits its own event. */
 function toldByClient (error: unknown): boolean {
   if (!isAsyncEndpointsError(error)) return false
-  return error.code === 'FAE_IDEMPOTENCY_KEY_REUSED' || error.code === 'FAE_JOB_EXPIRED' || error.code === 'FAE_STORE_UNAVAILABLE' || error.code === 'FAE_STORE_FULL'
+  return error.code === 'FAE_IDEMPOTENCY_KEY_REUSED' || error.code === 'FAE_JOB_EXPIRED' || error.code === 'FAE_STORE_UNAVAILABLE' || error.code === 'FAE_STORE_FULL' || error.code === 'FAE_JOB_TOO_LARGE'
 }
 
-function log (request: FastifyRequest, fields: object, status: number, expected: boolean): void {
-  if (status < 500) request.log.info(fields, 'request refused')
-  else if (expected) request.log.warn(fields, 'request refused')
-  else request.log.error(fields, 'request failed')
+function levelOf (status: number, expected: boolean): 'info' | 'warn' | 'error' {
+  return status < 500 ? 'info' : expected ? 'warn' : 'error'
+}
+
+/** `debug`: the event of the submission has a log line already, and a full store refuses very many. */
+function log (request: FastifyRequest, fields: object, level: 'debug' | 'info' | 'warn' | 'error'): void {
+  request.log[level](fields, level === 'error' ? 'request failed' : 'request refused')
 }

@@ -17,7 +17,7 @@ export interface ShownError {
 
 /** Says what went wrong with a handler and nothing of what it works with. */
 const HANDLER_FAILED = 'The handler threw an error'
-/** What cannot be a code is a text that somebody wrote into one. */
+/** Anything else in the field `code` of an error may be a text with private content. */
 const CODE = /^[\w.:-]{1,100}$/
 const NO_CODE = 'Error'
 

@@ -138,7 +138,7 @@ function compilePrefer ({ room, endpoint }: SubmitParts, maxWaitMs: number, acce
       return sendResult(result.text, reply)
     }
     reply.code(202).header('retry-after', '0')
-    const document = statusDocument(job, room.links, endpoint.exposeErrors)
+    const document = statusDocument(job, room.links, endpoint.exposeErrors, endpoint.redrives.maxRedrives)
     return asJson(reply, await bodyFor(endpoint.responses.status, { job, document }, document, request, reply))
   }
 }

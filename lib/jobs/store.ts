@@ -8,7 +8,8 @@ import type { JobState } from './states.ts'
  * lease was lost cannot settle it any more.
  *
  * Rules for every method: it rejects with `FAE_STORE_UNAVAILABLE` (503) when the server behind the store does not
- * answer within the store's own deadline, with `FAE_STORE_FULL` when there is no room, and with nothing that carries a
+ * answer within the store's own deadline, with `FAE_STORE_FULL` when there is no room, with
+ * `FAE_JOB_TOO_LARGE` for a job that would not fit into an empty store, and with nothing that carries a
  * payload, a command or a password. `undefined` always means: there is no such job (unknown, expired or removed).
  * `exerciseJobStore` (in `fastify-async-endpoints/testing`) proves these rules.
  */
@@ -46,6 +47,12 @@ export interface JobStore {
   input (id: string): Promise<JobInput | undefined>
   /** The result as JSON text. `undefined` as well when the job has none or it has expired. */
   result (id: string): Promise<string | undefined>
+  /**
+   * A page of jobs. Whoever follows the cursors gets every job that matches from the first page to the last, whatever
+   * happens to other jobs meanwhile: a job that a reader cancels, removes or redrives leaves no gap. A job that changes its
+   * state during the paging may come twice. Jobs that are submitted during the paging may be missing, and so may, in a list
+   * without a state, a job that is retried again and again while a long list is read.
+   */
   list (query: ListQuery): Promise<JobPage>
   /** Counts of one queue; cost does not grow with the number of jobs. A queue nobody used has zeros. */
   counts (queue: string): Promise<QueueCounts>

@@ -1,6 +1,6 @@
 import { readOptions, type OptionsSchema } from '../core/options.ts'
 
-/** Thresholds of the performance monitor (requirement rows S4-70 to S4-77). */
+/** Thresholds of the performance monitor. */
 export interface PerformanceOptions {
   /** A monitored operation, a submission, a claim or a store operation that takes longer is told as `performance.slow_operation`. @defaultValue 1000 */
   slowMs?: number

@@ -1,5 +1,5 @@
 import type { Context } from '../core/context.ts'
-import { ownMessage } from '../core/errors.ts'
+import { isAsyncEndpointsError, ownMessage } from '../core/errors.ts'
 import type { SharedState } from '../core/shared.ts'
 import type { EventBus } from '../events/bus.ts'
 import { TraceExits } from '../events/trace-exits.ts'
@@ -82,6 +82,8 @@ export class ObservedStore implements JobStore {
       }
       return value
     }, (error: unknown) => {
+      // The store works: it answers that it has no room. The event of the submission says so, once.
+      if (operation === 'create' && (isAsyncEndpointsError(error, 'FAE_STORE_FULL') || isAsyncEndpointsError(error, 'FAE_JOB_TOO_LARGE'))) throw error
       this.#bus.emit('store.operation_failed', { storeType: this.type, operation, errorCode: errorCodeOf(error), message: ownMessage(error), durationMs: clock.monotonic() - startedAt })
       throw error
     })

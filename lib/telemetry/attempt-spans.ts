@@ -209,7 +209,7 @@ export class AttemptSpans {
     if ('delayMs' in settlement && instead === undefined) attributes[ATTR.retryDelay] = settlement.delayMs
     span.addEvent(`${SPAN_EVENT.stateApplied}${state}`, attributes)
     span.setAttribute(ATTR.jobStatus, state)
-    // Requirement S1-09: the operation did not do what it was started for.
+    // The operation did not do what it was started for.
     if (state === 'cancelled') failSpan(span, 'OperationCancelled', 'Operation was cancelled')
     else if (settlement.kind === 'failed' || settlement.kind === 'retry') this.#maker.errors.mark(span, settlement.error)
     else if (settlement.kind === 'postpone') failSpan(span, 'FAE_STALLED', ERROR_TABLE.FAE_STALLED.title)

@@ -2,7 +2,7 @@ import type { Span } from '@opentelemetry/api'
 import { SpanStatusCode } from '@opentelemetry/api'
 import type { StoredError } from '../jobs/job.ts'
 
-/** Names of span attributes and span events, once. The first group is the source documents' (S0-46), the others are OpenTelemetry's. */
+/** Names of span attributes and span events, once. The first group belongs to this library, the others are OpenTelemetry's. */
 export const ATTR = {
   jobId: 'job.id',
   jobName: 'job.name',
@@ -40,7 +40,7 @@ export const ATTR = {
 
 /** Span events that are not simply named after a lifecycle event. */
 export const SPAN_EVENT = {
-  /** Followed by the state (S2-04): seven of them, so the name stays low-cardinality. */
+  /** Followed by the state: seven of them, so the name stays low-cardinality. */
   stateApplied: 'State Applied: ',
   stateUpdateFailed: 'job.state_update_failed'
 } as const

@@ -1,6 +1,5 @@
 /**
- * Every instrument, once. Names, labels and descriptions of the first sixteen are those of the source documents
- * (requirement rows S0-25 to S0-40), the rest is what operators ask for. Nothing else in the library knows a metric's
+ * Every instrument, once. Names, labels and descriptions of the first sixteen are fixed; the rest is what operators ask for. Nothing else in the library knows a metric's
  * name. Label values must be few: never a job id, an owner, a URL or a message.
  */
 export type InstrumentKind = 'counter' | 'gauge' | 'histogram'

@@ -22,7 +22,7 @@ export interface LogEvent {
   readonly fields: Readonly<Record<string, string>>
 }
 
-/** What a request says about its sender, as it is logged (requirement row S1-18). */
+/** What a request says about its sender, as it is logged. */
 export const ORIGIN_FIELDS = { request_id: 'requestId', user_id: 'userId', client_ip: 'clientIp', user_agent: 'userAgent' } as const satisfies Record<string, keyof SubmitOrigin>
 
 const CORRELATION = { correlationId: 'correlation_id' } as const
@@ -39,11 +39,10 @@ const EXPORT = { exporter: 'exporter', format: 'format', target: 'target' } as c
 const STORE = { storeType: 'store_type', errorCode: 'error_type' } as const
 
 /**
- * What is logged of the lifecycle events, numbered. 10001 to 10099 belong to sagas and their steps, as the source
- * documents number them (S3-15 to S3-21); 101xx jobs, 102xx handlers, 103xx workers, 104xx stores, 105xx health,
- * 106xx performance, 107xx telemetry itself, 108xx alerts, 109xx access.
- * Alerts and searches match on the number: messages are for people, and may change. Levels are those of the rows S0-57 and S1-06. Events that come once per claim, handler call or store round trip have
- * no line: their sums are metrics. Of the progress of a job there is a line every ten seconds at most.
+ * What is logged of the lifecycle events, numbered. 10001 to 10099 belong to sagas and their steps; 101xx jobs, 102xx handlers,
+ * 103xx workers, 104xx stores, 105xx health, 106xx performance, 107xx telemetry itself, 108xx alerts, 109xx access.
+ * Alerts and searches match on the number: messages are for people, and may change. Events that come once per claim, handler call or store
+ * round trip have no line: their sums are metrics. Of the progress of a job there is a line every ten seconds at most.
  */
 export const LOG_EVENTS = {
   'job.submitted': { id: 10101, level: 'debug', message: 'job {jobName}/{jobId} submitted in {submitMs}[, to run in {delayMs}]', fields: { ...JOB, ...TRACE, submitMs: 'submitMs', delayMs: 'delayMs', payloadBytes: 'payloadBytes', ...ORIGIN } },

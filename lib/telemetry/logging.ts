@@ -50,7 +50,7 @@ function writer (parts: LoggingParts, name: string, { id, level: usual, message,
   const { logger, excluded } = parts
   const fill = Object.entries(fields).map(([from, to]) => filler(parts, from, to))
   const messageOf = compileMessage(message, fields)
-  // The class that logs, in the words of the source documents (S4-03).
+  // The class that logs.
   const component = `asyncendpoints.${name.slice(0, name.indexOf('.'))}`
   // What an excluded job does in the normal course is not told; that it went wrong still is.
   const excludable = 'jobName' in fields && (usual === 'trace' || usual === 'debug' || usual === 'info')

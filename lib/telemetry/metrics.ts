@@ -27,7 +27,7 @@ export interface AlertLabels { readonly rule: string, readonly severity: string 
 export interface AlertSenderLabels { readonly sender: string }
 
 /**
- * Everything the library measures, as one interface (requirement rows S0-06 to S0-23 and what operators ask for). The
+ * Everything the library measures, as one interface. The
  * default records into the registry behind `/metrics`; an application may replace it whole (`defineMetrics({...})`) or
  * in part (`metrics.recorder`). Methods are synchronous and take durations in seconds, sizes in bytes. One that throws,
  * or returns a promise that rejects, harms nothing: it is counted and reported once.

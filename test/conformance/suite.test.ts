@@ -144,6 +144,24 @@ const FAULTS: ReadonlyArray<{ what: string, caughtBy: RegExp, fault: Fault }> = 
       }
     }
   },
+  {
+    what: 'a cursor is a number of jobs to pass over',
+    caughtBy: /paging skips nothing/,
+    fault: (inner) => ({
+      async list ({ cursor, limit, ...query }) {
+        const all = []
+        let next: string | undefined
+        do {
+          const page = await inner.list({ ...query, limit: 100, cursor: next })
+          all.push(...page.jobs)
+          next = page.cursor
+        } while (next !== undefined)
+        const from = Number(cursor) || 0
+        const jobs = all.slice(from, from + limit)
+        return from + limit < all.length ? { jobs, cursor: String(from + limit) } : { jobs }
+      }
+    })
+  },
   { what: 'nobody is told of changes', caughtBy: /hear of every change/, fault: () => ({ subscribe: async () => () => {} }) },
   { what: 'a payload travels with updates', caughtBy: /hear of every change/, fault: (inner) => ({ subscribe: (listener) => inner.subscribe((update) => listener(Object.assign({ input: {} }, update))) }) },
   { what: 'a subscriber cannot be stopped', caughtBy: /hear of every change/, fault: (inner) => ({ subscribe: async (listener) => { await inner.subscribe(listener); return () => {} } }) },

@@ -62,6 +62,14 @@ const ways: Readonly<Record<string, { on: (admin: Redis) => Promise<unknown>, of
   NOPERM: { on: (admin) => admin.call('ACL', 'SETUSER', 'default', '-hset', '-hmset', '-zadd', '-lpush', '-rpop', '-set'), off: (admin) => admin.call('ACL', 'SETUSER', 'default', '+@all') }
 }
 
+t.test('where replicas confirm submissions, the trial submission waits for one as well', async (t) => {
+  const { server } = await serverOf(t)
+  const store = await openStore({ url: server.url, acknowledge: 'replica', operationTimeoutMs: 300 })
+  t.teardown(() => store.close(1_000))
+  await t.rejects(store.create(newJob()), { code: 'FAE_STORE_UNAVAILABLE', message: /No replica/ })
+  await t.rejects(async () => await store.probe?.(), { code: 'FAE_STORE_UNAVAILABLE', message: /No replica/ })
+})
+
 t.test('a server that refuses is asked now and then, by workers too, and soon found to serve again', async (t) => {
   t.jobs = 4
   await Promise.all(Object.entries(ways).map(([word, { on, off }]) => t.test(word, async (t) => {
@@ -73,6 +81,7 @@ t.test('a server that refuses is asked now and then, by workers too, and soon fo
     t.equal(await taken(store), true)
     await until('it is run', () => attempts.length === 1)
     await on(admin)
+    if (word !== 'NOPERM') t.ok(await store.counts('tests'), 'what only reads goes on')
     await t.rejects(store.create(newJob()), { code: word === 'OOM' ? 'FAE_STORE_FULL' : 'FAE_STORE_UNAVAILABLE' })
     const [from, startedAt] = [await commands(admin), performance.now()]
     const seconds = await until('some time passes', () => performance.now() - startedAt > 3_000) / 1_000

@@ -219,7 +219,7 @@ t.test('redrive: only a failed job', async (t) => {
 })
 
 t.test('redrives are admitted like submissions: maxQueued, and a limit for each job', async (t) => {
-  const { app, store } = await testApp({ http: { maxRedrives: 2 } })
+  const { app, store, events } = await testApp({ http: { maxRedrives: 2 } })
   app.asyncEndpoint({ url: '/a', name: 'a', maxQueued: 3, handler: echo })
   app.asyncEndpoint({ url: '/b', name: 'b', queue: 'b', maxRedrives: 0, handler: echo })
   const submit = async (url: string): Promise<string> => (await app.inject({ method: 'POST', url })).json().id
@@ -232,6 +232,7 @@ t.test('redrives are admitted like submissions: maxQueued, and a limit for each 
   t.match(refused.json(), { code: 'FAE_QUEUE_FULL' })
   t.equal(refused.headers['retry-after'], '5')
   t.equal(store.count('redrive'), 0)
+  t.match(events.filter(({ name }) => name === 'job.rejected').map(({ event }) => event), [{ jobName: 'a', queue: 'default', reason: 'queue-full' }], 'it is counted like a submission')
   t.equal((await app.jobs.retry(ids[0] ?? '')).state, 'queued', 'code is not refused')
 
   const b = await submit('/b')
@@ -239,6 +240,8 @@ t.test('redrives are admitted like submissions: maxQueued, and a limit for each 
   const never = await app.inject({ method: 'POST', url: `/jobs/${b}/retry` })
   t.equal(never.statusCode, 409)
   t.match(never.json(), { code: 'FAE_REDRIVE_LIMIT', jobStatus: 'failed', status: 409 })
+  t.same(Object.keys((await app.inject(`/jobs/${b}`)).json().links), ['self'], 'no link leads to a refusal')
+  t.same(Object.keys((await app.inject(`/jobs/${String(ids[1])}`)).json().links), ['self', 'retry'])
 
   // The endpoint of this one is defined in another process.
   const foreign = ids[1] ?? ''

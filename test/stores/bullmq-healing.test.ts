@@ -5,7 +5,7 @@ import { isAsyncEndpointsError } from '../../lib/core/errors.ts'
 import type { JobStore } from '../../lib/jobs/store.ts'
 import type { RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
 import { startRedis, uniquePrefix } from '../support/redis.ts'
-import { COMPLETED, listeningHost, newJob, openStore, play, QUEUE, until } from '../support/redis-jobs.ts'
+import { COMPLETED, listeningHost, newJob, openStore, play, QUEUE, until, withBody } from '../support/redis-jobs.ts'
 
 t.setTimeout(60_000)
 
@@ -124,7 +124,7 @@ for (const [name, poison] of Object.entries(POISONS)) {
     await store.create(bad)
     await store.create(good)
     await poison(key(bad.id))
-    for (const look of [() => store.get(bad.id), () => store.result(bad.id), () => store.redrive(bad.id)]) {
+    for (const look of [() => store.get(bad.id), () => store.result(bad.id), () => store.input(bad.id), () => store.redrive(bad.id)]) {
       try {
         await look()
       } catch (error) {
@@ -145,6 +145,28 @@ for (const [name, poison] of Object.entries(POISONS)) {
     t.ok((await store.list({ state: 'failed', limit: 10 })).jobs.some(({ id }) => id === bad.id))
   })
 }
+
+t.test('an unreadable job gives back the room of its input, and counts among the jobs that are over', async (t) => {
+  const { store, key, prefix } = await opened(t)
+  const job = newJob({ owner: 'ann', input: withBody('x'.repeat(10_000)) })
+  await store.create(job)
+  t.equal(await redis.zcard(`${prefix}:${QUEUE}:fae:inputs`), 2)
+  await redis.hset(key(job.id), 'ats', 'text')
+  play(store, { script: () => COMPLETED })
+  await until('it has failed', async () => (await store.get(job.id))?.state === 'failed')
+  t.equal(await redis.zcard(`${prefix}:${QUEUE}:fae:inputs`), 0)
+  t.ok(Number(await redis.hget(`${prefix}:${QUEUE}:fae:sizes`, job.id)) >= 10_000)
+  t.equal((await redis.keys(`${prefix}:${QUEUE}:fae:owner:*`)).length, 1)
+})
+
+t.test('a job whose key holds something else has no input to give', async (t) => {
+  const { store, key } = await opened(t)
+  const job = newJob()
+  await store.create(job)
+  await redis.del(key(job.id))
+  await redis.set(key(job.id), 'text')
+  await t.rejects(store.input(job.id), { code: 'FAE_JOB_UNREADABLE' })
+})
 
 t.test('a job that is written over while it is cancelled is refused with its name', async (t) => {
   const { store, key } = await opened(t)

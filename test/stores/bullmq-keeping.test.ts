@@ -186,6 +186,7 @@ t.test('over maxWaitingBytes a submission with a large input is refused until ot
   for (const parts of [{}, { priority: 1 }, { runAt: Date.now() + HOUR }, { idempotency: { ...idempotency, key: 'cd' } }]) {
     await t.rejects(store.create(newJob({ ...large(9_000), ...parts })), { code: 'FAE_STORE_FULL', statusCode: 503 })
   }
+  await t.rejects(store.create(newJob(large(30_000))), { code: 'FAE_JOB_TOO_LARGE', statusCode: 413 }, 'one that can never fit')
   t.match(await store.create(newJob({ ...large(9_000), idempotency })), { created: false, id: first }, 'a replay adds nothing')
   const small = await create(store)
   t.equal((await store.get(small))?.state, 'queued', 'small ones are not counted')

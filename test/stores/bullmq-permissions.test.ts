@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import type { NewJob } from '../../lib/jobs/job.ts'
-import type { JobStore } from '../../lib/jobs/store.ts'
+import type { JobStore, StoreReport } from '../../lib/jobs/store.ts'
 import { aclRules, LISTENING, requiredCommands } from '../../lib/stores/bullmq/commands.ts'
 import type { RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
 import { startRedis } from '../support/redis.ts'
@@ -23,13 +23,13 @@ const PASSWORD = 'pw'
 let users = 0
 
 /** A user with all that is needed, and what the rules take away. */
-async function storeOf (t: { teardown (end: () => unknown): unknown }, rules: string, options: RedisStoreOptions = {}): Promise<{ store: JobStore, warnings: () => string[] }> {
+async function storeOf (t: { teardown (end: () => unknown): unknown }, rules: string, options: RedisStoreOptions = {}): Promise<{ store: JobStore, warnings: () => string[], reports: () => StoreReport[] }> {
   const name = `user${++users}`
   await admin.call('ACL', 'SETUSER', name, 'on', `>${PASSWORD}`, ...aclRules(PREFIX).split(' '), ...rules.split(' ').filter((rule) => rule !== ''))
   const host = listeningHost()
   const store = await openStore({ connection: { host: '127.0.0.1', port: server.port, username: name, password: PASSWORD }, prefix: PREFIX, lockDurationMs: 1_000, stalledIntervalMs: 200, ...options }, host)
   t.teardown(() => store.close(2_000))
-  return { store, warnings: () => host.reports.flatMap((report) => report.kind === 'warning' && report.code === 'denied' ? [report.message] : []) }
+  return { store, reports: () => host.reports, warnings: () => host.reports.flatMap((report) => report.kind === 'warning' && report.code === 'denied' ? [report.message] : []) }
 }
 
 /** Everything that a store does. */
@@ -111,6 +111,28 @@ for (const rule of ['-xadd', '-bzpopmin', '-publish', '-subscribe', '-evalsha', 
     t.match(warnings(), [`may not use ${rule.slice(1).toUpperCase()} on keys`])
   })
 }
+
+t.test('WAIT is needed where replicas confirm submissions, and only there', async (t) => {
+  const { warnings } = await storeOf(t, '-wait', { acknowledge: 'replica' })
+  await until('it is said', () => warnings().length > 0)
+  t.match(warnings(), [/may not use WAIT on keys/])
+  const { warnings: none, store } = await storeOf(t, '-wait')
+  await store.ping()
+  t.same(none(), [])
+})
+
+t.test('a user without INFO: nothing is reported, and nothing is printed', async (t) => {
+  const printed: unknown[][] = []
+  const { warn } = console
+  console.warn = (...args: unknown[]) => { printed.push(args) }
+  t.teardown(() => { console.warn = warn })
+  const { store, reports } = await storeOf(t, '-info')
+  play(store, { script: () => COMPLETED })
+  await store.create(newJob())
+  await until('it is run', async () => (await store.counts(QUEUE)).states.queued === 0)
+  t.same(reports().filter(({ kind }) => kind !== 'connected'), [])
+  t.same(printed, [])
+})
 
 t.test('channels that are denied are said as well', async (t) => {
   const { warnings } = await storeOf(t, 'resetchannels')

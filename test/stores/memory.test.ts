@@ -209,7 +209,7 @@ t.test('a store that is full makes finished jobs go, then refuses submissions, a
 
 t.test('keys leave room for jobs: when all together are too many, who has the most gives way', async (t) => {
   const world = await open(t, { maxBytes: 1 })
-  await t.rejects(world.store.create(world.job()), { code: 'FAE_STORE_FULL' })
+  await t.rejects(world.store.create(world.job()), { code: 'FAE_JOB_TOO_LARGE', statusCode: 413 }, 'it would not fit into an empty store: trying again is of no use')
   const keys = await open(t, { maxBytes: 16_000 })
   for (const owner of ['ann', 'bob', 'bob', 'bob', 'bob', 'bob', 'bob', 'bob', 'bob', 'bob', 'eve', 'eve']) {
     const key = `${owner} ${Math.random()}`

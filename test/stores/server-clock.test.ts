@@ -88,6 +88,38 @@ t.test('a wall clock that is set: the monotonic one tells the time until the ser
   t.equal(clock.now(), host.server())
 })
 
+t.test('a wall clock that is set while the server is asked: that answer counts for nothing', async (t) => {
+  for (const setAfter of ['answer', 'all'] as const) {
+    const host = new Host()
+    let turn = 0
+    const clock = new ServerClock(host, async () => {
+      await host.time.advance(4)
+      const time = await host.read()
+      turn++
+      if (turn === 1 || setAfter === 'all') host.wrongBy += 90_000
+      return time
+    })
+    await clock.ready()
+    t.ok(setAfter === 'all' ? !clock.known : Math.abs(clock.now() - host.server()) <= 4, setAfter)
+  }
+})
+
+t.test('a connection that is made anew during a look causes another look', async (t) => {
+  const host = new Host()
+  let asked = 0
+  const clock = new ServerClock(host, async () => {
+    await host.time.advance(1)
+    if (++asked === 1) {
+      clock.renew()
+      return host.server()
+    }
+    return host.server() + 60_000
+  })
+  await clock.ready()
+  t.ok(Math.abs(clock.now() - host.server() - 60_000) <= 4, 'the server that is there now')
+  t.equal(clock.fresh, true)
+})
+
 t.test('it asks again by itself, until it is stopped', async (t) => {
   const host = new Host()
   const clock = new ServerClock(host, host.read)

@@ -22,7 +22,7 @@ const system: MemorySource = {
   }
 }
 
-/** What this process uses, and of what: of the given limit, else of its container's, else of V8's (requirement row S1-66). */
+/** What this process uses, and of what: of the given limit, else of its container's, else of V8's. */
 export function readMemory (limitBytes: number | undefined, source: MemorySource = system): MemoryUse {
   if (limitBytes !== undefined) return { usedBytes: source.rss(), limitBytes }
   const constrained = source.constrained() ?? 0

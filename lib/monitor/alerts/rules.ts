@@ -30,7 +30,7 @@ export interface BuiltInRule {
   readonly per: 'cluster' | 'job' | 'queue' | 'process'
 }
 
-/** Requirement rows S1-58 to S1-66, and what operators ask for. */
+/** The alerts that there are, each with its threshold. */
 const RULES = {
   slowP95: { name: 'slow-p95', type: 'Performance', severity: 'medium', title: 'Slow Jobs', option: 'slowP95Ms', per: 'job', about: 'The 95th percentile of the time that attempts of a job took in the last hour is over the threshold' },
   slowJobs: { name: 'slow-jobs', type: 'Performance', severity: 'high', title: 'Slow Job Processing Detected', option: 'slowJobMs', per: 'cluster', about: 'Attempts, of the last hour or under way, took longer than the threshold; `jobs` lists the longest' },

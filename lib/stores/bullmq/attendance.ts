@@ -6,7 +6,7 @@ import type { QueueBook, Report } from './queues.ts'
 import { runScript } from './scripts.ts'
 
 const GROUP = 'consumers'
-/** So many turns a consumer may miss before its note is gone. */
+/** The note of a consumer is gone after this many turns without it. */
 const MISSED = 4
 /** So many looks in a row have to find a queue without a worker. */
 const LOOKS = 3
@@ -23,12 +23,12 @@ export interface AttendanceParts {
 }
 
 /**
- * Knows queues that hold jobs for a worker and have none: one that a deploy has removed keeps its jobs for ever, and
- * nothing would say so. Each process notes on the server which queues it works on, and looks who else does.
+ * Finds queues that hold jobs but have no worker. A deploy may have removed the worker of a queue; its jobs would wait for
+ * ever, and nothing would report it. Each process writes on the server which queues it works on, and reads what the others wrote.
  */
 export class Attendance {
   readonly #parts: AttendanceParts
-  /** Had jobs and no worker at the last look, and the look that found it first: between two workers of a deploy nobody works. */
+  /** Queues without a worker, with the number of looks in a row that found them so. One look is not enough: during a deploy a queue has none for a while. */
   #suspected: ReadonlyMap<string, number> = new Map()
   #unattended: readonly UnattendedQueue[] = []
   readonly #reported = new Set<string>()
@@ -53,7 +53,7 @@ export class Attendance {
     this.#parts.clock.clearTimeout(this.#timer)
   }
 
-  /** This process works on a queue: others are not to wait for its next turn. */
+  /** Writes at once that this process works on a queue. Otherwise other processes would report the queue until the next turn. */
   async note (queue: string): Promise<void> {
     await this.#parts.shared.put(GROUP, queue, '1', this.#parts.everyMs * (MISSED + 0.5))
   }

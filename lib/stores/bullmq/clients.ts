@@ -1,5 +1,5 @@
 import type { Cluster, Redis, RedisOptions } from 'ioredis'
-import type { Clock } from '../../core/context.ts'
+import type { Clock, TimerHandle } from '../../core/context.ts'
 import { serverCode, unsupported } from './errors.ts'
 import type { Client } from './internals.ts'
 import type { RedisSettings } from './options.ts'
@@ -16,9 +16,8 @@ const MAX_RETRY_MS = 1_000
 /** A server that loads its data set is asked again after this; the client would wait for as long as the server guesses. */
 const LOADING_RETRY_MS = 500
 /**
- * How long a connection that ends waits for the server's half. The client starts the timer also for a socket that is closed
- * already (of a worker's connection that is just being made anew because it stopped claiming), and then nothing stops it: so
- * long it holds up the end of the process.
+ * How long a connection that ends waits for the server to close its side. The client also starts this timer for a socket that is
+ * closed already, and nothing stops the timer then: it delays the end of the process by this time.
  */
 export const DISCONNECT_MS = 500
 /** A Sentinel that does not answer is left for the next one. */
@@ -47,6 +46,7 @@ export class ClientFactory {
   /** Of {@link ClientFactory.own}: those on which BullMQ's workers wait for jobs. */
   readonly blocking = new WeakSet<Client>()
   readonly #parts: ClientFactoryParts
+  readonly #reviving = new Set<TimerHandle>()
   #closing = false
 
   constructor (parts: ClientFactoryParts) {
@@ -92,7 +92,11 @@ export class ClientFactory {
   }
 
   /** From now on clients may end. */
-  closing (): void { this.#closing = true }
+  close (): void {
+    this.#closing = true
+    for (const timer of this.#reviving) this.#parts.clock.clearTimeout(timer)
+    this.#reviving.clear()
+  }
 
   #failFast (): Role {
     return { enableOfflineQueue: false, maxRetriesPerRequest: 0, commandTimeout: this.#parts.settings.operationTimeoutMs }
@@ -121,7 +125,8 @@ export class ClientFactory {
       retryStrategy: (times) => Math.min(100 * times, MAX_RETRY_MS),
       // Only listens: which connections have to be made again is decided in one place for all.
       reconnectOnError: (error) => {
-        this.#parts.heard(serverCode(error))
+        // Nothing depends on INFO: a user who may not ask is no fault of the server.
+        if (serverCode(error) !== 'NOPERM' || failedCommand(error).name !== 'info') this.#parts.heard(serverCode(error))
         return false
       },
       lazyConnect: false,
@@ -133,6 +138,7 @@ export class ClientFactory {
 
   #adopt (client: Client): Client {
     this.own.add(client)
+    quietReadyCheck(client)
     // What fails because of an error is reported where it fails; except for this:
     client.on('error', (error: unknown) => {
       const database = unselected(error)
@@ -148,9 +154,11 @@ export class ClientFactory {
   /** News of a failover that arrives while a client is asking the Sentinels for the new primary ends it for good (ioredis 6.0). */
   #revive (client: Client): void {
     if (!this.#mustLive(client)) return
-    this.#parts.clock.setTimeout(() => {
+    const timer = this.#parts.clock.setTimeout(() => {
+      this.#reviving.delete(timer)
       if (this.#mustLive(client)) client.connect().catch(() => { /* its events say so too */ })
     }, REVIVE_MS)
+    this.#reviving.add(timer)
   }
 
   /** BullMQ ends and connects its blocking ones itself. */
@@ -179,10 +187,30 @@ export class ClientFactory {
 
 /** The database of a SELECT that the server refused. */
 function unselected (error: unknown): number | undefined {
+  const { name, args } = failedCommand(error)
+  return name === 'select' && Array.isArray(args) ? Number(args[0]) : undefined
+}
+
+/** The command that the client says an error belongs to. */
+function failedCommand (error: unknown): { readonly name?: unknown, readonly args?: unknown } {
   const command: unknown = error instanceof Error ? Reflect.get(error, 'command') : undefined
-  if (typeof command !== 'object' || command === null || Reflect.get(command, 'name') !== 'select') return undefined
-  const args: unknown = Reflect.get(command, 'args')
-  return Array.isArray(args) ? Number(args[0]) : undefined
+  return typeof command === 'object' && command !== null ? { name: Reflect.get(command, 'name'), args: Reflect.get(command, 'args') } : {}
+}
+
+/**
+ * Answers the client's own INFO, which it sends before it is ready, as by a server that has loaded its data, if the user may
+ * not send it. Otherwise the client prints a warning on the console, once for each connection.
+ */
+function quietReadyCheck (client: Client): void {
+  if (client.isCluster) return
+  const info: unknown = client.info
+  if (typeof info !== 'function') return
+  Reflect.set(client, 'info', (...args: unknown[]): unknown => {
+    const done = args.at(-1)
+    if (typeof done !== 'function') return Reflect.apply(info, client, args)
+    const quiet = (error: unknown, answer: unknown): unknown => serverCode(error) === 'NOPERM' ? done(null, '') : done(error, answer)
+    return Reflect.apply(info, client, [...args.slice(0, -1), quiet])
+  })
 }
 
 function isClient (value: unknown): value is Client {

@@ -3,7 +3,7 @@ import { MAX_PRIORITY, type NewJob } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
 import { encodeInput, encodeOptions } from './envelope.ts'
 import { toStoreError, unavailable } from './errors.ts'
-import { ADD_KINDS, addKeys, batchedAdd, bullScripts, LOCK, type AddKind, type Bull, type Client } from './internals.ts'
+import { ADD_KINDS, addKeys, batchedAdd, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
 import { aroundAdd, LARGE_BYTES } from './keeping.ts'
 import type { RedisSettings } from './options.ts'
 import type { QueueHandle } from './queues.ts'
@@ -46,6 +46,7 @@ interface Entry {
 export class Coalescer {
   readonly #connections: Connections
   readonly #commands: Readonly<Record<AddKind, string>>
+  readonly #maxBytes: number
   #waiting = new Map<QueueHandle, Entry[]>()
   #count = 0
   #immediate: NodeJS.Immediate | undefined
@@ -53,12 +54,13 @@ export class Coalescer {
   /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when the installed release of BullMQ is not one we know */
   constructor (connections: Connections, bull: Bull, settings: RedisSettings) {
     this.#connections = connections
+    this.#maxBytes = settings.maxWaitingBytes
     this.#commands = defineAddCommands(connections.submitter, bull, settings)
   }
 
   /**
    * @returns `undefined` once the job is stored; or who has its idempotency key, and then it is not
-   * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, `FAE_STORE_UNAVAILABLE`, `FAE_STORE_FULL`
+   * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, `FAE_STORE_UNAVAILABLE`, `FAE_STORE_FULL`, `FAE_JOB_TOO_LARGE`
    */
   add (handle: QueueHandle, job: NewJob): Promise<Held | undefined> {
     return new Promise((resolve, reject) => {
@@ -66,6 +68,7 @@ export class Coalescer {
       const priority = Math.min(job.priority, MAX_PRIORITY)
       const data = encodeInput(job.input)
       const bytes = largeBytes(data)
+      if (bytes !== undefined && bytes > this.#maxBytes) return reject(tooLarge(bytes, this.#maxBytes))
       const entry: Entry = {
         kind: delay > 0 ? 'delayed' : priority > 0 ? 'prioritized' : 'standard',
         id: job.id,
@@ -144,6 +147,10 @@ function tooManyBytes (): AsyncEndpointsError {
   return new AsyncEndpointsError('FAE_STORE_FULL', message, { retryAfterSeconds: 5 })
 }
 
+function tooLarge (bytes: number, most: number): AsyncEndpointsError {
+  return new AsyncEndpointsError('FAE_JOB_TOO_LARGE', `The input of the job takes ${bytes} bytes, more than maxWaitingBytes (${most}): submit a smaller one, or raise maxWaitingBytes`)
+}
+
 function askedFor ({ idempotency, owner }: NewJob, b: number | undefined): string {
   if (idempotency === undefined) return b === undefined ? '' : JSON.stringify({ b })
   const { key, fingerprint, ttlMs } = idempotency
@@ -158,7 +165,7 @@ function largeBytes (data: string): number | undefined {
 }
 
 function defineAddCommands (client: Client, bull: Bull, settings: RedisSettings): Record<AddKind, string> {
-  const around = aroundAdd(settings, RECORD_FIELDS, LOCK)
+  const around = aroundAdd(settings, RECORD_FIELDS)
   const scripts = bullScripts(bull)
   const define = (kind: AddKind): string => defineCommand(client, `add-${kind}`, batchedAdd(scripts, kind, around))
   return { standard: define('standard'), delayed: define('delayed'), prioritized: define('prioritized') }

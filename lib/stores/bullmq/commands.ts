@@ -52,8 +52,8 @@ const ON_A_KEY: Readonly<Record<string, readonly string[]>> = {
 
 export type CommandCall = readonly [command: string, ...args: string[]]
 
-/** The calls to try, on a key and a channel under the prefix. */
-export function requiredCommands (prefix: string, channel: string): CommandCall[] {
+/** The calls to try, on a key and a channel under the prefix. `WAIT` is needed only where replicas confirm submissions. */
+export function requiredCommands (prefix: string, channel: string, acknowledge: 'primary' | 'replica' = 'primary'): CommandCall[] {
   const key = `${prefix}:doctor`
   return [
     ['PING'],
@@ -62,6 +62,7 @@ export function requiredCommands (prefix: string, channel: string): CommandCall[
     ['EVALSHA', '0'.repeat(40), '1', key],
     ['PUBLISH', channel, ''],
     ['RPOPLPUSH', key, key],
+    ...(acknowledge === 'replica' ? [['WAIT', '0', '0'] as const] : []),
     ...Object.entries(ON_A_KEY).map(([command, args]): CommandCall => [command, key, ...args])
   ]
 }

@@ -70,10 +70,9 @@ export class Connections {
     this.producer = this.#clients.producer()
     this.submitter = settings.acknowledge === 'replica' ? this.#clients.submitter(this.producer) : this.producer
     this.#replication = settings.acknowledge === 'replica' ? new Replication(this.submitter, Math.ceil(settings.operationTimeoutMs / 2)) : undefined
-    const { connectTimeout = 0 } = settings.connection
     this.#silence = new SilenceWatch({
       clock,
-      connectMs: Math.max(settings.operationTimeoutMs, Number(connectTimeout)),
+      connectMs: Math.max(settings.operationTimeoutMs, connectTimeoutOf(this.producer)),
       clients: () => [...new Set([this.producer, ...this.#clients.own])].map((client) => ({ client, blocking: this.#clients.blocking.has(client) })),
       silent: (client) => { if (client === this.producer) this.#lastCode = 'ETIMEDOUT' }
     })
@@ -183,7 +182,7 @@ export class Connections {
     this.#state = 'closed'
     this.#silence.stop()
     this.refusals.stop()
-    this.#clients.closing()
+    this.#clients.close()
     for (const detach of this.#detach) detach()
     this.#started()
     const { clock } = this.#host.context
@@ -219,7 +218,7 @@ export class Connections {
     if (this.#state !== 'closed') this.refusals.heard(code)
   }
 
-  /** Whoever is connected to a server that serves no more looks for the one that does. */
+  /** Connects again: the server refuses, and another one may have taken over its address. */
   #reconnect (code: string): void {
     this.#lastCode = code
     for (const client of new Set([this.producer, ...this.#clients.own])) {
@@ -263,7 +262,7 @@ export class Connections {
     try {
       info = String(await this.producer.info())
     } catch (error) {
-      // A user who may not ask (NOPERM) has to know for himself.
+      // The user may not run INFO: version and eviction policy stay unchecked.
       if (!isLive(this.producer)) throw error
       this.#refuse(await this.#checkDatabase())
       return
@@ -303,6 +302,12 @@ export class Connections {
     if (refusal !== undefined && refusal.message !== this.#refusal?.message) this.#host.report({ kind: 'error', code: refusal.code, message: refusal.message })
     this.#refusal = refusal
   }
+}
+
+/** What the client allows itself to connect, in milliseconds, whether the store or the application made it. */
+function connectTimeoutOf (client: Client): number {
+  const options = 'nodes' in client ? client.options.redisOptions : client.options
+  return Number(options?.connectTimeout ?? 0)
 }
 
 function noDatabase (database: number, reason: string): AsyncEndpointsError {

@@ -1,3 +1,5 @@
+import { ownMessage } from '../../core/errors.ts'
+
 /** Every wording of a server that does not allow something: of a command, in a script, before version 7, and of ACL DRYRUN. */
 const DENIED = /\bNOPERM\b|ACL failure|has no permissions|can't run this command|can't access|no permission/i
 /** The command that it names, also as `config|set`. */
@@ -12,6 +14,9 @@ export function deniedWhat (error: unknown): string | undefined {
   if (command !== undefined) return command.toUpperCase()
   return CHANNEL.test(error.message) ? 'a channel' : KEY.test(error.message) ? 'a key' : ''
 }
+
+/** Whether an error of the store, whose text is written here, says that the server's user lacks a permission. */
+export function saysDenied (error: unknown): boolean { return /\bNOPERM\b/.test(ownMessage(error)) }
 
 /** `NOPERM XADD`: what may be shown of such an error, after the code that it has anyway. */
 export function withDenied (code: string, error: unknown): string {

@@ -1,9 +1,8 @@
 import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
-import { isAsyncEndpointsError } from '../../core/errors.ts'
 import { askDenied, LISTENING, requiredCommands, type CommandCall } from './commands.ts'
 import type { Connections } from './connections.ts'
-import { deniedWhat } from './denied-text.ts'
+import { deniedWhat, saysDenied } from './denied-text.ts'
 import type { Client } from './internals.ts'
 import type { Report } from './queues.ts'
 
@@ -15,6 +14,7 @@ export interface DeniedParts {
   readonly clock: Clock
   readonly prefix: string
   readonly channel: string
+  readonly acknowledge: 'primary' | 'replica'
   /** A submission on trial. */
   readonly probe: () => Promise<void>
   readonly report: Report
@@ -22,8 +22,8 @@ export interface DeniedParts {
 }
 
 /**
- * Looks once, when the server is there, for what its user may not do, and says so. Without it a worker would wait for jobs
- * for ever and a client for the end of its job, and nothing would be wrong to see.
+ * Finds out, each time the server is connected, which commands its user may not run, and reports them. Without it a worker that
+ * may not block for jobs, or a client that may not subscribe, would wait for ever without an error.
  */
 export class DeniedCheck {
   readonly #parts: DeniedParts
@@ -34,13 +34,13 @@ export class DeniedCheck {
   }
 
   async look (): Promise<void> {
-    const { connections, prefix, channel } = this.#parts
+    const { connections, prefix, channel, acknowledge } = this.#parts
     const listening = LISTENING.map((command): CommandCall => [command, channel])
     let denied: string[] | undefined
     try {
-      denied = await connections.run((client) => askDenied(client, [...requiredCommands(prefix, channel), ...listening]))
+      denied = await connections.run((client) => askDenied(client, [...requiredCommands(prefix, channel, acknowledge), ...listening]))
     } catch (error) {
-      if (!isAsyncEndpointsError(error) || !error.message.includes('NOPERM')) return
+      if (!saysDenied(error)) return
       denied = ['EVAL']
     }
     if (denied === undefined) return await this.#tryOut()
@@ -48,10 +48,10 @@ export class DeniedCheck {
     else this.#reported.clear()
   }
 
-  /** What is denied now, for who was refused without a word of what; empty when the server cannot be asked. */
+  /** The commands that are denied now, for an error that does not name the command; empty when the server cannot be asked. */
   async names (): Promise<readonly string[]> {
-    const { connections, prefix, channel } = this.#parts
-    return await connections.run((client) => askDenied(client, requiredCommands(prefix, channel))).catch(() => undefined) ?? []
+    const { connections, prefix, channel, acknowledge } = this.#parts
+    return await connections.run((client) => askDenied(client, requiredCommands(prefix, channel, acknowledge))).catch(() => undefined) ?? []
   }
 
   /** A server that cannot be asked. */
@@ -75,7 +75,7 @@ export class DeniedCheck {
     try {
       await attempt()
     } catch (error) {
-      if (deniedWhat(error) !== undefined || (isAsyncEndpointsError(error) && error.message.includes('NOPERM'))) this.#say(command)
+      if (deniedWhat(error) !== undefined || saysDenied(error)) this.#say(command)
     }
   }
 

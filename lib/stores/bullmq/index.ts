@@ -1,5 +1,5 @@
 import { withDeadline } from '../../core/deadline.ts'
-import { AsyncEndpointsError, isAsyncEndpointsError, ownMessage } from '../../core/errors.ts'
+import { AsyncEndpointsError, isAsyncEndpointsError } from '../../core/errors.ts'
 import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, UnattendedQueue
@@ -10,6 +10,7 @@ import { Coalescer, type Held } from './coalescer.ts'
 import { Connections } from './connections.ts'
 import { BullConsumer, LONGEST_BLOCK_MS } from './consumer.ts'
 import { DeniedCheck } from './denied.ts'
+import { saysDenied } from './denied-text.ts'
 import { loadDrivers, type Drivers } from './drivers.ts'
 import { encodeNotes, parseInput } from './envelope.ts'
 import { closed, unavailable } from './errors.ts'
@@ -111,12 +112,12 @@ class RedisStore implements JobStore {
     const book = new QueueBook(drivers.bull, connections, clock, settings.prefix, report)
     const subscriptions = new Subscriptions(connections, clock, settings.operationTimeoutMs)
     const publisher = new Publisher(connections, clock, this.#channels.updates)
-    const repairs = new Repairs({ connections, clock, lockDurationMs: settings.lockDurationMs, publish: (id, state) => publisher.publish(id, state), report })
+    const repairs = new Repairs({ connections, clock, settings, publish: (id, state) => publisher.publish(id, state), report })
     const retention = new Retention(connections, book, clock, settings, repairs, report)
     const attendance = new Attendance({
       connections, book, clock, shared: this.shared, report, everyMs: Math.min(ATTENDANCE_MS, retention.everyMs), consumed: () => new Set([...this.#consumers].map(({ queue }) => queue))
     })
-    const denied = new DeniedCheck({ connections, clock, prefix: settings.prefix, channel: this.#channels.updates, probe: () => this.probe(), report, timeoutMs: settings.operationTimeoutMs })
+    const denied = new DeniedCheck({ connections, clock, prefix: settings.prefix, channel: this.#channels.updates, acknowledge: settings.acknowledge, probe: () => this.probe(), report, timeoutMs: settings.operationTimeoutMs })
     connections.onReady(() => {
       clock.renew()
       denied.look().catch(() => { /* what else is wrong is reported where it fails */ })
@@ -135,8 +136,8 @@ class RedisStore implements JobStore {
       repairs,
       attendance,
       denied,
-      probe: new Probe(connections.producer, drivers.bull, settings),
-      lister: new Lister(connections, book, retention.expired)
+      probe: new Probe(connections.submitter, drivers.bull, settings),
+      lister: new Lister(connections, book, clock, retention.expired)
     }
     await connections.start()
     // Asked before the first job is submitted or claimed; a server that is away is asked when it comes.
@@ -184,7 +185,7 @@ class RedisStore implements JobStore {
   async input (id: string): Promise<JobInput | undefined> {
     const { book, retention } = this.#need()
     if (!JOB_ID.test(id)) return undefined
-    const found = await book.search((client, prefixes) => runScript(client, 'input', prefixes, id))
+    const found = await book.search((client, prefixes) => readable(id, runScript(client, 'input', prefixes, id)))
     const stored = found === undefined ? undefined : recordIn(id, found)
     if (stored === undefined || retention.expired(stored.record)) return undefined
     return parseInput(found?.answer[2], stored.envelope !== undefined)
@@ -245,11 +246,11 @@ class RedisStore implements JobStore {
   }
 
   async redrive (id: string, limit = -1): Promise<RedriveVerdict | undefined> {
-    const { book, clock, publisher, retention } = this.#need()
+    const { book, clock, publisher } = this.#need()
     if (!JOB_ID.test(id)) return undefined
     // A job past its time is gone already, although nobody has swept it: it must not come back.
     const before = await this.#read(id)
-    if (before === undefined || retention.expired(before.record)) return undefined
+    if (before === undefined) return undefined
     const now = clock.now()
     const found = await book.search((client, prefixes) => readable(id, runScript(client, 'redrive', prefixes, id, now, encodeNotes({ r: now }), limit)))
     const job = found === undefined ? undefined : recordIn(id, found)?.record
@@ -322,14 +323,15 @@ class RedisStore implements JobStore {
   async probe (): Promise<void> {
     const { connections, probe, clock, denied } = this.#need()
     try {
-      await connections.run((client) => probe.run(client, clock.now()))
+      await connections.submit((client) => probe.run(client, clock.now()))
+      await connections.acknowledged()
     } catch (error) {
-      const names = ownMessage(error).includes('NOPERM') ? await denied.names() : []
+      const names = saysDenied(error) ? await denied.names() : []
       throw names.length > 0 ? unavailable(`NOPERM: ${names.join(', ')}`, connections.server) : error
     }
   }
 
-  now (): number { return this.#parts?.clock.now() ?? Date.now() }
+  now (): number { return (this.#parts?.clock ?? this.#host?.context.clock ?? Date).now() }
 
   unattended (): readonly UnattendedQueue[] { return this.#parts?.attendance.unattended ?? [] }
 

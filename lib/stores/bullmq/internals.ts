@@ -230,7 +230,7 @@ export interface BackendHooks extends WorkerClock {
   /** Looks for jobs whose leases have run out, and puts them back into the queue. */
   lookForStalled (look: () => Promise<string[]>): Promise<string[]>
   /** What follows BullMQ's own arguments when a job ends, completed or failed. */
-  extras (jobId: string, token: string, target: string): ReadonlyArray<string | number>
+  extras (jobId: string, token: string): ReadonlyArray<string | number>
   /** Runs the script of {@link finishAndKeep}. */
   finish (args: readonly unknown[]): Promise<unknown>
 }
@@ -278,7 +278,7 @@ function finishOurWay (backend: Backend, hooks: BackendHooks): void {
   if (argsOf === undefined || typeof run !== 'function') throw unsupportedBullMq('jobs end in another way')
   const withExtras: FinishedArgs = (job, value, field, remove, target, token, timestamp, fetchNext, fields) => {
     const args = argsOf.call(backend, job, value, field, remove, target, token, timestamp, fetchNext, fields)
-    const extras = hooks.extras(String(Reflect.get(Object(job), 'id')), token, target)
+    const extras = hooks.extras(String(Reflect.get(Object(job), 'id')), token)
     return [...(Array.isArray(args) ? args : []), ...extras]
   }
   Reflect.set(backend, 'moveToFinishedArgs', withExtras)

@@ -4,14 +4,14 @@
  * client cannot push out what another one has yet to read.
  */
 import { OURS } from './envelope.ts'
-import { FIELD, KEY, LOG } from './internals.ts'
+import { FIELD, KEY, LOCK, LOG } from './internals.ts'
 import type { RedisSettings } from './options.ts'
 
 /** Keys of the store beside BullMQ's, each behind the prefix of its queue. */
 export const OWN = {
   /** Sorted set: jobs that ended cancelled (BullMQ has them among the failed), by when. */
   cancelled: 'fae:cancelled',
-  /** Sorted set: jobs that are cancelled but still in the wait list of BullMQ. */
+  /** Sorted set: jobs that are cancelled but still in BullMQ's list of waiting jobs. */
   cancelling: 'fae:cancelling',
   /** Sorted set: finished jobs that left much behind, by when they ended. */
   large: 'fae:large',
@@ -19,7 +19,7 @@ export const OWN = {
   sizes: 'fae:sizes',
   /** Sorted set: jobs that are not over and whose input is large, by its bytes; their sum under the empty name. */
   inputs: 'fae:inputs',
-  /** How far the sweep has come in `large` or `inputs`; their name follows. */
+  /** How far the sweep has come in `large`, `inputs` or `cancelled`; their name follows. */
   place: 'fae:place:',
   /** Sorted set per owner (a hash of it): finished jobs of that owner, by when they ended. */
   owner: 'fae:owner:',
@@ -160,6 +160,10 @@ export const sweep = `local call = redis.call
 ${KEEP}
 local queue, most = KEYS[1], tonumber(ARGV[1])
 local now = math.floor(micros() / 1000)
+-- Where the next sweep goes on in a set: behind the members that stay, or from the beginning.
+local function rest (place, from, stay, more)
+  if more then call('SET', place, from + stay, 'PX', 86400000) elseif from > 0 then call('DEL', place) end
+end
 local times = { ['${KEY.completed}'] = ARGV[3], ['${KEY.failed}'] = ARGV[4], ['${OWN.cancelled}'] = ARGV[3] }
 for set, keepMs in pairs(times) do
   forgetAll(queue, queue .. set, call('ZRANGEBYSCORE', queue .. set, '-inf', now - keepMs, 'LIMIT', 0, most))
@@ -168,6 +172,14 @@ for _, id in ipairs(call('ZRANGE', queue .. '${OWN.cancelling}', 0, most - 1)) d
   local state = redis.pcall('HMGET', queue .. id, '${FIELD.name}', '${FIELD.finishedOn}')
   if state.err or not state[1] or state[2] then call('ZREM', queue .. '${OWN.cancelling}', id) end
 end
+-- Somebody else may have removed a cancelled job with BullMQ alone.
+local cancelledFrom = tonumber(call('GET', queue .. '${OWN.place}${OWN.cancelled}')) or 0
+local cancelledIds = call('ZRANGE', queue .. '${OWN.cancelled}', cancelledFrom, cancelledFrom + most - 1)
+local stillFailed = 0
+for _, id in ipairs(cancelledIds) do
+  if call('ZSCORE', queue .. '${KEY.failed}', id) then stillFailed = stillFailed + 1 else call('ZREM', queue .. '${OWN.cancelled}', id) end
+end
+rest(queue .. '${OWN.place}${OWN.cancelled}', cancelledFrom, stillFailed, #cancelledIds == most)
 -- Sizes are those of jobs that are over, inputs those of jobs that are not.
 for name, over in pairs({ ['${OWN.large}'] = 1, ['${OWN.inputs}'] = 0 }) do
   local place = queue .. '${OWN.place}' .. name
@@ -184,7 +196,7 @@ for name, over in pairs({ ['${OWN.large}'] = 1, ['${OWN.inputs}'] = 0 }) do
       dropInput(queue, id)
     end
   end
-  if #ids == most then call('SET', place, from + there, 'PX', 86400000) elseif from > 0 then call('DEL', place) end
+  rest(place, from, there, #ids == most)
 end
 return 1`
 
@@ -247,9 +259,7 @@ end
  * key `k`, its fingerprint `f`, its time to live `t` in ms, the owner `o` if there is one, and the bytes `b` of a large
  * input.
  */
-export function aroundAdd (
-  settings: Pick<RedisSettings, 'maxWaitingBytes' | 'retention'>, recordFields: readonly string[], lock: string
-): string {
+export function aroundAdd (settings: Pick<RedisSettings, 'maxWaitingBytes' | 'retention'>, recordFields: readonly string[]): string {
   const { maxWaitingBytes, retention: { maxKeysPerOwner } } = settings
   return `local call = redis.call
 ${inputs()}
@@ -267,13 +277,12 @@ local function held (queue, id, asked)
   if holder == id then return 1 end
   local job = queue .. holder
   local fields = call('HMGET', job, ${recordFields.map((field) => `'${field}'`).join(', ')})
-  return { holder, string.sub(text, gap + 1), fields[1] and fields or false, call('EXISTS', job .. '${lock}') }
+  return { holder, string.sub(text, gap + 1), fields[1] and fields or false, call('EXISTS', job .. '${LOCK}') }
 end
 local function remember (queue, id, asked)
   if asked.k then call('SET', queue .. '${OWN.key}' .. asked.k, id .. ' ' .. asked.f, 'PX', asked.t) end
   if asked.b then addInput(queue, id, asked.b) end
-  if not asked.k then return end
-  if not asked.o then return end
+  if not asked.k or not asked.o then return end
   local set = queue .. '${OWN.keys}' .. redis.sha1hex(asked.o)
   local time = call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)

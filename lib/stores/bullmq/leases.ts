@@ -56,7 +56,7 @@ export class Leases {
   async takeBack (attempts: readonly Running[]): Promise<readonly string[]> {
     const { clock, client, prefix, lockDurationMs } = this.#parts
     const at = clock.monotonic()
-    // What an attempt was told once stands: it may have stopped half-way.
+    // An attempt that has heard of the loss of its lease stays lost: its handler may have stopped half-way.
     const args = attempts.filter(({ leaseLost }) => !leaseLost).flatMap(({ id, token, bullJob }) => [id, token, bullJob.attemptsStarted])
     if (args.length === 0) return []
     try {

@@ -1,22 +1,35 @@
+import type { Clock } from '../../core/context.ts'
 import type { JobRecord } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { JobPage, ListQuery } from '../../jobs/store.ts'
 import type { Connections } from './connections.ts'
-import { KEY } from './internals.ts'
+import { FIELD, KEY } from './internals.ts'
 import { OWN } from './keeping.ts'
+import { readCursor, writeCursor, type Place } from './list-cursor.ts'
 import type { QueueBook } from './queues.ts'
-import { rawJob, recordOf } from './record.ts'
+import { rawJob, RECORD_FIELDS, recordOf, type RawJob } from './record.ts'
 import { runScript } from './scripts.ts'
 
 /** So many jobs are looked at for one page; a page may be short, or empty, and have a cursor all the same. */
 const MAX_LOOKED_AT = 1_000
 const STRETCH = 100
+/** A cursor names so many of the jobs that were read last in a list: the next page goes on behind the first one that is left. */
+const ANCHORS = 5
+/** Longer ids, which only somebody else can have given, are not written into a cursor. */
+const MAX_ANCHOR = 64
+/** The clocks of two processes agree to within this. */
+const CLOCK_SLACK_MS = 1_000
 
-/** A line of a queue, and the way to walk along it so that jobs that come in meanwhile shift nothing. */
-interface Line { readonly key: string, readonly walk: 'tail' | 'up' | 'down' }
+/** A list or sorted set of a queue, and how to walk along it: see `list-script.ts`. */
+interface Line {
+  readonly key: string
+  readonly walk: 'tail' | 'claimed' | 'up' | 'down'
+  /** Only jobs that changed since the walk began: the walk has been here before. */
+  readonly again?: 'waiting' | 'over'
+}
 
 const LINES = {
-  active: { key: KEY.active, walk: 'tail' },
+  active: { key: KEY.active, walk: 'claimed' },
   wait: { key: KEY.wait, walk: 'tail' },
   prioritized: { key: KEY.prioritized, walk: 'up' },
   delayed: { key: KEY.delayed, walk: 'up' },
@@ -27,8 +40,9 @@ const LINES = {
 } as const satisfies Record<string, Line>
 
 const { active, wait, prioritized, delayed, completed, failed, cancelled, cancelling } = LINES
+const again = (line: Line, kind: Line['again']): Line => ({ ...line, again: kind })
 
-/** Where jobs of a state can stand. A job whose lease has run out is still among the active ones. */
+/** Where jobs of a state can stand, in the order in which they move. A job whose lease has run out is still among the active ones. */
 const LINES_OF: Readonly<Record<JobState, readonly Line[]>> = {
   queued: [active, wait, prioritized],
   scheduled: [delayed],
@@ -37,10 +51,18 @@ const LINES_OF: Readonly<Record<JobState, readonly Line[]>> = {
   failed: [failed],
   cancelled: [cancelling, cancelled]
 }
-const ALL_LINES: readonly Line[] = [active, wait, prioritized, delayed, completed, failed]
+/**
+ * Jobs of every state: those at work first, the rest in the order in which jobs move, so that a job that moves on during the
+ * paging is met again further on. A retry and a redrive move a job back, behind the walk: hence the second lap.
+ */
+const FIRST_LAP: readonly Line[] = [active, delayed, wait, prioritized, again(active, 'waiting'), completed, failed]
+const SECOND_LAP: readonly Line[] = [
+  ...[delayed, wait, prioritized, active].map((line) => again(line, 'waiting')),
+  ...[completed, failed].map((line) => again(line, 'over'))
+]
+const ALL_LINES: readonly Line[] = [...FIRST_LAP, ...SECOND_LAP]
 
-/** How far a walk has come: in which queue and line, from which score, and how many of those to pass over. */
-interface Place { readonly queue: string, readonly line: number, readonly from: string, readonly over: number }
+interface Found { readonly id: string, readonly score: string, readonly raw: RawJob | undefined }
 
 /**
  * Lists jobs queue by queue: those at work, those that wait (the next to be run first), those that are over (the newest
@@ -49,11 +71,13 @@ interface Place { readonly queue: string, readonly line: number, readonly from: 
 export class Lister {
   readonly #connections: Connections
   readonly #book: QueueBook
+  readonly #clock: Pick<Clock, 'now'>
   readonly #expired: (record: JobRecord) => boolean
 
-  constructor (connections: Connections, book: QueueBook, expired: (record: JobRecord) => boolean) {
+  constructor (connections: Connections, book: QueueBook, clock: Pick<Clock, 'now'>, expired: (record: JobRecord) => boolean) {
     this.#connections = connections
     this.#book = book
+    this.#clock = clock
     this.#expired = expired
   }
 
@@ -62,37 +86,45 @@ export class Lister {
     if (query.state !== undefined && !Object.hasOwn(LINES_OF, query.state)) return { jobs: [] }
     const queues = query.queue === undefined ? [...await this.#book.allNames()].sort() : [query.queue]
     const lines = query.state === undefined ? ALL_LINES : LINES_OF[query.state]
-    const jobs: JobRecord[] = []
-    let place = readCursor(query.cursor, lines.length) ?? firstPlace(queues[0], lines)
+    const jobs = new Map<string, JobRecord>()
+    const begin = (queue: string | undefined): Place | undefined => queue === undefined ? undefined : firstPlace(queue, lines, this.#clock.now())
+    const given = readCursor(query.cursor, lines.length)
+    let place = given ?? begin(queues[0])
     let looked = 0
     while (place !== undefined) {
-      if (jobs.length >= query.limit || looked >= MAX_LOOKED_AT) return { jobs, cursor: writeCursor(place) }
-      const { queue, from, over } = place
+      if (jobs.size >= query.limit || looked >= MAX_LOOKED_AT) return { jobs: [...jobs.values()], cursor: writeCursor(place) }
+      const { queue } = place
       const line = lines[place.line]
-      if (line === undefined || !queues.includes(queue)) {
+      // What began in this very page has met every job.
+      const done = line === undefined || (lines === ALL_LINES && place.line >= FIRST_LAP.length && given?.queue !== queue)
+      if (done || !queues.includes(queue)) {
         // A queue that is gone since the last page is passed over.
-        place = firstPlace(queues.find((name) => name > queue), lines)
+        place = begin(queues.find((name) => name > queue))
         continue
       }
-      const found = await this.#stretch(queue, line, from, over)
+      const { start, found } = await this.#stretch(place, line)
       looked += found.length
-      for (const { record, score } of found) {
-        if (jobs.length >= query.limit) return { jobs, cursor: writeCursor(place) }
-        if (record !== undefined && this.#matches(record, query)) jobs.push(record)
-        place = step(place, line, score)
+      place = { ...place, over: start }
+      for (const each of found) {
+        if (jobs.size >= query.limit) return { jobs: [...jobs.values()], cursor: writeCursor(place) }
+        const record = each.raw === undefined ? undefined : recordOf(each.id, queue, each.raw).record
+        if (record !== undefined && this.#matches(record, query) && isDue(line, place, record, each.raw)) jobs.set(each.id, record)
+        place = step(place, line, each)
       }
-      if (found.length < STRETCH) place = { queue, line: place.line + 1, ...beginning(lines[place.line + 1]) }
+      const past = line.again === 'over' && Number(found.at(-1)?.score) < place.since
+      if (found.length < STRETCH || past) place = { queue, line: place.line + 1, since: place.since, ...beginning(lines[place.line + 1]) }
     }
-    return { jobs }
+    return { jobs: [...jobs.values()] }
   }
 
-  async #stretch (queue: string, line: Line, from: string, over: number): Promise<Array<{ record: JobRecord | undefined, score: string }>> {
-    const answer = await this.#connections.run((client) => runScript(client, 'page', [this.#book.prefixOf(queue)], line.walk, line.key, from, over, STRETCH))
-    return (Array.isArray(answer) ? answer : []).map((entry: unknown) => {
+  async #stretch ({ queue, from, over, seen }: Place, { walk, key }: Line): Promise<{ start: number, found: Found[] }> {
+    const answer = await this.#connections.run((client) => runScript(client, 'page', [this.#book.prefixOf(queue)], walk, key, STRETCH, from, over, ...seen))
+    const [start, entries]: readonly unknown[] = Array.isArray(answer) ? answer : []
+    const found = (Array.isArray(entries) ? entries : []).map((entry: unknown) => {
       const [id, score, fields, locked] = Array.isArray(entry) ? entry as readonly unknown[] : []
-      const raw = rawJob(fields, locked)
-      return { record: raw === undefined ? undefined : recordOf(String(id), queue, raw).record, score: String(score) }
+      return { id: String(id), score: String(score), raw: rawJob(fields, locked) }
     })
+    return { start: Number(start) || 0, found }
   }
 
   #matches (record: JobRecord, { name, state, owner }: ListQuery): boolean {
@@ -101,39 +133,30 @@ export class Lister {
   }
 }
 
-function beginning (line: Line | undefined): Pick<Place, 'from' | 'over'> {
-  return { from: line?.walk === 'down' ? '+inf' : '-inf', over: 0 }
+/** Whether a job is to be shown here: in a line that was walked before, only if it may have moved back behind the walk. */
+function isDue ({ again }: Line, { since }: Place, { startedAt = 0, runAt, redrives = 0 }: JobRecord, raw: RawJob | undefined): boolean {
+  if (again === undefined) return true
+  const movedBack = again === 'waiting' || redrives > 0 || Number(field(raw, FIELD.attemptsStarted)) > 1
+  return movedBack && (startedAt >= since || (redrives > 0 && runAt >= since))
 }
 
-function firstPlace (queue: string | undefined, lines: readonly Line[]): Place | undefined {
-  return queue === undefined ? undefined : { queue, line: 0, ...beginning(lines[0]) }
+function field (raw: RawJob | undefined, name: typeof RECORD_FIELDS[number]): string {
+  return raw?.fields[RECORD_FIELDS.indexOf(name)] ?? '0'
+}
+
+function beginning (line: Line | undefined): Pick<Place, 'from' | 'over' | 'seen'> {
+  return { from: line?.walk === 'up' ? '-inf' : '+inf', over: 0, seen: [] }
+}
+
+function firstPlace (queue: string, lines: readonly Line[], now: number): Place {
+  return { queue, line: 0, since: Math.floor(now - CLOCK_SLACK_MS), ...beginning(lines[0]) }
 }
 
 /** The place behind a job. */
-function step (place: Place, { walk }: Line, score: string): Place {
-  if (walk === 'tail') return { ...place, over: place.over + 1 }
-  return score === place.from ? { ...place, over: place.over + 1 } : { ...place, from: score, over: 1 }
-}
-
-function writeCursor ({ queue, line, from, over }: Place): string {
-  return Buffer.from(JSON.stringify([queue, line, from, over])).toString('base64url')
-}
-
-/** `undefined` for what is not a cursor of ours: the list begins anew. */
-function readCursor (cursor: string | undefined, lines: number): Place | undefined {
-  if (cursor === undefined || cursor.length > 400) return undefined
-  try {
-    const parts: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString())
-    if (!Array.isArray(parts)) return undefined
-    const [queue, line, from, over] = parts as readonly unknown[]
-    if (typeof queue !== 'string' || !/^[\w.-]{1,64}$/.test(queue) || typeof from !== 'string' || !/^([-+]inf|\d+(\.\d+)?(e\+?\d+)?)$/.test(from)) return undefined
-    if (!isIndex(line, lines) || !isIndex(over, 1_000_000_000)) return undefined
-    return { queue, line, from, over }
-  } catch {
-    return undefined
-  }
-}
-
-function isIndex (value: unknown, max: number): value is number {
-  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max
+function step (place: Place, { walk }: Line, { id, score, raw }: Found): Place {
+  if (walk !== 'tail') return { ...place, from: score, seen: [id] }
+  const over = place.over + 1
+  if (raw === undefined || id.length > MAX_ANCHOR) return { ...place, over }
+  const generation = `${field(raw, FIELD.attemptsStarted)}.${field(raw, FIELD.redrives)}`
+  return { ...place, over, seen: [id, generation, ...place.seen].slice(0, 2 * ANCHORS) }
 }

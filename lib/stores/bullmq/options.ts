@@ -1,9 +1,8 @@
 import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
 import { clientOptionProblems, connectionProblems } from './client-options.ts'
-import { parseRedisUrl, URL_FORMS, URL_PATTERN } from './redis-url.ts'
+import { parseRedisUrl, URL_FORMS, URL_PATTERN, type RedisConnectionOptions } from './redis-url.ts'
 
-/** Connection options of ioredis, as a plain object: host, port, username, password, db, tls, sentinels and so on. */
-export type RedisConnectionOptions = Readonly<Record<string, unknown>>
+export type { RedisConnectionOptions }
 
 /**
  * A client or cluster of ioredis that the application made. Its own settings hold (its offline queue and retries too);

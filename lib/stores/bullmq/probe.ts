@@ -1,14 +1,17 @@
 import { createHash } from 'node:crypto'
 import { toStoreError } from './errors.ts'
-import { ADD_KINDS, addKeys, batchedAdd, bullScripts, LOCK, type AddKind, type Bull, type Client } from './internals.ts'
+import { ADD_KINDS, addKeys, batchedAdd, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
 import { aroundAdd, OWN } from './keeping.ts'
 import type { RedisSettings } from './options.ts'
 import { RECORD_FIELDS } from './record.ts'
-import { commandName, runCommand } from './scripts.ts'
+import { defineCommand, runCommand } from './scripts.ts'
 
 /** What each kind of job looks like that is added on trial. */
 const SAMPLES: Readonly<Record<AddKind, string>> = { standard: '{}', delayed: '{"delay":1000}', prioritized: '{"priority":1}' }
-/** With an idempotency key: what a submission without one needs is needed as well. */
+/**
+ * The trial has an idempotency key, so that the commands for keys are tried as well. It has no owner: keys of owners need no
+ * command that the rest does not need.
+ */
 const KEY = 'probe'
 const ASKED = JSON.stringify({ k: KEY, f: '', t: 1_000 })
 
@@ -27,7 +30,7 @@ export class Probe {
     this.#prefix = `${prefix}::probe:`
     this.#id = createHash('sha1').update(prefix).digest('hex')
     const scripts = bullScripts(bull)
-    const around = aroundAdd(settings, RECORD_FIELDS, LOCK)
+    const around = aroundAdd(settings, RECORD_FIELDS)
     this.#commands = new Map(ADD_KINDS.map((kind) => {
       const { lua, numberOfKeys } = batchedAdd(scripts, kind, around)
       const trial = `local answers = (function ()
@@ -36,9 +39,7 @@ end)()
 for _, key in ipairs(KEYS) do redis.call('DEL', key) end
 redis.call('DEL', ARGV[1] .. ARGV[2], ARGV[1] .. '${OWN.key}${KEY}')
 return answers`
-      const command = commandName(`probe-${kind}`, trial)
-      if (typeof Reflect.get(client, command) !== 'function') client.defineCommand(command, { lua: trial, numberOfKeys })
-      return [kind, command]
+      return [kind, defineCommand(client, `probe-${kind}`, { lua: trial, numberOfKeys })]
     }))
   }
 

@@ -1,10 +1,10 @@
 /** The forms of a URL that names a server, here and not in the client: its parser shows passwords and guesses numbers. */
 
-/** What ioredis takes. */
-export type ConnectionOptions = Readonly<Record<string, unknown>>
+/** Connection options of ioredis, as a plain object: host, port, username, password, db, tls, sentinels and so on. */
+export type RedisConnectionOptions = Readonly<Record<string, unknown>>
 
 export interface ParsedUrl {
-  readonly connection: ConnectionOptions
+  readonly connection: RedisConnectionOptions
   /** Sentences without any part of the URL: what stands in a wrong place may be a piece of the password. */
   readonly problems: readonly string[]
 }
@@ -40,7 +40,7 @@ export function shownUrl (url: string): string | undefined {
 }
 
 /** What ioredis connects with, as a URL that may be shown: without user and password. */
-export function shownConnection ({ host = 'localhost', path, port, db, sentinels, name, tls }: ConnectionOptions): string {
+export function shownConnection ({ host = 'localhost', path, port, db, sentinels, name, tls }: RedisConnectionOptions): string {
   if (typeof path === 'string') return path
   const scheme = tls === undefined ? 'redis' : 'rediss'
   const database = db === undefined ? '' : `/${String(db)}`
@@ -91,21 +91,21 @@ function parseSentinels (rest: string, tls: boolean): ParsedUrl {
   return { connection, problems: [...new Set(problems)] }
 }
 
-function credentials (username: string, password: string): ConnectionOptions {
+function credentials (username: string, password: string): RedisConnectionOptions {
   return {
     ...(username !== '' && { username: decodeURIComponent(username) }),
     ...(password !== '' && { password: decodeURIComponent(password) })
   }
 }
 
-function database (path: string, problems: string[]): ConnectionOptions {
+function database (path: string, problems: string[]): RedisConnectionOptions {
   if (path === '' || path === '/') return {}
   if (/^\/\d{1,6}$/.test(path)) return { db: Number(path.slice(1)) }
   problems.push(NO_DATABASE)
   return {}
 }
 
-function query (given: URLSearchParams, allowed: readonly string[], problems: string[]): ConnectionOptions {
+function query (given: URLSearchParams, allowed: readonly string[], problems: string[]): RedisConnectionOptions {
   const found: Record<string, unknown> = {}
   for (const [key, value] of given) {
     if (!allowed.includes(key)) problems.push(`url takes no option after "?" but ${allowed.join(', ')}; give everything else in connection ("?" in a password is %3F)`)

@@ -8,7 +8,7 @@ interface Refusal {
   readonly reconnect: boolean
 }
 
-/** The words with which a server says that it cannot serve, whatever was asked for. */
+/** The words that an error of the server begins with when it cannot serve any command that writes. */
 const REFUSALS: Readonly<Record<string, Refusal>> = {
   READONLY: { about: 'it is a replica now and takes no writes', reconnect: true },
   MASTERDOWN: { about: 'it is a replica that has lost its primary', reconnect: true },
@@ -52,7 +52,7 @@ export interface RefusalParts {
 export class Refusals {
   readonly #parts: RefusalParts
   readonly #reportedAt = new Map<string, number>()
-  #word: string | undefined
+  #refused = false
   #timer: ReturnType<Clock['setTimeout']>
   #reconnectedAt = -Infinity
   readonly #paused = new Set<AbortController>()
@@ -61,14 +61,11 @@ export class Refusals {
     this.#parts = parts
   }
 
-  /** The word with which the server refuses at present. */
-  get word (): string | undefined { return this.#word }
-
-  /** Takes the code of any error; what is not a refusal is none of its business. Never throws. */
+  /** Takes the code of any error, and ignores those that are no refusal. Never throws. */
   heard (code: string): void {
     const refusal = REFUSALS[code]
     if (refusal === undefined) return
-    this.#word = code
+    this.#refused = true
     this.#report(code, refusal)
     if (refusal.reconnect) this.#reconnect(code)
     this.#timer ??= this.#parts.clock.setTimeout(this.#ask, AGAIN_MS)
@@ -90,13 +87,13 @@ export class Refusals {
   readonly #ask = (): void => {
     // Kept until the answer: what is heard meanwhile, from the probe itself, must not start a second timer.
     this.#parts.probe().then(() => { this.#serves() }, () => {
-      if (this.#word !== undefined) this.#timer = this.#parts.clock.setTimeout(this.#ask, AGAIN_MS)
+      if (this.#refused) this.#timer = this.#parts.clock.setTimeout(this.#ask, AGAIN_MS)
     })
   }
 
   #serves (): void {
     this.#timer = undefined
-    this.#word = undefined
+    this.#refused = false
     for (const pause of this.#paused) pause.abort()
   }
 

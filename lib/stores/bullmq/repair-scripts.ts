@@ -1,4 +1,5 @@
 import { FIELD, KEY, LOCK } from './internals.ts'
+import { KEEP, OWN } from './keeping.ts'
 
 /** Numbers that BullMQ's scripts count up or compare: a text in their place makes them stop half way. */
 const COUNTED = [FIELD.attemptsStarted, FIELD.attemptsMade, FIELD.stalls, FIELD.priority] as const
@@ -76,15 +77,16 @@ end
 return { faults, endless, keys }`
 
 /*
- * KEYS: prefix. ARGV: id, why it failed, now, 'gone' to do so only if the job's key holds something else. What cannot be read is dropped, the rest is kept.
+ * KEYS: prefix. ARGV: id, why it failed, now, 'gone' to do so only if the job's key holds something else, limits. What cannot be read is dropped, the rest is kept.
  * Answer: 1, or 0 when there is nothing to end: somebody else has done it. A job whose key holds something else is ended even
  * if it stands in no list: BullMQ's script for lost leases takes it out of the list before it stumbles.
  */
-const endUnreadable = (cancelling: string): string => `${READ}
+const endUnreadable = `${READ}${KEEP}
 local id, now = ARGV[1], ARGV[3]
 local job = queue .. id
 local fields = read(job)
 local gone = fields.err ~= nil
+local bytes = tonumber(call('ZSCORE', queue .. '${OWN.inputs}', id)) or 0
 if ARGV[4] == 'gone' and not gone then return 0 end
 local stood = call('LREM', queue .. '${KEY.active}', 0, id) + call('LREM', queue .. '${KEY.wait}', 0, id)
 for _, key in ipairs({ '${KEY.prioritized}', '${KEY.delayed}', '${KEY.completed}' }) do stood = stood + call('ZREM', queue .. key, id) end
@@ -94,9 +96,10 @@ if gone then
   fields = {}
 end
 if stood == 0 and not gone then return 0 end
+dropInput(queue, id)
 call('DEL', job .. '${LOCK}')
 call('SREM', queue .. '${KEY.stalled}', id)
-call('ZREM', queue .. '${cancelling}', id)
+call('ZREM', queue .. '${OWN.cancelling}', id)
 -- Without data: a redrive is to fail it again, and not to run it on nothing.
 if not fields[1] then call('HSET', job, '${FIELD.name}', 'unreadable') end
 if not fields[2] or not whole(fields[2]) then call('HSET', job, '${FIELD.timestamp}', now) end
@@ -107,6 +110,7 @@ end
 call('HDEL', job, '${FIELD.deferredFailure}', '${FIELD.returnvalue}')
 call('HSET', job, '${FIELD.failedReason}', ARGV[2], '${FIELD.finishedOn}', now, '${FIELD.delay}', 0)
 call('ZADD', queue .. '${KEY.failed}', now, id)
+keep(queue, id, '${KEY.failed}', tonumber(now), gone and 0 or bytes, ownerIn(call('HGET', job, '${FIELD.opts}')), unpack(ARGV, 5))
 return 1`
 
 /*
@@ -131,7 +135,7 @@ const time = "return redis.call('TIME')"
 
 type Name = 'findFaults' | 'endUnreadable' | 'tellQueues' | 'waiting' | 'time'
 
-/** Scripts that mend what others broke, and look for what nobody minds. */
-export function repairScripts (own: { readonly cancelling: string }): Readonly<Record<Name, string>> {
-  return { findFaults, endUnreadable: endUnreadable(own.cancelling), tellQueues, waiting, time }
+/** Scripts that repair keys that other programs have overwritten, and that count the jobs of queues without a worker. */
+export function repairScripts (): Readonly<Record<Name, string>> {
+  return { findFaults, endUnreadable, tellQueues, waiting, time }
 }

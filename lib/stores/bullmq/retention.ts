@@ -86,14 +86,14 @@ export class Retention {
     this.#report('clock-unread', 'The server does not tell its time (TIME): old jobs are not cleared away until it does')
   }
 
-  /** Somebody may have taken the end of our turn away (a dump that was restored): nobody would ever sweep again. */
+  /** The lock of the sweep may have lost its time to live (a restored dump has none). No process would ever sweep again. */
   async #giveEnd (key: string): Promise<void> {
     if (await this.#connections.run((client) => client.pttl(key)) !== -1) return
     await this.#connections.run((client) => client.pexpire(key, Math.ceil(this.everyMs)))
     this.#report('key-without-end', `The key ${key} had no end, and would have kept every process from clearing away old jobs; it has one now`)
   }
 
-  /** One queue that cannot be swept keeps nobody from sweeping the others. */
+  /** A queue that cannot be swept is reported once, and does not stop the sweep of the other queues. */
   async #trySweep (name: string): Promise<void> {
     const handle = this.#book.use(name)
     try {

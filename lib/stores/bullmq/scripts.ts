@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { CANCELLED_MARK } from './envelope.ts'
 import { DELAYED_SCORE, FIELD, KEY, LOCK, LOG, PRIORITY_SCORE, type Client } from './internals.ts'
 import { forget, KEEP, OWN, sweep } from './keeping.ts'
+import { page } from './list-script.ts'
 import { RECORD_FIELDS } from './record.ts'
 import { repairScripts } from './repair-scripts.ts'
 import { SHARED_SCRIPTS } from './shared-scripts.ts'
@@ -20,7 +21,7 @@ const isCancelled = (lua: string): string => `(${lua} and string.sub(${lua}, 1, 
 // Ends a job as cancelled, once it stands in none of BullMQ's lines any more. Needs `KEEP`; the limits follow.
 const END_CANCELLED = `local function endCancelled (queue, id, reason, now, ...)
   local job = queue .. id
-  -- What the one who asked for it said goes before what the attempt says.
+  -- The reason of the request to cancel is kept, rather than the reason that the attempt gives.
   local asked = call('HGET', job, '${FIELD.deferredFailure}')
   if asked and string.sub(asked, 1, 4) == '{"m"' then reason = '${CANCELLED_MARK},' .. string.sub(asked, 2) end
   call('HSET', job, '${FIELD.failedReason}', reason, '${FIELD.finishedOn}', now, '${FIELD.delay}', 0)
@@ -59,8 +60,8 @@ return false`
 
 /*
  * KEYS: prefixes. ARGV: id, reason for the end, reason while in the line, reason for a running attempt, now, channel,
- * limits. A job in the list of waiting ones would have to be searched there, so it is only marked: whoever takes it,
- * ends it.
+ * limits. Taking a job out of the list of waiting jobs would mean searching the list. So it is only marked there, and the worker
+ * that takes it ends it as cancelled.
  */
 const cancel = `${READ}${KEEP}${END_CANCELLED}
 for i = 1, #KEYS do
@@ -193,22 +194,17 @@ for i = 1, #ARGV do
 end
 return answer`
 
-/** Leases of so many of the oldest active jobs are looked at to tell how many are stuck. */
+/** The number of the oldest active jobs whose leases are checked when stuck jobs are counted. */
 const LEASES_CHECKED = 100
-/** Of those that are stuck, so many are told by their ids. */
+/** The most ids of stuck jobs in an answer. */
 const STUCK_NAMED = 20
-/** So many cancelled jobs at the end of the line are passed over to find the one that waits longest. */
+/** The most cancelled jobs at the end of the list that are passed over to find the job that waits longest. */
 const PASSED_OVER = 50
 
-/*
- * KEYS: prefix. All sizes are kept by the server, the rest is bounded. The set of cancelled ones follows that of the
- * failed: BullMQ forgets the oldest of those, by age and by count.
- */
+/* KEYS: prefix. All sizes are kept by the server, the rest is bounded. Writes nothing: it has to work on a server that refuses writes. */
 const counts = `local call = redis.call
 local queue = KEYS[1]
 local function size (command, key) return call(command, queue .. key) end
-local oldestFailed = call('ZRANGE', queue .. '${KEY.failed}', 0, 0, 'WITHSCORES')[2]
-call('ZREMRANGEBYSCORE', queue .. '${OWN.cancelled}', '-inf', oldestFailed and ('(' .. oldestFailed) or '+inf')
 local stuck, stuckIds = 0, {}
 local oldest = call('LRANGE', queue .. '${KEY.active}', -${LEASES_CHECKED}, -1)
 for place = #oldest, 1, -1 do
@@ -234,43 +230,14 @@ return {
   stuckIds
 }`
 
-/*
- * One stretch of a queue for listing. KEYS: prefix. ARGV: 'tail' (a list, from its end) or 'up' or 'down' (a sorted set),
- * key, where to begin (a place, or a score and how many of that score to pass over), how many.
- * Answer: { id, score, fields, locked } each; jobs that are gone have no fields.
- */
-const page = `${READ}
-local key = KEYS[1] .. ARGV[2]
-local from, over, count = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local found
-if ARGV[1] == 'tail' then
-  local ids = call('LRANGE', key, -(over + count), -(over + 1))
-  found = {}
-  for i = #ids, 1, -1 do
-    found[#found + 1] = ids[i]
-    found[#found + 1] = '0'
-  end
-elseif ARGV[1] == 'up' then
-  found = call('ZRANGEBYSCORE', key, from, '+inf', 'WITHSCORES', 'LIMIT', over, count)
-else
-  found = call('ZREVRANGEBYSCORE', key, from, '-inf', 'WITHSCORES', 'LIMIT', over, count)
-end
-local answer = {}
-for i = 1, #found, 2 do
-  local fine, fields, locked = pcall(read, KEYS[1] .. found[i])
-  if not fine then fields = false end
-  answer[#answer + 1] = { found[i], found[i + 1], fields or false, locked or 0 }
-end
-return answer`
-
 const SCRIPTS = {
-  lookup, input, result, cancel, endCancelled, redrive, progress, note, takeBack, outcome, asked, counts, page, sweep, forget,
-  ...SHARED_SCRIPTS, ...repairScripts(OWN)
+  lookup, input, result, cancel, endCancelled, redrive, progress, note, takeBack, outcome, asked, counts, page: page(READ), sweep, forget,
+  ...SHARED_SCRIPTS, ...repairScripts()
 } as const
 
 export type ScriptName = keyof typeof SCRIPTS
 
-/** For who has to know what they call. */
+/** The text of all scripts, for a test that looks for the commands in them. */
 export const SCRIPT_TEXTS: readonly string[] = Object.values(SCRIPTS)
 
 // A client that the application shares with another version of this package must not mix the two.

@@ -19,6 +19,15 @@ interface Reading {
   readonly monotonicAt: number
 }
 
+/** One answer of the server: the offset is between `least` and `most`. */
+interface Found {
+  readonly least: number
+  readonly most: number
+  /** When the answer came, on the wall clock and on the monotonic clock. */
+  readonly wallAt: number
+  readonly monotonicAt: number
+}
+
 /**
  * The server's clock, as seen from here. Every moment that the store keeps or compares is taken from it: of the processes
  * on one server, some have a clock that is wrong, and one that is five minutes ahead would delete everybody's jobs.
@@ -35,6 +44,7 @@ export class ServerClock implements Clock {
   readonly #read: () => Promise<number>
   #reading: Reading | undefined
   #fresh = false
+  #again = false
   #looking: Promise<void> | undefined
   #timer: TimerHandle
   #stopped = false
@@ -77,6 +87,8 @@ export class ServerClock implements Clock {
   /** Asks the server again: another one may answer now, or the wall clock was set. */
   renew (): void {
     this.#fresh = false
+    // A look that is under way may have its answers from before: it is repeated.
+    this.#again = this.#looking !== undefined
     this.#look().catch(() => { /* it never rejects */ })
   }
 
@@ -93,20 +105,29 @@ export class ServerClock implements Clock {
   }
 
   #look (): Promise<void> {
-    this.#looking ??= this.#readServer().finally(() => { this.#looking = undefined })
+    this.#looking ??= this.#lookUntilFresh().finally(() => { this.#looking = undefined })
     return this.#looking
   }
 
+  async #lookUntilFresh (): Promise<void> {
+    do {
+      this.#again = false
+      await this.#readServer()
+    } while (this.#again)
+  }
+
   async #readServer (): Promise<void> {
-    let best: { readonly least: number, readonly most: number } | undefined
+    let best: Found | undefined
     try {
       for (let count = 0; count < READINGS && (best === undefined || best.most - best.least > GOOD_ROUND_TRIP_MS); count++) {
         const [sentAt, sentMono] = [this.#local.now(), this.#local.monotonic()]
         const server = await this.#read()
-        // Not the wall clock once more: it may have been set in between.
-        const roundTrip = this.#local.monotonic() - sentMono
+        const monotonicAt = this.#local.monotonic()
+        const roundTrip = monotonicAt - sentMono
+        // The wall clock was set in between: nobody knows to which of its two times the answer belongs.
+        if (Math.abs(this.#local.now() - sentAt - roundTrip) > STEP_MS) continue
         // The server read its clock at some moment of the round trip.
-        const found = { least: server - sentAt - roundTrip - ROUNDING_MS, most: server - sentAt + ROUNDING_MS }
+        const found = { least: server - sentAt - roundTrip - ROUNDING_MS, most: server - sentAt + ROUNDING_MS, wallAt: sentAt + roundTrip, monotonicAt }
         if (best === undefined || found.most - found.least < best.most - best.least) best = found
       }
     } catch {
@@ -116,7 +137,8 @@ export class ServerClock implements Clock {
     const known = this.#reading?.offset ?? 0
     // What is known stands as long as the round trip alone can explain the difference.
     const offset = known >= best.least && known <= best.most ? known : Math.round((best.least + best.most) / 2)
-    this.#reading = { offset, serverAt: this.#local.now() + offset, monotonicAt: this.#local.monotonic() }
-    this.#fresh = true
+    // The wall clock at the end of that reading, and not now: it may have been set since.
+    this.#reading = { offset, serverAt: best.wallAt + offset, monotonicAt: best.monotonicAt }
+    this.#fresh = !this.#again
   }
 }

@@ -3,7 +3,7 @@
 // KEYS: lock. ARGV: holder, time to live in ms. Answer: whether the holder has it.
 const lock = `local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then
-  -- Somebody took its end away: nobody would ever get it again.
+  -- The lock has lost its time to live (a restored dump has none). Without a new one it would never be free again.
   if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
   return 0
 end

@@ -4,10 +4,12 @@ import type { JobState } from '../../jobs/states.ts'
 import type { Connections } from './connections.ts'
 import { encodeNotes } from './envelope.ts'
 import { serverCode } from './errors.ts'
+import { limitsOf } from './keeping.ts'
+import type { RedisSettings } from './options.ts'
 import type { QueueHandle } from './queues.ts'
 import { runScript } from './scripts.ts'
 
-/** So many jobs at both ends of each list of a queue are looked at. */
+/** The number of jobs that are looked at, at each end of each list of a queue. */
 const LOOKED_AT = 100
 /** One look at a queue in this time, however many claims stumble. */
 const LOOK_EVERY_MS = 1_000
@@ -37,7 +39,7 @@ export async function readable<T> (id: string, answer: Promise<T>): Promise<T> {
 export interface RepairsParts {
   readonly connections: Connections
   readonly clock: Clock
-  readonly lockDurationMs: number
+  readonly settings: Pick<RedisSettings, 'lockDurationMs' | 'retention'>
   readonly publish: (id: string, state: JobState) => void
   readonly report: (code: string, message: string) => void
 }
@@ -55,7 +57,7 @@ export class Repairs {
     this.#parts = parts
   }
 
-  /** For who has just stumbled. */
+  /** To be called after a script failed on a job of this queue. */
   soon (handle: QueueHandle): void {
     const now = this.#parts.clock.monotonic()
     if (now - (this.#lookedAt.get(handle.name) ?? -Infinity) < LOOK_EVERY_MS) return
@@ -63,7 +65,7 @@ export class Repairs {
     this.repair(handle).catch(() => { /* the next sweep looks again */ })
   }
 
-  /** For who has just asked for a job by its id, and not found what the store keeps there. */
+  /** To be called after a look at one job found something else under its key. */
   found (id: string, queues: readonly string[], prefixOf: (queue: string) => string): void {
     for (const queue of queues) {
       this.#end(prefixOf(queue), id, unreadableJob(id, queue, 'its key holds no hash'), 'gone').catch(() => { /* who asks next tries again */ })
@@ -72,14 +74,14 @@ export class Repairs {
 
   async #end (prefix: string, id: string, error: AsyncEndpointsError, when: 'gone' | 'always' = 'always'): Promise<void> {
     const { connections, clock, publish, report } = this.#parts
-    const ended = await connections.run((client) => runScript(client, 'endUnreadable', [prefix], id, encodeNotes({ c: error.code, m: error.message }), clock.now(), when))
+    const ended = await connections.run((client) => runScript(client, 'endUnreadable', [prefix], id, encodeNotes({ c: error.code, m: error.message }), clock.now(), when, ...limitsOf(this.#parts.settings)))
     if (ended !== 1) return
     publish(id, 'failed')
     report('job-unreadable', `${error.message}. It has failed`)
   }
 
   async repair ({ name, prefix }: Pick<QueueHandle, 'name' | 'prefix'>): Promise<void> {
-    const { connections, lockDurationMs, report } = this.#parts
+    const { connections, settings: { lockDurationMs }, report } = this.#parts
     const answer = await connections.run((client) => runScript(client, 'findFaults', [prefix], LOOKED_AT, Math.ceil(lockDurationMs)))
     const [faults = [], endless = [], keys = []] = (Array.isArray(answer) ? answer : []).map((part) => Array.isArray(part) ? part.map(String) : [])
     for (let index = 0; index + 1 < faults.length; index += 2) {

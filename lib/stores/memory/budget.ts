@@ -35,9 +35,10 @@ export class Budget {
   /**
    * Finished jobs go, if there is no room for so many bytes more. With 0 bytes it only looks.
    *
-   * @throws {AsyncEndpointsError} `FAE_STORE_FULL`
+   * @throws {AsyncEndpointsError} `FAE_STORE_FULL`; `FAE_JOB_TOO_LARGE`: an empty store would not have the room either
    */
   assertRoom (bytes: number): void {
+    if (bytes > this.#maxBytes) throw new AsyncEndpointsError('FAE_JOB_TOO_LARGE', `The job takes ${bytes} bytes, more than maxBytes of the memory store (${this.#maxBytes}): submit a smaller one, or raise maxBytes`)
     const limit = this.#maxBytes - bytes - this.#keys.size * KEY_BYTES
     // What does not fit even without them must not push out what others have yet to read.
     if (this.#bytes - this.#retention.bytes <= limit) {

@@ -62,7 +62,7 @@ export class Engine {
     this.#alarm = new Alarm(context.clock, () => this.#onAlarm())
   }
 
-  /** @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, `FAE_STORE_FULL` */
+  /** @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, `FAE_STORE_FULL`, `FAE_JOB_TOO_LARGE` */
   create (submission: NewJob): Created {
     const now = this.#context.clock.now()
     const held = this.#heldBy(submission, now)

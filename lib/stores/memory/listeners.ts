@@ -2,7 +2,7 @@ import type { Context } from '../../core/context.ts'
 import type { JobProgress, JobUpdate } from '../../jobs/job.ts'
 import type { StoredJob } from './record.ts'
 
-/** Whoever hears of changes. A listener's trouble is not the job's. */
+/** The listeners that are called for each change. One that throws does no harm to the job. */
 export class Listeners {
   readonly #context: Context
   readonly #listeners = new Set<{ readonly hear: (update: JobUpdate) => void }>()

@@ -15,7 +15,8 @@ export interface RetentionOptions {
   maxPerOwner?: number
   /**
    * Bytes that finished jobs may take: results, the inputs of failed jobs, and about half a kilobyte for each job. When
-   * they take more, the owner whose jobs take the most loses its oldest. @defaultValue half of `maxBytes`
+   * they take more, the owner whose jobs take the most loses its oldest. The job that ended last stays, however large.
+   * @defaultValue half of `maxBytes`
    */
   maxBytes?: number
   /**

@@ -124,7 +124,8 @@ export class Retention {
     const owned = ended.add(job)
     if (job.owner !== undefined && owned > maxPerOwner) this.#let(ended.oldestOf(job.owner))
     while (ended.size > maxCount) this.#let(ended.oldestOfMost())
-    while (this.bytes > maxBytes && this.makeRoom()) { /* until they fit */ }
+    // The newest one stays, however large it is: its client has yet to read it.
+    while (this.bytes > maxBytes && this.makeRoom(job)) { /* until they fit */ }
     return ended.oldest === job ? this.#keepMs[state] : undefined
   }
 
@@ -134,12 +135,20 @@ export class Retention {
   /**
    * Forgets one job: of those that ended in the way that takes the most room, the oldest of the owner with the most bytes.
    *
+   * @param kept never this one; where it would be the one to go, the job that ended first of all goes instead
    * @returns whether there was one
    */
-  makeRoom (): boolean {
+  makeRoom (kept?: StoredJob): boolean {
     let largest = this.#ended.completed
     for (const state of TERMINAL_STATES) if (this.#ended[state].bytes > largest.bytes) largest = this.#ended[state]
-    return this.#let(largest.oldestOfLargest())
+    const first = largest.oldestOfLargest()
+    if (first !== kept) return this.#let(first)
+    let oldest: StoredJob | undefined
+    for (const state of TERMINAL_STATES) {
+      const { oldest: candidate } = this.#ended[state]
+      if (candidate !== undefined && candidate !== kept && (candidate.finishedAt ?? 0) < (oldest?.finishedAt ?? Infinity)) oldest = candidate
+    }
+    return this.#let(oldest)
   }
 
   /** Its time is over, although nobody may have swept it yet. */

@@ -1,7 +1,7 @@
 import { readOptions, type OptionsSchema } from '../../core/options.ts'
 import { LOG_LEVELS, ORIGIN_FIELDS, type LogLevel } from '../log-events.ts'
 
-/** What a request says about its sender, for the log lines of its submission (requirement row S1-18). */
+/** What a request says about its sender, for the log lines of its submission. */
 export type LogEnrichment = keyof typeof ORIGIN_FIELDS
 export const LOG_ENRICHMENTS = Object.freeze(Object.keys(ORIGIN_FIELDS)) as readonly LogEnrichment[]
 

@@ -93,5 +93,17 @@ export const keepingCases: readonly ConformanceCase[] = [
       const kept = await Promise.all(ids.map(async (id) => (await world.store.result(id))?.length ?? 0))
       assert.ok(kept.reduce((sum, bytes) => sum + bytes) <= 100_000, `${kept.filter(Boolean).length} results are kept`)
     }
+  },
+  {
+    name: 'maxBytes never takes the job that ended last, however large: its client has yet to read it',
+    needs: 'retention',
+    settings: () => ({ retention: { completedMs: HOUR, failedMs: HOUR, maxCount: 100, maxBytes: 10_000 } }),
+    async run (world) {
+      const before = await world.create({ owner: 'first' })
+      const huge = await world.create({ owner: 'second' })
+      await runAll(world, [before, huge], JSON.stringify('x'.repeat(30_000)))
+      assert.equal((await world.store.result(huge))?.length, 30_002, 'the newest is still there')
+      await gone(world, before)
+    }
   }
 ]

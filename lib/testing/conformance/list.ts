@@ -17,6 +17,22 @@ async function everyPage (world: World, query: ListQuery, between?: () => Promis
   return assert.fail('paging does not end')
 }
 
+/** Reads page after page and acts on each job of a page before the next one is read. */
+async function pageAndAct (world: World, query: ListQuery, act: (id: string, place: number) => Promise<unknown>): Promise<string[]> {
+  const ids: string[] = []
+  let cursor: string | undefined
+  for (let page = 0; page < 200; page++) {
+    const answer = await world.store.list({ ...query, cursor })
+    for (const [place, { id }] of answer.jobs.entries()) {
+      ids.push(id)
+      await act(id, place)
+    }
+    if (answer.cursor === undefined) return ids
+    cursor = answer.cursor
+  }
+  return assert.fail('paging does not end')
+}
+
 export const listCases: readonly ConformanceCase[] = [
   {
     name: 'a list can be narrowed by queue, name, state and owner',
@@ -61,6 +77,55 @@ export const listCases: readonly ConformanceCase[] = [
       assert.equal(new Set(busy).size, busy.length, 'no job comes twice')
       const seen = new Set(busy)
       assert.deepEqual(ids.filter((id) => !seen.has(id)), [], 'every job that was there is given')
+    }
+  },
+  {
+    name: 'paging skips nothing that is still there, also while jobs change their state',
+    needs: 'list',
+    async run (world) {
+      const failed = await world.createMany(13, { maxAttempts: 1 })
+      const consumer = world.consume({ concurrency: 5, script: () => ({ kind: 'failed', error: { code: 'E_TEST', message: 'went wrong' } }) })
+      for (const id of failed) await world.state(id, 'failed')
+      consumer.consumer.pause()
+      // Every job leaves its state as soon as its page was read.
+      const seen = await pageAndAct(world, { state: 'failed', limit: 4 }, async (id) => { assert.equal((await world.store.redrive(id))?.kind, 'redriven') })
+      assert.deepEqual([...seen].sort(), [...failed].sort(), 'each failed job is on a page')
+      const queued = await pageAndAct(world, { state: 'queued', limit: 4 }, async (id) => { assert.equal(await world.store.remove(id), 'removed') })
+      assert.deepEqual([...queued].sort(), [...failed].sort(), 'each queued job is on a page')
+      const later = await world.createMany(13, { runAt: world.now() + 3_600_000 })
+      const scheduled = await pageAndAct(world, { state: 'scheduled', limit: 4 }, async (id) => { assert.equal((await world.store.cancel(id, 'x'))?.kind, 'cancelled') })
+      assert.deepEqual([...scheduled].sort(), [...later].sort(), 'each scheduled job is on a page')
+      // Of each page all jobs but the last leave the state.
+      const cancelled = await pageAndAct(world, { state: 'cancelled', limit: 4 }, async (id, place) => { if (place < 3) await world.store.remove(id) })
+      assert.deepEqual([...new Set(cancelled)].sort(), [...later].sort(), 'each cancelled job is on a page')
+    }
+  },
+  {
+    name: 'paging over jobs at work skips none while others end, and a list of all states skips none while they are run',
+    needs: 'list',
+    async run (world) {
+      const ids = await world.createMany(12)
+      const working = world.consume({ concurrency: 12 })
+      await world.claimed(working, 12)
+      const seen = await pageAndAct(world, { state: 'in-progress', limit: 4 }, async (id) => {
+        const attempt = working.attempts.find((each) => each.id === id)
+        if (attempt !== undefined) await world.settle(attempt, COMPLETED)
+      })
+      assert.deepEqual([...seen].sort(), [...ids].sort(), 'each job in progress is on a page')
+      await world.within('the first consumer is drained', working.consumer.drain(1_000))
+
+      const many = await world.createMany(15, { name: 'many' })
+      const running = world.consume()
+      let done = 0
+      const next = async (): Promise<void> => {
+        const retry = done % 3 === 0
+        await world.settle(await world.claimed(running, done + 1), retry ? { kind: 'retry', error: { code: 'E_TEST', message: 'again' }, delayMs: 3_600_000 } : COMPLETED)
+        done++
+      }
+      const all = new Set(await everyPage(world, { name: 'many', limit: 2 }, async () => {
+        for (let turn = 0; turn < 3 && done < many.length; turn++) await next()
+      }))
+      assert.deepEqual(many.filter((id) => !all.has(id)), [], 'each job is on a page, wherever it has moved')
     }
   },
   {
