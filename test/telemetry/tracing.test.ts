@@ -160,7 +160,8 @@ t.test('auto: parent for a prompt first attempt, a linked trace of its own for a
     ['first, prompt', {}, {}, false],
     ['first, planned for later, on time', { createdAt: NOW - 1_800_000 }, {}, false],
     ['a retry', { attempts: 2 }, {}, true],
-    ['after a snooze', {}, { availableAt: NOW + 60_000 }, true],
+    ['after a snooze', {}, { again: true }, true],
+    ['later than planned, and never claimed before', {}, { availableAt: NOW + 60_000 }, false],
     ['redriven', { error: { code: 'E', message: 'm' } }, {}, true],
     ['waited for hours', { createdAt: NOW - hour - 1 }, {}, true]
   ]
