@@ -9,6 +9,12 @@ import type { Claim, Created, SettleVerdict, Settlement } from './store.ts'
 
 type Draft = { -readonly [K in keyof NewJob]: NewJob[K] }
 
+export interface ParentTrace {
+  readonly carrier: TraceCarrier
+  /** Named with the submission: it comes before whatever is active. */
+  readonly given: boolean
+}
+
 /** One submission on its way into the store. */
 export interface SubmitScope {
   /** Middleware may set `trace`, before `next()`; the rest is settled. */
@@ -16,6 +22,8 @@ export interface SubmitScope {
   readonly definition: JobDefinition
   /** What tracing attached to the HTTP request, handed through untouched; `undefined` for a submission from code. */
   readonly requestTrace: unknown
+  /** The trace it belongs to, as its submitter said, or that of the job whose handler submits it; `undefined`: nobody said. */
+  readonly parentTrace?: ParentTrace | undefined
 }
 
 export type SubmitMiddleware = (scope: SubmitScope, next: () => Promise<Created>) => Promise<Created>

@@ -106,6 +106,8 @@ export class Telemetry {
       this.tracing.use(this.#resolved.source)
       // Now it is known how contexts are carried here: loops of ours stay out of them from here on.
       const { enabled, contexts: { mode, ways } } = this.#resolved.source
+      // The application has switched on a context manager, and pays for it: the job that runs can be known as well.
+      if (mode === 'global') this.#runtime.currentJobs?.carry()
       if (ways !== undefined && (enabled || mode === 'global')) this.#runtime.traceExits?.use(ways)
     }
     await this.#gauges?.start()

@@ -226,8 +226,11 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
   #callHandler (definition: JobDefinition): Promise<unknown> {
     const { handlerMiddleware, handlerSpanMiddleware } = this.#runtime
     const context = new AttemptContext(this, this.#abort, () => this.#reporter(), this.#runtime)
-    if (handlerSpanMiddleware.length === 0) return callHandler(handlerMiddleware, 0, context, definition)
-    return wrap(handlerSpanMiddleware, 0, this, () => callHandler(handlerMiddleware, 0, context, definition))
+    const { currentJobs } = this.#runtime
+    const call = currentJobs === undefined
+      ? () => callHandler(handlerMiddleware, 0, context, definition)
+      : () => currentJobs.run(context, () => callHandler(handlerMiddleware, 0, context, definition))
+    return handlerSpanMiddleware.length === 0 ? call() : wrap(handlerSpanMiddleware, 0, this, call)
   }
 
   #tellHandlerEnd (end: HandlerEnd, durationMs: number, definition: JobDefinition): void {
