@@ -3,7 +3,7 @@
  * what these scopes offer.
  */
 import type { Logger } from '../core/context.ts'
-import type { JobDefinition } from './definition.ts'
+import type { JobDefinition, JobSpanOptions } from './definition.ts'
 import type { NewJob, TraceCarrier } from './job.ts'
 import type { Claim, Created, SettleVerdict, Settlement } from './store.ts'
 
@@ -29,7 +29,7 @@ export interface SubmitScope {
 export type SubmitMiddleware = (scope: SubmitScope, next: () => Promise<Created>) => Promise<Created>
 
 /** Runs work inside a child span. */
-export type SpanRunner = <R>(name: string, work: () => R | Promise<R>) => Promise<R>
+export type SpanRunner = <R>(name: string, work: () => R | Promise<R>, options?: JobSpanOptions) => Promise<R>
 
 /** One attempt, as middleware sees it. */
 export interface AttemptScope {

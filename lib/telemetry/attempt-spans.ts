@@ -30,6 +30,7 @@ export interface AttemptSpansParts {
 
 const LONG_WAIT_MS = 3_600_000
 const MAX_SPAN_NAME = 200
+const KINDS: Readonly<Record<string, SpanKind>> = { internal: SpanKind.INTERNAL, client: SpanKind.CLIENT, server: SpanKind.SERVER, producer: SpanKind.PRODUCER, consumer: SpanKind.CONSUMER }
 /** Under which complaints about an application's attributes are counted. */
 const SOURCE = 'tracing.spanAttributes'
 
@@ -91,7 +92,7 @@ export class AttemptSpans {
     const links: Link[] | undefined = linked ? [{ context: submission }] : undefined
     // The submission has its token; an attempt in a trace of its own needs no second one.
     let parent = linked ? source.sampled(rootOr(undefined)) : rootOr(submission)
-    const open = (under: Context, more: Pick<SpanOptions, 'links'>): Span | undefined => this.#maker.messaging('process', job.queue, SpanKind.CONSUMER, under, () => processAttributes(job, scope.workerId, this.#maker.storeType), more)
+    const open = (under: Context, more: Pick<SpanOptions, 'links'>): Span | undefined => this.#maker.messaging('process', job, SpanKind.CONSUMER, under, () => processAttributes(job, scope.workerId, this.#maker.storeType), more)
     let span = open(parent, { links })
     // A sampler was asked about a new trace id and said no, but the submission's trace is kept: the attempt goes on in that one.
     if (linked && span?.isRecording() === false && isSampled(submission) && this.#propagation(scope) === 'auto') {
@@ -141,7 +142,7 @@ export class AttemptSpans {
     const { source } = this.#maker
     const { scope } = live
     const attributes = handlerAttributes(scope.claim.job, scope.workerId, this.#maker.storeType)
-    const span = source.startJobSpan(scope.claim.job.name, { kind: SpanKind.INTERNAL, attributes: source.takesAttributes ? attributes : undefined }, live.context)
+    const span = source.startJobSpan(scope.claim.job.name, { kind: SpanKind.INTERNAL, attributes: source.takesAttributes ? attributes : { [ATTR.jobName]: scope.claim.job.name } }, live.context)
     if (span === undefined) return await next()
     const outer = { traceIds: scope.traceIds, trace: scope.trace }
     const context = trace.setSpan(live.context, span)
@@ -224,7 +225,7 @@ export class AttemptSpans {
   #settleSpan (live: LiveAttempt, verdict: SettleVerdict): void {
     const { claim: { job }, workerId } = live.scope
     // The wall clock of the SDK's own spans, not the one of the jobs.
-    const span = this.#maker.messaging('settle', job.queue, SpanKind.CLIENT, live.context, () => settleAttributes(job, workerId, this.#maker.storeType), { startTime: live.endedAt ?? Date.now() })
+    const span = this.#maker.messaging('settle', job, SpanKind.CLIENT, live.context, () => settleAttributes(job, workerId, this.#maker.storeType), { startTime: live.endedAt ?? Date.now() })
     if (span === undefined) return
     if (verdict.kind === 'error') this.#maker.errors.mark(span, this.#maker.errors.stored(verdict.error))
     else if (verdict.kind === 'refused') failSpan(span, verdict.code, 'Another worker owns the job')
@@ -234,11 +235,14 @@ export class AttemptSpans {
   /** What `job.span` is. Without a context that is carried along, spans inside each other are siblings under the handler's. */
   #spanRunner (live: LiveAttempt): SpanRunner {
     const { job } = live.scope.claim
-    return async (name, work) => {
-      const attributes = { [ATTR.jobId]: job.id, [ATTR.jobName]: job.name, [ATTR.messagingConversationId]: job.correlationId }
+    return async (name, work, options) => {
+      const given = options?.attributes === undefined ? undefined : fitForSpan(options.attributes, this.#parts.redaction, (sentence) => {
+        this.#maker.source.complain(new TypeError(`attributes of job.span in job "${job.name}": ${sentence}`), SOURCE)
+      })
+      const attributes = { ...given, [ATTR.jobId]: job.id, [ATTR.jobName]: job.name, [ATTR.messagingConversationId]: job.correlationId }
       const active = this.#maker.source.contexts.active()
       const parent = active !== undefined && parentIn(active) !== undefined ? active : live.handlerContext ?? live.context
-      return await this.#maker.around(cut(String(name), MAX_SPAN_NAME), SpanKind.INTERNAL, attributes, parent, work, live)
+      return await this.#maker.around(cut(String(name), MAX_SPAN_NAME), KINDS[options?.kind ?? 'internal'] ?? SpanKind.INTERNAL, attributes, parent, work, live)
     }
   }
 

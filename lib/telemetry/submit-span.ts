@@ -60,7 +60,7 @@ async function send (parts: SubmitSpanParts, scope: SubmitScope, next: () => Pro
   const { maker, detailed } = parts
   const { source } = maker
   const links: Link[] | undefined = request?.link === undefined ? undefined : [request.link]
-  const span = maker.messaging('send', scope.job.queue, SpanKind.PRODUCER, context, () => sendAttributes(scope.job, maker.storeType), { links })
+  const span = maker.messaging('send', scope.job, SpanKind.PRODUCER, context, () => sendAttributes(scope.job, maker.storeType), { links })
   if (span === undefined || (source.own && !span.isRecording())) {
     if (parent !== undefined) carry(scope, toCarrier(parent))
     return await next()

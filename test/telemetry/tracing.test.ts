@@ -369,3 +369,13 @@ t.test('a span processor that throws breaks nothing', async (t) => {
   await attempt(under, attemptScope())
   t.same(told, ['tracing broken SDK'], 'told once')
 })
+
+t.test('job.span takes a kind and attributes, bounded as those of spanAttributes', async (t) => {
+  const under = tracingUnderTest()
+  const scope = attemptScope({ trace: await submit(under) })
+  await attempt(under, scope, async () => { await scope.spanRunner?.('ask', () => 1, { kind: 'client', attributes: { 'peer.service': 'bank', 'job.id': 'mine' } }) })
+  const { kind, attributes } = under.span('ask')
+  t.equal(kind, SpanKind.CLIENT)
+  t.equal(attributes['peer.service'], 'bank')
+  t.equal(attributes['job.id'], 'job-1', 'what the library says of a job is not for an application to change')
+})
