@@ -5,6 +5,7 @@ import { Backbone } from '../lib/channels/backbone.ts'
 import { Client } from '../lib/client/client.ts'
 import type { Jobs } from '../lib/client/jobs.ts'
 import { createContext, type Clock, type TimerHandle } from '../lib/core/context.ts'
+import { CurrentJobs } from '../lib/core/current-job.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../lib/core/options.ts'
 import { readRedactOptions, redactProperty, type RedactOptions } from '../lib/core/redact.ts'
 import { EventBus } from '../lib/events/bus.ts'
@@ -79,7 +80,7 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   if (openTelemetryIsThere()) traceExits.use((await import('../lib/telemetry/context.ts')).GLOBAL_WAYS)
   const store = new ObservedStore(inner, context, bus, traceExits)
   const runtime: JobRuntime = {
-    context, bus, redaction, registry: new JobRegistry(), store, traceExits, submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
+    context, bus, redaction, registry: new JobRegistry(), store, traceExits, currentJobs: new CurrentJobs(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
   }
   const backbone = new Backbone(store)
   const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs })

@@ -60,8 +60,12 @@ export class Client implements JobsClient {
   async submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted> {
     if (this.#closing.signal.aborted) throw closed()
     const { clock, ids } = this.#runtime.context
-    const job = draftJob(definition, body, meta, ids.job(), storeNow(this.#runtime.store, clock), ids.correlation)
-    const scope: SubmitScope = { job, definition, requestTrace: meta.requestTrace, origin: meta.origin }
+    // A request that submits was not sent by a handler, even where a handler's context is still active: an injected one, for example.
+    const inside = meta.origin === undefined ? this.#runtime.currentJobs?.current() : undefined
+    const job = draftJob(definition, body, meta, ids.job(), storeNow(this.#runtime.store, clock), inside === undefined ? ids.correlation : () => inside.correlationId)
+    const carrier = meta.trace ?? inside?.trace
+    const parentTrace = carrier === undefined ? undefined : { carrier, given: meta.trace !== undefined }
+    const scope: SubmitScope = { job, definition, requestTrace: meta.requestTrace, origin: meta.origin, parentTrace }
     const { maxQueued } = meta
     const timeoutMs = maxQueued === undefined ? this.#options.submitTimeoutMs : await this.#admit(job.queue, maxQueued)
     const startedAt = clock.monotonic()
@@ -96,6 +100,8 @@ export class Client implements JobsClient {
 
   #create (scope: SubmitScope, timeoutMs: number): Promise<Created> {
     const { store, context } = this.#runtime
+    // Also where nothing is traced here: the worker may trace.
+    scope.job.trace ??= scope.parentTrace?.carrier
     return orReject(context.clock, timeoutMs, store.create(scope.job), this.#unconfirmed)
   }
 

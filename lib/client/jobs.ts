@@ -1,6 +1,6 @@
 import type { SubmitOrigin } from '../events/catalogue.ts'
 import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
-import type { JobInput, JobRecord } from '../jobs/job.ts'
+import type { JobInput, JobRecord, TraceCarrier } from '../jobs/job.ts'
 import type { JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
 
 /** Per-submission settings. */
@@ -13,8 +13,14 @@ export interface SubmitMeta {
   priority?: number
   /** Who may see the job over HTTP: requests for which an owner function says this name, and no other. Not empty. */
   owner?: string
-  /** 1 to 128 visible ASCII characters. @defaultValue a new one */
+  /** 1 to 128 visible ASCII characters. @defaultValue the one of the job inside whose handler this is, where that is known; otherwise a new one */
   correlationId?: string
+  /**
+   * The trace that the job belongs to, for example `job.trace` of the handler that submits: the submission becomes a child of it.
+   *
+   * @defaultValue what is active; inside a handler the job that runs, where that is known
+   */
+  trace?: TraceCarrier | undefined
   /** Any text of 1 to 255 characters; the same owner, job and key again gives the same job. */
   idempotencyKey?: string
   /** `false`: the body is taken as it is, whatever `schema.body` of the job says. @defaultValue true */

@@ -11,6 +11,10 @@ export const IDEMPOTENCY_TTL_MS = 86_400_000
 const MAX_KEY_LENGTH = 255
 /** It goes into log lines, spans and headers. */
 const CORRELATION_ID = /^[\x21-\x7e]{1,128}$/
+/** W3C Trace Context §3.2: later versions may append fields. */
+const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x21-\x7e]{0,400})?$/
+/** What a vendor may count on being passed along (§3.3.1.5). */
+const MAX_TRACESTATE = 512
 /** The last moment that a Date can tell (ECMA-262 §21.4.1.1), milliseconds since the epoch. */
 const LAST_MOMENT = 8.64e15
 
@@ -35,6 +39,7 @@ export function draftJob (definition: JobDefinition, body: unknown, meta: Endpoi
     const lost = lostInJson(value, path)
     if (lost !== undefined) problems.push(`${lost}, which JSON cannot hold: put it somewhere else and submit a reference`)
   }
+  if (meta.trace !== undefined && !isCarrier(meta.trace)) problems.push('trace must have a traceparent as W3C Trace Context writes it, and may have a tracestate of up to 512 characters')
   if (problems.length > 0) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${definition.name}" is not valid: ${problems.join('; ')}`)
 
   const input: JobInput = { body, params: meta.params ?? NOTHING, query: meta.query ?? NOTHING, headers: meta.headers ?? NOTHING }
@@ -52,6 +57,13 @@ export function draftJob (definition: JobDefinition, body: unknown, meta: Endpoi
     maxAttempts: definition.maxAttempts,
     idempotency: key === undefined ? undefined : idempotencyClaim(definition.name, input, key, meta)
   }
+}
+
+function isCarrier (given: unknown): boolean {
+  if (typeof given !== 'object' || given === null) return false
+  const { traceparent, tracestate }: { traceparent?: unknown, tracestate?: unknown } = given
+  if (typeof traceparent !== 'string' || !TRACEPARENT.test(traceparent)) return false
+  return tracestate === undefined || (typeof tracestate === 'string' && tracestate.length <= MAX_TRACESTATE)
 }
 
 function readRunAt (meta: EndpointSubmitMeta, now: number, problems: string[]): number {

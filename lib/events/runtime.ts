@@ -1,4 +1,5 @@
 import type { Context } from '../core/context.ts'
+import type { CurrentJobs } from '../core/current-job.ts'
 import type { Redaction } from '../core/redact.ts'
 import type { HandlerMiddleware } from '../jobs/definition.ts'
 import type { JobRegistry } from '../jobs/registry.ts'
@@ -21,6 +22,8 @@ export interface JobRuntime {
   readonly store: JobStore
   /** Keeps loops of ours out of everybody's traces; absent counts as closed. */
   readonly traceExits?: TraceExits
+  /** Knows the job inside whose handler a submission is made; absent: none is known. */
+  readonly currentJobs?: CurrentJobs
   readonly submitMiddleware: SubmitMiddleware[]
   readonly attemptMiddleware: AttemptMiddleware[]
   /** Around the handler alone, inside the attempt. */

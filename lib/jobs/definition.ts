@@ -43,7 +43,7 @@ export interface JobContext<T extends JobTypes = JobTypes> {
   /** Tells how far the job is: a number (percent), or units. Throttled on its way to the store; the last one is never lost. */
   progress (progress: JobProgress | number): void
   /** Runs `work` inside a child span when the job is traced; otherwise it just runs it. */
-  span<R> (name: string, work: () => R | Promise<R>): Promise<R>
+  span<R> (name: string, work: () => R | Promise<R>, options?: JobSpanOptions): Promise<R>
   /** Throws the signal's reason if the attempt was aborted: a checkpoint for long loops. */
   throwIfAborted (): void
 }
@@ -68,6 +68,14 @@ export interface RetryOptions {
  */
 export type Propagation = 'auto' | 'parent' | 'link'
 export const PROPAGATIONS: readonly Propagation[] = ['auto', 'parent', 'link']
+
+/** What a span of `job.span` says from its start on. */
+export interface JobSpanOptions {
+  /** `client` around a call to another service, for example. @defaultValue 'internal' */
+  readonly kind?: 'internal' | 'client' | 'server' | 'producer' | 'consumer'
+  /** Bounded and redacted as those of `spanAttributes`. */
+  readonly attributes?: SpanAttributeValues
+}
 
 /** Values of span attributes: few, short, and never personal data. `undefined` leaves the attribute away. */
 export type SpanAttributeValues = Readonly<Record<string, string | number | boolean | undefined>>

@@ -3,11 +3,17 @@
  * what these scopes offer.
  */
 import type { Logger } from '../core/context.ts'
-import type { JobDefinition } from './definition.ts'
+import type { JobDefinition, JobSpanOptions } from './definition.ts'
 import type { JobOrigin, NewJob, TraceCarrier } from './job.ts'
 import type { Claim, Created, SettleVerdict, Settlement } from './store.ts'
 
 type Draft = { -readonly [K in keyof NewJob]: NewJob[K] }
+
+export interface ParentTrace {
+  readonly carrier: TraceCarrier
+  /** Named with the submission: it comes before whatever is active. */
+  readonly given: boolean
+}
 
 /** One submission on its way into the store. */
 export interface SubmitScope {
@@ -18,12 +24,14 @@ export interface SubmitScope {
   readonly requestTrace: unknown
   /** Who sent the request; `undefined` for a submission from code. */
   readonly origin?: JobOrigin | undefined
+  /** The trace it belongs to, as its submitter said, or that of the job whose handler submits it; `undefined`: nobody said. */
+  readonly parentTrace?: ParentTrace | undefined
 }
 
 export type SubmitMiddleware = (scope: SubmitScope, next: () => Promise<Created>) => Promise<Created>
 
 /** Runs work inside a child span. */
-export type SpanRunner = <R>(name: string, work: () => R | Promise<R>) => Promise<R>
+export type SpanRunner = <R>(name: string, work: () => R | Promise<R>, options?: JobSpanOptions) => Promise<R>
 
 /** One attempt, as middleware sees it. */
 export interface AttemptScope {

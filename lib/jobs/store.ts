@@ -184,6 +184,8 @@ export interface Claim {
   readonly job: ClaimedJob
   /** When it last became claimable: its `runAt`, or the end of its backoff. The queue wait counts from here. */
   readonly availableAt: number
+  /** The job was claimed before, and came back: by a retry, a snooze, a redrive, a stall or a worker that stopped. */
+  readonly again?: boolean
   /**
    * The attempt before this one stalled, and its backoff has not been served. The worker answers with `postpone`
    * (or with `failed`, if the budget is spent); the claim after that has `stalled: false`.

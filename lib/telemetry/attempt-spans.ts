@@ -1,4 +1,4 @@
-import { SpanKind, trace, type Attributes, type Context, type Link, type Span, type SpanContext } from '@opentelemetry/api'
+import { SpanKind, trace, type Attributes, type Context, type Link, type Span, type SpanContext, type SpanOptions } from '@opentelemetry/api'
 import { ChurnMap } from '../core/churn-map.ts'
 import { ERROR_TABLE } from '../core/errors.ts'
 import { isoFormat, LAST_MOMENT } from '../core/iso-time.ts'
@@ -29,9 +29,8 @@ export interface AttemptSpansParts {
 }
 
 const LONG_WAIT_MS = 3_600_000
-/** A job that became claimable this much later than planned was put back: a snooze, a backoff, a redrive. */
-const PUT_BACK_MS = 1_000
 const MAX_SPAN_NAME = 200
+const KINDS: Readonly<Record<string, SpanKind>> = { internal: SpanKind.INTERNAL, client: SpanKind.CLIENT, server: SpanKind.SERVER, producer: SpanKind.PRODUCER, consumer: SpanKind.CONSUMER }
 /** Under which complaints about an application's attributes are counted. */
 const SOURCE = 'tracing.spanAttributes'
 
@@ -92,14 +91,21 @@ export class AttemptSpans {
     const linked = submission !== undefined && this.#isLinked(scope, submission)
     const links: Link[] | undefined = linked ? [{ context: submission }] : undefined
     // The submission has its token; an attempt in a trace of its own needs no second one.
-    const parent = linked ? source.sampled(rootOr(undefined)) : rootOr(submission)
-    const span = this.#maker.messaging('process', job.queue, SpanKind.CONSUMER, parent, () => processAttributes(job, scope.workerId, this.#maker.storeType), { links })
+    let parent = linked ? source.sampled(rootOr(undefined)) : rootOr(submission)
+    const open = (under: Context, more: Pick<SpanOptions, 'links'>): Span | undefined => this.#maker.messaging('process', job, SpanKind.CONSUMER, under, () => processAttributes(job, scope.workerId, this.#maker.storeType), more)
+    let span = open(parent, { links })
+    // A sampler was asked about a new trace id and said no, but the submission's trace is kept: the attempt goes on in that one.
+    if (linked && span?.isRecording() === false && isSampled(submission) && this.#propagation(scope) === 'auto') {
+      parent = rootOr(submission)
+      span = open(parent, {})
+    }
     if (span === undefined) return next()
     const context = trace.setSpan(parent, span)
+    const started = span
     source.guard(() => {
-      scope.trace = this.#maker.carrierOf(span) ?? job.trace
-      if (isSampled(span.spanContext())) scope.traceIds = idsOf(span.spanContext())
-      if (span.isRecording()) this.#watch({ scope, span, context, handler: undefined, handlerContext: undefined, input: undefined, result: undefined, endedAt: undefined })
+      scope.trace = this.#maker.carrierOf(started) ?? job.trace
+      if (isSampled(started.spanContext())) scope.traceIds = idsOf(started.spanContext())
+      if (started.isRecording()) this.#watch({ scope, span: started, context, handler: undefined, handlerContext: undefined, input: undefined, result: undefined, endedAt: undefined })
     })
     return source.contexts.run(context, next)
   }
@@ -136,7 +142,7 @@ export class AttemptSpans {
     const { source } = this.#maker
     const { scope } = live
     const attributes = handlerAttributes(scope.claim.job, scope.workerId, this.#maker.storeType)
-    const span = source.startJobSpan(scope.claim.job.name, { kind: SpanKind.INTERNAL, attributes: source.takesAttributes ? attributes : undefined }, live.context)
+    const span = source.startJobSpan(scope.claim.job.name, { kind: SpanKind.INTERNAL, attributes: source.takesAttributes ? attributes : { [ATTR.jobName]: scope.claim.job.name } }, live.context)
     if (span === undefined) return await next()
     const outer = { traceIds: scope.traceIds, trace: scope.trace }
     const context = trace.setSpan(live.context, span)
@@ -219,7 +225,7 @@ export class AttemptSpans {
   #settleSpan (live: LiveAttempt, verdict: SettleVerdict): void {
     const { claim: { job }, workerId } = live.scope
     // The wall clock of the SDK's own spans, not the one of the jobs.
-    const span = this.#maker.messaging('settle', job.queue, SpanKind.CLIENT, live.context, () => settleAttributes(job, workerId, this.#maker.storeType), { startTime: live.endedAt ?? Date.now() })
+    const span = this.#maker.messaging('settle', job, SpanKind.CLIENT, live.context, () => settleAttributes(job, workerId, this.#maker.storeType), { startTime: live.endedAt ?? Date.now() })
     if (span === undefined) return
     if (verdict.kind === 'error') this.#maker.errors.mark(span, this.#maker.errors.stored(verdict.error))
     else if (verdict.kind === 'refused') failSpan(span, verdict.code, 'Another worker owns the job')
@@ -229,20 +235,28 @@ export class AttemptSpans {
   /** What `job.span` is. Without a context that is carried along, spans inside each other are siblings under the handler's. */
   #spanRunner (live: LiveAttempt): SpanRunner {
     const { job } = live.scope.claim
-    return async (name, work) => {
-      const attributes = { [ATTR.jobId]: job.id, [ATTR.jobName]: job.name, [ATTR.messagingConversationId]: job.correlationId }
+    return async (name, work, options) => {
+      const given = options?.attributes === undefined
+        ? undefined
+        : fitForSpan(options.attributes, this.#parts.redaction, (sentence) => {
+          this.#maker.source.complain(new TypeError(`attributes of job.span in job "${job.name}": ${sentence}`), SOURCE)
+        })
+      const attributes = { ...given, [ATTR.jobId]: job.id, [ATTR.jobName]: job.name, [ATTR.messagingConversationId]: job.correlationId }
       const active = this.#maker.source.contexts.active()
       const parent = active !== undefined && parentIn(active) !== undefined ? active : live.handlerContext ?? live.context
-      return await this.#maker.around(cut(String(name), MAX_SPAN_NAME), SpanKind.INTERNAL, attributes, parent, work, live)
+      return await this.#maker.around(cut(String(name), MAX_SPAN_NAME), KINDS[options?.kind ?? 'internal'] ?? SpanKind.INTERNAL, attributes, parent, work, live)
     }
   }
 
-  #isLinked ({ claim: { job, availableAt }, definition }: AttemptScope, submission: SpanContext): boolean {
-    const propagation = definition.propagation ?? this.#parts.propagation
+  #propagation ({ definition }: AttemptScope): Propagation { return definition.propagation ?? this.#parts.propagation }
+
+  #isLinked (scope: AttemptScope, submission: SpanContext): boolean {
+    const { job, again } = scope.claim
+    const propagation = this.#propagation(scope)
     if (propagation !== 'auto') return propagation === 'link'
     // A caller that decided not to be recorded has decided for the retries as well, and a link would lead nowhere.
     if (!isSampled(submission)) return false
     // A redriven job counts its attempts anew, but keeps its last error.
-    return job.attempts > 1 || job.error !== undefined || availableAt - job.runAt > PUT_BACK_MS || this.#parts.now() - job.createdAt > LONG_WAIT_MS
+    return again === true || job.attempts > 1 || job.error !== undefined || this.#parts.now() - job.createdAt > LONG_WAIT_MS
   }
 }

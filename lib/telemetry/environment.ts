@@ -1,4 +1,5 @@
 import { hostname } from 'node:os'
+import { DiagLogLevel } from '@opentelemetry/api'
 import { MAX_TIMER_MS } from '../core/context.ts'
 
 /** The standard `OTEL_*` variables, as far as they concern what this library does itself. Everything else is read by the SDK. */
@@ -18,6 +19,10 @@ export interface OtelEnvironment {
   readonly limitsGiven: boolean
   /** `OTEL_RESOURCE_ATTRIBUTES`, under `OTEL_SERVICE_NAME`. */
   readonly resource: Readonly<Record<string, string>>
+  /** Sentences about values that concern all signals and cannot be used. */
+  readonly commonProblems: readonly string[]
+  /** `OTEL_LOG_LEVEL`; `undefined`: not set. */
+  readonly logLevel: DiagLogLevel | undefined
   /** Sentences about values that cannot be used. */
   readonly problems: readonly string[]
   readonly metrics: MetricsEnvironment
@@ -48,6 +53,7 @@ const SPAN_LIMIT = /^OTEL_(?:SPAN|ATTRIBUTE|EVENT|LINK)_.*LIMIT$/
 
 /** Reads the variables; never throws, whatever they hold. */
 export function readOtelEnvironment (env: Variables = process.env): OtelEnvironment {
+  const commonProblems: string[] = []
   const disabled = value(env, 'OTEL_SDK_DISABLED')?.toLowerCase() === 'true'
   const traces = readSignal(env, 'TRACES', TRACE_EXPORTERS, disabled)
   const metrics = readSignal(env, 'METRICS', METRIC_EXPORTERS, disabled)
@@ -56,7 +62,9 @@ export function readOtelEnvironment (env: Variables = process.env): OtelEnvironm
     ...traces,
     samplerGiven: value(env, 'OTEL_TRACES_SAMPLER') !== undefined,
     limitsGiven: Object.keys(env).some((name) => SPAN_LIMIT.test(name) && value(env, name) !== undefined),
-    resource: readResource(env),
+    resource: readResource(env, commonProblems),
+    logLevel: readLogLevel(env, commonProblems),
+    commonProblems,
     metrics: { ...metrics, intervalMs: readMs(env, 'OTEL_METRIC_EXPORT_INTERVAL'), timeoutMs: readMs(env, 'OTEL_METRIC_EXPORT_TIMEOUT') }
   }
 }
@@ -101,17 +109,30 @@ function readMs (env: Variables, name: string): number | undefined {
   return Number.isInteger(ms) && ms > 0 && ms <= MAX_TIMER_MS ? ms : undefined
 }
 
+const LOG_LEVELS: Readonly<Record<string, DiagLogLevel>> = {
+  none: DiagLogLevel.NONE, error: DiagLogLevel.ERROR, warn: DiagLogLevel.WARN, info: DiagLogLevel.INFO, debug: DiagLogLevel.DEBUG, verbose: DiagLogLevel.VERBOSE, all: DiagLogLevel.ALL
+}
+
+function readLogLevel (env: Variables, problems: string[]): DiagLogLevel | undefined {
+  const named = value(env, 'OTEL_LOG_LEVEL')?.toLowerCase()
+  if (named === undefined) return undefined
+  const level = Object.hasOwn(LOG_LEVELS, named) ? LOG_LEVELS[named] : undefined
+  if (level === undefined) problems.push(`OTEL_LOG_LEVEL must be one of ${Object.keys(LOG_LEVELS).join(', ')}; OpenTelemetry says nothing about itself`)
+  return level
+}
+
 /** `key=value,…`, values percent-encoded; by the specification one broken pair discards them all. */
-function readResource (env: Variables): Record<string, string> {
+function readResource (env: Variables, problems: string[]): Record<string, string> {
   const attributes: Record<string, string> = {}
   const pairs = value(env, 'OTEL_RESOURCE_ATTRIBUTES')?.split(',').map((pair) => pair.trim()).filter(Boolean) ?? []
   try {
     for (const pair of pairs) {
       const at = pair.indexOf('=')
-      if (at < 1) throw new Error('not a pair')
+      if (at < 1 || pair.includes('=', at + 1)) throw new Error('not a pair')
       attributes[decodeURIComponent(pair.slice(0, at).trim())] = decodeURIComponent(pair.slice(at + 1).trim())
     }
   } catch {
+    problems.push('OTEL_RESOURCE_ATTRIBUTES cannot be read and is left out: it must be key=value pairs with commas between them, and %, = and commas in values percent-encoded')
     for (const key of Object.keys(attributes)) delete attributes[key]
   }
   const name = value(env, 'OTEL_SERVICE_NAME')

@@ -20,14 +20,14 @@ export class TelemetryFailures {
     this.#logger = logger
   }
 
-  /** @param source one of few names, never text from outside: it becomes a metric label */
-  report (source: string, error: unknown): void {
+  /** @param source one of few names, never text from outside: it becomes a metric label. @param sentence the line of the first one */
+  report (source: string, error: unknown, sentence = 'a part of telemetry threw; jobs are not affected, and further throws of it are counted, not logged'): void {
     this.count(source)
     if (this.#told.has(source)) return
     this.#told.add(source)
     const message = cut(error instanceof Error ? error.message : 'not an Error', MAX_MESSAGE)
     try {
-      this.#logger.warn({ source, err: error }, 'a part of telemetry threw; jobs are not affected, and further throws of it are counted, not logged')
+      this.#logger.warn({ source, err: error }, sentence)
     } catch { /* a logger that throws has nobody left to tell */ }
     this.#bus.emit('telemetry.listener_failed', { source, message })
   }

@@ -11,12 +11,13 @@ export type MessagingOperation = 'send' | 'process' | 'settle'
 
 type Known = { [K in (typeof ATTR)[keyof typeof ATTR]]?: AttributeValue }
 
-export function messagingAttributes (operation: MessagingOperation, queue: string, storeType: string) {
+export function messagingAttributes (operation: MessagingOperation, queue: string, storeType: string, jobName: string) {
   return {
     'messaging.system': storeType,
     'messaging.destination.name': queue,
     'messaging.operation.name': operation,
-    'messaging.operation.type': operation
+    'messaging.operation.type': operation,
+    'job.name': jobName
   } satisfies Known
 }
 

@@ -77,16 +77,17 @@ export class RequestTracing<Request extends TracedRequest> {
     const decision = source.decide(inbound)
     if (decision === 'pass') return passOn(inbound)
     if (decision === 'over') return passOn(inbound === undefined ? undefined : unrecorded(inbound))
-    return this.#open(request, decision === 'sampled' ? source.sampled(ROOT_CONTEXT) : rootOr(inbound), inbound, link)
+    return this.#open(request, decision === 'sampled' ? source.sampled(ROOT_CONTEXT) : rootOr(inbound), { inbound, link, jobName })
   }
 
-  #open (request: Request, parent: Context, inbound: SpanContext | undefined, link: Link | undefined): RequestTrace | undefined {
+  #open (request: Request, parent: Context, { inbound, link, jobName }: Opening): RequestTrace | undefined {
     const { source } = this.#tracing
     const { method, routeOptions: { url: route = '' } } = request
     const known = METHODS.has(method)
     const attributes = {
       [ATTR.httpMethod]: known ? method : '_OTHER',
       [ATTR.httpRoute]: route,
+      [ATTR.jobName]: jobName,
       // Without the query, and without what looks like a credential: paths have parameters.
       [ATTR.urlPath]: this.#tracing.text(request.url.split('?', 1)[0] ?? ''),
       [ATTR.urlScheme]: request.protocol,
@@ -114,6 +115,12 @@ export class RequestTracing<Request extends TracedRequest> {
     }
     return answer === true
   }
+}
+
+interface Opening {
+  readonly inbound: SpanContext | undefined
+  readonly link: Link | undefined
+  readonly jobName: string
 }
 
 function passOn (inbound: SpanContext | undefined): RequestTrace {

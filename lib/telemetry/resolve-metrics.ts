@@ -8,6 +8,7 @@ import { PeriodicExport } from './otel-export.ts'
 import { EarlyValues, MeterBridge } from './otel-flush.ts'
 import { RegistryProducer, type TemporalityPreference } from './otel-producer.ts'
 import type { MetricsRegistry } from './registry.ts'
+import { takeRetries } from './sdk/otlp-exports.ts'
 import { environmentMetricExporters, type MetricReader, type PushMetricExporter } from './sdk/metrics.ts'
 import { SCOPE_NAME, SCOPE_VERSION } from './version.ts'
 
@@ -45,6 +46,8 @@ const DEFAULT_TIMEOUT_MS = 30_000
 export class MetricsOut extends BaseService {
   readonly #parts: MetricsOutParts
   #early: EarlyValues | undefined
+  /** End what the exporters still send or wait for. */
+  #ends: ReadonlyArray<() => void> = []
   #exports: readonly PeriodicExport[] = []
   #bridge: MeterBridge | undefined
 
@@ -79,6 +82,7 @@ export class MetricsOut extends BaseService {
     const all = asked ? await this.#fromEnvironment() : exporters
     // It may have been stopped while packages were loaded.
     if (this.phase !== 'starting') return
+    this.#ends = all.map(takeRetries)
     this.#exports = all.map((exporter) => this.#periodic(exporter))
     for (const periodic of this.#exports) await periodic.start()
   }
@@ -95,6 +99,7 @@ export class MetricsOut extends BaseService {
       ...readers.map((reader) => this.#end(reader, deadlineMs, 'metrics.reader')),
       ...idle.map((exporter) => this.#end(exporter, deadlineMs, 'metrics.exporter'))
     ])
+    for (const end of this.#ends) end()
   }
 
   #startBridge (provider: MeterProvider): void {

@@ -8,6 +8,8 @@ import { DEFAULT_REMOTE_TRACES_PER_SECOND, DEFAULT_TRACES_PER_SECOND, TokenBucke
 import { createPrivateTracing, type Sampler, type SpanExporter, type SpanProcessor } from './sdk/traces.ts'
 import { TracerSource } from './tracer-source.ts'
 
+const EXPORT_FAILED = 'spans could not be exported; check OTEL_EXPORTER_OTLP_ENDPOINT and whether the collector runs. Further failures are counted in asyncendpoints.telemetry.failures.total, not logged'
+
 export interface ResolveParts {
   readonly tracerProvider?: TracerProvider
   readonly spanProcessors?: readonly SpanProcessor[]
@@ -59,7 +61,8 @@ export async function resolveTracing (parts: ResolveParts): Promise<ResolvedTrac
     environment: parts.environment,
     resource: parts.resource,
     clock: parts.clock,
-    logger: parts.logger
+    logger: parts.logger,
+    exportFailed: (error) => { parts.failures.report('tracing.export', error, EXPORT_FAILED) }
   })
   if (own === undefined) return { source: new TracerSource(contexts, parts.failures), provider: undefined, shutdown: async () => {} }
   const sampling = { jobTracer: own.jobTracer, bucket: own.bucket, remoteBucket: remoteBucket(parts, monotonic), followsParent: own.followsParent }

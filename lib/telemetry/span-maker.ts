@@ -1,5 +1,5 @@
 import { ROOT_CONTEXT, trace, type Attributes, type Context, type Span, type SpanContext, type SpanKind, type SpanOptions } from '@opentelemetry/api'
-import type { TraceCarrier } from '../jobs/job.ts'
+import type { NewJob, TraceCarrier } from '../jobs/job.ts'
 import type { AttemptScope } from '../jobs/seams.ts'
 import { messagingAttributes, type MessagingOperation } from './job-attributes.ts'
 import { flagsText, hasIds, toCarrier } from './propagation.ts'
@@ -26,14 +26,14 @@ export class SpanMaker {
    *
    * @param describe everything it says from its start on; asked only if it is recorded
    */
-  messaging (operation: MessagingOperation, queue: string, kind: SpanKind, parent: Context, describe: () => Attributes, more?: Pick<SpanOptions, 'links' | 'startTime'>): Span | undefined {
+  messaging (operation: MessagingOperation, { queue, name: jobName }: Pick<NewJob, 'queue' | 'name'>, kind: SpanKind, parent: Context, describe: () => Attributes, more?: Pick<SpanOptions, 'links' | 'startTime'>): Span | undefined {
     const { source } = this
     const name = `${operation} ${queue}`
     const { links, startTime } = more ?? NOTHING_MORE
     // It was decided that it is recorded: in one piece its attributes cost the least.
     if (source.takesAttributes) return source.startJobSpan(name, { kind, links, startTime, attributes: describe() }, parent)
     // A sampler that is not ours may look at what a span starts with.
-    const span = source.startJobSpan(name, { kind, links, startTime, attributes: messagingAttributes(operation, queue, this.storeType) }, parent)
+    const span = source.startJobSpan(name, { kind, links, startTime, attributes: messagingAttributes(operation, queue, this.storeType, jobName) }, parent)
     source.guard(() => { if (span?.isRecording() === true) span.setAttributes(describe()) })
     return span
   }

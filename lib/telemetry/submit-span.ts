@@ -5,9 +5,9 @@ import type { Created } from '../jobs/store.ts'
 import { ATTR, SPAN_EVENT } from './attributes.ts'
 import type { Exclusion } from './exclude.ts'
 import { sendAttributes } from './job-attributes.ts'
-import { toCarrier, unrecorded } from './propagation.ts'
+import { fromCarrier, toCarrier, unrecorded } from './propagation.ts'
 import { RequestTrace } from './request-trace.ts'
-import { parentIn, type SpanMaker } from './span-maker.ts'
+import { parentIn, withParent, type SpanMaker } from './span-maker.ts'
 
 export interface SubmitSpanParts {
   readonly maker: SpanMaker
@@ -21,11 +21,11 @@ export function submitSpan (parts: SubmitSpanParts): SubmitMiddleware {
   return (scope, next) => {
     const { source } = parts.maker
     const request = scope.requestTrace instanceof RequestTrace ? scope.requestTrace : undefined
-    if (request?.dropped === true) {
+    if (request?.dropped === true && scope.parentTrace?.given !== true) {
       carry(scope, request.carrier)
       return next()
     }
-    const context = contextOf(parts.maker, request)
+    const context = contextOf(parts.maker, request, scope.parentTrace)
     const parent = parentIn(context)
     const decision = parts.excluded(scope.job.name) ? 'pass' : source.decide(parent)
     if (decision === 'pass' || decision === 'over') {
@@ -37,9 +37,16 @@ export function submitSpan (parts: SubmitSpanParts): SubmitMiddleware {
 }
 
 /** What is active now (a span inside the request's handler, for one) is nearer than what was when the request came. */
-function contextOf ({ source }: SpanMaker, request: RequestTrace | undefined): Context {
+function contextOf ({ source }: SpanMaker, request: RequestTrace | undefined, parentTrace: SubmitScope['parentTrace']): Context {
   const active = source.contexts.active()
-  if (active !== undefined && parentIn(active) !== undefined) return active
+  const near = active === undefined ? undefined : parentIn(active)
+  const parent = parentTrace === undefined ? undefined : fromCarrier(parentTrace.carrier)
+  // A span inside the handler is nearer than the handler's own, which `job.trace` names: both are of one trace.
+  if (parent !== undefined && (near === undefined || (parentTrace?.given === true && near.traceId !== parent.traceId))) {
+    // It comes from this process, so that the limit for strangers' traces does not hold for it.
+    return withParent(active ?? ROOT_CONTEXT, { ...parent, isRemote: false })
+  }
+  if (active !== undefined && near !== undefined) return active
   return request?.context ?? active ?? ROOT_CONTEXT
 }
 
@@ -53,7 +60,7 @@ async function send (parts: SubmitSpanParts, scope: SubmitScope, next: () => Pro
   const { maker, detailed } = parts
   const { source } = maker
   const links: Link[] | undefined = request?.link === undefined ? undefined : [request.link]
-  const span = maker.messaging('send', scope.job.queue, SpanKind.PRODUCER, context, () => sendAttributes(scope.job, maker.storeType), { links })
+  const span = maker.messaging('send', scope.job, SpanKind.PRODUCER, context, () => sendAttributes(scope.job, maker.storeType), { links })
   if (span === undefined || (source.own && !span.isRecording())) {
     if (parent !== undefined) carry(scope, toCarrier(parent))
     return await next()

@@ -3,6 +3,7 @@ import type { Propagation } from '../jobs/definition.ts'
 import { connectSinks, type Sink, type SinkName } from '../events/router.ts'
 import { runQuietly, TraceContext } from './context.ts'
 import { registeredTracerProvider } from './detect.ts'
+import { startDiagnostics } from './diagnostics.ts'
 import { readOtelEnvironment, resourceAttributes, type OtelEnvironment } from './environment.ts'
 import { compileExclusion, type Exclusion } from './exclude.ts'
 import { TelemetryFailures } from './failures.ts'
@@ -71,6 +72,7 @@ export class Telemetry {
   readonly #retention: Retention | undefined
   readonly #disconnect: () => void
   #resolved: ResolvedTracing | undefined
+  #endDiagnostics: () => void = () => {}
 
   /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
   constructor ({ runtime, options, workload, thrown, env }: TelemetryParts) {
@@ -99,6 +101,7 @@ export class Telemetry {
 
   /** Call it when every plugin is loaded: an SDK of the application's is registered by then. */
   async start (): Promise<void> {
+    this.#endDiagnostics = startDiagnostics(this.#environment, this.#runtime.context.logger)
     if (this.tracing !== undefined) {
       const { clock, logger } = this.#runtime.context
       this.#resolved = await resolveTracing({
@@ -107,6 +110,8 @@ export class Telemetry {
       this.tracing.use(this.#resolved.source)
       // Now it is known how contexts are carried here: loops of ours stay out of them from here on.
       const { enabled, contexts: { mode, ways } } = this.#resolved.source
+      // The application has switched on a context manager, and pays for it: the job that runs can be known as well.
+      if (mode === 'global') this.#runtime.currentJobs?.carry()
       if (ways !== undefined && (enabled || mode === 'global')) this.#runtime.traceExits?.use(ways)
     }
     await this.#gauges?.start()
@@ -132,6 +137,7 @@ export class Telemetry {
     await this.#retention?.stop(0)
     await Promise.all([this.#metricsOut?.stop(METRICS_STOP_MS), this.#resolved?.shutdown()])
     this.#disconnect()
+    this.#endDiagnostics()
   }
 
   #buildMetrics (): AsyncEndpointsMetrics {

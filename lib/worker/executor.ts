@@ -227,8 +227,11 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
   #callHandler (definition: JobDefinition): Promise<unknown> {
     const { handlerMiddleware, handlerSpanMiddleware } = this.#runtime
     const context = new AttemptContext(this, this.#abort, () => this.#reporter(), this.#runtime)
-    if (handlerSpanMiddleware.length === 0) return callHandler(handlerMiddleware, 0, context, definition)
-    return wrap(handlerSpanMiddleware, 0, this, () => callHandler(handlerMiddleware, 0, context, definition))
+    const call = (): Promise<unknown> => callHandler(handlerMiddleware, 0, context, definition)
+    const { currentJobs } = this.#runtime
+    // Asked first: where no job is carried along, nothing more is made for it.
+    const work = currentJobs?.carries === true ? () => currentJobs.run(context, call) : call
+    return handlerSpanMiddleware.length === 0 ? work() : wrap(handlerSpanMiddleware, 0, this, work)
   }
 
   #tellHandlerEnd (end: HandlerEnd, durationMs: number, definition: JobDefinition): void {

@@ -1,6 +1,6 @@
 import type { Logger } from '../core/context.ts'
 import type { JobRuntime } from '../events/runtime.ts'
-import type { JobContext } from '../jobs/definition.ts'
+import type { JobContext, JobSpanOptions } from '../jobs/definition.ts'
 import type { ClaimedJob, JobInput, JobProgress, TraceCarrier } from '../jobs/job.ts'
 import type { AttemptScope } from '../jobs/seams.ts'
 import type { AbortState } from './abort.ts'
@@ -46,9 +46,9 @@ export class AttemptContext implements JobContext {
 
   progress (progress: JobProgress | number): void { this.#progress().report(progress) }
 
-  async span<R> (name: string, work: () => R | Promise<R>): Promise<R> {
+  async span<R> (name: string, work: () => R | Promise<R>, options?: JobSpanOptions): Promise<R> {
     const runner = this.#scope.spanRunner
-    return runner === undefined ? await work() : await runner(name, work)
+    return runner === undefined ? await work() : await runner(name, work, options)
   }
 
   throwIfAborted (): void { this.#abort.signal.throwIfAborted() }

@@ -3,7 +3,7 @@ import t from 'tap'
 import { readOtelEnvironment, resourceAttributes } from '../../lib/telemetry/environment.ts'
 
 t.test('nothing set, nothing asked for', async (t) => {
-  t.same(readOtelEnvironment({}), { disabled: false, exporters: [], protocol: 'http/protobuf', samplerGiven: false, limitsGiven: false, resource: {}, problems: [], metrics: { exporters: [], protocol: 'http/protobuf', problems: [], intervalMs: undefined, timeoutMs: undefined } })
+  t.same(readOtelEnvironment({}), { disabled: false, exporters: [], protocol: 'http/protobuf', samplerGiven: false, limitsGiven: false, resource: {}, logLevel: undefined, commonProblems: [], problems: [], metrics: { exporters: [], protocol: 'http/protobuf', problems: [], intervalMs: undefined, timeoutMs: undefined } })
   t.same(readOtelEnvironment({ OTEL_TRACES_EXPORTER: ' ', OTEL_EXPORTER_OTLP_ENDPOINT: '' }).exporters, [], 'empty counts as not set')
 })
 
@@ -66,7 +66,7 @@ t.test('limits of spans: whether any is set', async (t) => {
 })
 
 t.test('resource: the option over the name variable over the attributes variable', async (t) => {
-  const env = readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: 'service.name=a, deployment.environment.name=a%20b ,x=y=z', OTEL_SERVICE_NAME: 'b', OTEL_TRACES_SAMPLER: 'always_on' })
+  const env = readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: 'service.name=a, deployment.environment.name=a%20b ,x=y%3Dz', OTEL_SERVICE_NAME: 'b', OTEL_TRACES_SAMPLER: 'always_on' })
   t.same(env.resource, { 'service.name': 'b', 'deployment.environment.name': 'a b', x: 'y=z' })
   t.equal(env.samplerGiven, true)
   t.match(resourceAttributes(env, {}, 'id'), { 'service.name': 'b', 'service.instance.id': 'id', 'host.name': hostname(), 'telemetry.sdk.language': 'nodejs' })

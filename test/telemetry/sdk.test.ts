@@ -18,7 +18,7 @@ function parts (given: Partial<PrivateTracingParts> = {}): PrivateTracingParts &
   const logger: Logger = { ...silentLogger, warn: (_fields, message) => { warnings.push(String(message)) } }
   return {
     spanProcessors: [], exporters: [], sampler: undefined, bucket: new TokenBucket(50, () => 0), environment: readOtelEnvironment({}), resource: { 'service.name': 'x' },
-    clock: systemClock, logger, warnings, ...given
+    clock: systemClock, logger, exportFailed: () => {}, warnings, ...given
   }
 }
 

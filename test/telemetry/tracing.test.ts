@@ -160,7 +160,8 @@ t.test('auto: parent for a prompt first attempt, a linked trace of its own for a
     ['first, prompt', {}, {}, false],
     ['first, planned for later, on time', { createdAt: NOW - 1_800_000 }, {}, false],
     ['a retry', { attempts: 2 }, {}, true],
-    ['after a snooze', {}, { availableAt: NOW + 60_000 }, true],
+    ['after a snooze', {}, { again: true }, true],
+    ['later than planned, and never claimed before', {}, { availableAt: NOW + 60_000 }, false],
     ['redriven', { error: { code: 'E', message: 'm' } }, {}, true],
     ['waited for hours', { createdAt: NOW - hour - 1 }, {}, true]
   ]
@@ -367,4 +368,14 @@ t.test('a span processor that throws breaks nothing', async (t) => {
   t.equal(await submit(under), undefined)
   await attempt(under, attemptScope())
   t.same(told, ['tracing broken SDK'], 'told once')
+})
+
+t.test('job.span takes a kind and attributes, bounded as those of spanAttributes', async (t) => {
+  const under = tracingUnderTest()
+  const scope = attemptScope({ trace: await submit(under) })
+  await attempt(under, scope, async () => { await scope.spanRunner?.('ask', () => 1, { kind: 'client', attributes: { 'peer.service': 'bank', 'job.id': 'mine' } }) })
+  const { kind, attributes } = under.span('ask')
+  t.equal(kind, SpanKind.CLIENT)
+  t.equal(attributes['peer.service'], 'bank')
+  t.equal(attributes['job.id'], 'job-1', 'what the library says of a job is not for an application to change')
 })

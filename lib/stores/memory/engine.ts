@@ -129,11 +129,10 @@ export class Engine {
     const job = queue.take()
     if (job === undefined) return undefined
     this.#move(job, 'in-progress')
-    job.attempts++
-    job.startedAt = now
+    const again = job.start(now)
     const record = job.claimed()
     this.#budget.claimed(job)
-    const claim: Claim = { job: record, availableAt: job.runAt, stalled: job.stalled, claimMs: clock.monotonic() - from }
+    const claim: Claim = { job: record, availableAt: job.runAt, again, stalled: job.stalled, claimMs: clock.monotonic() - from }
     const lease = new Lease(job, holder, claim, from + this.#leaseMs)
     job.lease = lease
     this.#leases.push(lease)

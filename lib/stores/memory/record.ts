@@ -91,6 +91,15 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   set runAt (at: number) { this.#runAt = at - BASE }
   get startedAt (): number | undefined { return this.#startedAt === undefined ? undefined : this.#startedAt + BASE }
   set startedAt (at: number | undefined) { this.#startedAt = at === undefined ? undefined : at - BASE }
+
+  /** Another attempt begins. @returns whether there was one before, also one before a redrive */
+  start (now: number): boolean {
+    const again = this.#startedAt !== undefined || this.redrives > 0
+    this.attempts++
+    this.startedAt = now
+    return again
+  }
+
   get finishedAt (): number | undefined { return this.#finishedAt === undefined ? undefined : this.#finishedAt + BASE }
   set finishedAt (at: number | undefined) { this.#finishedAt = at === undefined ? undefined : at - BASE }
 

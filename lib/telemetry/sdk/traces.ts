@@ -8,6 +8,7 @@ import { load, plainResource } from './parts.ts'
 import { bucketSampler, type TokenBucket } from '../sampler.ts'
 import { SCOPE_NAME, SCOPE_VERSION } from '../version.ts'
 import { LeanTracer } from './lean-tracer.ts'
+import { reportingExporter, takeRetries } from './otlp-exports.ts'
 import { processorsOf } from './span-watch.ts'
 
 export type { Sampler, SpanExporter, SpanProcessor } from '@opentelemetry/sdk-trace-node'
@@ -25,6 +26,8 @@ export interface PrivateTracingParts {
   readonly resource: Attributes
   readonly clock: Clock
   readonly logger: Logger
+  /** Is told of every export that fails. */
+  readonly exportFailed: (error: unknown) => void
 }
 
 /** A provider that belongs to one Fastify instance and is registered nowhere. */
@@ -50,9 +53,14 @@ export async function createPrivateTracing (parts: PrivateTracingParts): Promise
 
   const sdk = await load('@opentelemetry/sdk-trace-node', () => import('@opentelemetry/sdk-trace-node'), logger)
   if (sdk === undefined) return undefined
-  const spanProcessors: SpanProcessor[] = [...parts.spanProcessors, ...parts.exporters.map((exporter) => new sdk.BatchSpanProcessor(exporter))]
+  const ends: Array<() => void> = []
+  const batch = (exporter: SpanExporter): SpanProcessor => {
+    ends.push(takeRetries(exporter))
+    return new sdk.BatchSpanProcessor(reportingExporter(exporter, parts.exportFailed))
+  }
+  const spanProcessors: SpanProcessor[] = [...parts.spanProcessors, ...parts.exporters.map(batch)]
   // What an option names replaces what the environment asks for; both would send every span twice.
-  if (given === 0) spanProcessors.push(...await environmentProcessors(sdk, environment, logger))
+  if (given === 0) spanProcessors.push(...await environmentProcessors(sdk, environment, logger, batch))
   if (spanProcessors.length === 0) return undefined
 
   const ownSampler = parts.sampler === undefined && !environment.samplerGiven
@@ -77,6 +85,8 @@ export async function createPrivateTracing (parts: PrivateTracingParts): Promise
         if (outcome === EXPIRED) logger.warn({ source: 'tracing' }, `spans could not be exported within ${SHUTDOWN_TIMEOUT_MS} ms of the shutdown; the rest is given up`)
       } catch (error) {
         logger.warn({ source: 'tracing', code: (error as { code?: unknown } | undefined)?.code }, 'spans could not be exported at shutdown')
+      } finally {
+        for (const end of ends) end()
       }
     }
   }
@@ -98,7 +108,7 @@ function followsParent (sampler: Sampler | undefined): boolean {
 
 type Sdk = typeof import('@opentelemetry/sdk-trace-node')
 
-async function environmentProcessors (sdk: Sdk, environment: OtelEnvironment, logger: Logger): Promise<SpanProcessor[]> {
+async function environmentProcessors (sdk: Sdk, environment: OtelEnvironment, logger: Logger, batch: (exporter: SpanExporter) => SpanProcessor): Promise<SpanProcessor[]> {
   const processors: SpanProcessor[] = []
   for (const name of environment.exporters) {
     if (name === 'console') processors.push(new sdk.SimpleSpanProcessor(new sdk.ConsoleSpanExporter()))
@@ -107,7 +117,7 @@ async function environmentProcessors (sdk: Sdk, environment: OtelEnvironment, lo
       const exporter = environment.protocol === 'http/json'
         ? await load('@opentelemetry/exporter-trace-otlp-http', async () => new (await import('@opentelemetry/exporter-trace-otlp-http')).OTLPTraceExporter(), logger)
         : await load('@opentelemetry/exporter-trace-otlp-proto', async () => new (await import('@opentelemetry/exporter-trace-otlp-proto')).OTLPTraceExporter(), logger)
-      if (exporter !== undefined) processors.push(new sdk.BatchSpanProcessor(exporter))
+      if (exporter !== undefined) processors.push(batch(exporter))
     }
   }
   return processors
