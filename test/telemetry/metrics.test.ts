@@ -1,8 +1,10 @@
+import Fastify from 'fastify'
 import t from 'tap'
 import { defineMetrics, METRIC_METHODS, NoopMetrics, overrideMetrics, startTimer, type AsyncEndpointsMetrics, type MetricMethod } from '../../lib/telemetry/metrics.ts'
 import { RegistryMetrics } from '../../lib/telemetry/registry-metrics.ts'
 import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
 import { recordingMetrics } from '../../lib/testing/recording-metrics.ts'
+import { asyncEndpoints } from '../../plugins/async-endpoints.ts'
 
 const JOB = { jobName: 'TestJob', storeType: 'memory' }
 
@@ -184,4 +186,15 @@ t.test('recordingMetrics remembers calls for the tests of an application', async
   await t.rejects(metrics.waitFor('jobCreated', { jobName: 'other' }, { timeoutMs: 1 }), { message: /waited 1 ms for 1 × jobCreated .*other.*TestJob/ })
   metrics.clear()
   t.same(metrics.calls, [])
+})
+
+t.test('recordingMetrics is taken as metrics.recorder, as its description shows', async (t) => {
+  const metrics = recordingMetrics()
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(asyncEndpoints, { observability: { metrics: { recorder: metrics } } })
+  app.defineJob({ name: 'generate-report', handler: async () => 1 })
+  await app.ready()
+  await app.jobs.submit('generate-report', {})
+  t.equal((await metrics.waitFor('jobProcessed', { jobName: 'generate-report', status: 'completed' })).length, 1)
 })
