@@ -147,6 +147,10 @@ function workerView (app: FastifyInstance): WorkerView | undefined {
 function makeCoordinator (app: FastifyInstance, { registry, resource }: Telemetry, options: ReadExportOptions, quietly: <R>(work: () => R) => R): ExportCoordinator {
   const { context, bus, store } = app.jobRuntime
   const [exports, durations] = [registry.instrument(INSTRUMENTS.exports), registry.instrument(INSTRUMENTS.exportDuration)]
+  // From 0 on, so that the first failures are an increase.
+  for (const target of ['file', 'push'] as const) {
+    if (options[target] !== undefined) for (const outcome of ['completed', 'failed', 'replaced']) exports.keep({ target, outcome })
+  }
   return new ExportCoordinator({
     context,
     bus,

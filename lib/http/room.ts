@@ -128,7 +128,7 @@ export function problemHandler (room: HttpRoom, factories: ResponseFactories, su
     reply.header('cache-control', 'no-store')
     log(request, redaction.fields({ err: error }), problem.status, code !== undefined)
     if (submits !== undefined && code !== undefined && !toldByClient(error)) {
-      bus.emit('job.rejected', { jobName: submits.name, queue: submits.queue, correlationId, reason: problemSlug(code), origin: new RequestOrigin(request, undefined) })
+      bus.emit('job.rejected', { jobName: submits.name, queue: submits.queue, correlationId, reason: problemSlug(code), submitMs: reply.elapsedTime, origin: new RequestOrigin(request, undefined) })
     }
     const unexpected = code === undefined && problem.status >= 500
     const factory = submits !== undefined && !unexpected ? factories.submitError : factories.exception

@@ -193,8 +193,8 @@ export class Monitor extends BaseService implements PerformanceMonitor {
         this.#claimed.add(jobName)
         if (claimMs !== undefined) operations.told('claim', claimMs)
       }),
-      // A submission is told as a whole.
-      bus.on('store.operated', ({ operation, durationMs }) => { if (operation !== 'create') operations.told(`store.${operation}`, durationMs) })
+      // A submission is told as a whole, and a claim as one of its job.
+      bus.on('store.operated', ({ operation, durationMs }) => { if (operation !== 'create' && operation !== 'claim') operations.told(`store.${operation}`, durationMs) })
     ]
   }
 

@@ -86,7 +86,7 @@ t.test('whatever an attempt comes to, its line leads to its trace', async (t) =>
   bus.emit('job.released', { ...RUN, ...IDS, processingMs: 1 })
   bus.emit('job.lease_lost', { ...RUN, ...IDS, attempt: 1, processingMs: 1 })
   bus.emit('job.settle_failed', { ...RUN, ...IDS, attempt: 1, errorCode: 'E' })
-  bus.emit('handler.abandoned', { ...JOB, ...IDS, reason: 'timeout', graceMs: 1 })
+  bus.emit('handler.abandoned', { ...JOB, ...IDS, reason: 'timeout', durationMs: 2, graceMs: 1 })
   t.equal(lines.length, 8)
   for (const line of lines) t.match(line, { trace_id: IDS.traceId, span_id: IDS.spanId, trace_flags: '01', correlation_id: 'corr' }, String(line.event))
 })
@@ -170,7 +170,7 @@ t.test('the lines of a submission say whose it was: all four, some, or none', as
   const emitAll = (bus: EventBus, origin: SubmitOrigin | undefined): void => {
     bus.emit('job.submitted', { ...SUBMITTED, origin })
     bus.emit('job.replayed', { ...JOB, submitMs: 1, origin })
-    bus.emit('job.rejected', { jobName: 'report', queue: 'q', correlationId: 'corr', reason: 'queue-full', origin })
+    bus.emit('job.rejected', { jobName: 'report', queue: 'q', correlationId: 'corr', reason: 'queue-full', submitMs: 1, origin })
     bus.emit('job.submit_failed', { jobName: 'report', queue: 'q', correlationId: 'corr', errorCode: 'E', message: '', submitMs: 1, origin })
   }
   const full = sink({})
