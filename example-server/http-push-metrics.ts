@@ -97,7 +97,7 @@ export function httpPushMetrics ({ endpoint, maxQueue = 10_000, batchSize = 500,
   }
 }
 
-const COUNTED = ['jobCreated', 'jobProcessed', 'jobFailed', 'jobRetried', 'jobCancelled', 'jobRecovered', 'requestRejected', 'handlerError', 'storeOperation', 'storeError', 'workerProcessed'] as const
+const COUNTED = ['jobCreated', 'jobProcessed', 'jobFailed', 'jobRetried', 'jobCancelled', 'jobSlaMissed', 'jobRecovered', 'requestRejected', 'handlerError', 'storeOperation', 'storeError', 'workerProcessed'] as const
 const MEASURED = [
   'jobQueueDuration', 'jobProcessingDuration', 'jobClaimDuration', 'jobSubmitDuration', 'handlerDuration', 'storeOperationDuration', 'workerIdle',
   'jobCurrentCount', 'channelUtilization', 'jobsActive', 'handlersAbandoned', 'jobsOldestAge', 'jobsStuck', 'storeCountsAge'

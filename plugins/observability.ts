@@ -95,7 +95,7 @@ async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOp
   const memory = new PageMemory()
   const exporters = createExporters({ context, bus, registry: telemetry.registry, resource: telemetry.resource, memory, scope: options.telemetry.metrics?.scopeLabels === true ? SCOPE_LABELS : undefined })
   app.decorate('metricsExporters', exporters)
-  const coordinator = makeCoordinator(app, telemetry.registry, options.export, quietly)
+  const coordinator = makeCoordinator(app, telemetry, options.export, quietly)
   app.decorate('jobMetrics', telemetry.metrics)
   app.decorate('metricsRegistry', telemetry.registry)
   app.decorate('performanceMonitor', monitor ?? UNMONITORED)
@@ -144,9 +144,13 @@ function workerView (app: FastifyInstance): WorkerView | undefined {
   return { loads: worker.loads(), attempts: () => worker.oldestAttempts(MAX_ATTEMPTS_SHOWN) }
 }
 
-function makeCoordinator (app: FastifyInstance, registry: MetricsRegistry, options: ReadExportOptions, quietly: <R>(work: () => R) => R): ExportCoordinator {
+function makeCoordinator (app: FastifyInstance, { registry, resource }: Telemetry, options: ReadExportOptions, quietly: <R>(work: () => R) => R): ExportCoordinator {
   const { context, bus, store } = app.jobRuntime
   const [exports, durations] = [registry.instrument(INSTRUMENTS.exports), registry.instrument(INSTRUMENTS.exportDuration)]
+  // From 0 on, so that the first failures are an increase.
+  for (const target of ['file', 'push'] as const) {
+    if (options[target] !== undefined) for (const outcome of ['completed', 'failed', 'replaced']) exports.keep({ target, outcome })
+  }
   return new ExportCoordinator({
     context,
     bus,
@@ -154,6 +158,7 @@ function makeCoordinator (app: FastifyInstance, registry: MetricsRegistry, optio
     shared: store.shared,
     options,
     rules: GAUGE_RULES,
+    host: resource['host.name'],
     quietly,
     recorded: (target, outcome, durationMs) => {
       exports.bind({ target, outcome }).add()

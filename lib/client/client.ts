@@ -116,11 +116,11 @@ export class Client implements JobsClient {
     const { bus } = this.#runtime
     if (!created.created) {
       if (!created.sameRequest) {
-        bus.emit('job.rejected', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, reason: 'idempotency-key-reused', origin })
+        bus.emit('job.rejected', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, reason: 'idempotency-key-reused', submitMs, origin })
         throw new AsyncEndpointsError('FAE_IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for a request with other content; use a new key for a new request')
       }
       if (created.job === undefined) {
-        bus.emit('job.rejected', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, reason: 'job-expired', origin })
+        bus.emit('job.rejected', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, reason: 'job-expired', submitMs, origin })
         throw new AsyncEndpointsError(
           'FAE_JOB_EXPIRED',
           'The job of this Idempotency-Key has ended and is no longer kept; use a new key to run it again',

@@ -6,7 +6,7 @@
 export const EVENT_CATALOGUE = {
   'job.submitted': { about: 'A job was stored; the client may be told its id.', measurements: ['submitMs', 'delayMs', 'payloadBytes'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId', 'origin'] },
   'job.replayed': { about: 'A submission with a known idempotency key was answered with the job that is there.', measurements: ['submitMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId', 'origin'] },
-  'job.rejected': { about: 'A submission was refused before anything was stored, or a redrive because there is no room for it.', measurements: [], metadata: ['jobName', 'queue', 'correlationId', 'reason', 'origin'] },
+  'job.rejected': { about: 'A submission was refused before anything was stored, or a redrive because there is no room for it.', measurements: ['submitMs'], metadata: ['jobName', 'queue', 'correlationId', 'reason', 'origin'] },
   'job.submit_failed': { about: 'The store did not take a submission.', measurements: ['submitMs'], metadata: ['jobName', 'queue', 'correlationId', 'errorCode', 'message', 'origin'] },
   'job.claimed': { about: 'A worker took a job to run it; the ids are those of its submission.', measurements: ['attempt', 'queueWaitMs', 'claimMs'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'traceId', 'spanId'] },
   'job.started': { about: 'An attempt began.', measurements: ['attempt', 'maxAttempts'], metadata: ['jobId', 'jobName', 'queue', 'workerId', 'correlationId', 'traceId', 'spanId'] },
@@ -32,7 +32,7 @@ export const EVENT_CATALOGUE = {
   'handler.started': { about: 'A handler was called.', measurements: ['attempt'], metadata: ['jobId', 'jobName', 'queue'] },
   'handler.completed': { about: 'A handler returned.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'traceId', 'spanId'] },
   'handler.failed': { about: 'A handler threw.', measurements: ['durationMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'errorCode', 'traceId', 'spanId'] },
-  'handler.abandoned': { about: 'A handler went on after its grace; its attempt was settled without it.', measurements: ['graceMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'reason', 'traceId', 'spanId'] },
+  'handler.abandoned': { about: 'A handler went on after its grace; its attempt was settled without it.', measurements: ['durationMs', 'graceMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'reason', 'traceId', 'spanId'] },
   'handler.ended_late': { about: 'An abandoned handler has ended after all; its place is free again.', measurements: ['lateMs'], metadata: ['jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId'] },
 
   'worker.started': { about: 'A worker began to claim jobs.', measurements: ['concurrency'], metadata: ['workerId', 'queue'] },

@@ -1,6 +1,7 @@
 import { invalidOptions } from '../core/options.ts'
 import type { EventBus } from './bus.ts'
 import { EVENT_NAMES, type EventMap, type EventName } from './catalogue.ts'
+import { sampled, TROUBLE } from './sampling.ts'
 
 /** Where events can go. Traces are opened by middleware; their sink adds what happens to a job as span events. */
 export const SINKS = ['traces', 'metrics', 'log'] as const
@@ -9,7 +10,10 @@ export type SinkName = typeof SINKS[number]
 /** One row of the router: who hears of an event. */
 export interface EventRoute {
   sinks?: readonly SinkName[]
-  /** Share of the events that reach the sinks `traces` and `log`, 0 to 1. Metrics count every event. @defaultValue 1 */
+  /**
+   * Share of the events that reach the sinks `traces` and `log`, 0 to 1. The events of one job are kept or left out together. Metrics count
+   * every event. @defaultValue `eventSampleRate`; 1 for events of something that went wrong
+   */
   sampleRate?: number
   /** `false` silences the event for every sink. @defaultValue true */
   enabled?: boolean
@@ -42,7 +46,7 @@ function sinksOf (name: EventName): readonly SinkName[] {
 /**
  * Connects sinks to the bus by the table: what nobody asked for is not subscribed and costs nothing.
  *
- * @param sampleRate of the rows that have none of their own
+ * @param sampleRate of the rows that have none of their own, but not of what went wrong
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for unknown events or sinks
  * @returns disconnects them
  */
@@ -50,13 +54,16 @@ export function connectSinks (bus: EventBus, sinks: Partial<Record<SinkName, Sin
   checkRoutes(routes)
   const stops: Array<() => void> = []
   for (const name of EVENT_NAMES) {
-    const route = { ...DEFAULT_ROUTES[name], sampleRate, ...routes[name] }
+    const route = { ...DEFAULT_ROUTES[name], sampleRate: TROUBLE.has(name) ? 1 : sampleRate, ...routes[name] }
     if (!route.enabled) continue
     for (const sinkName of route.sinks) {
       const listener = sinks[sinkName]?.[name] as ((event: unknown, name: EventName) => void) | undefined
       if (listener === undefined) continue
-      const sampled = sinkName !== 'metrics' && route.sampleRate < 1
-      stops.push(bus.on(name, sampled ? (event) => { if (random() < route.sampleRate) listener(event, name) } : listener as never))
+      if (sinkName === 'metrics' || !(route.sampleRate < 1)) stops.push(bus.on(name, listener as never))
+      else {
+        const keeps = sampled(route.sampleRate, random)
+        stops.push(bus.on(name, (event) => { if (keeps(event)) listener(event, name) }))
+      }
     }
   }
   return () => { for (const stop of stops) stop() }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { hostname } from 'node:os'
 import type { Context } from '../core/context.ts'
 import { withDeadline } from '../core/deadline.ts'
 import { isAsyncEndpointsError } from '../core/errors.ts'
@@ -10,7 +11,7 @@ import type { ExporterRegistry, RenderedPage } from './exporters.ts'
 import { writeAtomically, type OpenTemporary } from './file-target.ts'
 import { Fleet } from './fleet.ts'
 import type { GaugeRules } from './merge.ts'
-import type { ReadExportOptions, ReadFileTarget, ReadPushTarget } from './options.ts'
+import { lockMs, type ReadExportOptions, type ReadFileTarget, type ReadPushTarget } from './options.ts'
 import { PushSender } from './push-target.ts'
 import { recordingsIn } from './recordings.ts'
 
@@ -25,6 +26,8 @@ export interface CoordinatorParts {
   /** Absent: this process is alone. */
   readonly shared: SharedState | undefined
   readonly options: ReadExportOptions
+  /** The name of this host, for files that each host has for itself. @defaultValue that of the operating system */
+  readonly host?: string | undefined
   /** What one gauge for all processes means, by name. */
   readonly rules: GaugeRules
   readonly quietly: <R>(work: () => R) => R
@@ -44,6 +47,8 @@ interface Target {
   readonly kind: TargetKind
   readonly format: string
   readonly intervalMs: number
+  /** Only the processes of this host are in its pages; `undefined`: all. */
+  readonly host: string | undefined
   /** Of the lock that says which process exports to it. */
   readonly lock: string
   readonly ttlMs: number
@@ -59,13 +64,10 @@ interface Target {
 
 /** How often the recordings of a push target with a threshold are counted. */
 const THRESHOLD_CHECK_MS = 1_000
-/** A file is written well within this. */
-const FILE_TIMEOUT_MS = 1_000
-const LOCK_MARGIN_MS = 1_000
 
 /**
  * Brings metrics to their targets. Alone, a process exports its own. On a shared store every process shows its metrics to the
- * others, and the one that holds the lock of a target exports those of all; when it dies, the lock runs out and another takes
+ * others, and the one that holds the lock of a target exports those of all, or, to a file that each host has for itself, those of its host; when it dies, the lock runs out and another takes
  * over. While the store cannot be asked nobody exports, so that there are never two.
  *
  * ```
@@ -77,13 +79,17 @@ export class ExportCoordinator extends BaseService {
   readonly #fleet: Fleet
   readonly #periodics: Periodic[] = []
   readonly #targets: Target[] = []
+  readonly #host: string
   #recordings = 0
 
   constructor (parts: CoordinatorParts) {
     super()
     this.#parts = parts
-    const { context, bus, shared, rules, options: { syncIntervalMs, retentionMs } } = parts
-    this.#fleet = new Fleet({ context, bus, shared, rules, syncIntervalMs, retentionMs, snapshot: () => parts.exporters.snapshot(false) })
+    const { context, bus, shared, rules, exporters, options: { file, push, syncIntervalMs, retentionMs } } = parts
+    this.#host = parts.host ?? hostname()
+    this.#fleet = new Fleet({ context, bus, shared, rules, syncIntervalMs, retentionMs, host: this.#host, snapshot: () => exporters.snapshot(false) })
+    // Without a target the processes on a store show each other nothing, and one that is alone knows all there is.
+    if (shared === undefined || (file ?? push) !== undefined) exporters.useFleet(this.#fleet.view)
   }
 
   /** @throws {AsyncEndpointsError} `FAE_UNKNOWN_FORMAT` when no exporter for the format of a target was registered */
@@ -95,7 +101,6 @@ export class ExportCoordinator extends BaseService {
     if (file !== undefined) this.#targets.push(this.#fileTarget(file))
     if (push !== undefined) this.#targets.push(this.#pushTarget(push))
     if (this.#targets.length === 0) return
-    exporters.useFleet(this.#fleet.view)
     // At once, so that the first page of whoever exports knows of this process.
     if (shared !== undefined) this.#every(syncIntervalMs, 0, () => this.#sync())
     for (const target of this.#targets) {
@@ -168,12 +173,12 @@ export class ExportCoordinator extends BaseService {
     if (page !== undefined && this.phase !== 'stopping' && this.phase !== 'stopped') await target.deliver(page)
   }
 
-  async #render ({ kind, format }: Target): Promise<Sent | undefined> {
+  async #render ({ kind, format, host }: Target): Promise<Sent | undefined> {
     const { exporters, context: { clock }, shared, options: { includeInstances } } = this.#parts
     const startedAt = clock.monotonic()
     if (kind === 'push') this.#recordings = recordingsIn(exporters.snapshot(true).families)
     try {
-      const page = await exporters.render(format, kind, shared === undefined ? undefined : includeInstances)
+      const page = await exporters.render(format, kind, shared === undefined ? undefined : includeInstances, host)
       return { ...page, startedAt }
     } catch {
       // Told by the registry.
@@ -206,7 +211,9 @@ export class ExportCoordinator extends BaseService {
     target.held = false
   }
 
-  #fileTarget ({ path, format, intervalMs }: ReadFileTarget): Target {
+  #fileTarget (options: ReadFileTarget): Target {
+    const { path, format, intervalMs, scope } = options
+    const host = scope === 'host' ? this.#host : undefined
     const write = async (page: Sent): Promise<void> => {
       try {
         await writeAtomically(path, page.body, this.#parts.openTemporary)
@@ -215,7 +222,7 @@ export class ExportCoordinator extends BaseService {
         this.#failedPage('file', page, error)
       }
     }
-    return { kind: 'file', format, intervalMs, ...lockOf('file', path, intervalMs, FILE_TIMEOUT_MS), held: false, deliver: write, finish: write, letGo: () => {} }
+    return { kind: 'file', format, intervalMs, host, ...lockOf('file', host === undefined ? path : `${host} ${path}`, options), held: false, deliver: write, finish: write, letGo: () => {} }
   }
 
   #pushTarget (options: ReadPushTarget): Target {
@@ -224,7 +231,8 @@ export class ExportCoordinator extends BaseService {
       kind: 'push',
       format: options.format,
       intervalMs: options.intervalMs,
-      ...lockOf('push', options.url, options.intervalMs, options.timeoutMs),
+      host: undefined,
+      ...lockOf('push', options.url, options),
       held: false,
       deliver: async (page) => { sender.offer(page) },
       finish: (page, deadlineMs) => sender.flush(page, deadlineMs),
@@ -267,9 +275,9 @@ export class ExportCoordinator extends BaseService {
   }
 }
 
-/** Processes with the same target share its lock; it outlasts one turn and one attempt, so that who is alive keeps it. */
-function lockOf (kind: TargetKind, place: string, intervalMs: number, attemptMs: number): Pick<Target, 'lock' | 'ttlMs'> {
+/** Processes with the same target share its lock. */
+function lockOf (kind: TargetKind, place: string, target: ReadFileTarget | ReadPushTarget): Pick<Target, 'lock' | 'ttlMs'> {
   // The place may hold credentials, and characters that no name may have.
   const name = createHash('sha256').update(place).digest('hex').slice(0, 16)
-  return { lock: `export:${kind}:${name}`, ttlMs: Math.max(intervalMs * 1.5, intervalMs + attemptMs + LOCK_MARGIN_MS) }
+  return { lock: `export:${kind}:${name}`, ttlMs: lockMs(target) }
 }

@@ -26,8 +26,9 @@ export interface ExportOptions {
   /** A registered one. @defaultValue 'prometheus' */
   readonly format?: string | undefined
   /**
-   * Over all processes on the store: `true` with a label `instance` on every series, `false` summed up. Other processes are
-   * known where `observability.export` has a target and the store is shared. @defaultValue this process alone
+   * Over all processes on the store: `true` with a label `instance` on every series, `false` summed up. On a store that several
+   * processes share it needs a target in `observability.export`: without one they do not show their metrics to each other, and the
+   * call is refused. @defaultValue this process alone
    */
   readonly includeInstances?: boolean | undefined
 }
@@ -46,6 +47,9 @@ export interface ExporterRegistryParts {
   readonly builtIn: readonly MetricsExporter[]
 }
 
+/** The metrics of the processes on the store, or of those of one host. */
+export type FleetView = (includeInstances: boolean, host?: string) => Promise<MetricsSnapshot>
+
 /** An exporter that has not come to an end after this is given up. */
 const EXPORT_TIMEOUT_MS = 10_000
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/
@@ -60,7 +64,7 @@ export class ExporterRegistry {
   readonly #parts: ExporterRegistryParts
   readonly #names = new Map<string, MetricsExporter>()
   readonly #formats = new Map<string, MetricsExporter>()
-  #fleet: ((includeInstances: boolean) => Promise<MetricsSnapshot>) | undefined
+  #fleet: FleetView | undefined
 
   constructor (parts: ExporterRegistryParts) {
     this.#parts = parts
@@ -116,7 +120,8 @@ export class ExporterRegistry {
    * The metrics as a page.
    *
    * @throws {AsyncEndpointsError} `FAE_UNKNOWN_FORMAT` (the message names the known ones), `FAE_EXPORT_FAILED` when the exporter
-   * threw or took more than 10 seconds, `FAE_STORE_UNAVAILABLE` when the other processes cannot be asked for
+   * threw or took more than 10 seconds, `FAE_STORE_UNAVAILABLE` when the other processes cannot be asked for; `FAE_INVALID_OPTIONS` for
+   * `includeInstances` where the other processes are not known
    */
   async export ({ format = 'prometheus', includeInstances }: ExportOptions = {}): Promise<ExportedPage> {
     return await this.page(format, 'code', includeInstances)
@@ -131,18 +136,19 @@ export class ExporterRegistry {
   }
 
   /** @internal The page, for who delivers it and then tells how that went: {@link delivered} or {@link failed}. */
-  async render (format: string, target: string, includeInstances?: boolean): Promise<RenderedPage> {
+  async render (format: string, target: string, includeInstances?: boolean, host?: string): Promise<RenderedPage> {
     const exporter = this.findByFormat(format)
     if (exporter === undefined) throw this.unknownFormat(format)
     const { clock } = this.#parts.context
     const { source } = this.#parts
     const whole = includeInstances === undefined ? undefined : this.#fleet
-    const request: ExportRequest = { format, target, resource: whole === undefined ? source.resource : withoutInstance(source.resource) }
+    if (includeInstances !== undefined && whole === undefined) throw invalidOptions('metricsExporters.export', ['includeInstances needs a target in observability.export: without one, the processes on a store do not show their metrics to each other'])
+    const request: ExportRequest = { format, target, resource: whole === undefined ? source.resource : withoutInstance(source.resource, host !== undefined) }
     const startedAt = clock.monotonic()
     this.#parts.bus.emit('telemetry.export_requested', { exporter: exporter.name, format, target })
     this.#hook(exporter, () => exporter.onRequested?.(request))
     try {
-      const snapshot = whole === undefined ? source.snapshot(exporter.live === true) : await whole(includeInstances === true)
+      const snapshot = whole === undefined ? source.snapshot(exporter.live === true) : await whole(includeInstances === true, host)
       const page = await orReject(clock, EXPORT_TIMEOUT_MS, (async () => await exporter.export(snapshot, request))(), () => new Error(`it took more than ${EXPORT_TIMEOUT_MS} ms`))
       return { contentType: contentTypeOf(exporter, format), body: bytes(page), format, exporter, request }
     } catch (error) {
@@ -173,7 +179,7 @@ export class ExporterRegistry {
   }
 
   /** @internal Who knows the other processes. */
-  useFleet (fleet: (includeInstances: boolean) => Promise<MetricsSnapshot>): void { this.#fleet = fleet }
+  useFleet (fleet: FleetView): void { this.#fleet = fleet }
 
   /** @internal */
   unknownFormat (format: string): AsyncEndpointsError {
@@ -193,8 +199,8 @@ export class ExporterRegistry {
 }
 
 /** The page is about many: which of them has written it, and where, is no attribute of all. */
-function withoutInstance (resource: Labels): Labels {
-  return Object.fromEntries(Object.entries(resource).filter(([name]) => name !== 'service.instance.id' && name !== 'host.name'))
+function withoutInstance (resource: Labels, ofOneHost: boolean): Labels {
+  return Object.fromEntries(Object.entries(resource).filter(([name]) => name !== 'service.instance.id' && (ofOneHost || name !== 'host.name')))
 }
 
 function bytes (page: unknown): Buffer {

@@ -19,6 +19,8 @@ export interface FleetParts {
   readonly syncIntervalMs: number
   readonly retentionMs: number
   readonly rules: GaugeRules
+  /** The name of this host; shown with the metrics. */
+  readonly host: string
 }
 
 type Seen = Map<string, { readonly takenAt: number, readonly at: number }>
@@ -36,48 +38,53 @@ export class Fleet {
 
   /** Shows the metrics of this process to the others. @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE` */
   async show (): Promise<SyncInfo | undefined> {
-    const { context, shared, snapshot, bus, retentionMs } = this.#parts
+    const { context, shared, snapshot, bus, retentionMs, host } = this.#parts
     if (shared === undefined) return undefined
     const { text, metrics, left } = await encodeSnapshot(snapshot())
     if (left > 0 && !this.#warned) {
       this.#warned = true
       context.logger.warn({ metrics, left }, 'there are too many series to show them all to the other processes: the metrics that do not fit are exported for this process alone')
     }
-    await shared.put(GROUP, context.instanceId, text, retentionMs)
+    await shared.put(GROUP, context.instanceId, `${host} ${text}`, retentionMs)
     const info = { metrics, bytes: text.length }
     bus.emit('telemetry.cache_synced', info)
     return info
   }
 
-  /** @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE` */
-  readonly view = async (includeInstances: boolean): Promise<MetricsSnapshot> => {
+  /**
+   * @param host only the processes of this host; `undefined`: all
+   * @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE`
+   */
+  readonly view = async (includeInstances: boolean, host?: string): Promise<MetricsSnapshot> => {
     const { context, rules } = this.#parts
-    const all = await this.#all()
+    const all = await this.#all(host)
     const takenAt = context.clock.now()
     return includeInstances ? sideBySide(all, takenAt) : summedUp(all, rules, takenAt)
   }
 
   /** The newest first; this process is read now, so that it is the first. */
-  async #all (): Promise<InstanceMetrics[]> {
+  async #all (host: string | undefined): Promise<InstanceMetrics[]> {
     const { context, shared, snapshot } = this.#parts
-    const others = shared === undefined ? [] : await this.#others(shared)
+    const others = shared === undefined ? [] : await this.#others(shared, host)
     return [{ instance: context.instanceId, snapshot: snapshot() }, ...others.sort((a, b) => b.snapshot.takenAt - a.snapshot.takenAt)]
   }
 
-  async #others (shared: SharedState): Promise<InstanceMetrics[]> {
+  async #others (shared: SharedState, host: string | undefined): Promise<InstanceMetrics[]> {
     const { context, syncIntervalMs } = this.#parts
     const entries = await shared.entries(GROUP)
     const now = context.clock.monotonic()
     const seen: Seen = new Map()
     const others: InstanceMetrics[] = []
-    for (const [instance, text] of entries) {
+    for (const [instance, entry] of entries) {
       if (instance === context.instanceId) continue
-      const snapshot = await decodeSnapshot(text)
+      const end = entry.lastIndexOf(' ')
+      const snapshot = await decodeSnapshot(entry.slice(end + 1))
       if (snapshot === undefined) continue
       const before = this.#seen.get(instance)
       const newest = before !== undefined && before.takenAt === snapshot.takenAt ? before : { takenAt: snapshot.takenAt, at: now }
       seen.set(instance, newest)
-      others.push({ instance, snapshot, alive: now - newest.at <= MISSED_TURNS * syncIntervalMs })
+      // Those of other hosts are remembered all the same: a page of all processes asks for them.
+      if (host === undefined || entry.slice(0, end) === host) others.push({ instance, snapshot, alive: now - newest.at <= MISSED_TURNS * syncIntervalMs })
     }
     // Built anew each time: those that are gone are forgotten.
     this.#seen = seen

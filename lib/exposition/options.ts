@@ -9,6 +9,11 @@ export interface FileTargetOptions {
   format?: string
   /** @defaultValue 60000 */
   intervalMs?: number
+  /**
+   * Whose metrics the file holds, where processes share a store. `host`: those of the processes of this host, so that each host has a file of
+   * its own under this path. `all`: those of all processes, in one file that all hosts can write; one of them does. @defaultValue 'host'
+   */
+  scope?: 'host' | 'all'
 }
 
 /** A target that is sent to by HTTP POST. */
@@ -36,7 +41,9 @@ export interface ExportOptions {
   retentionMs?: number
   /**
    * They are exported until every target has had its turn and so much longer, even where that is longer than `retentionMs`: what a process
-   * counted last is not forgotten between two turns. @defaultValue 60000, and at most a fifth of `retentionMs`
+   * counted last is not forgotten between two turns, nor while the lock of a process that exported runs out and another takes over.
+   *
+   * @defaultValue 60000, and at most a fifth of `retentionMs`
    */
   safetyMarginMs?: number
   /** A series per process, with the label `instance`; otherwise sums over all. @defaultValue true */
@@ -54,7 +61,7 @@ const exportSchema: OptionsSchema = {
       additionalProperties: false,
       properties: {
         file: {
-          type: 'object', additionalProperties: false, required: ['path'], properties: { path: { type: 'string', minLength: 1 }, format: { type: 'string', minLength: 1, maxLength: 50 }, intervalMs: interval }
+          type: 'object', additionalProperties: false, required: ['path'], properties: { path: { type: 'string', minLength: 1 }, format: { type: 'string', minLength: 1, maxLength: 50 }, intervalMs: interval, scope: { enum: ['host', 'all'] } }
         },
         push: {
           type: 'object',
@@ -81,8 +88,12 @@ const exportSchema: OptionsSchema = {
 
 const EXPORT_DEFAULTS = Object.freeze({ syncIntervalMs: 30_000, retentionMs: 300_000, includeInstances: true })
 const SAFETY_MARGIN_MS = 60_000
-const FILE_DEFAULTS = Object.freeze({ format: 'prometheus', intervalMs: 60_000 })
+const FILE_DEFAULTS = Object.freeze({ format: 'prometheus', intervalMs: 60_000, scope: 'host' as 'host' | 'all' })
 const PUSH_DEFAULTS = Object.freeze({ format: 'prometheus', intervalMs: 15_000, timeoutMs: 5_000, attempts: 5 })
+
+/** A file is written well within this. */
+const FILE_TIMEOUT_MS = 1_000
+const LOCK_MARGIN_MS = 1_000
 
 export type ReadFileTarget = Readonly<FileTargetOptions & Required<Pick<FileTargetOptions, keyof typeof FILE_DEFAULTS>>>
 export type ReadPushTarget = Readonly<PushTargetOptions & Required<Pick<PushTargetOptions, keyof typeof PUSH_DEFAULTS>>>
@@ -106,6 +117,10 @@ export function readExportOptions (given: ExportOptions | undefined): ReadExport
   const where = 'observability.export'
   const { targets = {}, syncIntervalMs, retentionMs, safetyMarginMs = Math.min(SAFETY_MARGIN_MS, retentionMs / 5), includeInstances } = readOptions<ExportOptions, typeof EXPORT_DEFAULTS>(where, exportSchema, EXPORT_DEFAULTS, given)
   const problems: string[] = []
+  if (targets.file === undefined && targets.push === undefined) {
+    const idle = (['syncIntervalMs', 'retentionMs', 'safetyMarginMs', 'includeInstances'] as const).filter((name) => given?.[name] !== undefined)
+    problems.push(...idle.map((name) => `${name} has no effect without targets.file or targets.push; add a target, or leave it out`))
+  }
   // One turn that is late must not make a living process invisible.
   if (retentionMs < 2 * syncIntervalMs) problems.push('retentionMs must be at least twice syncIntervalMs')
   if (targets.push !== undefined) problems.push(...pushProblems(targets.push))
@@ -116,9 +131,17 @@ export function readExportOptions (given: ExportOptions | undefined): ReadExport
     file,
     push,
     syncIntervalMs,
-    retentionMs: Math.max(retentionMs, ...[file, push].flatMap((target) => target === undefined ? [] : target.intervalMs + safetyMarginMs)),
+    // Shown last a turn of `syncIntervalMs` before its end, a process is to be seen by whoever has the next turn at the target.
+    retentionMs: Math.max(retentionMs, ...[file, push].flatMap((target) => target === undefined ? [] : syncIntervalMs + lockMs(target) + target.intervalMs + safetyMarginMs)),
     includeInstances
   })
+}
+
+/** How long the lock of a target lasts: it outlives one turn and one attempt, so that a living process keeps it. */
+export function lockMs (target: ReadFileTarget | ReadPushTarget): number {
+  const { intervalMs } = target
+  const attemptMs = 'timeoutMs' in target ? target.timeoutMs : FILE_TIMEOUT_MS
+  return Math.max(intervalMs * 1.5, intervalMs + attemptMs + LOCK_MARGIN_MS)
 }
 
 /** None of them shows the URL or a header: both may hold secrets. */

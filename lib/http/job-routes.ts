@@ -220,7 +220,7 @@ async function retryJob (room: HttpRoom, request: JobRequest, reply: FastifyRepl
     // New work that was turned away counts like a submission that was.
     if (isAsyncEndpointsError(error) && (error.statusCode === 429 || error.statusCode === 503)) {
       const { name: jobName, queue, correlationId } = job
-      room.runtime.bus.emit('job.rejected', { jobName, queue, correlationId, reason: problemSlug(error.code), origin: new RequestOrigin(request, undefined) })
+      room.runtime.bus.emit('job.rejected', { jobName, queue, correlationId, reason: problemSlug(error.code), submitMs: reply.elapsedTime, origin: new RequestOrigin(request, undefined) })
     }
     throw error
   })

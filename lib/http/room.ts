@@ -133,7 +133,7 @@ export function problemHandler (room: HttpRoom, factories: ResponseFactories, su
     const told = submits !== undefined && toldByClient(error)
     log(request, redaction.fields({ err: error }), told && code === 'FAE_STORE_FULL' ? 'debug' : levelOf(problem.status, code !== undefined))
     if (submits !== undefined && code !== undefined && !told) {
-      bus.emit('job.rejected', { jobName: submits.name, queue: submits.queue, correlationId, reason: problemSlug(code), origin: new RequestOrigin(request, undefined) })
+      bus.emit('job.rejected', { jobName: submits.name, queue: submits.queue, correlationId, reason: problemSlug(code), submitMs: reply.elapsedTime, origin: new RequestOrigin(request, undefined) })
     }
     const unexpected = code === undefined && problem.status >= 500
     const factory = submits !== undefined && !unexpected ? factories.submitError : factories.exception

@@ -88,6 +88,9 @@ export interface SpanAttributesOptions<T extends JobTypes = JobTypes> {
   result? (result: Part<T, 'result', unknown>): SpanAttributeValues
 }
 
+/** What kind of work a job is: a plain handler, a saga made of steps, or something that a schedule submits. The metric label `handler_type`. */
+export type HandlerType = 'function' | 'saga' | 'schedule'
+
 /** How a job runs, wherever it was submitted. */
 export interface JobOptions {
   /** Where the job waits; a queue has its own concurrency. Letters, digits, `_`, `-`, `.`; at most 64. @defaultValue 'default' */
@@ -101,6 +104,12 @@ export interface JobOptions {
   priority?: number
   /** A result longer than this as JSON fails the job with `FAE_RESULT_TOO_LARGE`. @defaultValue 1048576 (1 MiB) */
   maxResultBytes?: number
+  /**
+   * What was promised: a job that is completed or failed later than this after its submission is counted in
+   * `asyncendpoints.jobs.sla.missed.total`. It stops nothing; `timeoutMs` does. A delay that the submission asked for counts as well.
+   * 0: nothing was promised. @defaultValue 0
+   */
+  slaMs?: number
 }
 
 export interface JobDefinitionInput<T extends JobTypes = JobTypes> extends JobOptions {
@@ -139,6 +148,9 @@ export interface JobDefinition<T extends JobTypes = JobTypes> {
   readonly graceMs: number
   readonly priority: number
   readonly maxResultBytes: number
+  /** 0: none. */
+  readonly slaMs: number
+  readonly handlerType: HandlerType
   readonly propagation: Propagation | undefined
   readonly spanAttributes: SpanAttributesOptions | undefined
   readonly requires: JobRequirements
@@ -183,7 +195,8 @@ export const jobOptionProperties: OptionsSchema = {
   timeoutMs: { type: 'number', minimum: 0 },
   graceMs: { type: 'number', minimum: 0 },
   priority: { type: 'integer', minimum: 0, maximum: 1_000_000 },
-  maxResultBytes: { type: 'integer', minimum: 0 }
+  maxResultBytes: { type: 'integer', minimum: 0 },
+  slaMs: { type: 'number', minimum: 0 }
 }
 
 export const propagationProperty: OptionsSchema = { type: 'string', enum: [...PROPAGATIONS] }
@@ -218,16 +231,18 @@ export const DEFAULT_JOB_OPTIONS: Readonly<Required<JobOptions>> = Object.freeze
   timeoutMs: 1_800_000,
   graceMs: 2_000,
   priority: 0,
-  maxResultBytes: 1_048_576
+  maxResultBytes: 1_048_576,
+  slaMs: 0
 })
 
 /**
  * Validates a definition and fills in the defaults, the application's own (`defaults`) over ours.
  *
  * @param compilers of the schemas, which are compiled later: an application may set its own until it is ready
+ * @param handlerType what its maker makes: a saga and a schedule have handlers of the library's own
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`
  */
-export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput<T>, defaults: JobOptions = {}, compilers?: SchemaCompilers): JobDefinition<T> {
+export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput<T>, defaults: JobOptions = {}, compilers?: SchemaCompilers, handlerType: HandlerType = 'function'): JobDefinition<T> {
   const where = `job "${String(input?.name)}"`
   if (typeof input !== 'object' || input === null) throw invalidOptions(where, ['options must be an object'])
   const options = readOptions<JobDefinitionInput<T>, Required<JobOptions>>(where, definitionSchema, { ...DEFAULT_JOB_OPTIONS, ...defaults } as Required<JobOptions>, input)
@@ -242,6 +257,8 @@ export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput
     graceMs: options.graceMs,
     priority: options.priority,
     maxResultBytes: options.maxResultBytes,
+    slaMs: options.slaMs,
+    handlerType,
     propagation: options.propagation,
     spanAttributes: options.spanAttributes as unknown as SpanAttributesOptions | undefined,
     requires: Object.freeze({ ...options.requires }),

@@ -150,7 +150,9 @@ function ownWorker (evidence: Evidence, { queue, wait, active, concurrency, busy
     const name = busiest(evidence, queue)
     const duration = evidence.facts.handlers.find((handler) => handler.name === name)?.duration
     const work = name === undefined ? '' : ` with \`${name}\`${duration === undefined ? '' : ` (p95 ${atLeast(duration)})`}`
-    const places = busy >= 99 ? (concurrency === 1 ? 'the only place is busy' : `all ${concurrency} places are busy`) : `${busy} % of ${concurrency} places are busy`
+    // The average of the window counts the time before the work came, too: what is busy now is what holds the jobs up.
+    const full = busy >= 99 || (active ?? 0) >= (concurrency ?? 0)
+    const places = full ? (concurrency === 1 ? 'the only place is busy' : `all ${concurrency} places are busy`) : `${busy} % of ${concurrency} places were busy on average`
     const { utilizationPercent } = evidence.facts.eventLoop
     const cure = (utilizationPercent ?? 0) >= BUSY_LOOP_PERCENT ? 'add worker processes; this one has no time left for more concurrency' : 'add workers or raise `worker.concurrency`'
     return { cause: 'workers_saturated', sentence: `${told} while ${places}${work}: ${cure}.` }

@@ -186,7 +186,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
 
   /** What the library does itself is measured already, and told here when it was slow. Handlers are not: jobs may take long. */
   #listen (): Array<() => void> {
-    const { bus } = this.#parts
+    const { bus, options } = this.#parts
     const operations = this.#operations
     return [
       bus.on('job.submitted', ({ submitMs }) => { operations.told('submit', submitMs) }),
@@ -194,8 +194,11 @@ export class Monitor extends BaseService implements PerformanceMonitor {
         this.#claimed.add(jobName)
         if (claimMs !== undefined) operations.told('claim', claimMs)
       }),
-      // A submission is told as a whole.
-      bus.on('store.operated', ({ operation, durationMs }) => { if (operation !== 'create') operations.told(`store.${operation}`, durationMs) })
+      // A submission is told as a whole, and a claim as one of its job.
+      bus.on('store.operated', ({ operation, durationMs }) => {
+        // Asked here as well: several come with every job, and most are fast.
+        if (durationMs > options.slowMs && operation !== 'create' && operation !== 'claim') operations.told(`store.${operation}`, durationMs)
+      })
     ]
   }
 

@@ -21,6 +21,8 @@ interface Point extends Moment {
   /** How many moments it stands for. */
   readonly moments: number
   readonly histograms: ReadonlyMap<HistogramCell, Distribution>
+  /** The largest value of each series between the point before and this one. */
+  readonly peaks: ReadonlyMap<HistogramCell, number>
   readonly counters: ReadonlyMap<CounterCell, number>
 }
 
@@ -58,15 +60,18 @@ export class Window {
       return
     }
     const histograms = new Map<HistogramCell, Distribution>()
+    const peaks = new Map<HistogramCell, number>()
     for (const instrument of this.#histograms) {
       for (const cell of instrument.cells()) {
         // A series that stood still is not copied again.
         const before = last?.histograms.get(cell)
+        if (cell.peak > 0) peaks.set(cell, cell.peak)
+        cell.peak = 0
         histograms.set(cell, before?.count === cell.count ? before : { count: cell.count, sum: cell.sum, buckets: [...cell.bucketCounts] })
       }
     }
     const counters = new Map(this.#counters.flatMap((instrument) => instrument.cells().map((cell) => [cell, cell.value] as const)))
-    this.#points.push({ ...moment, at, moments: 1, histograms, counters })
+    this.#points.push({ ...moment, at, moments: 1, histograms, peaks, counters })
     // The last one that is older than the window is where it begins.
     while ((this.#points[1]?.at ?? at) <= at - this.#windowMs) this.#points.shift()
   }
@@ -88,7 +93,8 @@ export class Window {
   /** What was recorded into each series. */
   histogram (instrument: Histogram): Array<readonly [labels: Labels, recorded: Distribution]> {
     const start = this.#start()
-    return instrument.cells().map((cell) => [cell.labels, grown(cell, start?.histograms.get(cell))] as const).filter(([, { count }]) => count > 0)
+    const later = start === undefined ? [] : this.#points.slice(this.#points.indexOf(start) + 1)
+    return instrument.cells().map((cell) => [cell.labels, { ...grown(cell, start?.histograms.get(cell)), max: peakOf(cell, later) }] as const).filter(([, { count }]) => count > 0)
   }
 
   /** By how much each series grew. */
@@ -101,6 +107,10 @@ export class Window {
     const from = this.#now() - this.#windowMs
     return this.#points.findLast(({ at }) => at <= from) ?? this.#points[0]
   }
+}
+
+function peakOf (cell: HistogramCell, points: readonly Point[]): number {
+  return points.reduce((peak, { peaks }) => Math.max(peak, peaks.get(cell) ?? 0), cell.peak)
 }
 
 /** The worst of the lags, and the means of what are means. */

@@ -52,7 +52,7 @@ export class ObservedStore implements JobStore {
   redrive (id: string, limit?: number): Promise<RedriveVerdict | undefined> { return this.#observe('redrive', () => this.#inner.redrive(id, limit)) }
   remove (id: string): ReturnType<JobStore['remove']> { return this.#observe('remove', () => this.#inner.remove(id)) }
   progress (claim: Claim, progress: JobProgress): Promise<boolean> { return this.#observe('progress', () => this.#inner.progress(claim, progress)) }
-  // Claiming and settling happen inside the consumer; the worker tells of them with events of their own.
+  // Claiming and settling happen inside the consumer: the worker, which sees each, emits their `store.operated` and `store.operation_failed`.
   consume (options: ConsumeOptions): Consumer { return this.#exits.quietly(() => this.#inner.consume(options)) }
 
   async subscribe (listener: (update: JobUpdate) => void): Promise<() => void> {

@@ -78,6 +78,8 @@ export class GaugeCell extends Cell implements NumberPoint {
 export class HistogramCell extends Cell implements HistogramPoint {
   count = 0
   sum = 0
+  /** @internal the largest value since somebody set it back: buckets alone would make up values beyond it */
+  peak = 0
   readonly bucketCounts: number[]
   readonly exemplars: Array<Exemplar | undefined>
   /** @internal hears every value, for who needs them one by one; must not throw */
@@ -108,6 +110,7 @@ export class HistogramCell extends Cell implements HistogramPoint {
     this.bucketCounts[index] = (this.bucketCounts[index] as number) + 1
     this.count++
     this.sum += value
+    if (value > this.peak) this.peak = value
     if (this.tap !== undefined) this.tap(value)
     if (source !== undefined && this.#now !== undefined) {
       this.exemplars[index] = { traceId: source.traceId, spanId: source.spanId, value, timestampMs: this.#now() }

@@ -49,8 +49,9 @@ export const INSTRUMENTS = {
   backgroundIdleTime: { name: 'asyncendpoints.background.consumer.idle.time', kind: 'histogram', unit: 's', description: 'Time consumers spend idle', labels: ['worker_id'], buckets: JOB_BUCKETS },
   backgroundChannelUtilization: { name: 'asyncendpoints.background.channel.utilization', kind: 'gauge', unit: '%', description: 'Channel utilization percentage: attempts under way of those that could be', labels: ['channel_type'] },
 
-  jobsSubmitDuration: { name: 'asyncendpoints.jobs.submit.duration', kind: 'histogram', unit: 's', description: 'Time until the store confirmed a submitted job', labels: ['job_name', 'store_type'], buckets: STORE_BUCKETS },
+  jobsSubmitDuration: { name: 'asyncendpoints.jobs.submit.duration', kind: 'histogram', unit: 's', description: 'Time until a submission was answered: created by the store, replayed for its idempotency key, rejected, or failed because the store did not take it', labels: ['job_name', 'store_type', 'outcome'], buckets: STORE_BUCKETS },
   jobsEndToEnd: { name: 'asyncendpoints.jobs.end_to_end.duration', kind: 'histogram', unit: 's', description: 'Time from the submission of a job until it was over, by the terminal status it ended in', labels: ['job_name', 'status'], buckets: JOB_BUCKETS },
+  jobsSlaMissed: { name: 'asyncendpoints.jobs.sla.missed.total', kind: 'counter', unit: '{job}', description: 'Jobs that were completed or failed later than the slaMs of their endpoint after their submission', labels: ['job_name', 'store_type'] },
   jobsOldestAge: { name: 'asyncendpoints.jobs.oldest.age', kind: 'gauge', unit: 's', description: 'How long the job that waits longest could have been running; 0 when none waits', labels: ['queue', 'store_type'] },
   jobsActive: { name: 'asyncendpoints.jobs.active', kind: 'gauge', unit: '{job}', description: 'Attempts under way in this process', labels: ['store_type'] },
   handlersAbandoned: { name: 'asyncendpoints.handlers.abandoned', kind: 'gauge', unit: '{handler}', description: 'Handlers of this process that ignored their abort and run on after their attempts were settled without them', labels: ['store_type'] },

@@ -4,7 +4,7 @@ import type { TelemetryFailures } from './failures.ts'
 import type { AsyncEndpointsMetrics } from './metrics.ts'
 import type { ExemplarSource } from './snapshot.ts'
 
-/** What kind of handler ran; a job made of steps will be another. */
+/** What kind of handler ran, for spans. */
 export const HANDLER_TYPE = 'function'
 
 export interface MetricsSinkParts {
@@ -15,22 +15,38 @@ export interface MetricsSinkParts {
   readonly failures: TelemetryFailures
   /** Sizes and attempts as well. @defaultValue false */
   readonly detailed?: boolean
+  /** What this process knows about a job; `undefined`: nothing. */
+  readonly definition?: (jobName: string) => { readonly handlerType: string, readonly slaMs: number } | undefined
 }
 
 /** Translates events into recordings, each at the moment that the event tells of. */
-export function createMetricsSink ({ metrics, storeType, excluded, failures, detailed = false }: MetricsSinkParts): Sink {
+export function createMetricsSink ({ metrics, storeType, excluded, failures, detailed = false, definition = () => undefined }: MetricsSinkParts): Sink {
+  const handlerTypeOf = (jobName: string): string => definition(jobName)?.handlerType ?? HANDLER_TYPE
+  const overdue = ({ jobName, totalMs }: { readonly jobName: string, readonly totalMs: number }): boolean => {
+    const slaMs = definition(jobName)?.slaMs ?? 0
+    return slaMs > 0 && totalMs > slaMs
+  }
   return {
     'job.submitted': (event) => {
       if (excluded(event.jobName)) return
       const labels = { jobName: event.jobName, storeType }
       const exemplar = exemplarOf(event)
       metrics.jobCreated(labels, exemplar)
-      metrics.jobSubmitDuration(event.submitMs / 1_000, labels, exemplar)
+      metrics.jobSubmitDuration(event.submitMs / 1_000, { ...labels, outcome: 'created' }, exemplar)
       if (detailed && event.payloadBytes !== undefined) metrics.jobPayloadSize(event.payloadBytes, { jobName: event.jobName })
     },
-    'job.rejected': (event) => { metrics.requestRejected({ reason: event.reason }) },
+    'job.replayed': (event) => {
+      if (!excluded(event.jobName)) metrics.jobSubmitDuration(event.submitMs / 1_000, { jobName: event.jobName, storeType, outcome: 'replayed' })
+    },
+    'job.rejected': (event) => {
+      metrics.requestRejected({ reason: event.reason })
+      if (!excluded(event.jobName)) metrics.jobSubmitDuration(event.submitMs / 1_000, { jobName: event.jobName, storeType, outcome: 'rejected' })
+    },
     // The client was refused all the same; nobody else tells it.
-    'job.submit_failed': (event) => { metrics.requestRejected({ reason: reasonOf(event.errorCode) }) },
+    'job.submit_failed': (event) => {
+      metrics.requestRejected({ reason: reasonOf(event.errorCode) })
+      if (!excluded(event.jobName)) metrics.jobSubmitDuration(event.submitMs / 1_000, { jobName: event.jobName, storeType, outcome: 'failed' })
+    },
 
     'job.claimed': (event) => {
       if (excluded(event.jobName)) return
@@ -49,6 +65,7 @@ export function createMetricsSink ({ metrics, storeType, excluded, failures, det
       metrics.jobProcessingDuration(event.processingMs / 1_000, labels, exemplar)
       metrics.jobEndToEndDuration(event.totalMs / 1_000, labels, exemplar)
       metrics.workerProcessed({ workerId: event.workerId })
+      if (overdue(event)) metrics.jobSlaMissed({ jobName: event.jobName, storeType }, exemplar)
       if (!detailed) return
       metrics.jobAttempts(event.attempt, { jobName: event.jobName })
       if (event.resultBytes !== undefined) metrics.jobResultSize(event.resultBytes, { jobName: event.jobName })
@@ -68,6 +85,7 @@ export function createMetricsSink ({ metrics, storeType, excluded, failures, det
       metrics.jobProcessed({ jobName: event.jobName, status: 'failed', storeType }, exemplar)
       metrics.jobFailed({ jobName: event.jobName, errorType: event.errorCode, storeType }, exemplar)
       metrics.jobEndToEndDuration(event.totalMs / 1_000, { jobName: event.jobName, status: 'failed' }, exemplar)
+      if (overdue(event)) metrics.jobSlaMissed({ jobName: event.jobName, storeType }, exemplar)
       if (detailed) metrics.jobAttempts(event.attempt, { jobName: event.jobName })
     },
     'job.cancelled': (event) => {
@@ -90,17 +108,22 @@ export function createMetricsSink ({ metrics, storeType, excluded, failures, det
     'job.lease_lost': (event) => {
       if (!excluded(event.jobName)) metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'lease-lost' }, exemplarOf(event))
     },
-    // The store's part in the ending of an attempt is no operation of the contract, so its failure is told here.
-    'job.settle_failed': (event) => { metrics.storeError({ operation: 'settle', errorType: event.errorCode, storeType }) },
 
     'handler.completed': (event) => {
-      if (!excluded(event.jobName)) metrics.handlerDuration(event.durationMs / 1_000, { jobName: event.jobName, handlerType: HANDLER_TYPE }, exemplarOf(event))
+      if (!excluded(event.jobName)) metrics.handlerDuration(event.durationMs / 1_000, { jobName: event.jobName, handlerType: handlerTypeOf(event.jobName) }, exemplarOf(event))
     },
     'handler.failed': (event) => {
       if (excluded(event.jobName)) return
       const exemplar = exemplarOf(event)
-      metrics.handlerDuration(event.durationMs / 1_000, { jobName: event.jobName, handlerType: HANDLER_TYPE }, exemplar)
+      metrics.handlerDuration(event.durationMs / 1_000, { jobName: event.jobName, handlerType: handlerTypeOf(event.jobName) }, exemplar)
       metrics.handlerError({ jobName: event.jobName, errorType: event.errorCode }, exemplar)
+    },
+    // It has taken so long until nobody waited for it any more; what it does after that is not part of a job.
+    'handler.abandoned': (event) => {
+      if (excluded(event.jobName)) return
+      const exemplar = exemplarOf(event)
+      metrics.handlerDuration(event.durationMs / 1_000, { jobName: event.jobName, handlerType: handlerTypeOf(event.jobName) }, exemplar)
+      if (event.reason === 'timeout') metrics.handlerError({ jobName: event.jobName, errorType: 'FAE_ATTEMPT_TIMEOUT' }, exemplar)
     },
 
     'worker.restarted': (event) => { metrics.workerRestarted({ queue: event.queue, reason: event.reason }) },

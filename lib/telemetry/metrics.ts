@@ -8,6 +8,8 @@ export interface MetricTimer extends Disposable {
 
 export interface JobNameLabels { readonly jobName: string }
 export interface JobLabels { readonly jobName: string, readonly storeType: string }
+/** `outcome`: `created`, `replayed`, `rejected` or `failed`. */
+export interface SubmitLabels extends JobLabels { readonly outcome: string }
 export interface JobStatusLabels extends JobLabels { readonly status: string }
 export interface JobErrorLabels extends JobLabels { readonly errorType: string }
 export interface ProcessingLabels { readonly jobName: string, readonly status: string }
@@ -65,11 +67,13 @@ export interface AsyncEndpointsMetrics {
   timeJobProcessing (labels: ProcessingLabels): MetricTimer
   timeHandler (labels: HandlerLabels): MetricTimer
 
-  /** Until the store confirmed the job. */
-  jobSubmitDuration (seconds: number, labels: JobLabels, exemplar?: ExemplarSource): void
+  /** Until the submission was answered, one way or another. */
+  jobSubmitDuration (seconds: number, labels: SubmitLabels, exemplar?: ExemplarSource): void
   /** From the submission to the end of the job: what a client waits for. */
   jobEndToEndDuration (seconds: number, labels: ProcessingLabels, exemplar?: ExemplarSource): void
   jobCancelled (labels: JobLabels, exemplar?: ExemplarSource): void
+  /** A job was completed or failed later than the `slaMs` of its endpoint. */
+  jobSlaMissed (labels: JobLabels, exemplar?: ExemplarSource): void
   /** A job of a lost worker was taken over. */
   jobRecovered (labels: RecoveredLabels): void
   /** A submission was refused. */
@@ -123,6 +127,7 @@ const RECORDS: Readonly<Record<RecordMethod, true>> = {
   jobSubmitDuration: true,
   jobEndToEndDuration: true,
   jobCancelled: true,
+  jobSlaMissed: true,
   jobRecovered: true,
   requestRejected: true,
   workerRestarted: true,
@@ -181,6 +186,7 @@ export class NoopMetrics implements AsyncEndpointsMetrics {
   jobSubmitDuration (): void {}
   jobEndToEndDuration (): void {}
   jobCancelled (): void {}
+  jobSlaMissed (): void {}
   jobRecovered (): void {}
   requestRejected (): void {}
   workerRestarted (): void {}

@@ -4,7 +4,7 @@ import {
   startTimer,
   type AlertLabels, type AlertSenderLabels, type AsyncEndpointsMetrics, type ChannelLabels, type HandlerErrorLabels, type HandlerLabels, type JobErrorLabels, type JobLabels, type JobNameLabels, type JobStatusLabels,
   type MetricTimer, type ProcessingLabels, type QueueLabels, type RecoveredLabels, type RejectedLabels, type RestartLabels, type StateLabels, type StoreErrorLabels,
-  type StoreLabels, type StoreOperationLabels, type WorkerLabels
+  type StoreLabels, type StoreOperationLabels, type SubmitLabels, type WorkerLabels
 } from './metrics.ts'
 import type { ExemplarSource } from './snapshot.ts'
 
@@ -79,6 +79,15 @@ function child<V> (map: Map<string, Map<string, V>>, key: string): Map<string, V
   return inner
 }
 
+/** Why a consumer is made again; see `worker.restarted`. */
+const RESTART_REASONS = ['silent', 'never-looked', 'requested'] as const
+
+/** Why a submission may be refused, as `job.rejected` and `job.submit_failed` say it. */
+export const REFUSAL_REASONS = [
+  'closed', 'invalid-submission', 'invalid-request', 'invalid-idempotency-key', 'idempotency-key-required', 'idempotency-key-reused', 'payload-too-large',
+  'unsupported-media-type', 'queue-full', 'overloaded', 'store-unavailable', 'store-full', 'job-expired'
+] as const
+
 /** The default: every method finds its cell and records into it. */
 export class RegistryMetrics implements AsyncEndpointsMetrics {
   readonly #created: CellCache<'counter'>
@@ -99,6 +108,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
   readonly #utilization: CellCache<'gauge'>
   readonly #submit: CellCache<'histogram'>
   readonly #endToEnd: CellCache<'histogram'>
+  readonly #slaMissed: CellCache<'counter'>
   readonly #cancelled: CellCache<'counter'>
   readonly #recovered: CellCache<'counter'>
   readonly #rejected: CellCache<'counter'>
@@ -134,6 +144,7 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
     this.#utilization = new CellCache(registry.instrument(INSTRUMENTS.backgroundChannelUtilization))
     this.#submit = new CellCache(registry.instrument(INSTRUMENTS.jobsSubmitDuration))
     this.#endToEnd = new CellCache(registry.instrument(INSTRUMENTS.jobsEndToEnd))
+    this.#slaMissed = new CellCache(registry.instrument(INSTRUMENTS.jobsSlaMissed))
     this.#cancelled = new CellCache(registry.instrument(INSTRUMENTS.jobsCancelled))
     this.#recovered = new CellCache(registry.instrument(INSTRUMENTS.jobsRecovered))
     this.#rejected = new CellCache(registry.instrument(INSTRUMENTS.requestsRejected))
@@ -159,6 +170,23 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
     for (const status of ['completed', 'failed', 'cancelled']) this.#processed.keep(jobName, status, storeType)
   }
 
+  /** The same for the counters of a queue's consumers, and of jobs with a promise. */
+  prepareQueue (queue: string): void {
+    for (const reason of RESTART_REASONS) this.#restarts.keep(queue, reason)
+  }
+
+  prepareSla (jobName: string, storeType: string): void { this.#slaMissed.keep(jobName, storeType) }
+
+  /** The same for the counters that all jobs share: an alert over their increase would miss the first burst of a series that is born with it. */
+  prepareProcess (storeType: string, operations: readonly string[]): void {
+    this.#recovered.keep('stalled', storeType)
+    for (const reason of REFUSAL_REASONS) this.#rejected.keep(reason)
+    for (const operation of operations) {
+      this.#operations.keep(operation, storeType)
+      this.#storeErrors.keep(operation, 'FAE_STORE_UNAVAILABLE', storeType)
+    }
+  }
+
   jobCreated (labels: JobLabels, exemplar?: ExemplarSource): void { this.#created.at2(labels.jobName, labels.storeType).add(1, exemplar) }
   jobProcessed (labels: JobStatusLabels, exemplar?: ExemplarSource): void { this.#processed.at3(labels.jobName, labels.status, labels.storeType).add(1, exemplar) }
   jobFailed (labels: JobErrorLabels, exemplar?: ExemplarSource): void { this.#failed.at3(labels.jobName, labels.errorType, labels.storeType).add(1, exemplar) }
@@ -179,9 +207,10 @@ export class RegistryMetrics implements AsyncEndpointsMetrics {
   timeJobProcessing (labels: ProcessingLabels): MetricTimer { return startTimer((seconds) => this.jobProcessingDuration(seconds, labels)) }
   timeHandler (labels: HandlerLabels): MetricTimer { return startTimer((seconds) => this.handlerDuration(seconds, labels)) }
 
-  jobSubmitDuration (seconds: number, labels: JobLabels, exemplar?: ExemplarSource): void { this.#submit.at2(labels.jobName, labels.storeType).observe(seconds, exemplar) }
+  jobSubmitDuration (seconds: number, labels: SubmitLabels, exemplar?: ExemplarSource): void { this.#submit.at3(labels.jobName, labels.storeType, labels.outcome).observe(seconds, exemplar) }
   jobEndToEndDuration (seconds: number, labels: ProcessingLabels, exemplar?: ExemplarSource): void { this.#endToEnd.at2(labels.jobName, labels.status).observe(seconds, exemplar) }
   jobCancelled (labels: JobLabels, exemplar?: ExemplarSource): void { this.#cancelled.at2(labels.jobName, labels.storeType).add(1, exemplar) }
+  jobSlaMissed (labels: JobLabels, exemplar?: ExemplarSource): void { this.#slaMissed.at2(labels.jobName, labels.storeType).add(1, exemplar) }
   jobRecovered (labels: RecoveredLabels): void { this.#recovered.at2(labels.reason, labels.storeType).add(1) }
   requestRejected (labels: RejectedLabels): void { this.#rejected.at(labels.reason).add(1) }
   workerRestarted (labels: RestartLabels): void { this.#restarts.at2(labels.queue, labels.reason).add(1) }

@@ -27,6 +27,11 @@ import { Tracing, type ThrownRules } from './tracing.ts'
 
 /** The counters that start at 0 for every job; a recorder that replaces one of them owns their start too. */
 const PREPARED = ['jobCreated', 'jobProcessed', 'jobRetried', 'jobCancelled'] as const
+/** The counters of the whole process that start at 0, likewise. */
+const PREPARED_PROCESS = ['jobRecovered', 'requestRejected', 'storeOperation', 'storeError', 'workerRestarted', 'jobSlaMissed'] as const
+
+/** Those of every store that jobs depend on. */
+const STORE_OPERATIONS = ['create', 'claim', 'settle', 'progress', 'get', 'input', 'result', 'list', 'counts', 'cancel', 'redrive', 'remove', 'ping'] as const
 
 /** What readers and exporters may take to end. */
 const METRICS_STOP_MS = 2_000
@@ -149,9 +154,17 @@ export class Telemetry {
     registry.onCollectorError = (error) => { this.#failures.report('metrics.collect', error) }
     const own = new RegistryMetrics(registry)
     const { recorder } = metrics
+    const { type } = this.#runtime.store
     if (PREPARED.every((method) => recorder?.[method] === undefined)) {
       this.#runtime.registry.watch(({ name }) => {
-        if (!this.#excluded(name)) own.prepareJob(name, this.#runtime.store.type)
+        if (!this.#excluded(name)) own.prepareJob(name, type)
+      })
+    }
+    if (PREPARED_PROCESS.every((method) => recorder?.[method] === undefined)) {
+      own.prepareProcess(type, STORE_OPERATIONS)
+      this.#runtime.registry.watch(({ name, queue, slaMs }) => {
+        own.prepareQueue(queue)
+        if (slaMs > 0 && !this.#excluded(name)) own.prepareSla(name, type)
       })
     }
     return recorder === undefined ? own : overrideMetrics(own, recorder, (method, error) => { this.#failures.report(`metrics.${method}`, error) })
@@ -197,10 +210,10 @@ export class Telemetry {
 
   #sinks (): Partial<Record<SinkName, Sink>> {
     const { metrics, logging, detailedTracing } = this.#options
-    const { context, store } = this.#runtime
+    const { context, store, registry } = this.#runtime
     const sinks: Partial<Record<SinkName, Sink>> = {}
     if (this.tracing !== undefined) sinks.traces = createTraceSink(this.tracing, detailedTracing)
-    if (metrics !== undefined) sinks.metrics = createMetricsSink({ metrics: this.metrics, storeType: store.type, excluded: this.#excluded, failures: this.#failures, detailed: this.#options.detailedMetrics })
+    if (metrics !== undefined) sinks.metrics = createMetricsSink({ metrics: this.metrics, storeType: store.type, excluded: this.#excluded, failures: this.#failures, detailed: this.#options.detailedMetrics, definition: (name) => registry.get(name) })
     if (logging !== undefined) {
       sinks.log = createLogSink({ ...logging, logger: context.logger, excluded: this.#excluded, redaction: this.#runtime.redaction, now: () => context.clock.monotonic() })
     }

@@ -36,8 +36,8 @@ export function createTraceSink (tracing: Tracing, detailed: boolean): Sink {
 /** A span per store operation, where something active can own it. */
 function storeSpans (tracing: Tracing): Sink {
   const operated = (storeType: string, operation: string, durationMs: number, errorCode?: string): void => {
-    // A submission's `create` has its span around it.
-    if (operation === 'create') return
+    // They have spans of their own: `send`, `process` and `settle`.
+    if (operation === 'create' || operation === 'claim' || operation === 'settle') return
     const { source } = tracing
     const parent = source.contexts.active()
     if (parent === undefined || trace.getSpan(parent)?.isRecording() !== true) return

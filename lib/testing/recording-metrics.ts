@@ -51,7 +51,7 @@ export function recordingMetrics (): RecordingMetrics {
   const matching = (method: MetricMethod, labels: Readonly<Record<string, string>> = {}): RecordedMetric[] =>
     calls.filter((call) => call.method === method && Object.entries(labels).every(([key, value]) => call.labels[key] === value))
 
-  return Object.assign(defineMetrics(recorder), {
+  const kit = {
     calls: calls as readonly RecordedMetric[],
     of: matching,
     has: (method: MetricMethod, labels?: Readonly<Record<string, string>>) => matching(method, labels).length > 0,
@@ -73,5 +73,7 @@ export function recordingMetrics (): RecordingMetrics {
         waiters.add(check)
         check()
       })
-  })
+  }
+  // On the prototype: `metrics.recorder` takes every key of the object itself for a method of AsyncEndpointsMetrics, and refuses the rest.
+  return Object.setPrototypeOf(defineMetrics(recorder), kit)
 }

@@ -240,7 +240,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     const traceId = this.traceIds?.traceId
     const spanId = this.traceIds?.spanId
     if (end.kind === 'abandoned') {
-      bus.emit('handler.abandoned', { jobId, jobName, queue, correlationId, traceId, spanId, reason: this.#abort.reason ?? 'shutdown', graceMs: this.#graceMs ?? definition.graceMs })
+      bus.emit('handler.abandoned', { jobId, jobName, queue, correlationId, traceId, spanId, reason: this.#abort.reason ?? 'shutdown', durationMs, graceMs: this.#graceMs ?? definition.graceMs })
     } else if (end.kind === 'returned' || isOutcome(end.error) || this.#stoppedOnRequest()) {
       // A thrown snooze, cancel or discard is an answer, and a throw because of an abort is obedience: neither is an error.
       if (bus.wants('handler.completed')) bus.emit('handler.completed', { jobId, jobName, queue, traceId, spanId, durationMs })

@@ -1,4 +1,5 @@
 /** What an attempt tells the bus: after the fact, once, and only what was stored. */
+import { ownMessage } from '../core/errors.ts'
 import type { AttemptFailure } from '../events/catalogue.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { AttemptScope } from '../jobs/seams.ts'
@@ -23,6 +24,7 @@ export interface ToldAttempt {
 
 export function emitClaimed ({ bus, context, store }: JobRuntime, run: ToldAttempt): void {
   const { job, availableAt, claimMs, stalled } = run.claim
+  if (claimMs !== undefined && bus.wants('store.operated')) bus.emit('store.operated', { storeType: store.type, operation: 'claim', durationMs: claimMs })
   // A claim that runs nothing says nothing about how long jobs wait to be run.
   if (run.known && !stalled && bus.wants('job.claimed')) {
     const queueWaitMs = Math.max(0, storeNow(store, context.clock) - availableAt)
@@ -66,6 +68,7 @@ export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: 
   const { bus } = runtime
   const { job } = run.claim
   const { maxAttempts } = job
+  emitSettleOperation(runtime, run, verdict)
   const processingMs = Math.max(0, (run.endedAt ?? run.startedAt) - run.startedAt)
   // The usual end first: it costs nothing but its own event.
   if (verdict.kind === 'stored' && settlement.kind === 'completed') return emitCompleted(runtime, run, settlement.resultBytes, processingMs)
@@ -87,6 +90,16 @@ export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: 
     case 'failed':
     case 'retry': return emitAttemptFailed(runtime, run, settlement, processingMs)
   }
+}
+
+/** Claims and settlements happen inside the consumer, where the wrapper of the store sees no call: they are operations of the store all the same. */
+function emitSettleOperation ({ bus, context, store }: JobRuntime, run: ToldAttempt, verdict: SettleVerdict): void {
+  const failed = verdict.kind === 'error'
+  if (!failed && !bus.wants('store.operated')) return
+  const now = context.clock.monotonic()
+  const about = { storeType: store.type, operation: 'settle', durationMs: now - (run.endedAt ?? now) }
+  if (failed) bus.emit('store.operation_failed', { ...about, errorCode: errorCodeOf(verdict.error), message: ownMessage(verdict.error) })
+  else bus.emit('store.operated', about)
 }
 
 function emitCompleted (runtime: JobRuntime, run: ToldAttempt, resultBytes: number | undefined, processingMs: number): void {

@@ -1,8 +1,11 @@
+import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import { silentLogger } from '../../lib/core/context.ts'
 import { EventBus } from '../../lib/events/bus.ts'
-import { EVENT_CATALOGUE, EVENT_NAMES } from '../../lib/events/catalogue.ts'
+import { EVENT_CATALOGUE, EVENT_NAMES, type EventName } from '../../lib/events/catalogue.ts'
 import { connectSinks, DEFAULT_ROUTES, type EventRoutes } from '../../lib/events/router.ts'
+import { TROUBLE } from '../../lib/events/sampling.ts'
+import { LOG_EVENTS } from '../../lib/telemetry/log-events.ts'
 
 const redriven = { jobId: '1', jobName: 'n', queue: 'q', correlationId: 'c' }
 
@@ -60,12 +63,40 @@ t.test('an event can be silenced, and sampling never touches metrics', async (t)
   const heard: string[] = []
   const sink = (label: string) => ({ 'job.redriven': () => { heard.push(label) }, 'job.removed': () => { heard.push('never') } })
   const routes: EventRoutes = { 'job.redriven': { sampleRate: 0.5 }, 'job.removed': { enabled: false } }
-  const draws = [0.4, 0.6]
-  connectSinks(bus, { metrics: sink('metrics'), log: sink('log') }, routes, 1, () => draws.shift() ?? 1)
+  connectSinks(bus, { metrics: sink('metrics'), log: sink('log') }, routes)
   t.notOk(bus.wants('job.removed'))
-  bus.emit('job.redriven', redriven)
-  bus.emit('job.redriven', redriven)
-  t.same(heard, ['metrics', 'log', 'metrics'])
+  const ids = Array.from({ length: 400 }, () => randomUUID())
+  for (const jobId of ids) bus.emit('job.redriven', { ...redriven, jobId })
+  const kept = heard.filter((label) => label === 'log').length
+  t.equal(heard.filter((label) => label === 'metrics').length, 400)
+  t.ok(kept > 140 && kept < 260, `${kept} of 400`)
+})
+
+t.test('what is sampled has no job: it is drawn', async (t) => {
+  const bus = new EventBus(silentLogger)
+  const heard: string[] = []
+  const draws = [0.4, 0.6]
+  connectSinks(bus, { log: { 'worker.paused': ({ queue }) => { heard.push(queue) } } }, {}, 0.5, () => draws.shift() ?? 1)
+  for (const queue of ['a', 'b']) bus.emit('worker.paused', { workerId: 'w', queue })
+  t.same(heard, ['a'])
+})
+
+t.test('all events of a job are kept or none, and what went wrong is always kept', async (t) => {
+  const bus = new EventBus(silentLogger)
+  const lines = new Map<string, string[]>()
+  const note = ({ jobId }: { readonly jobId: string }, name: string): void => { lines.set(jobId, [...lines.get(jobId) ?? [], name]) }
+  connectSinks(bus, { log: { 'job.redriven': note, 'job.removed': note, 'job.cancel_requested': note, 'job.failed': note } }, {}, 0.3)
+  const ids = Array.from({ length: 200 }, () => randomUUID())
+  for (const name of ['job.redriven', 'job.removed', 'job.cancel_requested'] as const) for (const jobId of ids) bus.emit(name, { ...redriven, jobId })
+  t.ok(lines.size > 30 && lines.size < 100, `${lines.size} of 200`)
+  t.ok([...lines.values()].every((names) => names.length === 3))
+  for (const jobId of ids) bus.emit('job.failed', { ...redriven, jobId, workerId: 'w', traceId: undefined, spanId: undefined, errorCode: 'E', errorMessage: '', attempt: 1, processingMs: 1, totalMs: 1 })
+  t.equal(lines.size, 200)
+})
+
+t.test('what is logged as a warning or an error is what sampling keeps', async (t) => {
+  const loud = Object.entries(LOG_EVENTS).filter(([, { level }]) => level === 'warn' || level === 'error').map(([name]) => name)
+  t.same(loud.filter((name) => !TROUBLE.has(name as EventName)), [])
 })
 
 t.test('a router row for nothing that exists is refused', async (t) => {

@@ -62,10 +62,11 @@ interface World {
   readonly clock: FakeClock
   readonly shared?: Shared
   readonly openTemporary?: OpenTemporary
+  readonly host?: string
 }
 
 /** One process: its metrics, its exporters and what it was told. */
-function processOf (test: Pick<typeof t, 'teardown'>, instanceId: string, options: ExportOptions, { clock, shared, openTemporary }: World) {
+function processOf (test: Pick<typeof t, 'teardown'>, instanceId: string, options: ExportOptions, { clock, shared, openTemporary, host }: World) {
   const context = createContext({ clock, instanceId })
   const bus = new EventBus(silentLogger)
   const registry = new MetricsRegistry({ now: () => clock.now() })
@@ -81,7 +82,7 @@ function processOf (test: Pick<typeof t, 'teardown'>, instanceId: string, option
     outcomes.push(`${target} ${errorCode}`)
   })
   const coordinator = new ExportCoordinator({
-    context, bus, exporters, shared, options: readExportOptions(options), rules: {}, quietly: (work) => work(), random: () => 0, ...openTemporary === undefined ? {} : { openTemporary },
+    context, bus, exporters, shared, options: readExportOptions(options), rules: {}, quietly: (work) => work(), random: () => 0, host, ...openTemporary === undefined ? {} : { openTemporary },
     recorded: (target, outcome: ExportOutcome) => { if (outcome !== 'failed') outcomes.push(`${target} ${outcome}`) }
   })
   test.teardown(() => coordinator.stop(0))
@@ -174,8 +175,8 @@ t.test('what a process counted last is exported, however seldom that happens', a
   t.notMatch(read(path), /other/, 'its time of 60 s is long over, and nobody has exported since')
   await pass(clock, [one], () => read(path).includes('"other"'), 'the next page', 10_000)
   t.match(read(path), /^jobs_total{instance="other"} 10$/m)
-  t.equal(readExportOptions(options).retentionMs, 1_812_000, 'a fifth of the retention longer')
-  t.equal(readExportOptions({ ...options, safetyMarginMs: 300_000 }).retentionMs, 2_100_000)
+  t.equal(readExportOptions(options).retentionMs, 5_000 + 2_700_000 + 1_800_000 + 12_000, 'seen, the lock of a dead process run out, a turn, a fifth of the retention longer')
+  t.equal(readExportOptions({ ...options, safetyMarginMs: 300_000 }).retentionMs, 4_805_000)
   t.equal(readExportOptions({ targets: { file: { path }, push: { url: 'http://x' } } }).retentionMs, 300_000, 'the defaults leave more than enough')
 })
 
@@ -217,6 +218,74 @@ t.test('of two processes one exports for both; when it dies, the other takes ove
   t.same(alive.outcomes, ['file FAE_STORE_UNAVAILABLE'], 'nobody exports while nobody knows who shall, and that is told once')
   await t.rejects(alive.exporters.export({ includeInstances: true }), { code: 'FAE_STORE_UNAVAILABLE' })
   t.match(String((await alive.exporters.export()).body), /^jobs_total /m, 'its own metrics it has all the same')
+})
+
+t.test('what the process that exported counted last survives it, whatever the interval', async (t) => {
+  for (const intervalMs of [1_000, 60_000, 300_000, 3_600_000]) {
+    const clock = new FakeClock()
+    const shared = new Shared(clock)
+    const path = join(t.testdir(), 'metrics.prom')
+    const options: ExportOptions = { targets: { file: { path, intervalMs } }, syncIntervalMs: 500, retentionMs: 1_000 }
+    const one = processOf(t, 'one', options, { clock, shared })
+    const other = processOf(t, 'other', options, { clock, shared })
+    await one.coordinator.start()
+    await pass(clock, [one], () => one.outcomes.length > 0, 'the first page')
+    await other.coordinator.start()
+    one.jobs.add(7)
+    await spend(clock, [one, other], 2_000, 500)
+    one.outcomes.length = 0
+    // As if it had been killed: no lock is given back, and no last page is written.
+    shared.unlock = async () => {}
+    await one.coordinator.stop(0)
+    const before = other.outcomes.length
+    await pass(clock, [other], () => other.outcomes.length > before, 'the other process to take over', Math.max(100, intervalMs / 100))
+    t.match(read(path), /^jobs_total{instance="one"} 7$/m, `a turn every ${intervalMs} ms`)
+    await other.coordinator.stop(1_000)
+  }
+})
+
+t.test('a file for each host holds the metrics of that host, and one for all holds those of all', async (t) => {
+  const clock = new FakeClock()
+  const shared = new Shared(clock)
+  const folder = t.testdir({ a: {}, b: {} })
+  const at = (host: string): string => join(folder, host, 'shop.prom')
+  const start = async (host: string, instance: string, options: ExportOptions['targets']): Promise<Process> => {
+    const started = processOf(t, instance, { targets: options ?? {}, syncIntervalMs: 5_000 }, { clock, shared, host })
+    started.jobs.add(1)
+    await started.coordinator.start()
+    return started
+  }
+  const both = [
+    await start('a', 'one', { file: { path: at('a'), intervalMs: 10_000 } }), await start('a', 'two', { file: { path: at('a'), intervalMs: 10_000 } }),
+    await start('b', 'three', { file: { path: at('b'), intervalMs: 10_000 } })
+  ]
+  await spend(clock, both, 60_000)
+  const instances = (path: string): string[] => [...read(path).matchAll(/^jobs_total{instance="(\w+)"} 1$/gm)].map(([, name = '']) => name).sort()
+  t.same(instances(at('a')), ['one', 'two'])
+  t.same(instances(at('b')), ['three'])
+
+  // The same path on two hosts, as everybody configures it.
+  const same = join(folder, 'same.prom')
+  const [left, right] = [await start('c', 'four', { file: { path: same, intervalMs: 10_000 } }), await start('d', 'five', { file: { path: same, intervalMs: 10_000 } })]
+  await spend(clock, [...both, left, right], 40_000)
+  t.ok(left.outcomes.includes('file completed') && right.outcomes.includes('file completed'), 'each host writes its own')
+
+  const all = join(folder, 'all.prom')
+  const one = await start('e', 'six', { file: { path: all, intervalMs: 10_000, scope: 'all' } })
+  const other = await start('f', 'seven', { file: { path: all, intervalMs: 10_000, scope: 'all' } })
+  await spend(clock, [...both, left, right, one, other], 40_000)
+  t.same(instances(all), ['five', 'four', 'one', 'seven', 'six', 'three', 'two'])
+  t.notOk(one.outcomes.includes('file completed') && other.outcomes.includes('file completed'), 'written by one')
+})
+
+t.test('a page over all processes, where nobody shows the others anything, is refused', async (t) => {
+  const clock = new FakeClock()
+  const shared = processOf(t, 'one', {}, { clock, shared: new Shared(clock) })
+  await shared.coordinator.start()
+  for (const includeInstances of [true, false]) await t.rejects(shared.exporters.export({ includeInstances }), { code: 'FAE_INVALID_OPTIONS', message: /includeInstances needs a target/ })
+  const alone = processOf(t, 'one', {}, { clock })
+  t.match(String((await alone.exporters.export({ includeInstances: true })).body), /^jobs_total{instance="one"} 0$/m, 'one that is alone is all there is')
+  t.throws(() => readExportOptions({ includeInstances: false, retentionMs: 90_000 }), { code: 'FAE_INVALID_OPTIONS', message: /retentionMs has no effect without targets.*includeInstances has no effect/ })
 })
 
 t.test('a format that nobody writes fails the start', async (t) => {

@@ -59,11 +59,39 @@ t.test('workers saturated, with what keeps them busy', async (t) => {
     run(world, 100, { wait: 12.4, takes: 9.8 })
   })
   t.equal(report.limitedBy, 'workers_saturated')
-  t.match(report.verdict, /^Jobs wait \d+(\.\d)? s \(p95\) in queue `default` while \d\d(\.\d)? % of 20 places are busy with `report` \(p95 9\.\d s\): add workers or raise `worker\.concurrency`\.$|^Jobs wait .* while all 20 places are busy with `report` \(p95 9\.\d s\): add workers or raise `worker\.concurrency`\.$/)
+  t.match(report.verdict, /^Jobs wait .* while all 20 places are busy with `report` \(p95 9\.\d s\): add workers or raise `worker\.concurrency`\.$/)
   t.same(causes(report), ['warning workers_saturated', 'info handler_slow'])
   t.match(report.findings[0], { subject: 'default', threshold: 5_000, unit: 'ms' })
   const one = await after((world) => { worker(world, 1, 1); counts(world, { queued: 9, running: 1, oldest: 95 }) })
   t.equal(one.verdict, 'The job that waits longest in queue `default` has waited for 2 min while the only place is busy with `report`: add workers or raise `worker.concurrency`.', 'nothing has ended yet')
+})
+
+t.test('all places are taken at this moment, though they were free for most of the window', async (t) => {
+  const report = await after(async (world) => {
+    worker(world, 0)
+    await world.clock.advance(150_000)
+    worker(world, 20)
+    run(world, 40, { wait: 12.4, takes: 9.8 })
+  })
+  t.match(report.verdict, / while all 20 places are busy with `report` \(p95 9\.8 s\): add workers or raise `worker\.concurrency`\.$/)
+  t.ok((report.queues.find(({ queue }) => queue === 'default')?.busyPercent ?? 100) < 90)
+  const mostly = await after(async (world) => {
+    worker(world, 20)
+    await world.clock.advance(150_000)
+    worker(world, 19)
+    run(world, 40, { wait: 12.4, takes: 9.8 })
+  })
+  t.match(mostly.verdict, / while (?:9\d(?:\.\d)? % of 20 places were busy on average|all 20 places are busy) with /)
+})
+
+t.test('a percentile is never above what was measured at most', async (t) => {
+  const report = await after(async (world) => {
+    run(world, 20, { wait: 0.3, takes: 0.11 })
+    await world.clock.advance(20_000)
+    run(world, 1, { wait: 0.3, takes: 0.12 })
+  })
+  t.match(report.handlers, [{ duration: { p95Ms: 120, p95FromMs: 100, p95ToMs: 250 } }])
+  t.match(report.queues.find(({ queue }) => queue === 'default')?.wait, { p95Ms: 300, p95FromMs: 250, p95ToMs: 500 })
 })
 
 t.test('saturated because the process computes all the time: more concurrency would not help', async (t) => {

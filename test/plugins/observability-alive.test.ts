@@ -54,7 +54,7 @@ function defineJobs (app: FastifyInstance, lose: (id: string) => Promise<void>):
     spanAttributes: { input: () => ({ 'db.system': 'postgresql', 'db.statement': 'select * from orders' }) },
     handler: async (job) => { job.progress(50); return 'done' }
   })
-  app.asyncEndpoint({ url: '/jobs-that-fail', name: 'fails', retry, handler: async () => { throw new TypeError('no') } })
+  app.asyncEndpoint({ url: '/jobs-that-fail', name: 'fails', retry, slaMs: 1, handler: async () => { throw new TypeError('no') } })
   let snoozes = 0
   app.asyncEndpoint({ url: '/jobs-that-snooze', name: 'snoozes', handler: async () => snoozes++ === 0 ? snooze(1) : cancel('enough') })
   app.asyncEndpoint({

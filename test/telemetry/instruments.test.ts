@@ -25,7 +25,7 @@ const REQUIRED: ReadonlyArray<readonly [row: string, name: string, kind: string,
 ]
 
 const ADDED = [
-  'asyncendpoints.jobs.submit.duration', 'asyncendpoints.jobs.end_to_end.duration', 'asyncendpoints.jobs.oldest.age', 'asyncendpoints.jobs.active', 'asyncendpoints.jobs.stuck', 'asyncendpoints.handlers.abandoned', 'asyncendpoints.jobs.cancelled.total',
+  'asyncendpoints.jobs.submit.duration', 'asyncendpoints.jobs.end_to_end.duration', 'asyncendpoints.jobs.oldest.age', 'asyncendpoints.jobs.active', 'asyncendpoints.jobs.stuck', 'asyncendpoints.handlers.abandoned', 'asyncendpoints.jobs.cancelled.total', 'asyncendpoints.jobs.sla.missed.total',
   'asyncendpoints.jobs.recovered.total', 'asyncendpoints.requests.rejected.total', 'asyncendpoints.worker.restarts.total', 'asyncendpoints.store.counts.age', 'asyncendpoints.jobs.payload.size', 'asyncendpoints.jobs.result.size', 'asyncendpoints.jobs.attempts',
   'asyncendpoints.alerts.total', 'asyncendpoints.alerts.firing', 'asyncendpoints.alerts.send_failures.total',
   'asyncendpoints.operation.duration', 'asyncendpoints.operation.memory.delta', 'asyncendpoints.database.query.duration', 'asyncendpoints.process.event_loop.lag', 'asyncendpoints.process.event_loop.utilization',

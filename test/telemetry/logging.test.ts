@@ -92,7 +92,7 @@ t.test('whatever an attempt comes to, its line leads to its trace', async (t) =>
   bus.emit('job.released', { ...RUN, ...IDS, processingMs: 1 })
   bus.emit('job.lease_lost', { ...RUN, ...IDS, attempt: 1, processingMs: 1 })
   bus.emit('job.settle_failed', { ...RUN, ...IDS, attempt: 1, errorCode: 'E' })
-  bus.emit('handler.abandoned', { ...JOB, ...IDS, reason: 'timeout', graceMs: 1 })
+  bus.emit('handler.abandoned', { ...JOB, ...IDS, reason: 'timeout', durationMs: 2, graceMs: 1 })
   bus.emit('job.recovered', { ...RUN, ...IDS, attempt: 2 })
   bus.emit('job.unhandled', { ...RUN, ...IDS, delayMs: 1 })
   bus.emit('job.progressed', { ...JOB, ...IDS, done: 1, total: 2 })
@@ -182,7 +182,7 @@ t.test('the lines of a submission say whose it was: all four, some, or none', as
   const emitAll = (bus: EventBus, origin: SubmitOrigin | undefined): void => {
     bus.emit('job.submitted', { ...SUBMITTED, origin })
     bus.emit('job.replayed', { ...JOB, submitMs: 1, origin })
-    bus.emit('job.rejected', { jobName: 'report', queue: 'q', correlationId: 'corr', reason: 'queue-full', origin })
+    bus.emit('job.rejected', { jobName: 'report', queue: 'q', correlationId: 'corr', reason: 'queue-full', submitMs: 1, origin })
     bus.emit('job.submit_failed', { jobName: 'report', queue: 'q', correlationId: 'corr', errorCode: 'E', message: '', submitMs: 1, origin })
   }
   const full = sink({})

@@ -5,6 +5,7 @@ import { connectSinks } from '../../lib/events/router.ts'
 import { compileExclusion } from '../../lib/telemetry/exclude.ts'
 import { TelemetryFailures } from '../../lib/telemetry/failures.ts'
 import { createMetricsSink } from '../../lib/telemetry/metrics-sink.ts'
+import { METRIC_EVENTS } from '../../lib/telemetry/sink-events.ts'
 import { recordingMetrics } from '../../lib/testing/recording-metrics.ts'
 
 const IDS = { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16) }
@@ -13,30 +14,30 @@ const ABOUT = { jobId: 'j', jobName: 'report', queue: 'default', correlationId: 
 const FAILURE = { errorMessage: 'no answer', failure: undefined }
 const RUN = { ...ABOUT, workerId: 'w' }
 
-function connected (excludeJobs: ReadonlyArray<string | RegExp> = [], detailed = false) {
+function connected (excludeJobs: ReadonlyArray<string | RegExp> = [], detailed = false, definition?: { handlerType: string, slaMs: number }) {
   const bus = new EventBus(silentLogger)
   const metrics = recordingMetrics()
   const failures = new TelemetryFailures(bus, silentLogger)
   const counted: string[] = []
   failures.count = (source) => { counted.push(source) }
-  connectSinks(bus, { metrics: createMetricsSink({ metrics, storeType: 'memory', excluded: compileExclusion(excludeJobs), failures, detailed }) })
+  connectSinks(bus, { metrics: createMetricsSink({ metrics, storeType: 'memory', excluded: compileExclusion(excludeJobs), failures, detailed, definition: () => definition }) })
   const methods = (): string[] => metrics.calls.map(({ method, value, labels, exemplar }) =>
     [method, value, Object.entries(labels).filter(([key]) => key !== 'jobName' && key !== 'storeType').map(([, text]) => text).join(' '), exemplar === undefined ? '' : 'traced'].filter((part) => part !== undefined && part !== '').join(' '))
   return { bus, metrics, failures, counted, methods }
 }
 
-t.test('a submission is created and timed; a replay is neither', async (t) => {
+t.test('a submission is created and timed; a replay is timed', async (t) => {
   const { bus, methods } = connected()
   bus.emit('job.submitted', { ...ABOUT, ...IDS, correlationId: 'c', submitMs: 12, delayMs: 0, payloadBytes: undefined, origin: undefined })
   bus.emit('job.replayed', { ...ABOUT, correlationId: 'c', submitMs: 12, origin: undefined })
-  t.same(methods(), ['jobCreated traced', 'jobSubmitDuration 0.012 traced'])
+  t.same(methods(), ['jobCreated traced', 'jobSubmitDuration 0.012 created traced', 'jobSubmitDuration 0.012 replayed'])
 })
 
-t.test('refusals are counted by reason, from whoever tells of them', async (t) => {
+t.test('refusals are counted by reason and timed, from whoever tells of them', async (t) => {
   const { bus, methods } = connected()
-  bus.emit('job.rejected', { jobName: 'report', queue: 'default', correlationId: 'c', reason: 'queue-full', origin: undefined })
+  bus.emit('job.rejected', { jobName: 'report', queue: 'default', correlationId: 'c', reason: 'queue-full', submitMs: 3, origin: undefined })
   bus.emit('job.submit_failed', { jobName: 'report', queue: 'default', correlationId: 'c', errorCode: 'FAE_STORE_UNAVAILABLE', message: '', submitMs: 2_000, origin: undefined })
-  t.same(methods(), ['requestRejected queue-full', 'requestRejected store-unavailable'])
+  t.same(methods(), ['requestRejected queue-full', 'jobSubmitDuration 0.003 rejected', 'requestRejected store-unavailable', 'jobSubmitDuration 2 failed'])
 })
 
 t.test('claim: the wait since the job could run, and how long the store took, if it says', async (t) => {
@@ -67,6 +68,31 @@ t.test('the last failure: processed and failed once, timed by its attempt alone'
   t.same(methods(), ['jobProcessingDuration 0.05 failed traced', 'workerProcessed w', 'jobProcessed failed traced', 'jobFailed E traced', 'jobEndToEndDuration 0.09 failed traced'])
 })
 
+t.test('an abandoned handler is timed until nobody waited for it; it is an error when its time was over', async (t) => {
+  const { bus, methods } = connected()
+  bus.emit('handler.abandoned', { ...ABOUT, ...IDS, reason: 'timeout', durationMs: 7_000, graceMs: 2_000 })
+  bus.emit('handler.abandoned', { ...ABOUT, reason: 'cancelled', durationMs: 3_000, graceMs: 2_000 })
+  t.same(methods(), ['handlerDuration 7 function traced', 'handlerError FAE_ATTEMPT_TIMEOUT traced', 'handlerDuration 3 function'])
+})
+
+t.test('what a job is, and what was promised, is taken from its definition', async (t) => {
+  const { bus, methods } = connected([], false, { handlerType: 'saga', slaMs: 1_000 })
+  bus.emit('handler.completed', { ...ABOUT, durationMs: 70 })
+  const completed = (totalMs: number): void => { bus.emit('job.completed', { ...RUN, ...NO_IDS, attempt: 1, processingMs: 80, queueWaitMs: 0, totalMs, resultBytes: 2 }) }
+  completed(1_000)
+  t.same(methods().filter((line) => /^handler|Sla/.test(line)), ['handlerDuration 0.07 saga'])
+  completed(1_001)
+  bus.emit('job.failed', { ...RUN, ...NO_IDS, ...FAILURE, attempt: 3, processingMs: 50, totalMs: 9_000, errorCode: 'E' })
+  bus.emit('job.cancelled', { ...RUN, ...NO_IDS, processingMs: 50, totalMs: 9_000 })
+  t.equal(methods().filter((line) => line.startsWith('jobSlaMissed')).length, 2)
+})
+
+t.test('the sinks hear what they are said to hear', async (t) => {
+  const failures = new TelemetryFailures(new EventBus(silentLogger), silentLogger)
+  const sink = createMetricsSink({ metrics: recordingMetrics(), storeType: 'memory', excluded: () => false, failures })
+  t.same(Object.keys(sink).sort(), [...METRIC_EVENTS].sort())
+})
+
 t.test('cancelled while waiting: nothing was processed by a worker', async (t) => {
   const { bus, methods } = connected()
   bus.emit('job.cancelled', { ...ABOUT, workerId: '', correlationId: 'c', processingMs: 0, totalMs: 10 })
@@ -80,8 +106,7 @@ t.test('endings that do not end the job are timed, not counted as processed', as
   bus.emit('job.snoozed', { ...RUN, delayMs: 10, processingMs: 1_000 })
   bus.emit('job.released', { ...RUN, ...IDS, processingMs: 2_000 })
   bus.emit('job.lease_lost', { ...RUN, attempt: 1, processingMs: 3_000 })
-  bus.emit('job.settle_failed', { ...RUN, attempt: 1, errorCode: 'FAE_STORE_UNAVAILABLE' })
-  t.same(methods(), ['jobProcessingDuration 1 snoozed', 'jobProcessingDuration 2 released traced', 'jobProcessingDuration 3 lease-lost', 'storeError settle FAE_STORE_UNAVAILABLE'])
+  t.same(methods(), ['jobProcessingDuration 1 snoozed', 'jobProcessingDuration 2 released traced', 'jobProcessingDuration 3 lease-lost'])
 })
 
 t.test('store operations count, failed ones too; idle time', async (t) => {

@@ -1,8 +1,13 @@
+import { join } from 'node:path'
+import Fastify from 'fastify'
 import t from 'tap'
+import { ERROR_TABLE, type ErrorCode } from '../../lib/core/errors.ts'
+import { problemSlug } from '../../lib/http/problem.ts'
 import { defineMetrics, METRIC_METHODS, NoopMetrics, overrideMetrics, startTimer, type AsyncEndpointsMetrics, type MetricMethod } from '../../lib/telemetry/metrics.ts'
-import { RegistryMetrics } from '../../lib/telemetry/registry-metrics.ts'
+import { REFUSAL_REASONS, RegistryMetrics } from '../../lib/telemetry/registry-metrics.ts'
 import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
 import { recordingMetrics } from '../../lib/testing/recording-metrics.ts'
+import { asyncEndpoints } from '../../plugins/async-endpoints.ts'
 
 const JOB = { jobName: 'TestJob', storeType: 'memory' }
 
@@ -27,9 +32,10 @@ function callAll (metrics: AsyncEndpointsMetrics): void {
     channelUtilization: () => metrics.channelUtilization(50, { channelType: 'worker' }),
     timeJobProcessing: () => metrics.timeJobProcessing({ jobName: 'TestJob', status: 'completed' }).stop(),
     timeHandler: () => metrics.timeHandler({ jobName: 'TestJob', handlerType: 'function' }).stop(),
-    jobSubmitDuration: () => metrics.jobSubmitDuration(1, JOB),
+    jobSubmitDuration: () => metrics.jobSubmitDuration(1, { ...JOB, outcome: 'created' }),
     jobEndToEndDuration: () => metrics.jobEndToEndDuration(1, { jobName: 'TestJob', status: 'completed' }),
     jobCancelled: () => metrics.jobCancelled(JOB),
+    jobSlaMissed: () => metrics.jobSlaMissed(JOB),
     jobRecovered: () => metrics.jobRecovered({ reason: 'stalled', storeType: 'memory' }),
     requestRejected: () => metrics.requestRejected({ reason: 'queue-full' }),
     workerRestarted: () => metrics.workerRestarted({ queue: 'default', reason: 'silent' }),
@@ -52,7 +58,7 @@ t.test('every method of the default finds its instrument, and every instrument i
   const registry = new MetricsRegistry()
   callAll(new RegistryMetrics(registry))
   const families = new Map(registry.families().map((family) => [family.name, family]))
-  t.equal(families.size, 33, 'all instruments but those that are about metrics and exports themselves')
+  t.equal(families.size, 34, 'all instruments but those that are about metrics and exports themselves')
   t.match(families.get('asyncendpoints.jobs.created.total')?.points, [{ labels: { job_name: 'TestJob', store_type: 'memory' }, value: 1 }])
   t.match(families.get('asyncendpoints.store.errors.total')?.points, [{ labels: { operation: 'get', error_type: 'E', store_type: 'memory' }, value: 1 }])
   t.match(families.get('asyncendpoints.jobs.processing.duration')?.points, [{ labels: { job_name: 'TestJob', status: 'completed' }, count: 2 }], 'the timer fed it too')
@@ -73,6 +79,28 @@ t.test('the cells of a job exist from its definition on', async (t) => {
   t.same(registry.families().map(({ name, points }) => [name, points.length]), [
     ['asyncendpoints.jobs.created.total', 1], ['asyncendpoints.jobs.processed.total', 3], ['asyncendpoints.jobs.retries.total', 1], ['asyncendpoints.jobs.cancelled.total', 1]
   ])
+})
+
+t.test('counters with known label values exist at 0, so that their first increment is an increase', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(asyncEndpoints, { observability: { export: { targets: { file: { path: join(t.testdir(), 'metrics.prom') } } } } })
+  app.defineJob({ name: 'report', queue: 'reports', slaMs: 1_000, handler: () => 1 })
+  await app.ready()
+  const { body } = await app.inject('/metrics')
+  for (const line of [
+    'asyncendpoints_jobs_recovered_total{reason="stalled",store_type="memory"} 0',
+    'asyncendpoints_requests_rejected_total{reason="queue-full"} 0',
+    'asyncendpoints_requests_rejected_total{reason="store-unavailable"} 0',
+    'asyncendpoints_store_errors_total{operation="create",error_type="FAE_STORE_UNAVAILABLE",store_type="memory"} 0',
+    'asyncendpoints_store_operations_total{operation="settle",store_type="memory"} 0',
+    'asyncendpoints_worker_restarts_total{queue="reports",reason="silent"} 0',
+    'asyncendpoints_jobs_sla_missed_total{job_name="report",store_type="memory"} 0',
+    'asyncendpoints_exports_total{target="file",outcome="failed"} 0'
+  ]) t.ok(body.includes(`${line}\n`), line)
+  t.notOk(body.includes('target="push"'), 'a target that there is none of')
+  const refusable = Object.entries(ERROR_TABLE).filter(([, { statusCode }]) => [400, 410, 413, 415, 422, 429, 503].includes(statusCode)).map(([code]) => problemSlug(code as ErrorCode))
+  t.same(REFUSAL_REASONS.filter((reason) => !refusable.includes(reason)), [], 'none is made up')
 })
 
 t.test('a flood of error types is bounded in the caches too', async (t) => {
@@ -142,7 +170,7 @@ t.test('one part is replaced, the rest stays', async (t) => {
   callAll(overrideMetrics(new RegistryMetrics(registry), { jobFailed: (labels) => { seen.push(labels) } }, () => t.fail('nothing threw')))
   t.same(seen, [{ ...JOB, errorType: 'E' }])
   t.equal(registry.families().some(({ name }) => name === 'asyncendpoints.jobs.failed.total'), false)
-  t.equal(registry.families().length, 32)
+  t.equal(registry.families().length, 33)
 })
 
 t.test('an implementation that throws, rejects or gives broken timers is survived', async (t) => {
@@ -184,4 +212,15 @@ t.test('recordingMetrics remembers calls for the tests of an application', async
   await t.rejects(metrics.waitFor('jobCreated', { jobName: 'other' }, { timeoutMs: 1 }), { message: /waited 1 ms for 1 × jobCreated .*other.*TestJob/ })
   metrics.clear()
   t.same(metrics.calls, [])
+})
+
+t.test('recordingMetrics is taken as metrics.recorder, as its description shows', async (t) => {
+  const metrics = recordingMetrics()
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(asyncEndpoints, { observability: { metrics: { recorder: metrics } } })
+  app.defineJob({ name: 'generate-report', handler: async () => 1 })
+  await app.ready()
+  await app.jobs.submit('generate-report', {})
+  t.equal((await metrics.waitFor('jobProcessed', { jobName: 'generate-report', status: 'completed' })).length, 1)
 })

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { AsyncEndpointsError } from '../../lib/core/errors.ts'
 import { cancel, discard, snooze } from '../../lib/jobs/outcome.ts'
 import type { JobContext } from '../../lib/jobs/definition.ts'
 import type { Claim, Settlement } from '../../lib/jobs/store.ts'
@@ -44,6 +45,20 @@ t.test('results that cannot be kept fail the job with a code, without another at
   t.match(await settle(testRuntime({ handler: () => () => 1 })), { kind: 'failed', error: { code: 'FAE_RESULT_NOT_SERIALIZABLE' } })
   t.match(await settle(testRuntime({ handler: () => 'x'.repeat(100), maxResultBytes: 101 })), { kind: 'failed', error: { code: 'FAE_RESULT_TOO_LARGE' } })
   t.match(await settle(testRuntime({ handler: () => 'x'.repeat(99), maxResultBytes: 101 })), { kind: 'completed', resultBytes: 101 })
+})
+
+t.test('a claim and a settlement are operations of the store, the failed ones too', async (t) => {
+  const operations: unknown[] = []
+  const test = testRuntime({ handler: () => 'x' })
+  const { runtime } = test
+  runtime.bus.on('store.operated', ({ operation, durationMs }) => { operations.push(operation, durationMs >= 0) })
+  runtime.bus.on('store.operation_failed', ({ operation, errorCode }) => { operations.push(operation, errorCode) })
+  await settle(test, testClaim({}, { claimMs: 3 }))
+  t.same(operations, ['claim', true, 'settle', true])
+  const run = new AttemptRun(runtime, testClaim({}, { claimMs: undefined }), 'w1', ignore)
+  await run.run()
+  run.settled({ kind: 'error', error: new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', 'away') })
+  t.same(operations.slice(4), ['settle', 'FAE_STORE_UNAVAILABLE'], 'a claim that nobody measured is not made up')
 })
 
 t.test('a throw is retried until the attempts are spent', async (t) => {

@@ -1,5 +1,5 @@
 import { INSTRUMENTS, type InstrumentKey } from '../../../lib/telemetry/instruments.ts'
-import { definitionOf, inRange, level, observed, perSecond, quantile, share, type Expression } from './expressions.ts'
+import { definitionOf, inRange, level, observed, perSecond, quantile, share, type Expression, type Part } from './expressions.ts'
 
 export interface Target {
   readonly expression: Expression
@@ -29,8 +29,8 @@ export interface Row { readonly title: string, readonly panels: readonly Panel[]
 
 const QUANTILES = [0.5, 0.95, 0.99] as const
 
-function quantiles (key: InstrumentKey): Target[] {
-  return QUANTILES.map((q) => ({ expression: quantile(q, key), legend: `p${q * 100}`, exemplars: q === 0.95 }))
+function quantiles (key: InstrumentKey, part: Part = {}): Target[] {
+  return QUANTILES.map((q) => ({ expression: quantile(q, key, part), legend: `p${q * 100}`, exemplars: q === 0.95 }))
 }
 
 const PROCESSED = { where: ['status=~"completed|failed"'] } as const
@@ -65,7 +65,8 @@ const CHOSEN: readonly Row[] = [
     panels: [
       { title: 'Queue wait', description: 'From the moment a job may run until a worker takes it. Points lead to a trace.', unit: 's', targets: quantiles('jobsQueueDuration') },
       { title: 'Processing by job (p95)', description: 'One observation per attempt. Points lead to a trace.', unit: 's', targets: [{ expression: quantile(0.95, 'jobsProcessingDuration', { by: ['job_name'] }), legend: '{{job_name}}', exemplars: true }] },
-      { title: 'End to end by job (p95)', description: 'From the submission until the job was over, waiting, retries and delays included. Points lead to a trace.', unit: 's', targets: [{ expression: quantile(0.95, 'jobsEndToEnd', { by: ['job_name'] }), legend: '{{job_name}}', exemplars: true }] }
+      { title: 'End to end by job (p95)', description: 'From the submission until the job was over, waiting, retries and delays included. Points lead to a trace.', unit: 's', targets: [{ expression: quantile(0.95, 'jobsEndToEnd', { by: ['job_name'] }), legend: '{{job_name}}', exemplars: true }] },
+      { title: 'Later than promised', description: 'Jobs a second that ended later than the slaMs of their endpoint.', unit: 'ops', targets: [{ expression: perSecond('jobsSlaMissed', { by: ['job_name'] }), legend: '{{job_name}}' }] }
     ]
   },
   {
@@ -87,7 +88,7 @@ const CHOSEN: readonly Row[] = [
     panels: [
       { title: 'Submissions', description: 'Jobs that the store confirmed, a second.', unit: 'ops', targets: [{ expression: perSecond('jobsCreated', { by: ['job_name'] }), legend: '{{job_name}}' }] },
       { title: 'Refused submissions', description: 'A second, by reason. 429: queue-full. 503: overloaded, store-unavailable, store-full, closed. The others are mistakes of clients.', unit: 'ops', targets: [{ expression: perSecond('requestsRejected', { by: ['reason'] }), legend: '{{reason}}' }] },
-      { title: 'Time to accept', description: 'Until the store confirmed a submitted job. Points lead to a trace.', unit: 's', targets: quantiles('jobsSubmitDuration') }
+      { title: 'Time to accept', description: 'Until the store confirmed a submitted job. Points lead to a trace.', unit: 's', targets: quantiles('jobsSubmitDuration', { where: ['outcome="created"'] }) }
     ]
   },
   {

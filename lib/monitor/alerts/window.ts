@@ -17,9 +17,9 @@ const BOUNDS: readonly number[] = Array.from({ length: 55 }, (_, index) => 5_000
 const BINS = BOUNDS.length + 1
 
 /** One job's five minutes. */
-interface Slot { at: number, completed: number, failed: number, readonly bins: Uint32Array }
+interface Slot { at: number, completed: number, failed: number, maxMs: number, readonly bins: Uint32Array }
 
-/** As it travels: name, slots as [at, completed, failed, bin, count, bin, count, …]. */
+/** As it travels: name, slots as [at, completed, failed, bin, count, bin, count, …, the longest attempt in milliseconds]. */
 type ShownJob = readonly [name: string, slots: ReadonlyArray<readonly number[]>]
 type ShownSlow = readonly [jobId: string, jobName: string, durationMs: number, at: number]
 
@@ -51,9 +51,11 @@ export class JobWindow {
   failed (jobName: string): void { this.#slot(jobName).failed++ }
 
   took (jobName: string, durationMs: number): void {
-    const { bins } = this.#slot(jobName)
+    const slot = this.#slot(jobName)
+    const { bins } = slot
     const bin = binOf(durationMs)
     bins[bin] = (bins[bin] ?? 0) + 1
+    slot.maxMs = Math.max(slot.maxMs, durationMs)
   }
 
   slow (jobId: string, jobName: string, durationMs: number): void {
@@ -78,12 +80,12 @@ export class JobWindow {
     let slot = slots[index]
     if (slot === undefined) {
       // Never a hole, so that it can be walked.
-      while (slots.length <= index) slots.push({ at: -1, completed: 0, failed: 0, bins: new Uint32Array(BINS) })
+      while (slots.length <= index) slots.push({ at: -1, completed: 0, failed: 0, maxMs: 0, bins: new Uint32Array(BINS) })
       slot = slots[index] as Slot
     }
     if (slot.at !== at) {
       slot.at = at
-      slot.completed = slot.failed = 0
+      slot.completed = slot.failed = slot.maxMs = 0
       slot.bins.fill(0)
     }
     return slot
@@ -113,9 +115,10 @@ function binOf (ms: number): number {
   return low
 }
 
-function showSlot ({ at, completed, failed, bins }: Slot): number[] {
+function showSlot ({ at, completed, failed, maxMs, bins }: Slot): number[] {
   const shown = [at, completed, failed]
   for (const [bin, count] of bins.entries()) if (count > 0) shown.push(bin, count)
+  if (shown.length > 3) shown.push(Math.ceil(maxMs))
   return shown
 }
 
@@ -143,14 +146,14 @@ function isShownSlow (value: unknown): value is ShownSlow {
   return Array.isArray(value) && typeof value[0] === 'string' && typeof value[1] === 'string' && isCount(value[2]) && isCount(value[3])
 }
 
-interface Total { completed: number, failed: number, attempts: number, readonly bins: Float64Array }
+interface Total { completed: number, failed: number, attempts: number, maxMs: number, readonly bins: Float64Array }
 
 /** Lays windows over each other: what happened in the hour before `now`, by job. */
 export function sumUp (windows: readonly Counted[], now: number): { jobs: JobFacts[], slow: SlowJob[] } {
   const totals = new Map<string, Total>()
   for (const [name, slots] of windows.flatMap(({ jobs }) => jobs)) {
     let total = totals.get(name)
-    if (total === undefined) totals.set(name, total = { completed: 0, failed: 0, attempts: 0, bins: new Float64Array(BINS) })
+    if (total === undefined) totals.set(name, total = { completed: 0, failed: 0, attempts: 0, maxMs: 0, bins: new Float64Array(BINS) })
     for (const [at = 0, completed = 0, failed = 0, ...bins] of slots) {
       if (!isOfTheHour(at, now)) continue
       total.completed += completed
@@ -161,9 +164,11 @@ export function sumUp (windows: readonly Counted[], now: number): { jobs: JobFac
         total.bins[bin] = (total.bins[bin] ?? 0) + count
         total.attempts += count
       }
+      // A number without a partner is the longest attempt.
+      total.maxMs = Math.max(total.maxMs, bins.length % 2 === 1 ? bins.at(-1) ?? 0 : bins.length === 0 ? 0 : Infinity)
     }
   }
-  const jobs = [...totals].map(([name, { completed, failed, attempts, bins }]) => ({ name, completed, failed, attempts, p95Ms: percentile(bins, attempts, 0.95) }))
+  const jobs = [...totals].map(([name, { completed, failed, attempts, maxMs, bins }]) => ({ name, completed, failed, attempts, p95Ms: percentile(bins, attempts, 0.95, maxMs) }))
   const slow = windows.flatMap((window) => window.slow).filter(([, , , at]) => isRecent(at, now))
   return {
     jobs: jobs.filter(({ completed, failed, attempts }) => completed + failed + attempts > 0),
@@ -171,8 +176,8 @@ export function sumUp (windows: readonly Counted[], now: number): { jobs: JobFac
   }
 }
 
-/** Between the bounds of its bin as if the values lay evenly in it. */
-function percentile (bins: Float64Array, count: number, share: number): number | undefined {
+/** Between the bounds of its bin as if the values lay evenly in it, and never above the longest that was measured. */
+function percentile (bins: Float64Array, count: number, share: number, max: number): number | undefined {
   if (count === 0) return undefined
   let before = 0
   const rank = share * count
@@ -180,9 +185,9 @@ function percentile (bins: Float64Array, count: number, share: number): number |
     if (inBin > 0 && before + inBin >= rank) {
       const lower = BOUNDS[index - 1] ?? 0
       const upper = BOUNDS[index] ?? lower
-      return lower + (upper - lower) * (rank - before) / inBin
+      return Math.min(max, lower + (upper - lower) * (rank - before) / inBin)
     }
     before += inBin
   }
-  return BOUNDS[BOUNDS.length - 1]
+  return Math.min(max, BOUNDS[BOUNDS.length - 1] ?? max)
 }

@@ -6,6 +6,7 @@ import type { JobState } from '../../jobs/states.ts'
 import type { ConsumeOptions, Consumer, SettleVerdict } from '../../jobs/store.ts'
 import { CancelWatch } from './cancel-watch.ts'
 import { isLive } from './clients.ts'
+import { noteClaim } from './claim-pace.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import {
@@ -195,7 +196,7 @@ export class BullConsumer implements Consumer {
       lookForStalled: async (look) => { await this.#leases.takeBackLate(); return await look() },
       requeue: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'queued', step, undefined),
       extras: (id, token) => this.#settler.extras(this.#find(id, token)),
-      finish: (args) => this.#settler.finish(args)
+      finish: (args) => noteClaim(this.#settler.finish(args), this.#parts.clock, this.#claimMs)
     }
   }
 

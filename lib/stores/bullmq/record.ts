@@ -38,13 +38,12 @@ export function recordOf (id: string, queue: string, { fields, locked }: RawJob)
   const notes = parseNotes(failedReason)
   const deferred = defa === null || defa === undefined ? undefined : parseNotes(defa)
   const ended = integer(finishedOn)
-  const state = stateOf(ended, returnvalue, notes, deferred, locked, integer(delay) ?? 0)
   const createdAt = integer(timestamp) ?? 0
   const counted = (integer(atm) ?? 0) + (integer(stc) ?? 0)
-  const waiting = state === 'queued' || state === 'scheduled'
-  // A claim that has neither been settled nor counted as a stall: its lease ran out, and nobody has looked yet.
-  const lost = waiting && (integer(ats) ?? 0) - counted - (notes.a ?? 0) > 0
-  const running = state === 'in-progress' || lost ? 1 : 0
+  // A claim that has neither been settled nor counted as a stall: it runs, or its worker died and nobody has looked yet.
+  const claimed = (integer(ats) ?? 0) - counted - (notes.a ?? 0) > 0
+  const state = stateOf(ended, returnvalue, notes, deferred, locked || claimed, integer(delay) ?? 0)
+  const running = state === 'in-progress' ? 1 : 0
   const finishedAt = ended ?? (state === 'cancelled' ? deferred?.t : undefined)
   const error = state === 'completed' ? undefined : state === 'cancelled' ? cancelError(ended === undefined ? deferred : notes) : errorOf(notes)
   const bytes = integer(returnvalue)
@@ -74,11 +73,11 @@ export function recordOf (id: string, queue: string, { fields, locked }: RawJob)
   }
 }
 
-function stateOf (ended: number | undefined, returnvalue: string | null | undefined, notes: Notes, deferred: Notes | undefined, locked: boolean, delay: number): JobState {
+function stateOf (ended: number | undefined, returnvalue: string | null | undefined, notes: Notes, deferred: Notes | undefined, claimed: boolean, delay: number): JobState {
   if (ended !== undefined) return returnvalue !== null && returnvalue !== undefined ? 'completed' : notes.x === 1 ? 'cancelled' : 'failed'
   // Cancelled where it waits; some worker will take it out of the line, without running it.
   if (deferred?.x === 1) return 'cancelled'
-  if (locked) return 'in-progress'
+  if (claimed) return 'in-progress'
   return delay > 0 ? 'scheduled' : 'queued'
 }
 

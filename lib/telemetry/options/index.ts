@@ -1,6 +1,7 @@
-import { OptionProblems, readOptions, type OptionsSchema } from '../../core/options.ts'
+import { invalidOptions, OptionProblems, readOptions, type OptionsSchema } from '../../core/options.ts'
 import type { EventName } from '../../events/catalogue.ts'
 import { checkRoutes, type EventRoutes } from '../../events/router.ts'
+import { idleRows, inexcludable } from '../sink-events.ts'
 import { readLoggingOptions, type LoggingOptions, type ReadLoggingOptions } from './logging.ts'
 import { readMetricsOptions, type MetricsOptions, type ReadMetricsOptions } from './metrics.ts'
 import { readTracingOptions, type ReadTracingOptions, type TracingOptions } from './tracing.ts'
@@ -15,11 +16,17 @@ export interface TelemetryOptions<Request = unknown> {
   tracing?: boolean | TracingOptions<Request>
   /** @defaultValue true */
   logging?: boolean | LoggingOptions
-  /** Which events reach traces, metrics and logs; merged over the defaults. */
+  /** Which events reach traces, metrics and logs; merged over the defaults. A row that would do nothing is refused. */
   events?: EventRoutes
-  /** Share of the events that reach traces and logs, 0 to 1, where `events` says nothing else. @defaultValue 1 */
+  /**
+   * Share of the events that reach traces and logs, 0 to 1, where `events` says nothing else. All events of a job are kept or none, and what went
+   * wrong is always kept: errors, timeouts, refused settlements, trouble of the store or the worker. @defaultValue 1
+   */
   eventSampleRate?: number
-  /** Events that reach nobody: short for `enabled: false` in `events`. */
+  /**
+   * Events that reach neither traces, metrics nor the log: short for `enabled: false` in `events`. Listeners of `app.jobEvents`, alerts and the
+   * performance monitor go on.
+   */
   excludeEvents?: readonly EventName[]
   /** Jobs, by name, without metrics, spans and log lines below `warn`. */
   excludeJobs?: ReadonlyArray<string | RegExp>
@@ -83,10 +90,15 @@ export function readTelemetryOptions<Request> (given: TelemetryOptions<Request> 
   const tracing = problems.collect('tracing.', () => group<TracingOptions<Request>, ReadTracingOptions<Request>>(given?.tracing, readTracingOptions))
   const logging = problems.collect('logging.', () => group(given?.logging, readLoggingOptions))
   const events = problems.collect('events.', () => {
-    const routes: Record<string, unknown> = { ...(typeof given?.events === 'object' ? given.events : {}) }
-    for (const name of Array.isArray(given?.excludeEvents) ? given.excludeEvents : []) routes[String(name)] = { ...(routes[String(name)] ?? {}), enabled: false }
-    checkRoutes(routes as EventRoutes)
-    return routes as EventRoutes
+    const rows: EventRoutes = typeof given?.events === 'object' && given.events !== null ? given.events : {}
+    checkRoutes(rows)
+    const facts = { metrics: metrics !== undefined, tracing: tracing !== undefined, detailedTracing: given?.detailedTracing === true, logging }
+    const excluded: readonly EventName[] = Array.isArray(given?.excludeEvents) ? given.excludeEvents : []
+    const idle = [...idleRows(rows, facts), ...inexcludable(excluded), ...excluded.filter((name) => rows[name] !== undefined).map((name) => `${name} has a row and is in excludeEvents; leave one of them out`)]
+    if (idle.length > 0) throw invalidOptions('observability.events', idle)
+    const routes: EventRoutes = { ...rows, ...Object.fromEntries(excluded.map((name) => [name, { enabled: false }])) }
+    checkRoutes(routes)
+    return routes
   })
   problems.throwIfAny('observability')
   if (options === undefined || events === undefined) throw new Error('a reader of options returned nothing and found nothing wrong')
