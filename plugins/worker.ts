@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { noHandler } from '../lib/worker/no-handler.ts'
 import { Worker, type WorkerOptions } from '../lib/worker/worker.ts'
 
 export type { WatchdogOptions } from '../lib/worker/watchdog.ts'
@@ -14,6 +15,8 @@ declare module 'fastify' {
 
 async function workerPlugin (app: FastifyInstance, options: WorkerOptions): Promise<void> {
   const worker = new Worker(app.jobRuntime, options)
+  // A job that is only declared would be claimed here and handed back for ever.
+  app.jobRuntime.registry.guard(({ name, queue, handler }) => { if (handler === undefined && worker.worksOn(queue)) throw noHandler(name, queue) })
   app.decorate('jobWorker', worker)
   // Not before every plugin is loaded: a job must not be claimed before its handler is known.
   app.addHook('onReady', async () => { await worker.start() })

@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
-import { MAX_PRIORITY, type IdempotencyClaim, type JobInput, type JobRecord, type NewJob } from '../jobs/job.ts'
+import { MAX_PRIORITY, type IdempotencyClaim, type JobInput, type JobRecord, type NewJob, type TraceCarrier } from '../jobs/job.ts'
+import type { SubmitMeta } from '../jobs/submit.ts'
+import { isTraceparent } from '../jobs/trace-ids.ts'
 import type { EndpointSubmitMeta } from './jobs.ts'
 
 const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
@@ -10,6 +12,8 @@ export const IDEMPOTENCY_TTL_MS = 86_400_000
 const MAX_KEY_LENGTH = 255
 /** It goes into log lines, spans and headers. */
 const CORRELATION_ID = /^[\x21-\x7e]{1,128}$/
+/** What every tracing system must pass on (W3C Trace Context §3.3.1.5); a longer one is left out as a whole. */
+const MAX_TRACESTATE = 512
 /** The last moment that a Date can tell (ECMA-262 §21.4.1.1), milliseconds since the epoch. */
 const LAST_MOMENT = 8.64e15
 
@@ -30,6 +34,9 @@ export function draftJob (definition: JobDefinition, body: unknown, meta: Endpoi
   if (typeof meta.correlationId === 'string' && !CORRELATION_ID.test(meta.correlationId)) problems.push('correlationId must have 1 to 128 visible ASCII characters')
   const key = meta.idempotencyKey
   if (key !== undefined && (typeof key !== 'string' || key.length === 0 || key.length > MAX_KEY_LENGTH)) problems.push(`idempotencyKey must be a text of 1 to ${MAX_KEY_LENGTH} characters`)
+  const { idempotencyTtlMs, trace } = meta
+  if (idempotencyTtlMs !== undefined && !(Number.isFinite(idempotencyTtlMs) && idempotencyTtlMs >= 1)) problems.push('idempotencyTtlMs must be milliseconds, 1 or more')
+  if (trace !== undefined && !isCarrier(trace)) problems.push('trace must be { traceparent, tracestate } with a traceparent as W3C Trace Context says')
   if (problems.length > 0) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${definition.name}" is not valid: ${problems.join('; ')}`)
 
   const input: JobInput = { body, params: meta.params ?? NOTHING, query: meta.query ?? NOTHING, headers: meta.headers ?? NOTHING }
@@ -46,6 +53,52 @@ export function draftJob (definition: JobDefinition, body: unknown, meta: Endpoi
     runAt,
     maxAttempts: definition.maxAttempts,
     idempotency: key === undefined ? undefined : idempotencyClaim(definition.name, input, key, meta)
+  }
+}
+
+function isCarrier (trace: unknown): boolean {
+  if (typeof trace !== 'object' || trace === null) return false
+  const { traceparent, tracestate } = trace as { traceparent?: unknown, tracestate?: unknown }
+  return isTraceparent(traceparent) && (tracestate === undefined || typeof tracestate === 'string')
+}
+
+/** The trace context that a submission brings, with nothing else that its object may hold. */
+export function givenTrace ({ trace }: SubmitMeta): TraceCarrier | undefined {
+  if (trace === undefined) return undefined
+  const { traceparent, tracestate } = trace
+  return tracestate === undefined || tracestate.length > MAX_TRACESTATE ? { traceparent } : { traceparent, tracestate }
+}
+
+/** Everything that code may say about a submission. */
+const META_KEYS: Readonly<Record<keyof SubmitMeta, true>> = {
+  delayMs: true,
+  runAt: true,
+  priority: true,
+  owner: true,
+  correlationId: true,
+  trace: true,
+  idempotencyKey: true,
+  idempotencyTtlMs: true,
+  params: true,
+  query: true,
+  headers: true
+}
+
+/**
+ * An option that does nothing (`delay`, `attempts`, `jobId` of other libraries) is a mistake that nobody would notice.
+ *
+ * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`
+ */
+export function assertMeta (name: string, meta: SubmitMeta): void {
+  if (typeof meta !== 'object' || meta === null) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${name}" is not valid: what is given beside the body must be an object`)
+  for (const key in meta) {
+    if (Object.hasOwn(META_KEYS, key)) continue
+    const unknown = Object.keys(meta).filter((each) => !Object.hasOwn(META_KEYS, each))
+    throw new AsyncEndpointsError(
+      'FAE_INVALID_SUBMISSION',
+      `The submission of "${name}" is not valid: ${unknown.map((each) => `${each} is not an option`).join(', ')}; there are ${Object.keys(META_KEYS).join(', ')}. ` +
+      'How a job runs (retry, timeoutMs, queue) stands in its definition'
+    )
   }
 }
 

@@ -10,7 +10,7 @@ import type { EndpointSchema } from './types.ts'
 
 /** The options of an endpoint, its types forgotten. */
 export interface AnyEndpointOptions extends EndpointSettings {
-  readonly handler: JobHandler
+  readonly handler?: JobHandler | undefined
   readonly schema?: EndpointSchema
   readonly headers?: readonly string[]
   readonly spanAttributes?: SpanAttributesOptions
@@ -29,10 +29,7 @@ export function defineEndpoint (app: FastifyInstance, room: HttpRoom | undefined
   const settings = readEndpointOptions(given)
   const input = definitionInput(settings)
   // The last step below cannot fail any more after these two: a route cannot be taken back.
-  compileDefinition(input)
-  if (app.jobRuntime.registry.get(input.name) !== undefined) {
-    throw new AsyncEndpointsError('FAE_DUPLICATE_JOB', `A job named "${input.name}" is already defined; names are unique per application`)
-  }
+  app.jobRuntime.registry.assertFree(compileDefinition(input, app.jobRuntime.jobDefaults))
   if (room === undefined) return define(input)
   if (room.options.access === 'owner' && (settings.owner ?? room.options.owner) === undefined) {
     throw invalidOptions(`asyncEndpoint "${input.name}"`, ['owner is missing: http.access is "owner", so that every endpoint needs an owner function, its own or http.owner'])

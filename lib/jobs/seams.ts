@@ -16,6 +16,8 @@ export interface SubmitScope {
   readonly definition: JobDefinition
   /** What tracing attached to the HTTP request, handed through untouched; `undefined` for a submission from code. */
   readonly requestTrace: unknown
+  /** The trace context that whoever submits the job wants it to belong to; checked. */
+  readonly givenTrace?: TraceCarrier | undefined
 }
 
 export type SubmitMiddleware = (scope: SubmitScope, next: () => Promise<Created>) => Promise<Created>

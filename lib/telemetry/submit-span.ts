@@ -5,7 +5,7 @@ import type { Created } from '../jobs/store.ts'
 import { ATTR, SPAN_EVENT } from './attributes.ts'
 import type { Exclusion } from './exclude.ts'
 import { sendAttributes } from './job-attributes.ts'
-import { toCarrier, unrecorded } from './propagation.ts'
+import { fromCarrier, toCarrier, unrecorded } from './propagation.ts'
 import { RequestTrace } from './request-trace.ts'
 import { parentIn, type SpanMaker } from './span-maker.ts'
 
@@ -25,7 +25,7 @@ export function submitSpan (parts: SubmitSpanParts): SubmitMiddleware {
       carry(scope, request.carrier)
       return next()
     }
-    const context = contextOf(parts.maker, request)
+    const context = contextOf(parts.maker, request, scope.givenTrace)
     const parent = parentIn(context)
     const decision = parts.excluded(scope.job.name) ? 'pass' : source.decide(parent)
     if (decision === 'pass' || decision === 'over') {
@@ -36,10 +36,16 @@ export function submitSpan (parts: SubmitSpanParts): SubmitMiddleware {
   }
 }
 
-/** What is active now (a span inside the request's handler, for one) is nearer than what was when the request came. */
-function contextOf ({ source }: SpanMaker, request: RequestTrace | undefined): Context {
+/**
+ * What is active now (a span inside the request's handler, for one) is nearer than what was when the request came. A trace
+ * that was given with the submission comes first, unless a span of that very trace is active.
+ */
+function contextOf ({ source }: SpanMaker, request: RequestTrace | undefined, given: TraceCarrier | undefined): Context {
   const active = source.contexts.active()
-  if (active !== undefined && parentIn(active) !== undefined) return active
+  const activeParent = active === undefined ? undefined : parentIn(active)
+  const givenParent = fromCarrier(given)
+  if (givenParent !== undefined && activeParent?.traceId !== givenParent.traceId) return trace.setSpanContext(ROOT_CONTEXT, givenParent)
+  if (active !== undefined && activeParent !== undefined) return active
   return request?.context ?? active ?? ROOT_CONTEXT
 }
 
