@@ -1,5 +1,6 @@
 import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
-import type { ChildSubmitted, ParentJob, SubmitChild, SubmitMeta, Submitted } from '../jobs/submit.ts'
+import type { ParentJob, SubmitChild } from '../jobs/seams.ts'
+import type { ChildSubmitted, SubmitMeta, Submitted } from '../jobs/submit.ts'
 import type { Jobs } from './jobs.ts'
 
 /**

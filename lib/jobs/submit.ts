@@ -1,4 +1,3 @@
-import type { JobDefinition, JobTypes, Part } from './definition.ts'
 import type { JobInput, JobRecord, TraceCarrier } from './job.ts'
 
 /** Per-submission settings. */
@@ -40,18 +39,3 @@ export interface ChildSubmitted extends Omit<Submitted, 'job'> {
   /** `undefined`: an earlier attempt submitted it, it has ended, and the store no longer keeps it. */
   readonly job: JobRecord | undefined
 }
-
-/** Which job submits another one, and what goes along from it. */
-export interface ParentJob {
-  readonly id: string
-  readonly owner: string | undefined
-  readonly correlationId: string
-  readonly trace: TraceCarrier | undefined
-  /** Counts the submissions of this attempt without a key of their own, by the name of the child. */
-  readonly ordinals: Map<string, number>
-}
-
-/** Submits a job from inside a handler. */
-export type SubmitChild = <T extends JobTypes = JobTypes> (
-  parent: ParentJob, job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta?: SubmitMeta
-) => Promise<ChildSubmitted>
