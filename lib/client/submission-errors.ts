@@ -1,4 +1,4 @@
-import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
+import { AsyncEndpointsError, isAsyncEndpointsError, type AsyncEndpointsErrorOptions } from '../core/errors.ts'
 import type { SubmitOrigin } from '../events/catalogue.ts'
 import type { GateErrors } from './submit-gate.ts'
 
@@ -12,14 +12,16 @@ const keyName = ({ origin }: Submitter): string => origin === undefined ? 'idemp
 
 /** The submission ran out of time, before it was sent or after. */
 export function timeErrors (submitter: Submitter, limitMs: number): GateErrors {
+  // The client of a request has to know whether it may repeat it.
+  const options: AsyncEndpointsErrorOptions = submitter.origin === undefined ? { retryAfterSeconds: 2 } : { retryAfterSeconds: 2, expose: true }
   return {
     unconfirmed: () => new AsyncEndpointsError(
-      'FAE_STORE_UNAVAILABLE', `The job store did not confirm the job within ${limitMs} ms; it may or may not have been stored. ${repeatAdvice(submitter)}`, { retryAfterSeconds: 2 }
+      'FAE_STORE_UNAVAILABLE', `The job store did not confirm the job within ${limitMs} ms; it may or may not have been stored. ${repeatAdvice(submitter)}`, options
     ),
     unsent: () => new AsyncEndpointsError(
       'FAE_STORE_UNAVAILABLE',
       `The submission waited in this process for the job store, which had too many others to answer or did not answer, and was not sent within ${limitMs} ms: the job is not stored. ${laterAdvice(submitter)}`,
-      { retryAfterSeconds: 2 }
+      options
     ),
     silence: (error) => isAsyncEndpointsError(error, 'FAE_STORE_UNAVAILABLE')
   }
