@@ -1,6 +1,7 @@
 /** Submissions from code: many at once, from inside a handler, and of jobs that another process runs. */
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
+import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace-node'
 import { asyncEndpoints, memoryStore, redisStore, type AsyncEndpointsOptions, type JobStore, type SubmitMeta } from '../../plugins/async-endpoints.ts'
 import { sharedRedis, uniquePrefix } from '../support/redis.ts'
 
@@ -166,6 +167,23 @@ t.test('a trace that is given is the one of the job, traced or not', async (t) =
   const vendor = 'a=1'
   t.match(await plain.jobs.submit('x', {}, { trace: { traceparent, tracestate: vendor } }), { job: { trace: { traceparent, tracestate: vendor } } })
   t.same((await plain.jobs.submit('x', {}, { trace: { traceparent, tracestate: `a=${'1'.repeat(600)}` } })).job.trace, { traceparent })
+})
+
+t.test('the submission of a child is a span under the handler of its parent, on every version of Node', async (t) => {
+  const spans: ReadableSpan[] = []
+  const exporter: SpanExporter = { export: (batch, done) => { spans.push(...batch); done({ code: 0 }) }, shutdown: async () => {} }
+  const app = await build(t, { http: false, observability: { tracing: { exporters: [exporter] } } })
+  const child = app.defineJob({ name: 'child', handler: () => {} })
+  app.defineJob({ name: 'parent', handler: async (job) => { await job.submit(child) } })
+  await app.ready()
+  const { id } = await app.jobs.submit('parent')
+  t.match(await app.jobs.waitFor(id, { timeoutMs: WAIT_MS }), { state: 'completed' })
+  await app.close()
+  const sends = spans.filter(({ name }) => name === 'send default')
+  const handler = spans.find(({ name }) => name === 'parent')
+  t.equal(sends.length, 2)
+  t.equal(sends.filter(({ parentSpanContext }) => parentSpanContext?.spanId === handler?.spanContext().spanId).length, 1)
+  t.equal(new Set(sends.map((span) => span.spanContext().traceId)).size, 1)
 })
 
 t.test('30,000 at once: what is refused is not stored', { timeout: 120_000 }, async (t) => {
