@@ -2,6 +2,7 @@ import { channel } from 'node:diagnostics_channel'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Backbone } from '../lib/channels/backbone.ts'
+import { childSubmitter } from '../lib/client/child.ts'
 import { Client } from '../lib/client/client.ts'
 import type { Jobs } from '../lib/client/jobs.ts'
 import { createContext, type Clock, type TimerHandle } from '../lib/core/context.ts'
@@ -26,7 +27,12 @@ export interface JobStoreOptions {
   store?: JobStore
   /** Defaults of every job, under what its definition says. */
   jobs?: JobOptions
-  /** A submission that the store has not confirmed after this long is refused with 503. @defaultValue 2000 */
+  /**
+   * A submission that the store has not confirmed so long after it was sent is refused with 503; it may have been stored. One that
+   * could not be sent for so long, because the process has too many others under way, is refused and is not stored.
+   *
+   * @defaultValue 2000
+   */
   submitTimeoutMs?: number
   /** What is replaced by `[FILTERED]` in log lines, span attributes, stored headers and errors, besides what everybody hides. */
   redact?: RedactOptions
@@ -80,11 +86,12 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   if (openTelemetryIsThere()) traceExits.use((await import('../lib/telemetry/context.ts')).GLOBAL_WAYS)
   const store = new ObservedStore(inner, context, bus, traceExits)
   const runtime: JobRuntime = {
-    context, bus, redaction, registry: new JobRegistry(), store, traceExits, currentJobs: new CurrentJobs(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
+    context, bus, redaction, registry: new JobRegistry(), jobDefaults: options.jobs, store, traceExits, currentJobs: new CurrentJobs(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
   }
   const backbone = new Backbone(store)
   const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs })
 
+  runtime.submitChild = childSubmitter(client)
   REGISTERED.publish({ store: () => factsOf(inner) })
   app.decorate('jobRuntime', runtime)
   app.decorate('jobBackbone', backbone)

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Health } from '../lib/health/registry.ts'
+import { noHandler } from '../lib/worker/no-handler.ts'
 import { Worker, type WorkerOptions } from '../lib/worker/worker.ts'
 
 export type { WatchdogOptions } from '../lib/worker/watchdog.ts'
@@ -18,6 +19,8 @@ const MEMORY = 'memory'
 
 async function workerPlugin (app: FastifyInstance, options: WorkerOptions): Promise<void> {
   const worker = new Worker(app.jobRuntime, options)
+  // A job that is only declared would be claimed here and handed back for ever.
+  app.jobRuntime.registry.guard(({ name, queue, handler }) => { if (handler === undefined && worker.worksOn(queue)) throw noHandler(name, queue) })
   app.decorate('jobWorker', worker)
   stopWhenDraining(app, worker)
   // Not before every plugin is loaded: a job must not be claimed before its handler is known.

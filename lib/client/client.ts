@@ -1,12 +1,12 @@
 import { setMaxListeners } from 'node:events'
 import type { Backbone } from '../channels/backbone.ts'
-import { orReject } from '../core/deadline.ts'
 import { AsyncEndpointsError, ownMessage } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
 import { lostInJson } from '../jobs/json-value.ts'
 import type { BodyReader } from '../jobs/schemas.ts'
+import type { SubmitMeta, Submitted } from '../jobs/submit.ts'
 import { unknownJob } from '../jobs/registry.ts'
 import type { SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
 import type { Created, JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
@@ -15,12 +15,18 @@ import { storeNow } from '../jobs/store-clock.ts'
 import { errorCodeOf, toReason } from '../jobs/stored-error.ts'
 import { sampledIds } from '../jobs/trace-ids.ts'
 import { QueueDepths } from './depth.ts'
-import type { EndpointSubmitMeta, JobsClient, RedriveAdmission, SubmitMeta, Submitted } from './jobs.ts'
-import { draftJob, freshRecord } from './submission.ts'
+import type { EndpointSubmitMeta, JobsClient, RedriveAdmission, SubmitItem, SubmitManyOptions, SubmitManyResult } from './jobs.ts'
+import { assertMeta, draftJob, freshRecord, givenTrace } from './submission.ts'
+import { keyExpired, keyReused, timeErrors } from './submission-errors.ts'
+import { SubmitGate } from './submit-gate.ts'
+import { readManyOptions, submitEach } from './submit-many.ts'
 import { waitForEnd, type WaitOptions } from './wait.ts'
 
 export interface ClientOptions {
-  /** A submission that the store has not confirmed after this long is refused with `FAE_STORE_UNAVAILABLE`. */
+  /**
+   * A submission that the store has not confirmed so long after it was sent, or that could not be sent for so long, is refused
+   * with `FAE_STORE_UNAVAILABLE`.
+   */
   readonly submitTimeoutMs: number
 }
 
@@ -35,6 +41,7 @@ export class Client implements JobsClient {
   readonly #backbone: Backbone
   readonly #options: ClientOptions
   readonly #depths: QueueDepths
+  readonly #gate: SubmitGate
   readonly #closing = new AbortController()
 
   constructor (runtime: JobRuntime, backbone: Backbone, options: ClientOptions) {
@@ -42,19 +49,34 @@ export class Client implements JobsClient {
     this.#backbone = backbone
     this.#options = options
     this.#depths = new QueueDepths(runtime.store, runtime.context.clock)
+    this.#gate = new SubmitGate(runtime.context.clock, options.submitTimeoutMs)
     // Everybody who waits listens to it: many are no leak.
     setMaxListeners(0, this.#closing.signal)
   }
 
   /** No submission is taken any more, and whoever waits for a job is told so. */
-  close (): void { this.#closing.abort(closed()) }
+  close (): void {
+    this.#closing.abort(closed())
+    this.#gate.close(closed())
+  }
 
   async submit<T extends JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta: SubmitMeta = NO_META): Promise<Submitted> {
     const name = typeof job === 'string' ? job : job.name
     const definition = this.#runtime.registry.get(name)
     if (definition === undefined) throw unknownJob(name)
+    return await this.#submitFromCode(definition, body, meta)
+  }
+
+  async submitMany<T extends JobTypes> (job: string | JobDefinition<T>, items: Iterable<SubmitItem<T>>, options?: SubmitManyOptions): Promise<SubmitManyResult[]> {
+    const { maxInFlight } = readManyOptions(options)
+    const definition = this.#runtime.registry.require(typeof job === 'string' ? job : job.name)
+    return await submitEach(items, maxInFlight, (body, meta) => this.#submitFromCode(definition, body, meta))
+  }
+
+  async #submitFromCode (definition: JobDefinition, body: unknown, meta: SubmitMeta): Promise<Submitted> {
+    assertMeta(definition.name, meta)
     const { readBody } = definition.schemas
-    return await this.submitJob(definition, readBody === undefined || meta.validate === false ? body : await validBody(name, readBody, body), meta)
+    return await this.submitJob(definition, readBody === undefined || meta.validate === false ? body : await validBody(definition.name, readBody, body), meta)
   }
 
   async submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted> {
@@ -63,8 +85,9 @@ export class Client implements JobsClient {
     // A request that submits was not sent by a handler, even where a handler's context is still active: an injected one, for example.
     const inside = meta.origin === undefined ? this.#runtime.currentJobs?.current() : undefined
     const job = draftJob(definition, body, meta, ids.job(), storeNow(this.#runtime.store, clock), inside === undefined ? ids.correlation : () => inside.correlationId)
-    const carrier = meta.trace ?? inside?.trace
-    const parentTrace = carrier === undefined ? undefined : { carrier, given: meta.trace !== undefined }
+    const given = givenTrace(meta)
+    const carrier = given ?? inside?.trace
+    const parentTrace = carrier === undefined ? undefined : { carrier, given: given !== undefined }
     const scope: SubmitScope = { job, definition, requestTrace: meta.requestTrace, origin: meta.origin, parentTrace }
     const { maxQueued } = meta
     const timeoutMs = maxQueued === undefined ? this.#options.submitTimeoutMs : await this.#admit(job.queue, maxQueued)
@@ -72,7 +95,7 @@ export class Client implements JobsClient {
     let created: Created
     try {
       const { submitMiddleware } = this.#runtime
-      created = submitMiddleware.length === 0 ? await this.#create(scope, timeoutMs) : await runSubmit(submitMiddleware, 0, scope, () => this.#create(scope, timeoutMs))
+      created = submitMiddleware.length === 0 ? await this.#create(scope, timeoutMs, meta) : await runSubmit(submitMiddleware, 0, scope, () => this.#create(scope, timeoutMs, meta))
     } catch (error) {
       this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, errorCode: errorCodeOf(error), message: ownMessage(error), submitMs: clock.monotonic() - startedAt, origin: meta.origin })
       throw error
@@ -98,34 +121,24 @@ export class Client implements JobsClient {
     return Math.max(half, this.#options.submitTimeoutMs - (clock.monotonic() - startedAt))
   }
 
-  #create (scope: SubmitScope, timeoutMs: number): Promise<Created> {
-    const { store, context } = this.#runtime
+  #create (scope: SubmitScope, timeoutMs: number, meta: EndpointSubmitMeta): Promise<Created> {
+    const { store } = this.#runtime
     // Also where nothing is traced here: the worker may trace.
     scope.job.trace ??= scope.parentTrace?.carrier
-    return orReject(context.clock, timeoutMs, store.create(scope.job), this.#unconfirmed)
+    return this.#gate.run(timeoutMs, () => store.create(scope.job), timeErrors(meta, this.#options.submitTimeoutMs))
   }
 
-  /** The store may still have taken the job: repeating the request with the same key finds out. */
-  readonly #unconfirmed = (): AsyncEndpointsError => new AsyncEndpointsError(
-    'FAE_STORE_UNAVAILABLE',
-    `The job store did not confirm the job within ${this.#options.submitTimeoutMs} ms; it may or may not have been stored. Repeat the request with the same Idempotency-Key`,
-    { retryAfterSeconds: 2 }
-  )
-
-  #submitted ({ job }: SubmitScope, created: Created, submitMs: number, { origin, payloadBytes }: EndpointSubmitMeta): Submitted {
+  #submitted ({ job }: SubmitScope, created: Created, submitMs: number, meta: EndpointSubmitMeta): Submitted {
     const { bus } = this.#runtime
+    const { origin, payloadBytes } = meta
     if (!created.created) {
       if (!created.sameRequest) {
         bus.emit('job.rejected', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, reason: 'idempotency-key-reused', submitMs, origin })
-        throw new AsyncEndpointsError('FAE_IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for a request with other content; use a new key for a new request')
+        throw keyReused(meta)
       }
       if (created.job === undefined) {
         bus.emit('job.rejected', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, reason: 'job-expired', submitMs, origin })
-        throw new AsyncEndpointsError(
-          'FAE_JOB_EXPIRED',
-          'The job of this Idempotency-Key has ended and is no longer kept; use a new key to run it again',
-          { details: { id: created.id } }
-        )
+        throw keyExpired(meta, created.id)
       }
       bus.emit('job.replayed', { jobId: created.id, jobName: job.name, queue: job.queue, correlationId: created.job.correlationId, ...idsOf(created.job), submitMs, origin })
       return { id: created.id, created: false, job: created.job }

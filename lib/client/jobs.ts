@@ -1,40 +1,24 @@
 import type { SubmitOrigin } from '../events/catalogue.ts'
 import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
-import type { JobInput, JobRecord, TraceCarrier } from '../jobs/job.ts'
+import type { JobInput, JobRecord } from '../jobs/job.ts'
+import type { SubmitMeta, Submitted } from '../jobs/submit.ts'
 import type { JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
 
-/** Per-submission settings. */
-export interface SubmitMeta {
-  /** Run no sooner than this many milliseconds from now. Not together with `runAt`. */
-  delayMs?: number
-  /** Run no sooner than this moment: a Date or milliseconds since the epoch. */
-  runAt?: Date | number
-  /** Instead of the definition's. */
-  priority?: number
-  /** Who may see the job over HTTP: requests for which an owner function says this name, and no other. Not empty. */
-  owner?: string
-  /** 1 to 128 visible ASCII characters. @defaultValue the one of the job inside whose handler this is, where that is known; otherwise a new one */
-  correlationId?: string
-  /**
-   * The trace that the job belongs to, for example `job.trace` of the handler that submits: the submission becomes a child of it.
-   *
-   * @defaultValue what is active; inside a handler the job that runs, where that is known
-   */
-  trace?: TraceCarrier | undefined
-  /** Any text of 1 to 255 characters; the same owner, job and key again gives the same job. */
-  idempotencyKey?: string
-  /** `false`: the body is taken as it is, whatever `schema.body` of the job says. @defaultValue true */
-  validate?: boolean
-  params?: JobInput['params']
-  query?: JobInput['query']
-  headers?: JobInput['headers']
+export type { SubmitMeta, Submitted } from '../jobs/submit.ts'
+
+/** One job of {@link Jobs.submitMany}: its body, and what `submit` takes beside it. */
+export interface SubmitItem<T extends JobTypes = JobTypes> extends SubmitMeta {
+  body?: Part<T, 'body', unknown> | undefined
 }
 
-export interface Submitted {
-  readonly id: string
-  /** `false`: the idempotency key was known, and this is the job it belongs to. */
-  readonly created: boolean
-  readonly job: JobRecord
+/** What became of one item: it was taken, or refused for a reason of its own. */
+export type SubmitManyResult =
+  | (Submitted & { readonly error?: undefined })
+  | { readonly error: Error, readonly id?: undefined, readonly created?: undefined, readonly job?: undefined }
+
+export interface SubmitManyOptions {
+  /** Items that are on their way to the store at one time, 1 to 10,000. @defaultValue 256 */
+  maxInFlight?: number | undefined
 }
 
 /** `app.jobs`: everything about jobs, without HTTP. Every method may throw `FAE_STORE_UNAVAILABLE`. */
@@ -48,6 +32,16 @@ export interface Jobs {
    * `FAE_STORE_UNAVAILABLE` (within `submitTimeoutMs`), `FAE_STORE_FULL`, `FAE_CLOSED`
    */
   submit<T extends JobTypes = JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta?: SubmitMeta): Promise<Submitted>
+  /**
+   * Submits many jobs of one kind, each for itself, at the pace of the store: one that cannot be taken does not keep the
+   * others from it. The items are read as there is room for them, so a generator can make them.
+   *
+   * @returns one result for each item, in the order of the items
+   *
+   * @throws {AsyncEndpointsError} `FAE_UNKNOWN_JOB`, `FAE_INVALID_OPTIONS`, and what the iterable itself throws; nothing of
+   * a single item
+   */
+  submitMany<T extends JobTypes = JobTypes> (job: string | JobDefinition<T>, items: Iterable<SubmitItem<T>>, options?: SubmitManyOptions): Promise<SubmitManyResult[]>
   get (id: string): Promise<JobRecord | undefined>
   /**
    * What was submitted: there until the job is completed or cancelled; a failed job keeps it, for its redrive.
@@ -91,8 +85,6 @@ export interface EndpointSubmitMeta extends SubmitMeta {
   maxQueued?: number
   /** Mixed into the idempotency key, so that one client key on two endpoints is two keys. */
   idempotencyScope?: string
-  /** How long an idempotency key is remembered. @defaultValue 86400000 (24 h) */
-  idempotencyTtlMs?: number
   /** Who sent it, for whoever tells of it. */
   origin?: SubmitOrigin
   /** Length of the request's body, as its sender told it. */

@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
-import { MAX_PRIORITY, type IdempotencyClaim, type JobInput, type JobRecord, type NewJob } from '../jobs/job.ts'
+import { MAX_PRIORITY, type IdempotencyClaim, type JobInput, type JobRecord, type NewJob, type TraceCarrier } from '../jobs/job.ts'
 import { lostInJson } from '../jobs/json-value.ts'
+import type { SubmitMeta } from '../jobs/submit.ts'
+import { isTraceparent } from '../jobs/trace-ids.ts'
 import type { EndpointSubmitMeta } from './jobs.ts'
 
 const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
@@ -11,9 +13,7 @@ export const IDEMPOTENCY_TTL_MS = 86_400_000
 const MAX_KEY_LENGTH = 255
 /** It goes into log lines, spans and headers. */
 const CORRELATION_ID = /^[\x21-\x7e]{1,128}$/
-/** W3C Trace Context §3.2: later versions may append fields. */
-const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x21-\x7e]{0,400})?$/
-/** What a vendor may count on being passed along (§3.3.1.5). */
+/** What every tracing system must pass on (W3C Trace Context §3.3.1.5); a longer one is left out as a whole. */
 const MAX_TRACESTATE = 512
 /** The last moment that a Date can tell (ECMA-262 §21.4.1.1), milliseconds since the epoch. */
 const LAST_MOMENT = 8.64e15
@@ -39,7 +39,9 @@ export function draftJob (definition: JobDefinition, body: unknown, meta: Endpoi
     const lost = lostInJson(value, path)
     if (lost !== undefined) problems.push(`${lost}, which JSON cannot hold: put it somewhere else and submit a reference`)
   }
-  if (meta.trace !== undefined && !isCarrier(meta.trace)) problems.push('trace must have a traceparent as W3C Trace Context writes it, and may have a tracestate of up to 512 characters')
+  const { idempotencyTtlMs, trace } = meta
+  if (idempotencyTtlMs !== undefined && !(Number.isFinite(idempotencyTtlMs) && idempotencyTtlMs >= 1)) problems.push('idempotencyTtlMs must be milliseconds, 1 or more')
+  if (trace !== undefined && !isCarrier(trace)) problems.push('trace must be { traceparent, tracestate } with a traceparent as W3C Trace Context says')
   if (problems.length > 0) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${definition.name}" is not valid: ${problems.join('; ')}`)
 
   const input: JobInput = { body, params: meta.params ?? NOTHING, query: meta.query ?? NOTHING, headers: meta.headers ?? NOTHING }
@@ -59,11 +61,51 @@ export function draftJob (definition: JobDefinition, body: unknown, meta: Endpoi
   }
 }
 
-function isCarrier (given: unknown): boolean {
-  if (typeof given !== 'object' || given === null) return false
-  const { traceparent, tracestate }: { traceparent?: unknown, tracestate?: unknown } = given
-  if (typeof traceparent !== 'string' || !TRACEPARENT.test(traceparent)) return false
-  return tracestate === undefined || (typeof tracestate === 'string' && tracestate.length <= MAX_TRACESTATE)
+function isCarrier (trace: unknown): boolean {
+  if (typeof trace !== 'object' || trace === null) return false
+  const { traceparent, tracestate } = trace as { traceparent?: unknown, tracestate?: unknown }
+  return isTraceparent(traceparent) && (tracestate === undefined || typeof tracestate === 'string')
+}
+
+/** The trace context that a submission brings, with nothing else that its object may hold. */
+export function givenTrace ({ trace }: SubmitMeta): TraceCarrier | undefined {
+  if (trace === undefined) return undefined
+  const { traceparent, tracestate } = trace
+  return tracestate === undefined || tracestate.length > MAX_TRACESTATE ? { traceparent } : { traceparent, tracestate }
+}
+
+/** Everything that code may say about a submission. */
+const META_KEYS: Readonly<Record<keyof SubmitMeta, true>> = {
+  delayMs: true,
+  runAt: true,
+  priority: true,
+  owner: true,
+  correlationId: true,
+  trace: true,
+  idempotencyKey: true,
+  idempotencyTtlMs: true,
+  validate: true,
+  params: true,
+  query: true,
+  headers: true
+}
+
+/**
+ * An option that does nothing (`delay`, `attempts`, `jobId` of other libraries) is a mistake that nobody would notice.
+ *
+ * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`
+ */
+export function assertMeta (name: string, meta: SubmitMeta): void {
+  if (typeof meta !== 'object' || meta === null) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${name}" is not valid: what is given beside the body must be an object`)
+  for (const key in meta) {
+    if (Object.hasOwn(META_KEYS, key)) continue
+    const unknown = Object.keys(meta).filter((each) => !Object.hasOwn(META_KEYS, each))
+    throw new AsyncEndpointsError(
+      'FAE_INVALID_SUBMISSION',
+      `The submission of "${name}" is not valid: ${unknown.map((each) => `${each} is not an option`).join(', ')}; there are ${Object.keys(META_KEYS).join(', ')}. ` +
+      'How a job runs (retry, timeoutMs, queue) stands in its definition'
+    )
+  }
 }
 
 function readRunAt (meta: EndpointSubmitMeta, now: number, problems: string[]): number {

@@ -65,6 +65,8 @@ export interface AsyncEndpointsErrorOptions {
   retryAfterSeconds?: number
   /** Members that a problem document may show to the client (RFC 9457 §3.2). Never put a payload here. */
   details?: Readonly<Record<string, unknown>>
+  /** The message is written for the client, and is shown although the status is 500 or more. */
+  expose?: true
 }
 
 /** An error with a stable code. `message` says what to do; `statusCode` is what Fastify answers with. */
@@ -73,6 +75,7 @@ export class AsyncEndpointsError extends Error {
   readonly statusCode: number
   readonly retryAfterSeconds: number | undefined
   readonly details: Readonly<Record<string, unknown>> | undefined
+  readonly expose?: true
 
   constructor (code: ErrorCode, message: string, options: AsyncEndpointsErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
@@ -81,6 +84,7 @@ export class AsyncEndpointsError extends Error {
     this.statusCode = ERROR_TABLE[code].statusCode
     this.retryAfterSeconds = options.retryAfterSeconds
     this.details = options.details
+    if (options.expose === true) this.expose = true
   }
 }
 

@@ -1,9 +1,9 @@
 import type { Context } from '../core/context.ts'
 import type { CurrentJobs } from '../core/current-job.ts'
 import type { Redaction } from '../core/redact.ts'
-import type { HandlerMiddleware } from '../jobs/definition.ts'
+import type { HandlerMiddleware, JobOptions } from '../jobs/definition.ts'
 import type { JobRegistry } from '../jobs/registry.ts'
-import type { AttemptMiddleware, HandlerSpanMiddleware, SubmitMiddleware } from '../jobs/seams.ts'
+import type { AttemptMiddleware, HandlerSpanMiddleware, SubmitChild, SubmitMiddleware } from '../jobs/seams.ts'
 import type { JobStore } from '../jobs/store.ts'
 import type { EventBus } from './bus.ts'
 import type { TraceExits } from './trace-exits.ts'
@@ -18,6 +18,8 @@ export interface JobRuntime {
   /** What must not be shown, in logs, spans, stored headers and errors. */
   readonly redaction: Redaction
   readonly registry: JobRegistry
+  /** The application's own defaults of every job. */
+  readonly jobDefaults?: JobOptions | undefined
   /** The store behind its observing wrapper. */
   readonly store: JobStore
   /** Keeps loops of ours out of everybody's traces; absent counts as closed. */
@@ -30,4 +32,6 @@ export interface JobRuntime {
   readonly handlerSpanMiddleware: HandlerSpanMiddleware[]
   /** The application's own, innermost. */
   readonly handlerMiddleware: HandlerMiddleware[]
+  /** What `job.submit()` of a handler does. Absent: nothing can be submitted from this process. */
+  submitChild?: SubmitChild | undefined
 }

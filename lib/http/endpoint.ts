@@ -1,5 +1,4 @@
 import type { FastifyInstance, FastifySerializerCompiler, RouteOptions } from 'fastify'
-import { AsyncEndpointsError } from '../core/errors.ts'
 import { openApiMembers } from '../core/openapi.ts'
 import { invalidOptions } from '../core/options.ts'
 import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobHandler, type SpanAttributesOptions } from '../jobs/definition.ts'
@@ -13,7 +12,7 @@ import type { EndpointSchema } from './types.ts'
 
 /** The options of an endpoint, its types forgotten. */
 export interface AnyEndpointOptions extends EndpointSettings {
-  readonly handler: JobHandler
+  readonly handler?: JobHandler | undefined
   readonly schema?: EndpointSchema
   readonly headers?: readonly string[]
   readonly spanAttributes?: SpanAttributesOptions
@@ -32,10 +31,7 @@ export function defineEndpoint (app: FastifyInstance, room: HttpRoom | undefined
   const settings = readEndpointOptions(given)
   const input = definitionInput(settings)
   // The last step below cannot fail any more after these two: a route cannot be taken back.
-  compileDefinition(input)
-  if (app.jobRuntime.registry.get(input.name) !== undefined) {
-    throw new AsyncEndpointsError('FAE_DUPLICATE_JOB', `A job named "${input.name}" is already defined; names are unique per application`)
-  }
+  app.jobRuntime.registry.assertFree(compileDefinition(input, app.jobRuntime.jobDefaults))
   const compilers = routeCompilers(settings)
   if (room === undefined) return define(input, compilers)
   if (room.options.access === 'owner' && (settings.owner ?? room.options.owner) === undefined) {

@@ -169,7 +169,7 @@ const ROUTE_OPTIONS = [
 const endpointSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
-  required: ['url', 'name', 'handler'],
+  required: ['url', 'name'],
   properties: {
     ...jobOptionProperties,
     method: { type: 'string', enum: ['POST', 'PUT', 'PATCH', 'DELETE'] },

@@ -84,7 +84,7 @@ export function describeError (error: unknown, request: FastifyRequest, reply: F
       type: TYPE_PREFIX + problemSlug(code),
       title,
       status,
-      detail: status < 500 ? textOf(fieldsOf(error).message) : undefined,
+      detail: status < 500 || own?.expose === true ? textOf(fieldsOf(error).message) : undefined,
       instance,
       code,
       errors

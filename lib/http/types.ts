@@ -48,8 +48,11 @@ export interface EndpointOptions<
   schema?: Schema
   /** More request headers to keep with the job. Never credentials. */
   headers?: readonly Header[]
-  /** Does the work, in a worker, some time after the 202. */
-  handler: JobHandler<EndpointTypes<Provider, Types, Schema, Header>>
+  /**
+   * Does the work, in a worker, some time after the 202. Left out: the handler is in the worker of another process, and the
+   * endpoint only submits. A process whose worker would run the job refuses an endpoint without one.
+   */
+  handler?: JobHandler<EndpointTypes<Provider, Types, Schema, Header>>
   /** Attributes of your own on the spans of this job. */
   spanAttributes?: SpanAttributesOptions<EndpointTypes<Provider, Types, Schema, Header>>
 }

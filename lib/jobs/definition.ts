@@ -6,6 +6,7 @@ import { DEFAULT_QUEUE, type JobProgress, type TraceCarrier } from './job.ts'
 import type { Travelled } from './json-value.ts'
 import type { Outcome } from './outcome.ts'
 import { CompiledSchemas, jobSchemasProperty, type JobSchemas, type SchemaCompilers } from './schemas.ts'
+import type { ChildSubmitted, SubmitMeta } from './submit.ts'
 
 /** Types of what a job takes and gives. Unset parts are `unknown` (body, result) or loose records. */
 export interface JobTypes {
@@ -44,6 +45,16 @@ export interface JobContext<T extends JobTypes = JobTypes> {
   progress (progress: JobProgress | number): void
   /** Runs `work` inside a child span when the job is traced; otherwise it just runs it. */
   span<R> (name: string, work: () => R | Promise<R>, options?: JobSpanOptions): Promise<R>
+  /**
+   * Submits another job, with the correlation id, the owner and the trace of this one. Its idempotency key is made of this
+   * job's id, the child's name and its number among the children of that name, in the order of the calls: an attempt that is
+   * repeated, and a redrive, gets the children that are there instead of submitting them again. An `idempotencyKey` of your own
+   * is taken as it is, as by `app.jobs.submit()`.
+   *
+   * @throws {AsyncEndpointsError} as `app.jobs.submit()`; `FAE_IDEMPOTENCY_KEY_REUSED` when an earlier attempt submitted another
+   * body in this place
+   */
+  submit<C extends JobTypes = JobTypes> (child: string | JobDefinition<C>, body?: Part<C, 'body', unknown>, meta?: SubmitMeta): Promise<ChildSubmitted>
   /** Throws the signal's reason if the attempt was aborted: a checkpoint for long loops. */
   throwIfAborted (): void
 }
@@ -115,7 +126,11 @@ export interface JobOptions {
 export interface JobDefinitionInput<T extends JobTypes = JobTypes> extends JobOptions {
   /** The job's name: stable, low-cardinality, the metric label `job_name`. Letters, digits, `_`, `-`, `.`, `:`; at most 100. */
   name: string
-  handler: JobHandler<T>
+  /**
+   * Does the work. Left out: this process only submits the job, and a worker of another process has the handler. A process
+   * whose worker would run the job refuses a definition without one.
+   */
+  handler?: JobHandler<T>
   /** By what a submission and a result are judged. Compiled with the compilers of the context that the job is defined in. */
   schema?: JobSchemas
   /** How an attempt's span is tied to its submission. @defaultValue the one of `observability.tracing` */
@@ -141,7 +156,8 @@ export interface JobDefinition<T extends JobTypes = JobTypes> {
   readonly types?: T
   readonly name: string
   readonly queue: string
-  readonly handler: JobHandler
+  /** `undefined`: the job is only declared here, and run by another process. */
+  readonly handler: JobHandler | undefined
   readonly maxAttempts: number
   readonly backoff: Backoff
   readonly timeoutMs: number
@@ -220,7 +236,7 @@ export const requiresProperty: OptionsSchema = {
 const definitionSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
-  required: ['name', 'handler'],
+  required: ['name'],
   properties: { ...jobOptionProperties, name: jobNameProperty, handler: { isFunction: true }, schema: jobSchemasProperty, propagation: propagationProperty, spanAttributes: spanAttributesProperty, requires: requiresProperty }
 }
 
@@ -250,7 +266,7 @@ export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput
   return Object.freeze({
     name: options.name,
     queue: options.queue,
-    handler: options.handler as unknown as JobHandler,
+    handler: options.handler as unknown as JobHandler | undefined,
     maxAttempts: retry.attempts ?? 1,
     backoff: compileBackoff(retry.backoff),
     timeoutMs: options.timeoutMs,

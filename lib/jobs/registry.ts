@@ -1,16 +1,36 @@
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobDefinition } from './definition.ts'
 
+/** Throws when a definition cannot be used in this process. */
+export type DefinitionGuard = (definition: JobDefinition) => void
+
 /** The jobs that this process knows, by name. Independent of routes: a worker-only process has no routes. */
 export class JobRegistry {
   readonly #definitions = new Map<string, JobDefinition>()
   readonly #onAdded = new Set<(definition: JobDefinition) => void>()
+  readonly #guards: DefinitionGuard[] = []
 
-  /** @throws {AsyncEndpointsError} `FAE_DUPLICATE_JOB` when the name is taken: two handlers under one name are a mistake */
-  add (definition: JobDefinition): void {
+  /**
+   * Lets somebody refuse definitions, by throwing: those that come, and at once those that are there.
+   *
+   * @throws what the guard throws about a definition that is there
+   */
+  guard (guard: DefinitionGuard): void {
+    for (const definition of this.#definitions.values()) guard(definition)
+    this.#guards.push(guard)
+  }
+
+  /** @throws {AsyncEndpointsError} what `add` would throw */
+  assertFree (definition: JobDefinition): void {
     if (this.#definitions.has(definition.name)) {
       throw new AsyncEndpointsError('FAE_DUPLICATE_JOB', `A job named "${definition.name}" is already defined; names are unique per application`)
     }
+    for (const guard of this.#guards) guard(definition)
+  }
+
+  /** @throws {AsyncEndpointsError} `FAE_DUPLICATE_JOB` when the name is taken: two handlers under one name are a mistake */
+  add (definition: JobDefinition): void {
+    this.assertFree(definition)
     this.#definitions.set(definition.name, definition)
     for (const listener of this.#onAdded) listener(definition)
   }

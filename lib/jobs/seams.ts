@@ -3,9 +3,10 @@
  * what these scopes offer.
  */
 import type { Logger } from '../core/context.ts'
-import type { JobDefinition, JobSpanOptions } from './definition.ts'
+import type { JobDefinition, JobSpanOptions, JobTypes, Part } from './definition.ts'
 import type { JobOrigin, NewJob, TraceCarrier } from './job.ts'
 import type { Claim, Created, SettleVerdict, Settlement } from './store.ts'
+import type { ChildSubmitted, SubmitMeta } from './submit.ts'
 
 type Draft = { -readonly [K in keyof NewJob]: NewJob[K] }
 
@@ -55,3 +56,18 @@ export type AttemptMiddleware = (scope: AttemptScope, next: () => Promise<Settle
 
 /** Wraps the handler alone. The error that it throws is the handler's own. */
 export type HandlerSpanMiddleware = (scope: AttemptScope, next: () => Promise<unknown>) => Promise<unknown>
+
+/** Which job submits another one, and what goes along from it. */
+export interface ParentJob {
+  readonly id: string
+  readonly owner: string | undefined
+  readonly correlationId: string
+  readonly trace: TraceCarrier | undefined
+  /** Counts the submissions of this attempt without a key of their own, by the name of the child. */
+  readonly ordinals: Map<string, number>
+}
+
+/** Submits a job from inside a handler. */
+export type SubmitChild = <T extends JobTypes = JobTypes> (
+  parent: ParentJob, job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta?: SubmitMeta
+) => Promise<ChildSubmitted>

@@ -5,6 +5,11 @@ export interface TraceIds {
   readonly spanId: string
 }
 
+/** W3C Trace Context §3.2: version 00, or a later one, which may have more fields. Ids of zeros alone mean nothing. */
+const TRACEPARENT = /^(?:00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}|(?!00|ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.{0,400})?)$/
+
+export function isTraceparent (text: unknown): text is string { return typeof text === 'string' && TRACEPARENT.test(text) }
+
 /** W3C Trace Context §3.2, with the sampled flag. */
 const SAMPLED = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]$/
 

@@ -1,7 +1,7 @@
 import type { TimerHandle } from '../core/context.ts'
 import type { LinkedList, Listed } from '../core/linked-list.ts'
 import type { JobRuntime } from '../events/runtime.ts'
-import type { HandlerMiddleware, JobDefinition } from '../jobs/definition.ts'
+import type { HandlerMiddleware, JobDefinition, JobHandler } from '../jobs/definition.ts'
 import type { JobProgress, TraceCarrier } from '../jobs/job.ts'
 import { isOutcome } from '../jobs/outcome.ts'
 import type { AttemptScope, SpanRunner } from '../jobs/seams.ts'
@@ -125,10 +125,11 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     const definition = this.#definition = this.#runtime.registry.get(job.name)
     emitClaimed(this.#runtime, this)
     let settlement: Settlement
-    if (definition === undefined) settlement = this.#unknown()
+    if (definition?.handler === undefined) settlement = this.#unknown()
     else {
       // Accounting for a stall calls no handler, but belongs into the trace like an attempt: nobody else ends the one that stalled.
-      const work = this.claim.stalled ? async () => settleStall(job, definition) : () => this.#run(definition)
+      const { handler } = definition
+      const work = this.claim.stalled ? async () => settleStall(job, definition) : () => this.#run(definition, handler)
       try {
         const { attemptMiddleware } = this.#runtime
         settlement = attemptMiddleware.length === 0 ? await work() : await wrap(attemptMiddleware, 0, this, work)
@@ -168,9 +169,9 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     this.#done(this)
   }
 
-  async #run (definition: JobDefinition): Promise<Settlement> {
+  async #run (definition: JobDefinition, handler: JobHandler): Promise<Settlement> {
     emitStarted(this.#runtime, this)
-    const end = await this.#runHandler(definition)
+    const end = await this.#runHandler(definition, handler)
     const settlement = classify(end, this.#abort.reason, this.#abort.observed, this.claim.job, definition, this.#runtime.redaction.text)
     if (this.#abort.reason === 'lease-lost') this.#progress?.discard()
     else await this.#progress?.flush()
@@ -181,7 +182,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
    * Ends when the handler does, or when the grace after an abort is over; a handler that goes on is no longer heard.
    * Callbacks instead of `async`: this is the hottest path there is, and each async frame costs half a kilobyte.
    */
-  #runHandler (definition: JobDefinition): Promise<HandlerEnd> {
+  #runHandler (definition: JobDefinition, handler: JobHandler): Promise<HandlerEnd> {
     if (this.#abort.reason !== undefined) return Promise.resolve(ABANDONED)
     const { context: { clock }, bus } = this.#runtime
     const { job } = this.claim
@@ -189,7 +190,7 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     this.#handlerStartedAt = clock.monotonic()
     if (definition.timeoutMs > 0) this.#timeout = clock.setTimeout(() => this.#timedOut(definition), definition.timeoutMs)
     this.#handlerRunning = true
-    this.#callHandler(definition).then(this.#returned, this.#threw)
+    this.#callHandler(handler).then(this.#returned, this.#threw)
     return new Promise((resolve) => { this.#resolveEnd = resolve })
   }
 
@@ -224,10 +225,10 @@ export class AttemptRun implements Attempt, AttemptScope, Listed<AttemptRun> {
     this.#overtime?.ended(this)
   }
 
-  #callHandler (definition: JobDefinition): Promise<unknown> {
+  #callHandler (handler: JobHandler): Promise<unknown> {
     const { handlerMiddleware, handlerSpanMiddleware } = this.#runtime
     const context = new AttemptContext(this, this.#abort, () => this.#reporter(), this.#runtime)
-    const call = (): Promise<unknown> => callHandler(handlerMiddleware, 0, context, definition)
+    const call = (): Promise<unknown> => callHandler(handlerMiddleware, 0, context, handler)
     const { currentJobs } = this.#runtime
     // Asked first: where no job is carried along, nothing more is made for it.
     const work = currentJobs?.carries === true ? () => currentJobs.run(context, call) : call
@@ -306,12 +307,12 @@ function wrap<R> (chain: ReadonlyArray<(scope: AttemptScope, next: () => Promise
   return middleware === undefined ? last() : middleware(scope, () => wrap(chain, index + 1, scope, last))
 }
 
-function callHandler (chain: readonly HandlerMiddleware[], index: number, context: AttemptContext, definition: JobDefinition): Promise<unknown> {
+function callHandler (chain: readonly HandlerMiddleware[], index: number, context: AttemptContext, handler: JobHandler): Promise<unknown> {
   const middleware = chain[index]
   try {
     return middleware === undefined
-      ? Promise.resolve(definition.handler(context))
-      : Promise.resolve(middleware(context, () => callHandler(chain, index + 1, context, definition)))
+      ? Promise.resolve(handler(context))
+      : Promise.resolve(middleware(context, () => callHandler(chain, index + 1, context, handler)))
   } catch (error) {
     return Promise.reject(error)
   }

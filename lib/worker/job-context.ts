@@ -1,8 +1,10 @@
 import type { Logger } from '../core/context.ts'
+import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
-import type { JobContext, JobSpanOptions } from '../jobs/definition.ts'
+import type { JobContext, JobDefinition, JobSpanOptions, JobTypes, Part } from '../jobs/definition.ts'
 import type { ClaimedJob, JobInput, JobProgress, TraceCarrier } from '../jobs/job.ts'
 import type { AttemptScope } from '../jobs/seams.ts'
+import type { ChildSubmitted, SubmitMeta } from '../jobs/submit.ts'
 import type { AbortState } from './abort.ts'
 import type { ProgressReporter } from './progress.ts'
 
@@ -12,10 +14,11 @@ export class AttemptContext implements JobContext {
   readonly #scope: AttemptScope
   readonly #abort: AbortState
   readonly #progress: () => ProgressReporter
-  readonly #runtime: Pick<JobRuntime, 'context' | 'redaction'>
+  readonly #runtime: Pick<JobRuntime, 'context' | 'redaction' | 'submitChild'>
   #log: Logger | undefined
+  #ordinals: Map<string, number> | undefined
 
-  constructor (scope: AttemptScope, abort: AbortState, progress: () => ProgressReporter, runtime: Pick<JobRuntime, 'context' | 'redaction'>) {
+  constructor (scope: AttemptScope, abort: AbortState, progress: () => ProgressReporter, runtime: Pick<JobRuntime, 'context' | 'redaction' | 'submitChild'>) {
     this.#job = scope.claim.job
     this.#scope = scope
     this.#abort = abort
@@ -49,6 +52,14 @@ export class AttemptContext implements JobContext {
   async span<R> (name: string, work: () => R | Promise<R>, options?: JobSpanOptions): Promise<R> {
     const runner = this.#scope.spanRunner
     return runner === undefined ? await work() : await runner(name, work, options)
+  }
+
+  async submit<C extends JobTypes> (child: string | JobDefinition<C>, body?: Part<C, 'body', unknown>, meta?: SubmitMeta): Promise<ChildSubmitted> {
+    const { submitChild } = this.#runtime
+    if (submitChild === undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'Nothing can be submitted from here: the jobStore plugin is not registered')
+    const { id, owner, correlationId } = this.#job
+    this.#ordinals ??= new Map()
+    return await submitChild({ id, owner, correlationId, trace: this.trace, ordinals: this.#ordinals }, child, body, meta)
   }
 
   throwIfAborted (): void { this.#abort.signal.throwIfAborted() }

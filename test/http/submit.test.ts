@@ -282,7 +282,12 @@ t.test('a store that is away is a 503, soon and without its secrets', async (t) 
   await store.called('create', 2)
   await clock.advance(500)
   t.equal((await answered).statusCode, 503)
-  t.same(events.map(({ name }) => name), ['job.submit_failed', 'job.submit_failed'], 'told by the client of the store alone')
+  t.match((await answered).json().detail, /may or may not have been stored.*Idempotency-Key header/, 'a request has a header')
+  const keyed = app.inject({ method: 'POST', url: '/a', headers: { 'idempotency-key': 'k1' } }).then((response) => response)
+  await store.called('create', 3)
+  await clock.advance(500)
+  t.match((await keyed).json().detail, /with the same Idempotency-Key$/)
+  t.same(events.map(({ name }) => name), ['job.submit_failed', 'job.submit_failed', 'job.submit_failed'], 'told by the client of the store alone')
 })
 
 t.test('Vary is added to, not replaced', async (t) => {

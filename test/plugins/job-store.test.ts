@@ -125,6 +125,7 @@ t.test('a store that never answers is given up after submitTimeoutMs', async (t)
   app.jobRuntime.bus.on('job.submit_failed', ({ errorCode }) => failed.push(errorCode))
   await t.rejects(app.jobs.submit('x'), { code: 'FAE_STORE_UNAVAILABLE', statusCode: 503, retryAfterSeconds: 2 })
   t.same(failed, ['FAE_STORE_UNAVAILABLE'])
+  await t.rejects(app.jobs.submit('x', {}, { idempotencyKey: 'k' }), { message: /may or may not have been stored. Submit it again with the same idempotencyKey$/ }, 'code has an option')
 })
 
 t.test('an error of a store that is not ours is told by its own name', async (t) => {
