@@ -19,6 +19,7 @@ const MEMORY = 'memory'
 async function workerPlugin (app: FastifyInstance, options: WorkerOptions): Promise<void> {
   const worker = new Worker(app.jobRuntime, options)
   app.decorate('jobWorker', worker)
+  app.jobRuntime.worker = worker
   stopWhenDraining(app, worker)
   // Not before every plugin is loaded: a job must not be claimed before its handler is known.
   app.addHook('onReady', async () => { await worker.start() })
