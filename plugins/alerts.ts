@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { workerOf } from '../lib/events/runtime.ts'
 import { Alerts } from '../lib/monitor/alerts/alerts.ts'
 import { readAlertsOptions, type AlertsOptions } from '../lib/monitor/alerts/options.ts'
 import type { AlertWorkerView } from '../lib/monitor/alerts/report.ts'
@@ -28,7 +29,7 @@ async function alertsPlugin (app: FastifyInstance, given: AlertsOptions): Promis
     store,
     queues: () => registry.queues(),
     // Plugins that come later, or not at all.
-    worker: () => app.hasDecorator('jobWorker') ? app.getDecorator<AlertWorkerView>('jobWorker') : undefined,
+    worker: () => workerOf<AlertWorkerView>(app),
     firing: (count, labels) => {
       if (app.hasDecorator('jobMetrics')) app.getDecorator<AsyncEndpointsMetrics>('jobMetrics').alertsFiring(count, labels)
     },

@@ -91,8 +91,7 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
     return defineEndpoint(target, room, (input, compilers) => Reflect.apply(target.defineJob, target, [input, compilers]) as JobDefinition, endpoint as AnyEndpointOptions)
   } as FastifyInstance['asyncEndpoint'])
   if (room !== undefined) {
-    // A context of their own: what they make of a body is not for the application's routes.
-    await app.register(async (routes) => { addJobRoutes(routes, room) })
+    addJobRoutes(app, room)
     addRefusals(app, room)
   }
   REGISTERED.publish({ publicUrl: room?.options.publicUrl, jobRoutes: () => room === undefined ? 'none' : jobRoutesAccess(room) })

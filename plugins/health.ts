@@ -5,6 +5,7 @@ import { withDeadline } from '../lib/core/deadline.ts'
 import { AsyncEndpointsError } from '../lib/core/errors.ts'
 import { openApiMembers } from '../lib/core/openapi.ts'
 import { invalidOptions } from '../lib/core/options.ts'
+import { workerOf } from '../lib/events/runtime.ts'
 import { BuiltInChecks } from '../lib/health/built-in.ts'
 import type { WorkerView } from '../lib/health/checks.ts'
 import { PRESSURE_DEFAULTS, readHealthSettings, REPORT_SCHEMAS, STATUS_CODES, type HEALTH_DEFAULTS, type HealthSettings, type PressureOptions } from '../lib/health/options.ts'
@@ -47,7 +48,7 @@ async function healthPlugin (app: FastifyInstance, given: HealthOptions): Promis
   await watchPressure(app, options.pressure, given.pressure)
   app.addHook('onReady', async () => {
     // The worker's plugin may have come after this one.
-    builtIn.addWorker(app.hasDecorator('jobWorker') ? app.getDecorator<WorkerView>('jobWorker') : undefined)
+    builtIn.addWorker(workerOf<WorkerView>(app))
     await builtIn.start()
     health.started()
   })

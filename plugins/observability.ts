@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import { OptionProblems } from '../lib/core/options.ts'
 import type { RouteAccess } from '../lib/core/route-access.ts'
 import { reportLeftOpen } from '../lib/events/access-lines.ts'
+import { workerOf } from '../lib/events/runtime.ts'
 import { negotiate } from '../lib/exposition/accept.ts'
 import { createExporters } from '../lib/exposition/built-in.ts'
 import { ExportCoordinator } from '../lib/exposition/coordinator.ts'
@@ -139,9 +140,8 @@ function makeMonitor (app: FastifyInstance, telemetry: Telemetry, { performance,
 }
 
 function workerView (app: FastifyInstance): WorkerView | undefined {
-  if (!app.hasDecorator('jobWorker')) return undefined
-  const worker = app.getDecorator<{ loads: () => WorkerView['loads'], oldestAttempts: (limit: number) => ReturnType<WorkerView['attempts']> }>('jobWorker')
-  return { loads: worker.loads(), attempts: () => worker.oldestAttempts(MAX_ATTEMPTS_SHOWN) }
+  const worker = workerOf<{ loads: () => WorkerView['loads'], oldestAttempts: (limit: number) => ReturnType<WorkerView['attempts']> }>(app)
+  return worker && { loads: worker.loads(), attempts: () => worker.oldestAttempts(MAX_ATTEMPTS_SHOWN) }
 }
 
 function makeCoordinator (app: FastifyInstance, { registry, resource }: Telemetry, options: ReadExportOptions, quietly: <R>(work: () => R) => R): ExportCoordinator {
@@ -180,14 +180,14 @@ const GAUGE_RULES = Object.freeze({
 
 function workload (app: FastifyInstance): ReturnType<Workload> {
   // The worker's plugin comes later, or not at all.
-  return app.hasDecorator('jobWorker') ? app.getDecorator<NonNullable<ReturnType<Workload>>>('jobWorker') : undefined
+  return workerOf<NonNullable<ReturnType<Workload>>>(app)
 }
 
 /** More would be a list that nobody reads. */
 const MAX_ATTEMPTS_SHOWN = 100
 
 function attemptsUnderWay (app: FastifyInstance): readonly unknown[] {
-  return app.hasDecorator('jobWorker') ? app.getDecorator<{ oldestAttempts: (limit: number) => readonly unknown[] }>('jobWorker').oldestAttempts(MAX_ATTEMPTS_SHOWN) : []
+  return workerOf<{ oldestAttempts: (limit: number) => readonly unknown[] }>(app)?.oldestAttempts(MAX_ATTEMPTS_SHOWN) ?? []
 }
 
 function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor | undefined, { telemetry: { metrics, activityTracking }, performance }: ReadOptions, memory: PageMemory): void {

@@ -22,6 +22,7 @@ async function workerPlugin (app: FastifyInstance, options: WorkerOptions): Prom
   // A job that is only declared would be claimed here and handed back for ever.
   app.jobRuntime.registry.guard(({ name, queue, handler }) => { if (handler === undefined && worker.worksOn(queue)) throw noHandler(name, queue) })
   app.decorate('jobWorker', worker)
+  app.jobRuntime.worker = worker
   stopWhenDraining(app, worker)
   // Not before every plugin is loaded: a job must not be claimed before its handler is known.
   app.addHook('onReady', async () => { await worker.start() })

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import type { Backbone } from '../channels/backbone.ts'
 import { AsyncEndpointsError, ownMessage } from '../core/errors.ts'
+import { cut } from '../core/text.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
@@ -292,5 +293,5 @@ function closed (): AsyncEndpointsError {
 }
 
 function notFound (id: string): AsyncEndpointsError {
-  return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', `There is no job ${JSON.stringify(String(id).slice(0, 64))}; it is unknown, has expired or was removed`)
+  return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', `There is no job ${JSON.stringify(cut(String(id), 64))}; it is unknown, has expired or was removed`)
 }

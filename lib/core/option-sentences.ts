@@ -1,4 +1,5 @@
 import type { ErrorObject } from 'ajv'
+import { cut } from './text.ts'
 
 /** Part of a JSON Schema, as the error of a validator shows it. */
 type Schema = Readonly<Record<string, unknown>>
@@ -62,7 +63,7 @@ function sentenceOf (error: ErrorObject): string[] {
     // Said by the error of the name itself.
     case 'propertyNames': return []
   }
-  if (error.propertyName !== undefined) return [`${path}: the name ${JSON.stringify(error.propertyName.slice(0, 60))} must be ${wordsFor(schema)}`]
+  if (error.propertyName !== undefined) return [`${path}: the name ${JSON.stringify(cut(error.propertyName, 60))} must be ${wordsFor(schema)}`]
   // Of the wrong type altogether: the limits of each branch would only be noise.
   const brief = error.keyword === 'anyOf' && !schemasOf(error.schema).some(({ type }) => sameType(type, error.data))
   return [`${path === '' ? 'options' : path} must be ${wordsFor(schema, brief)}`]

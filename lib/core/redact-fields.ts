@@ -1,3 +1,5 @@
+import { cut } from './text.ts'
+
 type Hides = (name: string) => boolean
 type Clean = (text: string) => string
 
@@ -171,7 +173,7 @@ class Copier {
   }
 
   #errorText (text: string): string {
-    return this.#clean(text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text)
+    return this.#clean(text.length > MAX_TEXT ? `${cut(text, MAX_TEXT)}…` : text)
   }
 
   #shows (key: string, text: string): string {
@@ -181,7 +183,7 @@ class Copier {
   /** A text in a field, without its credentials. */
   text (text: string): string {
     if (text.length > MAX_SEARCHED) return this.#errorText(text)
-    return SEPARATOR.test(text) ? this.#clean(text) : text
+    return SEPARATOR.test(text) ? this.#clean(text) : text.toWellFormed()
   }
 }
 

@@ -27,7 +27,8 @@ const BACKSLASH = 92
 /** @returns a function that puts the mask in the place of whatever looks like a credential */
 export function textRedactor (hides: Hides, mask: string): (text: string) => string {
   return (text) => {
-    let clean = text
+    // Half a character has no writing in JSON or UTF-8: a strict reader refuses the whole document or line.
+    let clean = text.toWellFormed()
     if (clean.includes(KEY_BEGIN)) clean = withoutPrivateKeys(clean, mask)
     if (clean.includes('://')) clean = withoutUserInfo(clean, mask)
     if (ANY_SCHEME.test(clean)) clean = withoutSchemes(clean, mask)

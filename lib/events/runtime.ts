@@ -34,4 +34,21 @@ export interface JobRuntime {
   readonly handlerMiddleware: HandlerMiddleware[]
   /** What `job.submit()` of a handler does. Absent: nothing can be submitted from this process. */
   submitChild?: SubmitChild | undefined
+  /** The worker of this process, once its plugin is loaded; see {@link workerOf}. */
+  worker?: object
+}
+
+/** The part of a Fastify instance that is needed to find the worker. */
+interface RuntimeOwner {
+  readonly jobRuntime: JobRuntime
+  hasDecorator (name: string): boolean
+  getDecorator<T> (name: string): T
+}
+
+/**
+ * The worker, for the plugins that look at it. Its decorator is not seen from outside of the context that the worker's plugin is
+ * registered in, for example at the root, where the probes and the metrics are.
+ */
+export function workerOf<View extends object> (app: RuntimeOwner): View | undefined {
+  return app.hasDecorator('jobWorker') ? app.getDecorator<View>('jobWorker') : app.jobRuntime.worker as View | undefined
 }

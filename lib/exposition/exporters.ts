@@ -184,7 +184,7 @@ export class ExporterRegistry {
   /** @internal */
   unknownFormat (format: string): AsyncEndpointsError {
     const known = this.formats()
-    return new AsyncEndpointsError('FAE_UNKNOWN_FORMAT', `No exporter writes the format "${format.slice(0, 50)}"; known are ${known.join(', ')}`, { details: { formats: known } })
+    return new AsyncEndpointsError('FAE_UNKNOWN_FORMAT', `No exporter writes the format "${cut(format, 50)}"; known are ${known.join(', ')}`, { details: { formats: known } })
   }
 
   /** A hook is a courtesy: whatever it throws is told, and nothing else happens. */

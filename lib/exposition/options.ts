@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
+import { cut } from '../core/text.ts'
 
 /** A target whose file is written anew, and atomically, by the clock. */
 export interface FileTargetOptions {
@@ -151,7 +152,7 @@ function pushProblems ({ url, headers = {} }: PushTargetOptions): string[] {
     try {
       new Headers({ [name]: value }) // eslint-disable-line no-new
     } catch {
-      problems.push(`targets.push.headers: ${JSON.stringify(name.slice(0, 50))} cannot be sent`)
+      problems.push(`targets.push.headers: ${JSON.stringify(cut(name, 50))} cannot be sent`)
     }
   }
   return problems

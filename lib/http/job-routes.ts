@@ -5,6 +5,7 @@ import { openApiMembers } from '../core/openapi.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { storeNow } from '../jobs/store-clock.ts'
+import { anyBody } from './any-body.ts'
 import { matchesETag, retryAfterSeconds, statusDocument, weakETag } from './document.ts'
 import { OPENAPI_TAGS } from './options.ts'
 import { RequestOrigin } from './origin.ts'
@@ -29,13 +30,8 @@ const NEVER_SHED = { pressureHandler: () => {} }
 
 type JobRequest = FastifyRequest<{ Params: { id: string } }>
 
-/**
- * Adds the routes of jobs that are there: status, result, cancel, redrive.
- *
- * @param app a context for nothing else: it reads no bodies
- */
+/** Adds the routes of jobs that are there: status, result, cancel, redrive. */
 export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
-  takeAnyBody(app)
   const path = `${room.options.jobsPath}/:id`
   const gone = problemResponse('There is no such job, it is no longer kept, or it is somebody else\'s')
   const away = problemResponse('The job store cannot be reached')
@@ -51,6 +47,7 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
       // Polling is no story worth a trace; @fastify/otel reads this.
       config: { asyncEndpoints: { kind }, ...(kind === 'retry' ? undefined : NEVER_SHED), ...(kind === 'status' ? { otel: false } : undefined) },
       onRequest: correlationHook(room),
+      ...(method === 'GET' ? undefined : { preParsing: anyBody }),
       errorHandler: problemHandler(room, room.options.responses, undefined),
       handler
     }
@@ -85,18 +82,6 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
     summary: 'Run a failed job again',
     response: { 202: jsonResponse('The job is queued again', statusSchema), 404: gone, 409: problemResponse('The job has not failed, or was run again too often'), 429: problemResponse('The queue is full'), 503: away }
   }, (request, reply) => retryJob(room, request, reply))
-}
-
-/**
- * None of these routes asks for a body, and many clients send one all the same, or name a media type and send none: whatever
- * comes is taken and not looked at.
- */
-function takeAnyBody (app: FastifyInstance): void {
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (_request, payload, done) => {
-    payload.resume()
-    done(null)
-  })
 }
 
 /** What OpenAPI shows of a job route. */

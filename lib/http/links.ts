@@ -1,4 +1,6 @@
+import { invalidOptions } from '../core/options.ts'
 import type { JobState } from '../jobs/states.ts'
+import { uriPath } from './uri-path.ts'
 
 /** Where to go from a job; only what makes sense in its present state is there. */
 export interface Links {
@@ -12,17 +14,14 @@ export interface Links {
   readonly retry?: string
 }
 
-/** What was encoded before, as `publicUrl` may be. */
-const ENCODED_TWICE = /%25([0-9A-Fa-f]{2})/g
-
 /** Makes the links of jobs, from the path where the job routes live. */
 export class JobLinks {
   /** Path (or, with `publicUrl`, URL) of the job routes, without a slash at the end. */
   readonly base: string
 
   constructor (prefix: string, jobsPath: string, publicUrl: string | undefined) {
-    // A link goes into a header, where nothing but ASCII may stand (RFC 3986 §2).
-    this.base = encodeURI(`${(publicUrl ?? '').replace(/\/+$/, '')}${prefix.replace(/\/+$/, '')}${jobsPath}`).replaceAll(ENCODED_TWICE, '%$1')
+    // A link goes into a header, where nothing but ASCII may stand (RFC 3986 §2). The router takes two colons for one that is meant as such.
+    this.base = `${rootOf(publicUrl)}${uriPath(prefix.replace(/\/+$/, '').replaceAll('::', ':'))}${jobsPath}`
   }
 
   self (id: string): string { return `${this.base}/${id}` }
@@ -38,4 +37,13 @@ export class JobLinks {
       default: return { self, result: `${self}/result`, cancel: `${self}/cancel` }
     }
   }
+}
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+function rootOf (publicUrl: string | undefined): string {
+  if (publicUrl === undefined) return ''
+  const ascii = /^[!-~]*$/.test(publicUrl)
+  if (!ascii && !URL.canParse(publicUrl)) throw invalidOptions('http', ['publicUrl is not a URL'])
+  // Beyond ASCII, a URL writes its host and its path differently.
+  return (ascii ? publicUrl : new URL(publicUrl).href).replace(/\/+$/, '')
 }

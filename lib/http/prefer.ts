@@ -43,11 +43,11 @@ const MAX_ANSWER_MS = 500
  * Milliseconds that a request may wait at all. Fastify's `handlerTimeout` would answer a request that waits longer with a 503,
  * although its job is well.
  *
- * @param handlerTimeoutMs of the route or the server; 0 for none
+ * @param handlerTimeoutMs of the route or the server; 0 for none, `undefined` in releases of Fastify that have no such limit
  * @param elapsedMs since the request came
  */
-export function waitLimit (maxWaitMs: number, handlerTimeoutMs: number, elapsedMs: number): number {
-  if (handlerTimeoutMs === 0) return maxWaitMs
+export function waitLimit (maxWaitMs: number, handlerTimeoutMs: number | undefined, elapsedMs: number): number {
+  if (handlerTimeoutMs === undefined || handlerTimeoutMs <= 0) return maxWaitMs
   const answerMs = Math.min(handlerTimeoutMs * ANSWER_SHARE, MAX_ANSWER_MS)
   return Math.max(0, Math.min(maxWaitMs, Math.floor(handlerTimeoutMs - answerMs - elapsedMs)))
 }

@@ -150,5 +150,5 @@ function fieldsOf (value: unknown): Readonly<Record<string, unknown>> {
 /** Without the query: it may hold what nobody should see again, and says nothing about where the problem is. */
 function pathOf (url: string): string {
   const query = url.indexOf('?')
-  return (query === -1 ? url : url.slice(0, query)).slice(0, MAX_INSTANCE)
+  return cut(query === -1 ? url : url.slice(0, query), MAX_INSTANCE)
 }

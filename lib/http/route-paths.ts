@@ -1,3 +1,5 @@
+import { uriPath } from './uri-path.ts'
+
 /** The paths of our routes, for requests that the router has refused before it found one. */
 export class RoutePaths {
   readonly #routes: Array<{ readonly method: string | undefined, readonly path: RegExp }> = []
@@ -17,6 +19,11 @@ export class RoutePaths {
 
 /** Any text stands for a parameter: what is asked here could not even be decoded. */
 function patternOf (url: string): RegExp {
-  const segments = url.split('/').map((segment) => segment === '*' ? '.*' : /[:*]/.test(segment) ? '[^/]*' : segment.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'))
+  const segments = url.split('/').map((segment) => {
+    if (segment === '*') return '.*'
+    if (/[:*]/.test(segment.replaceAll('::', ''))) return '[^/]*'
+    // As it comes in a request; the router takes two colons for one that is meant as such.
+    return uriPath(segment.replaceAll('::', ':')).replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+  })
   return new RegExp(`^${segments.join('/')}$`)
 }

@@ -56,8 +56,8 @@ export class Waiting {
    * @returns the job as last seen, or `undefined` when it disappeared meanwhile
    */
   async until (request: WaitRequest): Promise<JobRecord | undefined> {
-    // A client that has hung up by now will not be heard of again: its connection closes once.
-    if (!this.mayWait(request.client) || request.reply.raw.destroyed) return request.job
+    // A client that has hung up by now has emitted its `close`, and would keep a place that others need.
+    if (isGone(request.reply) || !this.mayWait(request.client)) return request.job
     const waiter = new Waiter(this.#clock, request.waitMs)
     const onClose = (): void => waiter.end()
     this.#places.take(request.client, waiter)
@@ -89,6 +89,12 @@ export class Waiting {
       await waiter.sleep(LOOK_AGAIN_MS)
     }
   }
+}
+
+/** Whether the client has closed its connection or, over HTTP/2, its stream: there only the stream knows. */
+function isGone ({ raw }: FastifyReply): boolean {
+  const stream: unknown = Reflect.get(raw, 'stream')
+  return raw.destroyed || (typeof stream === 'object' && stream !== null && Reflect.get(stream, 'destroyed') === true)
 }
 
 /** One wait. Ends once: by time, or from outside. Between looks it sleeps until woken. */

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import { DiagLogLevel } from '@opentelemetry/api'
 import { MAX_TIMER_MS } from '../core/context.ts'
+import { cut } from '../core/text.ts'
 
 /** The standard `OTEL_*` variables, as far as they concern what this library does itself. Everything else is read by the SDK. */
 export type TraceExporterName = 'otlp' | 'console'
@@ -92,7 +93,7 @@ function readExporters (env: Variables, signal: Signal, table: ExporterTable, pr
   const exporters = new Set<TraceExporterName>()
   for (const name of named.split(',').map((part) => part.trim().toLowerCase()).filter(Boolean)) {
     const known = Object.hasOwn(table, name) ? table[name] : undefined
-    if (known === undefined) problems.push(`${variable}: ${JSON.stringify(name.slice(0, 40))} is not one of ${Object.keys(table).join(', ')}`)
+    if (known === undefined) problems.push(`${variable}: ${JSON.stringify(cut(name, 40))} is not one of ${Object.keys(table).join(', ')}`)
     for (const exporter of known ?? []) exporters.add(exporter)
   }
   return [...exporters]

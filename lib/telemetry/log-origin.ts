@@ -1,5 +1,5 @@
 import type { Redaction } from '../core/redact.ts'
-import { singleLine } from '../core/text.ts'
+import { cut, singleLine } from '../core/text.ts'
 import type { ClaimedJob, JobOrigin } from '../jobs/job.ts'
 import type { SubmitMiddleware } from '../jobs/seams.ts'
 import { ORIGIN_FIELDS } from './log-events.ts'
@@ -41,7 +41,7 @@ export function carryOrigin (redaction: Redaction, enrich: readonly LogEnrichmen
         if (typeof value !== 'string' || value === '' || value === travelling(part, job)) continue
         kept ??= {}
         // Ids and addresses are made of harmless characters and spared the search; all are cleaned again for their line.
-        kept[part] = FREE_TEXT.has(part) ? singleLine(value, MAX_PART, redaction.text) : value.slice(0, MAX_PART)
+        kept[part] = FREE_TEXT.has(part) ? singleLine(value, MAX_PART, redaction.text) : cut(value, MAX_PART)
       }
       if (kept !== undefined) job.origin = kept
     }

@@ -3,6 +3,7 @@ import { CounterCell, GaugeCell, HistogramCell, type Cell, type CellHome, type E
 import { INSTRUMENTS, JOB_BUCKETS, type InstrumentDefinition, type InstrumentKind } from './instruments.ts'
 import type { Exemplar, HistogramFamily, HistogramPoint, Labels, MetricFamily, MetricsSnapshot, NumberPoint } from './snapshot.ts'
 import { takeRejection } from '../core/rejections.ts'
+import { cut } from '../core/text.ts'
 
 export interface RegistryOptions {
   /** Series per instrument; further label sets share one overflow series. @defaultValue 500 */
@@ -23,8 +24,6 @@ export const OVERFLOW_LABELS: Labels = Object.freeze({ otel_metric_overflow: 'tr
 export const DEFAULT_MAX_SERIES = 500
 /** A longer label value is cut: it comes from an error code or a job name, and those are short. */
 const MAX_LABEL_LENGTH = 200
-const HALF_CHARACTERS = /\p{Surrogate}/gu
-const UNPRINTABLE = /[\0\p{Surrogate}]/u
 const NAME = /^[a-zA-Z][a-zA-Z0-9_.\-/]{0,254}$/
 const LABEL = /^[a-zA-Z_][a-zA-Z0-9_.]{0,99}$/
 
@@ -161,10 +160,10 @@ export class Instrument<K extends InstrumentKind = InstrumentKind, L extends str
     const given = labels as Labels
     return this.definition.labels.map((label) => {
       const value = given[label]
-      const text = (typeof value === 'string' ? value : String(value ?? '')).slice(0, MAX_LABEL_LENGTH)
+      const text = cut(typeof value === 'string' ? value : String(value ?? ''), MAX_LABEL_LENGTH)
       // Zero bytes separate the values in the key; in a label they are nothing but trouble. Halves of characters are all
-      // the same once they are UTF-8: left as they are, two series would become one on the page, and the page invalid.
-      return UNPRINTABLE.test(text) ? text.replaceAll('\u0000', '').replaceAll(HALF_CHARACTERS, '\ufffd') : text
+      // the same once they are UTF-8: if `cut` left them, two series would become one on the page, and the page invalid.
+      return text.includes('\u0000') ? text.replaceAll('\u0000', '') : text
     })
   }
 }

@@ -1,4 +1,5 @@
 import { ROOT_CONTEXT, SpanKind, trace, type Context, type Link, type SpanContext } from '@opentelemetry/api'
+import { cut } from '../core/text.ts'
 import { ATTR } from './attributes.ts'
 import type { Exclusion } from './exclude.ts'
 import { flagsText, fromCarrier, pointTo, toCarrier, unrecorded } from './propagation.ts'
@@ -91,7 +92,7 @@ export class RequestTracing<Request extends TracedRequest> {
       // Without the query, and without what looks like a credential: paths have parameters.
       [ATTR.urlPath]: this.#tracing.text(request.url.split('?', 1)[0] ?? ''),
       [ATTR.urlScheme]: request.protocol,
-      ...(known ? undefined : { [ATTR.httpMethodOriginal]: method.slice(0, 50) })
+      ...(known ? undefined : { [ATTR.httpMethodOriginal]: cut(method, 50) })
     }
     const span = source.startSpan(`${known ? method : 'HTTP'} ${route}`, { kind: SpanKind.SERVER, links: link === undefined ? undefined : [link], attributes }, parent)
     if (span === undefined) return passOn(inbound)

@@ -22,7 +22,9 @@ function samples (families: ReadonlyMap<string, ParsedFamily>): number {
 
 /** A hostile value as it arrives: cut, without zero bytes, halves of characters replaced. */
 function arrived (value: string): string {
-  return value.slice(0, 200).replaceAll('\u0000', '').replaceAll(/\p{Surrogate}/gu, '\ufffd')
+  // Cut between two characters, not inside of one.
+  const kept = value.length > 200 ? value.slice(0, 200).replace(/[\ud800-\udbff]$/, '') : value
+  return kept.replaceAll('\u0000', '').replaceAll(/\p{Surrogate}/gu, '\ufffd')
 }
 
 for (const format of FORMATS) {

@@ -1,5 +1,5 @@
 import { EventEmitter, once } from 'node:events'
-import { connect as connectHttp2 } from 'node:http2'
+import { connect as connectHttp2, constants } from 'node:http2'
 import { connect } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import Fastify from 'fastify'
@@ -73,6 +73,8 @@ t.test('a prefix beyond ASCII: links that a header can carry, and that lead back
     t.equal((await fetch(origin + location)).status, 200)
     const { links } = await submitted.json() as { links: { self: string } }
     t.equal(links.self, location)
+    const malformed = await fetch(`${origin}${encodeURI(prefix)}/jobs/%zz`)
+    t.match(await malformed.json(), { code: 'FAE_INVALID_REQUEST' }, 'what the router refuses there is a problem as well')
   }
 })
 
@@ -136,6 +138,39 @@ t.test('a client that hangs up before its wait begins takes no place', async (t)
   // Whatever the submission still does, it does in the turns that follow.
   for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => { setImmediate(resolve) })
   t.equal(room.waiting.size, 0)
+})
+
+t.test('the same over HTTP/2, where the stream is gone and the connection is not', async (t) => {
+  const told = new EventEmitter()
+  const app = Fastify({ http2: true })
+  t.teardown(() => app.close())
+  const closed = once(told, 'closed')
+  await app.register(asyncEndpoints, {
+    observability: false,
+    health: false,
+    worker: false,
+    http: {
+      owner: async () => {
+        told.emit('asked')
+        await closed
+        return 'me'
+      }
+    }
+  })
+  app.asyncEndpoint({ url: '/a', name: 'a', handler: echo })
+  app.addHook('onRequest', async (request) => { request.raw.once('close', () => { told.emit('closed') }) })
+  // Sent only when nobody waits: the wait would last far longer than this test may.
+  app.addHook('onSend', async () => { told.emit('answered') })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const session = connectHttp2(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+  t.teardown(() => session.destroy())
+  session.on('error', () => {})
+  const [asked, answered] = [once(told, 'asked'), once(told, 'answered', { signal: AbortSignal.timeout(10_000) })]
+  const stream = session.request({ ':method': 'POST', ':path': '/a', prefer: 'wait=25' }, { endStream: true })
+  stream.on('error', () => {})
+  await asked
+  stream.close(constants.NGHTTP2_CANCEL)
+  await answered
 })
 
 t.test('one request in another order of members is the same request', async (t) => {

@@ -15,3 +15,15 @@ t.test('prefix and public URL', async (t) => {
   t.equal(new JobLinks('/v1/', '/jobs', undefined).result('x'), '/v1/jobs/x/result')
   t.equal(new JobLinks('/v1', '/tasks/jobs', 'https://api.example.com/').self('x'), 'https://api.example.com/v1/tasks/jobs/x')
 })
+
+t.test('links are ASCII, whatever the prefix and the public URL are', async (t) => {
+  const linkTo = (prefix: string, publicUrl?: string): string => new JobLinks(prefix, '/jobs', publicUrl).self('x')
+  t.equal(linkTo('/größe'), '/gr%C3%B6%C3%9Fe/jobs/x')
+  t.equal(linkTo('/日本/🦁'), '/%E6%97%A5%E6%9C%AC/%F0%9F%A6%81/jobs/x')
+  t.equal(linkTo('/gr%C3%B6%C3%9Fe'), '/gr%C3%B6%C3%9Fe/jobs/x', 'what is encoded already stays')
+  t.equal(linkTo('/a b/100%/<c>"?#'), '/a%20b/100%25/%3Cc%3E%22%3F%23/jobs/x')
+  t.equal(linkTo('/half\ud83e'), '/half%EF%BF%BD/jobs/x')
+  t.equal(linkTo('/a::b'), '/a:b/jobs/x', 'two colons are one for the router')
+  t.equal(linkTo('/v1', 'https://bücher.example/größe/'), 'https://xn--bcher-kva.example/gr%C3%B6%C3%9Fe/v1/jobs/x')
+  t.throws(() => linkTo('', 'https://a:ü'), { code: 'FAE_INVALID_OPTIONS' })
+})

@@ -194,7 +194,7 @@ export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
       }, endpoint as AnyEndpointOptions)
     } as FastifyInstance['asyncEndpoint'])
     app.addHook('preClose', async () => { made.waiting.close() })
-    await app.register(async (routes) => { addJobRoutes(routes, made) })
+    addJobRoutes(app, made)
     addRefusals(app, made)
     room = made
   })

@@ -39,6 +39,27 @@ t.test('probes and metrics at the root, endpoints behind a hook', async (t) => {
   t.equal((await late.inject('/jobs/x')).statusCode, 401)
 })
 
+t.test('probes and metrics at the root see the worker of a context', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(jobStore)
+  await app.register(observability, { metrics: { authorize: () => true } })
+  await app.register(health)
+  await app.register(async (api) => {
+    api.addHook('onRequest', async () => { throw UNAUTHORIZED })
+    await api.register(asyncEndpoints)
+    api.defineJob({ name: 'endless', handler: async ({ signal }) => { await new Promise((resolve) => { signal.addEventListener('abort', resolve) }) } })
+  }, { prefix: '/api' })
+  await app.ready()
+  const checks: Array<{ name: string }> = (await app.inject('/health')).json().checks
+  t.ok(checks.some(({ name }) => name === 'worker'), 'the worker is asked')
+  const started = new Promise((resolve) => { app.jobEvents.on('job.claimed', resolve) })
+  const { id } = await app.jobs.submit('endless', {})
+  await started
+  t.match((await app.inject('/metrics/jobs')).json(), { active: [{ id, name: 'endless' }] }, 'and what it does is shown')
+  await app.jobs.cancel(id)
+})
+
 t.test('CORS: the headers that scripts need, and DELETE', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())

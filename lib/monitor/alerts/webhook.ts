@@ -4,6 +4,7 @@ import type { Clock } from '../../core/context.ts'
 import { sleep } from '../../core/deadline.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
 import { readRetryAfter } from '../../core/retry-after.ts'
+import { cut } from '../../core/text.ts'
 import { AlertSendError, type AlertNotice, type AlertSender } from './alert.ts'
 
 export interface AlertWebhookOptions {
@@ -57,7 +58,7 @@ export function readWebhook (given: AlertWebhookOptions, name: string): ReadAler
   if (!secrets.every(isSecret)) problems.push(`secret must be "whsec_" and ${MIN_SECRET_BYTES} to ${MAX_SECRET_BYTES} random bytes in base64, for example from: openssl rand -base64 32`)
   for (const [header, value] of Object.entries(options.headers)) {
     if (/^(webhook-.*|content-type)$/i.test(header)) problems.push(`headers: ${header} is set by the sender`)
-    else if (!canBeSent(header, value)) problems.push(`headers: ${JSON.stringify(header.slice(0, 50))} cannot be sent`)
+    else if (!canBeSent(header, value)) problems.push(`headers: ${JSON.stringify(cut(header, 50))} cannot be sent`)
   }
   if (problems.length > 0) throw invalidOptions('alerts.webhook', problems)
   return Object.freeze({ ...options, name, secrets: Object.freeze([...secrets]) })

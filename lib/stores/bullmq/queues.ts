@@ -1,5 +1,6 @@
 import type { Queue } from 'bullmq'
 import type { Clock, TimerHandle } from '../../core/context.ts'
+import { cut } from '../../core/text.ts'
 import { QUEUE_NAME } from '../../jobs/definition.ts'
 import type { Connections } from './connections.ts'
 import { serverCode } from './errors.ts'
@@ -223,7 +224,7 @@ export class QueueBook {
       if (QUEUE_NAMES.test(name)) return true
       if (!this.#badNames.has(name) && this.#badNames.size < MAX_BAD_NAMES) {
         this.#badNames.add(name)
-        this.#report('queue-name', `The key ${this.#key} holds ${JSON.stringify(name.slice(0, 64))}, which no queue can be called; it is ignored. Remove it: SREM ${this.#key} ${JSON.stringify(name.slice(0, 64))}`)
+        this.#report('queue-name', `The key ${this.#key} holds ${JSON.stringify(cut(name, 64))}, which no queue can be called; it is ignored. Remove it: SREM ${this.#key} ${JSON.stringify(cut(name, 64))}`)
       }
       return false
     })
