@@ -153,6 +153,7 @@ export default asyncEndpoints
 export { alerts, health, jobStore, observability, worker }
 export { memoryStore, type MemoryStoreOptions, type RetentionOptions } from '../lib/stores/memory/index.ts'
 export { redisStore, type RedisClientLike, type RedisConnectionOptions, type RedisRetentionOptions, type RedisStoreOptions } from '../lib/stores/bullmq/index.ts'
+export { openApiTransform } from '../lib/http/openapi-transform.ts'
 export { cancel, discard, snooze, type Outcome } from '../lib/jobs/outcome.ts'
 export { AsyncEndpointsError, ERROR_TABLE, isAsyncEndpointsError, type ErrorCode } from '../lib/core/errors.ts'
 export { defineMetrics, type AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'

@@ -2,8 +2,10 @@ import cors from '@fastify/cors'
 import rateLimit from '@fastify/rate-limit'
 import swagger from '@fastify/swagger'
 import Fastify from 'fastify'
+import { jsonSchemaTransform, serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
 import t from 'tap'
-import { asyncEndpoints, health, jobStore, observability, worker } from '../../plugins/async-endpoints.ts'
+import { z } from 'zod'
+import { asyncEndpoints, health, jobStore, observability, openApiTransform, worker } from '../../plugins/async-endpoints.ts'
 
 const UNAUTHORIZED = Object.assign(new Error('Who are you?'), { statusCode: 401 })
 
@@ -124,6 +126,27 @@ t.test('how our routes stand in the OpenAPI document is said by options', async 
   t.same(guarded['/b']?.post?.security, [], 'an endpoint\'s own decides')
   t.same(guarded['/b']?.post?.tags, ['mine'])
   await t.rejects(pathsOf({ http: { openapi: { tag: ['x'] } as never } }), { code: 'FAE_INVALID_OPTIONS' })
+})
+
+t.test('an OpenAPI document of an application that speaks Zod', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  app.setValidatorCompiler(validatorCompiler)
+  app.setSerializerCompiler(serializerCompiler)
+  await app.register(swagger, { openapi: {}, transform: openApiTransform(jsonSchemaTransform) })
+  await app.register(asyncEndpoints)
+  app.asyncEndpoint({ url: '/a', name: 'a', schema: { body: z.object({ n: z.number().int() }), querystring: z.object({ q: z.string() }), result: z.object({ rows: z.number() }), response: { 402: z.object({ price: z.number() }) } }, handler: async () => ({ rows: 1 }) })
+  app.route({ method: 'GET', url: '/own', schema: { response: { 200: z.object({ own: z.boolean() }) } }, handler: async () => ({ own: true }) })
+  await app.ready()
+  const paths = app.swagger().paths as never as Record<string, Record<string, { parameters: Array<{ name: string, in: string }>, requestBody: { content: Record<string, { schema: object }> }, responses: Record<string, { content: Record<string, { schema: { properties: object } }> }> }>>
+  t.ok('/jobs/{id}' in paths && '/health' in paths && '/metrics/jobs' in paths)
+  const submit = paths['/a']?.post
+  t.match(submit?.requestBody.content['application/json']?.schema, { properties: { n: { type: 'integer' } } })
+  t.same(submit?.parameters.filter((parameter) => parameter.in === 'query').map(({ name }) => name), ['q'])
+  t.match(submit?.responses['200']?.content['application/json']?.schema.properties, { rows: { type: 'number' } })
+  t.match(submit?.responses['202']?.content['application/json']?.schema.properties, { id: {}, links: {} })
+  t.match(submit?.responses['402']?.content['application/json']?.schema.properties, { price: { type: 'number' } })
+  t.match(paths['/own']?.get?.responses['200']?.content['application/json']?.schema.properties, { own: { type: 'boolean' } })
 })
 
 t.test('the answer of /metrics/jobs has the members that its schema names', async (t) => {
