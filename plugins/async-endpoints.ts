@@ -175,7 +175,7 @@ export type { ProblemContext, ResponseFactories, ResponseFactory, StatusContext,
 export type { ExposeErrors, ShownError } from '../lib/http/shown-error.ts'
 export type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
 export type { BackoffContext, BackoffOptions, CustomBackoff } from '../lib/jobs/backoff.ts'
-export type { HandlerMiddleware, JobContext, JobDefinition, JobDefinitionInput, JobHandler, JobOptions, JobRequirement, JobRequirements, JobTypes, RetryOptions } from '../lib/jobs/definition.ts'
+export type { HandlerMiddleware, JobContext, JobDefinition, JobDefinitionInput, JobHandler, JobOptions, JobRequirement, JobRequirements, JobTracingOptions, JobTypes, RetryOptions } from '../lib/jobs/definition.ts'
 export type { Travelled } from '../lib/jobs/json-value.ts'
 export type { JobSchemas } from '../lib/jobs/schemas.ts'
 export type { SharedState } from '../lib/core/shared.ts'

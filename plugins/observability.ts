@@ -102,7 +102,7 @@ async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOp
   app.decorate('performanceMonitor', monitor ?? UNMONITORED)
   const { tracing } = options.telemetry
   if (telemetry.tracing !== undefined && tracing !== undefined) {
-    traceSubmissions(app, telemetry.tracing.requests({ serverSpans: tracing.serverSpans === 'auto', trustInbound: tracing.trustInbound, logIds: options.telemetry.logging !== undefined }))
+    traceSubmissions(app, telemetry.tracing.requests({ serverSpans: tracing.serverSpans === 'auto', trustInbound: tracing.trustInbound, sampleRate: (job) => app.jobRuntime.registry.get(job)?.sampleRate, logIds: options.telemetry.logging !== undefined }))
   }
   if (options.telemetry.metrics !== undefined && options.telemetry.metrics.path !== false) addRoutes(app, telemetry, monitor, options, memory)
   // Before the worker's own hook, if this plugin is registered first: no job may run ahead of its telemetry.

@@ -51,8 +51,8 @@ export function defineEndpoint (app: FastifyInstance, room: HttpRoom | undefined
 
 /** The part of an endpoint's options that says how its job runs. Keys that were not given stay away: `undefined` is not a default. */
 function definitionInput (settings: AnyEndpointOptions): JobDefinitionInput {
-  const { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes, slaMs, propagation, spanAttributes, requires, schema: { body, result } = {} } = settings
-  return { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes, slaMs, propagation, spanAttributes, requires, schema: { body, result } }
+  const { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes, slaMs, propagation, tracing, spanAttributes, requires, schema: { body, result } = {} } = settings
+  return { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes, slaMs, propagation, tracing, spanAttributes, requires, schema: { body, result } }
 }
 
 function addSubmitRoute (app: FastifyInstance, room: HttpRoom, endpoint: Endpoint, settings: AnyEndpointOptions, definitionOf: () => JobDefinition): void {

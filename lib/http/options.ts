@@ -1,7 +1,7 @@
 import type { FastifyContextConfig, FastifySerializerCompiler, RouteOptions } from 'fastify'
 import { openApiProperty, type OpenApiOptions } from '../core/openapi.ts'
 import { invalidOptions, OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
-import { jobNameProperty, jobOptionProperties, propagationProperty, requiresProperty, spanAttributesProperty, type JobOptions, type JobRequirements, type Propagation } from '../jobs/definition.ts'
+import { jobNameProperty, jobOptionProperties, jobTracingProperty, propagationProperty, requiresProperty, spanAttributesProperty, type JobOptions, type JobRequirements, type JobTracingOptions, type Propagation } from '../jobs/definition.ts'
 import { headerListProblems } from './captured-headers.ts'
 import { correlationHeaderProblems, DEFAULT_CORRELATION_HEADER } from './correlation.ts'
 import type { IdempotencyMode } from './idempotency.ts'
@@ -111,6 +111,7 @@ export interface EndpointSettings extends JobOptions {
   responses?: ResponseFactories
   /** How the span of an attempt is tied to the request's. @defaultValue the one of `observability.tracing` */
   propagation?: Propagation
+  tracing?: JobTracingOptions
   requires?: JobRequirements
   routeOptions?: EndpointRouteOptions
 }
@@ -188,6 +189,7 @@ const endpointSchema: OptionsSchema = {
     exposeErrors,
     responses: factories,
     propagation: propagationProperty,
+    tracing: jobTracingProperty,
     spanAttributes: spanAttributesProperty,
     requires: requiresProperty,
     // Values are Fastify's to judge.

@@ -80,6 +80,17 @@ export interface RetryOptions {
 export type Propagation = 'auto' | 'parent' | 'link'
 export const PROPAGATIONS: readonly Propagation[] = ['auto', 'parent', 'link']
 
+/** How the traces of one job are chosen. */
+export interface JobTracingOptions {
+  /**
+   * Of the submissions that would begin a trace, so many do: 0 none, 1 all that the sampler takes. A submission that comes with a trace (from a
+   * caller, or from a job) keeps to what was decided there.
+   *
+   * @defaultValue 1
+   */
+  readonly sampleRate?: number
+}
+
 /** What a span of `job.span` says from its start on. */
 export interface JobSpanOptions {
   /** `client` around a call to another service, for example. @defaultValue 'internal' */
@@ -135,6 +146,7 @@ export interface JobDefinitionInput<T extends JobTypes = JobTypes> extends JobOp
   schema?: JobSchemas
   /** How an attempt's span is tied to its submission. @defaultValue the one of `observability.tracing` */
   propagation?: Propagation
+  tracing?: JobTracingOptions
   /** Attributes of your own on the spans of this job. */
   spanAttributes?: SpanAttributesOptions<T>
   requires?: JobRequirements
@@ -168,6 +180,8 @@ export interface JobDefinition<T extends JobTypes = JobTypes> {
   readonly slaMs: number
   readonly handlerType: HandlerType
   readonly propagation: Propagation | undefined
+  /** Of the traces that submissions of this job would begin, 0 to 1; `undefined`: all. */
+  readonly sampleRate: number | undefined
   readonly spanAttributes: SpanAttributesOptions | undefined
   readonly requires: JobRequirements
   readonly schemas: CompiledSchemas
@@ -216,6 +230,7 @@ export const jobOptionProperties: OptionsSchema = {
 }
 
 export const propagationProperty: OptionsSchema = { type: 'string', enum: [...PROPAGATIONS] }
+export const jobTracingProperty: OptionsSchema = { type: 'object', additionalProperties: false, properties: { sampleRate: { type: 'number', minimum: 0, maximum: 1 } } }
 export const spanAttributesProperty: OptionsSchema = {
   type: 'object', additionalProperties: false, properties: { input: { isFunction: true }, result: { isFunction: true } }
 }
@@ -237,7 +252,7 @@ const definitionSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['name'],
-  properties: { ...jobOptionProperties, name: jobNameProperty, handler: { isFunction: true }, schema: jobSchemasProperty, propagation: propagationProperty, spanAttributes: spanAttributesProperty, requires: requiresProperty }
+  properties: { ...jobOptionProperties, name: jobNameProperty, handler: { isFunction: true }, schema: jobSchemasProperty, propagation: propagationProperty, tracing: jobTracingProperty, spanAttributes: spanAttributesProperty, requires: requiresProperty }
 }
 
 /** The defaults of every job, before an application's own. */
@@ -276,6 +291,7 @@ export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput
     slaMs: options.slaMs,
     handlerType,
     propagation: options.propagation,
+    sampleRate: options.tracing?.sampleRate,
     spanAttributes: options.spanAttributes as unknown as SpanAttributesOptions | undefined,
     requires: Object.freeze({ ...options.requires }),
     schemas: new CompiledSchemas(options.name, options.schema, compilers)

@@ -30,6 +30,8 @@ export interface RequestRules<Request> {
   readonly serverSpans: boolean
   /** Whose `traceparent` is continued. */
   readonly trustInbound: boolean | ((request: Request) => boolean)
+  /** Of the traces that submissions of this job would begin, 0 to 1. */
+  readonly sampleRate?: (jobName: string) => number | undefined
   /** The log lines of a recorded request shall carry its ids. */
   readonly logIds: boolean
 }
@@ -75,7 +77,7 @@ export class RequestTracing<Request extends TracedRequest> {
     const link = caller === undefined || inbound !== undefined ? undefined : { context: pointTo(caller) }
     // Without a server span the decision about a new trace is left to the submission's own span.
     if (!this.#rules.serverSpans) return caller === undefined ? undefined : new RequestTrace(rootOr(inbound), { link })
-    const decision = source.decide(inbound)
+    const decision = source.decide(inbound, this.#rules.sampleRate?.(jobName))
     if (decision === 'pass') return passOn(inbound)
     if (decision === 'over') return passOn(inbound === undefined ? undefined : unrecorded(inbound))
     return this.#open(request, decision === 'sampled' ? source.sampled(ROOT_CONTEXT) : rootOr(inbound), { inbound, link, jobName })

@@ -1,4 +1,5 @@
 import { ROOT_CONTEXT, SpanKind, trace, type Context, type Link, type Span, type SpanContext } from '@opentelemetry/api'
+import { randomHex128, randomHex64 } from '../core/ids.ts'
 import type { TraceCarrier } from '../jobs/job.ts'
 import type { SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
 import type { Created } from '../jobs/store.ts'
@@ -22,18 +23,27 @@ export function submitSpan (parts: SubmitSpanParts): SubmitMiddleware {
     const { source } = parts.maker
     const request = scope.requestTrace instanceof RequestTrace ? scope.requestTrace : undefined
     if (request?.dropped === true && scope.parentTrace?.given !== true) {
-      carry(scope, request.carrier)
+      carry(scope, request.carrier ?? leftOut(parts, scope))
       return next()
     }
     const context = contextOf(parts.maker, request, scope.parentTrace)
     const parent = parentIn(context)
-    const decision = parts.excluded(scope.job.name) ? 'pass' : source.decide(parent)
+    const decision = parts.excluded(scope.job.name) ? 'pass' : source.decide(parent, scope.definition.sampleRate)
     if (decision === 'pass' || decision === 'over') {
-      if (parent !== undefined) carry(scope, toCarrier(decision === 'over' ? unrecorded(parent) : parent))
+      carry(scope, parent === undefined ? leftOut(parts, scope) : toCarrier(decision === 'over' ? unrecorded(parent) : parent))
       return next()
     }
     return send(parts, scope, next, { context: decision === 'sampled' ? source.sampled(context) : context, parent, request })
   }
+}
+
+/**
+ * A provider of the application's is asked about every attempt. One that belongs to a submission that `sampleRate` has left out shall not
+ * begin the trace after all: ids that say so go along.
+ */
+function leftOut ({ maker: { source }, excluded }: SubmitSpanParts, { job, definition }: SubmitScope): TraceCarrier | undefined {
+  if (source.own || !source.enabled || definition.sampleRate === undefined || excluded(job.name)) return undefined
+  return toCarrier({ traceId: randomHex128(), spanId: randomHex64(), traceFlags: 0 })
 }
 
 /** What is active now (a span inside the request's handler, for one) is nearer than what was when the request came. */

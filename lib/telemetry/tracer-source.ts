@@ -54,9 +54,15 @@ export class TracerSource {
   /** What a job's span starts with costs the least; with any other tracer, what is set later does. */
   get takesAttributes (): boolean { return this.#sampling?.jobTracer !== undefined }
 
-  /** For work that would start a trace, or go on with its parent's. */
-  decide (parent: SpanContext | undefined): Decision {
+  /**
+   * For work that would start a trace, or go on with its parent's.
+   *
+   * @param rate of the traces that would begin here, 0 to 1
+   */
+  decide (parent: SpanContext | undefined, rate = 1): Decision {
     if (this.#tracer === undefined) return 'pass'
+    // Before the bucket is asked: a job that is seldom traced shall not use up the tokens of others.
+    if (parent === undefined && rate < 1 && Math.random() >= rate) return 'pass'
     const sampling = this.#sampling
     if (sampling === undefined) return 'ask'
     const { bucket, remoteBucket, followsParent } = sampling
