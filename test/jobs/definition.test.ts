@@ -17,7 +17,7 @@ t.test('every bad option of a definition is named', async (t) => {
   const bad = { name: 'bad name!', handler: 5, queue: 'a:b', retry: { attempts: 0, often: true }, timeoutMs: -1, typo: 1 } as unknown as JobDefinitionInput
   const error = t.throws(() => compileDefinition(bad), { code: 'FAE_INVALID_OPTIONS' }) as unknown as Error
   for (const key of ['name', 'handler', 'queue', 'retry.attempts', 'retry.often', 'timeoutMs', 'typo']) t.match(error.message, key)
-  t.throws(() => compileDefinition({ name: 'x' } as unknown as JobDefinitionInput), { code: 'FAE_INVALID_OPTIONS' })
+  t.doesNotThrow(() => compileDefinition({ name: 'x' }), 'a worker of another process may have the handler')
   t.throws(() => compileDefinition(undefined as unknown as JobDefinitionInput), { code: 'FAE_INVALID_OPTIONS' })
 })
 

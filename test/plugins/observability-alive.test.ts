@@ -99,7 +99,9 @@ async function runAll (t: Test, app: FastifyInstance): Promise<void> {
   const { id: waiting } = await app.jobs.submit('completes', { n: 1 }, { delayMs: 60_000 })
   await app.jobs.cancel(waiting)
   await app.inject({ method: 'POST', url: '/jobs-that-complete', payload: {} })
-  await t.rejects(app.jobs.submit('completes', { n: 1n }), { code: 'FAE_INVALID_SUBMISSION' })
+  const circle: Record<string, unknown> = {}
+  circle.self = circle
+  await t.rejects(app.jobs.submit('completes', circle), { code: 'FAE_INVALID_SUBMISSION' })
 }
 
 /** What an operator, a worker and an application do besides running jobs. */

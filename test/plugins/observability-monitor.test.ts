@@ -66,7 +66,7 @@ t.test('who may see the metrics may see the bottlenecks, and nobody else', async
 t.test('in the OpenAPI document, at the path of the metrics', async (t) => {
   const app = await build(t, { observability: { metrics: { path: '/ops/metrics', authorize: () => true } } }, async (app) => { await app.register(swagger, { openapi: { openapi: '3.1.0' } }) })
   const { paths } = app.swagger() as { paths?: Record<string, unknown> }
-  t.same(Object.keys(paths ?? {}).filter((path) => path.startsWith('/ops')), ['/ops/metrics/bottlenecks'])
+  t.same(Object.keys(paths ?? {}).filter((path) => path.startsWith('/ops')), ['/ops/metrics/jobs', '/ops/metrics/bottlenecks'])
   t.match(paths?.['/ops/metrics/bottlenecks'], {
     get: {
       operationId: 'getBottlenecks',
