@@ -17,10 +17,13 @@ export function withDeadline<T> (clock: Clock, deadlineMs: number, promise: Prom
   })
 }
 
-/** Like {@link withDeadline}, but the time being up is an error, made only then. */
+/**
+ * Like {@link withDeadline}, but the time being up is an error, made only then. An event loop that was busy fires timers before it reads
+ * what has arrived meanwhile: the answer has one more turn.
+ */
 export function orReject<T> (clock: Clock, deadlineMs: number, promise: Promise<T>, expired: () => Error): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = clock.setTimeout(() => reject(expired()), deadlineMs)
+    let timer = clock.setTimeout(() => { timer = clock.setTimeout(() => reject(expired()), 0) }, deadlineMs)
     promise.then(
       (value) => { clock.clearTimeout(timer); resolve(value) },
       (error) => { clock.clearTimeout(timer); reject(error) }

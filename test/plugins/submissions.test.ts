@@ -192,6 +192,12 @@ t.test('30,000 at once: what is refused is not stored', { timeout: 120_000 }, as
   await app.ready()
   const ends = await Promise.allSettled(Array.from({ length: 30_000 }, (_, i) => app.jobs.submit(noop, { i })))
   const stored = ends.filter(({ status }) => status === 'fulfilled').length
-  for (const end of ends) if (end.status === 'rejected') t.match(end.reason, { code: 'FAE_STORE_UNAVAILABLE', message: /not stored.*submitMany/ })
-  t.match(await app.jobs.counts('default'), [{ states: { queued: stored } }], `${stored} were acknowledged`)
+  const refusals = ends.flatMap((end) => end.status === 'rejected' ? [end.reason as Error & { code: string }] : [])
+  t.same([...new Set(refusals.map(({ code }) => code))].filter((code) => code !== 'FAE_STORE_UNAVAILABLE'), [])
+  // On a machine that is busy enough the store may be late with some that were sent; they are said to be in doubt, and no other is.
+  const inDoubt = refusals.filter(({ message }) => /may or may not have been stored/.test(message)).length
+  t.ok(refusals.every(({ message }) => /not stored.*submitMany|may or may not have been stored/.test(message)))
+  const [counts] = await app.jobs.counts('default')
+  const queued = counts?.states.queued ?? 0
+  t.ok(queued >= stored && queued <= stored + inDoubt, `${stored} were acknowledged, ${inDoubt} are in doubt, ${queued} are there`)
 })
