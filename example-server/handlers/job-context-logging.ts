@@ -7,8 +7,8 @@ const DataRequest = Type.Object({ data: Type.String({ maxLength: 1_000 }) }, { a
 const ProcessResult = Type.Object({ processedData: Type.String() })
 
 /**
- * A handler whose lines say who asked. `job.log` carries the ids of job, trace and correlation; what else a line should have comes from
- * the headers that the endpoint keeps, by a child logger, so that no line has to repeat it.
+ * A handler whose lines say who asked. `job.log` carries the ids of job, trace, correlation, request and user; what else a line should have
+ * comes from the headers that the endpoint keeps, by a child logger, so that no line has to repeat it.
  */
 export function jobContextLogging (fastify: FastifyInstance): void {
   fastify.withTypeProvider<TypeBoxTypeProvider>().asyncEndpoint({
@@ -22,8 +22,6 @@ export function jobContextLogging (fastify: FastifyInstance): void {
     handler: async (job) => {
       const { headers } = job
       const log = job.log.child({
-        user_id: headers['x-user-id'],
-        request_id: headers['x-request-id'],
         client_ip: headers['x-forwarded-for'],
         user_agent: headers['user-agent']
       })

@@ -14,7 +14,7 @@ export class ExternalServiceError extends Error {
 }
 
 /**
- * A handler that opens spans with OpenTelemetry's own interface, for what `job.span` leaves to it: kinds and attributes. They are
+ * A handler that opens its spans with OpenTelemetry's own interface, as code that knows nothing of `job` does. They are
  * children of the handler's span, and the call to the other service takes the trace along in its headers.
  *
  * @param apiUrl the address of the other service, asked for each job

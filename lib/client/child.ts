@@ -3,6 +3,9 @@ import type { ParentJob, SubmitChild } from '../jobs/seams.ts'
 import type { ChildSubmitted, SubmitMeta, Submitted } from '../jobs/submit.ts'
 import type { Jobs } from './jobs.ts'
 
+/** As long as a failed job is kept by default, so that its redrive finds the children that are there: 7 days. */
+const CHILD_KEY_TTL_MS = 604_800_000
+
 /**
  * What `job.submit()` is. The child gets correlation id, owner and trace of its parent, and an idempotency key made of the
  * parent's id, the child's name and its number among the children of that name in this attempt. A later attempt, or a
@@ -18,6 +21,7 @@ export function childSubmitter (jobs: Pick<Jobs, 'submit'>): SubmitChild {
       owner: meta?.owner ?? parent.owner,
       correlationId: meta?.correlationId ?? parent.correlationId,
       trace: meta?.trace ?? parent.trace,
+      idempotencyTtlMs: meta?.idempotencyTtlMs ?? CHILD_KEY_TTL_MS,
       idempotencyKey: own ?? `child of ${parent.id} ${ordinal}`
     }
     const submitted: Promise<Submitted> = jobs.submit(job, body, full)

@@ -71,13 +71,13 @@ export class Client implements JobsClient {
   async submitMany<T extends JobTypes> (job: string | JobDefinition<T>, items: Iterable<SubmitItem<T>>, options?: SubmitManyOptions): Promise<SubmitManyResult[]> {
     const { maxInFlight } = readManyOptions(options)
     const definition = this.#runtime.registry.require(typeof job === 'string' ? job : job.name)
-    return await submitEach(items, maxInFlight, (body, meta) => this.#submitFromCode(definition, body, meta))
+    return await submitEach(items, maxInFlight, (body, meta) => this.#submitFromCode(definition, body, meta, true))
   }
 
-  async #submitFromCode (definition: JobDefinition, body: unknown, meta: SubmitMeta): Promise<Submitted> {
+  async #submitFromCode (definition: JobDefinition, body: unknown, meta: SubmitMeta, patient = false): Promise<Submitted> {
     assertMeta(definition.name, meta)
     const { readBody } = definition.schemas
-    return await this.submitJob(definition, readBody === undefined || meta.validate === false ? body : await validBody(definition.name, readBody, body), meta)
+    return await this.submitJob(definition, readBody === undefined || meta.validate === false ? body : await validBody(definition.name, readBody, body), patient ? { ...meta, patient } : meta)
   }
 
   async submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted> {
@@ -126,7 +126,7 @@ export class Client implements JobsClient {
     const { store } = this.#runtime
     // Also where nothing is traced here: the worker may trace.
     scope.job.trace ??= scope.parentTrace?.carrier
-    return this.#gate.run(timeoutMs, () => store.create(scope.job), timeErrors(meta, this.#options.submitTimeoutMs))
+    return this.#gate.run(timeoutMs, () => store.create(scope.job), timeErrors(meta, this.#options.submitTimeoutMs), meta.patient)
   }
 
   #submitted ({ job }: SubmitScope, created: Created, submitMs: number, meta: EndpointSubmitMeta): Submitted {
@@ -270,7 +270,7 @@ function runSubmit (chain: readonly SubmitMiddleware[], index: number, scope: Su
 
 /**
  * The body as its schema makes it. A copy is validated, as a worker will get it: a validator that fills in defaults must not write
- * into what the caller holds. What cannot be copied is left to whoever drafts the job, which says why.
+ * into what the caller holds. What cannot be copied is returned unchanged; `draftJob` refuses it and says why.
  *
  * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`
  */

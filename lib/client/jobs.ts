@@ -85,6 +85,8 @@ export interface EndpointSubmitMeta extends SubmitMeta {
   maxQueued?: number
   /** Mixed into the idempotency key, so that one client key on two endpoints is two keys. */
   idempotencyScope?: string
+  /** It may wait in the process for any time until it is sent. @defaultValue false */
+  patient?: boolean
   /** Who sent it, for whoever tells of it. */
   origin?: SubmitOrigin
   /** Length of the request's body, as its sender told it. */

@@ -20,7 +20,7 @@ export function timeErrors (submitter: Submitter, limitMs: number): GateErrors {
     ),
     unsent: () => new AsyncEndpointsError(
       'FAE_STORE_UNAVAILABLE',
-      `The submission waited in this process for the job store, which had too many others to answer or did not answer, and was not sent within ${limitMs} ms: the job is not stored. ${laterAdvice(submitter)}`,
+      `The job store does not answer, or has too many other submissions to answer. This one waited in the process and was not sent: the job is not stored. ${laterAdvice(submitter)}`,
       options
     ),
     silence: (error) => isAsyncEndpointsError(error, 'FAE_STORE_UNAVAILABLE')

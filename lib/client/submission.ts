@@ -125,8 +125,7 @@ function readRunAt (meta: EndpointSubmitMeta, now: number, problems: string[]): 
 }
 
 /**
- * Binds the client's key to owner, endpoint and job: one client can never reach another's job by guessing its key
- * (requirement R43).
+ * Binds the client's key to owner, endpoint and job: one client can never reach another's job by guessing its key.
  */
 function idempotencyClaim (name: string, input: JobInput, key: string, meta: EndpointSubmitMeta): IdempotencyClaim {
   let content: string

@@ -10,7 +10,7 @@ const MIN_WINDOW = 16
 const MAX_WINDOW = 2_048
 /** An answer that took more than this part of the time limit halves the window. */
 const SLOW_PART = 4
-/** The store's own time limit may be a little shorter than ours: a failure that took this part of it is silence too. */
+/** The store's own time limit may be a little shorter. A failure after this share of `timeoutMs` counts as no answer. */
 const SILENT_PART = 0.9
 
 /** How often the line is looked at. A look that comes late tells that the event loop was busy, which counts against nobody who waits. */
@@ -18,8 +18,8 @@ const LOOK_MS = 100
 
 /** The errors of a submission that ran out of time. Made only when they are needed. */
 export interface GateErrors {
-  /** It was sent, and the store has not answered within `timeoutMs`. */
-  unconfirmed (timeoutMs: number): Error
+  /** It was sent, and the store has not answered in time. */
+  unconfirmed (): Error
   /** It was never sent. */
   unsent (): Error
   /** Whether an error of the store says that it did not answer. */
@@ -27,7 +27,7 @@ export interface GateErrors {
 }
 
 interface Waiter {
-  /** On the clock of the line. */
+  /** On the clock of the line; `Infinity`: it waits however long it takes. */
   readonly since: number
   readonly errors: GateErrors
   readonly enter: () => void
@@ -63,11 +63,16 @@ export class SubmitGate {
   /** Submissions that wait to be sent. */
   get waiting (): number { return this.#waiting.length - this.#head }
 
-  /** Sends one submission as soon as there is room. @param timeoutMs from the moment it is sent */
-  run<T> (timeoutMs: number, send: () => Promise<T>, errors: GateErrors): Promise<T> {
+  /**
+   * Sends one submission as soon as there is room.
+   *
+   * @param timeoutMs from the moment it is sent
+   * @param patient it may wait in the line for any time: it is one of many that shall go at the pace of the store
+   */
+  run<T> (timeoutMs: number, send: () => Promise<T>, errors: GateErrors, patient = false): Promise<T> {
     if (this.#sent < this.#window && this.waiting === 0) return this.#send(timeoutMs, send, errors)
     return new Promise<void>((resolve, reject) => {
-      this.#waiting.push({ since: this.#now(), errors, enter: resolve, refuse: reject })
+      this.#waiting.push({ since: patient ? Infinity : this.#now(), errors, enter: resolve, refuse: reject })
       this.#watch()
     }).then(() => this.#send(timeoutMs, send, errors, true))
   }
@@ -79,7 +84,7 @@ export class SubmitGate {
     if (!counted) this.#sent++
     const sentAt = this.#clock.monotonic()
     let expired: Error | undefined
-    return orReject(this.#clock, timeoutMs, started(send), () => (expired = errors.unconfirmed(timeoutMs))).then((answer) => {
+    return orReject(this.#clock, timeoutMs, started(send), () => (expired = errors.unconfirmed())).then((answer) => {
       this.#answered(sentAt, timeoutMs)
       return answer
     }, (error: unknown) => {
@@ -88,7 +93,7 @@ export class SubmitGate {
       if (silent) this.#shrink(sentAt)
       else this.#answeredAt = this.#clock.monotonic()
       this.#left()
-      throw silent ? expired ?? errors.unconfirmed(timeoutMs) : error
+      throw silent ? expired ?? errors.unconfirmed() : error
     })
   }
 
@@ -132,7 +137,7 @@ export class SubmitGate {
   /** Time of the line: it stands still while the event loop is busy, as it is while 30,000 submissions are made in one loop. */
   #now (): number { return this.#clock.monotonic() - this.#busyMs }
 
-  /** One timer is enough: all may wait equally long, so that the first in line is the first whose time is up. */
+  /** Looks for those whose time is up, as long as anybody waits. */
   #watch (): void {
     if (this.#timer !== undefined || this.#waiting[this.#head] === undefined) return
     const dueAt = this.#clock.monotonic() + LOOK_MS
@@ -140,10 +145,10 @@ export class SubmitGate {
       this.#timer = undefined
       this.#busyMs += Math.max(0, this.#clock.monotonic() - dueAt)
       const now = this.#now()
-      for (let next = this.#waiting[this.#head]; next !== undefined && now - next.since >= this.#waitMs; next = this.#waiting[this.#head]) {
-        this.#take()
-        next.refuse(next.errors.unsent())
-      }
+      const late: Waiter[] = []
+      this.#waiting = this.#waiting.slice(this.#head).filter((waiter) => now - waiter.since < this.#waitMs || !late.push(waiter))
+      this.#head = 0
+      for (const waiter of late) waiter.refuse(waiter.errors.unsent())
       this.#watch()
     }, LOOK_MS)
   }

@@ -17,7 +17,7 @@ export interface WaitOptions {
 const REREAD_MS = 5_000
 
 /**
- * Subscribes, then reads, then waits, then reads again: no order of events can make it miss the end (requirement R15).
+ * Subscribes, then reads, then waits, then reads again: no order of events can make it miss the end.
  * A store that is away in the middle of the waiting is waited for like the job.
  *
  * @param closing aborts when the application closes, with the error for those who still wait

@@ -31,7 +31,7 @@ export interface LogMethod {
   (message: string, ...values: unknown[]): void
 }
 
-/** The part of a pino logger that the library uses and hands to handlers: Fastify's own loggers are such, and it is one of Fastify's. */
+/** The part of a pino logger that the library uses and hands to handlers. A Fastify logger can be used as one, and one as a Fastify logger. */
 export interface Logger {
   level: string
   trace: LogMethod

@@ -1,3 +1,4 @@
+import { shortened } from './text.ts'
 /**
  * Messages of log lines that a person can read without the fields beside them: `job report/0b5e… completed in 1234 ms (attempt 1
  * of 5)`. A template names parts of the event in braces; what stands in square brackets is left out when a part in it is
@@ -55,7 +56,7 @@ function valueOf (name: string, to: string): Part {
   return (line, payload) => {
     // A number that is hidden, or has no field, is not shown here either.
     const value = line[to] ?? (typeof payload[name] === 'number' ? payload[name] : undefined)
-    if (typeof value === 'string') return value.length > MAX_QUOTED ? `${value.slice(0, MAX_QUOTED - 1)}…` : value
+    if (typeof value === 'string') return shortened(value, MAX_QUOTED)
     return typeof value === 'number' || typeof value === 'boolean' ? String(value) : '?'
   }
 }

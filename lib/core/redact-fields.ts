@@ -1,4 +1,4 @@
-import { cut } from './text.ts'
+import { shortened } from './text.ts'
 
 type Hides = (name: string) => boolean
 type Clean = (text: string) => string
@@ -173,7 +173,7 @@ class Copier {
   }
 
   #errorText (text: string): string {
-    return this.#clean(text.length > MAX_TEXT ? `${cut(text, MAX_TEXT)}…` : text)
+    return this.#clean(shortened(text, MAX_TEXT + 1))
   }
 
   #shows (key: string, text: string): string {

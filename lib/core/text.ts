@@ -22,3 +22,8 @@ export function singleLine (text: string, max: number, clean?: (text: string) =>
 export function cut (text: string, max: number): string {
   return (text.length > max ? text.slice(0, max).replace(HALF_CHARACTER, '') : text).toWellFormed()
 }
+
+/** A text of at most `max` characters; a longer one ends in `…`. */
+export function shortened (text: string, max: number): string {
+  return text.length > max ? `${cut(text, max - 1)}…` : text.toWellFormed()
+}

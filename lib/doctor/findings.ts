@@ -93,7 +93,7 @@ export const CHECKS = {
   },
   'app.store': {
     group: 'Application', needs: 'app', title: 'store',
-    why: 'Jobs in memory end with the process and are seen by no other one; and what is not the store of the application is no use to look at.',
+    why: 'Jobs in memory end with the process, and no other process sees them. Checks of a server that the application does not use say nothing about it.',
     note: 'jobs are kept in memory', warning: '`--redis-url` or `REDIS_URL` names another server than the application uses, or a server although it keeps its jobs in memory'
   },
   'app.proxy': {

@@ -22,7 +22,7 @@ export interface JobRuntime {
   readonly jobDefaults?: JobOptions | undefined
   /** The store behind its observing wrapper. */
   readonly store: JobStore
-  /** Keeps loops of ours out of everybody's traces; absent counts as closed. */
+  /** Detaches internal timers and loops from the active trace. Without it, work runs in place. */
   readonly traceExits?: TraceExits
   /** Knows the job inside whose handler a submission is made; absent: none is known. */
   readonly currentJobs?: CurrentJobs

@@ -132,7 +132,7 @@ export function readExportOptions (given: ExportOptions | undefined): ReadExport
     file,
     push,
     syncIntervalMs,
-    // Shown last a turn of `syncIntervalMs` before its end, a process is to be seen by whoever has the next turn at the target.
+    // A process may have shown its metrics up to `syncIntervalMs` before it died. They are kept until another process has taken over the lock and had its turn.
     retentionMs: Math.max(retentionMs, ...[file, push].flatMap((target) => target === undefined ? [] : syncIntervalMs + lockMs(target) + target.intervalMs + safetyMarginMs)),
     includeInstances
   })

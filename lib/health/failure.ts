@@ -1,6 +1,6 @@
 import { isAsyncEndpointsError, type AsyncEndpointsError } from '../core/errors.ts'
 import type { HealthData } from '../core/health-check.ts'
-import { cut } from '../core/text.ts'
+import { shortened } from '../core/text.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 
 const MAX_TEXT = 200
@@ -19,5 +19,5 @@ export function withoutServer ({ details }: AsyncEndpointsError, message: string
 
 /** A text as short as a report shows it. */
 export function bounded (text: string): string {
-  return text.length > MAX_TEXT ? `${cut(text, MAX_TEXT - 1)}…` : text.toWellFormed()
+  return shortened(text, MAX_TEXT)
 }

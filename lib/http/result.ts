@@ -18,7 +18,7 @@ export function resultText (definition: JobDefinition | undefined, text: string 
   try {
     return write(JSON.parse(text))
   } catch (cause) {
-    throw new AsyncEndpointsError('FAE_RESULT_INVALID', 'The result does not fit schema.result of the process that was asked; the worker has another one', { cause })
+    throw new AsyncEndpointsError('FAE_RESULT_INVALID', 'The result does not fit schema.result of the process that was asked: deploy the same schema.result to the processes that serve requests and to the workers', { cause })
   }
 }
 

@@ -235,10 +235,10 @@ export const spanAttributesProperty: OptionsSchema = {
   type: 'object', additionalProperties: false, properties: { input: { isFunction: true }, result: { isFunction: true } }
 }
 
-/** `stuck` is a check of ours; `ready` would be a tag that makes it part of readiness. */
+/** `ready` would be a tag that makes it part of readiness. */
 export const requiresProperty: OptionsSchema = {
   type: 'object',
-  propertyNames: { pattern: '^(?!(?:stuck|ready)$)[A-Za-z0-9_.:-]{1,50}$', description: '1 to 50 letters, digits, "_", ".", ":" or "-", and neither "stuck" nor "ready"' },
+  propertyNames: { pattern: '^(?!ready$)[A-Za-z0-9_.:-]{1,50}$', description: '1 to 50 letters, digits, "_", ".", ":" or "-", and not "ready"' },
   maxProperties: 50,
   additionalProperties: {
     anyOf: [

@@ -43,7 +43,7 @@ function unwritable (value: object): string | undefined {
   if (prototype === Object.prototype || prototype === null || Array.isArray(value)) return undefined
   if (Buffer.isBuffer(value)) return 'a Buffer'
   if (ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value)) return `a ${nameOf(value)}`
-  // Whoever writes itself says what is written.
+  // An object with `toJSON` decides itself what is written.
   if (typeof Reflect.get(value, 'toJSON') === 'function') return undefined
   if (typeof Reflect.get(value, 'pipe') === 'function' || typeof Reflect.get(value, 'getReader') === 'function') return 'a stream'
   if (types.isPromise(value)) return 'a Promise; await it'

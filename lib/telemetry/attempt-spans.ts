@@ -244,7 +244,9 @@ export class AttemptSpans {
       const attributes = { ...given, [ATTR.jobId]: job.id, [ATTR.jobName]: job.name, [ATTR.messagingConversationId]: job.correlationId }
       const active = this.#maker.source.contexts.active()
       const parent = active !== undefined && parentIn(active) !== undefined ? active : live.handlerContext ?? live.context
-      return await this.#maker.around(cut(String(name), MAX_SPAN_NAME), KINDS[options?.kind ?? 'internal'] ?? SpanKind.INTERNAL, attributes, parent, work, live)
+      const kind = KINDS[options?.kind ?? 'internal']
+      if (kind === undefined) this.#maker.source.complain(new TypeError(`job.span in job "${job.name}": kind must be one of ${Object.keys(KINDS).join(', ')}`), SOURCE)
+      return await this.#maker.around(cut(String(name), MAX_SPAN_NAME), kind ?? SpanKind.INTERNAL, attributes, parent, work, live)
     }
   }
 

@@ -26,8 +26,8 @@ export function originFiller (redaction: Redaction, enrich: readonly LogEnrichme
 }
 
 /**
- * Sends who sent a request along with its job, for the lines of its handler: as much of it as these lines are to tell. What the
- * redaction hides is not stored either.
+ * Stores who sent the request with the job, so that the log lines of its handler can show it. Only the parts named in `logging.enrich` are
+ * stored, and of these nothing that the redaction hides.
  */
 export function carryOrigin (redaction: Redaction, enrich: readonly LogEnrichment[]): SubmitMiddleware {
   const carried = enrich.filter((to) => !redaction.hides(to)).map((to) => ORIGIN_FIELDS[to])

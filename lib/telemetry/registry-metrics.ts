@@ -84,7 +84,7 @@ const RESTART_REASONS = ['silent', 'never-looked', 'requested'] as const
 
 /** Why a submission may be refused, as `job.rejected` and `job.submit_failed` say it. */
 export const REFUSAL_REASONS = [
-  'closed', 'invalid-submission', 'invalid-request', 'invalid-idempotency-key', 'idempotency-key-required', 'idempotency-key-reused', 'payload-too-large',
+  'closed', 'invalid-submission', 'invalid-request', 'invalid-idempotency-key', 'idempotency-key-required', 'idempotency-key-reused', 'payload-too-large', 'job-too-large',
   'unsupported-media-type', 'queue-full', 'overloaded', 'store-unavailable', 'store-full', 'job-expired'
 ] as const
 

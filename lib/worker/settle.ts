@@ -60,7 +60,7 @@ function settleReturned (value: unknown, definition: JobDefinition, clean: Clean
   const { writeResult } = definition.schemas
   if (writeResult !== undefined) {
     try {
-      // As whoever asks for it will read it.
+      // Checked after a JSON round trip, as the client will read it.
       writeResult(JSON.parse(result))
     } catch (cause) {
       return failed('FAE_RESULT_INVALID', `The result does not fit schema.result: ${toStoredError(cause, clean).message}`)

@@ -120,3 +120,40 @@ t.test('closing refuses what waits', async (t) => {
   store.answer(100)
   t.same(reasons(await all), { stored: 64, closed: 6 })
 })
+
+t.test('one of many waits for any time, and lets others be refused', async (t) => {
+  const clock = new FakeClock()
+  const gate = new SubmitGate(clock, 2_000)
+  const store = new SlowStore()
+  const sent = Promise.allSettled(range(64).map((n) => gate.run(60_000, () => store.send(n), errors)))
+  const patient = gate.run(60_000, () => store.send(100), errors, true)
+  const hurried = gate.run(60_000, () => store.send(101), errors)
+  const refused = t.rejects(hurried, { message: 'unsent' })
+  await clock.advance(10_000)
+  await refused
+  t.equal(gate.waiting, 1, 'the patient one')
+  store.answer(64)
+  await clock.advance(1)
+  store.answer(1)
+  await clock.advance(1)
+  t.equal(await patient, 100)
+  await sent
+})
+
+t.test('an event loop that is busy counts against nobody', async (t) => {
+  const clock = new FakeClock()
+  let skipped = 0
+  const busy = { ...clock, now: () => clock.now(), monotonic: () => clock.monotonic() + skipped, setTimeout: clock.setTimeout.bind(clock), clearTimeout: clock.clearTimeout.bind(clock) }
+  const gate = new SubmitGate(busy, 2_000)
+  const store = new SlowStore()
+  const all = Promise.allSettled(range(65).map((n) => gate.run(60_000, () => store.send(n), errors)))
+  // Five seconds pass without a turn of the loop.
+  skipped = 5_000
+  await clock.advance(200)
+  t.equal(gate.waiting, 1)
+  await clock.advance(2_000)
+  t.equal(gate.waiting, 0, 'its time is up')
+  store.answer(64)
+  await clock.advance(1)
+  t.equal(reasons(await all).unsent, 1)
+})

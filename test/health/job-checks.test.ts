@@ -52,7 +52,7 @@ t.test('a requirement that is away is Unhealthy; asked again after ten seconds, 
 })
 
 t.test('bad requirements are refused when the job is defined', async (t) => {
-  for (const requires of [{ s3: 'no' }, { 'a b': () => true }, { stuck: () => true }, { ready: () => true }, { s3: {} }, { s3: { check: () => true, timeout: 5 } }, { s3: { check: () => true, cacheMs: -1 } }]) {
+  for (const requires of [{ s3: 'no' }, { 'a b': () => true }, { ready: () => true }, { s3: {} }, { s3: { check: () => true, timeout: 5 } }, { s3: { check: () => true, cacheMs: -1 } }]) {
     t.throws(() => define({ requires: requires as never }), { code: 'FAE_INVALID_OPTIONS', message: /requires/ }, JSON.stringify(requires))
   }
 })

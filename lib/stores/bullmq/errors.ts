@@ -22,7 +22,7 @@ export function unavailable (reason: string, server?: string): AsyncEndpointsErr
 
 function at (server: string | undefined): string { return server === undefined ? '' : ` at ${server}` }
 
-/** Of an error that clients hear nothing of but its title: where the server is may be known to the log only. */
+/** Clients see only the title of this error. The address of the server is in the message and in `details`, for logs. */
 function about (server: string | undefined, retryAfterSeconds: number): AsyncEndpointsErrorOptions {
   return { retryAfterSeconds, ...(server === undefined ? undefined : { details: { server } }) }
 }

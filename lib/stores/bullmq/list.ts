@@ -95,7 +95,7 @@ export class Lister {
       if (jobs.size >= query.limit || looked >= MAX_LOOKED_AT) return { jobs: [...jobs.values()], cursor: writeCursor(place) }
       const { queue } = place
       const line = lines[place.line]
-      // What began in this very page has met every job.
+      // The second lap is needed only for a queue whose walk began on an earlier page.
       const done = line === undefined || (lines === ALL_LINES && place.line >= FIRST_LAP.length && given?.queue !== queue)
       if (done || !queues.includes(queue)) {
         // A queue that is gone since the last page is passed over.

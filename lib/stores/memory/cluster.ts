@@ -2,8 +2,8 @@ import cluster from 'node:cluster'
 import type { StoreReport } from '../../jobs/store.ts'
 
 /**
- * Processes of a cluster (`node:cluster`, PM2's cluster mode) share a port and no memory. It works in every test that happens to
- * reach the same process again, and answers 404 to the others.
+ * Processes of a cluster (`node:cluster`, PM2's cluster mode) share a port but no memory. A request that reaches another process than the
+ * submission did is answered 404; tests rarely show it.
  *
  * @returns the warning, in such a process
  */

@@ -1,5 +1,5 @@
 /**
- * What an exporter is asked for and does not say: whether its exports arrive, and how to end those under way. The OTLP exporters have
+ * Adds two things that exporters lack: a report of each failed export, and a way to end the exports that are under way. The OTLP exporters have
  * no way in for the second, so this file reaches for private fields of theirs, and does nothing where they are not as expected.
  */
 import type { SpanExporter } from '@opentelemetry/sdk-trace-node'
