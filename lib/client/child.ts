@@ -1,5 +1,5 @@
 import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
-import type { ParentJob, SubmitChild } from '../jobs/seams.ts'
+import type { ChildrenOfName, ParentJob, SubmitChild } from '../jobs/seams.ts'
 import type { ChildSubmitted, SubmitMeta, Submitted } from '../jobs/submit.ts'
 import type { Jobs } from './jobs.ts'
 
@@ -15,7 +15,8 @@ export function childSubmitter (jobs: Pick<Jobs, 'submit'>): SubmitChild {
   return async (parent, job, body, meta) => {
     const name = typeof job === 'string' ? job : job.name
     const own = meta?.idempotencyKey
-    const ordinal = own === undefined ? nextOrdinal(parent, name) : 0
+    const text = own === undefined ? textOf(body) : ''
+    const ordinal = own === undefined ? ordinalOf(parent, name, text) : 0
     const full: SubmitMeta = {
       ...meta,
       owner: meta?.owner ?? parent.owner,
@@ -28,16 +29,34 @@ export function childSubmitter (jobs: Pick<Jobs, 'submit'>): SubmitChild {
     return await submitted.catch((error: unknown): ChildSubmitted => {
       if (isAsyncEndpointsError(error, 'FAE_JOB_EXPIRED')) return { id: String(error.details?.['id']), created: false, job: undefined }
       if (own === undefined && isAsyncEndpointsError(error, 'FAE_IDEMPOTENCY_KEY_REUSED')) throw otherChild(name, ordinal)
+      // It may have been stored: a handler that repeats the call means this child, and no second one.
+      if (own === undefined && isAsyncEndpointsError(error, 'FAE_STORE_UNAVAILABLE')) childrenOf(parent, name).inDoubt.push({ ordinal, text })
       throw error
     })
   }
 }
 
 /** Taken before anything is awaited: children that are submitted at the same time are numbered in the order of the calls. */
-function nextOrdinal ({ ordinals }: ParentJob, name: string): number {
-  const ordinal = (ordinals.get(name) ?? 0) + 1
-  ordinals.set(name, ordinal)
-  return ordinal
+function ordinalOf (parent: ParentJob, name: string, text: string | undefined): number {
+  const children = childrenOf(parent, name)
+  const again = children.inDoubt.findIndex((child) => child.text === text)
+  const [repeated] = again === -1 ? [] : children.inDoubt.splice(again, 1)
+  return repeated?.ordinal ?? ++children.count
+}
+
+function childrenOf ({ children }: ParentJob, name: string): ChildrenOfName {
+  let own = children.get(name)
+  if (own === undefined) children.set(name, own = { count: 0, inDoubt: [] })
+  return own
+}
+
+/** What cannot be written is refused by the submission, and is nobody's repetition. */
+function textOf (body: unknown): string | undefined {
+  try {
+    return JSON.stringify(body) ?? ''
+  } catch {
+    return undefined
+  }
 }
 
 function otherChild (name: string, ordinal: number): AsyncEndpointsError {

@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events'
 import type { Backbone } from '../channels/backbone.ts'
 import { AsyncEndpointsError, ownMessage } from '../core/errors.ts'
 import { cut } from '../core/text.ts'
+import { singleLine } from '../core/text.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
@@ -33,6 +34,9 @@ export interface ClientOptions {
 
 /** How long admission waits at most to learn the depth of the queue. */
 const ADMISSION_MS = 250
+
+/** What a validator says of a body may be as long as the body. */
+const MAX_PROBLEM = 1_000
 
 const NO_META: SubmitMeta = Object.freeze({})
 
@@ -126,7 +130,11 @@ export class Client implements JobsClient {
     const { store } = this.#runtime
     // Also where nothing is traced here: the worker may trace.
     scope.job.trace ??= scope.parentTrace?.carrier
-    return this.#gate.run(timeoutMs, () => store.create(scope.job), timeErrors(meta, this.#options.submitTimeoutMs), meta.patient)
+    return this.#gate.run(timeoutMs, () => store.create(scope.job), timeErrors(meta, this.#options.submitTimeoutMs), {
+      patient: meta.patient,
+      // The store writes it down when it is sent; until then the caller may change what it has given.
+      onWait: () => { scope.job.input = copyOf(scope.job.input) }
+    })
   }
 
   #submitted ({ job }: SubmitScope, created: Created, submitMs: number, meta: EndpointSubmitMeta): Submitted {
@@ -185,6 +193,7 @@ export class Client implements JobsClient {
     if (!Number.isInteger(limit) || limit < 1 || limit > 100) {
       return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', 'limit must be an integer from 1 to 100'))
     }
+    if (query.cursor !== undefined && typeof query.cursor !== 'string') return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', 'cursor must be the text that the page before has given'))
     if (query.state !== undefined && !JOB_STATES.includes(query.state)) {
       return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', `state must be one of ${JOB_STATES.join(', ')}`))
     }
@@ -283,9 +292,18 @@ async function validBody (job: string, read: BodyReader, body: unknown): Promise
   } catch {
     return body
   }
-  const answer = await read(copy)
-  if ('problem' in answer) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${job}" is not valid: ${answer.problem}`)
+  const answer = await read(copy).catch((cause: unknown) => { throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${job}" is not valid: the validator of schema.body failed`, { cause }) })
+  if ('problem' in answer) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', singleLine(`The submission of "${job}" is not valid: ${answer.problem}`, MAX_PROBLEM))
   return answer.value
+}
+
+/** As it is at this moment. What JSON cannot say is left as it is: the store refuses it. */
+function copyOf (input: JobInput): JobInput {
+  try {
+    return JSON.parse(JSON.stringify(input)) as JobInput
+  } catch {
+    return input
+  }
 }
 
 function closed (): AsyncEndpointsError {

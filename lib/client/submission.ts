@@ -10,6 +10,8 @@ import type { EndpointSubmitMeta } from './jobs.ts'
 const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
 /** A day: what most clients that retry with one key can expect (draft-ietf-httpapi-idempotency-key-header §2.6 leaves it open). */
 export const IDEMPOTENCY_TTL_MS = 86_400_000
+/** A hundred years. Stores compute with it, and a server refuses moments that its numbers cannot hold. */
+export const MAX_IDEMPOTENCY_TTL_MS = 3_153_600_000_000
 const MAX_KEY_LENGTH = 255
 /** It goes into log lines, spans and headers. */
 const CORRELATION_ID = /^[\x21-\x7e]{1,128}$/
@@ -35,12 +37,16 @@ export function draftJob (definition: JobDefinition, body: unknown, meta: Endpoi
   if (typeof meta.correlationId === 'string' && !CORRELATION_ID.test(meta.correlationId)) problems.push('correlationId must have 1 to 128 visible ASCII characters')
   const key = meta.idempotencyKey
   if (key !== undefined && (typeof key !== 'string' || key.length === 0 || key.length > MAX_KEY_LENGTH)) problems.push(`idempotencyKey must be a text of 1 to ${MAX_KEY_LENGTH} characters`)
-  for (const [path, value] of [['body', body], ['params', meta.params], ['query', meta.query]] as const) {
+  for (const [path, value] of [['body', body], ['params', meta.params], ['query', meta.query], ['headers', meta.headers]] as const) {
     const lost = lostInJson(value, path)
     if (lost !== undefined) problems.push(`${lost}, which JSON cannot hold: put it somewhere else and submit a reference`)
   }
   const { idempotencyTtlMs, trace } = meta
-  if (idempotencyTtlMs !== undefined && !(Number.isFinite(idempotencyTtlMs) && idempotencyTtlMs >= 1)) problems.push('idempotencyTtlMs must be milliseconds, 1 or more')
+  if (idempotencyTtlMs !== undefined && !(Number.isFinite(idempotencyTtlMs) && idempotencyTtlMs >= 1 && idempotencyTtlMs <= MAX_IDEMPOTENCY_TTL_MS)) problems.push('idempotencyTtlMs must be milliseconds, from 1 to a hundred years')
+  if (meta.validate !== undefined && typeof meta.validate !== 'boolean') problems.push('validate must be true or false')
+  for (const name of ['params', 'query', 'headers'] as const) {
+    if (meta[name] !== undefined && (typeof meta[name] !== 'object' || meta[name] === null)) problems.push(`${name} must be an object`)
+  }
   if (trace !== undefined && !isCarrier(trace)) problems.push('trace must be { traceparent, tracestate } with a traceparent as W3C Trace Context says')
   if (problems.length > 0) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${definition.name}" is not valid: ${problems.join('; ')}`)
 
@@ -144,6 +150,7 @@ function idempotencyClaim (name: string, input: JobInput, key: string, meta: End
 /** A replacer that puts members in order of their names: an object is the same in any order (RFC 8259 §1). */
 function inOrder (_key: string, value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  if (value instanceof Number || value instanceof String || value instanceof Boolean) return value.valueOf()
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1))
 }
 

@@ -47,6 +47,8 @@ export class SubmitGate {
   /** Monotonic: the newest answer of the store, and when the window was last made smaller. */
   #answeredAt = -Infinity
   #shrunkAt = -Infinity
+  /** Monotonic: when all that waited was refused because of silence. */
+  #refusedAt = -Infinity
   // The head moves instead of the entries: `shift` of a long array copies it.
   #waiting: Waiter[] = []
   #head = 0
@@ -67,10 +69,11 @@ export class SubmitGate {
    * Sends one submission as soon as there is room.
    *
    * @param timeoutMs from the moment it is sent
-   * @param patient it may wait in the line for any time: it is one of many that shall go at the pace of the store
+   * @param more `patient`: it may wait in the line for any time, as one of many that shall go at the pace of the store; `onWait`: called when it has to wait
    */
-  run<T> (timeoutMs: number, send: () => Promise<T>, errors: GateErrors, patient = false): Promise<T> {
+  run<T> (timeoutMs: number, send: () => Promise<T>, errors: GateErrors, { patient = false, onWait }: { patient?: boolean | undefined, onWait?: () => void } = {}): Promise<T> {
     if (this.#sent < this.#window && this.waiting === 0) return this.#send(timeoutMs, send, errors)
+    onWait?.()
     return new Promise<void>((resolve, reject) => {
       this.#waiting.push({ since: patient ? Infinity : this.#now(), errors, enter: resolve, refuse: reject })
       this.#watch()
@@ -89,7 +92,11 @@ export class SubmitGate {
       return answer
     }, (error: unknown) => {
       const silent = expired !== undefined || (this.#clock.monotonic() - sentAt >= timeoutMs * SILENT_PART && errors.silence(error))
-      if (silent && this.#answeredAt < sentAt) this.#refuseAll(({ errors }) => errors.unsent())
+      // Once for all that was under way together: what came after that has not waited yet.
+      if (silent && this.#answeredAt < sentAt && this.#refusedAt <= sentAt) {
+        this.#refusedAt = this.#clock.monotonic()
+        this.#refuseAll(({ errors }) => errors.unsent())
+      }
       if (silent) this.#shrink(sentAt)
       else this.#answeredAt = this.#clock.monotonic()
       this.#left()

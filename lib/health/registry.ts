@@ -6,6 +6,7 @@ import {
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
 import type { EventBus } from '../events/bus.ts'
 import { bounded, failureOf } from './failure.ts'
+import { takeRejection } from '../core/rejections.ts'
 
 export { HEALTH_STATUSES, type HealthCheck, type HealthCheckOptions, type HealthData, type HealthStatus, type HealthVerdict } from '../core/health-check.ts'
 
@@ -76,7 +77,7 @@ export class Health {
   #readiness: HealthStatus | 'Unknown' = 'Unknown'
   readonly #shutdownDelayMs: number
   readonly #probeTimeoutMs: number
-  readonly #onDraining: Array<() => void> = []
+  readonly #onDraining: Array<() => unknown> = []
   readonly #closing = new AbortController()
 
   constructor (context: Context, bus: EventBus, { shutdownDelayMs = 0, probeTimeoutMs = Infinity }: HealthTimes = {}) {
@@ -129,11 +130,14 @@ export class Health {
     if (this.#phase === 'draining') return
     this.#phase = 'draining'
     this.#tell('Unhealthy')
-    for (const listener of this.#onDraining) listener()
+    for (const listener of this.#onDraining) {
+      const failed = (error: unknown): void => { this.#context.logger.error({ err: error }, 'a listener for the beginning of draining failed; the shutdown goes on') }
+      try { takeRejection(listener(), failed) } catch (error) { failed(error) }
+    }
   }
 
-  /** Calls the listener when draining begins; not when it has begun already. */
-  onDraining (listener: () => void): void { this.#onDraining.push(listener) }
+  /** Calls the listener when draining begins; not when it has begun already. Nobody waits for it, and one that fails is logged. */
+  onDraining (listener: () => unknown): void { this.#onDraining.push(listener) }
 
   /** Asks every check. */
   async report (): Promise<HealthReport> {

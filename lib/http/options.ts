@@ -140,7 +140,7 @@ const httpSchema: OptionsSchema = {
     maxWaitMs: { type: 'number', minimum: 0, maximum: 3_600_000 },
     maxWaiters: { type: 'integer', minimum: 0 },
     maxRedrives: { type: 'integer', minimum: 0 },
-    idempotencyTtlMs: { type: 'number', minimum: 1 },
+    idempotencyTtlMs: { type: 'number', minimum: 1, maximum: 3_153_600_000_000 },
     exposeErrors,
     responses: factories,
     openapi: openApiProperty

@@ -133,7 +133,9 @@ function validationErrors (error: unknown): ProblemError[] | undefined {
   return validation.slice(0, MAX_ERRORS).map((entry: unknown) => {
     const { instancePath, message, params } = fieldsOf(entry)
     const missing = textOf(fieldsOf(params).missingProperty)
-    const path = `${textOf(instancePath) ?? ''}${missing === undefined ? '' : `/${missing.replaceAll('~', '~0').replaceAll('/', '~1')}`}`
+    // A lone slash would be the member with the empty name (RFC 6901 §5); some validators mean the whole by it.
+    const at = textOf(instancePath) ?? ''
+    const path = `${at === '/' ? '' : at}${missing === undefined ? '' : `/${missing.replaceAll('~', '~0').replaceAll('/', '~1')}`}`
     return { detail: textOf(message) ?? 'is not valid', pointer: `#${encodeURI(path.replace(LONE_SURROGATE, '\ufffd'))}`, in: part }
   })
 }

@@ -1,7 +1,8 @@
 import { types } from 'node:util'
 
-/** Deeper than this nothing is looked at: `JSON.stringify` gives up not far below. */
-const MAX_DEPTH = 500
+/** Deeper than this nothing is taken: nobody looks into it, and `JSON.stringify` gives up some thousand levels further down. */
+const MAX_DEPTH = 1_000
+const SHOWN_PATH = 60
 
 /**
  * Says what JSON would lose of a value without a word: `JSON.stringify` makes `{}` of a `Map`, a stream or an `Error`, and a list of
@@ -12,7 +13,12 @@ const MAX_DEPTH = 500
  * @returns for example `body.photo is a Buffer`; `undefined` when nothing would be lost
  */
 export function lostInJson (value: unknown, path: string): string | undefined {
-  return lostIn(value, path, [])
+  try {
+    return lostIn(value, path, [])
+  } catch {
+    // A getter that throws: JSON cannot read it either, and says so.
+    return undefined
+  }
 }
 
 function lostIn (value: unknown, path: string, above: object[]): string | undefined {
@@ -20,7 +26,8 @@ function lostIn (value: unknown, path: string, above: object[]): string | undefi
   if (typeof value !== 'object' || value === null) return undefined
   const kind = unwritable(value)
   if (kind !== undefined) return `${path} is ${kind}`
-  if (above.length === MAX_DEPTH || above.includes(value)) return undefined
+  if (above.includes(value)) return undefined
+  if (above.length === MAX_DEPTH) return `${path.slice(0, SHOWN_PATH)}… is nested more than ${MAX_DEPTH} deep`
   above.push(value)
   let found: string | undefined
   if (Array.isArray(value)) {
@@ -46,7 +53,7 @@ function unwritable (value: object): string | undefined {
   // An object with `toJSON` decides itself what is written.
   if (typeof Reflect.get(value, 'toJSON') === 'function') return undefined
   if (typeof Reflect.get(value, 'pipe') === 'function' || typeof Reflect.get(value, 'getReader') === 'function') return 'a stream'
-  if (types.isPromise(value)) return 'a Promise; await it'
+  if (types.isPromise(value) || typeof Reflect.get(value, 'then') === 'function') return 'a Promise; await it'
   if (types.isNativeError(value) || value instanceof Error) return 'an Error'
   if (types.isRegExp(value) || types.isWeakMap(value) || types.isWeakSet(value) || typeof Reflect.get(value, 'arrayBuffer') === 'function') return `a ${nameOf(value)}`
   return Symbol.iterator in value || Symbol.asyncIterator in value ? `a ${nameOf(value)}` : undefined

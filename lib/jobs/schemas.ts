@@ -1,3 +1,4 @@
+import { takeRejection } from '../core/rejections.ts'
 import { invalidOptions, type OptionsSchema } from '../core/options.ts'
 
 /** Schemas of what a job takes and gives, in whatever language the application's compilers understand: JSON Schema without any. */
@@ -55,7 +56,13 @@ export class CompiledSchemas {
   }
 
   #compileResult (): ResultWriter {
-    this.#writer = this.#function('result', this.#compilers.serializerCompiler, { httpStatus: '200' }) as ResultWriter
+    const write = this.#function('result', this.#compilers.serializerCompiler, { httpStatus: '200' })
+    this.#writer = (result) => {
+      const text = write(result)
+      takeRejection(text)
+      if (typeof text !== 'string') throw new TypeError('the serializer of schema.result gave no text at once')
+      return text
+    }
     return this.#writer
   }
 

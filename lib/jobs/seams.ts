@@ -57,6 +57,14 @@ export type AttemptMiddleware = (scope: AttemptScope, next: () => Promise<Settle
 /** Wraps the handler alone. The error that it throws is the handler's own. */
 export type HandlerSpanMiddleware = (scope: AttemptScope, next: () => Promise<unknown>) => Promise<unknown>
 
+/** The children of one name that an attempt has submitted. */
+export interface ChildrenOfName {
+  /** How many. */
+  count: number
+  /** Those of which nobody knows whether they were stored, with their bodies as JSON. */
+  readonly inDoubt: Array<{ readonly ordinal: number, readonly text: string | undefined }>
+}
+
 /** Which job submits another one, and what goes along from it. */
 export interface ParentJob {
   readonly id: string
@@ -64,7 +72,7 @@ export interface ParentJob {
   readonly correlationId: string
   readonly trace: TraceCarrier | undefined
   /** Counts the submissions of this attempt without a key of their own, by the name of the child. */
-  readonly ordinals: Map<string, number>
+  readonly children: Map<string, ChildrenOfName>
 }
 
 /** Submits a job from inside a handler. */

@@ -2,6 +2,7 @@ import type { Clock, TimerHandle } from '../core/context.ts'
 import { EXPIRED, withDeadline } from '../core/deadline.ts'
 import { BaseService } from '../core/service.ts'
 import type { MetricProducer, PushMetricExporter, ResourceMetrics } from './sdk/metrics.ts'
+import { takeRejection } from '../core/rejections.ts'
 
 export interface PeriodicExportParts {
   readonly exporter: PushMetricExporter
@@ -118,9 +119,15 @@ export class PeriodicExport extends BaseService {
         return true
       }
       try {
-        exporter.export(metrics, (result) => {
+        const call: unknown = exporter.export(metrics, (result) => {
           if (!answer()) return
           if (result.code !== SUCCESS) failed(result.error ?? new Error('an export of metrics failed'))
+          end()
+        })
+        // Not agreed, but easily written as `async`.
+        takeRejection(call, (error) => {
+          if (!answer()) return
+          failed(error instanceof Error ? error : new Error('an export of metrics failed'))
           end()
         })
       } catch (error) {

@@ -3,7 +3,7 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobContext, JobDefinition, JobSpanOptions, JobTypes, Part } from '../jobs/definition.ts'
 import type { ClaimedJob, JobInput, JobProgress, TraceCarrier } from '../jobs/job.ts'
-import type { AttemptScope } from '../jobs/seams.ts'
+import type { ChildrenOfName, AttemptScope } from '../jobs/seams.ts'
 import type { ChildSubmitted, SubmitMeta } from '../jobs/submit.ts'
 import type { AbortState } from './abort.ts'
 import type { ProgressReporter } from './progress.ts'
@@ -16,7 +16,7 @@ export class AttemptContext implements JobContext {
   readonly #progress: () => ProgressReporter
   readonly #runtime: Pick<JobRuntime, 'context' | 'redaction' | 'submitChild'>
   #log: Logger | undefined
-  #ordinals: Map<string, number> | undefined
+  #children: Map<string, ChildrenOfName> | undefined
 
   constructor (scope: AttemptScope, abort: AbortState, progress: () => ProgressReporter, runtime: Pick<JobRuntime, 'context' | 'redaction' | 'submitChild'>) {
     this.#job = scope.claim.job
@@ -58,8 +58,8 @@ export class AttemptContext implements JobContext {
     const { submitChild } = this.#runtime
     if (submitChild === undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'Nothing can be submitted from here: the jobStore plugin is not registered')
     const { id, owner, correlationId } = this.#job
-    this.#ordinals ??= new Map()
-    return await submitChild({ id, owner, correlationId, trace: this.trace, ordinals: this.#ordinals }, child, body, meta)
+    this.#children ??= new Map()
+    return await submitChild({ id, owner, correlationId, trace: this.trace, children: this.#children }, child, body, meta)
   }
 
   throwIfAborted (): void { this.#abort.signal.throwIfAborted() }

@@ -63,7 +63,10 @@ function settleReturned (value: unknown, definition: JobDefinition, clean: Clean
       // Checked after a JSON round trip, as the client will read it.
       writeResult(JSON.parse(result))
     } catch (cause) {
-      return failed('FAE_RESULT_INVALID', `The result does not fit schema.result: ${toStoredError(cause, clean).message}`)
+      // A serializer of another schema language has what is wrong in its cause.
+      const inner: unknown = cause instanceof Error ? cause.cause : undefined
+      const why = inner instanceof Error ? `: ${toStoredError(inner, clean).message}` : ''
+      return failed('FAE_RESULT_INVALID', `The result does not fit schema.result: ${toStoredError(cause, clean).message}${why}`)
     }
   }
   return { kind: 'completed', result, resultBytes }

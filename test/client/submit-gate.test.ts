@@ -126,7 +126,7 @@ t.test('one of many waits for any time, and lets others be refused', async (t) =
   const gate = new SubmitGate(clock, 2_000)
   const store = new SlowStore()
   const sent = Promise.allSettled(range(64).map((n) => gate.run(60_000, () => store.send(n), errors)))
-  const patient = gate.run(60_000, () => store.send(100), errors, true)
+  const patient = gate.run(60_000, () => store.send(100), errors, { patient: true })
   const hurried = gate.run(60_000, () => store.send(101), errors)
   const refused = t.rejects(hurried, { message: 'unsent' })
   await clock.advance(10_000)

@@ -305,3 +305,19 @@ t.test('bad checks are refused with one message', async (t) => {
     t.throws(() => health.addCheck(name as string, check as HealthCheck, options as HealthCheckOptions), { code: 'FAE_INVALID_OPTIONS', message })
   }
 })
+
+t.test('a listener for the beginning of draining that fails is logged, and holds up nothing', async (t) => {
+  const lines: unknown[] = []
+  const logger = { ...silentLogger, error: (fields: unknown) => { lines.push(fields) } }
+  const clock = new FakeClock()
+  const health = new Health(createContext({ clock, logger }), new EventBus(silentLogger), { shutdownDelayMs: 5_000 })
+  let called = 0
+  health.onDraining(() => { throw new Error('no') })
+  health.onDraining(async () => { throw new Error('nor later') })
+  health.onDraining(() => { called++ })
+  const drained = health.drain()
+  await clock.advance(5_000)
+  await drained
+  t.equal(called, 1)
+  t.match(lines, [{ err: { message: 'no' } }, { err: { message: 'nor later' } }])
+})

@@ -227,7 +227,7 @@ t.test('asyncEndpoint called without its application', async (t) => {
 
 t.test('the public face', async (t) => {
   t.same(Object.keys(face).sort(), [
-    'AsyncEndpointsError', 'ERROR_TABLE', 'alerts', 'asyncEndpoints', 'cancel', 'default', 'defineMetrics', 'discard', 'health', 'isAsyncEndpointsError', 'jobStore', 'memoryStore', 'observability', 'redisStore', 'snooze', 'worker'
+    'AsyncEndpointsError', 'ERROR_TABLE', 'alerts', 'asyncEndpoints', 'cancel', 'default', 'defineMetrics', 'discard', 'health', 'isAsyncEndpointsError', 'jobStore', 'memoryStore', 'observability', 'openApiTransform', 'redisStore', 'snooze', 'worker'
   ])
   t.equal(face.default, face.asyncEndpoints)
 })

@@ -55,6 +55,15 @@ t.test('a result that only this process cannot write', async (t) => {
   t.match(result.json(), { code: 'FAE_RESULT_INVALID' })
 })
 
+t.test('a serializer that gives no text at once', async (t) => {
+  const app = await application(t)
+  app.setSerializerCompiler(() => (async () => { throw new Error('no') }) as never)
+  app.defineJob({ name: 'd', schema: { result: ROWS }, handler: async () => ({ rows: 1 }) })
+  await app.ready()
+  const { id } = await app.jobs.submit('d', {})
+  t.match((await app.jobs.waitFor(id)).error, { code: 'FAE_RESULT_INVALID', message: /gave no text at once/ })
+})
+
 t.test('submissions from code are held against the schema, with its defaults', async (t) => {
   const app = await application(t)
   const body = { type: 'object', required: ['n'], properties: { n: { type: 'integer' }, unit: { type: 'string', default: 'kg' } }, additionalProperties: false } as const

@@ -1,4 +1,5 @@
 /** Submissions from code: many at once, from inside a handler, and of jobs that another process runs. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace-node'
@@ -200,4 +201,73 @@ t.test('30,000 at once: what is refused is not stored', { timeout: 120_000 }, as
   const [counts] = await app.jobs.counts('default')
   const queued = counts?.states.queued ?? 0
   t.ok(queued >= stored && queued <= stored + inDoubt, `${stored} were acknowledged, ${inDoubt} are in doubt, ${queued} are there`)
+})
+
+for (const kind of ['memory', 'redis'] as const) {
+  t.test(`${kind}: a submission is what its body was at the call`, { timeout: 60_000 }, async (t) => {
+    const app = await build(t, { store: stores[kind]?.(), worker: false, http: false })
+    app.defineJob<{ body: { n: number } }>({ name: 'x' })
+    await app.ready()
+    const body = { n: 0 }
+    const submitted = []
+    for (; body.n < 200; body.n++) submitted.push(app.jobs.submit('x', body))
+    for (const [n, { id }] of (await Promise.all(submitted)).entries()) t.same((await app.jobs.input(id))?.body, { n })
+    const row = { body: { n: 0 } }
+    const results = await app.jobs.submitMany('x', (function * () { for (; row.body.n < 500; row.body.n++) yield row })())
+    for (const [n, result] of results.entries()) t.same('id' in result && result.id !== undefined && (await app.jobs.input(result.id))?.body, { n })
+  })
+}
+
+t.test('options of a submission that mean nothing are refused', async (t) => {
+  const app = await build(t, { worker: false, http: false })
+  app.defineJob({ name: 'x' })
+  await app.ready()
+  for (const meta of [{ idempotencyTtlMs: 1e19 }, { validate: 0 }, { params: 'x' }, { headers: { a: new Map() } }]) await t.rejects(app.jobs.submit('x', {}, meta as never), { code: 'FAE_INVALID_SUBMISSION' }, JSON.stringify(meta))
+  await t.rejects(app.jobs.submitMany('x', null as never), { code: 'FAE_INVALID_SUBMISSION' })
+  await t.rejects(app.jobs.list({ cursor: null as never }), { code: 'FAE_INVALID_REQUEST' })
+  const one = await app.jobs.submit('x', { a: Object(5) }, { idempotencyKey: 'k' })
+  t.equal(one.created, true)
+  await t.rejects(app.jobs.submit('x', { a: Object(6) }, { idempotencyKey: 'k' }), { code: 'FAE_IDEMPOTENCY_KEY_REUSED' })
+})
+
+t.test('many submissions leave the event loop its turns', async (t) => {
+  const app = await build(t, { worker: false, http: false })
+  app.defineJob({ name: 'x' })
+  await app.ready()
+  let turns = 0
+  const timer = setInterval(() => { turns++ }, 1)
+  await app.jobs.submitMany('x', Array.from({ length: 20_000 }, () => ({})))
+  clearInterval(timer)
+  t.ok(turns > 3, `${turns} turns`)
+})
+
+t.test('a child of which nobody knows whether it was stored is not submitted twice by who repeats the call', { timeout: 30_000 }, async (t) => {
+  const inner = memoryStore()
+  let late = true
+  const create: JobStore['create'] = async (job) => {
+    const created = await inner.create(job)
+    if (job.name === 'child' && late) {
+      late = false
+      await sleep(600)
+    }
+    return created
+  }
+  const store = new Proxy(inner, { get: (target, key) => key === 'create' ? create : typeof Reflect.get(target, key) === 'function' ? (Reflect.get(target, key) as () => unknown).bind(target) : Reflect.get(target, key) })
+  const app = await build(t, { store, submitTimeoutMs: 200, http: false })
+  const ran: string[] = []
+  app.defineJob({ name: 'child', handler: async ({ id }) => { ran.push(id) } })
+  app.defineJob({
+    name: 'parent',
+    handler: async (job) => {
+      for (;;) {
+        try { return (await job.submit('child', 'pay')).id } catch { /* again */ }
+      }
+    }
+  })
+  await app.ready()
+  const { id } = await app.jobs.submit('parent', {})
+  await app.jobs.waitFor(id)
+  const child = await app.jobs.result(id)
+  await app.jobs.waitFor(String(child))
+  t.same(ran, [child])
 })
