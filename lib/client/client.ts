@@ -65,11 +65,10 @@ export class Client implements JobsClient {
     this.#gate.close(closed())
   }
 
-  async submit<T extends JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta: SubmitMeta = NO_META): Promise<Submitted> {
+  submit<T extends JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta: SubmitMeta = NO_META): Promise<Submitted> {
     const name = typeof job === 'string' ? job : job.name
     const definition = this.#runtime.registry.get(name)
-    if (definition === undefined) throw unknownJob(name)
-    return await this.#submitFromCode(definition, body, meta)
+    return definition === undefined ? Promise.reject(unknownJob(name)) : this.#submitFromCode(definition, body, meta)
   }
 
   async submitMany<T extends JobTypes> (job: string | JobDefinition<T>, items: Iterable<SubmitItem<T>>, options?: SubmitManyOptions): Promise<SubmitManyResult[]> {
@@ -78,10 +77,18 @@ export class Client implements JobsClient {
     return await submitEach(items, maxInFlight, (body, meta) => this.#submitFromCode(definition, body, meta, true))
   }
 
-  async #submitFromCode (definition: JobDefinition, body: unknown, meta: SubmitMeta, patient = false): Promise<Submitted> {
-    assertMeta(definition.name, meta)
-    const { readBody } = definition.schemas
-    return await this.submitJob(definition, readBody === undefined || meta.validate === false ? body : await validBody(definition.name, readBody, body), patient ? { ...meta, patient } : meta)
+  /** Not `async`: most submissions have nothing to wait for here. */
+  #submitFromCode (definition: JobDefinition, body: unknown, meta: SubmitMeta, patient = false): Promise<Submitted> {
+    try {
+      assertMeta(definition.name, meta)
+      const { readBody } = definition.schemas
+      const full: EndpointSubmitMeta = patient ? { ...meta, patient } : meta
+      return readBody === undefined || meta.validate === false
+        ? this.submitJob(definition, body, full)
+        : validBody(definition.name, readBody, body).then((valid) => this.submitJob(definition, valid, full))
+    } catch (error) {
+      return Promise.reject(error)
+    }
   }
 
   async submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted> {
@@ -130,7 +137,7 @@ export class Client implements JobsClient {
     const { store } = this.#runtime
     // Also where nothing is traced here: the worker may trace.
     scope.job.trace ??= scope.parentTrace?.carrier
-    return this.#gate.run(timeoutMs, () => store.create(scope.job), timeErrors(meta, this.#options.submitTimeoutMs), {
+    return this.#gate.run(timeoutMs, () => store.create(scope.job), () => timeErrors(meta, this.#options.submitTimeoutMs), {
       patient: meta.patient,
       // The store writes it down when it is sent; until then the caller may change what it has given.
       onWait: () => { scope.job.input = copyOf(scope.job.input) }

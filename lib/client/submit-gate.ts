@@ -29,7 +29,7 @@ export interface GateErrors {
 interface Waiter {
   /** On the clock of the line; `Infinity`: it waits however long it takes. */
   readonly since: number
-  readonly errors: GateErrors
+  readonly errors: () => GateErrors
   readonly enter: () => void
   readonly refuse: (error: Error) => void
 }
@@ -71,7 +71,7 @@ export class SubmitGate {
    * @param timeoutMs from the moment it is sent
    * @param more `patient`: it may wait in the line for any time, as one of many that shall go at the pace of the store; `onWait`: called when it has to wait
    */
-  run<T> (timeoutMs: number, send: () => Promise<T>, errors: GateErrors, { patient = false, onWait }: { patient?: boolean | undefined, onWait?: () => void } = {}): Promise<T> {
+  run<T> (timeoutMs: number, send: () => Promise<T>, errors: () => GateErrors, { patient = false, onWait }: { patient?: boolean | undefined, onWait?: () => void } = {}): Promise<T> {
     if (this.#sent < this.#window && this.waiting === 0) return this.#send(timeoutMs, send, errors)
     onWait?.()
     return new Promise<void>((resolve, reject) => {
@@ -83,24 +83,24 @@ export class SubmitGate {
   /** Refuses all that waits; what was sent goes on. */
   close (error: Error): void { this.#refuseAll(() => error) }
 
-  #send<T> (timeoutMs: number, send: () => Promise<T>, errors: GateErrors, counted = false): Promise<T> {
+  #send<T> (timeoutMs: number, send: () => Promise<T>, errors: () => GateErrors, counted = false): Promise<T> {
     if (!counted) this.#sent++
     const sentAt = this.#clock.monotonic()
     let expired: Error | undefined
-    return orReject(this.#clock, timeoutMs, started(send), () => (expired = errors.unconfirmed())).then((answer) => {
+    return orReject(this.#clock, timeoutMs, started(send), () => (expired = errors().unconfirmed())).then((answer) => {
       this.#answered(sentAt, timeoutMs)
       return answer
     }, (error: unknown) => {
-      const silent = expired !== undefined || (this.#clock.monotonic() - sentAt >= timeoutMs * SILENT_PART && errors.silence(error))
+      const silent = expired !== undefined || (this.#clock.monotonic() - sentAt >= timeoutMs * SILENT_PART && errors().silence(error))
       // Once for all that was under way together: what came after that has not waited yet.
       if (silent && this.#answeredAt < sentAt && this.#refusedAt <= sentAt) {
         this.#refusedAt = this.#clock.monotonic()
-        this.#refuseAll(({ errors }) => errors.unsent())
+        this.#refuseAll(({ errors }) => errors().unsent())
       }
       if (silent) this.#shrink(sentAt)
       else this.#answeredAt = this.#clock.monotonic()
       this.#left()
-      throw silent ? expired ?? errors.unconfirmed() : error
+      throw silent ? expired ?? errors().unconfirmed() : error
     })
   }
 
@@ -155,7 +155,7 @@ export class SubmitGate {
       const late: Waiter[] = []
       this.#waiting = this.#waiting.slice(this.#head).filter((waiter) => now - waiter.since < this.#waitMs || !late.push(waiter))
       this.#head = 0
-      for (const waiter of late) waiter.refuse(waiter.errors.unsent())
+      for (const waiter of late) waiter.refuse(waiter.errors().unsent())
       this.#watch()
     }, LOOK_MS)
   }

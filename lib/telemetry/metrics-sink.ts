@@ -29,10 +29,11 @@ export function createMetricsSink ({ metrics, storeType, excluded, failures, det
   return {
     'job.submitted': (event) => {
       if (excluded(event.jobName)) return
-      const labels = { jobName: event.jobName, storeType }
+      const { jobName } = event
       const exemplar = exemplarOf(event)
-      metrics.jobCreated(labels, exemplar)
-      metrics.jobSubmitDuration(event.submitMs / 1_000, { ...labels, outcome: 'created' }, exemplar)
+      metrics.jobCreated({ jobName, storeType }, exemplar)
+      // Written out: a spread costs more than all the rest.
+      metrics.jobSubmitDuration(event.submitMs / 1_000, { jobName, storeType, outcome: 'created' }, exemplar)
       if (detailed && event.payloadBytes !== undefined) metrics.jobPayloadSize(event.payloadBytes, { jobName: event.jobName })
     },
     'job.replayed': (event) => {

@@ -2,11 +2,12 @@ import t from 'tap'
 import { SubmitGate, type GateErrors } from '../../lib/client/submit-gate.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
-const errors: GateErrors = {
+const made: GateErrors = {
   unconfirmed: () => new Error('unconfirmed'),
   unsent: () => new Error('unsent'),
   silence: (error) => error instanceof Error && error.message === 'silence'
 }
+const errors = (): GateErrors => made
 
 /** A store that answers when it is told to. */
 class SlowStore {
