@@ -304,10 +304,14 @@ export class Connections {
   }
 }
 
-/** What the client allows itself to connect, in milliseconds, whether the store or the application made it. */
+/** What ioredis allows every client that is told nothing: nobody has asked for it. */
+const IOREDIS_CONNECT_MS = 10_000
+
+/** What the client was told to allow itself to connect, in milliseconds, whether the store or the application made it; 0: nothing. */
 function connectTimeoutOf (client: Client): number {
   const options = 'nodes' in client ? client.options.redisOptions : client.options
-  return Number(options?.connectTimeout ?? 0)
+  const told = Number(options?.connectTimeout ?? 0)
+  return told === IOREDIS_CONNECT_MS ? 0 : told
 }
 
 function noDatabase (database: number, reason: string): AsyncEndpointsError {
