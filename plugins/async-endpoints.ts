@@ -9,7 +9,7 @@ import { defineEndpoint, type AnyEndpointOptions } from '../lib/http/endpoint.ts
 import { addJobRoutes } from '../lib/http/job-routes.ts'
 import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
 import { addRefusals } from '../lib/http/refusals.ts'
-import { createHttpRoom, jobRoutesAccess, type AsyncEndpointsRouteConfig, type HttpRoom } from '../lib/http/room.ts'
+import { createHttpRuntime, jobRoutesAccess, type AsyncEndpointsRouteConfig, type HttpRuntime } from '../lib/http/http-runtime.ts'
 import type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
 import type { JobDefinition, JobTypes } from '../lib/jobs/definition.ts'
 import { readAlertsOptions } from '../lib/monitor/alerts/options.ts'
@@ -84,28 +84,28 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
   if (healthOptions !== false && !app.hasDecorator(PARTS.health)) await app.register(health, settings(healthOptions))
   if (alertsOptions !== false && !app.hasDecorator(PARTS.alerts)) await app.register(alerts, settings(alertsOptions))
 
-  const room = http === false ? undefined : openRoom(app, settings(http))
+  const httpRuntime = http === false ? undefined : openHttp(app, settings(http))
   app.decorate('asyncEndpoint', function asyncEndpoint (this: FastifyInstance | undefined, endpoint: unknown) {
     // `this` is the context it was called on; a detached call means the one it was made for.
     const target = this ?? app
-    return defineEndpoint(target, room, (input, compilers) => Reflect.apply(target.defineJob, target, [input, compilers]) as JobDefinition, endpoint as AnyEndpointOptions)
+    return defineEndpoint(target, httpRuntime, (input, compilers) => Reflect.apply(target.defineJob, target, [input, compilers]) as JobDefinition, endpoint as AnyEndpointOptions)
   } as FastifyInstance['asyncEndpoint'])
-  if (room !== undefined) {
-    addJobRoutes(app, room)
-    addRefusals(app, room)
+  if (httpRuntime !== undefined) {
+    addJobRoutes(app, httpRuntime)
+    addRefusals(app, httpRuntime)
   }
-  REGISTERED.publish({ publicUrl: room?.options.publicUrl, jobRoutes: () => room === undefined ? 'none' : jobRoutesAccess(room) })
+  REGISTERED.publish({ publicUrl: httpRuntime?.options.publicUrl, jobRoutes: () => httpRuntime === undefined ? 'none' : jobRoutesAccess(httpRuntime) })
 }
 
-function openRoom (app: FastifyInstance, options: HttpOptions): HttpRoom {
-  const room = createHttpRoom({ runtime: app.jobRuntime, jobs: app.getDecorator<JobsClient>('jobs'), backbone: app.jobBackbone, options: readHttpOptions(options), prefix: app.prefix })
+function openHttp (app: FastifyInstance, options: HttpOptions): HttpRuntime {
+  const httpRuntime = createHttpRuntime({ runtime: app.jobRuntime, jobs: app.getDecorator<JobsClient>('jobs'), backbone: app.jobBackbone, options: readHttpOptions(options), prefix: app.prefix })
   // Before the server waits for its open requests: one that waits for a job would hold it up.
-  app.addHook('preClose', async () => { room.waiting.close() })
+  app.addHook('preClose', async () => { httpRuntime.waiting.close() })
   // Every endpoint is defined by then.
   app.addHook('onReady', async () => {
-    if (jobRoutesAccess(room) === 'left open') reportLeftOpen(app.jobRuntime, 'access.jobs_left_open', app.prefix + room.options.jobsPath)
+    if (jobRoutesAccess(httpRuntime) === 'left open') reportLeftOpen(app.jobRuntime, 'access.jobs_left_open', app.prefix + httpRuntime.options.jobsPath)
   })
-  return room
+  return httpRuntime
 }
 
 function settings<T extends object> (option: true | T): T {

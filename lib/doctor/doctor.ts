@@ -8,10 +8,10 @@ import type { AppFacts } from './app-facts.ts'
 import type { DoctorRequest } from './arguments.ts'
 import { checkEventLoop, measureEventLoop } from './event-loop.ts'
 import { CHECK_IDS, type Finding } from './findings.ts'
-import { gatherApp } from './gather-app.ts'
-import { gatherRedis } from './gather-redis.ts'
+import { readApp } from './read-app.ts'
+import { readRedis } from './read-redis.ts'
 import { checkExporters, checkPackages } from './package-checks.ts'
-import { gatherPackages, preloadsOfScripts } from './package-facts.ts'
+import { readPackages, preloadsOfScripts } from './package-facts.ts'
 import { checkRedis, redisNotChecked } from './redis-checks.ts'
 import { otherServer, placeOf, type Place } from './store-place.ts'
 
@@ -33,9 +33,9 @@ export interface Surroundings {
 /** Gathers facts, then judges them. Every check of the table gives at least one finding, in the order of the table. */
 export async function examine (request: DoctorRequest, { cwd, env, clock, eventLoopMs }: Surroundings): Promise<Finding[]> {
   const begin = clock.monotonic()
-  const packages = gatherPackages(cwd)
+  const packages = readPackages(cwd)
   // First of all: it says which store is to be looked at.
-  const app: AppFacts = request.app === undefined ? { state: 'not given' } : await gatherApp({ file: request.app, imports: request.imports, requires: request.requires, cwd, env }, clock)
+  const app: AppFacts = request.app === undefined ? { state: 'not given' } : await readApp({ file: request.app, imports: request.imports, requires: request.requires, cwd, env }, clock)
   const place = placeOf(request, app)
   const redis = await examineRedis(place, clock, Math.min(REDIS_MS, ALL_MS - (clock.monotonic() - begin)))
   // Last of all, when nothing else is going on here.
@@ -60,7 +60,7 @@ async function examineRedis (place: Place, clock: Clock, totalMs: number): Promi
     if (!isAsyncEndpointsError(error, 'FAE_STORE_UNSUPPORTED')) throw error
     return redisNotChecked('the package ioredis is missing or too old', 'npm install bullmq ioredis')
   }
-  return checkRedis(await gatherRedis(ioredis, place.target, clock, totalMs))
+  return checkRedis(await readRedis(ioredis, place.target, clock, totalMs))
 }
 
 /** What the project's own scripts preload and this start does not: it would show another application. */

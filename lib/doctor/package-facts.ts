@@ -21,7 +21,7 @@ const MAX_FOLDERS = 30_000
 const MANIFEST = new URL('../../../package.json', import.meta.url)
 
 /** @param project where `package.json` and `node_modules` of the application are */
-export function gatherPackages (project: string, nodeVersion: string = process.version): PackageFacts {
+export function readPackages (project: string, nodeVersion: string = process.version): PackageFacts {
   const manifest = readJson(MANIFEST)
   const peers = texts(manifest['peerDependencies'])
   const installed: Record<string, string> = {}

@@ -2,7 +2,7 @@ import { parseRedisUrl, shownConnection } from '../stores/bullmq/redis-url.ts'
 import { REDIS_STORE_DEFAULTS } from '../stores/bullmq/options.ts'
 import type { AppFacts } from './app-facts.ts'
 import type { DoctorRequest } from './arguments.ts'
-import type { RedisTarget } from './gather-redis.ts'
+import type { RedisTarget } from './read-redis.ts'
 
 /** The server to look at, or why there is none. */
 export type Place =

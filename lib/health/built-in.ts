@@ -1,7 +1,7 @@
 import { invalidOptions } from '../core/options.ts'
 import { BaseService } from '../core/service.ts'
 import type { JobRuntime } from '../events/runtime.ts'
-import { silenceProblem } from '../jobs/silence.ts'
+import { workerSilenceProblem } from '../jobs/worker-silence-limit.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { memoryCheck, workerCheck, type WorkerView } from './checks.ts'
 import { eventLoopCheck, EventLoopWatch } from './event-loop.ts'
@@ -37,7 +37,7 @@ export class BuiltInChecks extends BaseService {
     this.#options = options
     this.#wanted = { ...Object.fromEntries(BUILT_IN_CHECKS.map((name) => [name, true])) as Record<BuiltInCheck, boolean>, ...options.checks }
     // With such a limit readiness would come and go.
-    const problem = this.#wanted.worker ? silenceProblem('workerSilentMs', options.workerSilentMs, store) : undefined
+    const problem = this.#wanted.worker ? workerSilenceProblem('workerSilentMs', options.workerSilentMs, store) : undefined
     if (problem !== undefined) throw invalidOptions('health', [problem])
     this.#readings = new StoreReadings(store, clock, () => registry.queues())
     this.#outage = options.storeOutage === 'ready' ? new StoreOutage(clock) : undefined

@@ -4,7 +4,7 @@ import { invalidOptions } from '../core/options.ts'
 import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobHandler, type SpanAttributesOptions } from '../jobs/definition.ts'
 import type { SchemaCompiler, SchemaCompilers } from '../jobs/schemas.ts'
 import { OPENAPI_TAGS, readEndpointOptions, type EndpointSettings } from './options.ts'
-import { correlationHook, problemHandler, type Endpoint, type HttpRoom } from './room.ts'
+import { correlationHook, problemHandler, type Endpoint, type HttpRuntime } from './http-runtime.ts'
 import { compilersOf } from './schema-compilers.ts'
 import { jsonResponse, problemResponse, submittedSchema, withCorrelation } from './schemas.ts'
 import { submitHandler } from './submit.ts'
@@ -22,30 +22,30 @@ export interface AnyEndpointOptions extends EndpointSettings {
 export type DefineJob = (definition: JobDefinitionInput, compilers: SchemaCompilers) => JobDefinition
 
 /**
- * Defines a job and, when there is an HTTP room, the route that submits it, in the context it was called on: that
+ * Defines a job and, when this process has routes, the route that submits it, in the context it was called on: that
  * context's prefix, hooks and compilers apply. Either all of it is registered or nothing.
  *
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, `FAE_DUPLICATE_JOB`; and Fastify's own errors for a route it cannot take
  */
-export function defineEndpoint (app: FastifyInstance, room: HttpRoom | undefined, define: DefineJob, given: AnyEndpointOptions): JobDefinition {
+export function defineEndpoint (app: FastifyInstance, http: HttpRuntime | undefined, define: DefineJob, given: AnyEndpointOptions): JobDefinition {
   const settings = readEndpointOptions(given)
   const input = definitionInput(settings)
   // The last step below cannot fail any more after these two: a route cannot be taken back.
   app.jobRuntime.registry.assertFree(compileDefinition(input, app.jobRuntime.jobDefaults))
   const compilers = routeCompilers(settings)
-  if (room === undefined) return define(input, compilers)
-  if (room.options.access === 'owner' && (settings.owner ?? room.options.owner) === undefined) {
+  if (http === undefined) return define(input, compilers)
+  if (http.options.access === 'owner' && (settings.owner ?? http.options.owner) === undefined) {
     throw invalidOptions(`asyncEndpoint "${input.name}"`, ['owner is missing: http.access is "owner", so that every endpoint needs an owner function, its own or http.owner'])
   }
   const endpoint: Endpoint = {
     name: settings.name,
-    owner: settings.owner ?? room.options.owner,
-    responses: { ...room.options.responses, ...settings.responses },
-    exposeErrors: settings.exposeErrors ?? room.options.exposeErrors,
-    redrives: { maxQueued: settings.maxQueued, maxRedrives: settings.maxRedrives ?? room.options.maxRedrives }
+    owner: settings.owner ?? http.options.owner,
+    responses: { ...http.options.responses, ...settings.responses },
+    exposeErrors: settings.exposeErrors ?? http.options.exposeErrors,
+    redrives: { maxQueued: settings.maxQueued, maxRedrives: settings.maxRedrives ?? http.options.maxRedrives }
   }
-  addSubmitRoute(app, room, endpoint, settings, () => app.jobRuntime.registry.require(input.name))
-  room.endpoints.set(endpoint.name, endpoint)
+  addSubmitRoute(app, http, endpoint, settings, () => app.jobRuntime.registry.require(input.name))
+  http.endpoints.set(endpoint.name, endpoint)
   return define(input, compilers)
 }
 
@@ -55,7 +55,7 @@ function definitionInput (settings: AnyEndpointOptions): JobDefinitionInput {
   return { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes, slaMs, propagation, tracing, spanAttributes, requires, schema: { body, result } }
 }
 
-function addSubmitRoute (app: FastifyInstance, room: HttpRoom, endpoint: Endpoint, settings: AnyEndpointOptions, definitionOf: () => JobDefinition): void {
+function addSubmitRoute (app: FastifyInstance, http: HttpRuntime, endpoint: Endpoint, settings: AnyEndpointOptions, definitionOf: () => JobDefinition): void {
   const { method = 'POST', url, schema = {}, bodyLimit, routeOptions = {} } = settings
   const { result, ...parts } = schema
   const { onRequest, config, ...rest } = routeOptions
@@ -66,18 +66,18 @@ function addSubmitRoute (app: FastifyInstance, room: HttpRoom, endpoint: Endpoin
     method,
     url,
     ...(bodyLimit === undefined ? undefined : { bodyLimit }),
-    schema: routeSchema(room, settings, parts, result),
+    schema: routeSchema(http, settings, parts, result),
     serializerCompiler: ownResponses(compilersOf(app, routeCompilers(settings)), schema.response ?? {}),
     config: { ...config, asyncEndpoints: { kind: 'submit', name: settings.name } },
-    onRequest: [correlationHook(room), ...[onRequest ?? []].flat()],
+    onRequest: [correlationHook(http), ...[onRequest ?? []].flat()],
     errorHandler: function (error, request, reply) {
-      refuse ??= problemHandler(room, endpoint.responses, definitionOf())
+      refuse ??= problemHandler(http, endpoint.responses, definitionOf())
       return refuse.call(this, error, request, reply)
     },
     // The definition is there before the first request can be.
-    handler: (request, reply) => (handle ??= submitHandler({ room, endpoint, definition: definitionOf(), settings, scope: `${method} ${app.prefix}${url}` }))(request, reply)
+    handler: (request, reply) => (handle ??= submitHandler({ http, endpoint, definition: definitionOf(), settings, scope: `${method} ${app.prefix}${url}` }))(request, reply)
   } satisfies RouteOptions)
-  room.paths.add(method, app.prefix + url)
+  http.paths.add(method, app.prefix + url)
 }
 
 function routeCompilers ({ routeOptions }: AnyEndpointOptions): SchemaCompilers {
@@ -96,24 +96,24 @@ function ownResponses (compilers: SchemaCompilers, described: Readonly<Record<st
 }
 
 /** What Fastify validates with, and what OpenAPI shows. */
-function routeSchema (room: HttpRoom, settings: AnyEndpointOptions, parts: EndpointSchema, result: unknown): Record<string, unknown> {
+function routeSchema (http: HttpRuntime, settings: AnyEndpointOptions, parts: EndpointSchema, result: unknown): Record<string, unknown> {
   const { response, ...given } = parts
   const keyed = settings.idempotency ?? 'optional'
   const described = [
     'Starts a job and answers at once with its status URL. Header `Prefer: wait=N`: answer with the result if it is there within N seconds.',
     keyed === false ? '' : `Header \`Idempotency-Key\` (${keyed}): a repeated request gives the same job.`,
-    `Header \`${room.correlation.header}\`: your own correlation id, which all answers and log lines then have.`
+    `Header \`${http.correlation.header}\`: your own correlation id, which all answers and log lines then have.`
   ]
   return {
-    ...openApiMembers({ ...room.options.openapi, hide: false }, OPENAPI_TAGS),
+    ...openApiMembers({ ...http.options.openapi, hide: false }, OPENAPI_TAGS),
     summary: `Submit a ${settings.name} job`,
     description: described.filter(Boolean).join(' '),
     operationId: `submit_${settings.name.replaceAll(/[^A-Za-z0-9_]+/g, '_')}`,
     ...withoutUndefined(given),
     response: {
-      ...withCorrelation(room.correlation.header, {
+      ...withCorrelation(http.correlation.header, {
         // A factory's body is of a shape that only the application knows.
-        202: jsonResponse('The job was accepted', (settings.responses?.submitted ?? room.options.responses.submitted) === undefined ? submittedSchema : {}),
+        202: jsonResponse('The job was accepted', (settings.responses?.submitted ?? http.options.responses.submitted) === undefined ? submittedSchema : {}),
         200: jsonResponse('The result, when it was waited for', result ?? {}),
         400: problemResponse('The request is not valid'),
         413: problemResponse('The request body is too large'),

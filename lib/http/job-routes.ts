@@ -8,13 +8,13 @@ import { storeNow } from '../jobs/store-clock.ts'
 import { anyBody } from './any-body.ts'
 import { matchesETag, retryAfterSeconds, statusDocument, weakETag } from './document.ts'
 import { OPENAPI_TAGS } from './options.ts'
-import { RequestOrigin } from './origin.ts'
+import { RequestOrigin } from './request-origin.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime } from './prefer.ts'
 import { problemSlug } from './problem.ts'
 import { asJson, bodyFor } from './responses.ts'
 import { noResult, resultText, sendResult } from './result.ts'
-import { clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRoom } from './room.ts'
+import { clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRuntime } from './http-runtime.ts'
 import { correlationHeader, emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse, statusSchema, withCorrelation } from './schemas.ts'
 import { shownError } from './shown-error.ts'
 
@@ -31,8 +31,8 @@ const NEVER_SHED = { pressureHandler: () => {} }
 type JobRequest = FastifyRequest<{ Params: { id: string } }>
 
 /** Adds the routes of jobs that are there: status, result, cancel, redrive. */
-export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
-  const path = `${room.options.jobsPath}/:id`
+export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
+  const path = `${http.options.jobsPath}/:id`
   const gone = problemResponse('There is no such job, it is no longer kept, or it is somebody else\'s')
   const away = problemResponse('The job store cannot be reached')
   const status = jsonResponse('The status of the job', statusSchema)
@@ -42,13 +42,13 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
       method,
       url,
       exposeHeadRoute: false,
-      schema: described(room, operationId(operation, app.prefix + room.options.jobsPath), schema),
+      schema: described(http, operationId(operation, app.prefix + http.options.jobsPath), schema),
       ...ownCompilers,
       // Polling is no story worth a trace; @fastify/otel reads this.
       config: { asyncEndpoints: { kind }, ...(kind === 'retry' ? undefined : NEVER_SHED), ...(kind === 'status' ? { otel: false } : undefined) },
-      onRequest: correlationHook(room),
+      onRequest: correlationHook(http),
       ...(method === 'GET' ? undefined : { preParsing: anyBody }),
-      errorHandler: problemHandler(room, room.options.responses, undefined),
+      errorHandler: problemHandler(http, http.options.responses, undefined),
       handler
     }
     app.route(route)
@@ -60,7 +60,7 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
     summary: 'How a job is doing',
     headers: { ...preferHeader, ...ifNoneMatchHeader },
     response: { 200: status, 304: emptyResponse('Not changed since the given ETag'), 404: gone, 503: away }
-  }, (request, reply) => sendStatus(room, request, reply))
+  }, (request, reply) => sendStatus(http, request, reply))
 
   add('result', 'GET', `${path}/result`, 'getJobResult', {
     summary: 'The result of a completed job',
@@ -72,16 +72,16 @@ export function addJobRoutes (app: FastifyInstance, room: HttpRoom): void {
       410: problemResponse('The result is no longer kept'),
       503: away
     }
-  }, (request, reply) => sendJobResult(room, request, reply))
+  }, (request, reply) => sendJobResult(http, request, reply))
 
   const cancelResponses = { 200: jsonResponse('The job is cancelled', statusSchema), 202: jsonResponse('The running job was asked to stop', statusSchema), 404: gone, 409: problemResponse('The job is already over'), 503: away }
-  add('cancel', 'DELETE', path, 'deleteJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(room, request, reply))
-  add('cancel', 'POST', `${path}/cancel`, 'cancelJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(room, request, reply))
+  add('cancel', 'DELETE', path, 'deleteJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(http, request, reply))
+  add('cancel', 'POST', `${path}/cancel`, 'cancelJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(http, request, reply))
 
   add('retry', 'POST', `${path}/retry`, 'retryJob', {
     summary: 'Run a failed job again',
     response: { 202: jsonResponse('The job is queued again', statusSchema), 404: gone, 409: problemResponse('The job has not failed, or was run again too often'), 429: problemResponse('The queue is full'), 503: away }
-  }, (request, reply) => retryJob(room, request, reply))
+  }, (request, reply) => retryJob(http, request, reply))
 }
 
 /** What OpenAPI shows of a job route. */
@@ -93,11 +93,11 @@ interface Described {
   readonly response: Readonly<Record<number, Readonly<Record<string, unknown>>>>
 }
 
-function described (room: HttpRoom, operationId: string, schema: Described): FastifySchema & Record<string, unknown> {
-  const { header } = room.correlation
+function described (http: HttpRuntime, operationId: string, schema: Described): FastifySchema & Record<string, unknown> {
+  const { header } = http.correlation
   const { headers, response, summary } = schema
   return {
-    ...openApiMembers(room.options.openapi, OPENAPI_TAGS),
+    ...openApiMembers(http.options.openapi, OPENAPI_TAGS),
     operationId,
     summary,
     params: idParams,
@@ -120,13 +120,13 @@ const POSSIBLE_ID = /^[A-Za-z0-9_-]{1,128}$/
  *
  * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_STORE_UNAVAILABLE`, and whatever the owner functions throw
  */
-async function findJob (room: HttpRoom, request: JobRequest): Promise<JobRecord> {
+async function findJob (http: HttpRuntime, request: JobRequest): Promise<JobRecord> {
   const { id } = request.params
-  const viewer = await room.ownership.ask(request)
-  const job = POSSIBLE_ID.test(id) ? await room.jobs.get(id) : undefined
+  const viewer = await http.ownership.ask(request)
+  const job = POSSIBLE_ID.test(id) ? await http.jobs.get(id) : undefined
   if (job !== undefined && viewer.maySee(job)) return job
   // The answer for an unknown id takes one more round trip to the server. A hidden job takes as long, so that the time does not reveal it.
-  if (job !== undefined) await room.runtime.store.ping()
+  if (job !== undefined) await http.runtime.store.ping()
   viewer.throwIfRefused()
   throw notFound()
 }
@@ -135,14 +135,14 @@ export function notFound (): AsyncEndpointsError {
   return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', 'There is no job with this id; it is unknown or no longer kept')
 }
 
-async function sendStatus (room: HttpRoom, request: JobRequest, reply: FastifyReply): Promise<unknown> {
+async function sendStatus (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
   const ifNoneMatch = request.headers['if-none-match']
-  let shown = await show(room, await findJob(room, request), request, reply)
-  const { maxWaitMs } = room.options
+  let shown = await show(http, await findJob(http, request), request, reply)
+  const { maxWaitMs } = http.options
   if (request.headers.prefer !== undefined) {
     const waitMs = waitTime(parsePrefer(request.headers.prefer), waitLimit(maxWaitMs, request.routeOptions.handlerTimeout, reply.elapsedTime))
-    if (waitMs > 0 && room.waiting.mayWait(clientOf(room, shown.job, request))) {
-      shown = await waitForChange(room, shown, ifNoneMatch, waitMs, request, reply)
+    if (waitMs > 0 && http.waiting.mayWait(clientOf(http, shown.job, request))) {
+      shown = await waitForChange(http, shown, ifNoneMatch, waitMs, request, reply)
       reply.header('preference-applied', appliedWait(waitMs))
     }
   }
@@ -150,7 +150,7 @@ async function sendStatus (room: HttpRoom, request: JobRequest, reply: FastifyRe
   const { job, body, etag } = shown
   reply.header('etag', etag).header('cache-control', 'private, no-cache')
   if (maxWaitMs > 0) vary(reply, 'Prefer')
-  if (!isTerminal(job.state)) reply.header('retry-after', String(retryAfterSeconds(job, storeNow(room.runtime.store, room.runtime.context.clock))))
+  if (!isTerminal(job.state)) reply.header('retry-after', String(retryAfterSeconds(job, storeNow(http.runtime.store, http.runtime.context.clock))))
   return matchesETag(ifNoneMatch, etag) ? reply.code(304).removeHeader('content-type').send() : asJson(reply, body)
 }
 
@@ -158,15 +158,15 @@ async function sendStatus (room: HttpRoom, request: JobRequest, reply: FastifyRe
  * Waits until the document differs from the one the client has (`If-None-Match`), or the job is over. A client that
  * names no document waits for the end.
  */
-async function waitForChange (room: HttpRoom, first: Shown, ifNoneMatch: string | undefined, waitMs: number, request: JobRequest, reply: FastifyReply): Promise<Shown> {
+async function waitForChange (http: HttpRuntime, first: Shown, ifNoneMatch: string | undefined, waitMs: number, request: JobRequest, reply: FastifyReply): Promise<Shown> {
   let shown = first
   const isEnough = async (job: JobRecord): Promise<boolean> => {
-    if (job !== shown.job) shown = await show(room, job, request, reply)
+    if (job !== shown.job) shown = await show(http, job, request, reply)
     return isTerminal(job.state) || (ifNoneMatch !== undefined && !matchesETag(ifNoneMatch, shown.etag))
   }
   if (await isEnough(first.job)) return first
-  const seen = await room.waiting.until({
-    client: clientOf(room, first.job, request),
+  const seen = await http.waiting.until({
+    client: clientOf(http, first.job, request),
     job: first.job,
     isEnough,
     isNews: ({ state }) => ifNoneMatch !== undefined || isTerminal(state),
@@ -174,53 +174,53 @@ async function waitForChange (room: HttpRoom, first: Shown, ifNoneMatch: string 
     reply
   })
   if (seen === undefined) throw notFound()
-  return seen === shown.job ? shown : await show(room, seen, request, reply)
+  return seen === shown.job ? shown : await show(http, seen, request, reply)
 }
 
-async function show (room: HttpRoom, job: JobRecord, request: FastifyRequest, reply: FastifyReply): Promise<Shown> {
-  const document = statusDocument(job, room.links, exposureOf(room, job), admissionOf(room, job).maxRedrives)
-  const factory = (room.endpoints.get(job.name)?.responses ?? room.options.responses).status
+async function show (http: HttpRuntime, job: JobRecord, request: FastifyRequest, reply: FastifyReply): Promise<Shown> {
+  const document = statusDocument(job, http.links, exposureOf(http, job), admissionOf(http, job).maxRedrives)
+  const factory = (http.endpoints.get(job.name)?.responses ?? http.options.responses).status
   const body = await bodyFor(factory, { job, document }, document, request, reply)
   return { job, body, etag: weakETag(typeof body === 'string' ? body : JSON.stringify(body) ?? '') }
 }
 
-async function sendJobResult (room: HttpRoom, request: JobRequest, reply: FastifyReply): Promise<unknown> {
-  const job = await findJob(room, request)
-  const text = job.state === 'completed' ? await room.jobs.resultText(job.id) : undefined
+async function sendJobResult (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
+  const job = await findJob(http, request)
+  const text = job.state === 'completed' ? await http.jobs.resultText(job.id) : undefined
   if (job.state !== 'completed' || (text === undefined && job.resultBytes !== undefined)) {
-    throw noResult(job, shownError(job, exposureOf(room, job)), retryAfterSeconds(job, storeNow(room.runtime.store, room.runtime.context.clock)))
+    throw noResult(job, shownError(job, exposureOf(http, job)), retryAfterSeconds(job, storeNow(http.runtime.store, http.runtime.context.clock)))
   }
-  return sendResult(resultText(room.runtime.registry.get(job.name), text), reply)
+  return sendResult(resultText(http.runtime.registry.get(job.name), text), reply)
 }
 
-async function cancelJob (room: HttpRoom, request: JobRequest, reply: FastifyReply): Promise<unknown> {
-  const { id } = await findJob(room, request)
-  const { state, job } = await room.jobs.cancel(id, 'cancelled by the client')
-  return await answer(room, job, state === 'cancelled' ? 200 : 202, request, reply)
+async function cancelJob (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
+  const { id } = await findJob(http, request)
+  const { state, job } = await http.jobs.cancel(id, 'cancelled by the client')
+  return await answer(http, job, state === 'cancelled' ? 200 : 202, request, reply)
 }
 
-async function retryJob (room: HttpRoom, request: JobRequest, reply: FastifyReply): Promise<unknown> {
-  const job = await findJob(room, request)
-  const redriven = await room.jobs.retryJob(job, admissionOf(room, job)).catch((error: unknown) => {
+async function retryJob (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
+  const job = await findJob(http, request)
+  const redriven = await http.jobs.retryJob(job, admissionOf(http, job)).catch((error: unknown) => {
     // New work that was turned away counts like a submission that was.
     if (isAsyncEndpointsError(error) && (error.statusCode === 429 || error.statusCode === 503)) {
       const { name: jobName, queue, correlationId } = job
-      room.runtime.bus.emit('job.rejected', { jobName, queue, correlationId, reason: problemSlug(error.code), submitMs: reply.elapsedTime, origin: new RequestOrigin(request, undefined) })
+      http.runtime.bus.emit('job.rejected', { jobName, queue, correlationId, reason: problemSlug(error.code), submitMs: reply.elapsedTime, origin: new RequestOrigin(request, undefined) })
     }
     throw error
   })
-  return await answer(room, redriven, 202, request, reply)
+  return await answer(http, redriven, 202, request, reply)
 }
 
 /** Where the endpoint is not defined in this process, nobody knows how long its queue may be. */
-function admissionOf (room: HttpRoom, { name }: JobRecord): RedriveAdmission {
-  return room.endpoints.get(name)?.redrives ?? { maxRedrives: room.options.maxRedrives }
+function admissionOf (http: HttpRuntime, { name }: JobRecord): RedriveAdmission {
+  return http.endpoints.get(name)?.redrives ?? { maxRedrives: http.options.maxRedrives }
 }
 
 /** The status document after something was done to the job. */
-async function answer (room: HttpRoom, job: JobRecord, code: 200 | 202, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+async function answer (http: HttpRuntime, job: JobRecord, code: 200 | 202, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
   reply.code(code).header('cache-control', 'no-store')
-  if (code === 202) reply.header('location', room.links.self(job.id)).header('retry-after', String(retryAfterSeconds(job, storeNow(room.runtime.store, room.runtime.context.clock))))
-  const { body } = await show(room, job, request, reply)
+  if (code === 202) reply.header('location', http.links.self(job.id)).header('retry-after', String(retryAfterSeconds(job, storeNow(http.runtime.store, http.runtime.context.clock))))
+  const { body } = await show(http, job, request, reply)
   return reply.sent ? undefined : asJson(reply, body)
 }

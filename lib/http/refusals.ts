@@ -3,7 +3,7 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 import { answerRefusals } from './framework-errors.ts'
 import { notFound } from './job-routes.ts'
 import { ownCompilers } from './own-compilers.ts'
-import { correlationHook, problemHandler, type HttpRoom } from './room.ts'
+import { correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
 
 /** What there is under the path of the job routes, and by which methods. */
 const SHAPES: ReadonlyArray<{ readonly path: RegExp, readonly methods: readonly string[] }> = [
@@ -16,8 +16,8 @@ const SHAPES: ReadonlyArray<{ readonly path: RegExp, readonly methods: readonly 
  * Answers what the job routes do not: other methods, other paths under theirs, ids that the router finds too long. Without
  * it, the application's own answer to unknown routes would be given, which is no problem document.
  */
-export function addRefusals (app: FastifyInstance, room: HttpRoom): void {
-  const url = `${room.options.jobsPath}/*`
+export function addRefusals (app: FastifyInstance, http: HttpRuntime): void {
+  const url = `${http.options.jobsPath}/*`
   // A preflight request is for whatever the application has registered for CORS.
   const methods = app.supportedMethods.filter((method) => method !== 'OPTIONS' && !app.hasRoute({ method, url: app.prefix + url }))
   if (methods.length > 0) {
@@ -29,24 +29,24 @@ export function addRefusals (app: FastifyInstance, room: HttpRoom): void {
       ...ownCompilers,
       config: { asyncEndpoints: { kind: 'refusal' }, otel: false },
       // Before the body is read: nobody needs it.
-      onRequest: [correlationHook(room), async (request) => { await refuse(room, request, request.params['*']) }],
-      errorHandler: problemHandler(room, room.options.responses, undefined),
+      onRequest: [correlationHook(http), async (request) => { await refuse(http, request, request.params['*']) }],
+      errorHandler: problemHandler(http, http.options.responses, undefined),
       handler: () => { throw unknownPath() }
     })
   }
-  const answer = problemHandler(room, room.options.responses, undefined)
-  room.paths.add(undefined, app.prefix + url)
-  answerRefusals(app, (method, path) => room.paths.has(method, path), (error, request, reply) => { send(answer.call(app, withoutUrl(error), request, reply), reply) })
+  const answer = problemHandler(http, http.options.responses, undefined)
+  http.paths.add(undefined, app.prefix + url)
+  answerRefusals(app, (method, path) => http.paths.has(method, path), (error, request, reply) => { send(answer.call(app, withoutUrl(error), request, reply), reply) })
 }
 
 /** Always throws. An id that is too long is one that no job has, and is answered as any other. */
-async function refuse (room: HttpRoom, request: FastifyRequest, rest: string): Promise<void> {
+async function refuse (http: HttpRuntime, request: FastifyRequest, rest: string): Promise<void> {
   const shape = SHAPES.find(({ path }) => path.test(rest))
   if (shape === undefined) throw unknownPath()
   if (!shape.methods.includes(request.method)) {
     throw Object.assign(new Error(`Only ${shape.methods.join(', ')} can be used here`), { statusCode: 405, headers: { allow: shape.methods.join(', ') } })
   }
-  const viewer = await room.ownership.ask(request)
+  const viewer = await http.ownership.ask(request)
   viewer.throwIfRefused()
   throw notFound()
 }

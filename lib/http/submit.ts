@@ -10,12 +10,12 @@ import { storeNow } from '../jobs/store-clock.ts'
 import { retryAfterSeconds, statusDocument, submittedDocument, writeSubmitted } from './document.ts'
 import { credentialScope, idempotencyKey } from './idempotency.ts'
 import type { EndpointSettings } from './options.ts'
-import { payloadBytes, RequestOrigin } from './origin.ts'
+import { payloadBytes, RequestOrigin } from './request-origin.ts'
 import { ownerOf } from './owner.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime, type Preference } from './prefer.ts'
 import { asJson, bodyFor, JSON_MEDIA_TYPE } from './responses.ts'
 import { resultText, sendResult } from './result.ts'
-import { clientOf, vary, type Endpoint, type HttpRoom } from './room.ts'
+import { clientOf, vary, type Endpoint, type HttpRuntime } from './http-runtime.ts'
 
 /** What tracing may have left on a request. */
 type TracedRequest = FastifyRequest & { readonly jobTrace?: unknown }
@@ -24,7 +24,7 @@ type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<unknown
 
 /** Everything a submission needs, settled once per endpoint. */
 export interface SubmitParts {
-  readonly room: HttpRoom
+  readonly http: HttpRuntime
   readonly endpoint: Endpoint
   readonly definition: JobDefinition
   readonly settings: EndpointSettings & { readonly headers?: readonly string[] }
@@ -34,8 +34,8 @@ export interface SubmitParts {
 
 /** The handler of a submit route. Nothing in it is made per request that could be made per endpoint. */
 export function submitHandler (parts: SubmitParts): Handler {
-  const { room, definition, settings, scope } = parts
-  const { jobs, links, options, runtime, correlation } = room
+  const { http, definition, settings, scope } = parts
+  const { jobs, links, options, runtime, correlation } = http
   const { clock } = runtime.context
   const { owner } = parts.endpoint
   const { maxQueued, delayMs } = settings
@@ -101,8 +101,8 @@ function scopeOf (scope: string, headers: FastifyRequest['headers']): string {
 /** Answers with a 202. `job` may be newer than what was submitted. */
 type Accept = (submitted: Submitted, job: JobRecord, request: FastifyRequest, reply: FastifyReply) => unknown
 
-function compileAccept ({ room, endpoint }: SubmitParts, format: (time: number) => string): Accept {
-  const { links, runtime: { store, context: { clock } } } = room
+function compileAccept ({ http, endpoint }: SubmitParts, format: (time: number) => string): Accept {
+  const { links, runtime: { store, context: { clock } } } = http
   const factory = endpoint.responses.submitted
   return ({ created }, job, request, reply) => {
     const document = submittedDocument(job, links, format)
@@ -122,39 +122,39 @@ type Prefer = (submitted: Submitted, preference: Preference, request: FastifyReq
  * A 200 is always the result and nothing else; a job that failed or was cancelled in time is a 202 whose body is the
  * full status document.
  */
-function compilePrefer ({ room, endpoint }: SubmitParts, maxWaitMs: number, accept: Accept): Prefer {
+function compilePrefer ({ http, endpoint }: SubmitParts, maxWaitMs: number, accept: Accept): Prefer {
   return async (submitted, preference, request, reply) => {
     const waitMs = waitTime(preference, waitLimit(maxWaitMs, request.routeOptions.handlerTimeout, reply.elapsedTime))
-    const job = waitMs === 0 ? submitted.job : await waitForEnd(room, submitted.job, waitMs, clientOf(room, submitted.job, request), reply)
+    const job = waitMs === 0 ? submitted.job : await waitForEnd(http, submitted.job, waitMs, clientOf(http, submitted.job, request), reply)
     if (waitMs === 0 || !isTerminal(job.state)) {
       if (preference.respondAsync) reply.header('preference-applied', 'respond-async')
       return accept(submitted, job, request, reply)
     }
     reply.header('preference-applied', appliedWait(waitMs))
     if (job.state === 'completed') {
-      const result = await readResult(room, job)
+      const result = await readResult(http, job)
       if (result === undefined) return accept(submitted, job, request, reply)
-      reply.header('content-location', room.links.result(job.id))
+      reply.header('content-location', http.links.result(job.id))
       return sendResult(result.text, reply)
     }
     reply.code(202).header('retry-after', '0')
-    const document = statusDocument(job, room.links, endpoint.exposeErrors, endpoint.redrives.maxRedrives)
+    const document = statusDocument(job, http.links, endpoint.exposeErrors, endpoint.redrives.maxRedrives)
     return asJson(reply, await bodyFor(endpoint.responses.status, { job, document }, document, request, reply))
   }
 }
 
 /** The job when it is over or the wait is; one that disappeared meanwhile is told as it was accepted. */
-async function waitForEnd (room: HttpRoom, job: JobRecord, waitMs: number, client: string, reply: FastifyReply): Promise<JobRecord> {
+async function waitForEnd (http: HttpRuntime, job: JobRecord, waitMs: number, client: string, reply: FastifyReply): Promise<JobRecord> {
   const over = ({ state }: { readonly state: JobRecord['state'] }): boolean => isTerminal(state)
   if (over(job)) return job
-  return await room.waiting.until({ client, job, isEnough: over, isNews: over, waitMs, reply }) ?? job
+  return await http.waiting.until({ client, job, isEnough: over, isNews: over, waitMs, reply }) ?? job
 }
 
 /** `undefined` when the result cannot be given at this moment or by this process: the job is accepted, and the client asks later. */
-async function readResult (room: HttpRoom, job: JobRecord): Promise<{ readonly text: string | undefined } | undefined> {
+async function readResult (http: HttpRuntime, job: JobRecord): Promise<{ readonly text: string | undefined } | undefined> {
   try {
-    const text = await room.jobs.resultText(job.id)
-    return text === undefined && job.resultBytes !== undefined ? undefined : { text: resultText(room.runtime.registry.get(job.name), text) }
+    const text = await http.jobs.resultText(job.id)
+    return text === undefined && job.resultBytes !== undefined ? undefined : { text: resultText(http.runtime.registry.get(job.name), text) }
   } catch {
     return undefined
   }

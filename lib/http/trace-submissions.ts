@@ -12,7 +12,7 @@ export interface TracedSubmission {
   finish (statusCode: number | undefined): void
 }
 
-/** Who traces submissions; this room knows no more of it. Nothing of it throws. */
+/** Who traces submissions; lib/http knows no more of it. Nothing of it throws. */
 export interface SubmissionTracer {
   /** @returns handed to the submission as it is; `undefined`: nothing to do for this request */
   begin (request: FastifyRequest, jobName: string): TracedSubmission | undefined

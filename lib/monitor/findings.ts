@@ -3,7 +3,7 @@ import type { Surroundings, WorkerView } from './facts.ts'
 import type { ReadPerformanceOptions } from './options.ts'
 import type { SlowQuery } from './queries.ts'
 import { CAUSES, SEVERITIES, type Cause, type Facts, type Finding, type HandlerFacts, type QueueFacts } from './report.ts'
-import { time } from './words.ts'
+import { durationText } from './duration-text.ts'
 
 /** All that the rules look at. */
 export interface Evidence {
@@ -57,7 +57,7 @@ export function verdict (found: readonly Finding[], { coveredMs, queues, handler
   const limit = limitOf(found)
   if (limit !== undefined) return { verdict: limit.sentence, limitedBy: limit.cause }
   const idle = handlers.length === 0 && queues.every(({ wait, active }) => wait === null && (active ?? 0) === 0)
-  const rest = found.some(({ severity }) => severity !== 'info') ? ', but the findings need attention' : idle ? `: no job was run here in the last ${time(coveredMs)}` : ''
+  const rest = found.some(({ severity }) => severity !== 'info') ? ', but the findings need attention' : idle ? `: no job was run here in the last ${durationText(coveredMs)}` : ''
   return { verdict: `Nothing limits the throughput now${rest}.`, limitedBy: null }
 }
 
@@ -69,7 +69,7 @@ function storeAway (evidence: Evidence): Finding[] {
   if (countsAgeMs === null || countsAgeMs <= threshold) return []
   return [{
     cause: 'store_away', severity: 'critical', subject: null, value: countsAgeMs, threshold, unit: 'ms',
-    sentence: `The job store has not said for ${time(countsAgeMs)} how many jobs wait: look whether its server runs and can be reached from here.`
+    sentence: `The job store has not said for ${durationText(countsAgeMs)} how many jobs wait: look whether its server runs and can be reached from here.`
   }]
 }
 
@@ -91,13 +91,13 @@ function eventLoop ({ facts: { eventLoop: { lagMs, highestLagMs, utilizationPerc
   if (lagMs !== null && lagMs > threshold) {
     return [{
       ...base, cause: 'event_loop_blocked', severity: 'critical', value: lagMs,
-      sentence: `The event loop is late by up to ${time(lagMs)} (p99): something computes without a pause; move it to a worker thread or split it up, because everything else in this process waits for it.`
+      sentence: `The event loop is late by up to ${durationText(lagMs)} (p99): something computes without a pause; move it to a worker thread or split it up, because everything else in this process waits for it.`
     }]
   }
   if (highestLagMs > threshold) {
     return [{
       ...base, cause: 'event_loop_blocked', severity: 'warning', value: highestLagMs,
-      sentence: `The event loop was late by up to ${time(highestLagMs)} (p99) a while ago: something computed without a pause, and everything else in this process waited for it.`
+      sentence: `The event loop was late by up to ${durationText(highestLagMs)} (p99) a while ago: something computed without a pause, and everything else in this process waited for it.`
     }]
   }
   if (utilizationPercent < BUSY_LOOP_PERCENT) return []
@@ -132,7 +132,7 @@ function queueFinding (evidence: Evidence, facts: QueueFacts): Finding | undefin
   const waited = wait?.p95Ms ?? 0
   const value = Math.max(waited, oldest)
   if (value <= threshold) return undefined
-  const told = waited >= oldest && wait !== null ? `Jobs wait ${p95(wait)} in queue \`${queue}\`` : `The job that waits longest in queue \`${queue}\` has waited for ${time(oldest)}`
+  const told = waited >= oldest && wait !== null ? `Jobs wait ${p95(wait)} in queue \`${queue}\`` : `The job that waits longest in queue \`${queue}\` has waited for ${durationText(oldest)}`
   const severity = value > URGENT * threshold ? 'critical' : 'warning'
   const base = { severity, subject: queue, value, threshold, unit: 'ms' } as const
   if (concurrency !== null && concurrency > 0) return { ...base, ...ownWorker(evidence, facts, told, oldest > threshold) }
@@ -205,7 +205,7 @@ function handlers ({ facts, options, timeouts }: Evidence): Finding[] {
         ? []
         : [{
             cause: 'handler_near_timeout', severity: 'warning', subject: name, value: duration.p95Ms, threshold: near, unit: 'ms',
-            sentence: `\`${name}\` takes ${p95(duration)} and is aborted after ${time(timeoutMs)}: make it faster, or give it a longer \`timeoutMs\`.`
+            sentence: `\`${name}\` takes ${p95(duration)} and is aborted after ${durationText(timeoutMs)}: make it faster, or give it a longer \`timeoutMs\`.`
           } as const])
     ]
   })
@@ -239,7 +239,7 @@ function queries ({ slowQueries, options: { slowQueryMs: threshold } }: Evidence
   const what = [`\`${worst.operation}\``, ...(worst.target === '' ? [] : [`on \`${worst.target}\``])].join(' ')
   return [{
     cause: 'queries_slow', severity: length >= MANY_QUERIES ? 'warning' : 'info', subject: worst.system, value: worst.durationMs, threshold, unit: 'ms',
-    sentence: `${length} database quer${length === 1 ? 'y' : 'ies'} took longer than ${time(threshold)}, the slowest ${time(worst.durationMs)} (${what}): see \`slowQueries\`.`
+    sentence: `${length} database quer${length === 1 ? 'y' : 'ies'} took longer than ${durationText(threshold)}, the slowest ${durationText(worst.durationMs)} (${what}): see \`slowQueries\`.`
   }]
 }
 
@@ -249,4 +249,4 @@ function share100 (part: number, whole: number): number {
 
 function p95 (duration: Durations): string { return `${atLeast(duration)} (p95)` }
 
-function atLeast ({ p95Ms, p95ToMs }: Durations): string { return `${p95ToMs === null ? 'more than ' : ''}${time(p95Ms)}` }
+function atLeast ({ p95Ms, p95ToMs }: Durations): string { return `${p95ToMs === null ? 'more than ' : ''}${durationText(p95Ms)}` }

@@ -8,7 +8,7 @@ import type { Sink } from '../events/router.ts'
 import type { AttemptMiddleware, AttemptScope } from '../jobs/seams.ts'
 import type { Exclusion } from './exclude.ts'
 import { LOG_EVENTS, LOG_LEVELS, type LogEvent, type LogLevel } from './log-events.ts'
-import { originFiller, originOfJob } from './log-origin.ts'
+import { originFiller, originOfJob } from './log-request-origin.ts'
 import type { LogEnrichment } from './options/logging.ts'
 
 export interface LoggingParts {

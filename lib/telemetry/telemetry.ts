@@ -8,7 +8,7 @@ import { readOtelEnvironment, resourceAttributes, type OtelEnvironment } from '.
 import { compileExclusion, type Exclusion } from './exclude.ts'
 import { TelemetryFailures } from './failures.ts'
 import { INSTRUMENTS } from './instruments.ts'
-import { carryOrigin } from './log-origin.ts'
+import { carryOrigin } from './log-request-origin.ts'
 import { attemptLogging, createLogSink, logsTraceIdsItself } from './logging.ts'
 import { createMetricsSink } from './metrics-sink.ts'
 import { NoopMetrics, overrideMetrics, type AsyncEndpointsMetrics } from './metrics.ts'

@@ -12,7 +12,7 @@ import { AbortState, type AbortReason } from './abort.ts'
 import { AttemptContext } from './job-context.ts'
 import { ProgressReporter } from './progress.ts'
 import { classify, settleStall, type HandlerEnd } from './settle.ts'
-import { emitClaimed, emitSettled, emitStarted } from './told.ts'
+import { emitClaimed, emitSettled, emitStarted } from './attempt-events.ts'
 
 /** A job of a name that this process does not know goes back for about this long: another process may know it. */
 const UNKNOWN_JOB_DELAY_MS = 5_000

@@ -2,7 +2,7 @@ import type { Clock, TimerHandle } from '../core/context.ts'
 import { EXPIRED, withDeadline } from '../core/deadline.ts'
 import { invalidOptions, type OptionsSchema } from '../core/options.ts'
 import { BaseService } from '../core/service.ts'
-import { silenceProblem } from '../jobs/silence.ts'
+import { workerSilenceProblem } from '../jobs/worker-silence-limit.ts'
 import type { Consumer, JobStore } from '../jobs/store.ts'
 
 export interface WatchdogOptions {
@@ -33,7 +33,7 @@ export const WATCHDOG_DEFAULTS: Readonly<Required<WatchdogOptions>> = Object.fre
 export function readWatchdog (options: false | WatchdogOptions, store: Pick<JobStore, 'longestLookMs'>): Readonly<Required<WatchdogOptions>> | undefined {
   if (options === false) return undefined
   const settings = { ...WATCHDOG_DEFAULTS, ...options }
-  const problem = silenceProblem('watchdog.silentMs', settings.silentMs, store)
+  const problem = workerSilenceProblem('watchdog.silentMs', settings.silentMs, store)
   if (problem !== undefined) throw invalidOptions('worker', [problem])
   return settings
 }

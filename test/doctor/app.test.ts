@@ -8,7 +8,7 @@ import { checkApp } from '../../lib/doctor/app-checks.ts'
 import type { AppFacts } from '../../lib/doctor/app-facts.ts'
 import type { Finding } from '../../lib/doctor/findings.ts'
 import { preloadsOfScripts } from '../../lib/doctor/package-facts.ts'
-import { gatherApp, START_MS, type AppTarget } from '../../lib/doctor/gather-app.ts'
+import { readApp, START_MS, type AppTarget } from '../../lib/doctor/read-app.ts'
 import { temporaryFolder } from '../support/folder.ts'
 import { sharedRedis } from '../support/redis.ts'
 import { newJob, openStore } from '../support/redis-jobs.ts'
@@ -24,7 +24,7 @@ const folder = (t: Parameters<typeof temporaryFolder>[0]): string => temporaryFo
 
 /** Starts it, without the program around. */
 async function start (target: Partial<AppTarget> = {}, startMs = 60_000): Promise<AppFacts> {
-  return await gatherApp({ file: SERVER, imports: [], requires: [], cwd: process.cwd(), ...target, env: { PATH: process.env['PATH'], ...target.env } }, systemClock, startMs)
+  return await readApp({ file: SERVER, imports: [], requires: [], cwd: process.cwd(), ...target, env: { PATH: process.env['PATH'], ...target.env } }, systemClock, startMs)
 }
 
 function judge (facts: AppFacts, preloads: readonly string[] = []): (check: string) => Finding {

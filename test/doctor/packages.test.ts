@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import { EXPORTER_PACKAGES } from '../../lib/doctor/package-checks.ts'
-import { gatherPackages, preloadsOfScripts } from '../../lib/doctor/package-facts.ts'
+import { readPackages, preloadsOfScripts } from '../../lib/doctor/package-facts.ts'
 import { inRange } from '../../lib/doctor/range.ts'
 import { temporaryFolder } from '../support/folder.ts'
 import { examination } from './support.ts'
@@ -94,7 +94,7 @@ t.test('links are followed once, in circles too; pnpm and workspaces are looked 
   symlinkSync(root, join(modules, 'myself'))
   const workspace = join(root, 'packages', 'app')
   mkdirSync(workspace, { recursive: true })
-  const facts = gatherPackages(workspace)
+  const facts = readPackages(workspace)
   t.same(facts.apiCopies.map(({ version }) => version).sort(), ['1.8.0', '1.9.1'])
   t.equal(facts.installed['@opentelemetry/api'], '1.9.1', 'found above the workspace')
   t.equal(facts.complete, true)

@@ -115,7 +115,7 @@ t.test('an HTTP/2 session that is open does not hold up the end', async (t) => {
 
 t.test('a client that hangs up before its wait begins takes no place', async (t) => {
   const told = new EventEmitter()
-  const { app, room } = await testApp({
+  const { app, http } = await testApp({
     http: {
       owner: async (request) => {
         told.emit('asked')
@@ -137,7 +137,7 @@ t.test('a client that hangs up before its wait begins takes no place', async (t)
   await answered
   // Whatever the submission still does, it does in the turns that follow.
   for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => { setImmediate(resolve) })
-  t.equal(room.waiting.size, 0)
+  t.equal(http.waiting.size, 0)
 })
 
 t.test('the same over HTTP/2, where the stream is gone and the connection is not', async (t) => {

@@ -9,7 +9,7 @@ function define (app: FastifyInstance, options: unknown): unknown {
 }
 
 t.test('bad options fail the call, with every bad key in one message, and register nothing', async (t) => {
-  const { app, room } = await testApp()
+  const { app, http } = await testApp()
   const good = { url: '/a', name: 'a', handler: echo }
   const bad: Array<[unknown, RegExp[]]> = [
     [undefined, [/options must be an object/]],
@@ -34,30 +34,30 @@ t.test('bad options fail the call, with every bad key in one message, and regist
     t.match(thrown, { code: 'FAE_INVALID_OPTIONS' }, JSON.stringify(options))
     for (const pattern of patterns) t.match((thrown as Error).message, pattern)
   }
-  t.equal(room.runtime.registry.all().length, 0)
-  t.equal(room.endpoints.size, 0)
+  t.equal(http.runtime.registry.all().length, 0)
+  t.equal(http.endpoints.size, 0)
   t.equal((await app.inject({ method: 'POST', url: '/a' })).statusCode, 404, 'no route was left behind')
 })
 
 t.test('a name or a route that is taken registers nothing', async (t) => {
-  const { app, room } = await testApp()
+  const { app, http } = await testApp()
   define(app, { url: '/a', name: 'a', handler: echo })
   t.throws(() => define(app, { url: '/b', name: 'a', handler: echo }), { code: 'FAE_DUPLICATE_JOB' })
   t.throws(() => define(app, { url: '/a', name: 'b', handler: echo }), { code: 'FST_ERR_DUPLICATED_ROUTE' })
   t.throws(() => define(app, { url: '/c', name: 'c', handler: echo, routeOptions: { onRequest: 'x' } }), { code: 'FST_ERR_HOOK_INVALID_HANDLER' })
-  t.same(room.runtime.registry.all().map((definition) => definition.name), ['a'])
-  t.same([...room.endpoints.keys()], ['a'])
+  t.same(http.runtime.registry.all().map((definition) => definition.name), ['a'])
+  t.same([...http.endpoints.keys()], ['a'])
   t.equal((await app.inject({ method: 'POST', url: '/b' })).statusCode, 404)
   t.equal((await app.inject({ method: 'POST', url: '/a' })).statusCode, 202)
   t.throws(() => define(app, { url: '/late', name: 'late', handler: echo }), { code: 'FST_ERR_INSTANCE_ALREADY_LISTENING' })
-  t.equal(room.runtime.registry.get('late'), undefined)
+  t.equal(http.runtime.registry.get('late'), undefined)
 })
 
 t.test('the definition has what the endpoint said', async (t) => {
-  const { app, room } = await testApp()
+  const { app, http } = await testApp()
   const definition = app.asyncEndpoint({ url: '/a', name: 'a', queue: 'slow', retry: { attempts: 7 }, timeoutMs: 10, graceMs: 5, priority: 3, maxResultBytes: 100, handler: echo })
   t.match(definition, { name: 'a', queue: 'slow', maxAttempts: 7, timeoutMs: 10, graceMs: 5, priority: 3, maxResultBytes: 100 })
-  t.equal(room.runtime.registry.get('a'), definition)
+  t.equal(http.runtime.registry.get('a'), definition)
 })
 
 t.test('the caller\'s options are left as they are', async (t) => {

@@ -60,12 +60,12 @@ t.test('HEAD is a GET without a body', async (t) => {
 })
 
 t.test('long poll: returns when the document differs from the one the client has', async (t) => {
-  const { ask, id, store, room } = await withJob()
+  const { ask, id, store, http } = await withJob()
   const { etag = '' } = (await ask('GET')).headers
   const gets = store.count('get')
   const polled = ask('GET', '', { 'if-none-match': etag, prefer: 'wait=20' }).then((answer) => answer)
   await store.called('get', gets + 2)
-  t.equal(room.waiting.size, 1)
+  t.equal(http.waiting.size, 1)
   store.change(id, { state: 'in-progress', progress: { done: 1 } })
   const answer = await polled
   t.equal(answer.statusCode, 200)
@@ -87,7 +87,7 @@ t.test('long poll: without a document to compare, it waits for the end', async (
 
 t.test('long poll: time up is a 304, a removed job a 404', async (t) => {
   const clock = new FakeClock()
-  const { ask, id, store, room } = await withJob({ clock, http: { maxWaitMs: 3_000 } })
+  const { ask, id, store, http } = await withJob({ clock, http: { maxWaitMs: 3_000 } })
   const { etag = '' } = (await ask('GET')).headers
   const poll = async (): Promise<{ answer: Promise<LightMyRequestResponse> }> => {
     const gets = store.count('get')
@@ -100,7 +100,7 @@ t.test('long poll: time up is a 304, a removed job a 404', async (t) => {
   const notModified = await unchanged.answer
   t.equal(notModified.statusCode, 304)
   t.equal(notModified.headers['preference-applied'], 'wait=3')
-  t.equal(room.waiting.size, 0)
+  t.equal(http.waiting.size, 0)
   const removed = await poll()
   store.jobs.delete(id)
   await clock.advance(3_000)

@@ -90,9 +90,9 @@ t.test('delayMs makes a scheduled job', async (t) => {
 })
 
 t.test('what tracing left on the request is handed to the submission', async (t) => {
-  const { app, room } = await testApp({ before: (root) => { root.decorateRequest('jobTrace', undefined); root.addHook('onRequest', async (request) => { Object.assign(request, { jobTrace: { is: 'a trace' } }) }) } })
+  const { app, http } = await testApp({ before: (root) => { root.decorateRequest('jobTrace', undefined); root.addHook('onRequest', async (request) => { Object.assign(request, { jobTrace: { is: 'a trace' } }) }) } })
   let seen: unknown
-  room.runtime.submitMiddleware.push(async (scope, next) => { seen = scope.requestTrace; return await next() })
+  http.runtime.submitMiddleware.push(async (scope, next) => { seen = scope.requestTrace; return await next() })
   app.asyncEndpoint({ url: '/a', name: 'a', handler: echo })
   await app.inject({ method: 'POST', url: '/a' })
   t.same(seen, { is: 'a trace' })

@@ -14,7 +14,7 @@ import { defineEndpoint, type AnyEndpointOptions } from '../../lib/http/endpoint
 import { addJobRoutes } from '../../lib/http/job-routes.ts'
 import { readHttpOptions, type HttpOptions } from '../../lib/http/options.ts'
 import { addRefusals } from '../../lib/http/refusals.ts'
-import { createHttpRoom, type HttpRoom } from '../../lib/http/room.ts'
+import { createHttpRuntime, type HttpRuntime } from '../../lib/http/http-runtime.ts'
 import { compileDefinition } from '../../lib/jobs/definition.ts'
 import { compilersOf } from '../../lib/http/schema-compilers.ts'
 import type { JobRecord, JobUpdate, NewJob } from '../../lib/jobs/job.ts'
@@ -150,7 +150,7 @@ export class FakeStore implements JobStore {
 export interface TestApp {
   readonly app: FastifyInstance
   readonly store: FakeStore
-  readonly room: HttpRoom
+  readonly http: HttpRuntime
   /** Every event so far, in order. */
   readonly events: ReadonlyArray<{ readonly name: EventName, readonly event: Record<string, unknown> }>
 }
@@ -169,13 +169,13 @@ export interface TestAppOptions {
   readonly before?: (app: FastifyInstance) => void | Promise<void>
 }
 
-/** The decorators of the real plugins over a {@link FakeStore}, and the HTTP room on top. */
+/** The decorators of the real plugins over a {@link FakeStore}, and the HTTP http on top. */
 export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
   const root = Fastify(options.fastify)
   await options.before?.(root)
   const store = options.store ?? new FakeStore()
   const events: Array<{ name: EventName, event: Record<string, unknown> }> = []
-  let room: HttpRoom | undefined
+  let http: HttpRuntime | undefined
   const plugin = fp(async (app: FastifyInstance) => {
     const context = createContext({ clock: options.clock ?? systemClock, logger: app.log })
     const bus = new EventBus(context.logger)
@@ -183,7 +183,7 @@ export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
     const runtime: JobRuntime = { context, bus, registry: new JobRegistry(), store, redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: [] }
     const backbone = new Backbone(store)
     const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs ?? 2_000 })
-    const made = createHttpRoom({ runtime, jobs: client, backbone, options: readHttpOptions(options.http), prefix: app.prefix })
+    const made = createHttpRuntime({ runtime, jobs: client, backbone, options: readHttpOptions(options.http), prefix: app.prefix })
     app.decorate('jobRuntime', runtime)
     app.decorate('jobs', client)
     app.decorate('asyncEndpoint', function (this: FastifyInstance, endpoint: unknown) {
@@ -196,7 +196,7 @@ export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
     app.addHook('preClose', async () => { made.waiting.close() })
     addJobRoutes(app, made)
     addRefusals(app, made)
-    room = made
+    http = made
   })
   const load = async (app: FastifyInstance): Promise<void> => {
     await app.register(plugin)
@@ -204,8 +204,8 @@ export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
   }
   if (options.prefix === undefined) await load(root)
   else await root.register(load, { prefix: options.prefix })
-  if (room === undefined) throw new Error('the plugin was not loaded')
-  return { app: root, store, room, events }
+  if (http === undefined) throw new Error('the plugin was not loaded')
+  return { app: root, store, http, events }
 }
 
 export const echo = async (): Promise<unknown> => ({})

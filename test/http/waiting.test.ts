@@ -22,9 +22,9 @@ async function waitingApp (options: TestAppOptions = {}) {
 }
 
 t.test('a result that is there in time is the answer', async (t) => {
-  const { store, submit, room } = await waitingApp()
+  const { store, submit, http } = await waitingApp()
   const { id, response } = await submit('respond-async, wait=20')
-  t.equal(room.waiting.size, 1)
+  t.equal(http.waiting.size, 1)
   store.complete(id, { rows: 3 })
   const answer = await response
   t.equal(answer.statusCode, 200)
@@ -33,7 +33,7 @@ t.test('a result that is there in time is the answer', async (t) => {
     'preference-applied': 'wait=20', 'x-async-job-id': id, location: `/jobs/${id}`, 'content-location': `/jobs/${id}/result`, vary: 'Prefer', 'cache-control': 'private, no-store'
   })
   t.ok(answer.headers['x-correlation-id'])
-  t.equal(room.waiting.size, 0)
+  t.equal(http.waiting.size, 0)
   t.equal(store.listeners, 0, 'nothing is watched any more')
 })
 
@@ -137,9 +137,9 @@ t.test('a job that disappears while it is waited for was accepted all the same',
 })
 
 t.test('beyond the cap of waiters nobody else waits', async (t) => {
-  const { app, store, submit, room } = await waitingApp({ http: { maxWaiters: 1 } })
+  const { app, store, submit, http } = await waitingApp({ http: { maxWaiters: 1 } })
   const { id, response } = await submit()
-  t.equal(room.waiting.size, 1)
+  t.equal(http.waiting.size, 1)
   const headers = { prefer: 'wait=20' }
   t.equal((await app.inject({ method: 'POST', url: '/a', headers, remoteAddress: '10.0.0.9' })).statusCode, 202)
   const polled = await app.inject({ url: `/jobs/${id}`, headers, remoteAddress: '10.0.0.9' })
@@ -149,7 +149,7 @@ t.test('beyond the cap of waiters nobody else waits', async (t) => {
 })
 
 t.test('one address cannot take all places: its oldest wait ends for another client, and for a newer one of its own', async (t) => {
-  const { app, store, room } = await waitingApp({ http: { maxWaiters: 4 } })
+  const { app, store, http } = await waitingApp({ http: { maxWaiters: 4 } })
   const { id } = (await app.inject({ method: 'POST', url: '/a' })).json()
   const ended: string[] = []
   const poll = async (name: string, remoteAddress: string): Promise<number> => {
@@ -161,16 +161,16 @@ t.test('one address cannot take all places: its oldest wait ends for another cli
   for (let n = 0; n < 6; n++) await poll(`greedy${n}`, '10.0.0.1')
   t.strictSame(ended, ['greedy0', 'greedy1'], 'its own newest wait')
   t.equal(await poll('other', '10.0.0.2'), 0, 'waits')
-  t.equal(room.waiting.size, 4)
+  t.equal(http.waiting.size, 4)
   t.strictSame(ended, ['greedy0', 'greedy1', 'greedy2'])
   store.complete(id, 1)
   const deadline = AbortSignal.timeout(5_000)
-  while (room.waiting.size > 0 && !deadline.aborted) await new Promise(setImmediate)
-  t.equal(room.waiting.size, 0)
+  while (http.waiting.size > 0 && !deadline.aborted) await new Promise(setImmediate)
+  t.equal(http.waiting.size, 0)
 })
 
 t.test('where an owner function names clients, one address is many of them', async (t) => {
-  const { app, store, room } = await waitingApp({ http: { maxWaiters: 2, owner: (request) => request.headers['x-user']?.toString() } })
+  const { app, store, http } = await waitingApp({ http: { maxWaiters: 2, owner: (request) => request.headers['x-user']?.toString() } })
   const waits: string[] = []
   const post = async (user: string): Promise<void> => {
     const reads = store.count('get')
@@ -183,16 +183,16 @@ t.test('where an owner function names clients, one address is many of them', asy
   const deadline = AbortSignal.timeout(5_000)
   while (waits.length === 0 && !deadline.aborted) await new Promise(setImmediate)
   t.strictSame(waits, ['alice'])
-  t.equal(room.waiting.size, 2)
+  t.equal(http.waiting.size, 2)
   await app.close()
 })
 
 t.test('a wait ends with the shutdown', async (t) => {
-  const { app, store, submit, room } = await waitingApp()
+  const { app, store, submit, http } = await waitingApp()
   const { response } = await submit('wait=30')
   const polled = app.inject({ url: `/jobs/${store.created[0]?.id}`, headers: { prefer: 'wait=30' } }).then((answer) => answer)
   await store.called('get', store.count('get') + 2)
-  t.equal(room.waiting.size, 2)
+  t.equal(http.waiting.size, 2)
   await app.close()
   t.equal((await response).statusCode, 202)
   t.equal((await polled).statusCode, 200)
@@ -212,21 +212,21 @@ t.test('over a real socket: close() does not wait for those who wait', async (t)
 })
 
 t.test('a client that goes away ends its wait', async (t) => {
-  const { app, store, room } = await waitingApp()
+  const { app, store, http } = await waitingApp()
   t.teardown(() => app.close())
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
   const client = httpRequest({ port, host: '127.0.0.1', method: 'POST', path: '/a', headers: { prefer: 'wait=30' } }).end()
   client.on('error', () => { /* it was aborted here */ })
   await store.called('get', 1)
-  t.equal(room.waiting.size, 1)
+  t.equal(http.waiting.size, 1)
   const watched = new Promise<void>((resolve) => {
-    const look = (): void => { if (room.waiting.size === 0) resolve(); else setImmediate(look) }
+    const look = (): void => { if (http.waiting.size === 0) resolve(); else setImmediate(look) }
     look()
   })
   client.destroy()
   await watched
-  t.equal(room.waiting.size, 0)
+  t.equal(http.waiting.size, 0)
   await new Promise(setImmediate)
   t.equal(store.listeners, 0)
 })

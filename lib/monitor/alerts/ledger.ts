@@ -1,5 +1,5 @@
 import { ALERT_SEVERITIES, ALERT_TYPES, type Alert, type AlertFinding, type AlertNotice, type AlertNoticeKind } from './alert.ts'
-import { isArrayOf, isCount, isNamedCount, isRecord } from './guards.ts'
+import { isArrayOf, isCount, isNamedCount, isRecord } from './type-guards.ts'
 
 /** A finding of a rule, made whole. */
 export interface Found extends Required<AlertFinding> { readonly rule: string }

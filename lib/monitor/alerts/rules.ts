@@ -1,5 +1,5 @@
 import type { AlertFinding, AlertSeverity, AlertType } from './alert.ts'
-import { time } from '../words.ts'
+import { durationText } from '../duration-text.ts'
 import type { AlertFacts, JobFacts, QueueFacts } from './facts.ts'
 
 /** What a rule compares with; `false`: it is switched off. */
@@ -62,7 +62,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     return worst(candidates, ({ p95Ms = 0 }) => p95Ms).map(({ name, attempts, p95Ms = 0 }) => ({
       ...words(RULES.slowP95),
       key: name,
-      message: `95 % of the attempts of ${name} took up to ${time(p95Ms)}; the threshold is ${time(slowP95Ms)}`,
+      message: `95 % of the attempts of ${name} took up to ${durationText(p95Ms)}; the threshold is ${durationText(slowP95Ms)}`,
       details: { job_name: name, p95_ms: Math.round(p95Ms), attempts, threshold_ms: slowP95Ms }
     }))
   }],
@@ -71,7 +71,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     if (slowJobMs === false || longest === undefined) return []
     return [{
       ...words(RULES.slowJobs),
-      message: `${longest.jobName} ${longest.running ? 'has been running for' : 'took'} ${time(longest.durationMs)}; the threshold is ${time(slowJobMs)}`,
+      message: `${longest.jobName} ${longest.running ? 'has been running for' : 'took'} ${durationText(longest.durationMs)}; the threshold is ${durationText(slowJobMs)}`,
       details: { threshold_ms: slowJobMs, jobs: slowJobs.slice(0, LISTED).map(({ jobId, jobName, durationMs, running }) => ({ job_id: jobId, job_name: jobName, duration_ms: Math.round(durationMs), running })) }
     }]
   }],
@@ -110,7 +110,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     return [{
       ...words(RULES.stuckJobs),
       forMs: stuck.afterMs,
-      message: `${count} jobs are in progress, and no worker has renewed their lease for ${time(stuck.afterMs)} or longer; the threshold is ${stuck.count}`,
+      message: `${count} jobs are in progress, and no worker has renewed their lease for ${durationText(stuck.afterMs)} or longer; the threshold is ${stuck.count}`,
       details: { stuck: count, threshold: stuck.count, jobs: oldest.map(({ jobId, jobName, queue, state, runningMs }) => ({ job_id: jobId, job_name: jobName, queue, status: state, running_ms: Math.round(runningMs) })) }
     }]
   }],
@@ -141,7 +141,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     return worst(missing, ({ oldestAgeMs = 0 }) => oldestAgeMs).map((queue) => ({
       ...words(RULES.workerMissing),
       key: queue.queue,
-      message: `jobs wait in ${queue.queue}, the oldest for ${time(queue.oldestAgeMs ?? 0)} (${queue.states.queued} queued, ${queue.states.scheduled} scheduled), and ${why(queue)}`,
+      message: `jobs wait in ${queue.queue}, the oldest for ${durationText(queue.oldestAgeMs ?? 0)} (${queue.states.queued} queued, ${queue.states.scheduled} scheduled), and ${why(queue)}`,
       details: { queue: queue.queue, queued: queue.states.queued, oldest_age_ms: Math.round(queue.oldestAgeMs ?? 0), last_claim_ms: Math.round(queue.claimAgeMs), paused: queue.paused, threshold_ms: workerMissingMs }
     }))
   }],
@@ -152,7 +152,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     return worst(silent, ({ silentMs }) => silentMs).map(({ instance, queue, active, silentMs }) => ({
       ...words(RULES.workerSilent),
       key: `${instance}:${queue}`,
-      message: `the worker ${instance} has neither claimed a job of ${queue} nor looked for one for ${time(silentMs)}`,
+      message: `the worker ${instance} has neither claimed a job of ${queue} nor looked for one for ${durationText(silentMs)}`,
       details: { instance, queue, active, silent_ms: Math.round(silentMs), threshold_ms: workerMissingMs }
     }))
   }]
@@ -164,7 +164,7 @@ export function storeUnreachable (instance: string, storeType: string, awayMs: n
   return [{
     ...words(RULES.storeUnreachable),
     key: instance,
-    message: `${instance} has not reached the ${storeType} store for ${time(awayMs)}; no alert that needs it is evaluated meanwhile`,
+    message: `${instance} has not reached the ${storeType} store for ${durationText(awayMs)}; no alert that needs it is evaluated meanwhile`,
     details: { instance, store_type: storeType, away_ms: Math.round(awayMs), threshold_ms: storeUnreachableMs }
   }]
 }
@@ -176,7 +176,7 @@ function words ({ type, severity, title }: BuiltInRule): Pick<AlertFinding, 'typ
 }
 
 function why ({ paused, claimAgeMs }: QueueFacts): string {
-  return paused ? 'every worker of it is paused' : `no worker has claimed any for ${time(claimAgeMs)}`
+  return paused ? 'every worker of it is paused' : `no worker has claimed any for ${durationText(claimAgeMs)}`
 }
 
 function worst<T> (entries: readonly T[], weight: (entry: T) => number): T[] {

@@ -1,4 +1,4 @@
-import { isArrayOf, isCount, isNamedCount } from './guards.ts'
+import { isArrayOf, isCount, isNamedCount } from './type-guards.ts'
 import type { JobFacts, SlowJob } from './facts.ts'
 
 /** The last hour, in steps of five minutes: counting forgets in these steps. */

@@ -4,7 +4,7 @@ import { serverCode, unsupported } from './errors.ts'
 import type { Client } from './internals.ts'
 import type { RedisSettings } from './options.ts'
 import { defineScripts } from './scripts.ts'
-import { destroySocket } from './silence.ts'
+import { destroySocket } from './dead-connection-watch.ts'
 
 export interface IoRedis {
   readonly Redis: typeof Redis

@@ -10,7 +10,7 @@ import { Refusals } from './refusals.ts'
 import { Replication } from './replication.ts'
 import { defineScripts } from './scripts.ts'
 import { describeServer, OLDEST_VERSION, SAFE_EVICTION_POLICY, type ServerDescription } from './server.ts'
-import { destroySocket, SilenceWatch } from './silence.ts'
+import { destroySocket, DeadConnectionWatch } from './dead-connection-watch.ts'
 
 /** The start waits no longer than this for the server, whatever an operation may take: Fastify gives a plugin ten seconds. */
 const START_MS = 3_000
@@ -33,7 +33,7 @@ export class Connections {
   readonly #settings: RedisSettings
   readonly #host: StoreHost
   readonly #clients: ClientFactory
-  readonly #silence: SilenceWatch
+  readonly #silence: DeadConnectionWatch
   readonly #replication: Replication | undefined
   readonly #onReady: Array<() => void> = []
   readonly #detach: Array<() => void> = []
@@ -70,7 +70,7 @@ export class Connections {
     this.producer = this.#clients.producer()
     this.submitter = settings.acknowledge === 'replica' ? this.#clients.submitter(this.producer) : this.producer
     this.#replication = settings.acknowledge === 'replica' ? new Replication(this.submitter, Math.ceil(settings.operationTimeoutMs / 2)) : undefined
-    this.#silence = new SilenceWatch({
+    this.#silence = new DeadConnectionWatch({
       clock,
       connectMs: Math.max(settings.operationTimeoutMs, connectTimeoutOf(this.producer)),
       clients: () => [...new Set([this.producer, ...this.#clients.own])].map((client) => ({ client, blocking: this.#clients.blocking.has(client) })),

@@ -9,7 +9,7 @@ import { errorCodeOf } from '../jobs/stored-error.ts'
 import { sampledIds } from '../jobs/trace-ids.ts'
 
 /** The part of an attempt that is told. */
-export interface ToldAttempt {
+export interface AttemptFacts {
   readonly claim: Claim
   readonly workerId: string
   readonly traceIds: AttemptScope['traceIds']
@@ -22,7 +22,7 @@ export interface ToldAttempt {
   readonly failure: AttemptFailure | undefined
 }
 
-export function emitClaimed ({ bus, context, store }: JobRuntime, run: ToldAttempt): void {
+export function emitClaimed ({ bus, context, store }: JobRuntime, run: AttemptFacts): void {
   const { job, availableAt, claimMs, stalled } = run.claim
   if (claimMs !== undefined && bus.wants('store.operated')) bus.emit('store.operated', { storeType: store.type, operation: 'claim', durationMs: claimMs })
   // A claim that runs nothing says nothing about how long jobs wait to be run.
@@ -48,7 +48,7 @@ export function emitClaimed ({ bus, context, store }: JobRuntime, run: ToldAttem
   }
 }
 
-export function emitStarted ({ bus }: JobRuntime, run: ToldAttempt): void {
+export function emitStarted ({ bus }: JobRuntime, run: AttemptFacts): void {
   if (!bus.wants('job.started')) return
   const { job } = run.claim
   bus.emit('job.started', {
@@ -64,7 +64,7 @@ export function emitStarted ({ bus }: JobRuntime, run: ToldAttempt): void {
   })
 }
 
-export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: Settlement, verdict: SettleVerdict): void {
+export function emitSettled (runtime: JobRuntime, run: AttemptFacts, settlement: Settlement, verdict: SettleVerdict): void {
   const { bus } = runtime
   const { job } = run.claim
   const { maxAttempts } = job
@@ -93,7 +93,7 @@ export function emitSettled (runtime: JobRuntime, run: ToldAttempt, settlement: 
 }
 
 /** Claims and settlements happen inside the consumer, where the wrapper of the store sees no call: they are operations of the store all the same. */
-function emitSettleOperation ({ bus, context, store }: JobRuntime, run: ToldAttempt, verdict: SettleVerdict): void {
+function emitSettleOperation ({ bus, context, store }: JobRuntime, run: AttemptFacts, verdict: SettleVerdict): void {
   const failed = verdict.kind === 'error'
   if (!failed && !bus.wants('store.operated')) return
   const now = context.clock.monotonic()
@@ -102,7 +102,7 @@ function emitSettleOperation ({ bus, context, store }: JobRuntime, run: ToldAtte
   else bus.emit('store.operated', about)
 }
 
-function emitCompleted (runtime: JobRuntime, run: ToldAttempt, resultBytes: number | undefined, processingMs: number): void {
+function emitCompleted (runtime: JobRuntime, run: AttemptFacts, resultBytes: number | undefined, processingMs: number): void {
   const { bus } = runtime
   if (!bus.wants('job.completed')) return
   const { job, availableAt } = run.claim
@@ -123,7 +123,7 @@ function emitCompleted (runtime: JobRuntime, run: ToldAttempt, resultBytes: numb
   })
 }
 
-function emitAttemptFailed (runtime: JobRuntime, run: ToldAttempt, settlement: Settlement & { kind: 'failed' | 'retry' }, processingMs: number): void {
+function emitAttemptFailed (runtime: JobRuntime, run: AttemptFacts, settlement: Settlement & { kind: 'failed' | 'retry' }, processingMs: number): void {
   const { bus } = runtime
   const { job } = run.claim
   const about = { ...aboutOf(run), maxAttempts: job.maxAttempts }
@@ -139,11 +139,11 @@ function emitAttemptFailed (runtime: JobRuntime, run: ToldAttempt, settlement: S
   }
 }
 
-function aboutOf ({ claim: { job }, workerId, traceIds }: ToldAttempt) {
+function aboutOf ({ claim: { job }, workerId, traceIds }: AttemptFacts) {
   return { jobId: job.id, jobName: job.name, queue: job.queue, workerId, correlationId: job.correlationId, traceId: traceIds?.traceId, spanId: traceIds?.spanId }
 }
 
 /** From the submission (not from the planned start) to now. */
-function totalMs ({ context, store }: JobRuntime, run: ToldAttempt): number {
+function totalMs ({ context, store }: JobRuntime, run: AttemptFacts): number {
   return Math.max(0, storeNow(store, context.clock) - run.claim.job.createdAt)
 }

@@ -13,7 +13,7 @@ import { copyErrorHeaders, noSniff } from './error-headers.ts'
 import { JobLinks } from './links.ts'
 import type { ResolvedHttpOptions } from './options.ts'
 import { Ownership, type OwnerFunction } from './owner.ts'
-import { RequestOrigin } from './origin.ts'
+import { RequestOrigin } from './request-origin.ts'
 import { describeError, PROBLEM_MEDIA_TYPE, problemSlug, unexpectedProblem } from './problem.ts'
 import { asJson, bodyFor, type ResponseFactories } from './responses.ts'
 import { RoutePaths } from './route-paths.ts'
@@ -31,7 +31,7 @@ export interface Endpoint {
 }
 
 /** What our routes of one Fastify instance share. */
-export interface HttpRoom {
+export interface HttpRuntime {
   readonly runtime: JobRuntime
   readonly jobs: JobsClient
   readonly options: ResolvedHttpOptions
@@ -44,7 +44,7 @@ export interface HttpRoom {
   readonly paths: RoutePaths
 }
 
-export interface HttpRoomParts {
+export interface HttpRuntimeParts {
   readonly runtime: JobRuntime
   readonly jobs: JobsClient
   readonly backbone: Backbone
@@ -54,7 +54,7 @@ export interface HttpRoomParts {
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-export function createHttpRoom ({ runtime, jobs, backbone, options, prefix }: HttpRoomParts): HttpRoom {
+export function createHttpRuntime ({ runtime, jobs, backbone, options, prefix }: HttpRuntimeParts): HttpRuntime {
   // Fastify writes a colon of the path itself twice.
   if (/[:*(]/.test(prefix.replaceAll('::', ''))) {
     throw invalidOptions('http', [`the prefix "${prefix}" has a parameter, a wildcard or an expression, so that no link to a job could be made; register the plugin outside of it: its endpoints may have any prefix`])
@@ -74,20 +74,20 @@ export function createHttpRoom ({ runtime, jobs, backbone, options, prefix }: Ht
 }
 
 /** Whether the job routes ask anybody who sends a request. Complete when the application is ready and every endpoint is defined. */
-export function jobRoutesAccess ({ options, endpoints }: Pick<HttpRoom, 'options' | 'endpoints'>): RouteAccess {
+export function jobRoutesAccess ({ options, endpoints }: Pick<HttpRuntime, 'options' | 'endpoints'>): RouteAccess {
   const owned = options.owner !== undefined || options.access === 'owner' || (endpoints.size > 0 && [...endpoints.values()].every(({ owner }) => owner !== undefined))
   return owned ? 'guarded' : options.access ?? 'left open'
 }
 
 /** Whose request it is: where an owner function let it see the job, the job's owner. */
-export function clientOf (room: HttpRoom, job: JobRecord, request: FastifyRequest): string {
-  const owner = room.endpoints.get(job.name)?.owner ?? room.options.owner
+export function clientOf (http: HttpRuntime, job: JobRecord, request: FastifyRequest): string {
+  const owner = http.endpoints.get(job.name)?.owner ?? http.options.owner
   return clientKey(request, owner === undefined ? undefined : job.owner)
 }
 
 /** Whose errors of a job clients see in full: its endpoint says it, or the plugin where the endpoint is not in this process. */
-export function exposureOf (room: HttpRoom, job: JobRecord): ExposeErrors {
-  return room.endpoints.get(job.name)?.exposeErrors ?? room.options.exposeErrors
+export function exposureOf (http: HttpRuntime, job: JobRecord): ExposeErrors {
+  return http.endpoints.get(job.name)?.exposeErrors ?? http.options.exposeErrors
 }
 
 /** The `config.asyncEndpoints` of our routes, by which other plugins know them. */
@@ -105,8 +105,8 @@ export function vary (reply: FastifyReply, name: string): void {
 }
 
 /** The first hook of our routes: everything after it has a correlation id, and no answer is taken for another media type. */
-export function correlationHook (room: HttpRoom): (request: FastifyRequest, reply: FastifyReply, done: () => void) => void {
-  const { correlation } = room
+export function correlationHook (http: HttpRuntime): (request: FastifyRequest, reply: FastifyReply, done: () => void) => void {
+  const { correlation } = http
   return (request, reply, done) => {
     correlation.begin(request, reply)
     noSniff(reply)
@@ -120,10 +120,10 @@ export function correlationHook (room: HttpRoom): (request: FastifyRequest, repl
  *
  * @param submits the definition whose submissions arrive here; `undefined` on the job routes
  */
-export function problemHandler (room: HttpRoom, factories: ResponseFactories, submits: JobDefinition | undefined): NonNullable<RouteOptions['errorHandler']> {
-  const { bus, redaction } = room.runtime
+export function problemHandler (http: HttpRuntime, factories: ResponseFactories, submits: JobDefinition | undefined): NonNullable<RouteOptions['errorHandler']> {
+  const { bus, redaction } = http.runtime
   return async (error: unknown, request, reply) => {
-    const correlationId = room.correlation.of(request, reply)
+    const correlationId = http.correlation.of(request, reply)
     const { problem, code, retryAfterSeconds } = describeError(error, request, reply)
     reply.code(problem.status)
     noSniff(reply)

@@ -33,7 +33,7 @@ interface Watch {
   askedAt: number | undefined
 }
 
-export interface SilenceParts {
+export interface DeadConnectionWatchParts {
   readonly clock: Clock
   /** Clients and clusters to watch now; `blocking` ones are blocked by a command of BullMQ's most of the time. */
   readonly clients: () => Iterable<{ readonly client: Client, readonly blocking: boolean }>
@@ -50,14 +50,14 @@ export interface SilenceParts {
  *
  * Anything that arrives is a sign of life: also a refusal, as the answer to a PING.
  */
-export class SilenceWatch {
-  readonly #parts: SilenceParts
+export class DeadConnectionWatch {
+  readonly #parts: DeadConnectionWatchParts
   readonly #connectMs: number
   readonly #watches = new WeakMap<object, Watch>()
   #timer: TimerHandle
   #tickedAt = 0
 
-  constructor (parts: SilenceParts) {
+  constructor (parts: DeadConnectionWatchParts) {
     this.#parts = parts
     this.#connectMs = Math.max(CONNECT_MS, parts.connectMs)
   }

@@ -1,5 +1,5 @@
 /** A span of time as a person would say it. */
-export function time (ms: number): string {
+export function durationText (ms: number): string {
   if (ms < 1_000) return `${ms < 10 ? Math.round(ms * 10) / 10 : Math.round(ms)} ms`
   if (ms < 90_000) return `${Math.round(ms / 100) / 10} s`
   const minutes = Math.round(ms / 60_000)

@@ -28,7 +28,7 @@ export interface RedisTarget {
  * Asks a server about itself. Nothing is written: a script asks what the user may do, or, where it cannot, commands are tried
  * inside a transaction that is discarded. Always resolves, in the end with what was learnt until the time was up.
  */
-export async function gatherRedis (ioredis: IoRedis, { connection, shown, prefix }: RedisTarget, clock: Clock, totalMs = TOTAL_MS): Promise<RedisFacts> {
+export async function readRedis (ioredis: IoRedis, { connection, shown, prefix }: RedisTarget, clock: Clock, totalMs = TOTAL_MS): Promise<RedisFacts> {
   const facts: { -readonly [K in keyof RedisFacts]: RedisFacts[K] } = {
     target: shown,
     tls: connection['tls'] !== undefined,

@@ -25,7 +25,7 @@ export interface AppTarget {
  * Starts the application in a process of its own, with the probe before everything else, until its server is ready to
  * begin; then it is killed. It is always gone when this resolves.
  */
-export async function gatherApp ({ file, imports, requires, cwd, env }: AppTarget, clock: Clock, startMs = START_MS): Promise<AppFacts> {
+export async function readApp ({ file, imports, requires, cwd, env }: AppTarget, clock: Clock, startMs = START_MS): Promise<AppFacts> {
   const path = resolve(cwd, file)
   if (!existsSync(path)) return { state: 'missing' }
   // Of all that is preloaded the modules of NODE_OPTIONS come first.
