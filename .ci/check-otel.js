@@ -86,11 +86,11 @@ for (let n = 0; n < 3; n++) {
 // What an instrumented client leaves, in a provider that was made long before the application.
 const leave = (text) => { const now = Date.now(); tracing.getTracer('db').startSpan('SELECT', { startTime: now - 2_000, attributes: { 'db.system.name': 'postgresql', 'db.query.text': text } }).end(now) }
 if (tracing !== undefined) leave("SELECT * FROM orders WHERE id = 'x'")
-const { slowQueries } = app.performanceMonitor.bottlenecks()
+const { slowQueries } = app.jobMonitor.bottlenecks()
 const page = (await app.inject('/metrics')).payload
 await app.close()
 if (tracing !== undefined) leave('SELECT 1')
-const watched = app.performanceMonitor.bottlenecks().slowQueries.length
+const watched = app.jobMonitor.bottlenecks().slowQueries.length
 for (const end of ends) await end()
 server.close()
 

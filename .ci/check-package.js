@@ -102,7 +102,7 @@ app.asyncEndpoint({
     return { rows, attempt: job.attempt }
   }
 })
-app.health.addCheck('disk', () => ({ status: 'Degraded', description: 'nearly full' }), { critical: false })
+app.jobHealth.addCheck('disk', () => ({ status: 'Degraded', description: 'nearly full' }), { critical: false })
 const { id } = await app.jobs.submit('report', { year: 2026 })
 const state: 'queued' | 'scheduled' | 'in-progress' | 'completed' | 'failed' | 'cancelled' | undefined = (await app.jobs.get(id))?.state
 const clock: number = new FakeClock().now()

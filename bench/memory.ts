@@ -5,6 +5,7 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import Fastify from 'fastify'
+import { runtimeOf } from '../lib/events/runtime.ts'
 import { createContext } from '../lib/core/context.ts'
 import type { NewJob } from '../lib/jobs/job.ts'
 import type { Consumer, JobStore, Settlement } from '../lib/jobs/store.ts'
@@ -101,7 +102,7 @@ async function appThroughput (body: unknown): Promise<Figures> {
   await app.register(worker, { concurrency: CONCURRENCY })
   const { done, tick } = countdown(SIZES.jobs)
   app.defineJob({ name: 'bench', handler: () => {} })
-  app.jobRuntime.bus.on('job.completed', tick)
+  runtimeOf(app).bus.on('job.completed', tick)
   await app.ready()
   const figures = await pump(SIZES.jobs, () => app.jobs.submit('bench', body), done)
   await app.close()
@@ -136,7 +137,7 @@ async function appRateAtDepth (depth: number): Promise<Figures> {
   for (let n = 0; n < depth; n++) await app.jobs.submit('bench')
   const { done, tick } = countdown(SIZES.turnover)
   let completions = 0
-  app.jobRuntime.bus.on('job.completed', () => {
+  runtimeOf(app).bus.on('job.completed', () => {
     if (++completions > SIZES.turnover) return
     tick()
     app.jobs.submit('bench').catch(() => {})

@@ -19,6 +19,7 @@ import { promisify } from 'node:util'
 import { Worker } from 'bullmq'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
+import { runtimeOf } from '../lib/events/runtime.ts'
 import { createContext } from '../lib/core/context.ts'
 import type { NewJob } from '../lib/jobs/job.ts'
 import type { JobStore, Settlement } from '../lib/jobs/store.ts'
@@ -109,7 +110,7 @@ const WORKERS: Record<Kind, Work> = {
     await app.register(jobStore, { store: redisStore({ url, prefix, retention: RETENTION }) })
     await app.register(worker, { concurrency })
     app.defineJob({ name: 'bench', queue: QUEUE, handler: () => {} })
-    app.jobRuntime.bus.on('job.completed', completed)
+    runtimeOf(app).bus.on('job.completed', completed)
     await app.ready()
     return () => app.close()
   }

@@ -12,6 +12,7 @@ import { Agent, get } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import { MeterProvider, type MetricReader, type ResourceMetrics } from '@opentelemetry/sdk-metrics'
 import Fastify, { type FastifyInstance } from 'fastify'
+import { runtimeOf } from '../lib/events/runtime.ts'
 import { JOB_BUCKETS } from '../lib/telemetry/instruments.ts'
 import asyncEndpoints, { memoryStore } from '../plugins/async-endpoints.ts'
 
@@ -115,11 +116,11 @@ function fillOurs (app: FastifyInstance, labelSets: number): () => void {
   const labels = ['job_name', 'status', 'store_type'] as const
   const values = Array.from({ length: labelSets }, (_, n) => ({ job_name: `generate-report-${n}`, status: 'completed', store_type: 'memory' }))
   for (let n = 0; n < COUNTERS; n++) {
-    const counter = app.metricsRegistry.instrument({ name: `bench.jobs.n${n}.total`, kind: 'counter', unit: '{job}', description: 'A counter', labels })
+    const counter = app.jobMetricsRegistry.instrument({ name: `bench.jobs.n${n}.total`, kind: 'counter', unit: '{job}', description: 'A counter', labels })
     for (const cell of values.map((set) => counter.bind(set))) updates.push((source) => { cell.add(1, source) })
   }
   for (let n = 0; n < HISTOGRAMS; n++) {
-    const histogram = app.metricsRegistry.instrument({ name: `bench.jobs.n${n}.duration`, kind: 'histogram', unit: 's', description: 'A histogram', labels, buckets: JOB_BUCKETS })
+    const histogram = app.jobMetricsRegistry.instrument({ name: `bench.jobs.n${n}.duration`, kind: 'histogram', unit: 's', description: 'A histogram', labels, buckets: JOB_BUCKETS })
     for (const cell of values.map((set) => histogram.bind(set))) updates.push((source) => { for (let k = 0; k < 3; k++) cell.observe(duration(), source) })
   }
   for (let n = 0; n < 20; n++) for (const update of updates) update(TRACE)
@@ -195,7 +196,7 @@ async function heapOverJobs (): Promise<void> {
   await app.register(asyncEndpoints, { store: memoryStore({ retention: { maxCount: 1_000 } }), worker: { concurrency: 20 } })
   let done = (): void => {}
   let left = 0
-  for (const event of ['job.completed', 'job.failed'] as const) app.jobRuntime.bus.on(event, () => { if (--left === 0) done() })
+  for (const event of ['job.completed', 'job.failed'] as const) runtimeOf(app).bus.on(event, () => { if (--left === 0) done() })
   // A tenth fails, each with an error type of its own: far more than the cap.
   let run = 0
   app.defineJob({ name: 'bench', retry: { attempts: 1 }, handler: () => { if (++run % 10 === 0) throw Object.assign(new Error('as asked'), { code: `E_${run}` }) } })
@@ -215,7 +216,7 @@ async function heapOverJobs (): Promise<void> {
   const before = used()
   await work(JOBS)
   const after = used()
-  const series = app.metricsRegistry.families().reduce((sum, { points }) => sum + points.length, 0)
+  const series = app.jobMetricsRegistry.families().reduce((sum, { points }) => sum + points.length, 0)
   process.send?.({ before, after, series })
   await app.close()
   process.disconnect()

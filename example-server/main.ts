@@ -50,7 +50,7 @@ function watchParent (leave: (signal: NodeJS.Signals) => void): void {
 
 async function shutDown (app: FastifyInstance, signal: NodeJS.Signals): Promise<void> {
   app.log.info({ signal }, 'shutting down')
-  await app.health.drain()
+  await app.jobHealth.drain()
   await app.close()
 }
 

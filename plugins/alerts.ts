@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { workerOf } from '../lib/events/runtime.ts'
+import { PLUGIN } from '../lib/core/plugin-names.ts'
+import { runtimeOf, workerOf } from '../lib/events/runtime.ts'
 import { Alerts } from '../lib/monitor/alerts/alerts.ts'
 import { readAlertsOptions, type AlertsOptions } from '../lib/monitor/alerts/options.ts'
 import type { AlertWorkerView } from '../lib/monitor/alerts/report.ts'
@@ -12,7 +13,7 @@ export type { AlertsOptions } from '../lib/monitor/alerts/options.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     /** What is wrong now, and `check()` to find out at once. */
-    alerts: Alerts
+    jobAlerts: Alerts
   }
 }
 
@@ -20,7 +21,7 @@ const STOP_MS = 5_000
 
 async function alertsPlugin (app: FastifyInstance, given: AlertsOptions): Promise<void> {
   const options = readAlertsOptions(given)
-  const { context, bus, redaction, store, registry, traceExits } = app.jobRuntime
+  const { context, bus, redaction, store, registry, traceExits } = runtimeOf(app)
   const alerts = new Alerts({
     context,
     bus,
@@ -31,18 +32,18 @@ async function alertsPlugin (app: FastifyInstance, given: AlertsOptions): Promis
     // Plugins that come later, or not at all.
     worker: () => workerOf<AlertWorkerView>(app),
     firing: (count, labels) => {
-      if (app.hasDecorator('jobMetrics')) app.getDecorator<AsyncEndpointsMetrics>('jobMetrics').alertsFiring(count, labels)
+      if (app.hasPlugin(PLUGIN.observability)) app.getDecorator<AsyncEndpointsMetrics>('jobMetrics').alertsFiring(count, labels)
     },
     excluded: compileExclusion(options.excludeJobs),
     long: compileExclusion(options.longJobs),
     quietly: (work) => traceExits === undefined ? work() : traceExits.quietly(work),
     plainly: (work) => traceExits === undefined ? work() : traceExits.plainly(work)
   })
-  app.decorate('alerts', alerts)
+  app.decorate('jobAlerts', alerts)
   app.addHook('onReady', async () => { await alerts.start() })
   app.addHook('onClose', async () => { await alerts.stop(STOP_MS) })
 }
 
 /** Tells people when jobs are slow, fail, get stuck or find no worker. Works with and without observability. */
-export const alerts = fp(alertsPlugin, { name: 'asyncendpoints-alerts', fastify: '5.x', dependencies: ['asyncendpoints-job-store'], decorators: { fastify: ['jobRuntime'] } })
+export const alerts = fp(alertsPlugin, { name: PLUGIN.alerts, fastify: '5.x', dependencies: [PLUGIN.jobStore] })
 export default alerts

@@ -3,6 +3,9 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, RawReplyD
 import fp from 'fastify-plugin'
 import type { JobsClient } from '../lib/client/jobs.ts'
 import { OptionProblems, readOptions, type OptionsSchema } from '../lib/core/options.ts'
+import { PLUGIN } from '../lib/core/plugin-names.ts'
+import { backboneOf } from '../lib/channels/backbone.ts'
+import { runtimeOf } from '../lib/events/runtime.ts'
 import { reportLeftOpen } from '../lib/events/access-lines.ts'
 import { readHealthSettings } from '../lib/health/options.ts'
 import { defineEndpoint, type AnyEndpointOptions } from '../lib/http/endpoint.ts'
@@ -69,20 +72,20 @@ const umbrellaSchema: OptionsSchema = {
 /** For tools that watch an application start (`fastify-async-endpoints doctor --app`); costs nothing while nobody does. */
 const REGISTERED = channel('asyncendpoints.registered')
 
-/** The decorator that says that a part is there already. */
-const PARTS = { observability: 'jobMetrics', worker: 'jobWorker', health: 'health', alerts: 'alerts' } as const
+/** The parts that the application may have registered by itself, before this plugin. */
+const PARTS = ['observability', 'worker', 'health', 'alerts'] as const
 
 async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpointsOptions): Promise<void> {
   const options = readUmbrella(app, given)
   const { observability: observabilityOptions = true, worker: workerOptions = true, http = true, health: healthOptions = true, alerts: alertsOptions = false, ...storeOptions } = options
 
   // In this order: closing runs in reverse, so connections close last.
-  if (!app.hasDecorator('jobRuntime')) await app.register(jobStore, storeOptions)
+  if (!app.hasPlugin(PLUGIN.jobStore)) await app.register(jobStore, storeOptions)
   // Off is an object of the same shape that does nothing: `app.jobMetrics` is there either way.
-  if (!app.hasDecorator(PARTS.observability)) await app.register(observability, observabilityOptions === false ? { enabled: false } : settings(observabilityOptions))
-  if (workerOptions !== false && !app.hasDecorator(PARTS.worker)) await app.register(worker, settings(workerOptions))
-  if (healthOptions !== false && !app.hasDecorator(PARTS.health)) await app.register(health, settings(healthOptions))
-  if (alertsOptions !== false && !app.hasDecorator(PARTS.alerts)) await app.register(alerts, settings(alertsOptions))
+  if (!app.hasPlugin(PLUGIN.observability)) await app.register(observability, observabilityOptions === false ? { enabled: false } : settings(observabilityOptions))
+  if (workerOptions !== false && !app.hasPlugin(PLUGIN.worker)) await app.register(worker, settings(workerOptions))
+  if (healthOptions !== false && !app.hasPlugin(PLUGIN.health)) await app.register(health, settings(healthOptions))
+  if (alertsOptions !== false && !app.hasPlugin(PLUGIN.alerts)) await app.register(alerts, settings(alertsOptions))
 
   const httpRuntime = http === false ? undefined : openHttp(app, settings(http))
   app.decorate('asyncEndpoint', function asyncEndpoint (this: FastifyInstance | undefined, endpoint: unknown) {
@@ -98,12 +101,12 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
 }
 
 function openHttp (app: FastifyInstance, options: HttpOptions): HttpRuntime {
-  const httpRuntime = createHttpRuntime({ runtime: app.jobRuntime, jobs: app.getDecorator<JobsClient>('jobs'), backbone: app.jobBackbone, options: readHttpOptions(options), prefix: app.prefix })
+  const httpRuntime = createHttpRuntime({ runtime: runtimeOf(app), jobs: app.getDecorator<JobsClient>('jobs'), backbone: backboneOf(app), options: readHttpOptions(options), prefix: app.prefix })
   // Before the server waits for its open requests: one that waits for a job would hold it up.
   app.addHook('preClose', async () => { httpRuntime.waiting.close() })
   // Every endpoint is defined by then.
   app.addHook('onReady', async () => {
-    if (jobRoutesAccess(httpRuntime) === 'left open') reportLeftOpen(app.jobRuntime, 'access.jobs_left_open', app.prefix + httpRuntime.options.jobsPath)
+    if (jobRoutesAccess(httpRuntime) === 'left open') reportLeftOpen(runtimeOf(app), 'access.jobs_left_open', app.prefix + httpRuntime.options.jobsPath)
   })
   return httpRuntime
 }
@@ -138,15 +141,15 @@ function readUmbrella (app: FastifyInstance, given: AsyncEndpointsOptions): Asyn
 function withoutEffect (app: FastifyInstance, given: AsyncEndpointsOptions): string[] {
   const late: string[] = []
   const options = given as Record<string, unknown>
-  if (app.hasDecorator('jobRuntime')) late.push(...Object.keys(jobStoreSchema.properties as object).filter((key) => options[key] !== undefined))
-  for (const [name, decorator] of Object.entries(PARTS)) {
-    if (typeof options[name] === 'object' && app.hasDecorator(decorator)) late.push(name)
+  if (app.hasPlugin(PLUGIN.jobStore)) late.push(...Object.keys(jobStoreSchema.properties as object).filter((key) => options[key] !== undefined))
+  for (const name of PARTS) {
+    if (typeof options[name] === 'object' && app.hasPlugin(PLUGIN[name])) late.push(name)
   }
   return late.map((key) => `${key} has no effect: that plugin is already registered; give it there`)
 }
 
 /** Slow endpoints as jobs: store, observability, worker, health and the routes in one registration. */
-export const asyncEndpoints = fp(asyncEndpointsPlugin, { name: 'asyncendpoints', fastify: '5.x' })
+export const asyncEndpoints = fp(asyncEndpointsPlugin, { name: PLUGIN.umbrella, fastify: '5.x' })
 export default asyncEndpoints
 
 // The public face: the plugins, the stores, what a handler may say, errors, and the types to write all of it down.

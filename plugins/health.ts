@@ -5,7 +5,8 @@ import { withDeadline } from '../lib/core/deadline.ts'
 import { AsyncEndpointsError } from '../lib/core/errors.ts'
 import { openApiMembers } from '../lib/core/openapi.ts'
 import { invalidOptions } from '../lib/core/options.ts'
-import { workerOf } from '../lib/events/runtime.ts'
+import { PLUGIN } from '../lib/core/plugin-names.ts'
+import { runtimeOf, workerOf } from '../lib/events/runtime.ts'
 import { BuiltInChecks } from '../lib/health/built-in.ts'
 import type { WorkerView } from '../lib/health/checks.ts'
 import { PRESSURE_DEFAULTS, readHealthSettings, REPORT_SCHEMAS, STATUS_CODES, type HEALTH_DEFAULTS, type HealthSettings, type PressureOptions } from '../lib/health/options.ts'
@@ -25,8 +26,8 @@ export interface HealthOptions extends HealthSettings {
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Health questions: add your own, and say when the process is about to go. */
-    health: Health
+    /** Health checks: add your own, ask all of them, and say when the process is about to go. */
+    jobHealth: Health
   }
 }
 
@@ -40,10 +41,11 @@ const SAMPLES_TO_SETTLE = 2
 
 async function healthPlugin (app: FastifyInstance, given: HealthOptions): Promise<void> {
   const options = readHealthSettings<HealthOptions>(given)
-  const { context, bus } = app.jobRuntime
-  const health = new Health(context, bus, options)
-  const builtIn = new BuiltInChecks(health, app.jobRuntime, options)
-  app.decorate('health', health)
+  const runtime = runtimeOf(app)
+  const health = new Health(runtime.context, runtime.bus, options)
+  const builtIn = new BuiltInChecks(health, runtime, options)
+  app.decorate('jobHealth', health)
+  runtime.onDraining = (listener) => { health.onDraining(listener) }
   addRoutes(app, health, options)
   await watchPressure(app, options.pressure, given.pressure)
   app.addHook('onReady', async () => {
@@ -70,7 +72,7 @@ function addRoutes (app: FastifyInstance, health: Health, options: Settings): vo
       logLevel: 'silent',
       // No tracing of probes, and no refusal of them by anybody's pressure rules: under load a restart helps nobody.
       config: probeConfig,
-      ...plainProblems((error) => { app.log.error(app.jobRuntime.redaction.fields({ err: error }), 'the health could not be shown') }),
+      ...plainProblems((error) => { app.log.error(runtimeOf(app).redaction.fields({ err: error }), 'the health could not be shown') }),
       ...ownCompilers,
       schema: { summary, operationId, ...openApiMembers(options.openapi, ['health']), response: responses },
       handler: async (request, reply) => {
@@ -97,9 +99,9 @@ function toMap ({ status, checks, totalDurationMs }: HealthReport): object {
 async function maySee (app: FastifyInstance, { details, authorize }: Settings, request: FastifyRequest): Promise<boolean> {
   if (details !== 'authorized' || authorize === undefined) return details === 'always'
   try {
-    return await withDeadline(app.jobRuntime.context.clock, AUTHORIZE_MS, (async () => await authorize(request))()) === true
+    return await withDeadline(runtimeOf(app).context.clock, AUTHORIZE_MS, (async () => await authorize(request))()) === true
   } catch (error) {
-    request.log.debug(app.jobRuntime.redaction.fields({ err: error }), 'health.authorize failed; the checks are not shown')
+    request.log.debug(runtimeOf(app).redaction.fields({ err: error }), 'health.authorize failed; the checks are not shown')
     return false
   }
 }
@@ -141,7 +143,7 @@ function outgrown ({ heapUsed, rssBytes }: { readonly heapUsed: number, readonly
  * for seconds on a small machine: by that measure every new process would refuse its first submissions.
  */
 function sinceStart (app: FastifyInstance, ms: number): () => boolean {
-  const { clock } = app.jobRuntime.context
+  const { clock } = runtimeOf(app).context
   let startedAt = Infinity
   const begin = async (): Promise<void> => { startedAt = clock.monotonic() }
   app.addHook('onReady', begin)
@@ -162,11 +164,10 @@ function isNewWork (request: FastifyRequest): boolean {
   return typeof ours === 'object' && ours !== null && 'kind' in ours && (ours.kind === 'submit' || ours.kind === 'retry')
 }
 
-/** `/health`, `/health/ready`, `/health/live` and `app.health`. */
+/** `/health`, `/health/ready`, `/health/live` and `app.jobHealth`. */
 export const health = fp(healthPlugin, {
-  name: 'asyncendpoints-health',
+  name: PLUGIN.health,
   fastify: '5.x',
-  dependencies: ['asyncendpoints-job-store'],
-  decorators: { fastify: ['jobRuntime'] }
+  dependencies: [PLUGIN.jobStore]
 })
 export default health

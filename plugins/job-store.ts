@@ -1,17 +1,18 @@
 import { channel } from 'node:diagnostics_channel'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { Backbone } from '../lib/channels/backbone.ts'
+import { Backbone, BACKBONE } from '../lib/channels/backbone.ts'
 import { childSubmitter } from '../lib/client/child.ts'
 import { Client } from '../lib/client/client.ts'
 import type { Jobs } from '../lib/client/jobs.ts'
 import { createContext, type Clock, type TimerHandle } from '../lib/core/context.ts'
 import { CurrentJobs } from '../lib/core/current-job.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../lib/core/options.ts'
+import { PLUGIN } from '../lib/core/plugin-names.ts'
 import { readRedactOptions, redactProperty, type RedactOptions } from '../lib/core/redact.ts'
 import { EventBus } from '../lib/events/bus.ts'
 import { JobEvents } from '../lib/events/subscribers.ts'
-import type { JobRuntime } from '../lib/events/runtime.ts'
+import { RUNTIME, type JobRuntime } from '../lib/events/runtime.ts'
 import { TraceExits } from '../lib/events/trace-exits.ts'
 import { compileDefinition, jobOptionProperties, type JobDefinition, type JobDefinitionInput, type JobOptions, type JobTypes } from '../lib/jobs/definition.ts'
 import type { SchemaCompilers } from '../lib/jobs/schemas.ts'
@@ -52,9 +53,6 @@ declare module 'fastify' {
      * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, `FAE_DUPLICATE_JOB`
      */
     defineJob<T extends JobTypes = JobTypes> (definition: JobDefinitionInput<T>): JobDefinition<T>
-    /** What the plugins of this package share; not for applications. */
-    jobRuntime: JobRuntime
-    jobBackbone: Backbone
   }
 }
 
@@ -93,8 +91,8 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
 
   runtime.submitChild = childSubmitter(client)
   REGISTERED.publish({ store: () => factsOf(inner) })
-  app.decorate('jobRuntime', runtime)
-  app.decorate('jobBackbone', backbone)
+  app.decorate(RUNTIME, runtime)
+  app.decorate(BACKBONE, backbone)
   app.decorate('jobEvents', new JobEvents(bus))
   app.decorate('jobs', client)
   let ready = false
@@ -172,5 +170,5 @@ function isStore (store: JobStore): boolean {
 }
 
 /** Where jobs live, `app.jobs` and `app.defineJob`. The other plugins of this package stand on it. */
-export const jobStore = fp(jobStorePlugin, { name: 'asyncendpoints-job-store', fastify: '5.x' })
+export const jobStore = fp(jobStorePlugin, { name: PLUGIN.jobStore, fastify: '5.x' })
 export default jobStore

@@ -2,9 +2,10 @@ import { channel } from 'node:diagnostics_channel'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { OptionProblems } from '../lib/core/options.ts'
+import { PLUGIN } from '../lib/core/plugin-names.ts'
 import type { RouteAccess } from '../lib/core/route-access.ts'
 import { reportLeftOpen } from '../lib/events/access-lines.ts'
-import { workerOf } from '../lib/events/runtime.ts'
+import { runtimeOf, workerOf } from '../lib/events/runtime.ts'
 import { negotiate } from '../lib/exposition/accept.ts'
 import { createExporters } from '../lib/exposition/built-in.ts'
 import { ExportCoordinator } from '../lib/exposition/coordinator.ts'
@@ -13,7 +14,7 @@ import { jobsSummary, jobsSummarySchema } from '../lib/exposition/jobs-summary.t
 import { readExportOptions, type ExportOptions, type ReadExportOptions } from '../lib/exposition/options.ts'
 import { PageMemory } from '../lib/exposition/page.ts'
 import { addMetricsRoutes } from '../lib/http/metrics-routes.ts'
-import { traceSubmissions, type TracedSubmission } from '../lib/http/trace-submissions.ts'
+import { traceSubmissions } from '../lib/http/trace-submissions.ts'
 import { isOutcome } from '../lib/jobs/outcome.ts'
 import { toStoredError } from '../lib/jobs/stored-error.ts'
 import type { WorkerView } from '../lib/monitor/facts.ts'
@@ -41,15 +42,11 @@ declare module 'fastify' {
     /** The metrics in use: ours, an application's own, or a no-op object of the same shape. */
     jobMetrics: AsyncEndpointsMetrics
     /** What `/metrics` prints: read a snapshot, or add instruments of your own. */
-    metricsRegistry: MetricsRegistry
+    jobMetricsRegistry: MetricsRegistry
     /** Formats of metrics and who writes them. */
-    metricsExporters: ExporterRegistry
+    jobExporters: ExporterRegistry
     /** Measures operations of your own. */
-    performanceMonitor: PerformanceMonitor
-  }
-  interface FastifyRequest {
-    /** What tracing attached to the request, for the submission; not for applications. */
-    jobTrace?: TracedSubmission
+    jobMonitor: PerformanceMonitor
   }
 }
 
@@ -79,30 +76,30 @@ const REGISTERED = channel('asyncendpoints.registered')
 async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOptions): Promise<void> {
   const options = readObservabilityOptions(given)
   REGISTERED.publish({ metrics: () => options.telemetry.enabled ? metricsAccess(options.telemetry.metrics) : 'none' })
-  const { bus, context } = app.jobRuntime
+  const { bus, context } = runtimeOf(app)
   if (!options.telemetry.enabled) {
     const registry = new MetricsRegistry()
-    app.decorate('metricsExporters', createExporters({ context, bus, registry, resource: {}, scope: undefined }))
+    app.decorate('jobExporters', createExporters({ context, bus, registry, resource: {}, scope: undefined }))
     app.decorate('jobMetrics', new NoopMetrics())
-    app.decorate('metricsRegistry', registry)
-    app.decorate('performanceMonitor', UNMONITORED)
+    app.decorate('jobMetricsRegistry', registry)
+    app.decorate('jobMonitor', UNMONITORED)
     return
   }
   // Loaded here, so that an application which switches it off loads no part of OpenTelemetry either.
   const { Telemetry } = await import('../lib/telemetry/telemetry.ts')
   const { runQuietly: quietly } = await import('../lib/telemetry/context.ts')
-  const telemetry = new Telemetry({ runtime: app.jobRuntime, options: options.telemetry, workload: () => workload(app), thrown: { isOutcome, toStoredError: (thrown) => toStoredError(thrown, app.jobRuntime.redaction.text) } })
+  const telemetry = new Telemetry({ runtime: runtimeOf(app), options: options.telemetry, workload: () => workload(app), thrown: { isOutcome, toStoredError: (thrown) => toStoredError(thrown, runtimeOf(app).redaction.text) } })
   const monitor = makeMonitor(app, telemetry, options, quietly)
   const memory = new PageMemory()
   const exporters = createExporters({ context, bus, registry: telemetry.registry, resource: telemetry.resource, memory, scope: options.telemetry.metrics?.scopeLabels === true ? SCOPE_LABELS : undefined })
-  app.decorate('metricsExporters', exporters)
+  app.decorate('jobExporters', exporters)
   const coordinator = makeCoordinator(app, telemetry, options.export, quietly)
   app.decorate('jobMetrics', telemetry.metrics)
-  app.decorate('metricsRegistry', telemetry.registry)
-  app.decorate('performanceMonitor', monitor ?? UNMONITORED)
+  app.decorate('jobMetricsRegistry', telemetry.registry)
+  app.decorate('jobMonitor', monitor ?? UNMONITORED)
   const { tracing } = options.telemetry
   if (telemetry.tracing !== undefined && tracing !== undefined) {
-    traceSubmissions(app, telemetry.tracing.requests({ serverSpans: tracing.serverSpans === 'auto', trustInbound: tracing.trustInbound, sampleRate: (job) => app.jobRuntime.registry.get(job)?.sampleRate, logIds: options.telemetry.logging !== undefined }))
+    traceSubmissions(app, telemetry.tracing.requests({ serverSpans: tracing.serverSpans === 'auto', trustInbound: tracing.trustInbound, sampleRate: (job) => runtimeOf(app).registry.get(job)?.sampleRate, logIds: options.telemetry.logging !== undefined }))
   }
   if (options.telemetry.metrics !== undefined && options.telemetry.metrics.path !== false) addRoutes(app, telemetry, monitor, options, memory)
   // Before the worker's own hook, if this plugin is registered first: no job may run ahead of its telemetry.
@@ -124,7 +121,7 @@ const STOP_MS = 2_000
 
 function makeMonitor (app: FastifyInstance, telemetry: Telemetry, { performance, telemetry: { metrics } }: ReadOptions, quietly: <R>(work: () => R) => R): Monitor | undefined {
   if (performance === undefined) return undefined
-  const { context, bus, redaction, registry } = app.jobRuntime
+  const { context, bus, redaction, registry } = runtimeOf(app)
   return new Monitor({
     context,
     bus,
@@ -145,7 +142,7 @@ function workerView (app: FastifyInstance): WorkerView | undefined {
 }
 
 function makeCoordinator (app: FastifyInstance, { registry, resource }: Telemetry, options: ReadExportOptions, quietly: <R>(work: () => R) => R): ExportCoordinator {
-  const { context, bus, store } = app.jobRuntime
+  const { context, bus, store } = runtimeOf(app)
   const [exports, durations] = [registry.instrument(INSTRUMENTS.exports), registry.instrument(INSTRUMENTS.exportDuration)]
   // From 0 on, so that the first failures are an increase.
   for (const target of ['file', 'push'] as const) {
@@ -154,7 +151,7 @@ function makeCoordinator (app: FastifyInstance, { registry, resource }: Telemetr
   return new ExportCoordinator({
     context,
     bus,
-    exporters: app.metricsExporters,
+    exporters: app.jobExporters,
     shared: store.shared,
     options,
     rules: GAUGE_RULES,
@@ -192,9 +189,9 @@ function attemptsUnderWay (app: FastifyInstance): readonly unknown[] {
 
 function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor | undefined, { telemetry: { metrics, activityTracking }, performance }: ReadOptions, memory: PageMemory): void {
   if (metrics === undefined) return
-  const { metricsExporters: exporters } = app
+  const { jobExporters: exporters } = app
   const path = String(metrics.path)
-  if (metricsAccess(metrics) === 'left open') app.addHook('onReady', async () => { reportLeftOpen(app.jobRuntime, 'access.metrics_left_open', app.prefix + path) })
+  if (metricsAccess(metrics) === 'left open') app.addHook('onReady', async () => { reportLeftOpen(runtimeOf(app), 'access.metrics_left_open', app.prefix + path) })
   addMetricsRoutes(app, {
     path,
     authorize: metrics.authorize,
@@ -203,10 +200,10 @@ function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor
       const page = await exporters.page(format ?? negotiate(accept, metrics.format), 'http')
       return { ...page, release: () => { memory.giveBack(page.body) } }
     },
-    failed: (error) => { app.log.error(app.jobRuntime.redaction.fields({ err: error }), 'the metrics could not be shown') },
+    failed: (error) => { app.log.error(runtimeOf(app).redaction.fields({ err: error }), 'the metrics could not be shown') },
     jobs: {
       schema: jobsSummarySchema,
-      show: (detailed) => jobsSummary(telemetry.registry.families(), INSTRUMENTS, app.jobRuntime.context.clock.now(), activityTracking && detailed ? attemptsUnderWay(app) : undefined)
+      show: (detailed) => jobsSummary(telemetry.registry.families(), INSTRUMENTS, runtimeOf(app).context.clock.now(), activityTracking && detailed ? attemptsUnderWay(app) : undefined)
     },
     bottlenecks: monitor === undefined || performance?.bottlenecks !== true ? undefined : { schema: bottleneckSchema, maxSamples: performance.maxSamples, report: (samples, detailed) => detailed ? monitor.bottlenecks(samples) : withoutDetails(monitor.bottlenecks(samples)) }
   })
@@ -218,5 +215,5 @@ function metricsAccess (metrics: ReadTelemetry<FastifyRequest>['metrics']): Rout
 }
 
 /** Metrics at `/metrics`, traces, numbered log lines, for every job of this application. Register it before the worker. */
-export const observability = fp(observabilityPlugin, { name: 'asyncendpoints-observability', fastify: '5.x', decorators: { fastify: ['jobRuntime'] } })
+export const observability = fp(observabilityPlugin, { name: PLUGIN.observability, fastify: '5.x', dependencies: [PLUGIN.jobStore] })
 export default observability

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Health } from '../lib/health/registry.ts'
+import { PLUGIN } from '../lib/core/plugin-names.ts'
+import { runtimeOf } from '../lib/events/runtime.ts'
 import { noHandler } from '../lib/worker/no-handler.ts'
 import { Worker, type WorkerOptions } from '../lib/worker/worker.ts'
 
@@ -18,11 +19,12 @@ declare module 'fastify' {
 const MEMORY = 'memory'
 
 async function workerPlugin (app: FastifyInstance, options: WorkerOptions): Promise<void> {
-  const worker = new Worker(app.jobRuntime, options)
+  const runtime = runtimeOf(app)
+  const worker = new Worker(runtime, options)
   // A job that is only declared would be claimed here and handed back for ever.
-  app.jobRuntime.registry.guard(({ name, queue, handler }) => { if (handler === undefined && worker.worksOn(queue)) throw noHandler(name, queue) })
+  runtime.registry.guard(({ name, queue, handler }) => { if (handler === undefined && worker.worksOn(queue)) throw noHandler(name, queue) })
   app.decorate('jobWorker', worker)
-  app.jobRuntime.worker = worker
+  runtime.worker = worker
   stopWhenDraining(app, worker)
   // Not before every plugin is loaded: a job must not be claimed before its handler is known.
   app.addHook('onReady', async () => { await worker.start() })
@@ -39,13 +41,13 @@ function stopWhenDraining (app: FastifyInstance, worker: Worker): void {
   let takesSubmissions = false
   app.addHook('onRoute', ({ config }) => { takesSubmissions ||= config?.asyncEndpoints?.kind === 'submit' })
   app.addHook('onReady', async () => {
-    if (!app.hasDecorator('health')) return
-    app.getDecorator<Health>('health').onDraining(() => {
-      if (!takesSubmissions || app.jobRuntime.store.type !== MEMORY) worker.quiesce()
+    const { onDraining, store } = runtimeOf(app)
+    onDraining?.(() => {
+      if (!takesSubmissions || store.type !== MEMORY) worker.quiesce()
     })
   })
 }
 
 /** Runs the jobs that are defined in this process. Leave it out (`worker: false`) for an API-only process. */
-export const worker = fp(workerPlugin, { name: 'asyncendpoints-worker', fastify: '5.x', dependencies: ['asyncendpoints-job-store'], decorators: { fastify: ['jobRuntime'] } })
+export const worker = fp(workerPlugin, { name: PLUGIN.worker, fastify: '5.x', dependencies: [PLUGIN.jobStore] })
 export default worker

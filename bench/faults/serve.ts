@@ -48,7 +48,7 @@ app.asyncEndpoint({
 app.jobEvents.on('job.completed', ({ jobId }) => { note('completed', jobId) })
 
 process.once('SIGTERM', () => {
-  app.health.drain().then(() => app.close()).catch((error: unknown) => {
+  app.jobHealth.drain().then(() => app.close()).catch((error: unknown) => {
     process.stderr.write(`${options.role}: the shutdown failed: ${String(error)}\n`)
     process.exitCode = 1
   })

@@ -3,6 +3,7 @@ import { context, metrics, propagation, ROOT_CONTEXT, SpanKind, SpanStatusCode, 
 import { AggregationTemporality, MeterProvider, PeriodicExportingMetricReader, type PushMetricExporter } from '@opentelemetry/sdk-metrics'
 import type { BatchSpanProcessor, SpanExporter } from '@opentelemetry/sdk-trace-node'
 import type { FastifyInstance } from 'fastify'
+import { runtimeOf } from '../../lib/events/runtime.ts'
 import type { SubmitScope } from '../../lib/jobs/seams.ts'
 import { JOB_BUCKETS } from '../../lib/telemetry/instruments.ts'
 
@@ -49,7 +50,7 @@ async function inside<R> (span: Span, work: () => Promise<R>): Promise<R> {
 
 function attachSpans (app: FastifyInstance): void {
   const tracer = trace.getTracer('bench', '1.0.0')
-  const { submitMiddleware, attemptMiddleware, handlerSpanMiddleware } = app.jobRuntime
+  const { submitMiddleware, attemptMiddleware, handlerSpanMiddleware } = runtimeOf(app)
 
   submitMiddleware.push((scope: SubmitScope, next) => {
     const { job } = scope
@@ -128,7 +129,7 @@ function attachRecords (app: FastifyInstance): void {
   const seconds = (name: string): ReturnType<typeof meter.createHistogram> => meter.createHistogram(name, { unit: 's', advice: { explicitBucketBoundaries: [...JOB_BUCKETS] } })
   const [created, processed, rate] = [counter('jobs.created'), counter('jobs.processed'), counter('worker.processed')]
   const [submit, wait, handler, processing, total] = [seconds('jobs.submit'), seconds('jobs.wait'), seconds('handlers.run'), seconds('jobs.processing'), seconds('jobs.total')]
-  const { bus } = app.jobRuntime
+  const { bus } = runtimeOf(app)
 
   bus.on('job.submitted', ({ jobName, submitMs }) => {
     created.add(1, { job_name: jobName, store_type: STORE })

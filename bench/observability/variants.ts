@@ -5,6 +5,7 @@
 import { createRequire } from 'node:module'
 import type { BatchSpanProcessor, ParentBasedSampler } from '@opentelemetry/sdk-trace-node'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import { runtimeOf } from '../../lib/events/runtime.ts'
 import asyncEndpoints, { memoryStore, redisStore, type AsyncEndpointsOptions, type JobStore, type ObservabilityOptions } from '../../plugins/async-endpoints.ts'
 import { obvious, obviousMetrics } from './obvious.ts'
 
@@ -130,7 +131,7 @@ async function logged (place: Place, handled: Handled, collect: boolean): Promis
 
 /** What our two lines say at `info`, put together where they are needed. */
 function writeLines (app: FastifyInstance): void {
-  const { bus } = app.jobRuntime
+  const { bus } = runtimeOf(app)
   const round = (ms: number): number => Math.round(ms * 100) / 100
   bus.on('job.started', ({ jobId, jobName, queue, workerId, correlationId, attempt }) => {
     app.log.info({ eventId: 10110, event: 'job.started', component: 'asyncendpoints.job', job_id: jobId, job_name: jobName, queue, worker_id: workerId, correlation_id: correlationId, attempt }, 'job started')

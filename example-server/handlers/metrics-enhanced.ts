@@ -12,7 +12,7 @@ const NAME = 'MetricsEnhanced'
  * handler cannot know (how long the job waited, how long it took in all), and it also hears of jobs that fail.
  */
 export function metricsEnhanced (fastify: FastifyInstance): void {
-  const { metricsRegistry: registry, jobEvents, log } = fastify
+  const { jobMetricsRegistry: registry, jobEvents, log } = fastify
   const processed = registry.instrument({ name: 'example.jobs.processed', kind: 'counter', unit: '{job}', description: 'Jobs of the example that completed', labels: ['job_type'] })
   const failed = registry.instrument({ name: 'example.jobs.failed', kind: 'counter', unit: '{job}', description: 'Jobs of the example that failed', labels: ['job_type', 'error_type'] })
   const queueTime = registry.instrument({ name: 'example.jobs.queue_time', kind: 'histogram', unit: 's', description: 'Time jobs of the example waited', labels: ['job_type'] })

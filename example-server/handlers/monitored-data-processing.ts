@@ -19,8 +19,8 @@ const EVERY = 100
  */
 export function monitoredDataProcessing (fastify: FastifyInstance): void {
   const labels = ['category'] as const
-  const processed = fastify.metricsRegistry.instrument({ name: 'example.entities.processed', kind: 'counter', unit: '{entity}', description: 'Entities processed', labels })
-  const duration = fastify.metricsRegistry.instrument({ name: 'example.entities.duration', kind: 'histogram', unit: 's', description: 'Time to process the entities of a request', labels })
+  const processed = fastify.jobMetricsRegistry.instrument({ name: 'example.entities.processed', kind: 'counter', unit: '{entity}', description: 'Entities processed', labels })
+  const duration = fastify.jobMetricsRegistry.instrument({ name: 'example.entities.duration', kind: 'histogram', unit: 's', description: 'Time to process the entities of a request', labels })
 
   fastify.withTypeProvider<TypeBoxTypeProvider>().asyncEndpoint({
     method: 'POST',

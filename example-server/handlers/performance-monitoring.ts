@@ -15,7 +15,7 @@ const EVERY = 10_000
 
 /** A handler that computes: with metrics by kind of task, and the memory it took. Of several jobs at one time, the memory is that of all. */
 export function performanceMonitoring (fastify: FastifyInstance): void {
-  const { metricsRegistry: registry } = fastify
+  const { jobMetricsRegistry: registry } = fastify
   const labels = ['task_type'] as const
   const processingTime = registry.instrument({ name: 'performance.processing_time', kind: 'histogram', unit: 's', description: 'Processing time of performance requests', labels })
   const processedItems = registry.instrument({ name: 'performance.processed_items', kind: 'counter', unit: '{item}', description: 'Items processed', labels })

@@ -1,6 +1,9 @@
 import type { JobUpdate } from '../jobs/job.ts'
 import type { JobStore } from '../jobs/store.ts'
 
+/** Where the plugins of one Fastify instance find their backbone. A symbol: it collides with no decorator of the application. */
+export const BACKBONE: unique symbol = Symbol.for('fastify-async-endpoints.backbone')
+
 export type UpdateListener = (update: JobUpdate) => void
 
 /**
@@ -55,4 +58,9 @@ export class Backbone {
     this.#subscription = undefined
     ending.then((stop) => stop(), () => { /* it never came into force */ })
   }
+}
+
+/** @throws `FST_ERR_DEC_UNDECLARED` of Fastify when the plugin of the job store is not registered in this context */
+export function backboneOf (app: { getDecorator<T> (name: symbol): T }): Backbone {
+  return app.getDecorator<Backbone>(BACKBONE)
 }

@@ -79,7 +79,7 @@ export interface Jobs {
 
 /** What the HTTP room adds to a submission; not for applications. */
 export interface EndpointSubmitMeta extends SubmitMeta {
-  /** `request.jobTrace`, as tracing left it there. */
+  /** What tracing attached to the request; see `tracedSubmission` of `lib/http`. */
   requestTrace?: unknown
   /** With this many jobs waiting (queued and scheduled) in the queue: `FAE_QUEUE_FULL`. @defaultValue no limit */
   maxQueued?: number

@@ -7,6 +7,7 @@
 import { subscribe } from 'node:diagnostics_channel'
 import { writeSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { PLUGIN } from '../core/plugin-names.ts'
 import type { RouteAccess } from '../core/route-access.ts'
 import { isStoreFacts, PARENT_VARIABLE, REGISTERED_CHANNEL, REPORT_FD, type ProbeReport } from './app-facts.ts'
 
@@ -80,11 +81,11 @@ function isObject (value: unknown): value is object {
 
 interface Server {
   addHook (name: 'onReady', hook: () => Promise<void>): unknown
-  hasDecorator (name: string): boolean
+  hasPlugin (name: string): boolean
 }
 
 function isServer (value: unknown): value is Server {
-  return isObject(value) && typeof Reflect.get(value, 'addHook') === 'function' && typeof Reflect.get(value, 'hasDecorator') === 'function'
+  return isObject(value) && typeof Reflect.get(value, 'addHook') === 'function' && typeof Reflect.get(value, 'hasPlugin') === 'function'
 }
 
 function watchServers (): void {
@@ -100,7 +101,7 @@ function watchServers (): void {
   subscribe('fastify.initialization', (message) => {
     const server: unknown = isObject(message) ? Reflect.get(message, 'fastify') : undefined
     // The first hook of all: those that start the worker come after it, and so never run.
-    if (isServer(server)) server.addHook('onReady', async () => { if (ours || server.hasDecorator('jobRuntime')) await tell(server) })
+    if (isServer(server)) server.addHook('onReady', async () => { if (ours || server.hasPlugin(PLUGIN.jobStore)) await tell(server) })
   })
 }
 

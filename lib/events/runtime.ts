@@ -9,8 +9,8 @@ import type { EventBus } from './bus.ts'
 import type { TraceExits } from './trace-exits.ts'
 
 /**
- * What the doors of one Fastify instance share, under the decorator `jobRuntime`: made by the job store's plugin, added
- * to by the others before `onReady`.
+ * What the plugins of one Fastify instance share, see {@link RUNTIME}: made by the job store's plugin, added to by the others before
+ * `onReady`.
  */
 export interface JobRuntime {
   readonly context: Context
@@ -34,21 +34,32 @@ export interface JobRuntime {
   readonly handlerMiddleware: HandlerMiddleware[]
   /** What `job.submit()` of a handler does. Absent: nothing can be submitted from this process. */
   submitChild?: SubmitChild | undefined
-  /** The worker of this process, once its plugin is loaded; see {@link workerOf}. */
+  /** The worker of this process, once its plugin is registered; see {@link workerOf}. */
   worker?: object
-}
-
-/** The part of a Fastify instance that is needed to find the worker. */
-interface RuntimeOwner {
-  readonly jobRuntime: JobRuntime
-  hasDecorator (name: string): boolean
-  getDecorator<T> (name: string): T
+  /** Calls the listener when this process is told to go (`app.jobHealth.drain()`). Absent: the plugin of the health checks is not registered. */
+  onDraining?: (listener: () => void) => void
 }
 
 /**
- * The worker, for the plugins that look at it. Its decorator is not seen from outside of the context that the worker's plugin is
- * registered in, for example at the root, where the probes and the metrics are.
+ * Where the plugins of one Fastify instance find what they share. A symbol and not a name: it cannot collide with a decorator of the
+ * application, and an editor does not offer it.
+ */
+export const RUNTIME: unique symbol = Symbol.for('fastify-async-endpoints.runtime')
+
+/** The part of a Fastify instance that is needed to find the runtime. */
+interface RuntimeOwner {
+  getDecorator<T> (name: symbol): T
+}
+
+/** @throws `FST_ERR_DEC_UNDECLARED` of Fastify when the plugin of the job store is not registered in this context */
+export function runtimeOf (app: RuntimeOwner): JobRuntime {
+  return app.getDecorator<JobRuntime>(RUNTIME)
+}
+
+/**
+ * The worker of this process, for the plugins that look at it: `undefined` until its plugin is registered. `View` names the members
+ * that the caller needs.
  */
 export function workerOf<View extends object> (app: RuntimeOwner): View | undefined {
-  return app.hasDecorator('jobWorker') ? app.getDecorator<View>('jobWorker') : app.jobRuntime.worker as View | undefined
+  return runtimeOf(app).worker as View | undefined
 }

@@ -28,7 +28,7 @@ export interface CompletedExport extends ExportRequest {
  * is told to who asked for the page and harms nobody else; an `export` that takes longer than 10 seconds is given up.
  *
  * ```ts
- * app.metricsExporters.register({
+ * app.jobExporters.register({
  *   name: 'statsd',
  *   formats: ['statsd'],
  *   contentType: 'text/plain',

@@ -57,7 +57,7 @@ const FORMAT = /^[a-z0-9][a-z0-9_.+-]{0,49}$/
 const MAX_MESSAGE = 200
 
 /**
- * The exporters of one Fastify instance, by name and by format; what `app.metricsExporters` is. `prometheus`, `openmetrics`,
+ * The exporters of one Fastify instance, by name and by format; what `app.jobExporters` is. `prometheus`, `openmetrics`,
  * `json` and `csv` are always there.
  */
 export class ExporterRegistry {
@@ -142,7 +142,7 @@ export class ExporterRegistry {
     const { clock } = this.#parts.context
     const { source } = this.#parts
     const whole = includeInstances === undefined ? undefined : this.#fleet
-    if (includeInstances !== undefined && whole === undefined) throw invalidOptions('metricsExporters.export', ['includeInstances needs a target in observability.export: without one, the processes on a store do not show their metrics to each other'])
+    if (includeInstances !== undefined && whole === undefined) throw invalidOptions('jobExporters.export', ['includeInstances needs a target in observability.export: without one, the processes on a store do not show their metrics to each other'])
     const request: ExportRequest = { format, target, resource: whole === undefined ? source.resource : withoutInstance(source.resource, host !== undefined) }
     const startedAt = clock.monotonic()
     this.#parts.bus.emit('telemetry.export_requested', { exporter: exporter.name, format, target })
@@ -224,7 +224,7 @@ function messageOf (error: unknown): string {
 }
 
 function check (exporter: MetricsExporter): void {
-  if (typeof exporter !== 'object' || exporter === null) throw invalidOptions('metricsExporters.register', ['an exporter must be an object'])
+  if (typeof exporter !== 'object' || exporter === null) throw invalidOptions('jobExporters.register', ['an exporter must be an object'])
   const { name, formats, contentType, live } = exporter
   const problems: string[] = []
   if (typeof name !== 'string' || !NAME.test(name)) problems.push('name must be 1 to 100 letters, digits, "_", "." or "-"')

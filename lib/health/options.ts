@@ -77,7 +77,7 @@ export interface HealthSettings {
   /** An event loop that is busier than this over a second, 0 to 1, is Degraded. At 1 it may be as busy as it can. @defaultValue 1 */
   maxEventLoopUtilization?: number
   /**
-   * How long `app.health.drain()` waits between "not ready" and letting you close: until every load balancer has noticed,
+   * How long `app.jobHealth.drain()` waits between "not ready" and letting you close: until every load balancer has noticed,
    * in milliseconds. Kubernetes needs 5 to 10 s; it counts against its grace. @defaultValue 5000
    */
   shutdownDelayMs?: number

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifySerializerCompiler, RouteOptions } from 'fastify'
+import { runtimeOf } from '../events/runtime.ts'
 import { openApiMembers } from '../core/openapi.ts'
 import { invalidOptions } from '../core/options.ts'
 import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobHandler, type SpanAttributesOptions } from '../jobs/definition.ts'
@@ -31,7 +32,7 @@ export function defineEndpoint (app: FastifyInstance, http: HttpRuntime | undefi
   const settings = readEndpointOptions(given)
   const input = definitionInput(settings)
   // The last step below cannot fail any more after these two: a route cannot be taken back.
-  app.jobRuntime.registry.assertFree(compileDefinition(input, app.jobRuntime.jobDefaults))
+  runtimeOf(app).registry.assertFree(compileDefinition(input, runtimeOf(app).jobDefaults))
   const compilers = routeCompilers(settings)
   if (http === undefined) return define(input, compilers)
   if (http.options.access === 'owner' && (settings.owner ?? http.options.owner) === undefined) {
@@ -44,7 +45,7 @@ export function defineEndpoint (app: FastifyInstance, http: HttpRuntime | undefi
     exposeErrors: settings.exposeErrors ?? http.options.exposeErrors,
     redrives: { maxQueued: settings.maxQueued, maxRedrives: settings.maxRedrives ?? http.options.maxRedrives }
   }
-  addSubmitRoute(app, http, endpoint, settings, () => app.jobRuntime.registry.require(input.name))
+  addSubmitRoute(app, http, endpoint, settings, () => runtimeOf(app).registry.require(input.name))
   http.endpoints.set(endpoint.name, endpoint)
   return define(input, compilers)
 }

@@ -15,10 +15,8 @@ import { ownerOf } from './owner.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime, type Preference } from './prefer.ts'
 import { asJson, bodyFor, JSON_MEDIA_TYPE } from './responses.ts'
 import { resultText, sendResult } from './result.ts'
+import { tracedSubmission } from './trace-submissions.ts'
 import { clientOf, vary, type Endpoint, type HttpRuntime } from './http-runtime.ts'
-
-/** What tracing may have left on a request. */
-type TracedRequest = FastifyRequest & { readonly jobTrace?: unknown }
 
 type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
 
@@ -59,7 +57,7 @@ export function submitHandler (parts: SubmitParts): Handler {
       params: request.params as EndpointSubmitMeta['params'],
       query: request.query as EndpointSubmitMeta['query'],
       headers: capture(headers),
-      requestTrace: (request as TracedRequest).jobTrace,
+      requestTrace: tracedSubmission(request),
       idempotencyKey: key,
       idempotencyScope: key === undefined || userId !== undefined ? scope : scopeOf(scope, headers),
       idempotencyTtlMs: options.idempotencyTtlMs,

@@ -12,6 +12,16 @@ export interface TracedSubmission {
   finish (statusCode: number | undefined): void
 }
 
+/** Where the traced part of a request is found. A symbol: it collides with no decorator of the application. */
+const TRACED: unique symbol = Symbol.for('fastify-async-endpoints.traced-submission')
+
+type TracedRequest = FastifyRequest & { [TRACED]?: TracedSubmission | undefined }
+
+/** What tracing attached to the request; `undefined`: nothing, or nobody traces. */
+export function tracedSubmission (request: FastifyRequest): TracedSubmission | undefined {
+  return (request as TracedRequest)[TRACED]
+}
+
 /** Who traces submissions; lib/http knows no more of it. Nothing of it throws. */
 export interface SubmissionTracer {
   /** @returns handed to the submission as it is; `undefined`: nothing to do for this request */
@@ -23,24 +33,25 @@ export interface SubmissionTracer {
  * did, and cost other routes nothing.
  */
 export function traceSubmissions (app: FastifyInstance, tracer: SubmissionTracer): void {
-  app.decorateRequest('jobTrace', undefined)
+  app.decorateRequest(TRACED, undefined)
   app.addHook('onRoute', (route) => {
     const jobName = submittedJob(route)
     if (jobName === undefined) return
 
     // Named: other instrumentation shows hooks by their names.
     function traceSubmission (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
-      const begun = tracer.begin(request, jobName ?? '')
-      request.jobTrace = begun
-      if (begun?.open !== true) return done()
+      const traced = tracer.begin(request, jobName ?? '')
+      const holder: TracedRequest = request
+      holder[TRACED] = traced
+      if (traced?.open !== true) return done()
       // A client that goes away has no response: Fastify then calls no hook, and the span would never end.
-      reply.raw.once('close', () => { begun.finish(reply.raw.writableFinished ? reply.statusCode : undefined) })
-      if (begun.logFields !== undefined) request.log = reply.log = request.log.child(begun.logFields)
-      begun.run(done)
+      reply.raw.once('close', () => { traced.finish(reply.raw.writableFinished ? reply.statusCode : undefined) })
+      if (traced.logFields !== undefined) request.log = reply.log = request.log.child(traced.logFields)
+      traced.run(done)
     }
 
     function finishSubmission (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
-      request.jobTrace?.finish(reply.statusCode)
+      tracedSubmission(request)?.finish(reply.statusCode)
       done()
     }
 

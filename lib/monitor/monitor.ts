@@ -18,7 +18,7 @@ import type { BottleneckReport, Facts, Finding, Shown } from './report.ts'
 import { Samples } from './samples.ts'
 import { cut } from '../core/text.ts'
 
-/** Measures pieces of an application's own work; what `app.performanceMonitor` is. */
+/** Measures pieces of an application's own work; what `app.jobMonitor` is. */
 export interface PerformanceMonitor {
   /**
    * Runs the work and measures it: its duration and what it did to the heap as metrics, and as events when it was slow or
@@ -207,7 +207,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     this.#watch = this.#parts.watchSpans(this.#queries)
     if (!this.#watch.missed) return
     this.#parts.context.logger.warn({ source: 'performance' },
-      'slow database queries cannot be seen: the tracer provider of this process has no list of span processors that could be added to; add app.performanceMonitor.spanProcessor() to it, or set performance.slowQueries to false')
+      'slow database queries cannot be seen: the tracer provider of this process has no list of span processors that could be added to; add app.jobMonitor.spanProcessor() to it, or set performance.slowQueries to false')
   }
 
   #unwatch (): void {

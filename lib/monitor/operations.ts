@@ -106,7 +106,7 @@ export class Operations {
 
 function checkName (operation: unknown): void {
   if (typeof operation === 'string' && operation !== '' && operation.length <= MAX_NAME && !NOT_IN_NAMES.test(operation)) return
-  throw invalidOptions('performanceMonitor.monitor', [`the operation must be a name of 1 to ${MAX_NAME} printable characters: it becomes a metric label, so give few different ones`])
+  throw invalidOptions('jobMonitor.monitor', [`the operation must be a name of 1 to ${MAX_NAME} printable characters: it becomes a metric label, so give few different ones`])
 }
 
 function isThenable (value: unknown): value is PromiseLike<unknown> {

@@ -15,8 +15,8 @@ async function build (t: { teardown (end: () => unknown): void }, url?: string):
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(asyncEndpoints, { observability: url === undefined ? true : { export: { targets: { push: { url, intervalMs: 200 } } } } })
-  app.metricsRegistry.instrument({ name: 'test.counter', kind: 'counter', unit: '1', description: 'Five', labels: [] }).bind({}).add(5)
-  app.metricsRegistry.instrument({ name: 'test.gauge', kind: 'gauge', unit: '', description: 'Forty-two', labels: [] }).bind({}).set(42)
+  app.jobMetricsRegistry.instrument({ name: 'test.counter', kind: 'counter', unit: '1', description: 'Five', labels: [] }).bind({}).add(5)
+  app.jobMetricsRegistry.instrument({ name: 'test.gauge', kind: 'gauge', unit: '', description: 'Forty-two', labels: [] }).bind({}).set(42)
   await app.ready()
   return app
 }
@@ -25,7 +25,7 @@ function shows (page: string): boolean { return COUNTER.test(page) && GAUGE.test
 
 t.test('they are in the exported page, and in the one that is scraped', async (t) => {
   const app = await build(t)
-  const exported = await app.metricsExporters.export({ format: 'prometheus' })
+  const exported = await app.jobExporters.export({ format: 'prometheus' })
   for (const page of [String(exported.body), (await app.inject('/metrics')).body]) {
     t.match(page, COUNTER)
     t.match(page, GAUGE)

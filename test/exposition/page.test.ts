@@ -47,7 +47,7 @@ t.test('a scraper that reads slowly gets its own page, whatever is scraped meanw
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(asyncEndpoints, { observability: { metrics: { maxSeriesPerMetric: 10_000 } } })
-  const histogram = app.metricsRegistry.instrument({ name: 'big', kind: 'histogram', unit: 's', description: 'Big', labels: ['n'] })
+  const histogram = app.jobMetricsRegistry.instrument({ name: 'big', kind: 'histogram', unit: 's', description: 'Big', labels: ['n'] })
   const cells = Array.from({ length: 6_000 }, (_, n) => histogram.bind({ n: `a label value of some length, number ${n}` }))
   for (const cell of cells) cell.observe(1)
   // The first page is longer than expected; the second is what is lent.

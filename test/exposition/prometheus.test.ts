@@ -155,7 +155,7 @@ t.test('an application is told, once, of what it cannot see', async (t) => {
   const app = Fastify({ logger: { level: 'warn', stream: { write: (line: string) => { lines.push(line) } } } })
   t.teardown(() => app.close())
   await app.register(asyncEndpoints)
-  for (const name of ['shop.size', 'shop_size']) app.metricsRegistry.instrument({ name, kind: 'gauge', unit: '', description: name, labels: [] }).bind({}).set(1)
+  for (const name of ['shop.size', 'shop_size']) app.jobMetricsRegistry.instrument({ name, kind: 'gauge', unit: '', description: name, labels: [] }).bind({}).set(1)
   await app.ready()
   for (let n = 0; n < 3; n++) t.match((await app.inject('/metrics')).body, '# HELP shop_size shop.size\n# TYPE shop_size gauge\nshop_size 1\n')
   t.equal(lines.length, 1)

@@ -38,7 +38,7 @@ async function build (): Promise<FastifyInstance> {
     }
   })
   // An application's own instruments, one of them beside itself.
-  const { metricsRegistry: registry } = app
+  const { jobMetricsRegistry: registry } = app
   registry.instrument({ name: 'shop.basket-size', kind: 'histogram', unit: '{item}', description: 'Items in a basket', labels: ['shop'], buckets: [1, 5, 10] }).bind({ shop: 'a\nb' }).observe(3)
   const odd = registry.instrument({ name: 'shop.temperature', kind: 'gauge', unit: 'Cel', description: 'How warm it is', labels: ['room'] })
   for (const [room, value] of [['a', NaN], ['b', Infinity], ['c', -Infinity], ['d', -3.5]] as const) odd.bind({ room }).set(value)

@@ -1,5 +1,6 @@
 import type { LightMyRequestResponse } from 'fastify'
 import t from 'tap'
+import { traceSubmissions, type TracedSubmission } from '../../lib/http/trace-submissions.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 import { echo, testApp } from './support.ts'
 
@@ -89,13 +90,14 @@ t.test('delayMs makes a scheduled job', async (t) => {
   t.equal(store.created[0]?.runAt, (store.created[0]?.createdAt ?? 0) + 90_000)
 })
 
-t.test('what tracing left on the request is handed to the submission', async (t) => {
-  const { app, http } = await testApp({ before: (root) => { root.decorateRequest('jobTrace', undefined); root.addHook('onRequest', async (request) => { Object.assign(request, { jobTrace: { is: 'a trace' } }) }) } })
+t.test('what tracing attached to the request is handed to the submission', async (t) => {
+  const traced: TracedSubmission = { logFields: undefined, open: false, run: (work) => { work() }, finish: () => {} }
+  const { app, http } = await testApp({ before: (root) => { traceSubmissions(root, { begin: () => traced }) } })
   let seen: unknown
   http.runtime.submitMiddleware.push(async (scope, next) => { seen = scope.requestTrace; return await next() })
   app.asyncEndpoint({ url: '/a', name: 'a', handler: echo })
   await app.inject({ method: 'POST', url: '/a' })
-  t.same(seen, { is: 'a trace' })
+  t.equal(seen, traced)
 })
 
 t.test('a repeated request whose job is no longer kept is answered 410, and nothing is run again', async (t) => {

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { EventEmitter } from 'node:events'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import { RUNTIME } from '../../lib/events/runtime.ts'
 import { Backbone } from '../../lib/channels/backbone.ts'
 import { Client } from '../../lib/client/client.ts'
 import { createContext, systemClock, type Clock } from '../../lib/core/context.ts'
@@ -184,7 +185,7 @@ export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
     const backbone = new Backbone(store)
     const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs ?? 2_000 })
     const made = createHttpRuntime({ runtime, jobs: client, backbone, options: readHttpOptions(options.http), prefix: app.prefix })
-    app.decorate('jobRuntime', runtime)
+    app.decorate(RUNTIME, runtime)
     app.decorate('jobs', client)
     app.decorate('asyncEndpoint', function (this: FastifyInstance, endpoint: unknown) {
       return defineEndpoint(this, made, (input, compilers) => {

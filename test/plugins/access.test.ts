@@ -111,7 +111,7 @@ async function busy (t: Test, authorize?: () => boolean): Promise<{ app: Fastify
     handler: async ({ id }) => { throw new Error(`job ${id} went wrong`) }
   })
   const lost = '0b5e9f6e-6a4e-4d0c-9f7e-2f5b0f0c8a11'
-  app.health.addCheck('lost', async () => { await app.jobs.cancel(lost) })
+  app.jobHealth.addCheck('lost', async () => { await app.jobs.cancel(lost) })
   await app.ready()
   const secrets = [lost, 'customer 4711', 'secret_column']
   for (const url of ['/fails', '/runs']) {
@@ -122,7 +122,7 @@ async function busy (t: Test, authorize?: () => boolean): Promise<{ app: Fastify
     secrets.push(id, correlationId, traceId)
   }
   await started
-  app.performanceMonitor.monitor('import', () => 1, { customer: 'customer 4711' })
+  app.jobMonitor.monitor('import', () => 1, { customer: 'customer 4711' })
   return { app, secrets }
 }
 

@@ -1,5 +1,6 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
+import { runtimeOf } from '../../lib/events/runtime.ts'
 import asyncEndpoints, { alerts, jobStore, redisStore, type AlertNotice, type AlertsOptions, type AsyncEndpointsOptions } from '../../plugins/async-endpoints.ts'
 import { SECRET, startReceiver, type Receiver } from '../monitor/alerts/support.ts'
 import { startRedis, uniquePrefix } from '../support/redis.ts'
@@ -34,18 +35,18 @@ t.test('failing jobs become an alert: a log line, an event, metrics, a webhook, 
   const { app, lines, fail } = await failingApp(t, { alerts: { memoryRatio: false, webhook: { url: receiver.url, secret: SECRET } } })
   const events: string[] = []
   app.jobEvents.on('alert.raised', ({ fingerprint, severity }) => { events.push(`${fingerprint} ${severity}`) })
-  t.same(await app.alerts.active(), [])
+  t.same(await app.jobAlerts.active(), [])
   await fail(20)
-  await app.alerts.check()
+  await app.jobAlerts.check()
   t.same(events, ['failure-rate:report high', 'failed-jobs medium'])
-  t.same((await app.alerts.active()).map(({ fingerprint }) => fingerprint), ['failure-rate:report', 'failed-jobs'])
+  t.same((await app.jobAlerts.active()).map(({ fingerprint }) => fingerprint), ['failure-rate:report', 'failed-jobs'])
   t.match(lines.filter(({ eventId }) => eventId === 10801), [{ level: 40, alert: 'failure-rate:report', details: { failure_rate: 1 } }, { alert: 'failed-jobs' }], 'one line each, by the sender alone')
   t.same(received(receiver), ['alert.raised failure-rate:report', 'alert.raised failed-jobs'])
   t.notMatch(receiver.deliveries.map(({ body }) => body).join(), /hunter2|no such year/)
   const { body } = await app.inject('/metrics')
   t.match(body, /asyncendpoints_alerts_total\{rule="failure-rate",severity="high"\} 1\n/)
   t.match(body, /asyncendpoints_alerts_firing\{rule="failed-jobs",severity="medium"\} 1\n/)
-  await app.alerts.check()
+  await app.jobAlerts.check()
   t.equal(receiver.deliveries.length, 2, 'told once')
 })
 
@@ -64,7 +65,7 @@ t.test('a broken sender and a hanging one: counted, and the jobs, the others and
     }
   })
   await fail(10)
-  const checked = app.alerts.check()
+  const checked = app.jobAlerts.check()
   await until('the sender that works has it', () => heard.length === 1 && hung !== undefined)
   await fail(1)
   t.match((await app.inject('/metrics')).body, /asyncendpoints_alerts_send_failures_total\{sender="broken"\} 1\n/)
@@ -78,7 +79,7 @@ t.test('a broken sender and a hanging one: counted, and the jobs, the others and
 t.test('without observability, and as a plugin of its own', async (t) => {
   const { app, lines, fail } = await failingApp(t, { observability: false, health: false, http: false, alerts: true })
   await fail(10)
-  await app.alerts.check()
+  await app.jobAlerts.check()
   t.match(lines.filter(({ eventId }) => eventId === 10801), [{ rule: 'failed-jobs', title: 'Many Failed Jobs' }])
   t.notOk((await failingApp(t, {})).app.hasDecorator('alerts'), 'off unless asked for')
 
@@ -87,9 +88,9 @@ t.test('without observability, and as a plugin of its own', async (t) => {
   await bare.register(jobStore)
   await bare.register(alerts, { memoryLimitBytes: 1 })
   await bare.ready()
-  await bare.alerts.check()
-  t.match(await bare.alerts.active(), [{ rule: 'memory', fingerprint: `memory:${bare.jobRuntime.context.instanceId}` }])
-  await t.rejects(async () => { await Fastify().register(alerts) }, /jobRuntime/)
+  await bare.jobAlerts.check()
+  t.match(await bare.jobAlerts.active(), [{ rule: 'memory', fingerprint: `memory:${runtimeOf(bare).context.instanceId}` }])
+  await t.rejects(async () => { await Fastify().register(alerts) }, /fastify-async-endpoints\/job-store/)
 })
 
 t.test('bad options are part of the one message', async (t) => {
@@ -114,21 +115,21 @@ t.test('two applications on one Redis: one tells, about both, and when it goes t
   const rules = [{ name: 'switch', evaluate: () => over ? undefined : { title: 'On', message: 'the switch is on' } }]
   const start = (worker: boolean): ReturnType<typeof failingApp> => failingApp(t, { store: redisStore({ url: redis.url, prefix }), worker, alerts: { ...settings, rules } })
   const one = await start(true)
-  await until('the first evaluates', () => one.app.alerts.leading)
+  await until('the first evaluates', () => one.app.jobAlerts.leading)
   await receiver.until('the switch is told', () => receiver.deliveries.length === 1)
   const two = await start(true)
   // Whoever runs them: together they are enough.
   await one.fail(10)
   await receiver.until('the failures of both are told', () => receiver.deliveries.length === 2)
   t.same(received(receiver), ['alert.raised switch', 'alert.raised failed-jobs'])
-  t.same([one.app.alerts.leading, two.app.alerts.leading], [true, false])
-  t.same((await two.app.alerts.active()).map(({ rule }) => rule), ['switch', 'failed-jobs'])
+  t.same([one.app.jobAlerts.leading, two.app.jobAlerts.leading], [true, false])
+  t.same((await two.app.jobAlerts.active()).map(({ rule }) => rule), ['switch', 'failed-jobs'])
 
   await one.app.close()
-  await until('the second evaluates', () => two.app.alerts.leading)
+  await until('the second evaluates', () => two.app.jobAlerts.leading)
   const judged = two.lines.length
-  await two.app.alerts.check()
-  await two.app.alerts.check()
+  await two.app.jobAlerts.check()
+  await two.app.jobAlerts.check()
   t.same(received(receiver), ['alert.raised switch', 'alert.raised failed-jobs'], 'not repeated')
   t.equal(two.lines.slice(judged).filter(({ eventId }) => eventId === 10801).length, 0)
   over = true
@@ -145,14 +146,14 @@ t.test('Redis dies: each application says so once, and goes on when it is back',
   const apps = await Promise.all([1, 2].map(() => failingApp(t, {
     store: redisStore({ url: redis.url, prefix }), worker: false, alerts: { intervalMs: 300, storeUnreachableMs: 0, memoryRatio: false, webhook: { url: receiver.url, secret: SECRET } }
   })))
-  await until('one evaluates', () => apps.some(({ app }) => app.alerts.leading))
+  await until('one evaluates', () => apps.some(({ app }) => app.jobAlerts.leading))
   await redis.kill()
   await receiver.until('both tell it', () => receiver.deliveries.length === 2)
-  const fingerprints = apps.map(({ app }) => `store-unreachable:${app.jobRuntime.context.instanceId}`).sort()
+  const fingerprints = apps.map(({ app }) => `store-unreachable:${runtimeOf(app).context.instanceId}`).sort()
   t.same(received(receiver).sort(), fingerprints.map((fingerprint) => `alert.raised ${fingerprint}`))
-  t.notOk(apps.some(({ app }) => app.alerts.leading), 'without the store nobody evaluates')
+  t.notOk(apps.some(({ app }) => app.jobAlerts.leading), 'without the store nobody evaluates')
   await redis.start()
   await receiver.until('both tell that it is over', () => receiver.deliveries.length >= 4)
   t.same(received(receiver).slice(2).sort(), fingerprints.map((fingerprint) => `alert.resolved ${fingerprint}`))
-  await until('one evaluates again', () => apps.some(({ app }) => app.alerts.leading))
+  await until('one evaluates again', () => apps.some(({ app }) => app.jobAlerts.leading))
 })

@@ -1,5 +1,6 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
+import { runtimeOf } from '../../lib/events/runtime.ts'
 import asyncEndpoints, { redisStore, type AsyncEndpointsOptions } from '../../plugins/async-endpoints.ts'
 import { startRedis, uniquePrefix, type RedisServer } from '../support/redis.ts'
 
@@ -56,7 +57,7 @@ t.test('Redis goes away: 503 within submitTimeoutMs, and jobs again when it is b
   t.ok(performance.now() - startedAt < 5_000, 'no hang')
   const back = new Promise<void>((resolve, reject) => {
     const timer = setTimeout(() => { reject(new Error('waited in vain for store.connected after Redis came back')) }, 15_000)
-    const stop = app.jobRuntime.bus.on('store.connected', () => { clearTimeout(timer); stop(); resolve() })
+    const stop = runtimeOf(app).bus.on('store.connected', () => { clearTimeout(timer); stop(); resolve() })
   })
   await redis.start()
   await back

@@ -1,8 +1,10 @@
 import { createRequire } from 'node:module'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
+import { runtimeOf, RUNTIME } from '../../lib/events/runtime.ts'
+import { backboneOf, BACKBONE } from '../../lib/channels/backbone.ts'
 import * as face from '../../plugins/async-endpoints.ts'
-import asyncEndpoints, { health, jobStore, memoryStore, observability, snooze, worker, type AsyncEndpointsOptions, type JobStore } from '../../plugins/async-endpoints.ts'
+import asyncEndpoints, { alerts, health, jobStore, memoryStore, observability, snooze, worker, type AsyncEndpointsOptions, type JobStore } from '../../plugins/async-endpoints.ts'
 
 const BODY = { type: 'object', required: ['year'], properties: { year: { type: 'integer' } } }
 const RESULT = { type: 'object', properties: { rows: { type: 'integer' } } }
@@ -86,9 +88,49 @@ t.test('a running job is cancelled, a snoozed one at once', async (t) => {
   t.equal((await app.inject({ method: 'POST', url: `${snoozed}/cancel` })).statusCode, 200)
 })
 
+/** What `app.decorate` of this package adds, by name. */
+const DECORATORS = ['asyncEndpoint', 'defineJob', 'jobs', 'jobEvents', 'jobMetrics', 'jobMetricsRegistry', 'jobExporters', 'jobMonitor', 'jobWorker', 'jobHealth', 'jobAlerts']
+
+t.test('a decorator of the application collides loudly or not at all', async (t) => {
+  const before = Fastify()
+  const own = new Set(Object.getOwnPropertyNames(before))
+  await before.register(asyncEndpoints, { alerts: true, health: { pressure: false } })
+  t.same(Object.getOwnPropertyNames(before).filter((name) => !own.has(name)).sort(), [...DECORATORS].sort(), 'no other name is taken')
+  await before.close()
+
+  for (const name of DECORATORS) {
+    const app = Fastify()
+    app.decorate(name, 'of the application')
+    await t.rejects(async () => { await app.register(asyncEndpoints, { alerts: true }) }, { code: 'FST_ERR_DEC_ALREADY_PRESENT' }, name)
+    await app.close().catch(() => {})
+  }
+
+  // Names that earlier versions of this package looked for.
+  const app = Fastify()
+  t.teardown(() => app.close())
+  for (const name of ['health', 'alerts', 'worker', 'metrics', 'jobRuntime', 'jobBackbone', 'metricsRegistry', 'metricsExporters', 'performanceMonitor']) app.decorate(name, { of: 'the application' })
+  app.decorateRequest('jobTrace', 'of the application')
+  await app.register(asyncEndpoints, { alerts: true, health: { paths: { health: '/health' } } })
+  app.asyncEndpoint({ url: '/reports', name: 'report', handler: async () => 'done' })
+  for (const url of ['/health', '/health/ready', '/metrics']) t.equal((await app.inject(url)).statusCode, 200, url)
+  t.equal((await app.inject({ method: 'POST', url: '/reports', headers: { prefer: 'wait=5' } })).json(), 'done')
+})
+
+t.test('parts are found by the names of their plugins', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(jobStore)
+  await app.register(health)
+  await app.register(asyncEndpoints, { alerts: true })
+  for (const part of ['', '/job-store', '/observability', '/worker', '/health', '/alerts']) t.ok(app.hasPlugin(`fastify-async-endpoints${part}`), part)
+  for (const part of [worker, observability, health, alerts]) {
+    await t.rejects(async () => { await Fastify().register(part) }, { code: 'FST_ERR_PLUGIN_DEPENDENCY_NOT_REGISTERED' })
+  }
+})
+
 t.test('every part has its decorator and its routes, and can be left out', async (t) => {
   const all = await reportsApp(t)
-  for (const name of ['jobs', 'defineJob', 'asyncEndpoint', 'jobRuntime', 'jobBackbone', 'jobMetrics', 'jobWorker', 'health']) t.ok(all.hasDecorator(name), name)
+  for (const name of ['jobs', 'defineJob', 'asyncEndpoint', RUNTIME, BACKBONE, 'jobMetrics', 'jobWorker', 'jobHealth']) t.ok(all.hasDecorator(name), String(name))
   for (const url of ['/health', '/health/live', '/metrics']) t.equal((await all.inject(url)).statusCode, 200, url)
 
   const none = await reportsApp(t, { worker: false, http: false, health: false, observability: false })
@@ -97,7 +139,7 @@ t.test('every part has its decorator and its routes, and can be left out', async
   for (const name of ['jobWorker', 'health']) t.notOk(none.hasDecorator(name), name)
   for (const url of ['/health', '/metrics', '/jobs/x']) t.match((await none.inject(url)).json(), { error: 'Not Found' }, url)
   t.equal((await none.inject({ method: 'POST', url: '/reports', payload: { year: 1 } })).statusCode, 404)
-  t.equal(none.jobRuntime.registry.get('report')?.name, 'report', 'the job is defined all the same')
+  t.equal(runtimeOf(none).registry.get('report')?.name, 'report', 'the job is defined all the same')
 })
 
 t.test('an API-only process takes jobs and runs none', async (t) => {
@@ -114,9 +156,10 @@ t.test('parts that are there are used, not registered again', async (t) => {
   await app.register(observability)
   await app.register(worker, { concurrency: 3 })
   await app.register(health)
-  const { jobRuntime, jobWorker } = app
+  const { jobWorker } = app
+  const runtime = runtimeOf(app)
   await app.register(asyncEndpoints)
-  t.equal(app.jobRuntime, jobRuntime)
+  t.equal(runtimeOf(app), runtime)
   t.equal(app.jobWorker, jobWorker)
   app.asyncEndpoint({ url: '/a', name: 'a', handler: async () => 1 })
   t.equal((await app.inject({ method: 'POST', url: '/a', headers: { prefer: 'wait=20' } })).body, '1')
@@ -202,7 +245,7 @@ t.test('closing answers those who wait and ends by itself', async (t) => {
   const app = await reportsApp(t, { worker: false })
   const waiting = app.inject({ method: 'POST', url: '/reports', payload: { year: 1 }, headers: { prefer: 'wait=30' } }).then((response) => response)
   await new Promise<void>((resolve) => {
-    const look = (): void => { if (app.jobBackbone.size > 0) resolve(); else setImmediate(look) }
+    const look = (): void => { if (backboneOf(app).size > 0) resolve(); else setImmediate(look) }
     look()
   })
   await app.close()

@@ -29,7 +29,7 @@ async function drainBetween (test: Pick<typeof t, 'teardown'>, options: AsyncEnd
   const { app, release } = await build(test, options)
   const [first, second] = [await app.jobs.submit('work', {}), await app.jobs.submit('work', {})]
   await until('the first job to run', async () => await stateOf(app, first.id) === 'in-progress', 10_000)
-  app.health.startDraining()
+  app.jobHealth.startDraining()
   release()
   await app.jobs.waitFor(first.id, { timeoutMs: 10_000 })
   return { app, waiting: second.id }
@@ -65,7 +65,7 @@ t.test('a normal end warns of nothing, whoever asks meanwhile', async (t) => {
     await app.inject({ method: 'POST', url: '/work', payload: {} })
     for (const path of ['/health', '/health/ready']) await until(`${path} to be good`, async () => (await app.inject(path)).statusCode === 200, 10_000)
     lines.length = 0
-    await app.health.drain()
+    await app.jobHealth.drain()
     for (const path of ['/health', '/health/ready']) t.equal((await app.inject(path)).statusCode, 503)
     await app.close()
     t.same(lines, [])
@@ -75,7 +75,7 @@ t.test('a normal end warns of nothing, whoever asks meanwhile', async (t) => {
 t.test('a readiness that changed because of a check is still a warning', async (t) => {
   const { app, lines } = await build(t, {})
   let good = true
-  app.health.addCheck('mine', () => good, { tags: ['ready'], cacheMs: 0 })
+  app.jobHealth.addCheck('mine', () => good, { tags: ['ready'], cacheMs: 0 })
   await app.inject('/health/ready')
   good = false
   await app.inject('/health/ready')

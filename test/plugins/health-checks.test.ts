@@ -2,6 +2,7 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import t from 'tap'
+import { runtimeOf } from '../../lib/events/runtime.ts'
 import { asyncEndpoints, redisStore, type AsyncEndpointsOptions } from '../../plugins/async-endpoints.ts'
 import { prepareRedis, startRedis } from '../support/redis.ts'
 import { until } from '../support/redis-jobs.ts'
@@ -27,7 +28,7 @@ t.test('a submission on trial leaves no job and no number; a thousand probes cos
   const app = await build(t, { store: redisStore({ url: redis.url, prefix: '{p}' }), worker: false })
   app.defineJob({ name: 'work', handler: () => 'done' })
   let calls = 0
-  app.health.addCheck('counted', () => { calls++ }, { tags: ['ready'], cacheMs: 60_000 })
+  app.jobHealth.addCheck('counted', () => { calls++ }, { tags: ['ready'], cacheMs: 60_000 })
   await app.ready()
   const client = new Redis(redis.url)
   t.teardown(() => client.disconnect())
@@ -39,7 +40,7 @@ t.test('a submission on trial leaves no job and no number; a thousand probes cos
   t.match(await checkOf(app, 'asyncendpoints'), { status: 'Healthy', data: { store_type: 'bullmq', submit_probe: 'passed', stuck_jobs: 0, max_retries: 2 } })
   t.match(await checkOf(app, 'redis'), { status: 'Healthy', tags: ['redis', 'store'] })
   t.strictSame((await client.keys('*')).filter((key) => key.includes('probe')), [])
-  t.strictSame((await app.jobRuntime.store.list({ limit: 10 })).jobs, [])
+  t.strictSame((await runtimeOf(app).store.list({ limit: 10 })).jobs, [])
   t.strictSame(created, [])
   t.notMatch((await app.inject('/metrics')).payload, /operation="probe"|asyncendpoints_jobs_created_total\{.*\} [1-9]/)
 })
@@ -126,7 +127,7 @@ t.test('details for whom authorize lets; the status is for everybody', async (t)
 
 t.test('S3-37: the map', async (t) => {
   const app = await build(t, { health: { format: 'map' } })
-  app.health.addCheck('disk', () => ({ status: 'Degraded', description: 'nearly full', data: { free: 1 } }))
+  app.jobHealth.addCheck('disk', () => ({ status: 'Degraded', description: 'nearly full', data: { free: 1 } }))
   await app.ready()
   const body = (await app.inject('/health')).json<{ status: string, entries: Record<string, object> }>()
   t.match(body, { status: 'Degraded', totalDurationMs: Number, entries: { application: { status: 'Healthy' }, disk: { status: 'Degraded', description: 'nearly full', data: { free: 1 }, tags: [], durationMs: Number } } })

@@ -1,6 +1,7 @@
 /** Health within the whole suite: a real store, a real worker, real routes. */
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
+import { runtimeOf } from '../../lib/events/runtime.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 import { asyncEndpoints, type AsyncEndpointsOptions } from '../../plugins/async-endpoints.ts'
 
@@ -26,7 +27,7 @@ t.test('a submission under pressure is refused with a problem, told and counted;
   // One byte is less than any process uses: after the first sample it is under pressure for good.
   const app = await build(t, { health: { pressure: { maxRssBytes: 1, sampleIntervalMs: 10, retryAfterSeconds: 7 } } })
   const rejected: string[] = []
-  app.jobRuntime.bus.on('job.rejected', ({ jobName, queue, reason }) => rejected.push(`${jobName} ${queue} ${reason}`))
+  runtimeOf(app).bus.on('job.rejected', ({ jobName, queue, reason }) => rejected.push(`${jobName} ${queue} ${reason}`))
   await app.ready()
   const before = await app.inject({ method: 'POST', url: '/work' })
   t.equal(before.statusCode, 202, 'nothing was measured yet')

@@ -2,6 +2,7 @@ import underPressure from '@fastify/under-pressure'
 import Fastify, { type FastifyInstance, type InjectOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import t from 'tap'
+import { runtimeOf, RUNTIME } from '../../lib/events/runtime.ts'
 import { createContext } from '../../lib/core/context.ts'
 import { readRedactOptions } from '../../lib/core/redact.ts'
 import { EventBus } from '../../lib/events/bus.ts'
@@ -24,8 +25,8 @@ async function build (t: Test, { get = async () => undefined, options = {}, expo
     const runtime: JobRuntime = {
       context, store, bus: new EventBus(context.logger), registry: new JobRegistry(), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
     }
-    app.decorate('jobRuntime', runtime)
-  }, { name: 'asyncendpoints-job-store' }))
+    app.decorate(RUNTIME, runtime)
+  }, { name: 'fastify-async-endpoints/job-store' }))
   if (before !== undefined) await before(app)
   await app.register(health, options)
   return app
@@ -72,9 +73,9 @@ t.test('draining: readiness turns, liveness and the rest of the application do n
   const app = await build(t)
   app.get('/hello', async () => 'hi')
   const changes: unknown[] = []
-  app.jobRuntime.bus.on('health.changed', ({ status, previous }) => changes.push([previous, status]))
+  runtimeOf(app).bus.on('health.changed', ({ status, previous }) => changes.push([previous, status]))
   t.equal((await probe(app, '/health/ready')).status, 200)
-  app.health.startDraining()
+  app.jobHealth.startDraining()
   t.equal((await probe(app, '/health/ready')).status, 503)
   t.equal((await probe(app, '/health/live')).status, 200)
   t.equal((await app.inject('/hello')).statusCode, 200)
@@ -84,22 +85,22 @@ t.test('draining: readiness turns, liveness and the rest of the application do n
 t.test('closing turns readiness too, before the server is gone', async (t) => {
   const app = await build(t)
   let during: boolean | undefined
-  app.addHook('onClose', async () => { during = app.health.draining })
+  app.addHook('onClose', async () => { during = app.jobHealth.draining })
   await app.ready()
-  t.notOk(app.health.draining)
+  t.notOk(app.jobHealth.draining)
   await app.close()
   t.equal(during, true)
 })
 
 t.test('a worker is asked whether it claims, wherever its plugin was registered', async (t) => {
   const app = await build(t)
-  let lastSeenAt = app.jobRuntime.context.clock.monotonic()
-  app.decorate('jobWorker', { running: true, worksOn: () => true, placesOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }], abandonedIn: () => ({ running: 0, exhaustedSince: undefined }) } as never)
-  app.health.addCheck('noise', () => true, { cacheMs: 0 })
+  let lastSeenAt = runtimeOf(app).context.clock.monotonic()
+  runtimeOf(app).worker = { running: true, worksOn: () => true, placesOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }], abandonedIn: () => ({ running: 0, exhaustedSince: undefined }) }
+  app.jobHealth.addCheck('noise', () => true, { cacheMs: 0 })
   t.match(await probe(app, '/health/ready'), { status: 200, body: { checks: [{}, {}, {}, { name: 'worker', status: 'Healthy' }] } })
   lastSeenAt -= 60_000
   const quiet = await build(t, { options: { workerSilentMs: 5 } })
-  quiet.decorate('jobWorker', { running: true, worksOn: () => true, placesOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }] } as never)
+  runtimeOf(quiet).worker = { running: true, worksOn: () => true, placesOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }] }
   t.match(await probe(quiet, '/health/ready'), { status: 503, body: { checks: [{}, {}, {}, { name: 'worker', status: 'Unhealthy' }] } })
 })
 
@@ -113,7 +114,7 @@ t.test('options: paths, prefix, details, status codes, checks', async (t) => {
   t.match(await probe(secretive, '/health'), { status: 500, body: { status: 'Unhealthy', checks: [] } })
 
   const bare = await build(t, { options: { checks: { asyncendpoints: false, queueDepth: false, memory: false, eventLoop: false, worker: false } } })
-  bare.health.addCheck('mine', () => 'Degraded', { tags: ['ready'] })
+  bare.jobHealth.addCheck('mine', () => 'Degraded', { tags: ['ready'] })
   t.match(await probe(bare, '/health/ready'), { status: 200, body: { status: 'Degraded', checks: [{ name: 'application' }, { name: 'mine' }] } })
 })
 
@@ -192,7 +193,7 @@ t.test('an under-pressure of the application is left as it is; probes are answer
 t.test('twice in one process, each with its own answers', async (t) => {
   const good = await build(t)
   const bad = await build(t, { get: async () => { throw new Error('away') } })
-  good.health.startDraining()
+  good.jobHealth.startDraining()
   t.match(await probe(good, '/health/ready'), { status: 503 })
   t.match((await probe(bad, '/health/ready')).body.checks[0], { name: 'application', status: 'Healthy' })
 })
@@ -200,5 +201,5 @@ t.test('twice in one process, each with its own answers', async (t) => {
 t.test('without the job store it says what is missing', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
-  await t.rejects(async () => { await app.register(health) }, /asyncendpoints-job-store|jobRuntime/)
+  await t.rejects(async () => { await app.register(health) }, /fastify-async-endpoints\/job-store/)
 })

@@ -1,5 +1,7 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
+import { runtimeOf } from '../../lib/events/runtime.ts'
+import { backboneOf } from '../../lib/channels/backbone.ts'
 import type { JobStore } from '../../lib/jobs/store.ts'
 import { memoryStore } from '../../lib/stores/memory/index.ts'
 import { jobStore, type JobStoreOptions } from '../../plugins/job-store.ts'
@@ -58,7 +60,7 @@ t.test('a running job is cancelled through its signal, a waiting one at once', a
   const running = new Promise<void>((resolve) => { started = resolve })
   app.defineJob({ name: 'long', handler: async (job) => { started(); await new Promise((_resolve, reject) => job.signal.addEventListener('abort', () => reject(job.signal.reason as Error))) } })
   const ends: string[] = []
-  app.jobRuntime.bus.on('job.cancelled', ({ jobId }) => ends.push(jobId))
+  runtimeOf(app).bus.on('job.cancelled', ({ jobId }) => ends.push(jobId))
   await app.ready()
   const first = await app.jobs.submit('long')
   const second = await app.jobs.submit('long')
@@ -111,7 +113,7 @@ t.test('waiting has an end, and notices a job that disappears', async (t) => {
   const waiting = app.jobs.waitFor(id, { signal: controller.signal })
   controller.abort(new Error('client left'))
   await t.rejects(waiting, { message: 'client left' })
-  t.equal(app.jobBackbone.size, 0, 'nobody is left watching')
+  t.equal(backboneOf(app).size, 0, 'nobody is left watching')
 })
 
 t.test('a store that never answers is given up after submitTimeoutMs', async (t) => {
@@ -122,7 +124,7 @@ t.test('a store that never answers is given up after submitTimeoutMs', async (t)
   app.defineJob({ name: 'x', handler: () => {} })
   await app.ready()
   const failed: string[] = []
-  app.jobRuntime.bus.on('job.submit_failed', ({ errorCode }) => failed.push(errorCode))
+  runtimeOf(app).bus.on('job.submit_failed', ({ errorCode }) => failed.push(errorCode))
   await t.rejects(app.jobs.submit('x'), { code: 'FAE_STORE_UNAVAILABLE', statusCode: 503, retryAfterSeconds: 2 })
   t.same(failed, ['FAE_STORE_UNAVAILABLE'])
   await t.rejects(app.jobs.submit('x', {}, { idempotencyKey: 'k' }), { message: /may or may not have been stored. Submit it again with the same idempotencyKey$/ }, 'code has an option')
@@ -149,7 +151,7 @@ t.test('closing with jobs running waits, then hands them back; nothing is taken 
   const running = new Promise<void>((resolve) => { started = resolve })
   app.defineJob({ name: 'long', handler: async (job) => await new Promise((_resolve, reject) => { started(); job.signal.addEventListener('abort', () => { reason = job.signal.reason; reject(job.signal.reason as Error) }) }) })
   const told: string[] = []
-  for (const name of ['worker.draining', 'job.released', 'worker.stopped'] as const) app.jobRuntime.bus.on(name, () => told.push(name))
+  for (const name of ['worker.draining', 'job.released', 'worker.stopped'] as const) runtimeOf(app).bus.on(name, () => told.push(name))
   await app.ready()
   await app.jobs.submit('long')
   await running
@@ -168,8 +170,8 @@ t.test('a handler that is still running while the application closes may submit 
   const ends: string[] = []
   app.defineJob({ name: 'next', handler: () => {} })
   app.defineJob({ name: 'first', retry: { attempts: 1 }, handler: async () => { started(); await closing; return (await app.jobs.submit('next')).id } })
-  app.jobRuntime.bus.on('job.completed', ({ jobName }) => ends.push(jobName))
-  app.jobRuntime.bus.on('worker.draining', () => go())
+  runtimeOf(app).bus.on('job.completed', ({ jobName }) => ends.push(jobName))
+  runtimeOf(app).bus.on('worker.draining', () => go())
   await app.ready()
   await app.jobs.submit('first')
   await running

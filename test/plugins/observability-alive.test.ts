@@ -4,6 +4,7 @@ import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-tr
 import Fastify, { type FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import t from 'tap'
+import { runtimeOf } from '../../lib/events/runtime.ts'
 import { EVENT_CATALOGUE, EVENT_NAMES, type EventName } from '../../lib/events/catalogue.ts'
 import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
 import type { MetricFamily } from '../../lib/telemetry/snapshot.ts'
@@ -33,7 +34,7 @@ function hear (app: FastifyInstance): Heard {
   for (const name of EVENT_NAMES) {
     const { measurements, metadata } = EVENT_CATALOGUE[name]
     const fields = [...measurements, ...metadata].sort().join()
-    app.jobRuntime.bus.on(name, (event) => {
+    runtimeOf(app).bus.on(name, (event) => {
       names.add(name)
       // An alert has one payload for all that is told of it.
       if (Object.keys(event).sort().join() !== fields && !name.startsWith('alert.')) wrong.add(`${name}: ${Object.keys(event).sort().join()}`)
@@ -110,14 +111,14 @@ async function doTheRest (t: Test, app: FastifyInstance): Promise<void> {
   app.jobWorker.resume()
   t.ok(app.jobWorker.restart('default'))
   const kept: unknown[] = []
-  app.performanceMonitor.monitor('fill a heap', () => { kept.push(Array.from({ length: 100_000 }, (_, n) => ({ n }))) })
-  const many = app.metricsRegistry.instrument({ name: 'test.many', kind: 'counter', unit: '1', description: 'Many series', labels: ['n'] })
+  app.jobMonitor.monitor('fill a heap', () => { kept.push(Array.from({ length: 100_000 }, (_, n) => ({ n }))) })
+  const many = app.jobMetricsRegistry.instrument({ name: 'test.many', kind: 'counter', unit: '1', description: 'Many series', labels: ['n'] })
   for (let n = 0; n < 501; n++) many.bind({ n: String(n) }).add()
-  app.metricsExporters.register({ name: 'broken', formats: ['broken'], contentType: 'text/plain', export: () => { throw new Error('broken') } })
+  app.jobExporters.register({ name: 'broken', formats: ['broken'], contentType: 'text/plain', export: () => { throw new Error('broken') } })
   t.equal((await app.inject('/metrics?format=broken')).statusCode, 500)
   app.jobEvents.subscribe('broken', { 'alert.raised': () => { throw new Error('broken') } })
-  await app.alerts.check()
-  await app.alerts.check()
+  await app.jobAlerts.check()
+  await app.jobAlerts.check()
 }
 
 function hasValue (family: MetricFamily | undefined): boolean {
@@ -178,7 +179,7 @@ for (const kind of ['memory', 'redis'] as const) {
 
     const silent = (): string[] => EVENT_NAMES.filter((name) => !names.has(name) && !ELSEWHERE.has(name) && !(kind === 'memory' && SHARED_ONLY.has(name)))
     const dead = (): string[] => {
-      const families = new Map(app.metricsRegistry.families().map((family) => [family.name, family]))
+      const families = new Map(app.jobMetricsRegistry.families().map((family) => [family.name, family]))
       return Object.values(INSTRUMENTS).map(({ name }) => name).filter((name) => !hasValue(families.get(name)))
     }
     // Gauges, exports and the retried job take their time.
@@ -189,7 +190,7 @@ for (const kind of ['memory', 'redis'] as const) {
 
     const stall = exporter.getFinishedSpans().find(({ attributes }) => attributes['job.name'] === 'stalls' && attributes['error.type'] === 'FAE_STALLED')
     t.same(stall?.events.map(({ name }) => name), ['State Applied: queued', 'State Applied: in-progress', 'State Applied: scheduled'], 'a stall can be seen in the trace')
-    const queued = app.metricsRegistry.snapshot().families.find(({ name }) => name === INSTRUMENTS.jobsQueueDuration.name)
+    const queued = app.jobMetricsRegistry.snapshot().families.find(({ name }) => name === INSTRUMENTS.jobsQueueDuration.name)
     const exemplar = queued?.kind === 'histogram' ? queued.points.find(({ labels }) => labels['job_name'] === 'completes')?.exemplars.find((entry) => entry !== undefined) : undefined
     t.ok(exporter.getFinishedSpans().some((span) => span.name === 'send default' && span.spanContext().spanId === exemplar?.spanId), 'from a bucket of the queue wait to the submission')
   })

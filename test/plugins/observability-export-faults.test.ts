@@ -168,11 +168,11 @@ t.test('an exporter that hangs, one that throws, and hooks that throw: only who 
   const app = await build(t, { export: { targets: { file: { path: join(t.testdir(), 'metrics.prom'), format: 'stuck', intervalMs: 5_000 } } } }, clock)
   const fails = (): never => { throw new Error('broken') }
   const exporter = (format: string, parts: Partial<MetricsExporter>): MetricsExporter => ({ name: format, formats: [format], contentType: 'text/plain', export: () => 'page', ...parts })
-  app.metricsExporters.register(exporter('stuck', { export: () => new Promise(() => {}) }))
-  app.metricsExporters.register(exporter('throws', { export: fails }))
-  app.metricsExporters.register(exporter('rejects', { export: async () => fails() }))
-  app.metricsExporters.register(exporter('nothing', { export: () => undefined as never }))
-  app.metricsExporters.register(exporter('hooked', { onRequested: fails, onCompleted: (async () => fails()) as never, onSync: fails }))
+  app.jobExporters.register(exporter('stuck', { export: () => new Promise(() => {}) }))
+  app.jobExporters.register(exporter('throws', { export: fails }))
+  app.jobExporters.register(exporter('rejects', { export: async () => fails() }))
+  app.jobExporters.register(exporter('nothing', { export: () => undefined as never }))
+  app.jobExporters.register(exporter('hooked', { onRequested: fails, onCompleted: (async () => fails()) as never, onSync: fails }))
   await app.ready()
 
   let answered = false

@@ -1,6 +1,7 @@
 /** What an operator finds in the log, with a real pino of Fastify's under it. */
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import t from 'tap'
+import { runtimeOf } from '../../lib/events/runtime.ts'
 import type { JobHandler } from '../../lib/jobs/definition.ts'
 import { asyncEndpoints, type AsyncEndpointsOptions } from '../../plugins/async-endpoints.ts'
 
@@ -184,7 +185,7 @@ t.test('nothing that comes from outside makes a second line', async (t) => {
     }
   })
   t.equal((await run({ 'x-correlation-id': 'a%0ab', 'user-agent': 'x'.repeat(10_000) })).state, 'failed')
-  app.jobRuntime.bus.emit('job.unhandled', { jobId: hostile, jobName: hostile.repeat(1_000_000), queue: hostile, workerId: hostile, correlationId: hostile, delayMs: Number.NaN })
+  runtimeOf(app).bus.emit('job.unhandled', { jobId: hostile, jobName: hostile.repeat(1_000_000), queue: hostile, workerId: hostile, correlationId: hostile, delayMs: Number.NaN })
   t.notOk(lines.some(({ msg }) => msg === 'forged'))
   // Every line of ours is one line, of a size that a log can take, and moves no cursor when it is printed.
   for (const [index, line] of lines.entries()) {

@@ -46,7 +46,7 @@ t.test('an SDK started by --import is watched, by each application of the proces
 t.test('a provider of another make cannot be watched, which is said once; the processor can be put there by hand', async (t) => {
   const [blind, seeing] = await Promise.all([run('foreign', {}), run('by-hand', {})])
   t.same(blind.slow, [])
-  t.match(blind.warnings, [/^slow database queries cannot be seen: .*app\.performanceMonitor\.spanProcessor\(\)/])
+  t.match(blind.warnings, [/^slow database queries cannot be seen: .*app\.jobMonitor\.spanProcessor\(\)/])
   t.equal(blind.warnings.length, 1)
   t.match(seeing.slow, [SLOW])
   t.equal(seeing.afterClose, 0)

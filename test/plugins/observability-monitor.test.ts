@@ -28,7 +28,7 @@ async function run (app: FastifyInstance): Promise<void> {
 t.test('GET /metrics/bottlenecks after a few jobs', async (t) => {
   const app = await build(t, { observability: { performance: { slowMs: 0 } } })
   await run(app)
-  app.performanceMonitor.monitor('reckon', () => 1)
+  app.jobMonitor.monitor('reckon', () => 1)
   const response = await app.inject('/metrics/bottlenecks')
   t.match(response.headers, { 'content-type': 'application/json; charset=utf-8', 'cache-control': 'no-store' })
   const report = response.json<BottleneckReport>()
@@ -89,9 +89,9 @@ t.test('switches', async (t) => {
   const status = async (options: AsyncEndpointsOptions): Promise<[number, boolean, boolean]> => {
     const app = await build(t, options)
     await run(app)
-    t.equal(app.performanceMonitor.monitor('x', () => 5), 5)
+    t.equal(app.jobMonitor.monitor('x', () => 5), 5)
     const page = (await app.inject('/metrics')).payload
-    return [(await app.inject('/metrics/bottlenecks')).statusCode, app.performanceMonitor.bottlenecks() !== undefined, page.includes('asyncendpoints_operation_duration_seconds')]
+    return [(await app.inject('/metrics/bottlenecks')).statusCode, app.jobMonitor.bottlenecks() !== undefined, page.includes('asyncendpoints_operation_duration_seconds')]
   }
   t.same(await status({}), [200, true, true])
   t.same(await status({ observability: { performance: true } }), [200, true, true])
@@ -119,15 +119,15 @@ t.test('database spans of a private provider, and of one that is given', async (
   const given = await build(t, { observability: { performance: { slowQueryMs: 0 }, tracing: { tracerProvider: provider } } })
   const ask = (): void => { provider.getTracer('db').startSpan('q', { startTime: Date.now() - 50, attributes: { 'db.system': 'mysql', 'db.statement': 'delete from carts' } }).end() }
   ask()
-  t.match(given.performanceMonitor.bottlenecks(), { slowQueries: [{ system: 'mysql', operation: 'delete', target: 'carts' }] })
+  t.match(given.jobMonitor.bottlenecks(), { slowQueries: [{ system: 'mysql', operation: 'delete', target: 'carts' }] })
   await given.close()
   ask()
-  t.equal(given.performanceMonitor.bottlenecks()?.slowQueries.length, 1, 'taken away at the close')
+  t.equal(given.jobMonitor.bottlenecks()?.slowQueries.length, 1, 'taken away at the close')
 })
 
 t.test('two applications in one process: each its own monitor', async (t) => {
   const [one, other] = [await build(t), await build(t)]
-  one.performanceMonitor.monitor('mine', () => 1)
+  one.jobMonitor.monitor('mine', () => 1)
   t.match((await one.inject('/metrics')).payload, /operation="mine"/)
   t.notMatch((await other.inject('/metrics')).payload, /operation="mine"/)
   await one.close()

@@ -3,6 +3,7 @@ import { context, SpanKind, trace, type Span } from '@opentelemetry/api'
 import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
+import { runtimeOf } from '../../lib/events/runtime.ts'
 import { asyncEndpoints, memoryStore, type JobStore } from '../../plugins/async-endpoints.ts'
 import { jobStore } from '../../plugins/job-store.ts'
 import { observability, type ObservabilityOptions } from '../../plugins/observability.ts'
@@ -111,7 +112,7 @@ t.test('scrapes, status requests and the poller of the gauges leave no spans', a
   await new Promise<void>((resolve, reject) => {
     let seen = 0
     const deadline = setTimeout(() => { reject(new Error(`the poller was to read the store twice within 5 s; it did ${seen} times`)) }, 5_000)
-    app.jobRuntime.bus.on('store.operated', ({ operation }) => {
+    runtimeOf(app).bus.on('store.operated', ({ operation }) => {
       if (operation !== 'counts' || ++seen < 2) return
       clearTimeout(deadline)
       resolve()
@@ -167,7 +168,7 @@ t.test('listeners hear of endings outside of everything that is quiet', async (t
   const app = await build(t)
   await app.ready()
   const told = new Promise<void>((resolve) => {
-    app.jobRuntime.bus.on('job.completed', () => {
+    runtimeOf(app).bus.on('job.completed', () => {
       trace.getTracer('x').startSpan('a listener\'s span').end()
       resolve()
     })

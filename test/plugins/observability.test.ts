@@ -4,6 +4,7 @@ import { promisify } from 'node:util'
 import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import t from 'tap'
+import { runtimeOf } from '../../lib/events/runtime.ts'
 import type { JobHandler } from '../../lib/jobs/definition.ts'
 import { METRIC_METHODS, NoopMetrics } from '../../lib/telemetry/metrics.ts'
 import { recordingMetrics } from '../../lib/testing/recording-metrics.ts'
@@ -167,7 +168,7 @@ t.test('a metrics implementation that throws fails no job; it is counted and tol
   const recorder = Object.fromEntries(METRIC_METHODS.map((method) => [method, () => { throw new Error('broken') }]))
   const app = await build(t, { metrics: { recorder } }, undefined, { logger: { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line) as Record<string, unknown>) } } } })
   const told: string[] = []
-  app.jobRuntime.bus.on('telemetry.listener_failed', ({ source }) => { told.push(source) })
+  runtimeOf(app).bus.on('telemetry.listener_failed', ({ source }) => { told.push(source) })
   t.equal(await run(app), 'completed')
   t.equal(await run(app), 'completed')
   const { value } = await scrape(app)
@@ -202,7 +203,7 @@ t.test('the metrics of an application, in part', async (t) => {
 
 t.test('an application adds a metric of its own', async (t) => {
   const app = await build(t)
-  app.metricsRegistry.instrument({ name: 'shop.orders', kind: 'counter', unit: '{order}', description: 'Orders', labels: ['country'] }).bind({ country: 'pt' }).add(3)
+  app.jobMetricsRegistry.instrument({ name: 'shop.orders', kind: 'counter', unit: '{order}', description: 'Orders', labels: ['country'] }).bind({ country: 'pt' }).add(3)
   t.equal((await scrape(app)).value('shop_orders_total', { country: 'pt' }), 3)
 })
 
@@ -236,13 +237,13 @@ t.test('parts are switched off one by one', async (t) => {
   t.equal((await noMetrics.inject('/metrics')).statusCode, 404)
   t.ok(noMetrics.jobMetrics instanceof NoopMetrics)
   t.equal(await run(noMetrics), 'completed')
-  t.same(noMetrics.metricsRegistry.families(), [])
+  t.same(noMetrics.jobMetricsRegistry.families(), [])
 
   const noRoute = await build(t, { metrics: { path: false }, tracing: false, logging: false })
   t.equal((await noRoute.inject('/metrics')).statusCode, 404)
   t.equal(await run(noRoute), 'completed')
-  t.ok(noRoute.metricsRegistry.families().length > 5)
-  t.equal(noRoute.jobRuntime.attemptMiddleware.length, 0)
+  t.ok(noRoute.jobMetricsRegistry.families().length > 5)
+  t.equal(runtimeOf(noRoute).attemptMiddleware.length, 0)
 
   const elsewhere = await build(t, { metrics: { path: '/internal/metrics', scopeLabels: true } })
   const page = await elsewhere.inject('/internal/metrics')
@@ -262,8 +263,8 @@ t.test('enabled: false leaves nothing behind', async (t) => {
   t.equal(await run(app), 'completed')
   t.equal((await app.inject('/metrics')).statusCode, 404)
   t.ok(app.jobMetrics instanceof NoopMetrics)
-  t.same([app.jobRuntime.submitMiddleware, app.jobRuntime.attemptMiddleware, app.jobRuntime.handlerSpanMiddleware], [[], [], []])
-  t.equal(app.jobRuntime.bus.wants('job.submitted'), false)
+  t.same([runtimeOf(app).submitMiddleware, runtimeOf(app).attemptMiddleware, runtimeOf(app).handlerSpanMiddleware], [[], [], []])
+  t.equal(runtimeOf(app).bus.wants('job.submitted'), false)
 })
 
 t.test('enabled: false loads no part of OpenTelemetry', async (t) => {

@@ -1,6 +1,7 @@
 /** Handlers that ignore their abort keep their places, on every store. */
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
+import { runtimeOf } from '../../lib/events/runtime.ts'
 import asyncEndpoints, { memoryStore, redisStore, type JobStore, type WorkerOptions } from '../../plugins/async-endpoints.ts'
 import { startRedis } from '../support/redis.ts'
 
@@ -40,7 +41,7 @@ async function build (t: Test, store: JobStore, deaf: Deaf, worker: WorkerOption
   app.defineJob({ name: 'deaf', graceMs: 20, handler: deaf.handler })
   app.defineJob({ name: 'quick', queue: 'other', handler: async () => 'done' })
   const told: string[] = []
-  for (const name of ['handler.abandoned', 'handler.ended_late', 'worker.exhausted', 'worker.relieved'] as const) app.jobRuntime.bus.on(name, () => { told.push(name) })
+  for (const name of ['handler.abandoned', 'handler.ended_late', 'worker.exhausted', 'worker.relieved'] as const) runtimeOf(app).bus.on(name, () => { told.push(name) })
   t.teardown(() => { deaf.endAll(); return app.close() })
   await app.ready()
   return { app, told }

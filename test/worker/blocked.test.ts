@@ -2,6 +2,7 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import t from 'tap'
+import { runtimeOf } from '../../lib/events/runtime.ts'
 import { asyncEndpoints, memoryStore, redisStore, type JobContext, type JobStore } from '../../plugins/async-endpoints.ts'
 import { sharedRedis, uniquePrefix } from '../support/redis.ts'
 import { until } from '../support/redis-jobs.ts'
@@ -32,8 +33,8 @@ async function build (t: Test, store: JobStore): Promise<{ app: FastifyInstance,
   const app = Fastify({ pluginTimeout: 60_000 })
   await app.register(asyncEndpoints, { store, jobs: { retry: { attempts: 1 } }, observability: { performance: { sampleIntervalMs: 500 } } })
   const told: string[] = []
-  for (const name of ['job.stalled', 'job.lease_lost', 'job.recovered'] as const) app.jobRuntime.bus.on(name, () => { told.push(name) })
-  app.jobRuntime.bus.on('performance.event_loop_lagged', ({ jobs }) => { told.push(`blocked while ${jobs} ran`) })
+  for (const name of ['job.stalled', 'job.lease_lost', 'job.recovered'] as const) runtimeOf(app).bus.on(name, () => { told.push(name) })
+  runtimeOf(app).bus.on('performance.event_loop_lagged', ({ jobs }) => { told.push(`blocked while ${jobs} ran`) })
   t.teardown(() => app.close())
   return { app, told }
 }

@@ -1,6 +1,7 @@
 /** A worker that is connected and does not consume, on a real server; and attempts that outlive their consumer. */
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
+import { runtimeOf } from '../../lib/events/runtime.ts'
 import { asyncEndpoints, redisStore, type AsyncEndpointsOptions } from '../../plugins/async-endpoints.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/redis-jobs.ts'
@@ -46,7 +47,7 @@ t.test('connections that come up half again and again: the queue is silent, unre
   await until('its connection', () => proxy.open > before)
   const { id } = await app.jobs.submit('wedged', {})
 
-  t.equal(await app.jobRuntime.store.ping(), undefined, 'the server answers all the time')
+  t.equal(await runtimeOf(app).store.ping(), undefined, 'the server answers all the time')
   await until('readiness to notice', async () => (await app.inject('/health/ready')).statusCode === 503, SILENT_MS)
   t.match((await app.inject('/health/ready')).json(), { checks: [{}, {}, { name: 'worker', status: 'Unhealthy', description: /\bb$/ }] })
   t.equal((await app.inject('/health/live')).statusCode, 200, 'no restart of the process would be needed')
@@ -89,7 +90,7 @@ t.test('attempts under way when their consumer is replaced end once, and the pla
   const later = [await submit(), await submit(), await submit()]
   await until('the free place is taken', () => begun.length === 3)
   // Longer than the lease: the old consumer renews it, or another attempt would begin.
-  await until('the leases to have been renewed', async () => (await app.jobRuntime.store.counts('default')).states['in-progress'] === 3)
+  await until('the leases to have been renewed', async () => (await runtimeOf(app).store.counts('default')).states['in-progress'] === 3)
   await new Promise((resolve) => setTimeout(resolve, 2_500))
   t.same(begun.length, 3)
   ends.get(old[0] ?? '')?.()

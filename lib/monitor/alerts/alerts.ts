@@ -55,7 +55,7 @@ const MARGIN_MS = 15_000
 const STORE_PATIENCE_MS = 1_000
 
 /**
- * Evaluates the rules and tells what they find; what `app.alerts` is. On a shared store every process shows what it counted, and
+ * Evaluates the rules and tells what they find; what `app.jobAlerts` is. On a shared store every process shows what it counted, and
  * the one that holds the lock judges over all of it; what it knows lies on the store, so that another can take over without
  * repeating or forgetting. A notice is on the store before it is sent: if its sender dies in between, the next one sends
  * it, under the same id.
