@@ -161,7 +161,7 @@ function isNewWork (request: FastifyRequest): boolean {
   const config: object = request.routeOptions.config
   if (!('asyncEndpoints' in config)) return false
   const ours = config.asyncEndpoints
-  return typeof ours === 'object' && ours !== null && 'kind' in ours && (ours.kind === 'submit' || ours.kind === 'retry')
+  return typeof ours === 'object' && ours !== null && 'kind' in ours && (ours.kind === 'submit' || ours.kind === 'redrive')
 }
 
 /** `/health`, `/health/ready`, `/health/live` and `app.jobHealth`. */

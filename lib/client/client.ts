@@ -222,9 +222,9 @@ export class Client implements JobsClient {
     return { state: verdict.kind, job }
   }
 
-  retry (id: string): Promise<JobRecord> { return this.#redrive(id, undefined) }
+  redrive (id: string): Promise<JobRecord> { return this.#redrive(id, undefined) }
 
-  async retryJob ({ id, queue, state }: JobRecord, { maxQueued, maxRedrives }: RedriveAdmission): Promise<JobRecord> {
+  async redriveJob ({ id, queue, state }: JobRecord, { maxQueued, maxRedrives }: RedriveAdmission): Promise<JobRecord> {
     // What has not failed is refused for that, and takes no place.
     if (maxQueued === undefined || state !== 'failed') return await this.#redrive(id, maxRedrives)
     await this.#admit(queue, maxQueued)

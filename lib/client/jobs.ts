@@ -63,7 +63,7 @@ export interface Jobs {
    *
    * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_NOT_FAILED`, `FAE_CLOSED`
    */
-  retry (id: string): Promise<JobRecord>
+  redrive (id: string): Promise<JobRecord>
   /** Forgets a job. @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_ACTIVE` */
   remove (id: string): Promise<void>
   /** Of one queue, or of all queues that this process knows. */
@@ -105,8 +105,8 @@ export interface RedriveAdmission {
 export interface JobsClient extends Jobs {
   /** Like `submit`, for a definition at hand. The key's fingerprint is over body, params and query. */
   submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted>
-  /** Like `retry`, admitted like a submission. `job`: as it was read just now. */
-  retryJob (job: JobRecord, admission: RedriveAdmission): Promise<JobRecord>
+  /** Like `redrive`, admitted like a submission. `job`: as it was read just now. */
+  redriveJob (job: JobRecord, admission: RedriveAdmission): Promise<JobRecord>
   /** The result as the JSON text that was stored. */
   resultText (id: string): Promise<string | undefined>
 }

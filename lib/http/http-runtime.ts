@@ -92,7 +92,7 @@ export function exposureOf (http: HttpRuntime, job: JobRecord): ExposeErrors {
 
 /** The `config.asyncEndpoints` of our routes, by which other plugins know them. */
 export interface AsyncEndpointsRouteConfig {
-  readonly kind: 'submit' | 'status' | 'result' | 'cancel' | 'retry' | 'refusal'
+  readonly kind: 'submit' | 'status' | 'result' | 'cancel' | 'redrive' | 'refusal'
   /** The job's name, on a submit route. */
   readonly name?: string
 }

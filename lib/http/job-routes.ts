@@ -45,7 +45,7 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
       schema: described(http, operationId(operation, app.prefix + http.options.jobsPath), schema),
       ...ownCompilers,
       // Polling is no story worth a trace; @fastify/otel reads this.
-      config: { asyncEndpoints: { kind }, ...(kind === 'retry' ? undefined : NEVER_SHED), ...(kind === 'status' ? { otel: false } : undefined) },
+      config: { asyncEndpoints: { kind }, ...(kind === 'redrive' ? undefined : NEVER_SHED), ...(kind === 'status' ? { otel: false } : undefined) },
       onRequest: correlationHook(http),
       ...(method === 'GET' ? undefined : { preParsing: anyBody }),
       errorHandler: problemHandler(http, http.options.responses, undefined),
@@ -78,15 +78,20 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
   add('cancel', 'DELETE', path, 'deleteJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(http, request, reply))
   add('cancel', 'POST', `${path}/cancel`, 'cancelJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(http, request, reply))
 
-  add('retry', 'POST', `${path}/retry`, 'retryJob', {
-    summary: 'Run a failed job again',
+  const redrive: Described = {
+    summary: 'Redrive a failed job: run it again with a fresh budget of attempts',
     response: { 202: jsonResponse('The job is queued again', statusSchema), 404: gone, 409: problemResponse('The job has not failed, or was run again too often'), 429: problemResponse('The queue is full'), 503: away }
-  }, (request, reply) => retryJob(http, request, reply))
+  }
+  add('redrive', 'POST', `${path}/redrive`, 'redriveJob', redrive, (request, reply) => redriveJob(http, request, reply))
+  // The name that other systems have for it. Left out of OpenAPI: one operation, one description.
+  add('redrive', 'POST', `${path}/retry`, 'retryJob', { ...redrive, hide: true }, (request, reply) => redriveJob(http, request, reply))
 }
 
 /** What OpenAPI shows of a job route. */
 interface Described {
   readonly summary: string
+  /** Not shown at all. */
+  readonly hide?: boolean
   /** By name. */
   readonly headers?: Readonly<Record<string, unknown>>
   /** By status. */
@@ -95,11 +100,12 @@ interface Described {
 
 function described (http: HttpRuntime, operationId: string, schema: Described): FastifySchema & Record<string, unknown> {
   const { header } = http.correlation
-  const { headers, response, summary } = schema
+  const { headers, response, summary, hide } = schema
   return {
     ...openApiMembers(http.options.openapi, OPENAPI_TAGS),
     operationId,
     summary,
+    ...(hide === true ? { hide } : undefined),
     params: idParams,
     headers: { type: 'object', properties: { ...headers, ...correlationHeader(header) } },
     response: withCorrelation(header, response)
@@ -199,9 +205,9 @@ async function cancelJob (http: HttpRuntime, request: JobRequest, reply: Fastify
   return await answer(http, job, state === 'cancelled' ? 200 : 202, request, reply)
 }
 
-async function retryJob (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
+async function redriveJob (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
   const job = await findJob(http, request)
-  const redriven = await http.jobs.retryJob(job, admissionOf(http, job)).catch((error: unknown) => {
+  const redriven = await http.jobs.redriveJob(job, admissionOf(http, job)).catch((error: unknown) => {
     // New work that was turned away counts like a submission that was.
     if (isAsyncEndpointsError(error) && (error.statusCode === 429 || error.statusCode === 503)) {
       const { name: jobName, queue, correlationId } = job

@@ -11,7 +11,7 @@ export interface Links {
   /** POST here, or DELETE `self`. Absent when the job is over. */
   readonly cancel?: string
   /** POST here to run a failed job again. Absent when it was run again as often as `maxRedrives` allows. */
-  readonly retry?: string
+  readonly redrive?: string
 }
 
 /** Makes the links of jobs, from the path where the job routes live. */
@@ -28,11 +28,11 @@ export class JobLinks {
 
   result (id: string): string { return `${this.base}/${id}/result` }
 
-  of (id: string, state: JobState, mayRetry = true): Links {
+  of (id: string, state: JobState, mayRedrive = true): Links {
     const self = `${this.base}/${id}`
     switch (state) {
       case 'completed': return { self, result: `${self}/result` }
-      case 'failed': return mayRetry ? { self, retry: `${self}/retry` } : { self }
+      case 'failed': return mayRedrive ? { self, redrive: `${self}/redrive` } : { self }
       case 'cancelled': return { self }
       default: return { self, result: `${self}/result`, cancel: `${self}/cancel` }
     }

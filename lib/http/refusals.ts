@@ -9,7 +9,7 @@ import { correlationHook, problemHandler, type HttpRuntime } from './http-runtim
 const SHAPES: ReadonlyArray<{ readonly path: RegExp, readonly methods: readonly string[] }> = [
   { path: /^[^/]+$/, methods: ['GET', 'HEAD', 'DELETE'] },
   { path: /^[^/]+\/result$/, methods: ['GET', 'HEAD'] },
-  { path: /^[^/]+\/(?:cancel|retry)$/, methods: ['POST'] }
+  { path: /^[^/]+\/(?:cancel|redrive|retry)$/, methods: ['POST'] }
 ]
 
 /**

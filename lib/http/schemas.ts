@@ -14,7 +14,7 @@ const links: Schema = {
   type: 'object',
   description: 'Where to go from here; only what makes sense in the present state',
   required: ['self'],
-  properties: { self: uri, result: uri, cancel: uri, retry: uri }
+  properties: { self: uri, result: uri, cancel: uri, redrive: uri }
 }
 
 const submittedProperties: Schema = {

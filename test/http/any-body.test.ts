@@ -26,7 +26,7 @@ t.test('cancel, delete and redrive take any body or none, with any content type'
     t.equal(await send('POST', `/jobs/${await submit()}/cancel`), 200, `cancel, ${what}`)
     const failed = await submit()
     store.change(failed, { state: 'failed', finishedAt: Date.now() })
-    t.equal(await send('POST', `/jobs/${failed}/retry`), 202, `redrive, ${what}`)
+    t.equal(await send('POST', `/jobs/${failed}/redrive`), 202, `redrive, ${what}`)
   }
   const submission = await fetch(`${baseUrl}/a`, { method: 'POST', headers: { 'content-type': 'text/html' }, body: 'x' })
   await submission.arrayBuffer()

@@ -73,7 +73,7 @@ t.test('ids that are no ids', async (t) => {
   const { app, store } = await testApp()
   const odd = ['unknown', '%00', '%2e%2e%2f', '..%2f..%2fetc%2fpasswd', '%F0%9F%92%A3', 'a%0d%0aSet-Cookie:x', '%22%3E%3Cscript%3E', '__proto__', 'constructor', '00000000-0000-4000-8000-000000000000', 'a:b', '*', '%7Bjob%7D']
   for (const id of odd) {
-    for (const [method, url] of [['GET', `/jobs/${id}`], ['GET', `/jobs/${id}/result`], ['DELETE', `/jobs/${id}`], ['POST', `/jobs/${id}/cancel`], ['POST', `/jobs/${id}/retry`], ['HEAD', `/jobs/${id}`]] as const) {
+    for (const [method, url] of [['GET', `/jobs/${id}`], ['GET', `/jobs/${id}/result`], ['DELETE', `/jobs/${id}`], ['POST', `/jobs/${id}/cancel`], ['POST', `/jobs/${id}/redrive`], ['HEAD', `/jobs/${id}`]] as const) {
       const response = await app.inject({ method, url })
       t.equal(response.statusCode, 404, `${method} ${url}`)
       if (method === 'HEAD') continue

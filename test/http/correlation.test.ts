@@ -18,7 +18,7 @@ t.test('every answer of our routes has it, errors and all', async (t) => {
     ['no such job', 404, { method: 'GET', url: '/jobs/x' }],
     ['no result yet', 409, { method: 'GET', url: `/jobs/${id}/result` }],
     ['cancel', 200, { method: 'DELETE', url: `/jobs/${id}` }],
-    ['not failed', 409, { method: 'POST', url: `/jobs/${id}/retry` }]
+    ['not failed', 409, { method: 'POST', url: `/jobs/${id}/redrive` }]
   ]
   t.equal(submitted.headers['x-correlation-id'], 'corr-1')
   for (const [what, status, request] of requests) {

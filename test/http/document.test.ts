@@ -34,7 +34,7 @@ t.test('the status document is an allow-list of the record', async (t) => {
     cancelRequested: false,
     correlationId: 'corr',
     traceId: '0af7651916cd43dd8448eb211c80319c',
-    links: { self: `/jobs/${job.id}`, retry: `/jobs/${job.id}/retry` }
+    links: { self: `/jobs/${job.id}`, redrive: `/jobs/${job.id}/redrive` }
   })
 })
 

@@ -27,7 +27,7 @@ for (const [what, headers, payload] of BODIES) {
     t.equal(await send('POST', `/jobs/${await submit()}/cancel`), 200)
     const failed = await submit()
     store.change(failed, { state: 'failed', finishedAt: Date.now() })
-    t.equal(await send('POST', `/jobs/${failed}/retry`), 202)
+    t.equal(await send('POST', `/jobs/${failed}/redrive`), 202)
   })
 }
 

@@ -208,11 +208,11 @@ t.test('cancel: waiting, running, again, over', async (t) => {
 
 t.test('redrive: only a failed job', async (t) => {
   const { ask, id, store } = await withJob()
-  const early = await ask('POST', '/retry')
+  const early = await ask('POST', '/redrive')
   t.equal(early.statusCode, 409)
   t.match(early.json(), { code: 'FAE_JOB_NOT_FAILED', detail: /queued/ })
   store.change(id, { state: 'failed', attempts: 3, error: { code: 'E', message: 'm' } })
-  const again = await ask('POST', '/retry')
+  const again = await ask('POST', '/redrive')
   t.equal(again.statusCode, 202)
   t.match(again.json(), { id, status: 'queued', attempts: { made: 0 } })
   t.equal(again.headers.location, `/jobs/${id}`)
@@ -223,25 +223,25 @@ t.test('redrives are admitted like submissions: maxQueued, and a limit for each 
   app.asyncEndpoint({ url: '/a', name: 'a', maxQueued: 3, handler: echo })
   app.asyncEndpoint({ url: '/b', name: 'b', queue: 'b', maxRedrives: 0, handler: echo })
   const submit = async (url: string): Promise<string> => (await app.inject({ method: 'POST', url })).json().id
-  const retry = async (id: string): Promise<number> => (await app.inject({ method: 'POST', url: `/jobs/${id}/retry` })).statusCode
+  const retry = async (id: string): Promise<number> => (await app.inject({ method: 'POST', url: `/jobs/${id}/redrive` })).statusCode
   const ids = [await submit('/a'), await submit('/a'), await submit('/a')]
   store.queued = 3
   for (const id of ids) store.change(id, { state: 'failed' })
-  const refused = await app.inject({ method: 'POST', url: `/jobs/${String(ids[0])}/retry` })
+  const refused = await app.inject({ method: 'POST', url: `/jobs/${String(ids[0])}/redrive` })
   t.equal(refused.statusCode, 429)
   t.match(refused.json(), { code: 'FAE_QUEUE_FULL' })
   t.equal(refused.headers['retry-after'], '5')
   t.equal(store.count('redrive'), 0)
   t.match(events.filter(({ name }) => name === 'job.rejected').map(({ event }) => event), [{ jobName: 'a', queue: 'default', reason: 'queue-full' }], 'it is counted like a submission')
-  t.equal((await app.jobs.retry(ids[0] ?? '')).state, 'queued', 'code is not refused')
+  t.equal((await app.jobs.redrive(ids[0] ?? '')).state, 'queued', 'code is not refused')
 
   const b = await submit('/b')
   store.change(b, { state: 'failed' })
-  const never = await app.inject({ method: 'POST', url: `/jobs/${b}/retry` })
+  const never = await app.inject({ method: 'POST', url: `/jobs/${b}/redrive` })
   t.equal(never.statusCode, 409)
   t.match(never.json(), { code: 'FAE_REDRIVE_LIMIT', jobStatus: 'failed', status: 409 })
   t.same(Object.keys((await app.inject(`/jobs/${b}`)).json().links), ['self'], 'no link leads to a refusal')
-  t.same(Object.keys((await app.inject(`/jobs/${String(ids[1])}`)).json().links), ['self', 'retry'])
+  t.same(Object.keys((await app.inject(`/jobs/${String(ids[1])}`)).json().links), ['self', 'redrive'])
 
   // The endpoint of this one is defined in another process.
   const foreign = ids[1] ?? ''
@@ -264,17 +264,17 @@ t.test('a burst of redrives at one process does not get past maxQueued', async (
   }
   // The count is read anew: what was submitted has left the queue.
   await clock.advance(300)
-  const codes = await Promise.all(ids.map(async (id) => (await app.inject({ method: 'POST', url: `/jobs/${id}/retry` })).statusCode))
+  const codes = await Promise.all(ids.map(async (id) => (await app.inject({ method: 'POST', url: `/jobs/${id}/redrive` })).statusCode))
   t.equal(codes.filter((code) => code === 202).length, 5)
   t.equal(codes.filter((code) => code === 429).length, 15)
-  const again = await app.inject({ method: 'POST', url: `/jobs/${String(ids[codes.indexOf(202)])}/retry` })
+  const again = await app.inject({ method: 'POST', url: `/jobs/${String(ids[codes.indexOf(202)])}/redrive` })
   t.equal(again.statusCode, 409, 'what has not failed is told so, full or not')
 })
 
 t.test('somebody else\'s job is a job that is not there', async (t) => {
   const { app, ask, id, store, self } = await withJob({ http: { owner: (request) => request.headers['x-user']?.toString() } }, { 'x-user': 'alice' })
   store.change(id, { state: 'failed' })
-  const routes = [['GET', ''], ['GET', '/result'], ['DELETE', ''], ['POST', '/cancel'], ['POST', '/retry']] as const
+  const routes = [['GET', ''], ['GET', '/result'], ['DELETE', ''], ['POST', '/cancel'], ['POST', '/redrive']] as const
   for (const [method, path] of routes) {
     for (const headers of [{ 'x-user': 'bob' }, {}] as Array<Record<string, string>>) {
       const response = await ask(method, path, headers)
@@ -288,7 +288,7 @@ t.test('somebody else\'s job is a job that is not there', async (t) => {
   t.equal(store.count('cancel') + store.count('redrive') + store.count('result'), 0)
   t.equal(store.jobs.get(id)?.state, 'failed')
   t.equal((await ask('GET', '', { 'x-user': 'alice' })).statusCode, 200)
-  t.equal((await ask('POST', '/retry', { 'x-user': 'alice' })).statusCode, 202)
+  t.equal((await ask('POST', '/redrive', { 'x-user': 'alice' })).statusCode, 202)
   t.equal((await ask('DELETE', '', { 'x-user': 'alice' })).statusCode, 200)
 })
 
@@ -314,13 +314,25 @@ t.test('an owner function that throws refuses a read as well', async (t) => {
 t.test('a store that is away is a 503 on every route', async (t) => {
   const { ask, store } = await withJob()
   store.faults.set('get', 'reject')
-  for (const [method, path] of [['GET', ''], ['GET', '/result'], ['DELETE', ''], ['POST', '/retry']] as const) {
+  for (const [method, path] of [['GET', ''], ['GET', '/result'], ['DELETE', ''], ['POST', '/redrive']] as const) {
     const response = await ask(method, path)
     t.equal(response.statusCode, 503)
     t.match(response.json(), { code: 'FAE_STORE_UNAVAILABLE' })
     t.ok(response.headers['retry-after'])
     t.notMatch(response.body, /hunter2/)
   }
+})
+
+t.test('POST /jobs/:id/retry is another name of /redrive', async (t) => {
+  const { app, store } = await testApp()
+  app.asyncEndpoint({ url: '/a', name: 'a', handler: echo })
+  const id = String((await app.inject({ method: 'POST', url: '/a' })).headers['x-async-job-id'])
+  t.match((await app.inject({ method: 'POST', url: `/jobs/${id}/retry` })).json(), { code: 'FAE_JOB_NOT_FAILED' })
+  store.change(id, { state: 'failed', finishedAt: Date.now() })
+  const shown = (await app.inject(`/jobs/${id}`)).json()
+  t.equal(shown.links.redrive, `/jobs/${id}/redrive`)
+  t.equal(shown.links.retry, undefined, 'one link for one thing')
+  t.match(await app.inject({ method: 'POST', url: `/jobs/${id}/retry` }).then((response) => [response.statusCode, response.json().status]), [202, 'queued'])
 })
 
 t.test('our routes say what they are', async (t) => {
@@ -334,7 +346,8 @@ t.test('our routes say what they are', async (t) => {
     'HEAD /jobs/:id/result': { kind: 'result' },
     'DELETE /jobs/:id': { kind: 'cancel' },
     'POST /jobs/:id/cancel': { kind: 'cancel' },
-    'POST /jobs/:id/retry': { kind: 'retry' },
+    'POST /jobs/:id/redrive': { kind: 'redrive' },
+    'POST /jobs/:id/retry': { kind: 'redrive' },
     'GET,HEAD,TRACE,DELETE,PATCH,PUT,POST,QUERY /jobs/*': { kind: 'refusal' },
     'POST /a': { kind: 'submit', name: 'a' }
   })

@@ -6,7 +6,7 @@ t.test('only what makes sense in a state is linked', async (t) => {
   const links = new JobLinks('', '/jobs', undefined)
   const shown = Object.fromEntries(JOB_STATES.map((state) => [state, Object.keys(links.of('x', state)).join(' ')]))
   t.same(shown, {
-    queued: 'self result cancel', scheduled: 'self result cancel', 'in-progress': 'self result cancel', completed: 'self result', failed: 'self retry', cancelled: 'self'
+    queued: 'self result cancel', scheduled: 'self result cancel', 'in-progress': 'self result cancel', completed: 'self result', failed: 'self redrive', cancelled: 'self'
   })
 })
 

@@ -12,7 +12,7 @@ const signedIn: OwnerFunction = (request) => {
 }
 
 const routes = (id: string) => [
-  ['GET', `/jobs/${id}`], ['HEAD', `/jobs/${id}`], ['GET', `/jobs/${id}/result`], ['HEAD', `/jobs/${id}/result`], ['DELETE', `/jobs/${id}`], ['POST', `/jobs/${id}/cancel`], ['POST', `/jobs/${id}/retry`]
+  ['GET', `/jobs/${id}`], ['HEAD', `/jobs/${id}`], ['GET', `/jobs/${id}/result`], ['HEAD', `/jobs/${id}/result`], ['DELETE', `/jobs/${id}`], ['POST', `/jobs/${id}/cancel`], ['POST', `/jobs/${id}/redrive`]
 ] as const
 
 /** Everything of an answer but its correlation id and its date. */

@@ -20,12 +20,12 @@ const ask = (app: FastifyInstance, method: string, url: string, more: InjectOpti
 t.test('malformed escapes, long ids, other methods and other paths are problems', async (t) => {
   const { app } = await testApp({ http: { jobsPath: '/work/v1' }, prefix: '/api' })
   for (const method of ['GET', 'HEAD', 'DELETE', 'POST', 'PUT']) isProblem(t, await ask(app, method, '/api/work/v1/%ff?secret=1'), 400, `${method} %ff`)
-  for (const [method, tail] of [['GET', ''], ['HEAD', ''], ['GET', '/result'], ['HEAD', '/result'], ['DELETE', ''], ['POST', '/cancel'], ['POST', '/retry']] as const) {
+  for (const [method, tail] of [['GET', ''], ['HEAD', ''], ['GET', '/result'], ['HEAD', '/result'], ['DELETE', ''], ['POST', '/cancel'], ['POST', '/redrive']] as const) {
     const url = `/api/work/v1/${LONG}${tail}`
     isProblem(t, await ask(app, method, url), 404, `${method} long${tail}`)
     if (method !== 'HEAD') t.match((await ask(app, method, url)).json(), { code: 'FAE_JOB_NOT_FOUND' })
   }
-  for (const [method, tail, allow] of [['PUT', '', 'GET, HEAD, DELETE'], ['PATCH', '', 'GET, HEAD, DELETE'], ['POST', '', 'GET, HEAD, DELETE'], ['DELETE', '/result', 'GET, HEAD'], ['GET', '/cancel', 'POST'], ['GET', '/retry', 'POST']] as const) {
+  for (const [method, tail, allow] of [['PUT', '', 'GET, HEAD, DELETE'], ['PATCH', '', 'GET, HEAD, DELETE'], ['POST', '', 'GET, HEAD, DELETE'], ['DELETE', '/result', 'GET, HEAD'], ['GET', '/cancel', 'POST'], ['GET', '/redrive', 'POST']] as const) {
     const answer = await ask(app, method, `/api/work/v1/some-id${tail}`, { payload: method === 'GET' ? undefined : '{"broken' })
     isProblem(t, answer, 405, `${method} ${tail}`)
     t.equal(answer.headers.allow, allow)

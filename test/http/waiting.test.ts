@@ -49,7 +49,7 @@ t.test('a job without a result is a 204', async (t) => {
 
 t.test('a job that fails or is cancelled in time is a 202 with its status document: a 200 is always a result', async (t) => {
   const { store, submit } = await waitingApp()
-  for (const [state, links] of [['failed', 'self retry'], ['cancelled', 'self']] as const) {
+  for (const [state, links] of [['failed', 'self redrive'], ['cancelled', 'self']] as const) {
     const { id, response } = await submit()
     store.change(id, { state, finishedAt: Date.now(), error: { code: 'E_NO', message: 'no', expose: true } })
     const answer = await response

@@ -168,7 +168,7 @@ t.test('every answer of our routes forbids to look for another media type, and r
   t.match(done, { statusCode: 200, headers: { 'x-content-type-options': 'nosniff' } })
   const self = `/jobs/${String(done.headers['x-async-job-id'])}`
   const routes = [
-    ['POST', '/work'], ['GET', self], ['HEAD', self], ['GET', `${self}/result`], ['DELETE', self], ['POST', `${self}/retry`], ['GET', '/jobs/unknown'], ['PUT', self],
+    ['POST', '/work'], ['GET', self], ['HEAD', self], ['GET', `${self}/result`], ['DELETE', self], ['POST', `${self}/redrive`], ['GET', '/jobs/unknown'], ['PUT', self],
     ['GET', '/metrics'], ['HEAD', '/metrics'], ['GET', '/metrics/jobs'], ['GET', '/metrics/bottlenecks'], ['GET', '/metrics?format=xml'], ['GET', '/health'], ['HEAD', '/health'], ['GET', '/health/ready'], ['GET', '/health/live']
   ] as const
   for (const [method, url] of routes) {

@@ -43,7 +43,7 @@ t.test('a submission under pressure is refused with a problem, told and counted;
   await app.jobs.waitFor((before.json() as { id: string }).id, { timeoutMs: 10_000 })
   for (const url of [links.self, links.result, '/metrics', '/health', '/health/ready', '/health/live']) t.equal((await app.inject(url)).statusCode, 200, url)
   t.equal((await app.inject({ method: 'DELETE', url: links.self })).statusCode, 409, 'a cancel is answered')
-  const redrive = await app.inject({ method: 'POST', url: `${links.self}/retry` })
+  const redrive = await app.inject({ method: 'POST', url: `${links.self}/redrive` })
   t.match(redrive, { statusCode: 503, headers: { 'retry-after': '7', 'content-type': /^application\/problem\+json/ } })
   t.match((await app.inject('/metrics')).payload, /^asyncendpoints_requests_rejected_total\{.*reason="overloaded".*\} 1$/m)
 })

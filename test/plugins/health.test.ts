@@ -129,7 +129,7 @@ t.test('bad options fail the registration with one message', async (t) => {
 /** An endpoint's submit route, as lib/http marks it, and one of everything that must never be refused. */
 function addRoutes (app: FastifyInstance): void {
   app.post('/reports', { config: { asyncEndpoints: { kind: 'submit', name: 'report' } } as object }, async () => 'submitted')
-  app.post('/jobs/1/retry', { config: { asyncEndpoints: { kind: 'retry' } } as object }, async () => 'queued again')
+  app.post('/jobs/1/redrive', { config: { asyncEndpoints: { kind: 'redrive' } } as object }, async () => 'queued again')
   app.get('/jobs/1', { config: { asyncEndpoints: { kind: 'status' } } as object }, async () => 'status')
   app.delete('/jobs/1', { config: { asyncEndpoints: { kind: 'cancel' } } as object }, async () => 'cancelled')
   app.get('/metrics', async () => 'metrics')
@@ -154,7 +154,7 @@ t.test('overload refuses submissions and redrives, and nothing else', async (t) 
   await untilUnderPressure(app)
   const refused = await app.inject({ method: 'POST', url: '/reports' })
   t.match(refused.json(), { statusCode: 503, code: 'FAE_OVERLOADED' })
-  t.match((await app.inject({ method: 'POST', url: '/jobs/1/retry' })).json(), { statusCode: 503, code: 'FAE_OVERLOADED' })
+  t.match((await app.inject({ method: 'POST', url: '/jobs/1/redrive' })).json(), { statusCode: 503, code: 'FAE_OVERLOADED' })
   for (const url of ['/health', '/health/ready', '/health/live', '/jobs/1', '/metrics']) t.equal((await app.inject(url)).statusCode, 200, url)
   t.equal((await app.inject({ method: 'DELETE', url: '/jobs/1' })).statusCode, 200)
   t.equal((await app.inject('/nothing-here')).statusCode, 404)

@@ -49,9 +49,9 @@ t.test('a failing job is retried, fails, and can be redriven', async (t) => {
   t.same(attempts, [1, 2, 3])
   await t.rejects(app.jobs.cancel(id), { code: 'FAE_JOB_FINISHED' })
   broken = false
-  t.match(await app.jobs.retry(id), { id, state: 'queued' })
+  t.match(await app.jobs.redrive(id), { id, state: 'queued' })
   t.match(await app.jobs.waitFor(id, { timeoutMs: 5_000 }), { state: 'completed', attempts: 1 })
-  await t.rejects(app.jobs.retry(id), { code: 'FAE_JOB_NOT_FAILED' })
+  await t.rejects(app.jobs.redrive(id), { code: 'FAE_JOB_NOT_FAILED' })
 })
 
 t.test('a running job is cancelled through its signal, a waiting one at once', async (t) => {

@@ -87,7 +87,7 @@ async function runAll (t: Test, app: FastifyInstance): Promise<void> {
   for (const fate of ['complete', 'fail', 'snooze', 'stall']) {
     const id = await submit(app, fate)
     states[fate] = (await app.jobs.waitFor(id, { timeoutMs: WAIT_MS })).state
-    if (fate === 'fail') await app.jobs.retry(id)
+    if (fate === 'fail') await app.jobs.redrive(id)
     if (fate === 'complete') await app.jobs.remove(id)
   }
   t.same(states, { complete: 'completed', fail: 'failed', snooze: 'cancelled', stall: 'completed' })

@@ -61,7 +61,7 @@ t.test('one id on every line of a request and its job', async (t) => {
 t.test('retries, failures and cancellations carry it, too', async (t) => {
   const { app, lines, run } = await build(t, { attempts: 2, handler: async () => { throw new TypeError('no rows') } })
   const { id, correlationId } = await run()
-  await app.jobs.retry(id)
+  await app.jobs.redrive(id)
   await app.jobs.waitFor(id, { timeoutMs: 5_000 })
   const { id: waiting } = await app.jobs.submit('report', {}, { delayMs: 60_000, correlationId: 'from-code/7' })
   await app.jobs.cancel(waiting, 'no longer needed')

@@ -190,7 +190,7 @@ t.test('a redrive and a cancel are told where they are done', async (t) => {
   exporter.reset()
   const operator = trace.getTracer('x').startSpan('operator')
   await context.with(trace.setSpan(context.active(), operator), async () => {
-    await app.jobs.retry(failed.id)
+    await app.jobs.redrive(failed.id)
     await app.jobs.cancel(waiting.id)
   })
   operator.end()

@@ -35,7 +35,7 @@ t.test('a redriven job is linked', async (t) => {
   const { app, attempts } = await traced(t, (call) => { if (call < 3) throw new Error('x'); return 1 })
   const { id } = await app.jobs.submit('again')
   await app.jobs.waitFor(id)
-  await app.jobs.retry(id)
+  await app.jobs.redrive(id)
   await app.jobs.waitFor(id)
   await until('three attempts', () => attempts().length === 3)
   t.same(attempts().map(({ links }) => links.length), [0, 1, 1])

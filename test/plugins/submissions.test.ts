@@ -69,7 +69,7 @@ for (const [name, newStore] of Object.entries(stores)) {
     const trace = { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00' }
     const { id } = await app.jobs.submit('parent', {}, { owner: 'ann', correlationId: 'order-4711', trace })
     t.match(await app.jobs.waitFor(id, { timeoutMs: WAIT_MS }), { state: 'failed', attempts: 2 })
-    await app.jobs.retry(id)
+    await app.jobs.redrive(id)
     t.match(await app.jobs.waitFor(id, { timeoutMs: WAIT_MS }), { state: 'completed' })
     t.equal(attempts.length, 3)
     t.same(attempts[0]?.map(({ created }) => created), [true, true, true])
