@@ -24,7 +24,7 @@ const RATE = Number(given.rate)
 const LOCK_MS = SMOKE ? 2_000 : 10_000
 const OPTIONS: StageOptions = {
   fsync: given.fsync === 'everysec' ? 'everysec' : 'always',
-  lockDurationMs: LOCK_MS,
+  leaseMs: LOCK_MS,
   stalledIntervalMs: SMOKE ? 250 : 1_000,
   shutdownDelayMs: SMOKE ? 500 : 1_000,
   drainTimeoutMs: 5_000,
@@ -66,7 +66,7 @@ function chosen (): Array<readonly [string, Scenario]> {
   })
 }
 
-print(`Node ${process.version}, ${RATE} submissions/s, 2 API processes, ${OPTIONS.workers} workers, appendfsync ${OPTIONS.fsync}, lockDurationMs ${LOCK_MS}`)
+print(`Node ${process.version}, ${RATE} submissions/s, 2 API processes, ${OPTIONS.workers} workers, appendfsync ${OPTIONS.fsync}, leaseMs ${LOCK_MS}`)
 let stage: Stage | undefined
 let missed = 0
 try {

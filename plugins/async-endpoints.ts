@@ -7,7 +7,7 @@ import { PLUGIN } from '../lib/core/plugin-names.ts'
 import { backboneOf } from '../lib/channels/backbone.ts'
 import { runtimeOf } from '../lib/events/runtime.ts'
 import { reportLeftOpen } from '../lib/events/access-lines.ts'
-import { readHealthSettings } from '../lib/health/options.ts'
+import { readHealthOptions } from '../lib/health/options.ts'
 import { defineEndpoint, type AnyEndpointOptions } from '../lib/http/endpoint.ts'
 import { addJobRoutes } from '../lib/http/job-routes.ts'
 import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
@@ -121,7 +121,7 @@ function readUmbrella (app: FastifyInstance, given: AsyncEndpointsOptions): Asyn
   const parts: Record<string, (value: object) => unknown> = {
     worker: (value) => readOptions('worker', workerSchema, {}, value),
     http: (value) => readHttpOptions(value),
-    health: (value) => readHealthSettings(value),
+    health: (value) => readHealthOptions(value),
     observability: (value) => readObservabilityOptions(value),
     alerts: (value) => readAlertsOptions(value)
   }

@@ -9,14 +9,14 @@ import { PLUGIN } from '../lib/core/plugin-names.ts'
 import { runtimeOf, workerOf } from '../lib/events/runtime.ts'
 import { BuiltInChecks } from '../lib/health/built-in.ts'
 import type { WorkerView } from '../lib/health/checks.ts'
-import { PRESSURE_DEFAULTS, readHealthSettings, REPORT_SCHEMAS, STATUS_CODES, type HEALTH_DEFAULTS, type HealthSettings, type PressureOptions } from '../lib/health/options.ts'
+import { PRESSURE_DEFAULTS, readHealthOptions, REPORT_SCHEMAS, STATUS_CODES, type HEALTH_DEFAULTS, type BaseHealthOptions, type PressureOptions } from '../lib/health/options.ts'
 import { Health, type HealthReport } from '../lib/health/registry.ts'
 import { ownCompilers } from '../lib/http/own-compilers.ts'
 import { plainProblems } from '../lib/http/plain-problems.ts'
 
 export type { PressureOptions } from '../lib/health/options.ts'
 
-export interface HealthOptions extends HealthSettings {
+export interface HealthOptions extends BaseHealthOptions {
   /**
    * With `details: 'authorized'`: whether this request may see the checks. One that throws, rejects or takes more than a
    * second says no.
@@ -31,7 +31,7 @@ declare module 'fastify' {
   }
 }
 
-type Settings = Readonly<HealthOptions & typeof HEALTH_DEFAULTS>
+type ResolvedHealthOptions = Readonly<HealthOptions & typeof HEALTH_DEFAULTS>
 
 const AUTHORIZE_MS = 1_000
 /** What pressure means when it is measured from the event loop. */
@@ -40,7 +40,7 @@ const OF_THE_LOOP: ReadonlySet<string> = new Set([underPressure.TYPE_EVENT_LOOP_
 const SAMPLES_TO_SETTLE = 2
 
 async function healthPlugin (app: FastifyInstance, given: HealthOptions): Promise<void> {
-  const options = readHealthSettings<HealthOptions>(given)
+  const options = readHealthOptions<HealthOptions>(given)
   const runtime = runtimeOf(app)
   const health = new Health(runtime.context, runtime.bus, options)
   const builtIn = new BuiltInChecks(health, runtime, options)
@@ -59,7 +59,7 @@ async function healthPlugin (app: FastifyInstance, given: HealthOptions): Promis
   app.addHook('onClose', async () => { await builtIn.stop(0) })
 }
 
-function addRoutes (app: FastifyInstance, health: Health, options: Settings): void {
+function addRoutes (app: FastifyInstance, health: Health, options: ResolvedHealthOptions): void {
   const { prefix, format, paths } = options
   const codes = { ...STATUS_CODES, ...options.statusCodes }
   const route = (url: string | false, summary: string, operationId: string, ask: () => HealthReport | Promise<HealthReport>): void => {
@@ -96,7 +96,7 @@ function toMap ({ status, checks, totalDurationMs }: HealthReport): object {
   return { status, totalDurationMs, entries: Object.fromEntries(checks.map(({ name, ...entry }) => [name, entry])) }
 }
 
-async function maySee (app: FastifyInstance, { details, authorize }: Settings, request: FastifyRequest): Promise<boolean> {
+async function maySee (app: FastifyInstance, { details, authorize }: ResolvedHealthOptions, request: FastifyRequest): Promise<boolean> {
   if (details !== 'authorized' || authorize === undefined) return details === 'always'
   try {
     return await withDeadline(runtimeOf(app).context.clock, AUTHORIZE_MS, (async () => await authorize(request))()) === true

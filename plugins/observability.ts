@@ -11,7 +11,7 @@ import { createExporters } from '../lib/exposition/built-in.ts'
 import { ExportCoordinator } from '../lib/exposition/coordinator.ts'
 import type { ExporterRegistry } from '../lib/exposition/exporters.ts'
 import { jobsSummary, jobsSummarySchema } from '../lib/exposition/jobs-summary.ts'
-import { readExportOptions, type ExportOptions, type ReadExportOptions } from '../lib/exposition/options.ts'
+import { readExportOptions, type ExportOptions, type ResolvedExportOptions } from '../lib/exposition/options.ts'
 import { PageMemory } from '../lib/exposition/page.ts'
 import { addMetricsRoutes } from '../lib/http/metrics-routes.ts'
 import { traceSubmissions } from '../lib/http/trace-submissions.ts'
@@ -19,12 +19,12 @@ import { isOutcome } from '../lib/jobs/outcome.ts'
 import { toStoredError } from '../lib/jobs/stored-error.ts'
 import type { WorkerView } from '../lib/monitor/facts.ts'
 import { Monitor, UNMONITORED, type PerformanceMonitor } from '../lib/monitor/monitor.ts'
-import { readPerformanceOptions, type PerformanceOptions, type ReadPerformanceOptions } from '../lib/monitor/options.ts'
+import { readPerformanceOptions, type PerformanceOptions, type ResolvedPerformanceOptions } from '../lib/monitor/options.ts'
 import { withoutDetails } from '../lib/monitor/report.ts'
 import { bottleneckSchema } from '../lib/monitor/report-schema.ts'
 import { INSTRUMENTS } from '../lib/telemetry/instruments.ts'
 import { NoopMetrics, type AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'
-import { readTelemetryOptions, type ReadTelemetry, type TelemetryOptions } from '../lib/telemetry/options/index.ts'
+import { readTelemetryOptions, type ResolvedTelemetryOptions, type TelemetryOptions } from '../lib/telemetry/options/index.ts'
 import { MetricsRegistry } from '../lib/telemetry/registry.ts'
 import type { Workload } from '../lib/telemetry/store-gauges.ts'
 import type { Telemetry } from '../lib/telemetry/telemetry.ts'
@@ -50,14 +50,14 @@ declare module 'fastify' {
   }
 }
 
-interface ReadOptions {
-  readonly telemetry: ReadTelemetry<FastifyRequest>
-  readonly performance: ReadPerformanceOptions | undefined
-  readonly export: ReadExportOptions
+interface ResolvedObservabilityOptions {
+  readonly telemetry: ResolvedTelemetryOptions<FastifyRequest>
+  readonly performance: ResolvedPerformanceOptions | undefined
+  readonly export: ResolvedExportOptions
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, one message that lists every bad key of every group */
-export function readObservabilityOptions (given: ObservabilityOptions): ReadOptions {
+export function readObservabilityOptions (given: ObservabilityOptions): ResolvedObservabilityOptions {
   const problems = new OptionProblems()
   const { performance: monitored = true, export: exported, ...rest } = given
   const telemetry = problems.collect('', () => readTelemetryOptions(rest))
@@ -119,7 +119,7 @@ async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOp
 /** What each part may take to end. */
 const STOP_MS = 2_000
 
-function makeMonitor (app: FastifyInstance, telemetry: Telemetry, { performance, telemetry: { metrics } }: ReadOptions, quietly: <R>(work: () => R) => R): Monitor | undefined {
+function makeMonitor (app: FastifyInstance, telemetry: Telemetry, { performance, telemetry: { metrics } }: ResolvedObservabilityOptions, quietly: <R>(work: () => R) => R): Monitor | undefined {
   if (performance === undefined) return undefined
   const { context, bus, redaction, registry } = runtimeOf(app)
   return new Monitor({
@@ -141,7 +141,7 @@ function workerView (app: FastifyInstance): WorkerView | undefined {
   return worker && { loads: worker.loads(), attempts: () => worker.oldestAttempts(MAX_ATTEMPTS_SHOWN) }
 }
 
-function makeCoordinator (app: FastifyInstance, { registry, resource }: Telemetry, options: ReadExportOptions, quietly: <R>(work: () => R) => R): ExportCoordinator {
+function makeCoordinator (app: FastifyInstance, { registry, resource }: Telemetry, options: ResolvedExportOptions, quietly: <R>(work: () => R) => R): ExportCoordinator {
   const { context, bus, store } = runtimeOf(app)
   const [exports, durations] = [registry.instrument(INSTRUMENTS.exports), registry.instrument(INSTRUMENTS.exportDuration)]
   // From 0 on, so that the first failures are an increase.
@@ -187,7 +187,7 @@ function attemptsUnderWay (app: FastifyInstance): readonly unknown[] {
   return workerOf<{ oldestAttempts: (limit: number) => readonly unknown[] }>(app)?.oldestAttempts(MAX_ATTEMPTS_SHOWN) ?? []
 }
 
-function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor | undefined, { telemetry: { metrics, activityTracking }, performance }: ReadOptions, memory: PageMemory): void {
+function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor | undefined, { telemetry: { metrics, activityTracking }, performance }: ResolvedObservabilityOptions, memory: PageMemory): void {
   if (metrics === undefined) return
   const { jobExporters: exporters } = app
   const path = String(metrics.path)
@@ -209,7 +209,7 @@ function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor
   })
 }
 
-function metricsAccess (metrics: ReadTelemetry<FastifyRequest>['metrics']): RouteAccess {
+function metricsAccess (metrics: ResolvedTelemetryOptions<FastifyRequest>['metrics']): RouteAccess {
   if (metrics === undefined || metrics.path === false) return 'none'
   return metrics.authorize !== undefined ? 'guarded' : metrics.access ?? 'left open'
 }

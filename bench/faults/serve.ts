@@ -10,7 +10,7 @@ export interface ServeOptions {
   readonly redisUrl: string
   /** Where it writes what it does: appended, so that a kill takes nothing of it away. */
   readonly ledger: string
-  readonly lockDurationMs: number
+  readonly leaseMs: number
   readonly stalledIntervalMs: number
   readonly shutdownDelayMs: number
   readonly drainTimeoutMs: number
@@ -26,7 +26,7 @@ const app = Fastify({ pluginTimeout: 120_000 })
 await app.register(asyncEndpoints, {
   store: redisStore({
     url: options.redisUrl,
-    lockDurationMs: options.lockDurationMs,
+    leaseMs: options.leaseMs,
     stalledIntervalMs: options.stalledIntervalMs,
     // Every job is asked for at the end.
     retention: { maxCount: 1_000_000 }

@@ -12,7 +12,7 @@ import { makePlaces, type Place } from './processes.ts'
 
 export interface StageOptions {
   readonly fsync: 'always' | 'everysec'
-  readonly lockDurationMs: number
+  readonly leaseMs: number
   readonly stalledIntervalMs: number
   readonly shutdownDelayMs: number
   readonly drainTimeoutMs: number

@@ -13,7 +13,7 @@ export interface DoctorRequest {
   readonly kind: 'doctor'
   readonly redisUrl: string | undefined
   readonly prefix: string
-  readonly lockDurationMs: number
+  readonly leaseMs: number
   readonly app: string | undefined
   readonly imports: readonly string[]
   readonly requires: readonly string[]
@@ -34,7 +34,7 @@ Options:
                            also keeps the password out of the list of processes; without either: the memory store,
                            nothing of Redis is checked)
   --prefix <prefix>        of redisStore() (default: ${REDIS_STORE_DEFAULTS.prefix})
-  --lock-duration-ms <ms>  of redisStore() (default: ${REDIS_STORE_DEFAULTS.lockDurationMs})
+  --lease-ms <ms>  of redisStore() (default: ${REDIS_STORE_DEFAULTS.leaseMs})
   --app <file>             starts this file with node until its server is ready, without listening or working on
                            jobs, to see how OpenTelemetry and the proxy are set up; Redis is then the one on which
                            the application keeps its jobs, whatever --redis-url and --prefix say
@@ -50,7 +50,7 @@ Exit code: 0 nothing worse than a warning, 1 a problem (with --strict also a war
 const OPTIONS = {
   'redis-url': { type: 'string' },
   prefix: { type: 'string' },
-  'lock-duration-ms': { type: 'string' },
+  'lease-ms': { type: 'string' },
   app: { type: 'string' },
   import: { type: 'string', multiple: true },
   require: { type: 'string', multiple: true },
@@ -72,12 +72,12 @@ export function readArguments (args: readonly string[], env: Variables): Request
   if (more.length > 0) throw new UsageError('doctor takes options only')
   const redisUrl = readUrl(values['redis-url'], env)
   const prefix = values.prefix ?? REDIS_STORE_DEFAULTS.prefix
-  const lockDurationMs = values['lock-duration-ms'] === undefined ? REDIS_STORE_DEFAULTS.lockDurationMs : Number(values['lock-duration-ms'] === '' ? NaN : values['lock-duration-ms'])
-  checkStoreOptions(prefix, lockDurationMs)
+  const leaseMs = values['lease-ms'] === undefined ? REDIS_STORE_DEFAULTS.leaseMs : Number(values['lease-ms'] === '' ? NaN : values['lease-ms'])
+  checkStoreOptions(prefix, leaseMs)
   const { app, import: imports = [], require: requires = [] } = values
   if (app === '') throw new UsageError('--app needs a file')
   if (app === undefined && imports.length + requires.length > 0) throw new UsageError('--import and --require make sense with --app only')
-  return { kind: 'doctor', redisUrl, prefix, lockDurationMs, app, imports, requires, json: values.json === true, strict: values.strict === true }
+  return { kind: 'doctor', redisUrl, prefix, leaseMs, app, imports, requires, json: values.json === true, strict: values.strict === true }
 }
 
 function parse (args: readonly string[]): ReturnType<typeof parseArgs<{ options: typeof OPTIONS, allowPositionals: true }>> {
@@ -99,9 +99,9 @@ function readUrl (given: string | undefined, env: Variables): string | undefined
 }
 
 /** By the rules of the store itself. */
-function checkStoreOptions (prefix: string, lockDurationMs: number): void {
+function checkStoreOptions (prefix: string, leaseMs: number): void {
   try {
-    readRedisOptions({ prefix, lockDurationMs })
+    readRedisOptions({ prefix, leaseMs })
   } catch (error) {
     if (!isAsyncEndpointsError(error, 'FAE_INVALID_OPTIONS')) throw error
     throw new UsageError(error.message)

@@ -46,7 +46,7 @@ export async function examine (request: DoctorRequest, { cwd, env, clock, eventL
     ...checkPackages(packages, onRedis),
     ...checkExporters(readOtelEnvironment(env), packages, app),
     ...checkApp(app, request.app === undefined ? [] : preloadsLeftOut(request, cwd, env), otherServer(request, app)),
-    checkEventLoop(eventLoop, onRedis ? place.lockDurationMs : undefined)
+    checkEventLoop(eventLoop, onRedis ? place.leaseMs : undefined)
   ]
   return findings.toSorted((a, b) => CHECK_IDS.indexOf(a.check) - CHECK_IDS.indexOf(b.check))
 }

@@ -24,13 +24,13 @@ export async function measureEventLoop (clock: Clock, measureMs = MEASURE_MS): P
   return { maxDelayMs: sample?.worstMs ?? measureMs, measuredMs: measureMs }
 }
 
-/** @param lockDurationMs of `redisStore()`; `undefined` without Redis, where no lease can be lost */
-export function checkEventLoop ({ maxDelayMs, measuredMs }: EventLoopFacts, lockDurationMs: number | undefined): Finding {
+/** @param leaseMs of `redisStore()`; `undefined` without Redis, where no lease can be lost */
+export function checkEventLoop ({ maxDelayMs, measuredMs }: EventLoopFacts, leaseMs: number | undefined): Finding {
   const id = 'worker.event-loop'
-  if (lockDurationMs === undefined) return notChecked(id, 'the memory store has no leases that could be lost')
-  const renewalMs = lockDurationMs / RENEWALS
-  const what = `on this host an idle event loop was late by up to ${Math.round(maxDelayMs)} ms within ${measuredMs} ms; a lease of ${lockDurationMs} ms is renewed every ${renewalMs} ms. What handlers block is not in it`
-  const fix = 'Give the process more CPU (look for throttling: container limits), or raise redisStore({ lockDurationMs })'
+  if (leaseMs === undefined) return notChecked(id, 'the memory store has no leases that could be lost')
+  const renewalMs = leaseMs / RENEWALS
+  const what = `on this host an idle event loop was late by up to ${Math.round(maxDelayMs)} ms within ${measuredMs} ms; a lease of ${leaseMs} ms is renewed every ${renewalMs} ms. What handlers block is not in it`
+  const fix = 'Give the process more CPU (look for throttling: container limits), or raise redisStore({ leaseMs })'
   if (maxDelayMs >= renewalMs) return found(id, 'problem', what, fix)
   return maxDelayMs >= renewalMs / 10 ? found(id, 'warning', what, fix) : found(id, 'ok', what)
 }

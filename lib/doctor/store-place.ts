@@ -6,22 +6,22 @@ import type { RedisTarget } from './read-redis.ts'
 
 /** The server to look at, or why there is none. */
 export type Place =
-  | { readonly target: RedisTarget, readonly lockDurationMs: number }
+  | { readonly target: RedisTarget, readonly leaseMs: number }
   | { readonly because: string, readonly fix?: string }
 
-type Request = Pick<DoctorRequest, 'redisUrl' | 'prefix' | 'lockDurationMs'>
+type Request = Pick<DoctorRequest, 'redisUrl' | 'prefix' | 'leaseMs'>
 
 /** The store that the application really has; without one that is ready, the URL that was given. */
-export function placeOf ({ redisUrl, prefix, lockDurationMs }: Request, app: AppFacts): Place {
+export function placeOf ({ redisUrl, prefix, leaseMs }: Request, app: AppFacts): Place {
   const store = app.state === 'ready' ? app.store : undefined
   if (store?.redis !== undefined) {
-    const { connection, prefix, lockDurationMs = REDIS_STORE_DEFAULTS.lockDurationMs } = store.redis
-    return { target: { connection, shown: shownConnection(connection), prefix }, lockDurationMs }
+    const { connection, prefix, leaseMs = REDIS_STORE_DEFAULTS.leaseMs } = store.redis
+    return { target: { connection, shown: shownConnection(connection), prefix }, leaseMs }
   }
   if (store !== undefined) return { because: store.type === 'memory' ? 'the application keeps its jobs in memory' : `the application keeps its jobs in a store of type ${store.type}` }
   if (redisUrl === undefined) return { because: 'no Redis URL is given: jobs are kept in memory, by one process', fix: 'REDIS_URL=redis://HOST:6379, or --redis-url' }
   const { connection } = parseRedisUrl(redisUrl)
-  return { target: { connection, shown: shownConnection(connection), prefix }, lockDurationMs }
+  return { target: { connection, shown: shownConnection(connection), prefix }, leaseMs }
 }
 
 /** The server that the URL names, when the application keeps its jobs somewhere else. */

@@ -11,7 +11,7 @@ import type { ExporterRegistry, RenderedPage } from './exporters.ts'
 import { writeAtomically, type OpenTemporary } from './file-target.ts'
 import { Fleet } from './fleet.ts'
 import type { GaugeRules } from './merge.ts'
-import { lockMs, type ReadExportOptions, type ReadFileTarget, type ReadPushTarget } from './options.ts'
+import { lockMs, type ResolvedExportOptions, type ResolvedFileTargetOptions, type ResolvedPushTargetOptions } from './options.ts'
 import { PushSender } from './push-target.ts'
 import { recordingsIn } from './recordings.ts'
 
@@ -25,7 +25,7 @@ export interface CoordinatorParts {
   readonly exporters: ExporterRegistry
   /** Absent: this process is alone. */
   readonly shared: SharedState | undefined
-  readonly options: ReadExportOptions
+  readonly options: ResolvedExportOptions
   /** The name of this host, for files that each host has for itself. @defaultValue that of the operating system */
   readonly host?: string | undefined
   /** What one gauge for all processes means, by name. */
@@ -211,7 +211,7 @@ export class ExportCoordinator extends BaseService {
     target.held = false
   }
 
-  #fileTarget (options: ReadFileTarget): Target {
+  #fileTarget (options: ResolvedFileTargetOptions): Target {
     const { path, format, intervalMs, scope } = options
     const host = scope === 'host' ? this.#host : undefined
     const write = async (page: Sent): Promise<void> => {
@@ -225,7 +225,7 @@ export class ExportCoordinator extends BaseService {
     return { kind: 'file', format, intervalMs, host, ...lockOf('file', host === undefined ? path : `${host} ${path}`, options), held: false, deliver: write, finish: write, letGo: () => {} }
   }
 
-  #pushTarget (options: ReadPushTarget): Target {
+  #pushTarget (options: ResolvedPushTargetOptions): Target {
     const { context: { clock }, random } = this.#parts
     const target: Target = {
       kind: 'push',
@@ -276,7 +276,7 @@ export class ExportCoordinator extends BaseService {
 }
 
 /** Processes with the same target share its lock. */
-function lockOf (kind: TargetKind, place: string, target: ReadFileTarget | ReadPushTarget): Pick<Target, 'lock' | 'ttlMs'> {
+function lockOf (kind: TargetKind, place: string, target: ResolvedFileTargetOptions | ResolvedPushTargetOptions): Pick<Target, 'lock' | 'ttlMs'> {
   // The place may hold credentials, and characters that no name may have.
   const name = createHash('sha256').update(place).digest('hex').slice(0, 16)
   return { lock: `export:${kind}:${name}`, ttlMs: lockMs(target) }

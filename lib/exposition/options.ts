@@ -96,13 +96,13 @@ const PUSH_DEFAULTS = Object.freeze({ format: 'prometheus', intervalMs: 15_000, 
 const FILE_TIMEOUT_MS = 1_000
 const LOCK_MARGIN_MS = 1_000
 
-export type ReadFileTarget = Readonly<FileTargetOptions & Required<Pick<FileTargetOptions, keyof typeof FILE_DEFAULTS>>>
-export type ReadPushTarget = Readonly<PushTargetOptions & Required<Pick<PushTargetOptions, keyof typeof PUSH_DEFAULTS>>>
+export type ResolvedFileTargetOptions = Readonly<FileTargetOptions & Required<Pick<FileTargetOptions, keyof typeof FILE_DEFAULTS>>>
+export type ResolvedPushTargetOptions = Readonly<PushTargetOptions & Required<Pick<PushTargetOptions, keyof typeof PUSH_DEFAULTS>>>
 
-export interface ReadExportOptions {
+export interface ResolvedExportOptions {
   /** Its path is absolute: the working directory may change later. */
-  readonly file: ReadFileTarget | undefined
-  readonly push: ReadPushTarget | undefined
+  readonly file: ResolvedFileTargetOptions | undefined
+  readonly push: ResolvedPushTargetOptions | undefined
   readonly syncIntervalMs: number
   /** With the safety margin. */
   readonly retentionMs: number
@@ -114,7 +114,7 @@ export interface ReadExportOptions {
  *
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`
  */
-export function readExportOptions (given: ExportOptions | undefined): ReadExportOptions {
+export function readExportOptions (given: ExportOptions | undefined): ResolvedExportOptions {
   const where = 'observability.export'
   const { targets = {}, syncIntervalMs, retentionMs, safetyMarginMs = Math.min(SAFETY_MARGIN_MS, retentionMs / 5), includeInstances } = readOptions<ExportOptions, typeof EXPORT_DEFAULTS>(where, exportSchema, EXPORT_DEFAULTS, given)
   const problems: string[] = []
@@ -139,7 +139,7 @@ export function readExportOptions (given: ExportOptions | undefined): ReadExport
 }
 
 /** How long the lock of a target lasts: it outlives one turn and one attempt, so that a living process keeps it. */
-export function lockMs (target: ReadFileTarget | ReadPushTarget): number {
+export function lockMs (target: ResolvedFileTargetOptions | ResolvedPushTargetOptions): number {
   const { intervalMs } = target
   const attemptMs = 'timeoutMs' in target ? target.timeoutMs : FILE_TIMEOUT_MS
   return Math.max(intervalMs * 1.5, intervalMs + attemptMs + LOCK_MARGIN_MS)

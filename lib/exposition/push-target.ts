@@ -1,7 +1,7 @@
 import type { Clock, TimerHandle } from '../core/context.ts'
 import { sleep, withDeadline } from '../core/deadline.ts'
 import { readRetryAfter } from '../core/retry-after.ts'
-import type { ReadPushTarget } from './options.ts'
+import type { ResolvedPushTargetOptions } from './options.ts'
 
 /** What is sent. */
 export interface PushPage {
@@ -19,7 +19,7 @@ export interface PushListener<P extends PushPage> {
 
 export interface PushSenderParts<P extends PushPage> {
   readonly clock: Clock
-  readonly options: ReadPushTarget
+  readonly options: ResolvedPushTargetOptions
   readonly listener: PushListener<P>
   /** Asked before every attempt: `false` when another process sends by now. Must not reject. */
   readonly mayGoOn: () => Promise<boolean>

@@ -6,7 +6,7 @@ import { storeNow } from '../jobs/store-clock.ts'
 import { memoryCheck, workerCheck, type WorkerView } from './checks.ts'
 import { eventLoopCheck, EventLoopWatch } from './event-loop.ts'
 import { addRequirementChecks, StuckJobs } from './job-checks.ts'
-import { BUILT_IN_CHECKS, type BuiltInCheck, type HEALTH_DEFAULTS, type HealthSettings } from './options.ts'
+import { BUILT_IN_CHECKS, type BuiltInCheck, type ResolvedBaseHealthOptions } from './options.ts'
 import { StoreOutage } from './outage.ts'
 import { StoreReadings } from './readings.ts'
 import type { Health } from './registry.ts'
@@ -15,13 +15,11 @@ import { asyncEndpointsCheck, queueDepthCheck, redisCheck } from './store-checks
 /** The label `store_type` of the store that lives on a Redis server. */
 const REDIS = 'bullmq'
 
-type Settings = Readonly<HealthSettings & typeof HEALTH_DEFAULTS>
-
 /** Our own checks of one application, and what has to run for them. */
 export class BuiltInChecks extends BaseService {
   readonly #health: Health
   readonly #runtime: JobRuntime
-  readonly #options: Settings
+  readonly #options: ResolvedBaseHealthOptions
   readonly #wanted: Readonly<Record<BuiltInCheck, boolean>>
   readonly #readings: StoreReadings
   readonly #loop: EventLoopWatch | undefined
@@ -29,7 +27,7 @@ export class BuiltInChecks extends BaseService {
   readonly #outage: StoreOutage | undefined
 
   /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-  constructor (health: Health, runtime: JobRuntime, options: Settings) {
+  constructor (health: Health, runtime: JobRuntime, options: ResolvedBaseHealthOptions) {
     super()
     const { context: { clock }, registry, store } = runtime
     this.#health = health

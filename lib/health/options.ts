@@ -27,7 +27,7 @@ export const BUILT_IN_CHECKS = ['asyncendpoints', 'queueDepth', 'redis', 'worker
 export type BuiltInCheck = typeof BUILT_IN_CHECKS[number]
 
 /** All but the hook that sees a request. */
-export interface HealthSettings {
+export interface BaseHealthOptions {
   /** Where the three routes live: itself, `/ready` and `/live` below it. @defaultValue '/health' */
   prefix?: string
   /** A route somewhere else, or `false` for none. */
@@ -157,12 +157,12 @@ export const PRESSURE_DEFAULTS: Readonly<Required<PressureOptions>> = Object.fre
 
 export const HEALTH_DEFAULTS = Object.freeze({
   prefix: '/health' as string,
-  details: 'always' as NonNullable<HealthSettings['details']>,
-  format: 'list' as NonNullable<HealthSettings['format']>,
+  details: 'always' as NonNullable<BaseHealthOptions['details']>,
+  format: 'list' as NonNullable<BaseHealthOptions['format']>,
   storeLatencyMs: 1_000,
   probeTimeoutMs: 1_500,
-  storeOutage: 'unready' as NonNullable<HealthSettings['storeOutage']>,
-  submitProbe: 'dry-run' as NonNullable<HealthSettings['submitProbe']>,
+  storeOutage: 'unready' as NonNullable<BaseHealthOptions['storeOutage']>,
+  submitProbe: 'dry-run' as NonNullable<BaseHealthOptions['submitProbe']>,
   maxStuckJobs: 10,
   maxQueueDepth: 100,
   workerSilentMs: 30_000,
@@ -176,8 +176,10 @@ export const HEALTH_DEFAULTS = Object.freeze({
 
 export const STATUS_CODES: Readonly<Record<HealthStatus, number>> = Object.freeze({ Healthy: 200, Degraded: 200, Unhealthy: 503 })
 
+export type ResolvedBaseHealthOptions = Readonly<BaseHealthOptions & typeof HEALTH_DEFAULTS>
+
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-export function readHealthSettings<T extends HealthSettings & { authorize?: unknown }> (given: T | undefined): Readonly<T & typeof HEALTH_DEFAULTS> {
+export function readHealthOptions<T extends BaseHealthOptions & { authorize?: unknown }> (given: T | undefined): Readonly<T & typeof HEALTH_DEFAULTS> {
   const problems = new OptionProblems()
   const options = problems.collect('', () => readOptions<T, typeof HEALTH_DEFAULTS & Partial<T>>('health', healthSchema, HEALTH_DEFAULTS as typeof HEALTH_DEFAULTS & Partial<T>, given))
   const authorized = given?.details === 'authorized'

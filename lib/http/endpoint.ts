@@ -4,7 +4,7 @@ import { openApiMembers } from '../core/openapi.ts'
 import { invalidOptions } from '../core/options.ts'
 import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobHandler, type SpanAttributesOptions } from '../jobs/definition.ts'
 import type { SchemaCompiler, SchemaCompilers } from '../jobs/schemas.ts'
-import { OPENAPI_TAGS, readEndpointOptions, type EndpointSettings } from './options.ts'
+import { OPENAPI_TAGS, readEndpointOptions, type BaseEndpointOptions } from './options.ts'
 import { correlationHook, problemHandler, type Endpoint, type HttpRuntime } from './http-runtime.ts'
 import { compilersOf } from './schema-compilers.ts'
 import { jsonResponse, problemResponse, submittedSchema, withCorrelation } from './schemas.ts'
@@ -12,7 +12,7 @@ import { submitHandler } from './submit.ts'
 import type { EndpointSchema } from './types.ts'
 
 /** The options of an endpoint, its types forgotten. */
-export interface AnyEndpointOptions extends EndpointSettings {
+export interface AnyEndpointOptions extends BaseEndpointOptions {
   readonly handler?: JobHandler | undefined
   readonly schema?: EndpointSchema
   readonly headers?: readonly string[]

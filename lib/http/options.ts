@@ -85,7 +85,7 @@ export type EndpointRouteOptions = Pick<RouteOptions,
   & { config?: FastifyContextConfig & Record<string, unknown>, serializerCompiler?: FastifySerializerCompiler<unknown> }
 
 /** Everything about an endpoint that has no type parameters. */
-export interface EndpointSettings extends JobOptions {
+export interface BaseEndpointOptions extends JobOptions {
   /** @defaultValue 'POST' */
   method?: 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   url: string
@@ -212,7 +212,7 @@ export function readHttpOptions (given: HttpOptions | undefined): ResolvedHttpOp
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-export function readEndpointOptions<T extends EndpointSettings & { headers?: readonly string[] }> (given: T): Readonly<T> {
+export function readEndpointOptions<T extends BaseEndpointOptions & { headers?: readonly string[] }> (given: T): Readonly<T> {
   const where = `asyncEndpoint "${String((given as Partial<T> | undefined)?.name)}"`
   if (typeof given !== 'object' || given === null) throw invalidOptions(where, ['options must be an object'])
   const options = readOptions(where, endpointSchema, {}, given)

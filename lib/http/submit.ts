@@ -9,7 +9,7 @@ import { compileCapture } from './captured-headers.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { retryAfterSeconds, statusDocument, submittedDocument, writeSubmitted } from './document.ts'
 import { credentialScope, idempotencyKey } from './idempotency.ts'
-import type { EndpointSettings } from './options.ts'
+import type { BaseEndpointOptions } from './options.ts'
 import { payloadBytes, RequestOrigin } from './request-origin.ts'
 import { ownerOf } from './owner.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime, type Preference } from './prefer.ts'
@@ -25,7 +25,7 @@ export interface SubmitParts {
   readonly http: HttpRuntime
   readonly endpoint: Endpoint
   readonly definition: JobDefinition
-  readonly settings: EndpointSettings & { readonly headers?: readonly string[] }
+  readonly settings: BaseEndpointOptions & { readonly headers?: readonly string[] }
   /** Method and full path of the route: two routes never share an idempotency key. */
   readonly scope: string
 }

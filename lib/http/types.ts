@@ -1,7 +1,7 @@
 import type { FastifyTypeProvider } from 'fastify'
 import type { JobHandler, JobTypes, SpanAttributesOptions } from '../jobs/definition.ts'
 import type { DefaultCapturedHeader } from './captured-headers.ts'
-import type { EndpointSettings } from './options.ts'
+import type { BaseEndpointOptions } from './options.ts'
 
 /**
  * Schemas of an endpoint, in whatever language the application's type provider speaks (JSON Schema without one). Other
@@ -44,7 +44,7 @@ export interface EndpointOptions<
   Types extends JobTypes,
   Schema extends EndpointSchema,
   Header extends string
-> extends EndpointSettings {
+> extends BaseEndpointOptions {
   schema?: Schema
   /** More request headers to keep with the job. Never credentials. */
   headers?: readonly Header[]

@@ -1,6 +1,6 @@
 import type { Durations } from './distribution.ts'
 import type { Surroundings, WorkerView } from './facts.ts'
-import type { ReadPerformanceOptions } from './options.ts'
+import type { ResolvedPerformanceOptions } from './options.ts'
 import type { SlowQuery } from './queries.ts'
 import { CAUSES, SEVERITIES, type Cause, type Facts, type Finding, type HandlerFacts, type QueueFacts } from './report.ts'
 import { durationText } from './duration-text.ts'
@@ -8,7 +8,7 @@ import { durationText } from './duration-text.ts'
 /** All that the rules look at. */
 export interface Evidence {
   readonly facts: Facts
-  readonly options: Pick<ReadPerformanceOptions, 'slowMs' | 'slowQueryMs' | 'eventLoopLagMs' | 'queueWaitMs' | 'storeLatencyMs'>
+  readonly options: Pick<ResolvedPerformanceOptions, 'slowMs' | 'slowQueryMs' | 'eventLoopLagMs' | 'queueWaitMs' | 'storeLatencyMs'>
   readonly timeouts: ReadonlyMap<string, number>
   readonly worker: WorkerView | undefined
   readonly countsIntervalMs: Surroundings['countsIntervalMs']

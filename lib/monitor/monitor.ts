@@ -12,7 +12,7 @@ import { FactReader, type Surroundings } from './facts.ts'
 import { findings, limitOf, verdict } from './findings.ts'
 import { LastingBottleneck } from './lasting.ts'
 import { Operations, type SlowOperation } from './operations.ts'
-import type { ReadPerformanceOptions } from './options.ts'
+import type { ResolvedPerformanceOptions } from './options.ts'
 import { Queries, type SlowQuery } from './queries.ts'
 import type { BottleneckReport, Facts, Finding, Shown } from './report.ts'
 import { Samples } from './samples.ts'
@@ -46,7 +46,7 @@ export interface MonitorParts {
   readonly registry: MetricsRegistry
   /** How the metrics are called. */
   readonly instruments: typeof INSTRUMENTS
-  readonly options: ReadPerformanceOptions
+  readonly options: ResolvedPerformanceOptions
   /** False where no metrics are recorded, out of which bottlenecks could be read. */
   readonly bottlenecks: boolean
   readonly surroundings: Surroundings

@@ -6,7 +6,7 @@ import { singleLine } from '../core/text.ts'
 import type { EventBus } from '../events/bus.ts'
 import type { OperationContext } from '../events/catalogue.ts'
 import type { HistogramCell } from '../telemetry/cells.ts'
-import type { ReadPerformanceOptions } from './options.ts'
+import type { ResolvedPerformanceOptions } from './options.ts'
 import type { Samples } from './samples.ts'
 
 /** A slow operation, as it is kept to be shown. */
@@ -22,7 +22,7 @@ export interface OperationsParts {
   readonly clock: Clock
   readonly bus: EventBus
   readonly redaction: Redaction
-  readonly options: Pick<ReadPerformanceOptions, 'slowMs' | 'memorySpikeMb'>
+  readonly options: Pick<ResolvedPerformanceOptions, 'slowMs' | 'memorySpikeMb'>
   readonly samples: Samples<SlowOperation>
   readonly duration: (operation: string) => HistogramCell
   readonly memoryDelta: (operation: string) => HistogramCell

@@ -58,9 +58,9 @@ const PERFORMANCE_DEFAULTS: Readonly<Required<PerformanceOptions>> = Object.free
   maxSamples: 1_000
 })
 
-export type ReadPerformanceOptions = Readonly<Required<PerformanceOptions>>
+export type ResolvedPerformanceOptions = Readonly<Required<PerformanceOptions>>
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-export function readPerformanceOptions (given: PerformanceOptions): ReadPerformanceOptions {
+export function readPerformanceOptions (given: PerformanceOptions): ResolvedPerformanceOptions {
   return readOptions<PerformanceOptions, Required<PerformanceOptions>>('observability.performance', performanceSchema, PERFORMANCE_DEFAULTS, given)
 }

@@ -4,7 +4,7 @@ import { singleLine } from '../core/text.ts'
 import type { EventBus } from '../events/bus.ts'
 import type { HistogramCell } from '../telemetry/cells.ts'
 import type { FinishedSpan, SpanWatcher } from '../telemetry/sdk/span-watch.ts'
-import type { ReadPerformanceOptions } from './options.ts'
+import type { ResolvedPerformanceOptions } from './options.ts'
 import type { Samples } from './samples.ts'
 import { operationName, readStatement, type Statement } from './statement.ts'
 
@@ -23,7 +23,7 @@ export interface QueriesParts {
   readonly clock: Clock
   readonly bus: EventBus
   readonly redaction: Redaction
-  readonly options: Pick<ReadPerformanceOptions, 'slowQueryMs'>
+  readonly options: Pick<ResolvedPerformanceOptions, 'slowQueryMs'>
   readonly samples: Samples<SlowQuery>
   readonly duration: (system: string, operation: string, target: string) => HistogramCell
   /** Hears of what went wrong in here; must not throw. */

@@ -5,7 +5,7 @@ import { settingsOf } from './bullmq/targets.ts'
 export interface StoreFacts {
   readonly type: string
   /** Of a store on Redis: what its client connects with, the password included. Never to be shown. */
-  readonly redis?: { readonly connection: Readonly<Record<string, unknown>>, readonly prefix: string, readonly lockDurationMs: number }
+  readonly redis?: { readonly connection: Readonly<Record<string, unknown>>, readonly prefix: string, readonly leaseMs: number }
 }
 
 export function factsOf (store: JobStore): StoreFacts {

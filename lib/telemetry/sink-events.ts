@@ -3,7 +3,7 @@ import { ALERT_LINES } from '../events/alert-lines.ts'
 import type { EventName } from '../events/catalogue.ts'
 import { DEFAULT_ROUTES, SINKS, type EventRoute, type EventRoutes, type SinkName } from '../events/router.ts'
 import { LOG_EVENTS, LOG_LEVELS, type LogEvent } from './log-events.ts'
-import type { ReadLoggingOptions } from './options/logging.ts'
+import type { ResolvedLoggingOptions } from './options/logging.ts'
 
 /** Events that count for something in the metrics; a test compares them with the sink. */
 export const METRIC_EVENTS: ReadonlySet<EventName> = new Set<EventName>([
@@ -28,7 +28,7 @@ export interface SinkFacts {
   readonly metrics: boolean
   readonly tracing: boolean
   readonly detailedTracing: boolean
-  readonly logging: ReadLoggingOptions | undefined
+  readonly logging: ResolvedLoggingOptions | undefined
 }
 
 /** Why an event does not reach a sink; `undefined`: it does. */

@@ -12,8 +12,8 @@ import { carryOrigin } from './log-request-origin.ts'
 import { attemptLogging, createLogSink, logsTraceIdsItself } from './logging.ts'
 import { createMetricsSink } from './metrics-sink.ts'
 import { NoopMetrics, overrideMetrics, type AsyncEndpointsMetrics } from './metrics.ts'
-import type { ReadTelemetry } from './options/index.ts'
-import type { ReadMetricsOptions } from './options/metrics.ts'
+import type { ResolvedTelemetryOptions } from './options/index.ts'
+import type { ResolvedMetricsOptions } from './options/metrics.ts'
 import { RegistryMetrics } from './registry-metrics.ts'
 import { MetricsRegistry } from './registry.ts'
 import { MetricsOut } from './resolve-metrics.ts'
@@ -38,7 +38,7 @@ const METRICS_STOP_MS = 2_000
 
 export interface TelemetryParts {
   readonly runtime: JobRuntime
-  readonly options: ReadTelemetry<never>
+  readonly options: ResolvedTelemetryOptions<never>
   readonly workload: Workload
   readonly thrown: ThrownRules
   /** @defaultValue process.env */
@@ -68,7 +68,7 @@ export class Telemetry {
   readonly resource: Readonly<Record<string, string>>
   readonly #runtime: JobRuntime
   readonly #thrown: ThrownRules
-  readonly #options: ReadTelemetry<never>
+  readonly #options: ResolvedTelemetryOptions<never>
   readonly #environment: OtelEnvironment
   readonly #failures: TelemetryFailures
   readonly #excluded: Exclusion
@@ -179,7 +179,7 @@ export class Telemetry {
     return gauges
   }
 
-  #buildMetricsOut (metrics: ReadMetricsOptions<never>): MetricsOut {
+  #buildMetricsOut (metrics: ResolvedMetricsOptions<never>): MetricsOut {
     const { clock, logger } = this.#runtime.context
     const { readers, exporters, exportIntervalMs, meterProvider, bridgeHistograms } = metrics
     return new MetricsOut({

@@ -32,7 +32,7 @@ const PACKAGES: PackageFacts = {
   node: 'v24.1.0', engines: '>=20.19', peers: { fastify: '^5.0.0', bullmq: '^6.7.0', ioredis: '^6.0.0', '@opentelemetry/api': '^1.9.0' },
   installed: { fastify: '5.0.0', bullmq: '6.7.0', ioredis: '6.0.0', '@opentelemetry/api': '1.9.0' }, apiCopies: [{ path: 'a', version: '1.9.0' }], complete: true
 }
-const READY: AppReady = { state: 'ready', sdk: 'none', loadedBefore: [], trustProxy: 'off', https: false, publicUrl: undefined, jobRoutes: 'guarded', metrics: 'none', store: { type: 'bullmq', redis: { connection: { host: 'h' }, prefix: '{fae}', lockDurationMs: 10_000 } } }
+const READY: AppReady = { state: 'ready', sdk: 'none', loadedBefore: [], trustProxy: 'off', https: false, publicUrl: undefined, jobRoutes: 'guarded', metrics: 'none', store: { type: 'bullmq', redis: { connection: { host: 'h' }, prefix: '{fae}', leaseMs: 10_000 } } }
 
 const seen = new Map<string, Finding>()
 
@@ -60,9 +60,9 @@ t.test('the store that the application has', async (t) => {
   t.match(store({ store: { type: 'memory' } }, 'redis://other'), { severity: 'warning', what: /^jobs are kept in memory, and not on redis:\/\/other/, fix: /redisStore/ })
   t.match(store({ store: { type: 'mine' } }), { severity: 'ok', what: 'jobs are kept in a store of type mine' })
   t.match(store({ store: undefined }), { checked: false })
-  const asked = { redisUrl: 'redis://u:secret@other', prefix: '{a}', lockDurationMs: 5_000 }
-  t.same(placeOf(asked, { state: 'not given' }), { target: { connection: { username: 'u', password: 'secret', host: 'other' }, shown: 'redis://other', prefix: '{a}' }, lockDurationMs: 5_000 })
-  t.match(placeOf(asked, READY), { target: { connection: { host: 'h' }, shown: 'redis://h', prefix: '{fae}' }, lockDurationMs: 10_000 }, 'whatever is said on the command line')
+  const asked = { redisUrl: 'redis://u:secret@other', prefix: '{a}', leaseMs: 5_000 }
+  t.same(placeOf(asked, { state: 'not given' }), { target: { connection: { username: 'u', password: 'secret', host: 'other' }, shown: 'redis://other', prefix: '{a}' }, leaseMs: 5_000 })
+  t.match(placeOf(asked, READY), { target: { connection: { host: 'h' }, shown: 'redis://h', prefix: '{fae}' }, leaseMs: 10_000 }, 'whatever is said on the command line')
   t.match(placeOf(asked, { state: 'timeout', afterMs: 1 }), { target: { shown: 'redis://other' } })
   t.match(placeOf(asked, { ...READY, store: { type: 'memory' } }), { because: 'the application keeps its jobs in memory' })
   t.match(placeOf({ ...asked, redisUrl: undefined }, { state: 'not given' }), { because: /no Redis URL is given/ })
@@ -198,7 +198,7 @@ t.test('the application', async (t) => {
 })
 
 t.test('the event loop', async (t) => {
-  const late = (maxDelayMs: number, lockDurationMs: number | undefined = 10_000): Finding => worst([checkEventLoop({ maxDelayMs, measuredMs: 500 }, lockDurationMs)], 'worker.event-loop')
+  const late = (maxDelayMs: number, leaseMs: number | undefined = 10_000): Finding => worst([checkEventLoop({ maxDelayMs, measuredMs: 500 }, leaseMs)], 'worker.event-loop')
   t.equal(late(499).severity, 'ok')
   t.equal(late(500).severity, 'warning')
   t.equal(late(5_000).severity, 'problem')

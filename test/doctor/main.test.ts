@@ -32,8 +32,8 @@ t.test('a command line that makes no sense ends with 2, and what was given is no
     [['doctor', '--redis-url', `http://:${SECRET}@host`], /--redis-url is not a URL of the form redis:/],
     [['doctor', '--redis-url', `redis://:${SECRET}@host:port`], /percent-encoded/],
     [['doctor', '--prefix', 'a:b'], /prefix must be 1 to 100 letters/],
-    [['doctor', '--lock-duration-ms', 'long'], /lockDurationMs/],
-    [['doctor', '--lock-duration-ms', '1'], /lockDurationMs must be a number of at least 100/],
+    [['doctor', '--lease-ms', 'long'], /leaseMs/],
+    [['doctor', '--lease-ms', '1'], /leaseMs must be a number of at least 100/],
     [['doctor', '--json=yes'], /--json/],
     [['doctor', '--import', './otel.js'], /with --app only/],
     [['doctor', '--app', ''], /--app needs a file/]
@@ -52,7 +52,7 @@ t.test('a command line that makes no sense ends with 2, and what was given is no
 })
 
 t.test('what is not given', async (t) => {
-  t.match(readArguments(['doctor'], { REDIS_URL: '' }), { kind: 'doctor', redisUrl: undefined, prefix: '{fae}', lockDurationMs: 10_000, app: undefined, json: false, strict: false })
+  t.match(readArguments(['doctor'], { REDIS_URL: '' }), { kind: 'doctor', redisUrl: undefined, prefix: '{fae}', leaseMs: 10_000, app: undefined, json: false, strict: false })
   t.match(readArguments(['doctor'], { REDIS_URL: 'redis://a' }), { redisUrl: 'redis://a' })
   t.match(readArguments(['doctor', '--redis-url', 'redis://b', '--app', 'x', '--import', 'a', '--import', 'b'], { REDIS_URL: 'redis://a' }), { redisUrl: 'redis://b', imports: ['a', 'b'] })
 })

@@ -62,7 +62,7 @@ async function started (t: { teardown (end: () => unknown): unknown }, options: 
 // Generous upper bounds: the machine may be busy. A clock that counts would be wrong by a minute and a half at least.
 for (const wrongBy of [90_000, -90_000, 300_000]) {
   t.test(`a process whose clock is ${Math.abs(wrongBy) / 1_000} s ${wrongBy > 0 ? 'ahead' : 'behind'}`, async (t) => {
-    const options = { prefix: uniquePrefix(), lockDurationMs: 1_000, stalledIntervalMs: 200 }
+    const options = { prefix: uniquePrefix(), leaseMs: 1_000, stalledIntervalMs: 200 }
     const wrong = await started(t, options, wrongBy)
     const right = await openStore({ url: server.url, ...options })
     t.teardown(() => right.close(2_000))
@@ -102,7 +102,7 @@ t.test('jobs that others completed stay, whoever clears away', async (t) => {
 
 for (const step of [-90_000, 90_000]) {
   t.test(`the clock of a process is set by ${step / 1_000} s while it runs`, async (t) => {
-    const options = { prefix: uniquePrefix(), lockDurationMs: 1_000, stalledIntervalMs: 200 }
+    const options = { prefix: uniquePrefix(), leaseMs: 1_000, stalledIntervalMs: 200 }
     const process = await started(t, options, 0)
     const long = await process.submit({ runMs: 3_000 })
     await process.tells('claimed', long.id)

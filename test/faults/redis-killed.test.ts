@@ -80,7 +80,7 @@ t.test('killed while idle: workers and subscribers come back by themselves', asy
 t.test('killed while jobs are worked on: what they come to is stored on its return, and none runs twice', async (t) => {
   const server = await startRedis({ durable: true })
   t.teardown(() => server.stop())
-  const store = await openStore({ url: server.url, lockDurationMs: 20_000 })
+  const store = await openStore({ url: server.url, leaseMs: 20_000 })
   t.teardown(() => store.close(1_000))
   const { attempt, attempts } = play(store, { concurrency: 6 })
   const jobs = Array.from({ length: 6 }, () => newJob())

@@ -75,7 +75,7 @@ t.test('a server that refuses is asked now and then, by workers too, and soon fo
   await Promise.all(Object.entries(ways).map(([word, { on, off }]) => t.test(word, async (t) => {
     const { server, admin } = await serverOf(t)
     const host = listeningHost()
-    const store = await openStore({ url: server.url, lockDurationMs: 1_000 }, host)
+    const store = await openStore({ url: server.url, leaseMs: 1_000 }, host)
     t.teardown(() => store.close(1_000))
     const { attempts } = play(store, { script: () => COMPLETED })
     t.equal(await taken(store), true)

@@ -49,7 +49,7 @@ t.test('a running job is cancelled from another process', async (t) => {
 })
 
 t.test('a worker whose event loop is blocked loses its lease: its ending does not count', async (t) => {
-  const options = { url: server.url, prefix: uniquePrefix(), lockDurationMs: 1_000, stalledIntervalMs: 250 }
+  const options = { url: server.url, prefix: uniquePrefix(), leaseMs: 1_000, stalledIntervalMs: 250 }
   const store = await openStore(options)
   t.teardown(() => store.close(1_000))
   const blocked = await startWorker(options)

@@ -130,7 +130,7 @@ function hasValue (family: MetricFamily | undefined): boolean {
 for (const kind of ['memory', 'redis'] as const) {
   t.test(`on the ${kind} store: every instrument of the table has a value, every event the fields of the catalogue`, async (t) => {
     const redis = kind === 'redis' ? await sharedRedis() : undefined
-    const store: JobStore = redis === undefined ? memoryStore({ leaseMs: LEASE_MS }) : redisStore({ url: redis.url, prefix: redis.prefix, lockDurationMs: LEASE_MS, stalledIntervalMs: 100 })
+    const store: JobStore = redis === undefined ? memoryStore({ leaseMs: LEASE_MS }) : redisStore({ url: redis.url, prefix: redis.prefix, leaseMs: LEASE_MS, stalledIntervalMs: 100 })
     const exporter = new InMemorySpanExporter()
     const app = Fastify()
     // What is left open is reported in production only.

@@ -14,7 +14,7 @@ t.test('status, list, counts and health agree that it is in progress', { timeout
   t.teardown(() => redis.stop())
   const client = new Redis(redis.url)
   t.teardown(() => client.disconnect())
-  const store = await openStore({ url: redis.url, lockDurationMs: 60_000, stalledIntervalMs: 600_000 })
+  const store = await openStore({ url: redis.url, leaseMs: 60_000, stalledIntervalMs: 600_000 })
   t.teardown(() => store.close(1_000))
   const { attempt } = play(store)
   const job = newJob()

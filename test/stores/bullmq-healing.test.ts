@@ -30,7 +30,7 @@ interface Opened {
 async function opened (t: Test, options: RedisStoreOptions = {}): Promise<Opened> {
   const { prefix = uniquePrefix() } = options
   const host = listeningHost()
-  const store = await openStore({ url: server.url, prefix, lockDurationMs: 1_000, stalledIntervalMs: 200, ...options }, host)
+  const store = await openStore({ url: server.url, prefix, leaseMs: 1_000, stalledIntervalMs: 200, ...options }, host)
   t.teardown(() => store.close(2_000))
   return {
     store,
@@ -218,7 +218,7 @@ t.test('a lease without an end gets one, and its job is run again', async (t) =>
   const { store, key, warnings } = await opened(t, SWEPT_OFTEN)
   const job = newJob()
   await store.create(job)
-  const dead = await openStore({ url: server.url, prefix: key('').split(':').slice(0, 1).join(), lockDurationMs: 1_000, stalledIntervalMs: 200 })
+  const dead = await openStore({ url: server.url, prefix: key('').split(':').slice(0, 1).join(), leaseMs: 1_000, stalledIntervalMs: 200 })
   const held = play(dead)
   await held.attempt(1)
   await held.consumer.close(1_000)

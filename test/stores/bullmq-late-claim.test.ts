@@ -11,10 +11,10 @@ t.test('its job goes back at once, without an attempt: nobody would have renewed
   const proxy = await startProxy(redis.port)
   t.teardown(() => proxy.stop())
   // Longer than the test: a job that comes back has not come back by itself.
-  const lockDurationMs = 120_000
-  const distant = await openStore({ url: proxy.url, lockDurationMs, stalledIntervalMs: 120_000, operationTimeoutMs: 30_000 })
+  const leaseMs = 120_000
+  const distant = await openStore({ url: proxy.url, leaseMs, stalledIntervalMs: 120_000, operationTimeoutMs: 30_000 })
   t.teardown(() => distant.close(1_000))
-  const near = await openStore({ url: redis.url, lockDurationMs })
+  const near = await openStore({ url: redis.url, leaseMs })
   t.teardown(() => near.close(1_000))
   const { consumer, attempts, errors } = play(distant)
   const client = new Redis(redis.url)

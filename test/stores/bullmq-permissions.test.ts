@@ -27,7 +27,7 @@ async function storeOf (t: { teardown (end: () => unknown): unknown }, rules: st
   const name = `user${++users}`
   await admin.call('ACL', 'SETUSER', name, 'on', `>${PASSWORD}`, ...aclRules(PREFIX).split(' '), ...rules.split(' ').filter((rule) => rule !== ''))
   const host = listeningHost()
-  const store = await openStore({ connection: { host: '127.0.0.1', port: server.port, username: name, password: PASSWORD }, prefix: PREFIX, lockDurationMs: 1_000, stalledIntervalMs: 200, ...options }, host)
+  const store = await openStore({ connection: { host: '127.0.0.1', port: server.port, username: name, password: PASSWORD }, prefix: PREFIX, leaseMs: 1_000, stalledIntervalMs: 200, ...options }, host)
   t.teardown(() => store.close(2_000))
   return { store, reports: () => host.reports, warnings: () => host.reports.flatMap((report) => report.kind === 'warning' && report.code === 'denied' ? [report.message] : []) }
 }

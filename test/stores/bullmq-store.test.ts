@@ -436,7 +436,7 @@ t.test('a settlement that the server cannot take now is stored when it can', asy
 })
 
 t.test('a cancel that the worker missed is noticed when leases are renewed', async (t) => {
-  const { store, key } = await opened(t, { lockDurationMs: 600 })
+  const { store, key } = await opened(t, { leaseMs: 600 })
   const { attempt } = play(store)
   const job = newJob()
   await store.create(job)
@@ -507,7 +507,7 @@ t.test('a job that somebody added with BullMQ alone is run, its data being the b
 })
 
 t.test('an attempt that cannot be made or that rejects leaves the job to another', async (t) => {
-  const { store } = await opened(t, { lockDurationMs: 300, stalledIntervalMs: 100 })
+  const { store } = await opened(t, { leaseMs: 300, stalledIntervalMs: 100 })
   const errors: Error[] = []
   const verdicts: string[] = []
   let calls = 0

@@ -25,7 +25,7 @@ exerciseJobStore({
   capabilities: { shared: true },
   timing: { leaseMs: LEASE_MS, shortMs: 250, deadlineMs: 15_000, stallMs: 8_000 },
   newStore: ({ retention }) => {
-    const options = { url: server.url, prefix: uniquePrefix(), lockDurationMs: LEASE_MS, stalledIntervalMs: 300, retention }
+    const options = { url: server.url, prefix: uniquePrefix(), leaseMs: LEASE_MS, stalledIntervalMs: 300, retention }
     return {
       store: redisStore(options),
       host,

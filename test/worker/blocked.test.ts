@@ -40,7 +40,7 @@ async function build (t: Test, store: JobStore): Promise<{ app: FastifyInstance,
 }
 
 t.test('it is settled by the attempt that did the work, on every store', async (t) => {
-  for (const store of [memoryStore({ leaseMs: LEASE_MS }), redisStore({ url: server.url, prefix: uniquePrefix(), lockDurationMs: LEASE_MS, stalledIntervalMs: 200 })]) {
+  for (const store of [memoryStore({ leaseMs: LEASE_MS }), redisStore({ url: server.url, prefix: uniquePrefix(), leaseMs: LEASE_MS, stalledIntervalMs: 200 })]) {
     const { app, told } = await build(t, store)
     for (const [name, handler] of Object.entries(HANDLERS)) app.defineJob({ name: name.replaceAll(' ', '-'), handler: async (job) => handler(job) })
     await app.ready()
@@ -58,7 +58,7 @@ t.test('a lock that is gone is taken back; not when somebody else has begun an a
   const redis = new Redis(server.url)
   t.teardown(() => { redis.disconnect() })
   const prefix = uniquePrefix()
-  const { app } = await build(t, redisStore({ url: server.url, prefix, lockDurationMs: LEASE_MS, stalledIntervalMs: 60_000 }))
+  const { app } = await build(t, redisStore({ url: server.url, prefix, leaseMs: LEASE_MS, stalledIntervalMs: 60_000 }))
   const aborted = new Set<string>()
   app.defineJob({ name: 'long', handler: async ({ id, signal }) => { await new Promise<void>((resolve) => { signal.addEventListener('abort', () => { aborted.add(id); resolve() }) }) } })
   await app.ready()

@@ -67,7 +67,7 @@ t.test('connections that come up half again and again: the queue is silent, unre
 t.test('attempts under way when their consumer is replaced end once, and the places stay as many', { timeout: 60_000 }, async (t) => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
-  const app = await build(t, redis.url, { store: redisStore({ url: redis.url, lockDurationMs: 1_000, stalledIntervalMs: 200 }), worker: { concurrency: 3 } })
+  const app = await build(t, redis.url, { store: redisStore({ url: redis.url, leaseMs: 1_000, stalledIntervalMs: 200 }), worker: { concurrency: 3 } })
   const begun: string[] = []
   const ends = new Map<string, () => void>()
   let most = 0

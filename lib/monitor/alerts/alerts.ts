@@ -10,7 +10,7 @@ import { Dispatcher } from './dispatcher.ts'
 import { factsOf, failedJobsKept, QueueReader, STORE_TIMEOUT_MS, type AlertStore } from './queue-reader.ts'
 import { Ledger } from './ledger.ts'
 import type { MemorySource } from './memory.ts'
-import type { ReadAlertsOptions } from './options.ts'
+import type { ResolvedAlertsOptions } from './options.ts'
 import { decodeReport, encodeReport, type AlertWorkerView, type ProcessReport } from './report.ts'
 import { STORE_UNREACHABLE, storeUnreachable } from './rules.ts'
 import { RuleRunner } from './runner.ts'
@@ -22,7 +22,7 @@ export interface AlertsParts {
   readonly context: Context
   readonly bus: EventBus
   readonly redaction: Redaction
-  readonly options: ReadAlertsOptions
+  readonly options: ResolvedAlertsOptions
   readonly store: AlertStore
   readonly queues: () => readonly string[]
   readonly worker: () => AlertWorkerView | undefined

@@ -1,7 +1,7 @@
 import { OptionProblems, readOptions, type OptionsSchema } from '../../core/options.ts'
 import type { AlertRule, AlertSender, EmailOptions } from './alert.ts'
 import { BUILT_IN_RULES, type AlertThresholds } from './rules.ts'
-import { readWebhook, type AlertWebhookOptions, type ReadAlertWebhook } from './webhook.ts'
+import { readWebhook, type AlertWebhookOptions, type ResolvedAlertWebhookOptions } from './webhook.ts'
 
 /** When to alert, and whom to tell. Every number has a default; `false` switches a rule off. */
 export interface AlertsOptions {
@@ -85,18 +85,18 @@ const alertsSchema: OptionsSchema = {
   }
 }
 
-type Settings = AlertThresholds & Readonly<Omit<Required<AlertsOptions>, 'webhook' | 'email' | 'memoryLimitBytes' | keyof AlertThresholds>>
+type Defaulted = AlertThresholds & Readonly<Omit<Required<AlertsOptions>, 'webhook' | 'email' | 'memoryLimitBytes' | keyof AlertThresholds>>
 
-interface Others {
+interface Undefaulted {
   readonly memoryLimitBytes: number | undefined
   readonly email: EmailOptions | undefined
 }
 
-export type ReadAlertsOptions = Settings & Others & { readonly webhooks: readonly ReadAlertWebhook[] }
+export type ResolvedAlertsOptions = Defaulted & Undefaulted & { readonly webhooks: readonly ResolvedAlertWebhookOptions[] }
 
 const STUCK_DEFAULTS = Object.freeze({ count: 5, afterMs: 600_000 })
 
-export const ALERTS_DEFAULTS: Settings & Others = Object.freeze({
+export const ALERTS_DEFAULTS: Defaulted & Undefaulted = Object.freeze({
   intervalMs: 300_000,
   slowP95Ms: 5_000,
   slowJobMs: 30_000,
@@ -121,7 +121,7 @@ export const ALERTS_DEFAULTS: Settings & Others = Object.freeze({
 })
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, one message that lists every bad key */
-export function readAlertsOptions (given: AlertsOptions | undefined): ReadAlertsOptions {
+export function readAlertsOptions (given: AlertsOptions | undefined): ResolvedAlertsOptions {
   const problems = new OptionProblems()
   const options = problems.collect('', () => readOptions('alerts', alertsSchema, {}, given))
   const endpoints = given?.webhook === undefined || given.webhook === null ? [] : [given.webhook].flat() as readonly AlertWebhookOptions[]

@@ -6,7 +6,7 @@ import type { EventBus } from '../../events/bus.ts'
 import { ALERT_SEVERITIES, ALERT_TYPES, type AlertFinding, type AlertRule } from './alert.ts'
 import type { AlertFacts } from './facts.ts'
 import type { Found } from './ledger.ts'
-import type { ReadAlertsOptions } from './options.ts'
+import type { ResolvedAlertsOptions } from './options.ts'
 import { JUDGES } from './rules.ts'
 
 export interface RunnerParts {
@@ -14,7 +14,7 @@ export interface RunnerParts {
   readonly bus: EventBus
   readonly logger: Logger
   readonly redaction: Redaction
-  readonly options: ReadAlertsOptions
+  readonly options: ResolvedAlertsOptions
   readonly long: (jobName: string) => boolean
   /** Runs the application's own work. */
   readonly plainly: <R>(work: () => R) => R

@@ -3,7 +3,7 @@ import { compileMessage } from '../../core/line-message.ts'
 import { singleLine } from '../../core/text.ts'
 import { ALERT_LINES } from '../../events/alert-lines.ts'
 import type { AlertMail, AlertNotice, AlertSender, EmailOptions } from './alert.ts'
-import type { ReadAlertsOptions } from './options.ts'
+import type { ResolvedAlertsOptions } from './options.ts'
 import { webhookSender } from './webhook.ts'
 
 /** What a notice is called in events and log lines. */
@@ -59,7 +59,7 @@ export function mailOf (notice: AlertNotice): AlertMail {
  *
  * @param plainly runs the application's own work, which may leave spans; ours leaves none, and no trace goes to a receiver
  */
-export function sendersOf ({ log, webhooks, email, senders }: ReadAlertsOptions, logger: Logger, clock: Clock, plainly: <R>(work: () => R) => R): AlertSender[] {
+export function sendersOf ({ log, webhooks, email, senders }: ResolvedAlertsOptions, logger: Logger, clock: Clock, plainly: <R>(work: () => R) => R): AlertSender[] {
   const own = email === undefined ? senders : [emailSender(email), ...senders]
   return [
     ...(log ? [logSender(logger)] : []), ...webhooks.map((webhook) => webhookSender(webhook, clock)),

@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/context.ts'
 import type { EventBus } from '../../events/bus.ts'
-import type { ReadAlertsOptions } from './options.ts'
+import type { ResolvedAlertsOptions } from './options.ts'
 import type { ConsumerFacts } from './facts.ts'
 import { readMemory, type MemorySource } from './memory.ts'
 import type { AlertWorkerView, ProcessReport } from './report.ts'
@@ -10,7 +10,7 @@ export interface WatcherParts {
   readonly clock: Clock
   readonly bus: EventBus
   readonly instanceId: string
-  readonly options: ReadAlertsOptions
+  readonly options: ResolvedAlertsOptions
   /** Jobs that nothing is counted of. */
   readonly excluded: (jobName: string) => boolean
   /** Jobs that are meant to take long. */

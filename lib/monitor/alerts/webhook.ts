@@ -23,7 +23,7 @@ export interface AlertWebhookOptions {
   attempts?: number
 }
 
-export type ReadAlertWebhook = Readonly<Required<Omit<AlertWebhookOptions, 'secret'>> & { name: string, secrets: readonly string[] }>
+export type ResolvedAlertWebhookOptions = Readonly<Required<Omit<AlertWebhookOptions, 'secret'>> & { name: string, secrets: readonly string[] }>
 
 const SECRET = /^whsec_[A-Za-z0-9+/]+={0,2}$/
 const MIN_SECRET_BYTES = 24
@@ -48,7 +48,7 @@ const webhookSchema: OptionsSchema = {
 const WEBHOOK_DEFAULTS = Object.freeze({ headers: Object.freeze({}) as Readonly<Record<string, string>>, timeoutMs: 5_000, attempts: 3 })
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`; its message shows neither the URL nor a secret */
-export function readWebhook (given: AlertWebhookOptions, name: string): ReadAlertWebhook {
+export function readWebhook (given: AlertWebhookOptions, name: string): ResolvedAlertWebhookOptions {
   const { secret, ...options } = readOptions<AlertWebhookOptions, typeof WEBHOOK_DEFAULTS>('alerts.webhook', webhookSchema, WEBHOOK_DEFAULTS, given)
   const secrets = [secret].flat() as readonly string[]
   const problems: string[] = []
@@ -91,7 +91,7 @@ export function webhookBody ({ kind, at, alert: { startedAt, ...alert } }: Alert
   return JSON.stringify({ type: `alert.${kind}`, timestamp: new Date(at).toISOString(), data: { ...alert, startedAt: new Date(startedAt).toISOString() } })
 }
 
-export function webhookSender (options: ReadAlertWebhook, clock: Clock, random: () => number = Math.random): AlertSender {
+export function webhookSender (options: ResolvedAlertWebhookOptions, clock: Clock, random: () => number = Math.random): AlertSender {
   const { attempts, name } = options
   return {
     name,
@@ -123,7 +123,7 @@ class WebhookError extends AlertSendError {
 }
 
 /** @returns what went wrong, if anything did */
-async function post (options: ReadAlertWebhook, clock: Clock, id: string, body: string, signal: AbortSignal): Promise<WebhookError | undefined> {
+async function post (options: ResolvedAlertWebhookOptions, clock: Clock, id: string, body: string, signal: AbortSignal): Promise<WebhookError | undefined> {
   // Of this attempt, by the clock of whoever receives it: an old one is refused as a replay.
   const timestamp = Math.floor(clock.now() / 1_000)
   const headers = {

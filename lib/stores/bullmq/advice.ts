@@ -1,4 +1,4 @@
-import type { RedisSettings } from './options.ts'
+import type { ResolvedRedisStoreOptions } from './options.ts'
 import { hostAndPort } from './redis-url.ts'
 
 /** What is wrong, and what to do about it. */
@@ -36,7 +36,7 @@ export function adviceOn (reason: string): string {
 }
 
 /** Host and port of the server of a store, for messages; never user or password. `undefined` when its client does not say. */
-export function serverOf ({ client, connection }: Pick<RedisSettings, 'client' | 'connection'>): string | undefined {
+export function serverOf ({ client, connection }: Pick<ResolvedRedisStoreOptions, 'client' | 'connection'>): string | undefined {
   if (client === undefined) return placeOf(connection)
   if (Reflect.get(client, 'isCluster') === true) return listOf(Reflect.get(client, 'startupNodes'))
   const options: unknown = Reflect.get(client, 'options')

@@ -2,7 +2,7 @@ import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import type { Clock, TimerHandle } from '../../core/context.ts'
 import { serverCode, unsupported } from './errors.ts'
 import type { Client } from './internals.ts'
-import type { RedisSettings } from './options.ts'
+import type { ResolvedRedisStoreOptions } from './options.ts'
 import { defineScripts } from './scripts.ts'
 import { destroySocket } from './dead-connection-watch.ts'
 
@@ -30,7 +30,7 @@ const REVIVE_MS = 100
 type Role = Pick<RedisOptions, 'enableOfflineQueue' | 'maxRetriesPerRequest' | 'commandTimeout' | 'autoResubscribe' | 'failoverDetector'>
 
 export interface ClientFactoryParts {
-  readonly settings: RedisSettings
+  readonly settings: ResolvedRedisStoreOptions
   readonly ioredis: IoRedis
   readonly clock: Clock
   /** Hears the code of every error that the server answers to a client made here. */

@@ -5,7 +5,7 @@ import { encodeInput, encodeOptions } from './envelope.ts'
 import { toStoreError, unavailable } from './errors.ts'
 import { ADD_KINDS, addKeys, batchedAdd, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
 import { aroundAdd, LARGE_BYTES } from './keeping.ts'
-import type { RedisSettings } from './options.ts'
+import type { ResolvedRedisStoreOptions } from './options.ts'
 import type { QueueHandle } from './queues.ts'
 import { rawJob, RECORD_FIELDS, type RawJob } from './record.ts'
 import { defineCommand, runCommand } from './scripts.ts'
@@ -52,7 +52,7 @@ export class Coalescer {
   #immediate: NodeJS.Immediate | undefined
 
   /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when the installed release of BullMQ is not one we know */
-  constructor (connections: Connections, bull: Bull, settings: RedisSettings) {
+  constructor (connections: Connections, bull: Bull, settings: ResolvedRedisStoreOptions) {
     this.#connections = connections
     this.#maxBytes = settings.maxWaitingBytes
     this.#commands = defineAddCommands(connections.submitter, bull, settings)
@@ -164,7 +164,7 @@ function largeBytes (data: string): number | undefined {
   return bytes < LARGE_BYTES ? undefined : bytes
 }
 
-function defineAddCommands (client: Client, bull: Bull, settings: RedisSettings): Record<AddKind, string> {
+function defineAddCommands (client: Client, bull: Bull, settings: ResolvedRedisStoreOptions): Record<AddKind, string> {
   const around = aroundAdd(settings, RECORD_FIELDS)
   const scripts = bullScripts(bull)
   const define = (kind: AddKind): string => defineCommand(client, `add-${kind}`, batchedAdd(scripts, kind, around))

@@ -5,7 +5,7 @@ import { adviceOn, serverOf } from './advice.ts'
 import { ClientFactory, DISCONNECT_MS, isLive, type IoRedis } from './clients.ts'
 import { closed, serverCode, toStoreError, unavailable, unsupported } from './errors.ts'
 import type { Client } from './internals.ts'
-import type { RedisSettings } from './options.ts'
+import type { ResolvedRedisStoreOptions } from './options.ts'
 import { Refusals } from './refusals.ts'
 import { Replication } from './replication.ts'
 import { defineScripts } from './scripts.ts'
@@ -30,7 +30,7 @@ export class Connections {
   readonly refusals: Refusals
   /** Host and port, for messages. */
   readonly server: string | undefined
-  readonly #settings: RedisSettings
+  readonly #settings: ResolvedRedisStoreOptions
   readonly #host: StoreHost
   readonly #clients: ClientFactory
   readonly #silence: DeadConnectionWatch
@@ -48,7 +48,7 @@ export class Connections {
   #started: () => void = () => {}
 
   /** @param trial a submission on trial: whether the server takes writes (again) */
-  constructor (settings: RedisSettings, host: StoreHost, ioredis: IoRedis, trial: () => Promise<void>) {
+  constructor (settings: ResolvedRedisStoreOptions, host: StoreHost, ioredis: IoRedis, trial: () => Promise<void>) {
     this.#settings = settings
     this.#host = host
     this.server = serverOf(settings)

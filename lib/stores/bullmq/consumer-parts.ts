@@ -1,6 +1,6 @@
 import type { ClaimPace } from './claim-pace.ts'
 import type { Bull, Client, Script } from './internals.ts'
-import type { RedisSettings } from './options.ts'
+import type { ResolvedRedisStoreOptions } from './options.ts'
 import type { QueueHandle } from './queues.ts'
 import type { ServerClock } from './server-clock.ts'
 import type { Publisher } from './updates.ts'
@@ -12,7 +12,7 @@ export interface ConsumerParts {
   readonly client: Client
   readonly pace: ClaimPace
   readonly handle: QueueHandle
-  readonly settings: RedisSettings
+  readonly settings: ResolvedRedisStoreOptions
   readonly publisher: Publisher
   /** Ends jobs. */
   readonly finish: Script

@@ -67,8 +67,8 @@ export class BullConsumer implements Consumer {
     this.#options = options
     this.queue = options.queue
     this.#troubles = new Troubles(parts.clock, options.onError, parts.settings)
-    const { clock, client, handle: { prefix }, settings: { lockDurationMs } } = parts
-    this.#leases = new Leases({ clock, client, prefix, lockDurationMs, running: () => this.#running.values() })
+    const { clock, client, handle: { prefix }, settings: { leaseMs } } = parts
+    this.#leases = new Leases({ clock, client, prefix, leaseMs, running: () => this.#running.values() })
     this.#worker = this.#makeWorker()
     this.#cancels = new CancelWatch({
       running: (id) => this.#running.get(id),
@@ -149,7 +149,7 @@ export class BullConsumer implements Consumer {
       prefix: settings.prefix,
       skipVersionCheck: true,
       concurrency: this.#options.concurrency,
-      lockDuration: settings.lockDurationMs,
+      lockDuration: settings.leaseMs,
       stalledInterval: settings.stalledIntervalMs,
       // A stall spends an attempt and serves its backoff: the worker decides, never BullMQ by itself.
       maxStalledCount: Number.MAX_SAFE_INTEGER,

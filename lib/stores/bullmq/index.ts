@@ -17,7 +17,7 @@ import { closed, unavailable } from './errors.ts'
 import { bullScripts, finishAndKeep, type Client, type Script } from './internals.ts'
 import { afterEnd, limitsOf } from './keeping.ts'
 import { Lister } from './list.ts'
-import { readRedisOptions, type RedisSettings, type RedisStoreOptions } from './options.ts'
+import { readRedisOptions, type ResolvedRedisStoreOptions, type RedisStoreOptions } from './options.ts'
 import { Probe } from './probe.ts'
 import { QueueBook } from './queues.ts'
 import { claimableSince, rawJob, recordOf, type StoredRecord } from './record.ts'
@@ -77,7 +77,7 @@ class RedisStore implements JobStore {
   readonly type = 'bullmq'
   readonly longestLookMs = LONGEST_BLOCK_MS
   readonly shared: RedisSharedState
-  readonly #settings: RedisSettings
+  readonly #settings: ResolvedRedisStoreOptions
   readonly #channels: ReturnType<typeof channels>
   readonly #consumers = new Set<BullConsumer>()
   #host: StoreHost | undefined
@@ -85,7 +85,7 @@ class RedisStore implements JobStore {
   #parts: Parts | undefined
   #closed = false
 
-  constructor (settings: RedisSettings) {
+  constructor (settings: ResolvedRedisStoreOptions) {
     this.#settings = settings
     this.#channels = channels(settings.prefix)
     this.shared = new RedisSharedState(settings.prefix, (operation) => this.#with(({ connections }) => connections.run(operation)))

@@ -5,7 +5,7 @@
  */
 import { OURS } from './envelope.ts'
 import { FIELD, KEY, LOCK, LOG } from './internals.ts'
-import type { RedisSettings } from './options.ts'
+import type { ResolvedRedisStoreOptions } from './options.ts'
 
 /** Keys of the store beside BullMQ's, each behind the prefix of its queue. */
 export const OWN = {
@@ -37,7 +37,7 @@ const LEFT_BY_FLOWS = [':dependencies', ':processed', ':failed', ':unsuccessful'
 const STEPS = 100
 
 /** The limits as arguments of a script, in the order in which {@link KEEP} takes them. */
-export function limitsOf ({ retention }: Pick<RedisSettings, 'retention'>): number[] {
+export function limitsOf ({ retention }: Pick<ResolvedRedisStoreOptions, 'retention'>): number[] {
   const { maxCount, completedMs, failedMs, maxPerOwner, maxBytes } = retention
   return [maxCount, completedMs, failedMs, maxPerOwner, maxBytes].map(Math.ceil)
 }
@@ -226,7 +226,7 @@ return 1`
  * `set` ('completed' or 'failed') and `now`, then the extras: '1' if this store added the job ('': somebody else did),
  * bytes of a large input or '', owner or '', time to live of the result in ms, and the result, if there is one.
  */
-export function afterEnd (settings: Pick<RedisSettings, 'retention'>): string {
+export function afterEnd (settings: Pick<ResolvedRedisStoreOptions, 'retention'>): string {
   return `local call = redis.call
 ${KEEP}
 local function afterEnd (queue, id, job, set, now, added, submitted, owner, resultMs, result)
@@ -259,7 +259,7 @@ end
  * key `k`, its fingerprint `f`, its time to live `t` in ms, the owner `o` if there is one, and the bytes `b` of a large
  * input.
  */
-export function aroundAdd (settings: Pick<RedisSettings, 'maxWaitingBytes' | 'retention'>, recordFields: readonly string[]): string {
+export function aroundAdd (settings: Pick<ResolvedRedisStoreOptions, 'maxWaitingBytes' | 'retention'>, recordFields: readonly string[]): string {
   const { maxWaitingBytes, retention: { maxKeysPerOwner } } = settings
   return `local call = redis.call
 ${inputs()}

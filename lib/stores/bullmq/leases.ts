@@ -11,7 +11,7 @@ export interface LeaseParts {
   readonly client: Client
   /** Of the queue's keys. */
   readonly prefix: string
-  readonly lockDurationMs: number
+  readonly leaseMs: number
   /** The attempts of this consumer. */
   readonly running: () => Iterable<Running>
 }
@@ -30,8 +30,8 @@ export class Leases {
 
   /** Whether the lease of an attempt may have run out. */
   late ({ renewedAt }: Running): boolean {
-    const { clock, lockDurationMs } = this.#parts
-    return clock.monotonic() - renewedAt >= lockDurationMs * LATE
+    const { clock, leaseMs } = this.#parts
+    return clock.monotonic() - renewedAt >= leaseMs * LATE
   }
 
   /** Renews by BullMQ's own step. @returns the jobs whose leases are really lost */
@@ -54,13 +54,13 @@ export class Leases {
 
   /** @returns the jobs whose leases are good again; never rejects */
   async takeBack (attempts: readonly Running[]): Promise<readonly string[]> {
-    const { clock, client, prefix, lockDurationMs } = this.#parts
+    const { clock, client, prefix, leaseMs } = this.#parts
     const at = clock.monotonic()
     // An attempt that has heard of the loss of its lease stays lost: its handler may have stopped half-way.
     const args = attempts.filter(({ leaseLost }) => !leaseLost).flatMap(({ id, token, bullJob }) => [id, token, bullJob.attemptsStarted])
     if (args.length === 0) return []
     try {
-      const answer = await runScript(client, 'takeBack', [prefix], lockDurationMs, ...args)
+      const answer = await runScript(client, 'takeBack', [prefix], leaseMs, ...args)
       const good = new Set(Array.isArray(answer) ? answer.map(String) : [])
       for (const attempt of attempts) if (good.has(attempt.id)) attempt.renewedAt = at
       return [...good]

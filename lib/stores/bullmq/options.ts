@@ -86,7 +86,7 @@ export interface RedisStoreOptions {
    * of a crashed worker run again sooner; another worker takes the jobs of one with a blocked event loop
    * sooner too. @defaultValue 10000
    */
-  lockDurationMs?: number
+  leaseMs?: number
   /**
    * How often one of the workers looks for lost leases, in milliseconds. A look may find that the last one was too recent
    * and be left out: from the loss of a lease to the next run it can take twice as long. @defaultValue 1000
@@ -102,14 +102,14 @@ export interface RedisStoreOptions {
   retention?: RedisRetentionOptions
 }
 
-export interface RedisSettings {
+export interface ResolvedRedisStoreOptions {
   /** What `url` or `connection` say, in the words of ioredis. */
   readonly connection: RedisConnectionOptions
   readonly client: RedisClientLike | undefined
   readonly prefix: string
   readonly operationTimeoutMs: number
   readonly acknowledge: 'primary' | 'replica'
-  readonly lockDurationMs: number
+  readonly leaseMs: number
   readonly stalledIntervalMs: number
   readonly maxWaitingBytes: number
   readonly retention: Readonly<Required<RedisRetentionOptions>>
@@ -128,7 +128,7 @@ export const REDIS_STORE_DEFAULTS = Object.freeze({
   prefix: '{fae}',
   operationTimeoutMs: 2_000,
   acknowledge: 'primary' as 'primary' | 'replica',
-  lockDurationMs: 10_000,
+  leaseMs: 10_000,
   stalledIntervalMs: 1_000,
   maxWaitingBytes: 1_073_741_824,
   retention: RETENTION
@@ -145,7 +145,7 @@ const schema: OptionsSchema = {
     prefix: { type: 'string', pattern: '^[A-Za-z0-9{}_.-]{1,100}$', description: '1 to 100 letters, digits, "{", "}", "_", "." or "-"' },
     operationTimeoutMs: { type: 'number', minimum: 1, maximum: 600_000 },
     acknowledge: { enum: ['primary', 'replica'] },
-    lockDurationMs: { type: 'number', minimum: 100 },
+    leaseMs: { type: 'number', minimum: 100 },
     stalledIntervalMs: { type: 'number', minimum: 50 },
     maxWaitingBytes: { type: 'integer', minimum: 1 },
     retention: {
@@ -165,7 +165,7 @@ const schema: OptionsSchema = {
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-export function readRedisOptions (given: RedisStoreOptions | undefined): RedisSettings {
+export function readRedisOptions (given: RedisStoreOptions | undefined): ResolvedRedisStoreOptions {
   const where = 'redisStore'
   const options = readOptions<RedisStoreOptions, typeof REDIS_STORE_DEFAULTS>(where, schema, REDIS_STORE_DEFAULTS, given)
   const problems: string[] = []
@@ -184,7 +184,7 @@ export function readRedisOptions (given: RedisStoreOptions | undefined): RedisSe
     prefix: options.prefix,
     operationTimeoutMs: options.operationTimeoutMs,
     acknowledge,
-    lockDurationMs: options.lockDurationMs,
+    leaseMs: options.leaseMs,
     stalledIntervalMs: options.stalledIntervalMs,
     maxWaitingBytes: options.maxWaitingBytes,
     retention: Object.freeze({

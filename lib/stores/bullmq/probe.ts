@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { toStoreError } from './errors.ts'
 import { ADD_KINDS, addKeys, batchedAdd, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
 import { aroundAdd, OWN } from './keeping.ts'
-import type { RedisSettings } from './options.ts'
+import type { ResolvedRedisStoreOptions } from './options.ts'
 import { RECORD_FIELDS } from './record.ts'
 import { defineCommand, runCommand } from './scripts.ts'
 
@@ -25,7 +25,7 @@ export class Probe {
   readonly #commands: ReadonlyMap<AddKind, string>
 
   /** No queue has an empty name, so no key of one begins with the prefix and two colons. */
-  constructor (client: Client, bull: Bull, settings: RedisSettings) {
+  constructor (client: Client, bull: Bull, settings: ResolvedRedisStoreOptions) {
     const { prefix } = settings
     this.#prefix = `${prefix}::probe:`
     this.#id = createHash('sha1').update(prefix).digest('hex')

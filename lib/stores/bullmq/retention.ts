@@ -3,7 +3,7 @@ import type { TerminalState } from '../../jobs/states.ts'
 import type { JobRecord } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
 import { limitsOf } from './keeping.ts'
-import type { RedisSettings } from './options.ts'
+import type { ResolvedRedisStoreOptions } from './options.ts'
 import { serverCode } from './errors.ts'
 import type { QueueBook, QueueHandle, Report } from './queues.ts'
 import { runScript } from './scripts.ts'
@@ -29,13 +29,13 @@ export class Retention {
   readonly #failing = new Set<string>()
   /** The server did not tell its time, which was reported. */
   #unread = false
-  readonly #settings: RedisSettings
+  readonly #settings: ResolvedRedisStoreOptions
   readonly #keepMs: Readonly<Record<TerminalState, number>>
   readonly everyMs: number
   #timer: TimerHandle
   #stopped = false
 
-  constructor (connections: Connections, book: QueueBook, clock: ServerClock, settings: RedisSettings, repairs: Repairs, report: Report) {
+  constructor (connections: Connections, book: QueueBook, clock: ServerClock, settings: ResolvedRedisStoreOptions, repairs: Repairs, report: Report) {
     this.#repairs = repairs
     this.#report = report
     const { completedMs, failedMs } = settings.retention

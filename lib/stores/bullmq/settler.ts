@@ -6,7 +6,7 @@ import { CANCELLED_MARK, encodeNotes, errorNotes, keptError } from './envelope.t
 import { refusalCode, toStoreError } from './errors.ts'
 import { allowRetry, type Backend, type Bull, type BullJob, type Client, type Script } from './internals.ts'
 import { limitsOf } from './keeping.ts'
-import type { RedisSettings } from './options.ts'
+import type { ResolvedRedisStoreOptions } from './options.ts'
 import { OVER, Running } from './running.ts'
 import { defineCommand, runCommand, runScript } from './scripts.ts'
 
@@ -26,7 +26,7 @@ export interface SettlerParts {
   readonly client: Client
   readonly backend: () => Backend
   readonly prefix: string
-  readonly settings: RedisSettings
+  readonly settings: ResolvedRedisStoreOptions
   /** Ends jobs. */
   readonly finish: Script
   /** Aborts when the consumer closes: nothing is tried again after that. */
@@ -137,7 +137,7 @@ export class Settler {
 
   async #storeAgain<T> (running: Running, state: JobState, step: () => Promise<T>, instead: T, first: unknown): Promise<T> {
     const { clock, closing, settings } = this.#parts
-    const until = clock.monotonic() + settings.lockDurationMs
+    const until = clock.monotonic() + settings.leaseMs
     for (let error = first; ;) {
       if (refusalCode(error) !== undefined) {
         if (await this.#wasStored(running)) {

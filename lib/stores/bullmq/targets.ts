@@ -1,19 +1,19 @@
-import type { RedisSettings } from './options.ts'
+import type { ResolvedRedisStoreOptions } from './options.ts'
 
 /** What a program needs to connect to the server of a store. */
 export interface RedisTarget {
   readonly connection: Readonly<Record<string, unknown>>
   readonly prefix: string
-  readonly lockDurationMs: number
+  readonly leaseMs: number
 }
 
 /** Options of a client of the application that say where the server is and who connects; everything else is the client's own matter. */
 const PLACE = ['host', 'port', 'path', 'username', 'password', 'db', 'tls', 'family', 'sentinels', 'name', 'sentinelUsername', 'sentinelPassword', 'sentinelTLS', 'enableTLSForSentinelMode']
 
-const settings = new WeakMap<object, RedisSettings>()
+const settings = new WeakMap<object, ResolvedRedisStoreOptions>()
 
 /** @returns the store */
-export function remember<S extends object> (store: S, given: RedisSettings): S {
+export function remember<S extends object> (store: S, given: ResolvedRedisStoreOptions): S {
   settings.set(store, given)
   return store
 }
@@ -22,8 +22,8 @@ export function remember<S extends object> (store: S, given: RedisSettings): S {
 export function settingsOf (store: object): RedisTarget | undefined {
   const found = settings.get(store)
   if (found === undefined) return undefined
-  const { prefix, lockDurationMs, client, connection } = found
-  return { prefix, lockDurationMs, connection: client === undefined ? connection : placeOf(client) }
+  const { prefix, leaseMs, client, connection } = found
+  return { prefix, leaseMs, connection: client === undefined ? connection : placeOf(client) }
 }
 
 function placeOf (client: object): Readonly<Record<string, unknown>> {

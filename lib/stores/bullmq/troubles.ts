@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/context.ts'
 import { serverOf } from './advice.ts'
 import { refusalCode, serverCode, toStoreError } from './errors.ts'
-import type { RedisSettings } from './options.ts'
+import type { ResolvedRedisStoreOptions } from './options.ts'
 import { Settled } from './settler.ts'
 
 /** The same trouble is told once in this time. */
@@ -18,7 +18,7 @@ export class Troubles {
   readonly #server: string | undefined
   #expected = 0
 
-  constructor (clock: Clock, onError: (error: Error) => void, settings?: RedisSettings) {
+  constructor (clock: Clock, onError: (error: Error) => void, settings?: ResolvedRedisStoreOptions) {
     this.#server = settings && serverOf(settings)
     this.#clock = clock
     this.#onError = onError

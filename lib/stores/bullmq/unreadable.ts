@@ -5,7 +5,7 @@ import type { Connections } from './connections.ts'
 import { encodeNotes } from './envelope.ts'
 import { serverCode } from './errors.ts'
 import { limitsOf } from './keeping.ts'
-import type { RedisSettings } from './options.ts'
+import type { ResolvedRedisStoreOptions } from './options.ts'
 import type { QueueHandle } from './queues.ts'
 import { runScript } from './scripts.ts'
 
@@ -39,7 +39,7 @@ export async function readable<T> (id: string, answer: Promise<T>): Promise<T> {
 export interface RepairsParts {
   readonly connections: Connections
   readonly clock: Clock
-  readonly settings: Pick<RedisSettings, 'lockDurationMs' | 'retention'>
+  readonly settings: Pick<ResolvedRedisStoreOptions, 'leaseMs' | 'retention'>
   readonly publish: (id: string, state: JobState) => void
   readonly report: (code: string, message: string) => void
 }
@@ -81,15 +81,15 @@ export class Repairs {
   }
 
   async repair ({ name, prefix }: Pick<QueueHandle, 'name' | 'prefix'>): Promise<void> {
-    const { connections, settings: { lockDurationMs }, report } = this.#parts
-    const answer = await connections.run((client) => runScript(client, 'findFaults', [prefix], LOOKED_AT, Math.ceil(lockDurationMs)))
+    const { connections, settings: { leaseMs }, report } = this.#parts
+    const answer = await connections.run((client) => runScript(client, 'findFaults', [prefix], LOOKED_AT, Math.ceil(leaseMs)))
     const [faults = [], endless = [], keys = []] = (Array.isArray(answer) ? answer : []).map((part) => Array.isArray(part) ? part.map(String) : [])
     for (let index = 0; index + 1 < faults.length; index += 2) {
       const id = faults[index] ?? ''
       const error = unreadableJob(id, name, faults[index + 1] ?? '')
       await this.#end(prefix, id, error)
     }
-    for (const id of endless) report('lease-without-end', `The lease of the job ${id} of the queue "${name}" had no end; it ends in ${lockDurationMs} ms, unless its worker renews it`)
+    for (const id of endless) report('lease-without-end', `The lease of the job ${id} of the queue "${name}" had no end; it ends in ${leaseMs} ms, unless its worker renews it`)
     for (const key of keys) report('key-without-end', `The key ${key} had no end, and would have kept workers from looking for lost leases; it has one now`)
   }
 }

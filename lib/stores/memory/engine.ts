@@ -10,7 +10,7 @@ import { hashOf, IdIndex } from './id-index.ts'
 import { IdempotencyKeys, maxKeysIn } from './idempotency.ts'
 import { LinkedList } from '../../core/linked-list.ts'
 import { Listeners } from './listeners.ts'
-import type { MemorySettings } from './options.ts'
+import type { ResolvedMemoryStoreOptions } from './options.ts'
 import { MemoryQueue } from './queue.ts'
 import { Lease, StoredJob, type LeaseHolder } from './record.ts'
 import { Retention } from './retention.ts'
@@ -52,7 +52,7 @@ export class Engine {
   readonly #jobs = new IdIndex((serial) => this.log.at(serial))
   #closed = false
 
-  constructor (context: Context, { retention, leaseMs, maxBytes }: MemorySettings) {
+  constructor (context: Context, { retention, leaseMs, maxBytes }: ResolvedMemoryStoreOptions) {
     this.#context = context
     this.#leaseMs = leaseMs
     this.#listeners = new Listeners(context)

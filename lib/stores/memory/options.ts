@@ -43,7 +43,7 @@ export interface MemoryStoreOptions {
   leaseMs?: number
 }
 
-export interface MemorySettings {
+export interface ResolvedMemoryStoreOptions {
   readonly retention: Readonly<Required<RetentionOptions>>
   readonly leaseMs: number
   readonly maxBytes: number
@@ -76,7 +76,7 @@ const schema: OptionsSchema = {
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-export function readMemoryOptions (given: MemoryStoreOptions | undefined): MemorySettings {
+export function readMemoryOptions (given: MemoryStoreOptions | undefined): ResolvedMemoryStoreOptions {
   const { retention, leaseMs, maxBytes = heapShare() } = readOptions<MemoryStoreOptions, typeof DEFAULTS>('memoryStore', schema, DEFAULTS, given)
   return Object.freeze({
     leaseMs,

@@ -1,7 +1,7 @@
 import { TERMINAL_STATES, type TerminalState } from '../../jobs/states.ts'
 import { LinkedList } from '../../core/linked-list.ts'
 import { JobHeap, type Heaped } from './heap.ts'
-import type { MemorySettings } from './options.ts'
+import type { ResolvedMemoryStoreOptions } from './options.ts'
 import type { StoredJob } from './record.ts'
 
 /** The place of an owner in one order. An owner stands in three of them at a time. */
@@ -97,10 +97,10 @@ function before (first: number, second: number, a: Rank, b: Rank): boolean {
 export class Retention {
   readonly #ended: Readonly<Record<TerminalState, Ended>> = { completed: new Ended(), failed: new Ended(), cancelled: new Ended() }
   readonly #keepMs: Readonly<Record<TerminalState, number>>
-  readonly #limits: MemorySettings['retention']
+  readonly #limits: ResolvedMemoryStoreOptions['retention']
   readonly #forget: (job: StoredJob) => void
 
-  constructor (limits: MemorySettings['retention'], forget: (job: StoredJob) => void) {
+  constructor (limits: ResolvedMemoryStoreOptions['retention'], forget: (job: StoredJob) => void) {
     const { completedMs, failedMs } = limits
     this.#limits = limits
     this.#keepMs = { completed: completedMs, failed: failedMs, cancelled: completedMs }

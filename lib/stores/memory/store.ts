@@ -7,7 +7,7 @@ import type {
 import { clusterReport } from './cluster.ts'
 import { MemoryConsumer } from './consumer.ts'
 import { Engine } from './engine.ts'
-import type { MemorySettings } from './options.ts'
+import type { ResolvedMemoryStoreOptions } from './options.ts'
 import type { StoredJob } from './record.ts'
 
 /** Jobs that a list looks at before the event loop has its turn: a rare owner among a million jobs is found in peace. */
@@ -25,13 +25,13 @@ const CURSOR = /^m([0-9a-z]{1,11})$/
  */
 export class MemoryStore implements JobStore {
   readonly type = 'memory'
-  readonly #settings: MemorySettings
+  readonly #settings: ResolvedMemoryStoreOptions
   readonly #consumers = new Set<MemoryConsumer>()
   #host: StoreHost | undefined
   #engine: Engine | undefined
   #closed = false
 
-  constructor (settings: MemorySettings) {
+  constructor (settings: ResolvedMemoryStoreOptions) {
     this.#settings = settings
   }
 

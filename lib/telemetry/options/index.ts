@@ -2,9 +2,9 @@ import { invalidOptions, OptionProblems, readOptions, type OptionsSchema } from 
 import type { EventName } from '../../events/catalogue.ts'
 import { checkRoutes, type EventRoutes } from '../../events/router.ts'
 import { idleRows, inexcludable } from '../sink-events.ts'
-import { readLoggingOptions, type LoggingOptions, type ReadLoggingOptions } from './logging.ts'
-import { readMetricsOptions, type MetricsOptions, type ReadMetricsOptions } from './metrics.ts'
-import { readTracingOptions, type ReadTracingOptions, type TracingOptions } from './tracing.ts'
+import { readLoggingOptions, type LoggingOptions, type ResolvedLoggingOptions } from './logging.ts'
+import { readMetricsOptions, type MetricsOptions, type ResolvedMetricsOptions } from './metrics.ts'
+import { readTracingOptions, type ResolvedTracingOptions, type TracingOptions } from './tracing.ts'
 
 /** Everything has a default: `{}` gives metrics, logs, and traces if somebody collects them. */
 export interface TelemetryOptions<Request = unknown> {
@@ -65,12 +65,12 @@ const TELEMETRY_DEFAULTS = Object.freeze({
   enabled: true, excludeJobs: Object.freeze([]) as ReadonlyArray<string | RegExp>, detailedMetrics: false, detailedTracing: false, activityTracking: true
 })
 
-export interface ReadTelemetry<Request> {
+export interface ResolvedTelemetryOptions<Request> {
   readonly enabled: boolean
   /** `undefined`: switched off. */
-  readonly metrics: ReadMetricsOptions<Request> | undefined
-  readonly tracing: ReadTracingOptions<Request> | undefined
-  readonly logging: ReadLoggingOptions | undefined
+  readonly metrics: ResolvedMetricsOptions<Request> | undefined
+  readonly tracing: ResolvedTracingOptions<Request> | undefined
+  readonly logging: ResolvedLoggingOptions | undefined
   /** Ready for the router: excluded events and the common sample rate are in it. */
   readonly events: EventRoutes
   readonly eventSampleRate: number | undefined
@@ -83,11 +83,11 @@ export interface ReadTelemetry<Request> {
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, one message that lists every bad key of every group */
-export function readTelemetryOptions<Request> (given: TelemetryOptions<Request> | undefined): ReadTelemetry<Request> {
+export function readTelemetryOptions<Request> (given: TelemetryOptions<Request> | undefined): ResolvedTelemetryOptions<Request> {
   const problems = new OptionProblems()
   const options = problems.collect('', () => readOptions('observability', telemetrySchema, TELEMETRY_DEFAULTS, given))
-  const metrics = problems.collect('metrics.', () => group<MetricsOptions<Request>, ReadMetricsOptions<Request>>(given?.metrics, readMetricsOptions))
-  const tracing = problems.collect('tracing.', () => group<TracingOptions<Request>, ReadTracingOptions<Request>>(given?.tracing, readTracingOptions))
+  const metrics = problems.collect('metrics.', () => group<MetricsOptions<Request>, ResolvedMetricsOptions<Request>>(given?.metrics, readMetricsOptions))
+  const tracing = problems.collect('tracing.', () => group<TracingOptions<Request>, ResolvedTracingOptions<Request>>(given?.tracing, readTracingOptions))
   const logging = problems.collect('logging.', () => group(given?.logging, readLoggingOptions))
   const events = problems.collect('events.', () => {
     const rows: EventRoutes = typeof given?.events === 'object' && given.events !== null ? given.events : {}

@@ -32,13 +32,13 @@ const LOGGING_DEFAULTS = Object.freeze({ level: 'debug' as LogLevel, enrich: LOG
 /** What is stored with a job unless somebody asks for more. */
 const STORED_BY_DEFAULT: readonly LogEnrichment[] = Object.freeze(['request_id', 'user_id'] as const)
 
-export interface ReadLoggingOptions extends Readonly<Required<LoggingOptions>> {
+export interface ResolvedLoggingOptions extends Readonly<Required<LoggingOptions>> {
   /** What the lines of a handler tell, and so what is stored with its job. */
   readonly enrichJobs: readonly LogEnrichment[]
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-export function readLoggingOptions (given: LoggingOptions): ReadLoggingOptions {
+export function readLoggingOptions (given: LoggingOptions): ResolvedLoggingOptions {
   const options = readOptions<LoggingOptions, Required<LoggingOptions>>('observability.logging', loggingSchema, LOGGING_DEFAULTS, given)
   return { ...options, enrichJobs: given.enrich ?? STORED_BY_DEFAULT }
 }

@@ -89,13 +89,13 @@ const METRICS_DEFAULTS = Object.freeze({
   bridgeHistograms: true
 })
 
-export type ReadMetricsOptions<Request> = Readonly<Omit<MetricsOptions<Request>, keyof typeof METRICS_DEFAULTS> & Required<Pick<MetricsOptions<Request>, keyof typeof METRICS_DEFAULTS>>>
+export type ResolvedMetricsOptions<Request> = Readonly<Omit<MetricsOptions<Request>, keyof typeof METRICS_DEFAULTS> & Required<Pick<MetricsOptions<Request>, keyof typeof METRICS_DEFAULTS>>>
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-export function readMetricsOptions<Request> (given: MetricsOptions<Request>): ReadMetricsOptions<Request> {
+export function readMetricsOptions<Request> (given: MetricsOptions<Request>): ResolvedMetricsOptions<Request> {
   if (given.recorder !== undefined) checkRecorder(given.recorder)
   checkGiven(given)
-  return readOptions<MetricsOptions<Request>, Partial<MetricsOptions<Request>>>('observability.metrics', metricsSchema, METRICS_DEFAULTS, given) as ReadMetricsOptions<Request>
+  return readOptions<MetricsOptions<Request>, Partial<MetricsOptions<Request>>>('observability.metrics', metricsSchema, METRICS_DEFAULTS, given) as ResolvedMetricsOptions<Request>
 }
 
 /** Outlets are checked by what they must be able to do, and not by their class: both lines of the SDK fit, and so does what an application makes. */

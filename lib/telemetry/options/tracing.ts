@@ -61,12 +61,12 @@ const tracingSchema: OptionsSchema = {
 
 const TRACING_DEFAULTS = Object.freeze({ propagation: 'auto' as Propagation, serverSpans: 'auto' as 'auto' | false, trustInbound: true as const })
 
-export type ReadTracingOptions<Request> = Readonly<Omit<TracingOptions<Request>, keyof typeof TRACING_DEFAULTS> & Required<Pick<TracingOptions<Request>, keyof typeof TRACING_DEFAULTS>>>
+export type ResolvedTracingOptions<Request> = Readonly<Omit<TracingOptions<Request>, keyof typeof TRACING_DEFAULTS> & Required<Pick<TracingOptions<Request>, keyof typeof TRACING_DEFAULTS>>>
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-export function readTracingOptions<Request> (given: TracingOptions<Request>): ReadTracingOptions<Request> {
+export function readTracingOptions<Request> (given: TracingOptions<Request>): ResolvedTracingOptions<Request> {
   checkTracing(given)
-  return readOptions<TracingOptions<Request>, Partial<TracingOptions<Request>>>('observability.tracing', tracingSchema, TRACING_DEFAULTS, given) as ReadTracingOptions<Request>
+  return readOptions<TracingOptions<Request>, Partial<TracingOptions<Request>>>('observability.tracing', tracingSchema, TRACING_DEFAULTS, given) as ResolvedTracingOptions<Request>
 }
 
 /** With a provider that is given, processors, exporters and samplers would silently do nothing. */
