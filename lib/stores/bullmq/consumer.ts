@@ -320,7 +320,7 @@ export class BullConsumer implements Consumer {
     const id = String(job.id)
     this.#guard(() => this.#options.onError(error))
     try {
-      await runScript(client, 'endUnreadable', [handle.prefix], id, encodeNotes({ c: error.code, m: error.message }), clock.now())
+      await runScript(client, 'end-unreadable', [handle.prefix], id, encodeNotes({ c: error.code, m: error.message }), clock.now())
       publisher.publish(id, 'failed')
     } catch (problem) {
       // Its lease runs out, and the next worker ends it.
