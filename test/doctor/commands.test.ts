@@ -4,8 +4,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import { requiredCommands } from '../../lib/stores/bullmq/commands.ts'
-import { afterEnd, aroundAdd } from '../../lib/stores/bullmq/keeping.ts'
-import { readRedisOptions } from '../../lib/stores/bullmq/options.ts'
+import { luaScript } from '../../lib/stores/bullmq/lua.ts'
 import { SCRIPT_TEXTS } from '../../lib/stores/bullmq/scripts.ts'
 import { Redis } from 'ioredis'
 import { sharedRedis } from '../support/redis.ts'
@@ -35,8 +34,8 @@ t.test('it has every command that the scripts call, and no other', async (t) => 
     if (file === undefined) t.fail(`BullMQ has no script ${name} any more`)
     else for (const command of commandsOf(readFileSync(join(folder, file), 'utf8'))) called.add(command)
   }
-  const settings = readRedisOptions({})
-  for (const lua of [...SCRIPT_TEXTS, afterEnd(settings), aroundAdd(settings, [])]) for (const command of commandsOf(lua)) called.add(command)
+  const wrapped = (['add', 'probe', 'finish'] as const).map((name) => luaScript(name, { bullmq: '' }))
+  for (const lua of [...SCRIPT_TEXTS, ...wrapped]) for (const command of commandsOf(lua)) called.add(command)
   t.ok(called.size > 40)
   t.same(requiredCommands('{p}', '{p}:c').map(([command]) => command).sort(), [...called].filter((command) => !UNUSED.has(command)).sort())
 })

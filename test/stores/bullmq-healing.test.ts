@@ -159,6 +159,22 @@ t.test('an unreadable job gives back the room of its input, and counts among the
   t.equal((await redis.keys(`${prefix}:${QUEUE}:fae:owner:*`)).length, 1)
 })
 
+t.test('an unreadable job that a worker claims is kept within the limits of the retention', async (t) => {
+  const { store, key } = await opened(t, { retention: { maxPerOwner: 1 } })
+  const [first, second] = [newJob({ owner: 'ann' }), newJob({ owner: 'ann' })]
+  for (const job of [first, second]) {
+    await store.create(job)
+    await redis.hset(key(job.id), 'data', '{oops')
+  }
+  const failed: string[] = []
+  const stop = await store.subscribe(({ id, state }) => { if (state === 'failed') failed.push(id) })
+  t.teardown(stop)
+  const { errors } = play(store, { script: () => COMPLETED })
+  await until('both have failed, and listeners know', () => failed.length === 2)
+  t.same([await store.get(first.id), (await store.get(second.id))?.state], [undefined, 'failed'])
+  t.same(errors.map((error) => isAsyncEndpointsError(error, 'FAE_JOB_UNREADABLE')), [true, true], 'no script stumbled')
+})
+
 t.test('a job whose key holds something else has no input to give', async (t) => {
   const { store, key } = await opened(t)
   const job = newJob()

@@ -7,11 +7,13 @@ import * as bull from 'bullmq'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import {
-  ADD_KINDS, addKeys, batchedAdd, bullScripts, claimedId, DELAYED_SCORE, FIELD, finishAndKeep, keepRenewing, KEY, LOCK, LOG, makeWorker, PRIORITY_SCORE, queuePrefix,
-  resizeWorker, type AddKind, type BackendHooks, type BullJob
+  ADD_KINDS, addKeys, bullScripts, claimedId, DELAYED_SCORE, FIELD, keepRenewing, KEY, LOCK, LOG, makeWorker, PRIORITY_SCORE, queuePrefix, resizeWorker,
+  type AddKind, type BackendHooks, type BullJob
 } from '../../lib/stores/bullmq/internals.ts'
 import { unreadable } from '../../lib/stores/bullmq/internals-worker.ts'
+import { readRedisOptions } from '../../lib/stores/bullmq/options.ts'
 import { runCommand } from '../../lib/stores/bullmq/scripts.ts'
+import { addScript, finishScript } from '../../lib/stores/bullmq/wrapped-scripts.ts'
 import { sharedRedis, uniquePrefix } from '../support/redis.ts'
 import { until } from '../support/redis-jobs.ts'
 
@@ -30,16 +32,9 @@ function newQueue (t: { teardown (end: () => unknown): unknown }): { queue: bull
 }
 
 const scripts = bullScripts(bull)
-/** In the place of our own: a key is a text with the id of its job. */
-const KEYED = `local function held (queue, id, asked)
-  local holder = redis.call('GET', queue .. 'k:' .. asked.k)
-  return holder and { holder } or nil
-end
-local function remember (queue, id, asked) redis.call('SET', queue .. 'k:' .. asked.k, id) end`
-for (const kind of ADD_KINDS) redis.defineCommand(`add-${kind}`, batchedAdd(scripts, kind, KEYED))
-/** Writes down what it is given. */
-const AFTER = "local function afterEnd (queue, id, job, set, now, ...) redis.call('RPUSH', queue .. 'ended', id, job, set, now, ...) end"
-redis.defineCommand('finish', finishAndKeep(scripts, AFTER))
+const settings = readRedisOptions({})
+for (const kind of ADD_KINDS) redis.defineCommand(`add-${kind}`, addScript(scripts, kind, settings))
+redis.defineCommand('finish', finishScript(scripts, settings))
 
 async function add (kind: AddKind, keys: string, jobs: ReadonlyArray<readonly [id: string, data: string, options: string, asked?: string]>): Promise<unknown[]> {
   const args = [...addKeys(kind, keys), keys]
@@ -64,13 +59,13 @@ t.test('the scripts for adding jobs take the keys that we give them', async (t) 
 })
 
 t.test('an unknown release is refused with a code', async (t) => {
-  t.throws(() => batchedAdd(new Map(), 'standard', KEYED), { code: 'FAE_STORE_UNSUPPORTED' })
-  t.throws(() => batchedAdd(new Map([['addStandardJob', { lua: '', keys: 3 }]]), 'standard', KEYED), { code: 'FAE_STORE_UNSUPPORTED' })
+  t.throws(() => addScript(new Map(), 'standard', settings), { code: 'FAE_STORE_UNSUPPORTED' })
+  t.throws(() => addScript(new Map([['addStandardJob', { lua: '', keys: 3 }]]), 'standard', settings), { code: 'FAE_STORE_UNSUPPORTED' })
   const known = scripts.get('addStandardJob')
   t.ok(known)
-  t.throws(() => batchedAdd(new Map([['addStandardJob', { lua: String(known?.lua).replaceAll('cjson.encode(opts)', 'pack(opts)'), keys: Number(known?.keys) }]]), 'standard', KEYED),
-    { code: 'FAE_STORE_UNSUPPORTED' }, 'one that stores options in another way')
-  t.throws(() => finishAndKeep(new Map(), AFTER), { code: 'FAE_STORE_UNSUPPORTED' })
+  const changed = { lua: String(known?.lua).replaceAll('cjson.encode(opts)', 'pack(opts)'), keys: Number(known?.keys) }
+  t.throws(() => addScript(new Map([['addStandardJob', changed]]), 'standard', settings), { code: 'FAE_STORE_UNSUPPORTED' }, 'one that stores options in another way')
+  t.throws(() => finishScript(new Map(), settings), { code: 'FAE_STORE_UNSUPPORTED' })
 })
 
 t.test('a job of a batch lies on the server as one that BullMQ added itself', async (t) => {
@@ -110,8 +105,8 @@ t.test('one bad entry of a batch does not stop the others', async (t) => {
   const [good, other] = [randomUUID(), randomUUID()]
   // A key of another type stands in the way.
   const bad = randomUUID()
-  await redis.rpush(`${keys}k:x`, '1')
-  const answers = await add('standard', keys, [[good, '{}', '{}'], [bad, '{}', '{}', '{"k":"x"}'], [other, '{}', '{}']])
+  await redis.rpush(`${keys}fae:key:x`, '1')
+  const answers = await add('standard', keys, [[good, '{}', '{}'], [bad, '{}', '{}', '{"k":"x","f":"f","t":60000}'], [other, '{}', '{}']])
   t.equal(answers[0], 1)
   t.match(answers[1], /^!.*WRONGTYPE/)
   t.equal(answers[2], 1)
@@ -121,8 +116,10 @@ t.test('one bad entry of a batch does not stop the others', async (t) => {
 t.test('a job with a key is added once, and who comes later hears of the first', async (t) => {
   const { keys } = newQueue(t)
   const [first, second] = [randomUUID(), randomUUID()]
-  t.same(await add('standard', keys, [[first, '{}', '{}', '{"k":"a"}'], [second, '{}', '{}', '{"k":"a"}']]), [1, [first]])
-  t.same(await add('delayed', keys, [[second, '{}', '{"delay":1000}', '{"k":"a"}']]), [[first]])
+  const asked = '{"k":"a","f":"print","t":60000}'
+  const held = [first, 'print', ['name', String(NOW), '{}', '0', '0', ...Array.from({ length: 10 }, () => null)], 0]
+  t.same(await add('standard', keys, [[first, '{}', '{}', asked], [second, '{}', '{}', asked]]), [1, held])
+  t.same(await add('delayed', keys, [[second, '{}', '{"delay":1000}', asked]]), [held])
   t.equal(await redis.exists(keys + second), 0)
 })
 
@@ -135,7 +132,7 @@ const PASS: BackendHooks = {
   requeue: (_id, _token, step) => step(),
   renew: (_ids, step) => step(),
   lookForStalled: (look) => look(),
-  extras: () => ['extra'],
+  extras: () => ['', '', ''],
   finish: (args) => runCommand(redis, 'finish', args)
 }
 
@@ -157,7 +154,7 @@ t.test('the worker passes through our hooks, with the ids and tokens that we exp
     requeue: async (id, token, step) => { steps.push(`requeue ${id.slice(0, 4)} ${String(token === tokens.get(id))}`); return await step() },
     renew: PASS.renew,
     lookForStalled: PASS.lookForStalled,
-    extras: (id, token) => [String(token === tokens.get(id)), 'x'],
+    extras: (id, token) => ['1', '', '', 60_000, `result of ${id} ${String(token === tokens.get(id))}`],
     finish: (args) => runCommand(redis, 'finish', args)
   }
   const active: BullJob[] = []
@@ -199,14 +196,13 @@ t.test('the worker passes through our hooks, with the ids and tokens that we exp
   t.equal(await redis.hget(keys + (ids['later'] ?? ''), FIELD.attemptsMade), '2')
   t.ok(await redis.zscore(keys + KEY.completed, ids['complete'] ?? ''))
   t.ok(await redis.zscore(keys + KEY.failed, ids['fail'] ?? ''))
-  const ended = await redis.lrange(keys + 'ended', '0', '-1')
-  for (const [place, [what, set]] of ([['complete', 'completed'], ['fail', 'failed'], ['later', 'completed'], ['again', 'completed']] as const).entries()) {
+  for (const what of ['complete', 'later', 'again']) {
     const id = ids[what] ?? ''
-    const [now, ...rest] = ended.slice(place * 6 + 3, place * 6 + 6)
-    t.same(ended.slice(place * 6, place * 6 + 3), [id, keys + id, set], 'our part of the last step knows the job and its ending')
-    t.ok(Math.abs(Number(now) - Date.now()) < 60_000)
-    t.same(rest, ['true', 'x'], 'and gets what we have to say of it')
+    t.same(await redis.lrange(keys + id + LOG, '0', '-1'), [`result of ${id} true`], 'the last step knows the job and its claim, and stores the result')
+    t.equal(await redis.hexists(keys + id, FIELD.data), 0, 'and drops the input')
   }
+  t.equal(await redis.exists(keys + (ids['fail'] ?? '') + LOG), 0)
+  t.equal(await redis.hexists(keys + (ids['fail'] ?? ''), FIELD.data), 1, 'a failed job keeps its input for a redrive')
 })
 
 t.test('jobs that finish in one millisecond keep their order, and BullMQ can read when that was', async (t) => {

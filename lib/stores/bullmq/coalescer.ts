@@ -3,12 +3,13 @@ import { MAX_PRIORITY, type NewJob } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
 import { encodeInput, encodeOptions } from './envelope.ts'
 import { toStoreError, unavailable } from './errors.ts'
-import { ADD_KINDS, addKeys, batchedAdd, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
-import { aroundAdd, LARGE_BYTES } from './keeping.ts'
+import { ADD_KINDS, addKeys, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
+import { LARGE_BYTES } from './keeping.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
 import type { QueueHandle } from './queues.ts'
-import { rawJob, RECORD_FIELDS, type RawJob } from './record.ts'
+import { rawJob, type RawJob } from './record.ts'
 import { defineCommand, runCommand } from './scripts.ts'
+import { addScript } from './wrapped-scripts.ts'
 
 /**
  * A batch of this size is sent without waiting for the end of the turn: the server works on it while the rest of the
@@ -33,7 +34,7 @@ interface Entry {
   readonly timestamp: string
   readonly data: string
   readonly options: string
-  /** What is asked beside the job itself, as JSON; '' for nothing. See `aroundAdd`. */
+  /** What is asked beside the job itself, as JSON; '' for nothing. `lua/add.lua` documents its keys. */
   readonly asked: string
   readonly resolve: (held: Held | undefined) => void
   readonly reject: (error: Error) => void
@@ -165,8 +166,7 @@ function largeBytes (data: string): number | undefined {
 }
 
 function defineAddCommands (client: Client, bull: Bull, settings: ResolvedRedisStoreOptions): Record<AddKind, string> {
-  const around = aroundAdd(settings, RECORD_FIELDS)
   const scripts = bullScripts(bull)
-  const define = (kind: AddKind): string => defineCommand(client, `add-${kind}`, batchedAdd(scripts, kind, around))
+  const define = (kind: AddKind): string => defineCommand(client, `add-${kind}`, addScript(scripts, kind, settings))
   return { standard: define('standard'), delayed: define('delayed'), prioritized: define('prioritized') }
 }

@@ -1,3 +1,5 @@
+import { luaScript } from './lua.ts'
+
 /**
  * Every command that a user of the server must be allowed to run for the store to work: those that BullMQ and we send, and
  * those that the scripts of both call, which the server checks one by one. `test/doctor/commands.test.ts` holds the list
@@ -79,18 +81,6 @@ export function aclRules (prefix: string): string {
   return `resetchannels &${prefix}:* resetkeys ~${prefix}:* -@all ${names.map((name) => `+${name.toLowerCase()}`).sort().join(' ')}`
 }
 
-/**
- * ARGV: calls as JSON. Answer: those that the user may not make, each as its place (from 1) in the list. From version 7 on a
- * script can ask, and nothing is carried out.
- */
-const ASK = `local denied = {}
-for place, call in ipairs(ARGV) do
-  local fine, allowed = pcall(redis.acl_check_cmd, unpack(cjson.decode(call)))
-  if not fine or not allowed then denied[#denied + 1] = place end
-end
-if not redis.acl_check_cmd then return redis.error_reply('UNASKED') end
-return denied`
-
 interface Asks { eval (lua: string, keys: number, ...args: string[]): Promise<unknown> }
 
 /**
@@ -101,7 +91,7 @@ interface Asks { eval (lua: string, keys: number, ...args: string[]): Promise<un
 export async function askDenied (client: Asks, calls: readonly CommandCall[]): Promise<string[] | undefined> {
   let answer: unknown
   try {
-    answer = await client.eval(ASK, 0, ...calls.map((call) => JSON.stringify(call)))
+    answer = await client.eval(luaScript('ask-denied'), 0, ...calls.map((call) => JSON.stringify(call)))
   } catch (error) {
     if (error instanceof Error && error.message.includes('UNASKED')) return undefined
     throw error

@@ -13,6 +13,7 @@ import {
   claimedId, KEY, keepRenewing, makeWorker, NO_JOB, resizeWorker, takeDeferredFailure, type BackendHooks, type BullJob, type BullWorker
 } from './internals.ts'
 import { unreadable } from './internals-worker.ts'
+import { limitsOf } from './keeping.ts'
 import { Leases } from './leases.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
@@ -316,11 +317,12 @@ export class BullConsumer implements Consumer {
 
   /** No attempt can be made of it: it fails with what is wrong. */
   async #endUnreadable (job: BullJob, error: AsyncEndpointsError): Promise<never> {
-    const { bull, client, clock, handle, publisher } = this.#parts
+    const { bull, client, clock, handle, publisher, settings } = this.#parts
     const id = String(job.id)
     this.#guard(() => this.#options.onError(error))
     try {
-      await runScript(client, 'endUnreadable', [handle.prefix], id, encodeNotes({ c: error.code, m: error.message }), clock.now())
+      const notes = encodeNotes({ c: error.code, m: error.message })
+      await runScript(client, 'end-unreadable', [handle.prefix], id, notes, clock.now(), 'always', ...limitsOf(settings))
       publisher.publish(id, 'failed')
     } catch (problem) {
       // Its lease runs out, and the next worker ends it.

@@ -14,8 +14,8 @@ import { saysDenied } from './denied-text.ts'
 import { loadDrivers, type Drivers } from './drivers.ts'
 import { encodeNotes, parseInput } from './envelope.ts'
 import { closed, unavailable } from './errors.ts'
-import { bullScripts, finishAndKeep, type Client, type Script } from './internals.ts'
-import { afterEnd, limitsOf } from './keeping.ts'
+import { bullScripts, type Client, type Script } from './internals.ts'
+import { limitsOf } from './keeping.ts'
 import { Lister } from './list.ts'
 import { readRedisOptions, type ResolvedRedisStoreOptions, type RedisStoreOptions } from './options.ts'
 import { Probe } from './probe.ts'
@@ -29,6 +29,7 @@ import { RedisSharedState } from './shared.ts'
 import { remember } from './targets.ts'
 import { readable, Repairs } from './unreadable.ts'
 import { channels, progressMessage, Publisher, Subscriptions, UpdateListeners } from './updates.ts'
+import { finishScript } from './wrapped-scripts.ts'
 
 export type { RedisClientLike, RedisConnectionOptions, RedisRetentionOptions, RedisStoreOptions } from './options.ts'
 
@@ -128,7 +129,7 @@ class RedisStore implements JobStore {
       connections,
       book,
       coalescer: new Coalescer(connections, drivers.bull, settings),
-      finish: finishAndKeep(bullScripts(drivers.bull), afterEnd(settings)),
+      finish: finishScript(bullScripts(drivers.bull), settings),
       publisher,
       subscriptions,
       listeners: new UpdateListeners(subscriptions, this.#channels.updates),

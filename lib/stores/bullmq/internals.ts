@@ -103,114 +103,49 @@ export function bullScripts (bull: Bull): Map<string, { lua: string, keys: numbe
 }
 
 /**
- * How each of BullMQ's scripts for adding reads its arguments and writes the options of a job. The loop passes tables
- * where BullMQ passes packed ones, and has the options as text already: that saves a twentieth of the time. A script
- * that reads or writes them in another way would store jobs without their owner, so it is refused.
+ * How each of BullMQ's scripts for adding reads its arguments and writes the options of a job. `lua/add.lua` puts other
+ * functions in the place of these two, which saves a twentieth of the time. A script that reads or writes in another way
+ * would store jobs without their owner, so it is refused.
  */
 const READS_AND_WRITES = [
   'args = cmsgpack.unpack(ARGV[1])', 'opts = cmsgpack.unpack(ARGV[3])', 'local jsonOpts = cjson.encode(opts)'
 ] as const
-/** BullMQ's script that ends a job, and where its keys and arguments hold what the appended script reads. */
-const FINISH = {
-  name: 'moveToFinished',
-  keys: 14,
-  args: 9,
-  id: 'ARGV[1]',
-  now: 'tonumber(ARGV[2])',
-  set: 'ARGV[5]',
-  queue: 'ARGV[7]',
-  job: 'KEYS[12]'
-} as const
+/** BullMQ's script that ends a job. `lua/finish.lua` says what it reads from which key and argument of it. */
+const FINISH = { name: 'moveToFinished', keys: 14 } as const
 
 export interface Script { readonly lua: string, readonly numberOfKeys: number }
 
 /** BullMQ's scripts by name. */
-type Scripts = ReadonlyMap<string, { lua: string, keys: number }>
+export type BullScripts = ReadonlyMap<string, { lua: string, keys: number }>
 
 function unsupportedBullMq (why: string): Error {
   return unsupported(`This version of the package bullmq is not supported: ${why}; install bullmq 6.7`)
 }
 
-function scriptNamed (scripts: Scripts, name: string, keys: number, ...texts: readonly string[]): string {
+function scriptNamed (scripts: BullScripts, name: string, numberOfKeys: number, ...texts: readonly string[]): Script {
   const script = scripts.get(name)
-  if (script === undefined || script.keys !== keys || !texts.every((text) => script.lua.includes(text))) {
+  if (script === undefined || script.keys !== numberOfKeys || !texts.every((text) => script.lua.includes(text))) {
     throw unsupportedBullMq(`its script ${name} is not the expected one`)
   }
-  return script.lua
+  return { lua: script.lua, numberOfKeys }
 }
 
 /**
- * BullMQ's own script for adding a job, put in a loop, so that all submissions of one turn of the event loop travel as
- * one command: a quarter of the CPU time of a command each. One that fails does not stop the others.
+ * BullMQ's own script for adding a job.
  *
- * Arguments: the queue's prefix, then six for each job: id, name, timestamp, data, its options as JSON (stored as they
- * are), and what is asked beside that, as JSON ('' for nothing). Answers per job: 1 (stored), what `held` says, or `!`
- * and what went wrong.
- *
- * @param around Lua with `held (queue, id, asked)`, called before a job that asks for something is added, which it is
- * not if there is an answer, and `remember (queue, id, asked)`, called after
  * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when this release of BullMQ has no such script
  */
-export function batchedAdd (scripts: Scripts, kind: AddKind, around: string): Script {
+export function bullAddScript (scripts: BullScripts, kind: AddKind): Script {
   const { name, keys } = ADD_SCRIPTS[kind]
-  // While it adds, only a delay or a priority means anything to BullMQ: without them nothing has to be decoded.
-  const options = kind === 'standard' ? '{}' : 'decode(A[i + 4])'
-  return {
-    numberOfKeys: keys.length,
-    lua: `local A, K = ARGV, KEYS
-local decode, stored = cjson.decode, nil
-${around}
-local add
-do
-local cjson = { encode = function () return stored end, decode = decode }
-local cmsgpack = { unpack = function (value) return value end }
-add = function (KEYS, ARGV)
-${scriptNamed(scripts, name, keys.length, ...READS_AND_WRITES)}
-end
-end
-local function addOne (i)
-  local id, asked = A[i], nil
-  if A[i + 5] ~= '' then
-    asked = decode(A[i + 5])
-    local holder = held(A[1], id, asked)
-    if holder then return holder end
-  end
-  stored = A[i + 4]
-  local answer = add(K, { { A[1], id, A[i + 1], tonumber(A[i + 2]) }, A[i + 3], ${options} })
-  if answer ~= id then return answer end
-  if asked then remember(A[1], id, asked) end
-  return 1
-end
-local answers = {}
-for i = 2, #A, 6 do
-  local fine, answer = pcall(addOne, i)
-  answers[#answers + 1] = fine and answer or '!' .. (type(answer) == 'table' and answer.err or tostring(answer))
-end
-return answers`
-  }
+  return scriptNamed(scripts, name, keys.length, ...READS_AND_WRITES)
 }
 
 /**
- * BullMQ's own script that ends a job, with the store's script appended: one command and one atomic step instead of
- * two. Arguments: those of BullMQ, then the extras that `after` takes.
+ * BullMQ's own script that ends a job.
  *
- * @param after Lua with `afterEnd (queue, id, job, set, now, ...)`
  * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when this release of BullMQ has no such script
  */
-export function finishAndKeep (scripts: Scripts, after: string): Script {
-  const { name, keys, args, queue, id, job, set, now } = FINISH
-  return {
-    numberOfKeys: keys,
-    lua: `${after}
-local function finish (KEYS, ARGV)
-${scriptNamed(scripts, name, keys)}
-end
-local answer = finish(KEYS, ARGV)
-if type(answer) == 'number' and answer < 0 then return answer end
-afterEnd(${queue}, ${id}, ${job}, ${set}, ${now}, unpack(ARGV, ${args + 1}))
-return answer`
-  }
-}
+export function bullFinishScript (scripts: BullScripts): Script { return scriptNamed(scripts, FINISH.name, FINISH.keys) }
 
 type Finish = { result: void | unknown[], finishedOn: number }
 
@@ -231,7 +166,7 @@ export interface BackendHooks extends WorkerClock {
   lookForStalled (look: () => Promise<string[]>): Promise<string[]>
   /** What follows BullMQ's own arguments when a job ends, completed or failed. */
   extras (jobId: string, token: string): ReadonlyArray<string | number>
-  /** Runs the script of {@link finishAndKeep}. */
+  /** Runs the script `lua/finish.lua`, in which that of {@link bullFinishScript} stands. */
   finish (args: readonly unknown[]): Promise<unknown>
 }
 
@@ -270,7 +205,7 @@ function hookBackend (backend: Backend, hooks: BackendHooks, faults: Map<string,
 }
 
 /**
- * Replaces BullMQ's script that ends a job by {@link finishAndKeep}. What BullMQ does with the answer stays the same.
+ * Replaces BullMQ's script that ends a job by `lua/finish.lua`. What BullMQ does with the answer stays the same.
  */
 function finishOurWay (backend: Backend, hooks: BackendHooks): void {
   const argsOf = finishedArgsOf(backend)

@@ -60,7 +60,7 @@ export class Leases {
     const args = attempts.filter(({ leaseLost }) => !leaseLost).flatMap(({ id, token, bullJob }) => [id, token, bullJob.attemptsStarted])
     if (args.length === 0) return []
     try {
-      const answer = await runScript(client, 'takeBack', [prefix], leaseMs, ...args)
+      const answer = await runScript(client, 'take-back', [prefix], leaseMs, ...args)
       const good = new Set(Array.isArray(answer) ? answer.map(String) : [])
       for (const attempt of attempts) if (good.has(attempt.id)) attempt.renewedAt = at
       return [...good]

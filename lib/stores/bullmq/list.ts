@@ -20,7 +20,7 @@ const MAX_ANCHOR = 64
 /** The clocks of two processes agree to within this. */
 const CLOCK_SLACK_MS = 1_000
 
-/** A list or sorted set of a queue, and how to walk along it: see `list-script.ts`. */
+/** A list or sorted set of a queue, and how to walk along it: see `lua/page.lua`. */
 interface Line {
   readonly key: string
   readonly walk: 'tail' | 'claimed' | 'up' | 'down'

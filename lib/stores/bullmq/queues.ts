@@ -199,7 +199,7 @@ export class QueueBook {
   }
 
   async #add (names: readonly string[]): Promise<[added: number, replaced: boolean]> {
-    const answer = await this.#connections.submit((client) => runScript(client, 'tellQueues', [this.#key], ...names))
+    const answer = await this.#connections.submit((client) => runScript(client, 'note-queues', [this.#key], ...names))
     const [added, replaced] = Array.isArray(answer) ? answer as readonly unknown[] : []
     return [Number(added), replaced === 1]
   }

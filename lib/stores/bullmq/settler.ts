@@ -53,7 +53,7 @@ export class Settler {
   }
 
   /**
-   * The extra arguments of the script that ends a job: see `afterEnd`. `undefined`: the job ends without an attempt.
+   * The extra arguments of the script that ends a job: see `lua/finish.lua`. `undefined`: the job ends without an attempt.
    */
   extras (running: Running | undefined): ReadonlyArray<string | number> {
     if (running === undefined) return ['', '', '']
@@ -172,7 +172,7 @@ export class Settler {
   async endCancelled (job: BullJob, reason: string, spent: 0 | 1, when: 'always' | 'asked'): Promise<'done' | 'not-asked' | 'refused'> {
     const { client, prefix, clock } = this.#parts
     const code = Number(await runScript(
-      client, 'endCancelled', [prefix], String(job.id), job.token ?? '', reason, clock.now(), spent, when,
+      client, 'end-cancelled', [prefix], String(job.id), job.token ?? '', reason, clock.now(), spent, when,
       ...this.#limits
     ))
     return code === 1 ? 'done' : code === 0 ? 'not-asked' : 'refused'

@@ -21,22 +21,22 @@ export class RedisSharedState implements SharedState {
 
   async tryLock (name: string, holder: string, ttlMs: number): Promise<boolean> {
     const key = this.#key('lock', name)
-    return await this.#run((client) => runScript(client, 'lock', [key], holder, wholeMs(ttlMs))) === 1
+    return await this.#run((client) => runScript(client, 'shared-lock', [key], holder, wholeMs(ttlMs))) === 1
   }
 
   async unlock (name: string, holder: string): Promise<void> {
     const key = this.#key('lock', name)
-    await this.#run((client) => runScript(client, 'unlock', [key], holder))
+    await this.#run((client) => runScript(client, 'shared-unlock', [key], holder))
   }
 
   async put (group: string, key: string, value: string, ttlMs: number): Promise<void> {
     const keys = this.#keys(group)
-    await this.#run((client) => runScript(client, 'share', keys, key, value, wholeMs(ttlMs)))
+    await this.#run((client) => runScript(client, 'shared-put', keys, key, value, wholeMs(ttlMs)))
   }
 
   async entries (group: string): Promise<ReadonlyMap<string, string>> {
     const keys = this.#keys(group)
-    const answer = await this.#run((client) => runScript(client, 'gather', keys))
+    const answer = await this.#run((client) => runScript(client, 'shared-entries', keys))
     const flat: readonly unknown[] = Array.isArray(answer) ? answer : []
     const entries = new Map<string, string>()
     for (let index = 0; index + 1 < flat.length; index += 2) entries.set(String(flat[index]), String(flat[index + 1]))

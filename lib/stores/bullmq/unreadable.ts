@@ -74,7 +74,7 @@ export class Repairs {
 
   async #end (prefix: string, id: string, error: AsyncEndpointsError, when: 'gone' | 'always' = 'always'): Promise<void> {
     const { connections, clock, publish, report } = this.#parts
-    const ended = await connections.run((client) => runScript(client, 'endUnreadable', [prefix], id, encodeNotes({ c: error.code, m: error.message }), clock.now(), when, ...limitsOf(this.#parts.settings)))
+    const ended = await connections.run((client) => runScript(client, 'end-unreadable', [prefix], id, encodeNotes({ c: error.code, m: error.message }), clock.now(), when, ...limitsOf(this.#parts.settings)))
     if (ended !== 1) return
     publish(id, 'failed')
     report('job-unreadable', `${error.message}. It has failed`)
@@ -82,7 +82,7 @@ export class Repairs {
 
   async repair ({ name, prefix }: Pick<QueueHandle, 'name' | 'prefix'>): Promise<void> {
     const { connections, settings: { leaseMs }, report } = this.#parts
-    const answer = await connections.run((client) => runScript(client, 'findFaults', [prefix], LOOKED_AT, Math.ceil(leaseMs)))
+    const answer = await connections.run((client) => runScript(client, 'find-faults', [prefix], LOOKED_AT, Math.ceil(leaseMs)))
     const [faults = [], endless = [], keys = []] = (Array.isArray(answer) ? answer : []).map((part) => Array.isArray(part) ? part.map(String) : [])
     for (let index = 0; index + 1 < faults.length; index += 2) {
       const id = faults[index] ?? ''

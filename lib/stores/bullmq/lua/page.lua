@@ -1,29 +1,35 @@
-import { FIELD } from './internals.ts'
+--[[
+Reads one stretch of a list or sorted set of a queue.
 
-/**
- * One stretch of a list or sorted set of a queue. A page that follows finds its place by the jobs that were read last, never
- * by a number of jobs to pass over: jobs that left the set meanwhile would make such a number too large, and jobs would be
- * skipped.
- *
- * KEYS: prefix. ARGV: how to walk, key, how many, then the place: a score, a position from the tail, and ids (for 'tail'
- * each followed by its generation, see below). How to walk:
- * - 'up', 'down': a sorted set, by score and id. The place is behind the pair of score and id, whether or not it is still there.
- * - 'claimed': the list of active jobs, the last claimed first, by the time of the claim and by id. All of it is read: it has
- *   one entry per attempt that is under way.
- * - 'tail': a list, from its end. The place is behind the first of the given ids that still stands there. With none left it is
- *   the end of the list: some jobs may come twice, none is skipped. An id that has left the list and come back stands in
- *   another place than it did; it is recognised by its generation, the numbers of its claims and redrives.
- *
- * Answer: the position from the tail where the stretch begins, and { id, score, fields, locked } of each; jobs that are gone
- * have no fields. Fewer than asked for: the end is reached.
- *
- * @param read defines `call` and `read`
- */
-export const page = (read: string): string => `${read}
+A page that follows finds its place by the jobs that were read last, never by a number of jobs to pass over: jobs that left
+the set in the meantime would make such a number too large, and jobs would be skipped.
+
+KEYS       1 prefix of the queue
+ARGV       1 how to walk, see below
+           2 key, behind the prefix
+           3 how many jobs
+           4 the place: a score
+           5 the place: a position from the tail
+           6… the place: ids (for 'tail' each followed by its generation, see below)
+Returns    { position from the tail where the stretch begins, { { id, score, fields, leased }, … } }. Jobs that are gone
+           have no fields. Fewer than asked for: the end is reached.
+Called by  Lister (list.ts)
+
+How to walk:
+- 'up', 'down': a sorted set, by score and id. The place is behind the pair of score and id, whether or not it is still
+  there.
+- 'claimed': the list of active jobs, the last claimed first, by the time of the claim and by id. All of it is read: it has
+  one entry per attempt that is under way.
+- 'tail': a list, from its end. The place is behind the first of the given ids that still stands there. With none left it
+  is the end of the list: some jobs may come twice, none is skipped. An id that has left the list and come back stands in
+  another place than before. It is recognised by its generation, the numbers of its claims and redrives.
+]]
+local call = redis.call
+-- @include parts/record
 local walk, key, count, from, over = ARGV[1], KEYS[1] .. ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local last = ARGV[6] or ''
 local found, start = {}, 0
--- By bytes, as the server sorts. The comparison of Lua depends on the locale.
+-- Compares by bytes, as the server sorts. The comparison of Lua depends on the locale.
 local function below (a, b)
   for i = 1, math.min(#a, #b) do
     local x, y = string.byte(a, i), string.byte(b, i)
@@ -51,7 +57,7 @@ local function walkClaimed ()
   local claims = {}
   local fromTime = tonumber(from) or math.huge
   for _, id in ipairs(call('LRANGE', key, 0, -1)) do
-    local text = redis.pcall('HGET', KEYS[1] .. id, '${FIELD.processedOn}')
+    local text = redis.pcall('HGET', KEYS[1] .. id, 'processedOn')
     local time = type(text) == 'string' and tonumber(text) or 0
     if last == '' or time < fromTime or (time == fromTime and below(id, last)) then claims[#claims + 1] = { id, time } end
   end
@@ -65,9 +71,9 @@ local function walkClaimed ()
   end
 end
 local function positionOf (id, generation)
-  local numbers = redis.pcall('HMGET', KEYS[1] .. id, '${FIELD.attemptsStarted}', '${FIELD.redrives}')
+  local numbers = redis.pcall('HMGET', KEYS[1] .. id, 'ats', 'rdr')
   if numbers.err or (numbers[1] or '0') .. '.' .. (numbers[2] or '0') ~= generation then return nil end
-  -- On a quiet queue it stands where it stood, and the list need not be searched.
+  -- On a quiet queue it stands where it stood before, and the list need not be searched.
   if call('LINDEX', key, -over) == id then return over end
   local index = call('LPOS', key, id, 'RANK', -1)
   return index and call('LLEN', key) - index
@@ -92,8 +98,8 @@ elseif walk == 'up' then walkSet('ZRANGEBYSCORE', '+inf')
 else walkSet('ZREVRANGEBYSCORE', '-inf') end
 local jobs = {}
 for i = 1, #found, 2 do
-  local fine, fields, locked = pcall(read, KEYS[1] .. found[i])
+  local fine, fields, leased = pcall(readRecord, KEYS[1] .. found[i])
   if not fine then fields = false end
-  jobs[#jobs + 1] = { found[i], found[i + 1], fields or false, locked or 0 }
+  jobs[#jobs + 1] = { found[i], found[i + 1], fields or false, leased or 0 }
 end
-return { start, jobs }`
+return { start, jobs }
