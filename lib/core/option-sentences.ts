@@ -13,8 +13,23 @@ type Schema = Readonly<Record<string, unknown>>
  * @param errors of a validator with `allErrors` and `verbose`
  */
 export function sentencesOf (errors: readonly ErrorObject[]): string[] {
-  return [...new Set(withoutBranches(errors).flatMap(sentenceOf))]
+  const kept = withoutBranches(errors)
+  return [...new Set(kept.flatMap((error, index) => isUnknownKey(error) ? unknownKey(error, kept.slice(index + 1)) : sentenceOf(error)))]
 }
+
+function isUnknownKey ({ keyword }: ErrorObject): boolean { return keyword === 'additionalProperties' }
+
+/** The last unknown key of an object is followed by the names of the known ones, so that a list of typing errors stays readable. */
+function unknownKey (error: ErrorObject, later: readonly ErrorObject[]): string[] {
+  const sentence = `${within(error, String(error.params['additionalProperty']))} is not an option`
+  if (later.some((other) => isUnknownKey(other) && other.instancePath === error.instancePath)) return [sentence]
+  const known = Object.keys(isSchema(error.parentSchema) && isSchema(error.parentSchema['properties']) ? error.parentSchema['properties'] : {})
+  return [known.length === 0 ? sentence : `${sentence} (known: ${known.join(', ')})`]
+}
+
+function pathOf ({ instancePath }: ErrorObject): string { return instancePath.slice(1).replaceAll('/', '.') }
+
+function within (error: ErrorObject, name: string): string { return [pathOf(error), name].filter(Boolean).join('.') }
 
 /**
  * A union (`anyOf`) fails with the errors of all its branches. When the value has the type of one branch, and that branch names
@@ -53,12 +68,10 @@ function typeOf (value: unknown): string {
 }
 
 function sentenceOf (error: ErrorObject): string[] {
-  const path = error.instancePath.slice(1).replaceAll('/', '.')
-  const within = (name: string): string => [path, name].filter(Boolean).join('.')
+  const path = pathOf(error)
   const schema = isSchema(error.parentSchema) ? error.parentSchema : {}
   switch (error.keyword) {
-    case 'additionalProperties': return [`${within(String(error.params['additionalProperty']))} is not an option`]
-    case 'required': return [`${within(String(error.params['missingProperty']))} is missing`]
+    case 'required': return [`${within(error, String(error.params['missingProperty']))} is missing`]
     case 'uniqueItems': return [`${path} must not name the same twice`]
     // Said by the error of the name itself.
     case 'propertyNames': return []

@@ -14,6 +14,27 @@ ajv.addKeyword({ keyword: 'isFunction', schemaType: 'boolean', validate: (_: boo
 ajv.addKeyword({ keyword: 'isObject', schemaType: 'boolean', validate: (_: boolean, value: unknown) => typeof value === 'object' && value !== null })
 ajv.addKeyword({ keyword: 'isRegExp', schemaType: 'boolean', validate: (_: boolean, value: unknown) => value instanceof RegExp })
 
+/** A part of a URL path, as every option that names the place of routes takes it. */
+const SEGMENTS = '(/[A-Za-z0-9._~-]+)+'
+
+/**
+ * The option `path` of a group of routes (`http`, `health`, `observability.metrics`): where the group begins, under the prefix of
+ * the context that the plugin is registered in.
+ *
+ * @param more `root`: `/` is a place too. `off`: `false` registers no routes
+ */
+export function pathProperty (more: { readonly root?: boolean, readonly off?: boolean } = {}): OptionsSchema {
+  const path = {
+    type: 'string',
+    pattern: more.root === true ? `^(/|${SEGMENTS})$` : `^${SEGMENTS}$`,
+    description: `a path like "/jobs", of letters, digits, ".", "_", "~" and "-"${more.root === true ? ', or "/"' : ''}`
+  }
+  return more.off === true ? { anyOf: [path, { const: false }] } : path
+}
+
+/** The path of a route in a group of routes. @param name for example `jobs` */
+export function pathBelow (group: string, name: string): string { return `${group === '/' ? '' : group}/${name}` }
+
 const compiled = new WeakMap<OptionsSchema, ValidateFunction>()
 
 /**

@@ -10,7 +10,7 @@ const APP_CHECKS = ['app.boot', 'app.store', 'otel.sdk', 'app.proxy', 'app.job-r
  */
 export function checkApp (facts: AppFacts, preloads: readonly string[], otherServer?: string): Finding[] {
   switch (facts.state) {
-    case 'not given': return APP_CHECKS.map((id) => notChecked(id, 'no application was given', id === 'app.boot' ? 'fastify-async-endpoints doctor --app ./server.js' : undefined))
+    case 'not-given': return APP_CHECKS.map((id) => notChecked(id, 'no application was given', id === 'app.boot' ? 'fastify-async-endpoints doctor --app ./server.js' : undefined))
     case 'missing': return notReady(found('app.boot', 'problem', 'there is no such file', 'Give the file that starts the server, as you give it to node'))
     case 'timeout': return notReady(notChecked('app.boot', `no server with this plugin was ready within ${facts.afterMs / 1_000} s`, 'Give the file that registers asyncEndpoints and calls listen() or ready(), as you give it to node'))
     case 'ended': return notReady(facts.exitCode === 0
@@ -70,7 +70,7 @@ function checkJobRoutes ({ jobRoutes }: Extract<AppFacts, { state: 'ready' }>): 
     case 'none': return found(id, 'ok', 'there are no job routes')
     case 'guarded': return found(id, 'ok', 'an owner function says whose job it is')
     case 'open': return found(id, 'note', 'open on purpose: whoever knows the id of a job may read, cancel and redrive it', 'Give http.owner when jobs of different people meet')
-    case 'left open': return found(id, 'warning', 'open: there is no owner function, and whoever knows the id of a job may read, cancel and redrive it', 'http: { owner: (request) => request.user.id }, or http: { access: \'open\' } if that is intended')
+    case 'left-open': return found(id, 'warning', 'open: there is no owner function, and whoever knows the id of a job may read, cancel and redrive it', 'http: { owner: (request) => request.user.id }, or http: { access: \'open\' } if that is intended')
   }
 }
 
@@ -80,6 +80,6 @@ function checkMetrics ({ metrics }: Extract<AppFacts, { state: 'ready' }>): Find
     case 'none': return found(id, 'ok', 'the metrics have no route')
     case 'guarded': return found(id, 'ok', 'metrics.authorize says who may read them')
     case 'open': return found(id, 'note', 'open on purpose, on the port of the application', 'Keep the path away from strangers at the proxy')
-    case 'left open': return found(id, 'warning', 'open: whoever reaches the port of the application may read them', 'observability: { metrics: { authorize: (request) => … } }, or metrics: { access: \'open\' } if only your scraper reaches them')
+    case 'left-open': return found(id, 'warning', 'open: whoever reaches the port of the application may read them', 'observability: { metrics: { authorize: (request) => … } }, or metrics: { access: \'open\' } if only your scraper reaches them')
   }
 }

@@ -4,7 +4,7 @@ import type { StoreFacts } from '../stores/facts.ts'
 /** What was seen of the application while it started. */
 export type AppFacts =
   /** No file was given. */
-  | { readonly state: 'not given' }
+  | { readonly state: 'not-given' }
   | { readonly state: 'missing' }
   /** It ended by itself. */
   | { readonly state: 'ended', readonly exitCode: number | null, readonly signal: string | null }

@@ -35,7 +35,7 @@ export async function examine (request: DoctorRequest, { cwd, env, clock, eventL
   const begin = clock.monotonic()
   const packages = readPackages(cwd)
   // First of all: it says which store is to be looked at.
-  const app: AppFacts = request.app === undefined ? { state: 'not given' } : await readApp({ file: request.app, imports: request.imports, requires: request.requires, cwd, env }, clock)
+  const app: AppFacts = request.app === undefined ? { state: 'not-given' } : await readApp({ file: request.app, imports: request.imports, requires: request.requires, cwd, env }, clock)
   const place = placeOf(request, app)
   const redis = await examineRedis(place, clock, Math.min(REDIS_MS, ALL_MS - (clock.monotonic() - begin)))
   // Last of all, when nothing else is going on here.

@@ -124,7 +124,7 @@ function tell (server: object): Promise<never> {
 
 function accessOf (ask: (() => unknown) | undefined): RouteAccess {
   const answer = ask?.()
-  return answer === 'guarded' || answer === 'open' || answer === 'left open' ? answer : 'none'
+  return answer === 'guarded' || answer === 'open' || answer === 'left-open' ? answer : 'none'
 }
 
 function storeOf (ask: (() => unknown) | undefined): ProbeReport['store'] {

@@ -28,11 +28,11 @@ t.test('one message lists every bad key', async (t) => {
     code: 'FAE_INVALID_OPTIONS',
     details: {
       problems: [
-        'typo is not an option',
+        'typo is not an option (known: size, mode, hook, nested)',
         'size must be a whole number of at least 1',
         'mode must be "a" or "b"',
         'hook must be a function',
-        'nested.other is not an option',
+        'nested.other is not an option (known: deep)',
         'nested.deep must be true or false'
       ]
     }
@@ -76,7 +76,7 @@ t.test('every message is a sentence that says what would be right, and none show
     [{ hook: 'hunter2' }, 'hook must be "marked", "all" or a function'],
     [{ inner: 'hunter2' }, 'inner must be an object or false'],
     [{ inner: {} }, 'inner.url is missing'],
-    [{ inner: { url: 'hunter2', attempts: 9, typo: 1 } }, 'inner.typo is not an option', 'inner.url must be a path that begins with "/"', 'inner.attempts must be a whole number from 1 to 5'],
+    [{ inner: { url: 'hunter2', attempts: 9, typo: 1 } }, 'inner.typo is not an option (known: url, attempts)', 'inner.url must be a path that begins with "/"', 'inner.attempts must be a whole number from 1 to 5'],
     [{ part: 'hunter2' }, 'part must be true, false or an object'],
     [{ ratio: 2 }, 'ratio must be a number greater than 0 and at most 1'],
     [{ ratio: NaN }, 'ratio must be a number greater than 0 and at most 1'],
