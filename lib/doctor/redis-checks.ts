@@ -4,7 +4,7 @@ import { CHECK_IDS, CHECKS, found, notChecked, type CheckId, type Finding } from
 import { checkConnection } from './redis-connection.ts'
 import type { RedisFacts } from './redis-facts.ts'
 
-const REDIS_CHECKS = CHECK_IDS.filter((id) => CHECKS[id].group === 'Redis')
+const REDIS_CHECKS = CHECK_IDS.filter((id) => CHECKS[id].group === 'redis')
 const MIB = 1_048_576
 /** Parts of the limit on memory. */
 const NEARLY_FULL = 0.8

@@ -1,6 +1,6 @@
 import { singleLine } from '../core/text.ts'
 import { SCOPE_VERSION } from '../telemetry/version.ts'
-import { CHECKS, SEVERITIES, type Finding, type Severity } from './findings.ts'
+import { CHECK_GROUPS, CHECKS, SEVERITIES, type Finding, type Severity } from './findings.ts'
 
 const MAX_TEXT = 1_000
 /** Where a label, a title and what follows them begin. */
@@ -33,7 +33,7 @@ export function jsonReport (findings: readonly Finding[], strict: boolean): stri
 export function textReport (findings: readonly Finding[], strict: boolean): string {
   const lines = [`fastify-async-endpoints ${SCOPE_VERSION}, Node.js ${process.version}`]
   for (const group of new Set(findings.map(({ check }) => CHECKS[check].group))) {
-    lines.push('', group)
+    lines.push('', CHECK_GROUPS[group])
     for (const finding of findings.filter(({ check }) => CHECKS[check].group === group)) lines.push(...linesOf(finding))
   }
   const { counts } = summarize(findings, strict)
