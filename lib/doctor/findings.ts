@@ -1,6 +1,6 @@
 /**
- * The table of checks: what the doctor looks at, why it matters, and what it takes for a note, a warning or a problem. The table in
- * `docs/doctor.md` is generated from it.
+ * The table of checks: what the doctor looks at, why it matters, and what it takes for a note, a warning or a
+ * problem. The table in `docs/doctor.md` is generated from it.
  */
 
 /** From harmless to "must be fixed". */

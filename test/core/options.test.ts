@@ -82,7 +82,7 @@ t.test('every message is a sentence that says what would be right, and none show
     [{ ratio: NaN }, 'ratio must be a number greater than 0 and at most 1'],
     [{ few: [] }, 'few must be a list of 1 to 3 entries'],
     [{ few: ['', 7] }, 'few.0 must be a string that is not empty or a regular expression', 'few.1 must be a string or a regular expression'],
-    [{ words: ['a', 'a'] }, 'words must not name the same twice'],
+    [{ words: ['a', 'a'] }, 'words must not contain duplicates'],
     [{ named: { ab: 1 } }, 'named: the name "ab" must be one letter'],
     [{ text: 'x' }, 'text must be a string of 2 to 4 characters'],
     [{ odd: 'hunter2' }, 'odd must be a string that matches ^x'],

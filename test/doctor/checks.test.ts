@@ -26,7 +26,7 @@ function info (changes: Readonly<Record<string, string | undefined>> = {}): { va
 const SERVER: RedisFacts = {
   target: 'redis://h', tls: false, prefix: '{fae}', connection: { ok: true, connectMs: 1 }, info: info(),
   settings: { value: { save: '', appendfsync: 'everysec' } }, clock: { value: { skewMs: 0, uncertaintyMs: 1 } },
-  latency: { value: { medianMs: 1, maxMs: 2 } }, cluster: { code: 'not asked' }, refused: { value: [] }, subscribed: { value: true }
+  latency: { value: { medianMs: 1, maxMs: 2 } }, cluster: { code: 'NOT_ASKED' }, refused: { value: [] }, subscribed: { value: true }
 }
 const PACKAGES: PackageFacts = {
   node: 'v24.1.0', engines: '>=20.19', peers: { fastify: '^5.0.0', bullmq: '^6.7.0', ioredis: '^6.0.0', '@opentelemetry/api': '^1.9.0' },
@@ -76,9 +76,9 @@ t.test('why a server was not reached', async (t) => {
     ['connect', 'ECONNREFUSED', /nothing listens/], ['connect', 'ETIMEDOUT', /packets go nowhere/], ['connect', 'EHOSTUNREACH', /packets go nowhere/],
     ['connect', 'ENOTFOUND', /unknown host/], ['connect', 'DEPTH_ZERO_SELF_SIGNED_CERT', /certificate/], ['connect', 'ERR_TLS_CERT_ALTNAME_INVALID', /certificate/],
     ['connect', 'CERT_HAS_EXPIRED', /certificate/], ['connect', 'ERR_SSL_WRONG_VERSION_NUMBER', /TLS handshake/], ['handshake', 'ETIMEDOUT', /TLS handshake/],
-    ['connect', 'EACCES', /no connection came about/], ['answer', 'NOAUTH', /wants a password/], ['answer', 'WRONGPASS', /password is wrong/], ['answer', 'NOPERM', /may not even PING/],
+    ['connect', 'EACCES', /could not be opened/], ['answer', 'NOAUTH', /wants a password/], ['answer', 'WRONGPASS', /password is wrong/], ['answer', 'NOPERM', /may not even PING/],
     ['answer', 'DENIED', /protected mode/], ['answer', 'LOADING', /loading/], ['answer', 'MASTERDOWN', /lost its master/], ['answer', 'ETIMEDOUT', /does not answer/],
-    ['answer', 'ECONNRESET', /wants TLS/], ['answer', 'ERR', /refuses/]
+    ['answer', 'ECONNRESET', /uses TLS/], ['answer', 'ERR', /refuses/]
   ] as const
   for (const [stage, code, what] of cases) {
     const finding = ofRedis('redis.connection', { connection: { ok: false, stage, code } })
