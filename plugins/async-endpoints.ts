@@ -106,7 +106,7 @@ function openHttp (app: FastifyInstance, options: HttpOptions): HttpRuntime {
   app.addHook('preClose', async () => { httpRuntime.waiting.close() })
   // Every endpoint is defined by then.
   app.addHook('onReady', async () => {
-    if (jobRoutesAccess(httpRuntime) === 'left open') reportLeftOpen(runtimeOf(app), 'access.jobs_left_open', app.prefix + httpRuntime.options.jobsPath)
+    if (jobRoutesAccess(httpRuntime) === 'left-open') reportLeftOpen(runtimeOf(app), 'access.jobs_left_open', app.prefix + httpRuntime.options.path)
   })
   return httpRuntime
 }

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { withDeadline } from '../lib/core/deadline.ts'
 import { AsyncEndpointsError } from '../lib/core/errors.ts'
 import { openApiMembers } from '../lib/core/openapi.ts'
-import { invalidOptions } from '../lib/core/options.ts'
+import { invalidOptions, pathBelow } from '../lib/core/options.ts'
 import { PLUGIN } from '../lib/core/plugin-names.ts'
 import { runtimeOf, workerOf } from '../lib/events/runtime.ts'
 import { BuiltInChecks } from '../lib/health/built-in.ts'
@@ -60,8 +60,9 @@ async function healthPlugin (app: FastifyInstance, given: HealthOptions): Promis
 }
 
 function addRoutes (app: FastifyInstance, health: Health, options: ResolvedHealthOptions): void {
-  const { prefix, format, paths } = options
+  const { path, format, paths } = options
   const codes = { ...STATUS_CODES, ...options.statusCodes }
+  const below = (name: string): string | false => path === false ? false : pathBelow(path, name)
   const route = (url: string | false, summary: string, operationId: string, ask: () => HealthReport | Promise<HealthReport>): void => {
     if (url === false) return
     const responses = Object.fromEntries([...new Set(Object.values(codes))].map((code) => [code, { ...REPORT_SCHEMAS[format], description: 'The verdict and what it is made of' }]))
@@ -84,9 +85,9 @@ function addRoutes (app: FastifyInstance, health: Health, options: ResolvedHealt
       }
     })
   }
-  route(paths?.health ?? (prefix === '' ? '/' : prefix), 'Every health check', 'getHealth', () => health.report())
-  route(paths?.ready ?? `${prefix}/ready`, 'Whether this process should get traffic', 'getReadiness', () => health.readiness())
-  route(paths?.live ?? `${prefix}/live`, 'Whether this process answers at all', 'getLiveness', () => health.liveness())
+  route(paths?.health ?? path, 'Every health check', 'getHealth', () => health.report())
+  route(paths?.ready ?? below('ready'), 'Whether this process should get traffic', 'getReadiness', () => health.readiness())
+  route(paths?.live ?? below('live'), 'Whether this process answers at all', 'getLiveness', () => health.liveness())
 }
 
 /** `rateLimit` is read by @fastify/rate-limit: a probe that is refused would have the process killed. */

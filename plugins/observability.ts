@@ -191,7 +191,7 @@ function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor
   if (metrics === undefined) return
   const { jobExporters: exporters } = app
   const path = String(metrics.path)
-  if (metricsAccess(metrics) === 'left open') app.addHook('onReady', async () => { reportLeftOpen(runtimeOf(app), 'access.metrics_left_open', app.prefix + path) })
+  if (metricsAccess(metrics) === 'left-open') app.addHook('onReady', async () => { reportLeftOpen(runtimeOf(app), 'access.metrics_left_open', app.prefix + path) })
   addMetricsRoutes(app, {
     path,
     authorize: metrics.authorize,
@@ -211,7 +211,7 @@ function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor
 
 function metricsAccess (metrics: ResolvedTelemetryOptions<FastifyRequest>['metrics']): RouteAccess {
   if (metrics === undefined || metrics.path === false) return 'none'
-  return metrics.authorize !== undefined ? 'guarded' : metrics.access ?? 'left open'
+  return metrics.authorize !== undefined ? 'guarded' : metrics.access ?? 'left-open'
 }
 
 /** Metrics at `/metrics`, traces, numbered log lines, for every job of this application. Register it before the worker. */

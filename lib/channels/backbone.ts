@@ -7,8 +7,8 @@ export const BACKBONE: unique symbol = Symbol.for('fastify-async-endpoints.backb
 export type UpdateListener = (update: JobUpdate) => void
 
 /**
- * One subscription to the store's updates per process, however many listen, made for the first watcher and ended after
- * the last: a thousand waiting clients cost the server behind the store one connection.
+ * Shares one subscription to the store's updates among all watchers of this process. It begins with the first watcher
+ * and ends after the last, so a thousand waiting clients cost the server behind the store one connection.
  */
 export class Backbone {
   readonly #store: JobStore
@@ -19,13 +19,13 @@ export class Backbone {
     this.#store = store
   }
 
-  /** How many jobs are watched. */
+  /** The number of jobs that are watched. */
   get size (): number { return this.#watchers.size }
 
   /**
-   * Resolves when the subscription is in force: read the job after that, and no change can be missed in between.
+   * Resolves when the subscription is active. Read the job after that, so that no change is missed in between.
    *
-   * @returns stops the watching
+   * @returns a function that stops watching
    * @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE` when the store cannot be subscribed to
    */
   async watch (id: string, listener: UpdateListener): Promise<() => void> {
@@ -56,7 +56,7 @@ export class Backbone {
     if (this.#watchers.size > 0 || this.#subscription === undefined) return
     const ending = this.#subscription
     this.#subscription = undefined
-    ending.then((stop) => stop(), () => { /* it never came into force */ })
+    ending.then((stop) => stop(), () => { /* the subscription failed, so there is nothing to end */ })
   }
 }
 

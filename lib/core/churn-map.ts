@@ -1,9 +1,9 @@
 /**
- * A map for entries that come and go by the thousand, as jobs under way do. V8 gives a map that is full a new table, and
- * the old one keeps its entries and a pointer to the new one. Once an old table has reached the old generation of the
- * heap, dead or not, every later one survives through it, and so does all that was under way at each change of tables,
- * until the next full collection: pauses four times as long, for nothing. Here a table holds boxes, and the box of what
- * has gone is empty.
+ * A map whose entries come and go by the thousand, such as the running jobs. When a Map is full, V8 gives it a new
+ * table, and the old table keeps its entries and a pointer to the new one. Once an old table has moved to the old
+ * generation of the heap, it keeps all later tables alive, with everything that was in them, until the next full
+ * collection: garbage collection pauses get four times as long. In this map the tables hold boxes, and the box of a
+ * deleted entry is emptied.
  */
 export class ChurnMap<K, V extends object> {
   readonly #boxes = new Map<K, Box<V>>()
@@ -27,7 +27,7 @@ export class ChurnMap<K, V extends object> {
     return this.#boxes.delete(key)
   }
 
-  /** What is in it now: it may change while one looks at them. */
+  /** A copy of the current values, so that the map may change while a caller walks through them. */
   values (): V[] {
     return [...this.#boxes.values()].flatMap(({ value }) => value === undefined ? [] : [value])
   }

@@ -1,17 +1,17 @@
 import { hostname } from 'node:os'
 import { randomHex128, randomUuid } from './ids.ts'
 
-/** A timer that {@link Clock.setTimeout} gave out. Opaque: hand it back to `clearTimeout`. */
+/** A timer made by {@link Clock.setTimeout}. Pass it to `clearTimeout`; nothing else can be done with it. */
 export type TimerHandle = unknown
 
 /**
- * Time, as one object, so that a test can move it. `now` is for what is stored or shown, `monotonic` for what is
- * measured: the wall clock may jump.
+ * The clock as an object, so that a test can replace it. Use `now` for times that are stored or shown, and
+ * `monotonic` for durations, because the wall clock may jump.
  */
 export interface Clock {
   /** Wall clock, milliseconds since the epoch. */
   now (): number
-  /** Milliseconds since some fixed moment; never goes back. */
+  /** Milliseconds since some fixed moment. Never goes back. */
   monotonic (): number
   setTimeout (callback: () => void, delayMs: number): TimerHandle
   clearTimeout (handle: TimerHandle): void
@@ -21,17 +21,23 @@ export interface Clock {
 export interface Ids {
   /** A new job id: a random UUID (RFC 9562 version 4). */
   job (): string
-  /** A correlation id for a request that brought none. */
+  /** A correlation id for a request without one. */
   correlation (): string
 }
 
-/** One level of a logger: fields and a message, or a message alone; `%s`, `%d`, `%j`, `%o` in it stand for the values that follow. */
+/**
+ * Logs fields and a message, or a message alone. `%s`, `%d`, `%j` and `%o` in the message are replaced by the values
+ * that follow.
+ */
 export interface LogMethod {
   (fields: object, message?: string, ...values: unknown[]): void
   (message: string, ...values: unknown[]): void
 }
 
-/** The part of a pino logger that the library uses and hands to handlers. A Fastify logger can be used as one, and one as a Fastify logger. */
+/**
+ * The part of a pino logger that the library uses and that handlers get. It is compatible with Fastify's logger in
+ * both directions.
+ */
 export interface Logger {
   level: string
   trace: LogMethod
@@ -45,18 +51,21 @@ export interface Logger {
   isLevelEnabled? (level: string): boolean
 }
 
-/** What every room is given instead of reaching for globals. */
+/** Clock, ids and logger of one Fastify instance. Code takes them from here, never from globals. */
 export interface Context {
   readonly clock: Clock
   readonly ids: Ids
   readonly logger: Logger
   /** Names this process in leases, logs and metrics: `host:pid:random`. */
   readonly instanceId: string
-  /** `NODE_ENV=production`, read once: what may be left open elsewhere is warned about here. */
+  /** Whether `NODE_ENV` is `production`, read once. In production, routes that are left open cause a warning. */
   readonly production: boolean
 }
 
-/** Node's timers reject delays over 2^31-1 ms by firing at once; a longer wait is cut to it and re-armed by its owner. */
+/**
+ * Node fires a timer at once if its delay is over 2^31-1 ms. A longer delay is cut to this; the owner of the timer
+ * starts it again.
+ */
 export const MAX_TIMER_MS = 2_147_483_647
 
 export const systemClock: Clock = {
@@ -73,7 +82,7 @@ export const randomIds: Ids = {
 
 const quiet = (): void => {}
 
-/** A logger that says nothing, for a Fastify instance without one and for tests. */
+/** A logger that writes nothing, for a Fastify instance without a logger and for tests. */
 export const silentLogger: Logger = {
   level: 'silent',
   trace: quiet,
@@ -87,7 +96,7 @@ export const silentLogger: Logger = {
   isLevelEnabled: () => false
 }
 
-/** Fills what is not given with the system clock, random ids and a silent logger. */
+/** Fills missing parts with the system clock, random ids and a silent logger. */
 export function createContext (parts: Partial<Context> = {}): Context {
   return Object.freeze({
     clock: parts.clock ?? systemClock,

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 
-/** What a submission made inside a handler takes over from the job that runs. */
+/** What a submission inside a handler inherits from the running job. */
 export interface CurrentJob {
   readonly id: string
   readonly correlationId: string
@@ -10,9 +10,10 @@ export interface CurrentJob {
 const nodeMajor = Number(process.versions.node.split('.')[0])
 
 /**
- * The job whose handler is running, found without a parameter. An AsyncLocalStorage costs nothing on Node 24 and newer. On Node 20
- * and 22 the first one in a process makes every `await` dearer, so there it is used only after {@link carry}: when the application
- * pays for one already. Everywhere else `current` is `undefined`, and a handler passes its `job` on by hand.
+ * Finds the job whose handler is running, without a parameter. An AsyncLocalStorage costs nothing on Node 24 and
+ * newer. On Node 20 and 22 the first one in a process makes every `await` slower, so there it is used only after
+ * {@link carry}, when the application already pays for one. Otherwise `current` returns `undefined`, and a handler
+ * has to pass its `job` on itself.
  */
 export class CurrentJobs {
   readonly #storage = new AsyncLocalStorage<CurrentJob>()
@@ -23,13 +24,13 @@ export class CurrentJobs {
     this.#carried = major >= 24
   }
 
-  /** `false`: `run` only runs the work. */
+  /** `false`: `run` just runs the work. */
   get carries (): boolean { return this.#carried }
 
-  /** From now on handlers run with their job known, whatever the version of Node. */
+  /** From now on `current` works inside handlers, whatever the version of Node. */
   carry (): void { this.#carried = true }
 
-  /** The job inside whose handler this is called, `undefined` outside of one or where it is not carried. */
+  /** The job whose handler makes this call; `undefined` outside of a handler, or where jobs are not carried. */
   current (): CurrentJob | undefined { return this.#carried ? this.#storage.getStore() : undefined }
 
   run<R> (job: CurrentJob, work: () => R): R { return this.#carried ? this.#storage.run(job, work) : work() }

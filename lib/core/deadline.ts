@@ -1,11 +1,11 @@
 import type { Clock } from './context.ts'
 
-/** What {@link withDeadline} gives back when the time was up first. */
+/** The value that {@link withDeadline} resolves with when the time is up first. */
 export const EXPIRED: unique symbol = Symbol('expired')
 
 /**
- * Waits for a promise, but no longer than `deadlineMs`. The promise itself goes on; its late rejection is observed, so
- * that it never becomes an unhandled one.
+ * Waits for a promise, but no longer than `deadlineMs`. The promise itself continues; a late rejection is handled
+ * here, so that it never becomes an unhandled rejection.
  */
 export function withDeadline<T> (clock: Clock, deadlineMs: number, promise: Promise<T>): Promise<T | typeof EXPIRED> {
   return new Promise((resolve, reject) => {
@@ -18,8 +18,9 @@ export function withDeadline<T> (clock: Clock, deadlineMs: number, promise: Prom
 }
 
 /**
- * Like {@link withDeadline}, but the time being up is an error, made only then. An event loop that was busy fires timers before it reads
- * what has arrived meanwhile: the answer has one more turn.
+ * Like {@link withDeadline}, but rejects when the time is up, with an error that is created only then. An event loop
+ * that was blocked fires its timers before it reads the answers that have arrived meanwhile; so the deadline waits
+ * one more turn for the answer.
  */
 export function orReject<T> (clock: Clock, deadlineMs: number, promise: Promise<T>, expired: () => Error): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -31,7 +32,7 @@ export function orReject<T> (clock: Clock, deadlineMs: number, promise: Promise<
   })
 }
 
-/** Sleeps, or wakes early (without an error) when the signal aborts. */
+/** Sleeps, or resolves early (without an error) when the signal aborts. */
 export function sleep (clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted === true) return resolve()

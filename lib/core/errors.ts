@@ -1,14 +1,12 @@
 /**
- * Every error this library raises on purpose stands in the table below, once: its code, the HTTP status a caller
- * gets for it and its title. Match on `code`, never on the text of a message.
+ * The table of all errors that this library throws on purpose: the code, the HTTP status that a client gets, and the
+ * title (RFC 9457), one constant sentence. Match on `code`, never on the text of a message.
  */
-
-/** HTTP status and one constant sentence (the RFC 9457 `title`) per code. */
 export const ERROR_TABLE = {
   FAE_INVALID_OPTIONS: { statusCode: 500, title: 'The options are not valid' },
-  FAE_DUPLICATE_JOB: { statusCode: 500, title: 'A job of this name is already defined' },
-  FAE_UNKNOWN_JOB: { statusCode: 500, title: 'No job of this name is defined' },
-  FAE_ILLEGAL_TRANSITION: { statusCode: 500, title: 'The job cannot change into that state' },
+  FAE_DUPLICATE_JOB: { statusCode: 500, title: 'A job with this name is already defined' },
+  FAE_UNKNOWN_JOB: { statusCode: 500, title: 'No job with this name is defined' },
+  FAE_ILLEGAL_TRANSITION: { statusCode: 500, title: 'The job cannot change to that state' },
   FAE_CLOSED: { statusCode: 503, title: 'The service is shutting down' },
 
   FAE_INVALID_SUBMISSION: { statusCode: 400, title: 'The submission is not valid' },
@@ -24,23 +22,23 @@ export const ERROR_TABLE = {
   FAE_STORE_UNAVAILABLE: { statusCode: 503, title: 'The job store cannot be reached' },
   FAE_JOB_TOO_LARGE: { statusCode: 413, title: 'The job is larger than the job store allows' },
   FAE_STORE_FULL: { statusCode: 503, title: 'The job store is full' },
-  FAE_STORE_UNSUPPORTED: { statusCode: 500, title: 'The job store server is not supported' },
+  FAE_STORE_UNSUPPORTED: { statusCode: 500, title: 'The server or library behind the job store is not supported' },
 
-  FAE_JOB_NOT_FOUND: { statusCode: 404, title: 'There is no such job' },
-  FAE_JOB_UNREADABLE: { statusCode: 500, title: 'The job cannot be read' },
+  FAE_JOB_NOT_FOUND: { statusCode: 404, title: 'The job does not exist' },
+  FAE_JOB_UNREADABLE: { statusCode: 500, title: 'The stored job cannot be read' },
   FAE_JOB_NOT_FINISHED: { statusCode: 409, title: 'The job has not finished' },
   FAE_JOB_FINISHED: { statusCode: 409, title: 'The job has already finished' },
-  FAE_JOB_NOT_FAILED: { statusCode: 409, title: 'Only a failed job can be run again' },
-  FAE_REDRIVE_LIMIT: { statusCode: 409, title: 'The job was run again too often' },
+  FAE_JOB_NOT_FAILED: { statusCode: 409, title: 'Only a failed job can be redriven' },
+  FAE_REDRIVE_LIMIT: { statusCode: 409, title: 'The job was redriven too often' },
   FAE_JOB_FAILED: { statusCode: 409, title: 'The job failed' },
   FAE_JOB_CANCELLED: { statusCode: 409, title: 'The job was cancelled' },
-  FAE_JOB_ACTIVE: { statusCode: 409, title: 'The job is being worked on' },
+  FAE_JOB_ACTIVE: { statusCode: 409, title: 'The job is in progress' },
   FAE_WAIT_TIMEOUT: { statusCode: 504, title: 'The job did not finish in time' },
-  FAE_JOB_EXPIRED: { statusCode: 410, title: 'The job has ended and is no longer kept' },
-  FAE_RESULT_EXPIRED: { statusCode: 410, title: 'The result is no longer kept' },
+  FAE_JOB_EXPIRED: { statusCode: 410, title: 'The job has ended and is no longer stored' },
+  FAE_RESULT_EXPIRED: { statusCode: 410, title: 'The result is no longer stored' },
 
-  FAE_UNKNOWN_FORMAT: { statusCode: 400, title: 'No exporter knows this format' },
-  FAE_DUPLICATE_EXPORTER: { statusCode: 500, title: 'An exporter of this name is already registered' },
+  FAE_UNKNOWN_FORMAT: { statusCode: 400, title: 'No exporter supports this format' },
+  FAE_DUPLICATE_EXPORTER: { statusCode: 500, title: 'An exporter with this name is already registered' },
   FAE_EXPORT_FAILED: { statusCode: 500, title: 'The metrics could not be exported' },
 
   FAE_ATTEMPT_TIMEOUT: { statusCode: 500, title: 'The attempt took longer than its timeout' },
@@ -48,9 +46,9 @@ export const ERROR_TABLE = {
   FAE_LEASE_LOST: { statusCode: 500, title: 'The lease of the attempt was lost' },
   FAE_HANDLER_ERROR: { statusCode: 500, title: 'The handler threw something that is not an error' },
   FAE_DISCARDED: { statusCode: 500, title: 'The handler discarded the job' },
-  FAE_NO_HANDLER: { statusCode: 500, title: 'No worker knows a handler for this job' },
+  FAE_NO_HANDLER: { statusCode: 500, title: 'No worker has a handler for this job' },
   FAE_RESULT_TOO_LARGE: { statusCode: 500, title: 'The result is larger than maxResultBytes' },
-  FAE_RESULT_INVALID: { statusCode: 500, title: 'The result does not fit its schema' },
+  FAE_RESULT_INVALID: { statusCode: 500, title: 'The result does not match its schema' },
   FAE_RESULT_NOT_SERIALIZABLE: { statusCode: 500, title: 'The result cannot be written as JSON' },
   FAE_ABORTED: { statusCode: 499, title: 'The attempt was aborted' }
 } as const
@@ -59,17 +57,17 @@ export const ERROR_TABLE = {
 export type ErrorCode = keyof typeof ERROR_TABLE
 
 export interface AsyncEndpointsErrorOptions {
-  /** The error behind this one; logged, never sent to a client. */
+  /** The error that caused this one. It is logged, never sent to a client. */
   cause?: unknown
-  /** Seconds after which trying again makes sense (RFC 9110 §10.2.3 `Retry-After`). */
+  /** How many seconds a client should wait before it tries again (`Retry-After`, RFC 9110 §10.2.3). */
   retryAfterSeconds?: number
   /** Members that a problem document may show to the client (RFC 9457 §3.2). Never put a payload here. */
   details?: Readonly<Record<string, unknown>>
-  /** The message is written for the client, and is shown although the status is 500 or more. */
+  /** The message is meant for the client: it is shown even with a status of 500 or more. */
   expose?: true
 }
 
-/** An error with a stable code. `message` says what to do; `statusCode` is what Fastify answers with. */
+/** An error with a stable code. `message` says what to do; Fastify answers with `statusCode`. */
 export class AsyncEndpointsError extends Error {
   readonly code: ErrorCode
   readonly statusCode: number
@@ -88,11 +86,11 @@ export class AsyncEndpointsError extends Error {
   }
 }
 
-/** True for our own error with this code (or any of our codes), also when it came from another copy of the package. */
+/** Whether an error is one of this library's, with this code or any; also one of another copy of the package. */
 export function isAsyncEndpointsError (error: unknown, code?: ErrorCode): error is AsyncEndpointsError {
   if (!(error instanceof Error) || error.name !== 'AsyncEndpointsError') return false
   return code === undefined || (error as { code?: unknown }).code === code
 }
 
-/** The message of an error of ours, which says what went wrong and carries no payload; nothing of anybody else's. */
+/** The message of an error of this library, which never holds a payload; an empty text for any other error. */
 export function ownMessage (error: unknown): string { return isAsyncEndpointsError(error) ? error.message : '' }

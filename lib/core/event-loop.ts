@@ -1,39 +1,41 @@
 import { monitorEventLoopDelay, performance, type EventLoopUtilization, type IntervalHistogram } from 'node:perf_hooks'
 
-/** How the event loop did since the last sample. */
+/** How busy and how late the event loop was since the last sample. */
 export interface LoopSample {
-  /** By how much a timer was late, on average over all its intervals. */
+  /** The delay of a timer, on average over all its intervals. */
   readonly meanMs: number
-  /** What 99 % of the moments had to wait at most; see {@link lateness}. */
+  /** The delay that 99 % of all moments did not exceed; see {@link lateness}. */
   readonly lagMs: number
   readonly worstMs: number
-  /** Share of the time in which it was busy, 0 to 1. */
+  /** The share of the time in which the event loop was busy, 0 to 1. */
   readonly utilization: number
 }
 
 export interface LoopWatch {
   start (): void
-  /** Since the last call; `undefined` when nothing was measured. */
+  /** The sample since the last call; `undefined` if nothing was measured. */
   sample (): LoopSample | undefined
   stop (): void
 }
 
-/** One wake-up each: fine enough for lags that matter, and a fraction of a thousandth of a core. */
+/** One wake-up per interval: fine enough for delays that matter, at a fraction of a thousandth of a core. */
 const RESOLUTION_MS = 20
 const TAIL = 0.01
 const NS = 1_000_000
 
 /**
- * Node's own measurement. Each watch has a histogram to itself, so that two applications do not reset each other's.
+ * Measures with Node's own histogram. Each watch has a histogram of its own, so that two applications do not reset
+ * each other's.
  *
- * @param resolutionMs how often it looks; {@link LoopSample.meanMs} weighs a long interval by how many short ones there are
+ * @param resolutionMs the interval of the measuring timer; {@link LoopSample.meanMs} weighs a long interval by the
+ * number of short ones
  */
 export function watchEventLoop (resolutionMs = RESOLUTION_MS): LoopWatch {
   let histogram: IntervalHistogram | undefined
   let before: EventLoopUtilization | undefined
   return {
     start () {
-      // Its timer does not keep the process alive.
+      // The histogram's timer does not keep the process alive.
       histogram ??= monitorEventLoopDelay({ resolution: resolutionMs })
       histogram.enable()
       before = performance.eventLoopUtilization()
@@ -58,13 +60,13 @@ export function watchEventLoop (resolutionMs = RESOLUTION_MS): LoopWatch {
 }
 
 /**
- * What a callback that is due at any moment has to wait, at most, with a probability of 99 %. The 99th percentile of the
- * intervals themselves would hide the worst: a loop that is blocked for five of ten seconds shows one long interval
- * among 250 good ones, and yet every second callback is late.
+ * The delay of a callback that is due at a random moment: with a probability of 99 % it is at most this. The 99th
+ * percentile of the intervals themselves would hide the worst: a loop that is blocked for five of ten seconds shows
+ * one long interval among 250 short ones, although every second callback is late.
  *
- * @param percentiles of the intervals between two looks, ascending, as [percentile, value]
- * @param count how many intervals there were
- * @param resolution what an interval is long when nothing is late, in the unit of the values
+ * @param percentiles of the measured intervals, ascending, as [percentile, value]
+ * @param count the number of intervals
+ * @param resolution the length of an interval without delay, in the unit of the values
  */
 export function lateness (percentiles: ReadonlyArray<readonly [percentile: number, value: number]>, count: number, resolution: number): number {
   const groups = percentiles.map(([percentile, value], index) => {
@@ -72,7 +74,8 @@ export function lateness (percentiles: ReadonlyArray<readonly [percentile: numbe
     return { n: count * (index === 0 ? 0 : percentile - below) / 100, late: Math.max(0, value - resolution) }
   }).reverse()
   const time = groups.reduce((sum, { n, late }) => sum + n * (resolution + late), 0)
-  // Of an interval that was late by l, the moments that wait longer than x are l - x. Find the x that a hundredth waits longer than.
+  // In an interval that was late by l, the moments that wait longer than x last l - x. Find the x that 1 % of the
+  // time exceeds.
   let [n, late] = [0, 0]
   for (const [index, group] of groups.entries()) {
     n += group.n

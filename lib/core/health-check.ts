@@ -1,26 +1,37 @@
 import type { OptionsSchema } from './options.ts'
 
-/** From good to bad. `Degraded` still serves, but somebody should look. */
+/** From good to bad. `Degraded`: the process still works, but somebody should look at it. */
 export const HEALTH_STATUSES = ['Healthy', 'Degraded', 'Unhealthy'] as const
 export type HealthStatus = typeof HEALTH_STATUSES[number]
 
-/** Facts beside a verdict. Only text, numbers, booleans and null are shown. */
+/** Data of a verdict. Only texts, numbers, booleans and null are shown. */
 export type HealthData = Readonly<Record<string, string | number | boolean | null>>
 
-/** What a check answers: a status, `true`/nothing for Healthy, `false` for Unhealthy, or a status with words and facts. */
+/**
+ * The answer of a check: a status, `true` or nothing for Healthy, `false` for Unhealthy, or a status with a
+ * description and data.
+ */
 export type HealthVerdict = HealthStatus | boolean | void | { readonly status: HealthStatus, readonly description?: string, readonly data?: HealthData }
 
-/** One health question. `signal` aborts when its time is up; a throw means Unhealthy. */
+/** A health check. `signal` aborts when its time is up. A check that throws is Unhealthy. */
 export type HealthCheck = (context: { readonly signal: AbortSignal }) => HealthVerdict | Promise<HealthVerdict>
 
 export interface HealthCheckOptions {
-  /** `ready`: part of the readiness route, and so of whether traffic comes here. @defaultValue [] */
+  /**
+   * With the tag `ready` a check decides about readiness, and so about whether this process gets traffic.
+   *
+   * @defaultValue []
+   */
   tags?: readonly string[]
-  /** A check that has not answered after this long is Unhealthy. Kubernetes itself waits one second. @defaultValue 1000 */
+  /** A check without an answer after this time is Unhealthy. Kubernetes itself waits one second. @defaultValue 1000 */
   timeoutMs?: number
-  /** `false`: when it fails, the whole is only Degraded. @defaultValue true */
+  /** `false`: a check that is Unhealthy makes the whole report only Degraded. @defaultValue true */
   critical?: boolean
-  /** An answer is reused for this long, so that a flood of probes costs what one costs; 0 asks every time. @defaultValue 1000 */
+  /**
+   * How long an answer is reused, so that many probes cost no more than one. 0 runs the check every time.
+   *
+   * @defaultValue 1000
+   */
   cacheMs?: number
 }
 

@@ -1,14 +1,18 @@
-/** How far a Date reaches, both ways (ECMA-262 §21.4.1.1). */
+/** The largest time value of a Date, in both directions (ECMA-262 §21.4.1.1). */
 export const LAST_MOMENT = 8.64e15
 
-/** Never throws: a time that no Date can tell, from whatever store, is told as the nearest one; what is no number, as 1970. */
+/**
+ * Formats a time as ISO 8601. Never throws: a time out of range, which a store may deliver, becomes the nearest valid
+ * one; NaN becomes 1970.
+ */
 export function iso (time: number): string {
   return new Date(Number.isNaN(time) ? 0 : Math.min(Math.max(time, -LAST_MOMENT), LAST_MOMENT)).toISOString()
 }
 
 /**
- * The same, remembering the newest second: a busy process asks for the same one thousands of times, and formatting a date
- * is one of the dearer things on the way of a job. For times that a Date can tell.
+ * Makes a function that formats times as ISO 8601 and caches the newest second. A busy process formats the same
+ * second thousands of times, and formatting a date is expensive compared with the rest of a submission. Only for
+ * times in the range of a Date.
  */
 export function isoFormat (): (time: number) => string {
   let second = Number.NaN

@@ -1,22 +1,24 @@
 import { shortened } from './text.ts'
+
 /**
- * Messages of log lines that a person can read without the fields beside them: `job report/0b5e… completed in 1234 ms (attempt 1
- * of 5)`. A template names parts of the event in braces; what stands in square brackets is left out when a part in it is
- * missing, empty or 0.
+ * Writes the message of a log line, so that a person can read the line without its other fields: `job report/0b5e…
+ * completed in 1234 ms (attempt 1 of 5)`. A template has keys of the event in braces. A part in square brackets is
+ * left out if a key in it is missing, empty or 0.
  *
- * Texts are taken from the finished line, where they are cleaned, bounded and hidden as the redaction wants it; numbers from the event.
+ * Texts are taken from the finished line, where they are already cleaned, bounded and redacted. Numbers are taken
+ * from the event.
  */
 export type MessageWriter = (line: Readonly<Record<string, unknown>>, payload: Readonly<Record<string, unknown>>) => string
 
 type Part = (line: Readonly<Record<string, unknown>>, payload: Readonly<Record<string, unknown>>) => string
 
-/** A text from outside is quoted no longer than this: the whole of it stands in its field. */
+/** A text from outside is cut to this length in the message. Its field has the whole text. */
 const MAX_QUOTED = 500
-/** From here on seconds read better than milliseconds. */
+/** From this duration on, seconds are easier to read than milliseconds. */
 const SECONDS_FROM_MS = 10_000
 const TOKEN = /\[(?<optional>[^\]]*)\]|\{(?<name>\w+)\}/g
 
-/** @param fields which part of the event stands on the line under which name */
+/** @param fields the name of the line's field for each key of the event */
 export function compileMessage (template: string, fields: Readonly<Record<string, string>>): MessageWriter {
   if (!/[[{]/.test(template)) return () => template
   const parts = partsOf(template, fields)
@@ -54,7 +56,7 @@ function whenThere (template: string, fields: Readonly<Record<string, string>>):
 function valueOf (name: string, to: string): Part {
   if (name.endsWith('Ms')) return (_line, payload) => duration(payload[name])
   return (line, payload) => {
-    // A number that is hidden, or has no field, is not shown here either.
+    // A text without a field on the line, or a hidden one, is not shown here either.
     const value = line[to] ?? (typeof payload[name] === 'number' ? payload[name] : undefined)
     if (typeof value === 'string') return shortened(value, MAX_QUOTED)
     return typeof value === 'number' || typeof value === 'boolean' ? String(value) : '?'

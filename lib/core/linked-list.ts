@@ -1,4 +1,4 @@
-/** What an entry of a {@link LinkedList} carries for it. */
+/** The members that an entry of a {@link LinkedList} needs. */
 export interface Listed<T extends Listed<T>> {
   list: LinkedList<T> | undefined
   previous: T | undefined
@@ -6,8 +6,8 @@ export interface Listed<T extends Listed<T>> {
 }
 
 /**
- * A doubly linked list through the entries themselves: adding, taking and removing from the middle cost the same with
- * three of them and with a million, and nothing is left behind. An entry is in one list at most.
+ * A doubly linked list whose links are members of the entries. Adding an entry, taking the first one and removing one
+ * from the middle take constant time and allocate nothing. An entry can be in one list at a time.
  */
 export class LinkedList<T extends Listed<T>> {
   #head: T | undefined
@@ -32,7 +32,7 @@ export class LinkedList<T extends Listed<T>> {
     else entry.previous.next = entry.next
     if (entry.next === undefined) this.#tail = entry.previous
     else entry.next.previous = entry.previous
-    // An old entry that still pointed at its neighbour would keep it from being collected.
+    // A removed entry that still pointed to its neighbours would keep them in memory.
     entry.list = undefined
     entry.previous = undefined
     entry.next = undefined

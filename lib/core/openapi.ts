@@ -1,14 +1,15 @@
 import type { OptionsSchema } from './options.ts'
 
-/** How routes of this package stand in the OpenAPI document that `@fastify/swagger` makes of the application. */
+/** How this package's routes appear in the OpenAPI document that `@fastify/swagger` makes of the application. */
 export interface OpenApiOptions {
-  /** They are not in it. @defaultValue false */
+  /** `true` leaves the routes out of the document. @defaultValue false */
   hide?: boolean
-  /** The headings they stand under. */
+  /** The tags of the routes. */
   tags?: readonly string[]
   /**
-   * What a client has to prove, as an operation of OpenAPI says it: names of security schemes of the document with their
-   * scopes, for example `[{ bearer: [] }]`. It documents what the application's hooks ask for, and checks nothing.
+   * The security requirements of the routes, as in an OpenAPI operation: names of the document's security schemes
+   * with their scopes, for example `[{ bearer: [] }]`. This only documents what the application's hooks check; it
+   * checks nothing itself.
    */
   security?: ReadonlyArray<Readonly<Record<string, readonly string[]>>>
 }
@@ -25,7 +26,7 @@ export const openApiProperty: OptionsSchema = {
   }
 }
 
-/** The members of a route's schema that say this; copies, as those who read a schema may change it. */
+/** The OpenAPI members of a route's schema. Copied, because other plugins may change the schema of a route. */
 export function openApiMembers (options: OpenApiOptions | undefined, tags: readonly string[]): Record<string, unknown> {
   return {
     tags: [...options?.tags ?? tags],

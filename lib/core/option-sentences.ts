@@ -1,28 +1,47 @@
 import type { ErrorObject } from 'ajv'
 import { cut } from './text.ts'
 
-/** Part of a JSON Schema, as the error of a validator shows it. */
+/** A part of a JSON Schema, as a validation error contains it. */
 type Schema = Readonly<Record<string, unknown>>
 
 /**
- * What is wrong with options, as sentences that say what would be right: `metrics.path must be a path that begins with "/"
- * or false`. They are made from the schema and never show the value, which may be a secret in the wrong place.
+ * Turns validation errors into sentences that say what would be right: `slowMs must be a number of at least 0`. The
+ * sentences are made from the schema and never show the value, which may be a secret in the wrong place.
  *
- * A schema with a `description` is called by it; give one wherever a pattern would have to be shown.
+ * A schema's `description` is used as it is: write one where a sentence would otherwise show a regular expression.
  *
- * @param errors of a validator with `allErrors` and `verbose`
+ * @param errors from a validator with `allErrors` and `verbose`
  */
 export function sentencesOf (errors: readonly ErrorObject[]): string[] {
-  return [...new Set(withoutBranches(errors).flatMap(sentenceOf))]
+  const kept = withoutBranches(errors)
+  return [...new Set(kept.flatMap((error, index) => isUnknownKey(error) ? unknownKey(error, kept.slice(index + 1)) : sentenceOf(error)))]
 }
 
+function isUnknownKey ({ keyword }: ErrorObject): boolean { return keyword === 'additionalProperties' }
+
 /**
- * A union (`anyOf`) fails with the errors of all its branches. When the value has the type of one branch, and that branch names
- * something inside it, only these errors are kept; otherwise only the union, which says what may stand there.
+ * Only the last unknown key of an object is followed by the known keys, so that a list of several mistakes stays
+ * readable.
+ */
+function unknownKey (error: ErrorObject, later: readonly ErrorObject[]): string[] {
+  const sentence = `${within(error, String(error.params['additionalProperty']))} is not an option`
+  if (later.some((other) => isUnknownKey(other) && other.instancePath === error.instancePath)) return [sentence]
+  const known = Object.keys(isSchema(error.parentSchema) && isSchema(error.parentSchema['properties']) ? error.parentSchema['properties'] : {})
+  return [known.length === 0 ? sentence : `${sentence} (known: ${known.join(', ')})`]
+}
+
+function pathOf ({ instancePath }: ErrorObject): string { return instancePath.slice(1).replaceAll('/', '.') }
+
+function within (error: ErrorObject, name: string): string { return [pathOf(error), name].filter(Boolean).join('.') }
+
+/**
+ * A union (`anyOf`) reports the errors of all its branches. If the value has the type of one branch, and that branch
+ * reports something inside the value, only these errors are kept. Otherwise only the error of the union is kept,
+ * which says what is allowed.
  */
 function withoutBranches (errors: readonly ErrorObject[]): ErrorObject[] {
   let kept = [...errors]
-  // The outer ones first: what is dropped with them needs no look.
+  // Outer unions first: errors that are dropped with them need no further work.
   const unions = errors.filter(({ keyword }) => keyword === 'anyOf' || keyword === 'oneOf').toSorted((a, b) => a.schemaPath.length - b.schemaPath.length)
   for (const union of unions) {
     if (!kept.includes(union)) continue
@@ -40,7 +59,7 @@ function isInside ({ schemaPath, instancePath }: ErrorObject, union: ErrorObject
   return schemaPath.startsWith(branch === undefined ? path : `${path}/`) && instancePath.startsWith(union.instancePath)
 }
 
-/** The number of the only branch that takes values of this type. */
+/** The index of the branch that accepts values of this type, if there is exactly one. */
 function branchOf (union: ErrorObject): number | undefined {
   const branches = schemasOf(union.schema)
   const fitting = branches.flatMap((branch, index) => branch['type'] === typeOf(union.data) ? [index] : [])
@@ -53,18 +72,16 @@ function typeOf (value: unknown): string {
 }
 
 function sentenceOf (error: ErrorObject): string[] {
-  const path = error.instancePath.slice(1).replaceAll('/', '.')
-  const within = (name: string): string => [path, name].filter(Boolean).join('.')
+  const path = pathOf(error)
   const schema = isSchema(error.parentSchema) ? error.parentSchema : {}
   switch (error.keyword) {
-    case 'additionalProperties': return [`${within(String(error.params['additionalProperty']))} is not an option`]
-    case 'required': return [`${within(String(error.params['missingProperty']))} is missing`]
-    case 'uniqueItems': return [`${path} must not name the same twice`]
-    // Said by the error of the name itself.
+    case 'required': return [`${within(error, String(error.params['missingProperty']))} is missing`]
+    case 'uniqueItems': return [`${path} must not contain duplicates`]
+    // The error of the name itself says it.
     case 'propertyNames': return []
   }
   if (error.propertyName !== undefined) return [`${path}: the name ${JSON.stringify(cut(error.propertyName, 60))} must be ${wordsFor(schema)}`]
-  // Of the wrong type altogether: the limits of each branch would only be noise.
+  // The value has none of the allowed types, so the limits of each branch would only be noise.
   const brief = error.keyword === 'anyOf' && !schemasOf(error.schema).some(({ type }) => sameType(type, error.data))
   return [`${path === '' ? 'options' : path} must be ${wordsFor(schema, brief)}`]
 }
@@ -73,7 +90,7 @@ function sameType (type: unknown, data: unknown): boolean {
   return type === typeOf(data) || (type === 'integer' && typeof data === 'number')
 }
 
-/** What a value of this schema is, as it stands after "must be". */
+/** Describes the values of a schema, in words that fit after "must be". */
 function wordsFor (schema: Schema, brief = false): string {
   const words = [...new Set(alternatives(schema, brief))]
   // "a number or false" reads better than "false or a number".

@@ -3,9 +3,10 @@ import { AsyncEndpointsError, isAsyncEndpointsError } from './errors.ts'
 import { sentencesOf } from './option-sentences.ts'
 
 /**
- * A JSON Schema for options, plus two keywords for what JSON cannot say: `isFunction: true`, and `isObject: true` for
- * an instance with methods (a store, a logger) whose inside is not validated. A `description` is what a value has to be, as it
- * stands after "must be" in a message: without one a pattern is shown as it is.
+ * A JSON Schema for options, plus keywords for values that JSON does not have: `isFunction: true`, `isRegExp: true`,
+ * and `isObject: true` for an instance with methods (a store, a logger) whose members are not validated. A
+ * `description` says what a value must be, in words that fit after "must be" in a message. Without one, a message
+ * shows the pattern itself.
  */
 export type OptionsSchema = Readonly<Record<string, unknown>>
 
@@ -14,13 +15,34 @@ ajv.addKeyword({ keyword: 'isFunction', schemaType: 'boolean', validate: (_: boo
 ajv.addKeyword({ keyword: 'isObject', schemaType: 'boolean', validate: (_: boolean, value: unknown) => typeof value === 'object' && value !== null })
 ajv.addKeyword({ keyword: 'isRegExp', schemaType: 'boolean', validate: (_: boolean, value: unknown) => value instanceof RegExp })
 
+/** The path of a group of routes, without a slash at its end. */
+const SEGMENTS = '(/[A-Za-z0-9._~-]+)+'
+
+/**
+ * The schema of the option `path` of a group of routes (`http`, `health`, `observability.metrics`): where the group
+ * begins, under the prefix of the context that the plugin is registered in.
+ *
+ * @param more `root`: `/` is allowed too. `off`: `false` is allowed too, and registers no routes
+ */
+export function pathProperty (more: { readonly root?: boolean, readonly off?: boolean } = {}): OptionsSchema {
+  const path = {
+    type: 'string',
+    pattern: more.root === true ? `^(/|${SEGMENTS})$` : `^${SEGMENTS}$`,
+    description: `a path like "/jobs", of letters, digits, ".", "_", "~" and "-"${more.root === true ? ', or "/"' : ''}`
+  }
+  return more.off === true ? { anyOf: [path, { const: false }] } : path
+}
+
+/** The path of a route in a group of routes. @param name for example `jobs` */
+export function pathBelow (group: string, name: string): string { return `${group === '/' ? '' : group}/${name}` }
+
 const compiled = new WeakMap<OptionsSchema, ValidateFunction>()
 
 /**
- * Checks options against their schema and fills in defaults; the caller's object is left as it is.
+ * Validates options and fills in defaults. The caller's object is not changed.
  *
  * @param where names the options in the message, for example `worker` or `asyncEndpoint "generate-report"`
- * @returns a frozen object: the defaults under what was given. Keys whose value is `undefined` count as not given.
+ * @returns a frozen object: the given options over the defaults. A key whose value is `undefined` counts as not given.
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, one message that lists every bad key
  */
 export function readOptions<T extends object, D extends Partial<T>> (
@@ -36,21 +58,21 @@ export function readOptions<T extends object, D extends Partial<T>> (
   return Object.freeze({ ...defaults, ...present }) as Readonly<T & D>
 }
 
-/** The one error for bad options; `problems` are finished sentences, one per bad key. */
+/** Makes the error for bad options. `problems` are complete sentences, one per bad key. */
 export function invalidOptions (where: string, problems: readonly string[]): AsyncEndpointsError {
   return new AsyncEndpointsError('FAE_INVALID_OPTIONS', `Invalid options for ${where}: ${problems.join('; ')}`, { details: { problems: [...problems] } })
 }
 
-/** Gathers what several readers of options find, so that one message can list it all. */
+/** Collects the problems that several readers of options find, so that one message lists them all. */
 export class OptionProblems {
   readonly #problems: string[] = []
 
   add (...problems: readonly string[]): void { this.#problems.push(...problems) }
 
   /**
-   * Runs a reader; what it finds wrong is kept, with the prefix before every sentence.
+   * Runs a reader and keeps the problems that it finds, each with the prefix in front.
    *
-   * @returns what it read, or `undefined` when something was wrong
+   * @returns what the reader returned, or `undefined` if it found a problem
    */
   collect<R> (prefix: string, read: () => R): R | undefined {
     try {
@@ -63,7 +85,7 @@ export class OptionProblems {
     }
   }
 
-  /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` when there is any */
+  /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` if there is any problem */
   throwIfAny (where: string): void {
     if (this.#problems.length > 0) throw invalidOptions(where, this.#problems)
   }

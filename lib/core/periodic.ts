@@ -4,15 +4,16 @@ export interface PeriodicParts {
   readonly clock: Clock
   readonly intervalMs: number
   readonly firstDelayMs: number
-  /** What a turn does. Must not reject. */
+  /** The work of one turn. Must not reject. */
   readonly turn: () => Promise<void>
 }
 
 /**
- * A turn now and then, never two at once: the next is counted from the end of the one before.
+ * Runs work again and again, never two turns at a time: the pause before the next turn begins when the last one has
+ * ended.
  *
  * ```
- * new ──start──▶ waiting ──(timer | hurry)──▶ turning ──▶ waiting        stop ends both
+ * new ──start──▶ waiting ──(timer | hurry)──▶ turning ──▶ waiting        stop ends either state
  * ```
  */
 export class Periodic {
@@ -27,14 +28,14 @@ export class Periodic {
 
   start (): void { this.#arm(this.#parts.firstDelayMs) }
 
-  /** A turn at once instead of at its time; nothing when one is under way. */
+  /** Starts the next turn at once. Does nothing while a turn is running. */
   hurry (): void {
     if (this.#stopped || this.#turning !== undefined) return
     this.#clear()
     this.#run()
   }
 
-  /** No further turn. @returns the end of the one that is under way */
+  /** Starts no further turn. @returns a promise for the end of the running turn */
   async stop (): Promise<void> {
     this.#stopped = true
     this.#clear()

@@ -4,16 +4,19 @@ type Hides = (name: string) => boolean
 type Clean = (text: string) => string
 
 const MAX_DEPTH = 8
-/** Of one object with everything in it. */
+/** The most values of one object, including nested ones. */
 const MAX_VALUES = 5_000
 const MAX_ITEMS = 1_000
-/** Of the message and the stack of an error. */
+/** The most characters of an error's message and stack. */
 const MAX_TEXT = 16_384
-/** A longer text in a field is cut to {@link MAX_TEXT}: searching it takes milliseconds, and nobody reads it in a log. */
+/**
+ * A longer text in a field is cut to {@link MAX_TEXT}: searching it would take milliseconds, and nobody reads it in a
+ * log.
+ */
 const MAX_SEARCHED = 1 << 20
-/** Every credential that can be found stands behind one of these. Most texts have none of them, and are not searched. */
+/** Every credential that can be found comes after one of these. Most texts have none of them and are not searched. */
 const SEPARATOR = /[:= \t]/
-/** The name of a job may be `password:reset`, and is no credential. Names of jobs look like this. */
+/** A job may be named `password:reset`, which is not a credential. The pattern is that of job names. */
 const OWN_NAME = 'job_name'
 const JOB_NAME = /^[\w.:-]{1,100}$/
 
@@ -23,16 +26,16 @@ export const CIRCULAR = '[CIRCULAR]'
 export const UNREADABLE = '[UNREADABLE]'
 
 /**
- * What a walk has left. Looked into are arrays, errors and plain objects, of an instance of a class its own fields: what
- * lies behind those (sockets, streams, whole frameworks) has no end.
+ * The rest of the budget of one walk. The walk enters arrays, errors and plain objects, and of a class instance only
+ * its own fields: what those refer to (sockets, streams, whole frameworks) would be endless.
  */
 interface Walk {
   values: number
 }
 
 /**
- * Makes the function that takes the values of hidden names out of an object. First it only looks: an object that needs
- * no change, which is nearly every one, is returned as it is and nothing is allocated for it.
+ * Makes the function that removes the values of hidden names from an object. It first only searches: an object that
+ * needs no change, which is nearly every one, is returned as it is, and nothing is allocated.
  */
 export function fieldRedactor (hides: Hides, clean: Clean, mask: string): FieldRedactor {
   const copier = new Copier(hides, clean, mask)
@@ -41,7 +44,7 @@ export function fieldRedactor (hides: Hides, clean: Clean, mask: string): FieldR
       try {
         return copier.needsCopy(value, 0, { values: MAX_VALUES }) ? copier.copy(value) : value
       } catch {
-        // A proxy that throws at every touch.
+        // A proxy that throws on every access.
         return { value: UNREADABLE } as unknown as T
       }
     },
@@ -51,7 +54,7 @@ export function fieldRedactor (hides: Hides, clean: Clean, mask: string): FieldR
 
 export interface FieldRedactor {
   readonly fields: <T extends object>(value: T) => T
-  /** The same for a text that is logged by itself, as an argument of a message. */
+  /** The same for a text that is logged as an argument of a message. */
   readonly fieldText: (text: string) => string
 }
 
@@ -67,7 +70,7 @@ class Copier {
   }
 
   needsCopy (value: object, depth: number, walk: Walk): boolean {
-    // A circle is too deep as well.
+    // This also ends the walk through a circular reference.
     if (depth > MAX_DEPTH) return true
     if (Array.isArray(value)) return this.#arrayNeedsCopy(value, depth, walk)
     const isError = value instanceof Error
@@ -133,7 +136,7 @@ class Copier {
     const copy: object = looksInside && !isError ? {} : Object.create(Object.getPrototypeOf(value) as object) as object
     if (isError) this.#copyErrorTexts(value, copy, path, walk)
     for (const key of Object.keys(value)) {
-      // Assigned, it would change the prototype.
+      // Assigning this key would change the prototype.
       if (key === '__proto__') continue
       if (walk.values-- <= 0) {
         define(copy, TOO_MANY, TOO_MANY)
@@ -145,7 +148,7 @@ class Copier {
     return copy
   }
 
-  /** What a copy has in the place of a field. */
+  /** The value of a field in the copy. */
   #shown (key: string, entry: unknown, looksInside: boolean, path: readonly object[], walk: Walk): unknown {
     if (entry !== undefined && entry !== null && this.#hides(key)) return this.#mask
     if (typeof entry === 'string') return this.#shows(key, entry)
@@ -161,7 +164,7 @@ class Copier {
     return values.length > MAX_ITEMS ? [...copy, TOO_MANY] : copy
   }
 
-  /** What an error has is not enumerable, and stays so: serializers look for it by name. */
+  /** Message and stack of an error are not enumerable, and stay so: serializers read them by name. */
   #copyErrorTexts (error: Error, copy: object, path: readonly object[], walk: Walk): void {
     for (const key of ['message', 'stack']) {
       const text = read(error, key)
@@ -180,14 +183,14 @@ class Copier {
     return key === OWN_NAME && JOB_NAME.test(text) ? text : this.text(text)
   }
 
-  /** A text in a field, without its credentials. */
+  /** The text of a field without credentials. */
   text (text: string): string {
     if (text.length > MAX_SEARCHED) return this.#errorText(text)
     return SEPARATOR.test(text) ? this.#clean(text) : text.toWellFormed()
   }
 }
 
-/** Getters of strangers may throw. */
+/** Reads a property; a getter may throw. */
 function read (value: object, key: string): unknown {
   try {
     return Reflect.get(value, key)
@@ -206,15 +209,16 @@ function isPlain (value: object): boolean {
 }
 
 /**
- * What an object says is to be logged of it: a URL its text, the headers of an HTTP client a plain object. `undefined` for one
- * that says nothing, the object itself where there is nothing to search (dates, buffers, a `toJSON` that throws).
+ * What an object's `toJSON` returns for logging: the text of a URL, a plain object for the headers of an HTTP client.
+ * `undefined` if it has no `toJSON`; the object itself if there is nothing to search (dates, buffers, a `toJSON` that
+ * throws).
  */
 function saidByItself (value: object): unknown {
   if (value instanceof Date || ArrayBuffer.isView(value)) return value
   const toJSON = read(value, 'toJSON')
   if (typeof toJSON !== 'function') return undefined
   try {
-    // The logger will call it as well: what it gives is known only then.
+    // The logger calls `toJSON` again later, and only then its result is final.
     return Reflect.apply(toJSON, value, ['']) ?? value
   } catch {
     return value

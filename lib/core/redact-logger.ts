@@ -3,28 +3,28 @@ import type { FieldRedactor } from './redact-fields.ts'
 
 type Method = (this: object, ...values: unknown[]) => unknown
 
-/** Of loggers that do not say which they have. */
+/** The levels of a logger that does not list its own. */
 const LEVELS: readonly string[] = ['trace', 'debug', 'info', 'warn', 'error', 'fatal']
-/** Public in pino as `pino.symbols.serializersSym`; Fastify knows a pino by it, too. */
+/** Public in pino as `pino.symbols.serializersSym`. Fastify recognises a pino logger by it, too. */
 const PINO = Symbol.for('pino.serializers')
 
 /**
- * Makes the function that puts a thin layer over a logger: objects that are logged, or bound by `child`, and arguments of
- * messages lose what must not be shown on their way to the logger's own methods. Serializers, formatters, mixins, hooks and a
- * `redact` of the logger are untouched and see what is left.
+ * Makes the function that puts a thin layer over a logger. The layer redacts objects that are logged or bound by
+ * `child`, and arguments of messages, before the logger's own methods get them. Serializers, formatters, mixins,
+ * hooks and a `redact` option of the logger are not changed and see the redacted values.
  *
- * A child of a pino inherits from its parent: one layer over the parent covers all children that will ever be made, and a
- * job's logger costs nothing more than pino's own child. Any other logger is covered child by child.
+ * A pino child inherits from its parent, so one layer over the parent covers all its children, and a job's logger
+ * costs no more than pino's own child. For any other logger, each child gets a layer.
  */
 export function loggerRedactor (redactor: FieldRedactor): (logger: Logger) => Logger {
   const layers = new WeakMap<Logger, Logger>()
   return (logger) => {
     let layer = layers.get(logger)
     if (layer === undefined) {
-      // What Fastify has instead of a logger; a pino that is silent may be told to speak later.
+      // Fastify's stand-in when there is no logger. A silent pino is different: its level may be changed later.
       layer = isMute(logger) ? logger : cover(logger, redactor)
       layers.set(logger, layer)
-      // A layer over a layer would look twice.
+      // A layer over a layer would redact twice.
       layers.set(layer, layer)
     }
     return layer
@@ -41,7 +41,8 @@ function cover (base: Logger, redactor: FieldRedactor): Logger {
   const layer = Object.create(base) as Logger
   for (const level of levelsOf(base)) {
     define(layer, level, function (this: object, ...values: unknown[]): unknown {
-      // Looked up at every call: the level of the logger may change. What pino has for a level that is off is `silent`.
+      // Looked up at every call, because the logger's level may change. For a level that is off, pino's method is
+      // `silent`.
       const method = methods[level]
       if (typeof method !== 'function' || method === methods.silent || (!inherits && isOff(base, level))) return undefined
       return Reflect.apply(method, inherits ? this : base, redactAll(values, redactor))
@@ -51,7 +52,7 @@ function cover (base: Logger, redactor: FieldRedactor): Logger {
     const given: unknown[] = [isObject(bindings) ? redactor.fields(bindings) : bindings, ...options]
     const child = Reflect.apply(base.child as unknown as Method, inherits ? this : base, given) as Logger
     if (!inherits) return cover(child, redactor)
-    // A child with a level of its own has methods of its own.
+    // A child with its own level has its own methods.
     coverOwn(child, redactor)
     return child
   })
@@ -67,7 +68,7 @@ function cover (base: Logger, redactor: FieldRedactor): Logger {
   return layer
 }
 
-/** Setting the level of a pino gives it methods of its own; they are covered where they are. */
+/** Setting the level of a pino logger gives it its own methods; the layer wraps those in place. */
 function coverOwn (logger: object, redactor: FieldRedactor): void {
   for (const level of levelsOf(logger)) {
     if (!Object.hasOwn(logger, level)) continue
@@ -79,7 +80,9 @@ function coverOwn (logger: object, redactor: FieldRedactor): void {
   }
 }
 
-/** Objects, and the texts that are arguments of the message. The message itself is its author's: it is left as it is. */
+/**
+ * Redacts objects and the texts that are arguments of the message. The message itself is left as its author wrote it.
+ */
 function redactAll (values: unknown[], { fields, fieldText }: FieldRedactor): unknown[] {
   const message = typeof values[0] === 'string' ? 0 : 1
   for (let index = 0; index < values.length; index++) {

@@ -1,21 +1,21 @@
 /**
- * Finds credentials in text. Loops that look at a character once, and no regular expression over what came from outside:
- * a message of a megabyte must cost milliseconds, whatever is in it.
+ * Finds credentials in text. Uses loops that look at each character once instead of regular expressions over text
+ * from outside, so that a message of a megabyte costs milliseconds, whatever is in it.
  */
 type Hides = (name: string) => boolean
 
 const ANY_SCHEME = /\b(?:bearer|basic)[ \t]/i
 const SCHEME = /\b(bearer|basic)[ \t]+/gi
-/** What people write behind `bearer` or `basic` in sentences. */
+/** Words that follow `bearer` or `basic` in ordinary sentences. */
 const ORDINARY = /^(?:token|tokens|auth|authentication|authorization|scheme|header|credentials|realm|of|is|was|and|or|in|must|missing|required)[.:!?]?$/i
-/** A token of `Basic` is base64: letters of both cases, digits, padding. */
+/** A token after `Basic` is base64: letters of both cases, digits, padding. */
 const BASE64 = /[0-9+=]|[a-z].*[A-Z]|[A-Z][A-Z].*[a-z]/
 const KEY_BEGIN = '-----BEGIN '
 const MAX_NAME = 64
 const MAX_TOKEN_LOOKED_AT = 200
 /** Names of several words end in one of these: `API key: …`, `connection string: …`. */
 const NAME_GOES_ON = /^(?:keys?|string|number|id|card|code|signature|hash)$/i
-/** Their values go to the end of the line. */
+/** The values of these names go to the end of the line. */
 const WHOLE_LINE = /(?:authorization|cookies?)$/i
 
 const TAB = 9
@@ -24,10 +24,10 @@ const COLON = 58
 const EQUALS = 61
 const BACKSLASH = 92
 
-/** @returns a function that puts the mask in the place of whatever looks like a credential */
+/** @returns a function that replaces everything that looks like a credential by the mask */
 export function textRedactor (hides: Hides, mask: string): (text: string) => string {
   return (text) => {
-    // Half a character has no writing in JSON or UTF-8: a strict reader refuses the whole document or line.
+    // JSON and UTF-8 cannot represent half a surrogate pair: a strict reader would refuse the whole document or line.
     let clean = text.toWellFormed()
     if (clean.includes(KEY_BEGIN)) clean = withoutPrivateKeys(clean, mask)
     if (clean.includes('://')) clean = withoutUserInfo(clean, mask)
@@ -37,12 +37,12 @@ export function textRedactor (hides: Hides, mask: string): (text: string) => str
   }
 }
 
-/** A text of which parts are hidden, from left to right. */
+/** A text in which parts are replaced by the mask, from left to right. */
 class MaskedText {
   readonly #text: string
   readonly #mask: string
   #written = ''
-  /** Everything before it is written. */
+  /** The position up to which the text is processed. */
   done = 0
 
   constructor (text: string, mask: string) {
@@ -69,10 +69,10 @@ function withoutPrivateKeys (text: string, mask: string): string {
   return masked.finish()
 }
 
-/** `scheme://user:password@host`: all that stands before the `@`. */
+/** Hides everything before the `@` in `scheme://user:password@host`. */
 function withoutUserInfo (text: string, mask: string): string {
   const masked = new MaskedText(text, mask)
-  // Both only move forward: each character is looked at once, however many URLs there are.
+  // Both positions only move forward, so each character is looked at once, however many URLs there are.
   let atSign = text.indexOf('@')
   let space = -1
   for (let at = text.indexOf('://'); at !== -1;) {
@@ -80,18 +80,18 @@ function withoutUserInfo (text: string, mask: string): string {
     const authority = endOf(text, start, endsAuthority)
     const password = hasPassword(text, start, authority)
     let limit = authority
-    // A password with a raw `/`, `?` or `#` makes no URL, and the message that says so quotes it.
+    // A password with an unescaped `/`, `?` or `#` makes the URL invalid, and the error message quotes it.
     if (password && atSign !== -1) limit = space = space > authority ? space : endOf(text, authority, isSpace)
     if (atSign !== -1 && atSign < start) atSign = text.indexOf('@', start)
     if (atSign !== -1 && atSign < limit) masked.hide(start, text.lastIndexOf('@', limit - 1))
-    // A text that was cut in the middle of it.
+    // The text was cut off in the middle of the password.
     else if (password && authority === text.length) masked.hide(start, authority)
     at = text.indexOf('://', Math.max(authority, masked.done))
   }
   return masked.finish()
 }
 
-/** A colon, and behind it something else than a port. */
+/** Whether there is a colon that is followed by something other than a port. */
 function hasPassword (text: string, start: number, end: number): boolean {
   // An IPv6 address.
   if (text[start] === '[') return false
@@ -117,13 +117,13 @@ function withoutSchemes (text: string, mask: string): string {
   return masked.finish()
 }
 
-/** `name=value`, `name: value`, `"name":"value"` with a name that is hidden. */
+/** Hides the values in `name=value`, `name: value` and `"name":"value"` if the name is a hidden one. */
 function withoutValues (text: string, hides: Hides, mask: string): string {
   const masked = new MaskedText(text, mask)
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at)
     if (code !== EQUALS && code !== COLON) continue
-    // `scheme://` and `scope::name` are no names with values.
+    // `scheme://` and `scope::name` are not names with values.
     if (code === COLON && (text.startsWith('//', at + 1) || text.charCodeAt(at + 1) === COLON)) {
       at++
       continue
@@ -138,7 +138,7 @@ function withoutValues (text: string, hides: Hides, mask: string): string {
   return masked.finish()
 }
 
-/** The name that ends before a separator, if its value must not be shown. */
+/** The name that ends before the separator, if its value must be hidden. */
 function hiddenNameBefore (text: string, separator: number, floor: number, hides: Hides): string | undefined {
   let end = separator
   while (end > floor && separator - end < 4 && isSpace(text.charCodeAt(end - 1))) end--
@@ -169,7 +169,7 @@ function startOfName (text: string, end: number, lowest: number): number {
   return start
 }
 
-/** What is to be hidden behind a separator, without its quotes; empty when there is nothing. */
+/** The range of the value after a separator, without its quotes. Empty if there is no value. */
 function valueAfter (text: string, separator: number, name: string): { start: number, end: number } {
   let start = separator + 1
   // `=>`, `:=`, `==`
@@ -182,12 +182,12 @@ function valueAfter (text: string, separator: number, name: string): { start: nu
   if (WHOLE_LINE.test(name)) return { start, end: endOf(text, start, endsLine) }
   let end = endOf(text, start, endsValue)
   while (end > start && '.,!?)}]\'`'.includes(text[end - 1] ?? '')) end--
-  // The groups of a card number or an IBAN.
+  // Further groups of digits, as in a card number or an IBAN.
   while (end > start && isDigit(text.charCodeAt(end - 1)) && text.charCodeAt(end) === SPACE && isDigit(text.charCodeAt(end + 1))) end = endOf(text, end + 1, (code) => !isDigit(code))
   return { start, end }
 }
 
-/** Where a quoted text ends; JSON inside of JSON has backslashes before its quotes, JSON itself inside of them. */
+/** Where a quoted text ends. In JSON inside of JSON, backslashes come before the quotes. */
 function endOfQuoted (text: string, opening: number, slashes: number): number {
   const quote = text.charCodeAt(opening)
   let before = 0
@@ -199,7 +199,7 @@ function endOfQuoted (text: string, opening: number, slashes: number): number {
   return text.length
 }
 
-/** Behind the bracket that closes the one at `start`, or the end of the text. */
+/** The position after the bracket that closes the one at `start`, or the end of the text. */
 function endOfBrackets (text: string, start: number): number {
   let depth = 0
   for (let index = start; index < text.length; index++) {
@@ -232,10 +232,13 @@ function endsAuthority (code: number): boolean { return isSpace(code) || isQuote
 /** `,`, `;`, quotes, `<`, `>`, spaces */
 function endsToken (code: number): boolean { return isSpace(code) || isQuote(code) || code === 44 || code === 59 || code === 60 || code === 62 }
 
-/** `&`, `;`, `"`, `<`, `>`, spaces. A comma may be a part of a password: rather too much than too little. */
+/**
+ * `&`, `;`, `"`, `<`, `>`, spaces. A comma may be part of a password, so it does not end the value: hiding too much
+ * is better than too little.
+ */
 function endsValue (code: number): boolean { return isSpace(code) || code === 38 || code === 59 || code === 34 || code === 60 || code === 62 }
 
-/** Letters, digits, `_`, `-`, `.`, `$`, `[`, `]` and whatever is not ASCII */
+/** Letters, digits, `_`, `-`, `.`, `$`, `[`, `]` and everything that is not ASCII */
 function isNameCharacter (code: number): boolean {
   return (code >= 97 && code <= 122) || (code >= 65 && code <= 90) || isDigit(code) || code === 95 || code === 45 || code === 46 || code === 36 || code === 91 || code === 93 || (code > 127 && code !== 160)
 }

@@ -7,17 +7,17 @@ import { textRedactor } from './redact-text.ts'
 
 export interface RedactOptions {
   /**
-   * Names of fields, headers and attributes whose values are never shown, besides ours. Case, `-` and `_` make no
-   * difference, and neither does what stands before a dot: `e-mail` is `Email` and `customer.email`, but not `customer_email`.
+   * More names of fields, headers and attributes whose values are never shown. Case, `-` and `_` make no difference,
+   * and a name also matches after a dot: `e-mail` matches `Email` and `customer.email`, but not `customer_email`.
    *
-   * @defaultValue none; always hidden are the usual names of credentials and payment data, see `docs/observability.md`
+   * @defaultValue none; the usual names of credentials and payment data are always hidden, see `docs/observability.md`
    */
   keys?: readonly string[]
-  /** What stands in the place of such a value. @defaultValue '[FILTERED]' */
+  /** The text that replaces a hidden value. @defaultValue '[FILTERED]' */
   mask?: string
 }
 
-/** For schemas that include it. */
+/** The schema of the option `redact`, for schemas that include it. */
 export const redactProperty: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
@@ -25,25 +25,26 @@ export const redactProperty: OptionsSchema = {
 }
 
 /**
- * The one list of what must not be shown, compiled. None of its functions throws, and none changes what it is given; all
- * of them work when they are taken off the object.
+ * The compiled list of what must not be shown. None of its functions throws, and none changes its argument. All of
+ * them can be used without the object (no `this`).
  */
 export interface Redaction {
   readonly mask: string
-  /** True for a name whose value must not be shown. */
+  /** Whether the value of a name must not be shown. */
   readonly hides: (name: string) => boolean
   /**
-   * The text without what looks like credentials: values of hidden names (`password=…`, `"apiKey": "…"`), `Bearer …`,
-   * `Basic …`, `redis://user:…@host`, private keys. Takes time in proportion to the length of the text.
+   * Removes everything from a text that looks like a credential: values of hidden names (`password=…`, `"apiKey":
+   * "…"`), `Bearer …`, `Basic …`, `redis://user:…@host`, private keys. The time is proportional to the length of the
+   * text.
    */
   readonly text: (text: string) => string
   /**
-   * The object without the values of hidden names and without the credentials in its texts, nested ones too; the very
-   * same object when there are none. Copies are bounded: what lies too deep and what follows too many others is left out, and
-   * says so.
+   * Removes the values of hidden names and the credentials in texts from an object, nested ones too. Returns the same
+   * object if there are none. Copies are bounded: values that are nested too deeply, or come after too many others,
+   * are replaced by a text that says so.
    */
   readonly fields: <T extends object>(value: T) => T
-  /** A logger that passes whatever it is given through `fields`, and its children with it. */
+  /** A logger that redacts everything it gets with `fields`; its children do the same. */
   readonly logger: (logger: Logger) => Logger
 }
 

@@ -1,11 +1,11 @@
-/** A server that asks for more patience than this gets no more. */
+/** The longest wait. A server that asks for more gets this. */
 const LONGEST_MS = 600_000
 
 /**
- * Milliseconds that a `Retry-After` header asks for: it holds seconds or a date (RFC 9110 §10.2.3).
+ * Reads a `Retry-After` header, which holds seconds or a date (RFC 9110 §10.2.3).
  *
- * @param now the wall clock, against which a date is measured
- * @returns 0 for a moment that is over; `undefined` when the header is absent or says nothing
+ * @param now the wall clock, to which a date is compared
+ * @returns milliseconds to wait; 0 for a date in the past; `undefined` if the header is absent or not valid
  */
 export function readRetryAfter (value: string | null, now: number): number | undefined {
   if (value === null) return undefined
@@ -15,8 +15,8 @@ export function readRetryAfter (value: string | null, now: number): number | und
 }
 
 /**
- * All three forms of RFC 9110 §5.6.7 begin with the name of a day, and all are in GMT, which the form of `asctime` does not say.
- * Without the first look `Date.parse` would take `-5` and `1.5` for years.
+ * All three date formats of RFC 9110 §5.6.7 begin with the name of a day and are in GMT, which the `asctime` format
+ * does not state. Without the first test, `Date.parse` would read `-5` and `1.5` as years.
  */
 function dateIn (text: string): number {
   if (!/^[A-Za-z]{3,9},? /.test(text)) return Number.NaN

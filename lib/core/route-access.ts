@@ -1,5 +1,9 @@
 /**
- * Who reaches a group of routes. `none`: there are none. `guarded`: a function of the application decides. `open`: everybody,
- * and the application says that this is intended. `left open`: everybody, and nobody has said anything about it.
+ * Who can reach a group of routes.
+ *
+ * - `none`: the group has no routes.
+ * - `guarded`: a function of the application decides.
+ * - `open`: everybody, and the application's options say that this is intended.
+ * - `left-open`: everybody, and the options say nothing about it. In production a warning is logged.
  */
-export type RouteAccess = 'none' | 'guarded' | 'open' | 'left open'
+export type RouteAccess = 'none' | 'guarded' | 'open' | 'left-open'

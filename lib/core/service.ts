@@ -1,17 +1,17 @@
 /**
- * Something that lives long. `start` is idempotent; `stop` is safe before `start` and twice, and never takes longer
- * than its deadline.
+ * A service that is started and stopped. `start` is idempotent. `stop` may be called before `start` and twice, and
+ * never takes longer than its deadline.
  */
 export interface Service {
   start (): Promise<void>
-  /** @param deadlineMs milliseconds after which the service gives up waiting and lets go of what it holds */
+  /** @param deadlineMs after this many milliseconds the service stops waiting and releases what it holds */
   stop (deadlineMs: number): Promise<void>
 }
 
 type Phase = 'new' | 'starting' | 'running' | 'stopping' | 'stopped'
 
 /**
- * The two promises of {@link Service}, kept for a subclass that says only what to do.
+ * Keeps the promises of {@link Service} for a subclass, which only says what starting and stopping mean.
  *
  * ```
  * new ──start──▶ starting ──▶ running ──stop──▶ stopping ──▶ stopped

@@ -1,23 +1,23 @@
 /**
- * What the processes on one store can agree on besides jobs: who does a thing that only one shall do, and small texts that
- * all may read. A capability: a store that lives in one process has none, and its process is always alone.
+ * State that all processes on one store share, besides jobs: named locks, so that only one process does a piece of
+ * work, and small texts that all can read. Optional: a store that lives in one process has no shared state.
  *
- * Every method rejects with `FAE_STORE_UNAVAILABLE` when the server behind the store does not answer within the store's
+ * Every method rejects with `FAE_STORE_UNAVAILABLE` if the server behind the store does not answer within the store's
  * own deadline.
  */
 export interface SharedState {
   /**
-   * Takes the lock for `ttlMs`, or prolongs it for who has it already.
+   * Takes the lock for `ttlMs`, or extends it if the holder already has it.
    *
    * @param name letters, digits, `_`, `-`, `.`, `:`
-   * @param holder names who asks, for example the instance id
-   * @returns whether the holder has it now
+   * @param holder identifies the caller, for example by its instance id
+   * @returns whether the holder has the lock now
    */
   tryLock (name: string, holder: string, ttlMs: number): Promise<boolean>
-  /** Gives the lock back; nothing happens when somebody else has it by now. */
+  /** Releases the lock. Does nothing if another holder has it by now. */
   unlock (name: string, holder: string): Promise<void>
-  /** Puts a text under a key of a group; after `ttlMs` it is no longer seen. */
+  /** Stores a text under a key of a group. After `ttlMs` it is gone. */
   put (group: string, key: string, value: string, ttlMs: number): Promise<void>
-  /** The texts of a group whose time is not over, by key. */
+  /** The texts of a group that have not expired, by key. */
   entries (group: string): Promise<ReadonlyMap<string, string>>
 }

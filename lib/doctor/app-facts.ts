@@ -1,12 +1,12 @@
 import type { RouteAccess } from '../core/route-access.ts'
 import type { StoreFacts } from '../stores/facts.ts'
 
-/** What was seen of the application while it started. */
+/** What the doctor saw of the application while it started. */
 export type AppFacts =
-  /** No file was given. */
-  | { readonly state: 'not given' }
+  /** The command line names no file. */
+  | { readonly state: 'not-given' }
   | { readonly state: 'missing' }
-  /** It ended by itself. */
+  /** The process ended before the server was ready. */
   | { readonly state: 'ended', readonly exitCode: number | null, readonly signal: string | null }
   | { readonly state: 'timeout', readonly afterMs: number }
   | AppReady
@@ -15,11 +15,13 @@ export interface AppReady extends ProbeReport {
   readonly state: 'ready'
 }
 
-/** What the probe inside the process of the application says, at the moment when all plugins are loaded. */
+/** The report of the probe inside the application's process, written when all plugins are loaded. */
 export interface ProbeReport {
-  /** Of a tracer provider. `unknown`: it was there before the probe could look, and so were the packages. */
+  /**
+   * Whether a tracer provider was registered. `unknown`: both it and the packages were there before the probe started.
+   */
   readonly sdk: 'registered' | 'none' | 'unknown'
-  /** Packages that were loaded before it. */
+  /** The packages that were loaded before the tracer provider was registered. */
   readonly loadedBefore: readonly string[]
   /** Fastify's option; `undefined` when this release of Fastify does not show it. */
   readonly trustProxy: 'off' | 'some' | 'all' | undefined
@@ -27,14 +29,17 @@ export interface ProbeReport {
   readonly publicUrl: string | undefined
   readonly jobRoutes: RouteAccess
   readonly metrics: RouteAccess
-  /** Where its jobs are kept; `undefined`: it did not say. */
+  /** Where the application keeps its jobs; `undefined`: it does not show it. */
   readonly store: StoreFacts | undefined
 }
 
-/** The probe writes its report to this file descriptor, and only in a child of the process that this variable names. */
+/**
+ * The probe writes its report to this file descriptor. It runs only in a direct child of the process that the
+ * variable names.
+ */
 export const REPORT_FD = 3
 export const PARENT_VARIABLE = 'FAE_DOCTOR_PARENT'
-/** Where the plugins publish what they were registered with. */
+/** The diagnostics channel on which the plugins publish how they were registered. */
 export const REGISTERED_CHANNEL = 'asyncendpoints.registered'
 
 export function isProbeReport (value: unknown): value is ProbeReport {

@@ -15,7 +15,10 @@ import { readPackages, preloadsOfScripts } from './package-facts.ts'
 import { checkRedis, redisNotChecked } from './redis-checks.ts'
 import { otherServer, placeOf, type Place } from './store-place.ts'
 
-/** Questions to the server may take so long, and all that has a deadline together; the program ends within 15 seconds. */
+/**
+ * The limit for all questions to the server, and for everything with a deadline together. The program ends within 15
+ * seconds.
+ */
 const REDIS_MS = 8_000
 const ALL_MS = 13_500
 
@@ -26,19 +29,21 @@ export interface Surroundings {
   readonly cwd: string
   readonly env: Variables
   readonly clock: Clock
-  /** For how long the event loop is watched. */
+  /** How long the event loop is measured. */
   readonly eventLoopMs?: number
 }
 
-/** Gathers facts, then judges them. Every check of the table gives at least one finding, in the order of the table. */
+/**
+ * Reads the facts, then judges them. Every check of the table gives at least one finding, in the order of the table.
+ */
 export async function examine (request: DoctorRequest, { cwd, env, clock, eventLoopMs }: Surroundings): Promise<Finding[]> {
   const begin = clock.monotonic()
   const packages = readPackages(cwd)
-  // First of all: it says which store is to be looked at.
-  const app: AppFacts = request.app === undefined ? { state: 'not given' } : await readApp({ file: request.app, imports: request.imports, requires: request.requires, cwd, env }, clock)
+  // First, because it shows which store to check.
+  const app: AppFacts = request.app === undefined ? { state: 'not-given' } : await readApp({ file: request.app, imports: request.imports, requires: request.requires, cwd, env }, clock)
   const place = placeOf(request, app)
   const redis = await examineRedis(place, clock, Math.min(REDIS_MS, ALL_MS - (clock.monotonic() - begin)))
-  // Last of all, when nothing else is going on here.
+  // Last, when this process has nothing else to do.
   const eventLoop = await measureEventLoop(clock, eventLoopMs)
   const onRedis = 'target' in place
   const findings = [
@@ -63,7 +68,9 @@ async function examineRedis (place: Place, clock: Clock, totalMs: number): Promi
   return checkRedis(await readRedis(ioredis, place.target, clock, totalMs))
 }
 
-/** What the project's own scripts preload and this start does not: it would show another application. */
+/**
+ * The modules that the project's scripts preload but this start did not. Without them the start is not the real one.
+ */
 function preloadsLeftOut ({ imports, requires }: DoctorRequest, cwd: string, env: Variables): string[] {
   const given = new Set([...imports, ...requires].map((name) => same(name, cwd)))
   const inherited = env['NODE_OPTIONS'] ?? ''

@@ -1,17 +1,28 @@
-/** What can be found, in one place: the checks, why each matters, and what makes it which severity. `docs/doctor.md` is made from it. */
+/**
+ * The table of checks: what the doctor looks at, why it matters, and what it takes for a note, a warning or a
+ * problem. The table in `docs/doctor.md` is generated from it.
+ */
 
-/** From harmless to must be mended. */
+/** From harmless to "must be fixed". */
 export const SEVERITIES = ['ok', 'note', 'warning', 'problem'] as const
 export type Severity = typeof SEVERITIES[number]
 
+/** The groups of checks, each with its heading in the text report. */
+export const CHECK_GROUPS = {
+  redis: 'Redis',
+  packages: 'Packages',
+  opentelemetry: 'OpenTelemetry',
+  application: 'Application'
+} as const
+
 export interface Check {
-  /** Headings of the report. */
-  readonly group: 'Redis' | 'Packages' | 'OpenTelemetry' | 'Application'
+  readonly group: keyof typeof CHECK_GROUPS
   readonly title: string
-  /** One sentence: what goes wrong otherwise. */
+  /** One sentence: what goes wrong if the check finds a problem and nobody fixes it. */
   readonly why: string
-  /** What must be given for it, if anything. */
+  /** What the check can only be made with: a Redis URL, or an application that the doctor may start. */
   readonly needs?: 'redis' | 'app'
+  /** What is reported with this severity. */
   readonly note?: string
   readonly warning?: string
   readonly problem?: string
@@ -19,120 +30,191 @@ export interface Check {
 
 export const CHECKS = {
   'redis.connection': {
-    group: 'Redis', needs: 'redis', title: 'connection',
+    group: 'redis',
+    needs: 'redis',
+    title: 'connection',
     why: 'Without the server no job is accepted and none is run: submissions are answered 503.',
     problem: 'refused, unknown host, no connection in time, connected but silent, TLS, NOAUTH, WRONGPASS, still loading, another refusal'
   },
   'redis.version': {
-    group: 'Redis', needs: 'redis', title: 'server version',
-    why: 'Older servers lack commands that BullMQ and the store use, and the store refuses them.',
-    note: 'Valkey, Dragonfly: named, with their own version', problem: 'older than the store supports'
+    group: 'redis',
+    needs: 'redis',
+    title: 'server version',
+    why: 'Older servers lack commands that BullMQ and the store use, so the store refuses to start on them.',
+    note: 'Valkey or Dragonfly, with its own version',
+    problem: 'older than the store supports'
   },
   'redis.eviction': {
-    group: 'Redis', needs: 'redis', title: 'eviction policy',
-    why: 'Any other policy than noeviction throws waiting jobs away when memory runs short, without an error anywhere.',
+    group: 'redis',
+    needs: 'redis',
+    title: 'eviction policy',
+    why: 'With any policy other than noeviction, the server deletes waiting jobs when memory runs short, and no error appears anywhere.',
     problem: '`maxmemory-policy` is not `noeviction`'
   },
   'redis.persistence': {
-    group: 'Redis', needs: 'redis', title: 'persistence',
-    why: 'Jobs that were acknowledged with 202 are only as durable as what the server has written to disk.',
-    note: 'on, but `appendfsync no`', warning: 'neither AOF nor RDB is on; RDB only', problem: 'the last save, write or rewrite failed'
+    group: 'redis',
+    needs: 'redis',
+    title: 'persistence',
+    why: 'A job that was accepted with 202 survives a crash of the server only if the server has written it to disk.',
+    note: 'AOF is on, but with `appendfsync no`',
+    warning: 'neither AOF nor RDB is on; only RDB is on',
+    problem: 'the last save, write or rewrite failed'
   },
   'redis.memory': {
-    group: 'Redis', needs: 'redis', title: 'memory',
-    why: 'A server that is full refuses every submission (FAE_STORE_FULL) and cannot store the results of running jobs.',
-    note: 'no `maxmemory`: the machine is the limit', warning: '80 % of the limit or more is used', problem: '95 % or more is used'
+    group: 'redis',
+    needs: 'redis',
+    title: 'memory',
+    why: 'A full server refuses every submission (FAE_STORE_FULL) and cannot store the results of running jobs.',
+    note: 'no `maxmemory`: only the machine limits it',
+    warning: '80 % of the limit or more is used',
+    problem: '95 % of the limit or more is used'
   },
   'redis.clock': {
-    group: 'Redis', needs: 'redis', title: 'clock',
-    why: 'Jobs follow the clock of the server, whatever a host says; but its logs and spans tell another time, and a runAt that it computes is early or late.',
-    note: 'off by more than 250 ms', warning: 'off by more than 1 s', problem: 'off by more than 30 s'
+    group: 'redis',
+    needs: 'redis',
+    title: 'clock',
+    why: 'Jobs follow the clock of the Redis server. A host whose clock differs writes other times into its logs and spans, and a runAt that it ' +
+      'computes is too early or too late.',
+    note: 'off by more than 250 ms',
+    warning: 'off by more than 1 s',
+    problem: 'off by more than 30 s'
   },
   'redis.cluster': {
-    group: 'Redis', needs: 'redis', title: 'cluster',
-    why: 'A script may only touch keys of one slot, so that on a cluster all keys of the store need one hash tag.',
-    warning: 'a cluster of several nodes, which a URL alone does not reach', problem: 'the prefix has no part in braces; the cluster is not up'
+    group: 'redis',
+    needs: 'redis',
+    title: 'cluster',
+    why: 'On a cluster, a script may only touch keys of one slot, so all keys of the store must share one hash tag.',
+    warning: 'a cluster of several nodes, which a URL alone cannot reach',
+    problem: 'the prefix has no part in braces; the cluster is down'
   },
   'redis.commands': {
-    group: 'Redis', needs: 'redis', title: 'permissions',
-    why: 'A command that this user may not run, or that the server does not carry out now, fails in the middle of a job\'s life.',
-    warning: 'the channels of live updates may not be subscribed to', problem: 'a command is not allowed or unknown; the server takes no writes (replica, full, failed save)'
+    group: 'redis',
+    needs: 'redis',
+    title: 'permissions',
+    why: 'If the user may not run a command, or the server does not carry it out now, jobs fail halfway through.',
+    warning: 'the user may not subscribe to the channels of live updates',
+    problem: 'a command is not allowed or unknown; the server takes no writes (replica, out of memory, failed save)'
   },
   'redis.latency': {
-    group: 'Redis', needs: 'redis', title: 'latency',
+    group: 'redis',
+    needs: 'redis',
+    title: 'latency',
     why: 'Each submission and each state change waits for at least one round trip.',
-    note: 'median over 20 ms', warning: 'median over 100 ms', problem: 'median over 1 s'
+    note: 'median over 20 ms',
+    warning: 'median over 100 ms',
+    problem: 'median over 1 s'
   },
   'packages.node': {
-    group: 'Packages', title: 'Node.js',
-    why: 'Node 24 carries the trace context at no cost; below 20.19 the package does not load.',
-    note: 'older than 24', problem: 'older than the package supports'
+    group: 'packages',
+    title: 'Node.js',
+    why: 'From Node 24 on, carrying the trace context costs nothing; below 20.19 the package does not load.',
+    note: 'older than 24',
+    problem: 'older than the package supports'
   },
-  'packages.fastify': { group: 'Packages', title: 'fastify', why: 'The plugins are made for this version of Fastify.', problem: 'missing or outside the supported range' },
-  'packages.bullmq': { group: 'Packages', title: 'bullmq', why: 'redisStore() runs on it, and knows the inside of the supported releases only.', problem: 'missing although a Redis URL is given, or outside the supported range' },
-  'packages.ioredis': { group: 'Packages', title: 'ioredis', why: 'redisStore() connects through it.', problem: 'missing although a Redis URL is given, or outside the supported range' },
+  'packages.fastify': {
+    group: 'packages',
+    title: 'fastify',
+    why: 'The plugins are made for this range of Fastify versions.',
+    problem: 'missing or outside the supported range'
+  },
+  'packages.bullmq': {
+    group: 'packages',
+    title: 'bullmq',
+    why: 'redisStore() runs on BullMQ, and relies on internals of the supported releases.',
+    problem: 'missing although a Redis URL is given, or outside the supported range'
+  },
+  'packages.ioredis': {
+    group: 'packages',
+    title: 'ioredis',
+    why: 'redisStore() connects to Redis through ioredis.',
+    problem: 'missing although a Redis URL is given, or outside the supported range'
+  },
   'otel.api': {
-    group: 'OpenTelemetry', title: '@opentelemetry/api',
-    why: 'Copies of different versions do not accept each other\'s registrations: telemetry made through one of them goes nowhere.',
-    note: 'several copies of one version', warning: 'copies of different versions', problem: 'missing, outside the supported range, or copies of different major versions'
+    group: 'opentelemetry',
+    title: '@opentelemetry/api',
+    why: 'Copies of different versions ignore each other\'s registrations, so telemetry made through one of them is lost.',
+    note: 'several copies of one version',
+    warning: 'copies of different versions',
+    problem: 'missing, outside the supported range, or copies of different major versions'
   },
   'otel.exporters': {
-    group: 'OpenTelemetry', title: 'exporters',
-    why: 'The environment asks for an export that nothing in this project can make, unless an SDK of your own does.',
-    note: 'a variable has a value that cannot be used', warning: 'the package of the exporter is not installed'
+    group: 'opentelemetry',
+    title: 'exporters',
+    why: 'The environment variables ask for an export that no installed package can make. Only an SDK of your own could.',
+    note: 'a variable has a value that cannot be used',
+    warning: 'the package of the exporter is not installed'
   },
   'otel.sdk': {
-    group: 'OpenTelemetry', needs: 'app', title: 'SDK start',
-    why: 'Instrumentation changes packages while they are loaded: one that is there before it stays as it is, and its spans are missing.',
+    group: 'opentelemetry',
+    needs: 'app',
+    title: 'SDK start',
+    why: 'Instrumentation changes packages while they are loaded. A package that was loaded earlier stays unchanged, and its spans are missing.',
     warning: 'fastify or ioredis was loaded before the tracer provider was registered'
   },
   'app.boot': {
-    group: 'Application', needs: 'app', title: 'start',
-    why: 'What the application itself is like can only be seen when it starts.',
+    group: 'application',
+    needs: 'app',
+    title: 'start',
+    why: 'The other checks of the application are only possible once its server is ready.',
     problem: 'the file is missing, or the process ended with an error before the server was ready'
   },
   'app.store': {
-    group: 'Application', needs: 'app', title: 'store',
-    why: 'Jobs in memory end with the process, and no other process sees them. Checks of a server that the application does not use say nothing about it.',
-    note: 'jobs are kept in memory', warning: '`--redis-url` or `REDIS_URL` names another server than the application uses, or a server although it keeps its jobs in memory'
+    group: 'application',
+    needs: 'app',
+    title: 'store',
+    why: 'Jobs in memory are lost when the process ends, and no other process sees them. Checks of a Redis server that the application does not ' +
+      'use say nothing about the application.',
+    note: 'jobs are kept in memory',
+    warning: '`--redis-url` or `REDIS_URL` names another server than the application uses, or the application keeps its jobs in memory although they name one'
   },
   'app.proxy': {
-    group: 'Application', needs: 'app', title: 'proxy',
-    why: 'Behind a proxy request.ip, request.protocol and request.host are the client\'s only with trustProxy.',
-    note: '`trustProxy: true` trusts whoever sends the header', warning: '`publicUrl` is https, the server speaks http, and `trustProxy` is off'
+    group: 'application',
+    needs: 'app',
+    title: 'proxy',
+    why: 'Behind a proxy, request.ip, request.protocol and request.host are those of the client only if trustProxy is set.',
+    note: '`trustProxy: true` believes the header of every client',
+    warning: '`publicUrl` is https, the server speaks http, and `trustProxy` is off'
   },
   'app.job-routes': {
-    group: 'Application', needs: 'app', title: 'job routes',
-    why: 'Without an owner function the id of a job is all that protects it, and ids get into logs, links and screenshots.',
-    note: '`http.access: \'open\'`', warning: 'an endpoint has no owner function, and nobody says that this is intended'
+    group: 'application',
+    needs: 'app',
+    title: 'job routes',
+    why: 'Without an owner function, only the job\'s id protects the job, and ids end up in logs, links and screenshots.',
+    note: '`http.access: \'open\'`',
+    warning: 'an endpoint has no owner function, and `http.access` does not say that this is intended'
   },
   'app.metrics': {
-    group: 'Application', needs: 'app', title: 'metrics',
-    why: 'Metrics show strangers what the application does, how much, and how well it bears load.',
-    note: '`metrics.access: \'open\'`', warning: 'there is no `metrics.authorize`, and nobody says that this is intended'
+    group: 'application',
+    needs: 'app',
+    title: 'metrics',
+    why: 'Metrics show strangers what the application does, how much of it, and how close it is to its limits.',
+    note: '`metrics.access: \'open\'`',
+    warning: 'there is no `metrics.authorize`, and `metrics.access` does not say that this is intended'
   },
   'worker.event-loop': {
-    group: 'Application', title: 'event loop',
-    why: 'A worker that cannot renew its lease in time loses the job, which then runs twice.',
-    warning: 'an idle loop was late by a tenth of the renewal interval', problem: 'it was late by a whole renewal interval'
+    group: 'application',
+    title: 'event loop',
+    why: 'A worker that cannot renew its lease in time loses the job, and the job runs twice.',
+    warning: 'an idle event loop was late by at least a tenth of the renewal interval',
+    problem: 'an idle event loop was late by at least a whole renewal interval'
   }
 } as const satisfies Readonly<Record<string, Check>>
 
 export type CheckId = keyof typeof CHECKS
 export const CHECK_IDS = Object.keys(CHECKS) as CheckId[]
 
-/** Only what the table says can come of a check. */
+/** The severities that the table allows for a check. */
 type SeverityOf<Id extends CheckId> = 'ok' | Extract<keyof typeof CHECKS[Id], Severity>
 
 export interface Finding {
   readonly check: CheckId
   readonly severity: Severity
-  /** False: nobody looked, and `what` says why not. */
+  /** `false`: the check could not be made, and `what` says why. */
   readonly checked: boolean
-  /** What is. */
+  /** What the doctor saw. */
   readonly what: string
   readonly why: string
-  /** A command or a line, when something is to be done. */
+  /** A command to run or a line to write, when there is something to do. */
   readonly fix?: string
 }
 

@@ -7,7 +7,7 @@ import { examine } from './doctor.ts'
 import { jsonReport, summarize, textReport } from './report.ts'
 
 const COULD_NOT_RUN = 2
-/** A look-up of a host name goes on for half a minute and cannot be called off; nobody waits for its answer any more. */
+/** A host name look-up can take half a minute and cannot be cancelled. The process exits without it. */
 const LEAVE_MS = 500
 
 async function main (): Promise<void> {
@@ -23,13 +23,13 @@ function say (text: string): void {
   process.stdout.write(text)
 }
 
-// Somebody reads the first lines only (`| head`).
+// The reader of a pipe may close it early (`| head`).
 process.stdout.on('error', () => {})
 
 main().catch((error: unknown) => {
   process.exitCode = COULD_NOT_RUN
   const usage = error instanceof UsageError
-  // A usage error never repeats what was given; redaction would only hide the examples in its own text.
+  // A usage error never repeats a value; redaction would only hide the examples in its text.
   const message = !(error instanceof Error) ? 'unknown error' : usage ? error.message : readRedactOptions().text(error.message)
   process.stderr.write(usage ? `${message}\nTry: fastify-async-endpoints --help\n` : `the doctor could not finish: ${message}\n`)
 }).finally(() => {

@@ -4,10 +4,10 @@ import { found, notChecked, type Finding } from './findings.ts'
 import type { PackageFacts } from './package-facts.ts'
 import { inRange } from './range.ts'
 
-/** The first major version in which carrying a context costs nothing. */
+/** The first major version in which carrying a trace context costs nothing. */
 const RECOMMENDED_NODE = 24
 
-/** @param redis whether the application is to run on Redis */
+/** @param redis whether the application runs on Redis */
 export function checkPackages (facts: PackageFacts, redis: boolean): Finding[] {
   return [
     checkNode(facts),
@@ -41,7 +41,7 @@ function checkApi ({ peers, installed, apiCopies, complete }: PackageFacts): Fin
   const install = `npm install '${name}@${range}'`
   if (version === undefined) return found(id, 'problem', `${name} is not installed`, install)
   if (!inRange(version, range)) return found(id, 'problem', `${name} ${version} is outside ${range}`, install)
-  const limits = complete ? '' : '; not all folders were looked into'
+  const limits = complete ? '' : '; not all folders were searched'
   if (apiCopies.length < 2) return found(id, 'ok', `one copy, ${version}${limits}`)
   const versions = new Set(apiCopies.map((copy) => copy.version))
   const list = apiCopies.map((copy) => `${copy.version} in ${copy.path}`).slice(0, 6).join(', ')
@@ -52,7 +52,7 @@ function checkApi ({ peers, installed, apiCopies, complete }: PackageFacts): Fin
   return majors.size > 1 ? found(id, 'problem', what, fix) : found(id, 'warning', what, fix)
 }
 
-/** By what is exported and the protocol, as `lib/telemetry/sdk` loads them. */
+/** The packages by signal and protocol, as `lib/telemetry/sdk` loads them. */
 const EXPORTERS = {
   traces: { 'http/json': '@opentelemetry/exporter-trace-otlp-http', 'http/protobuf': '@opentelemetry/exporter-trace-otlp-proto' },
   metrics: { 'http/json': '@opentelemetry/exporter-metrics-otlp-http', 'http/protobuf': '@opentelemetry/exporter-metrics-otlp-proto' }
@@ -63,14 +63,18 @@ export const EXPORTER_PACKAGES: readonly string[] = Object.values(EXPORTERS).fla
 export function checkExporters (environment: OtelEnvironment, { installed, peers }: PackageFacts, app: AppFacts): Finding[] {
   const id = 'otel.exporters'
   if (environment.disabled) return [found(id, 'ok', 'OTEL_SDK_DISABLED is true: nothing is exported')]
-  const findings: Finding[] = [...environment.problems, ...environment.metrics.problems].map((problem) => found(id, 'note', problem, 'Correct the variable, or leave it to an SDK of your own'))
+  const findings: Finding[] = [...environment.problems, ...environment.metrics.problems]
+    .map((problem) => found(id, 'note', problem, 'Correct the variable; or ignore this note if an SDK of your own reads it'))
   const wanted = [
     ...(environment.exporters.includes('otlp') ? [EXPORTERS.traces[environment.protocol]] : []),
     ...(environment.metrics.exporters.includes('otlp') ? [EXPORTERS.metrics[environment.metrics.protocol]] : [])
   ]
-  if (wanted.length === 0) return findings.length > 0 ? findings : [found(id, 'ok', 'no export by OTLP is asked for by the environment')]
-  if (app.state === 'ready' && app.sdk === 'registered') return [...findings, notChecked(id, 'the application has registered an SDK of its own, which brings its exporters along')]
+  if (wanted.length === 0) return findings.length > 0 ? findings : [found(id, 'ok', 'the environment variables do not ask for an OTLP export')]
+  if (app.state === 'ready' && app.sdk === 'registered') {
+    return [...findings, notChecked(id, 'the application has registered an SDK of its own, which has its own exporters')]
+  }
   const missing = wanted.filter((name) => installed[name] === undefined)
   if (missing.length === 0) return [...findings, found(id, 'ok', wanted.join(' and '))]
-  return [...findings, found(id, 'warning', `OTLP is asked for by the environment, and ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} not installed`, `npm install ${missing.map((name) => `'${name}@${peers[name] ?? 'latest'}'`).join(' ')}`)]
+  const what = `the environment variables ask for an OTLP export, but ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} not installed`
+  return [...findings, found(id, 'warning', what, `npm install ${missing.map((name) => `'${name}@${peers[name] ?? 'latest'}'`).join(' ')}`)]
 }

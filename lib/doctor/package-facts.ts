@@ -1,26 +1,28 @@
 import { readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 
-/** What is installed in a project, read from its folders: nothing of it is loaded. */
+/** What is installed in a project. Read from its folders; no package is loaded. */
 export interface PackageFacts {
   readonly node: string
-  /** Of this package's own manifest. */
+  /** The `engines.node` of this package. */
   readonly engines: string
   readonly peers: Readonly<Record<string, string>>
-  /** Version by name, as the project would load it; a name that is missing is not installed. */
+  /** Version by name, as the project would load it. A package without an entry is not installed. */
   readonly installed: Readonly<Record<string, string>>
-  /** Every copy of `@opentelemetry/api`, by its folder as seen from the project. */
+  /** Every copy of `@opentelemetry/api`, with its folder relative to the project. */
   readonly apiCopies: ReadonlyArray<{ readonly path: string, readonly version: string }>
-  /** False: there were more folders than could be looked into. */
+  /** `false`: there were more folders than the doctor searches. */
   readonly complete: boolean
 }
 
 const API = '@opentelemetry/api'
-/** A project of this many packages takes a few seconds to look through; what is beyond is told as not looked at. */
+/**
+ * Searching this many folders takes a few seconds. If there are more, the report says that the search is not complete.
+ */
 const MAX_FOLDERS = 30_000
 const MANIFEST = new URL('../../../package.json', import.meta.url)
 
-/** @param project where `package.json` and `node_modules` of the application are */
+/** @param project the folder with the `package.json` and `node_modules` of the application */
 export function readPackages (project: string, nodeVersion: string = process.version): PackageFacts {
   const manifest = readJson(MANIFEST)
   const peers = texts(manifest['peerDependencies'])
@@ -33,14 +35,16 @@ export function readPackages (project: string, nodeVersion: string = process.ver
   return { node: nodeVersion, engines: texts(manifest['engines'])['node'] ?? '', peers, installed, apiCopies: copies, complete }
 }
 
-/** What preloads modules in the scripts of the project's manifest: the arguments of `--import` and `--require`. */
+/**
+ * The modules that the scripts of the project's `package.json` preload: the arguments of `--import` and `--require`.
+ */
 export function preloadsOfScripts (project: string): string[] {
   const scripts = Object.values(texts(readJson(join(project, 'package.json'))['scripts']))
   const found = scripts.flatMap((script) => [...script.matchAll(/(?:^|\s)(?:--import|--require|-r)[\s=]+["']?([^\s"']+)/g)].map((match) => match[1] ?? ''))
   return [...new Set(found)]
 }
 
-/** The version that Node finds from there: the nearest `node_modules` upwards. */
+/** The version that Node would load from there: the one in the nearest `node_modules` upwards. */
 function installedVersion (project: string, name: string): string | undefined {
   for (const folder of upwards(project)) {
     const version = versionAt(join(folder, 'node_modules', name))
@@ -62,10 +66,10 @@ function * upwards (folder: string): Generator<string> {
   }
 }
 
-/** Looks into every `node_modules` that code of this project may load from. */
+/** Searches every `node_modules` from which code of this project may load. */
 function findCopies (project: string): { copies: Array<{ path: string, version: string }>, complete: boolean } {
   const copies = new Map<string, string>()
-  // Links (workspaces, pnpm) lead to the same folder more than once, and in circles.
+  // Symbolic links (workspaces, pnpm) can lead to one folder several times, and in circles.
   const seen = new Set<string>()
   const open = [...upwards(project)].map((folder) => join(folder, 'node_modules'))
   for (let modules = open.pop(); modules !== undefined; modules = open.pop()) {
@@ -89,7 +93,7 @@ function listed (copies: ReadonlyMap<string, string>, project: string): Array<{ 
   return [...copies].map(([path, version]) => ({ path: relative(realPath(project) ?? project, path), version })).sort((a, b) => a.path.localeCompare(b.path))
 }
 
-/** Folders of packages: those of scopes are one level deeper, and pnpm keeps each in a folder of its own. */
+/** The folders of packages. Scoped packages are one level deeper, and pnpm keeps each package in a separate folder. */
 function packagesIn (modules: string): string[] {
   const folders: string[] = []
   for (const name of namesIn(modules)) {

@@ -1,8 +1,10 @@
 /**
- * Is preloaded into the process of the application (`--import`), before everything else, and watches it start. It says
- * what it saw when a server with our plugins is ready to begin, and holds it there: no port is opened, no worker claims.
+ * The probe is preloaded into the application's process (`--import`) before everything else, and watches it start.
+ * When a server with this library's plugins is ready, it writes its report and holds the server there: no port is
+ * opened and no worker claims jobs.
  *
- * Nothing of what it looks at is changed by looking: no package is loaded from here, none is loaded in another way.
+ * The probe changes nothing of what it observes: it loads no package, and no package is loaded differently because of
+ * it.
  */
 import { subscribe } from 'node:diagnostics_channel'
 import { writeSync } from 'node:fs'
@@ -12,7 +14,10 @@ import type { RouteAccess } from '../core/route-access.ts'
 import { isStoreFacts, PARENT_VARIABLE, REGISTERED_CHANNEL, REPORT_FD, type ProbeReport } from './app-facts.ts'
 
 const API_KEY = Symbol.for('opentelemetry.js.api.1')
-/** Packages that instrumentation has to see being loaded. Both are CommonJS: every file of theirs that has run is in the cache. */
+/**
+ * Packages that instrumentation must see while they are loaded. Both are CommonJS, so every file that has run is in
+ * the cache.
+ */
 const WATCHED = ['fastify', 'ioredis']
 const FOLDER = /[\\/]node_modules[\\/]((?:@[^\\/]+[\\/])?[^\\/]+)[\\/](?!.*[\\/]node_modules[\\/])/
 
@@ -21,29 +26,32 @@ const { cache } = createRequire(import.meta.url)
 let sdk: ProbeReport['sdk'] = 'none'
 let loadedBefore: readonly string[] = []
 let publicUrl: string | undefined
-/** Asked when all endpoints are defined. */
+/** Called when all endpoints are defined. */
 const access: { jobRoutes?: () => unknown, metrics?: () => unknown, store?: () => unknown } = {}
 let ours = false
 
 function loadedPackages (): string[] {
-  // What a module of the new kind imports is in the cache before it runs.
+  // An ES module's CommonJS imports are in the cache before they have run; `loaded` tells the difference.
   const names = new Set(Object.entries(cache).map(([file, module]) => module?.loaded === true ? FOLDER.exec(file)?.[1] : undefined))
   return WATCHED.filter((name) => names.has(name))
 }
 
 function registered (): void {
-  // The first registration counts: a second one is refused by the API.
+  // Only the first registration counts, because the API refuses a second one.
   if (sdk !== 'none') return
   sdk = 'registered'
   loadedBefore = loadedPackages()
 }
 
-/** The API keeps what is registered in one object under one symbol; a provider becomes its property `trace`. */
+/**
+ * The API keeps all registrations in one global object under one symbol. A tracer provider becomes its property
+ * `trace`.
+ */
 function watchApi (): void {
   const there: unknown = Reflect.get(globalThis, API_KEY)
   if (isObject(there)) {
     if (Reflect.get(there, 'trace') !== undefined) {
-      // Preloaded before this file. Too early for anything to be wrong, unless the packages are there as well.
+      // The provider was preloaded before this file. That is early enough, unless the packages are loaded as well.
       sdk = loadedPackages().length > 0 ? 'unknown' : 'registered'
       return
     }
@@ -100,12 +108,12 @@ function watchServers (): void {
   })
   subscribe('fastify.initialization', (message) => {
     const server: unknown = isObject(message) ? Reflect.get(message, 'fastify') : undefined
-    // The first hook of all: those that start the worker come after it, and so never run.
+    // This hook is the first one. The hooks that start the worker come after it, and so never run.
     if (isServer(server)) server.addHook('onReady', async () => { if (ours || server.hasPlugin(PLUGIN.jobStore)) await tell(server) })
   })
 }
 
-/** Never resolves: who started this process ends it when the report has arrived. */
+/** Never resolves: the doctor kills this process when the report has arrived. */
 function tell (server: object): Promise<never> {
   const options = optionsOf(server)
   const report: ProbeReport = {
@@ -124,7 +132,7 @@ function tell (server: object): Promise<never> {
 
 function accessOf (ask: (() => unknown) | undefined): RouteAccess {
   const answer = ask?.()
-  return answer === 'guarded' || answer === 'open' || answer === 'left open' ? answer : 'none'
+  return answer === 'guarded' || answer === 'open' || answer === 'left-open' ? answer : 'none'
 }
 
 function storeOf (ask: (() => unknown) | undefined): ProbeReport['store'] {
@@ -132,7 +140,7 @@ function storeOf (ask: (() => unknown) | undefined): ProbeReport['store'] {
   return isStoreFacts(facts) ? facts : undefined
 }
 
-/** Fastify keeps its options under a symbol of its own. */
+/** Fastify keeps its options under a private symbol. */
 function optionsOf (server: object): object | undefined {
   const symbol = Object.getOwnPropertySymbols(server).find(({ description }) => description === 'fastify.options')
   const options: unknown = symbol === undefined ? undefined : Reflect.get(server, symbol)
@@ -144,13 +152,13 @@ function trust (option: unknown): 'off' | 'some' | 'all' {
   return option === true ? 'all' : 'some'
 }
 
-/** Nobody is left who could end this process, which would stand still for ever. */
+/** Exits when the doctor is gone: nothing else would end this process, which is held before it listens. */
 function endWithParent (): void {
   const parent = process.ppid
   setInterval(() => { if (process.ppid !== parent) process.exit() }, 500).unref()
 }
 
-// The application may start processes of its own, which inherit the preload and not the pipe.
+// The application may start child processes, which inherit the preload but not the pipe.
 if (process.env[PARENT_VARIABLE] === String(process.ppid)) {
   endWithParent()
   watchApi()

@@ -1,10 +1,10 @@
 /**
- * Whether a version is in a range, for the kinds of range that our own manifest uses: `^`, `>=`, `<`, an exact version, a
- * space for *and*, `||` for *or*. A test holds every range of the manifest against it.
+ * Tells whether a version is in a range. It supports the kinds of range that this package's manifest uses: `^`, `>=`,
+ * `<`, an exact version, a space for *and*, `||` for *or*. A test checks every range of the manifest.
  */
 type Version = readonly [major: number, minor: number, patch: number]
 
-/** @throws when the range is of another kind */
+/** @throws if the range is of another kind */
 export function inRange (version: string, range: string): boolean {
   const parsed = parseVersion(version)
   const verdicts = range.split('||').map((part) => part.trim().split(/\s+/).map((comparator) => matches(parsed, comparator)))
@@ -20,7 +20,7 @@ function parseVersion (text: string): Version {
 
 function matches (version: Version, comparator: string): boolean {
   const match = /^(\^|>=|<|)(\d.*)$/.exec(comparator)
-  if (match === null) throw new Error(`${JSON.stringify(comparator.slice(0, 40))} is not a kind of range that is known here`)
+  if (match === null) throw new Error(`${JSON.stringify(comparator.slice(0, 40))} is a kind of version range that is not supported here`)
   const limit = parseVersion(match[2] ?? '')
   const order = compare(version, limit)
   switch (match[1]) {
@@ -31,7 +31,7 @@ function matches (version: Version, comparator: string): boolean {
   }
 }
 
-/** The first version that `^` no longer allows: the leftmost number that is not 0 may not change. */
+/** The first version that `^` does not allow: the leftmost number that is not 0 must stay the same. */
 function afterCaret ([major, minor, patch]: Version): Version {
   if (major > 0) return [major + 1, 0, 0]
   return minor > 0 ? [0, minor + 1, 0] : [0, 0, patch + 1]

@@ -7,34 +7,34 @@ import type { Clock } from '../core/context.ts'
 import { EXPIRED, withDeadline } from '../core/deadline.ts'
 import { isProbeReport, PARENT_VARIABLE, REPORT_FD, type AppFacts, type ProbeReport } from './app-facts.ts'
 
-/** Until the server is ready. */
+/** How long the server may take to become ready. */
 export const START_MS = 8_000
 const MAX_REPORT = 100_000
 
 export interface AppTarget {
   readonly file: string
-  /** What node is given with it: modules for `--import` and `--require`. */
+  /** Modules that node gets with `--import` and `--require`. */
   readonly imports: readonly string[]
   readonly requires: readonly string[]
-  /** Where it is started, and with which variables. */
+  /** The folder and the environment that the file is started in. */
   readonly cwd: string
   readonly env: Readonly<Record<string, string | undefined>>
 }
 
 /**
- * Starts the application in a process of its own, with the probe before everything else, until its server is ready to
- * begin; then it is killed. It is always gone when this resolves.
+ * Starts the application in a separate process, with the probe preloaded before everything else, waits until its
+ * server is ready, and kills the process. It is always gone when this resolves.
  */
 export async function readApp ({ file, imports, requires, cwd, env }: AppTarget, clock: Clock, startMs = START_MS): Promise<AppFacts> {
   const path = resolve(cwd, file)
   if (!existsSync(path)) return { state: 'missing' }
-  // Of all that is preloaded the modules of NODE_OPTIONS come first.
+  // Node loads the modules of NODE_OPTIONS before all other preloads.
   const options = [`--import=${new URL('./probe.js', import.meta.url).href}`, env['NODE_OPTIONS']].filter(Boolean).join(' ')
   const args = [...requires.flatMap((name) => ['--require', name]), ...imports.flatMap((name) => ['--import', name]), path]
   const child = spawn(process.execPath, args, {
     cwd,
     env: { ...env, NODE_OPTIONS: options, [PARENT_VARIABLE]: String(process.pid) },
-    // What it prints may hold secrets, and is not what was asked for.
+    // Its output may hold secrets, and the doctor does not need it.
     stdio: ['ignore', 'ignore', 'ignore', 'pipe']
   })
   const exited = once(child, 'exit')
@@ -50,7 +50,7 @@ export async function readApp ({ file, imports, requires, cwd, env }: AppTarget,
   }
 }
 
-/** The first line that the probe writes; never resolves without one. */
+/** Reads the first line that the probe writes. Never resolves if there is none. */
 function readReport (child: ChildProcess): Promise<ProbeReport> {
   const pipe = child.stdio[REPORT_FD] as Readable
   return new Promise((resolve) => {
@@ -67,7 +67,7 @@ function readReport (child: ChildProcess): Promise<ProbeReport> {
   })
 }
 
-/** Certificates travel as the numbers of their bytes. */
+/** JSON carries a certificate as a list of bytes; this makes a Buffer of it again. */
 function revive (_key: string, value: unknown): unknown {
   const { type, data } = Object(value) as { type?: unknown, data?: unknown }
   return type === 'Buffer' && Array.isArray(data) ? Buffer.from(data) : value

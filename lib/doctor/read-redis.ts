@@ -10,23 +10,24 @@ import { clockFacts, NOT_ASKED, type Answer, type ClockFacts, type ClockSample, 
 
 const CONNECT_MS = 3_000
 const COMMAND_MS = 1_500
-/** All questions together; what is not answered by then counts as a timeout. */
+/** The limit for all questions together. A question without an answer by then counts as timed out. */
 const TOTAL_MS = 8_000
 const SAMPLES = 7
 
 type Client = InstanceType<IoRedis['Redis']>
 
 export interface RedisTarget {
-  /** What ioredis connects with. */
+  /** The options for ioredis. */
   readonly connection: Readonly<Record<string, unknown>>
-  /** It as it may be shown. */
+  /** The server as reports show it, without secrets. */
   readonly shown: string
   readonly prefix: string
 }
 
 /**
- * Asks a server about itself. Nothing is written: a script asks what the user may do, or, where it cannot, commands are tried
- * inside a transaction that is discarded. Always resolves, in the end with what was learnt until the time was up.
+ * Reads facts about a server without writing to it. A script asks which commands the user may run; where scripts
+ * cannot ask, commands are tried inside a transaction that is discarded. Always resolves; when the time is up, with
+ * the facts read so far.
  */
 export async function readRedis (ioredis: IoRedis, { connection, shown, prefix }: RedisTarget, clock: Clock, totalMs = TOTAL_MS): Promise<RedisFacts> {
   const facts: { -readonly [K in keyof RedisFacts]: RedisFacts[K] } = {
@@ -49,7 +50,7 @@ export async function readRedis (ioredis: IoRedis, { connection, shown, prefix }
     lazyConnect: true,
     connectTimeout: CONNECT_MS,
     commandTimeout: COMMAND_MS,
-    // One try: what goes wrong is what is to be told.
+    // One attempt: the doctor reports what goes wrong instead of retrying.
     retryStrategy: () => null,
     maxRetriesPerRequest: 0,
     enableReadyCheck: false,
@@ -69,7 +70,7 @@ export async function readRedis (ioredis: IoRedis, { connection, shown, prefix }
 }
 
 async function connect (client: Client, clock: Clock): Promise<ConnectionFacts> {
-  // The promise of `connect` says only that the connection is closed; its events say why.
+  // The rejection of `connect` says only that the connection is closed. The reason comes as an event.
   let code: string | undefined
   let stage: ConnectionStage = 'connect'
   client.on('error', (error) => { code ??= serverCode(error) })
@@ -79,19 +80,19 @@ async function connect (client: Client, clock: Clock): Promise<ConnectionFacts> 
     await client.connect()
     const connectMs = clock.monotonic() - start
     await ping(client)
-    // A database that is not there is told by an event only, and the connection goes on in database 0.
+    // ioredis reports a missing database only by an event, and the connection stays on database 0.
     if (code !== undefined && client.options.db !== 0) return { ok: false, stage, code }
     return { ok: true, connectMs }
   } catch (error) {
     const own = serverCode(error)
     const said = code === undefined || isAnswer(own) ? own : code
-    // The client waits for TCP and TLS as one; which of them is missing has to be tried.
+    // ioredis waits for TCP and TLS together. A plain connection shows which of the two failed.
     if (client.options.tls !== undefined && stage === 'connect' && /^(ETIMEDOUT|ECONNRESET|not connected)$/.test(said) && await accepts(client, clock)) stage = 'handshake'
     return { ok: false, stage, code: said }
   }
 }
 
-/** A server that cannot save refuses even this, and serves all the same whatever does not write. */
+/** A server that cannot save to disk refuses even PING (MISCONF), but still answers commands that read. */
 async function ping (client: Client): Promise<void> {
   try {
     await client.ping()
@@ -100,7 +101,7 @@ async function ping (client: Client): Promise<void> {
   }
 }
 
-/** Whether a plain connection comes about. */
+/** Whether the server accepts a plain TCP connection. */
 async function accepts ({ options: { host = 'localhost', port = 6379 } }: Client, clock: Clock): Promise<boolean> {
   const socket = createConnection({ host, port })
   const opened = new Promise<boolean>((resolve) => {
@@ -112,7 +113,7 @@ async function accepts ({ options: { host = 'localhost', port = 6379 } }: Client
   return answer === true
 }
 
-/** A word of the server, such as NOAUTH, rather than a code of the system. */
+/** Whether a code is an answer of the server, such as NOAUTH, and not a code of the operating system. */
 function isAnswer (code: string): boolean {
   return /^[A-Z]+$/.test(code) && !/^E[A-Z]{3,}$/.test(code)
 }
@@ -127,7 +128,7 @@ async function ask (client: Client, prefix: string, clock: Clock, facts: { -read
   }
   const channel = channels(prefix).updates
   facts.refused = await answer(() => tryCommands(client, prefix, channel))
-  // Last of all: a connection that listens takes no other commands from older servers.
+  // Last, because on older servers a subscribed connection takes no other commands.
   facts.subscribed = await answer(async () => {
     await client.subscribe(channel)
     await client.unsubscribe(channel)
@@ -157,7 +158,7 @@ async function readClock (client: Client, clock: Clock): Promise<ClockFacts> {
     samples.push({ serverMs: Number(seconds) * 1_000 + Number(microseconds) / 1_000, sentAtMs, roundTripMs: clock.monotonic() - start })
   }
   const facts = clockFacts(samples)
-  if (facts === undefined || !Number.isFinite(facts.skewMs)) throw new Error('the server told no time')
+  if (facts === undefined || !Number.isFinite(facts.skewMs)) throw new Error('the server did not return its time')
   return facts
 }
 
@@ -174,7 +175,7 @@ async function measureLatency (client: Client, clock: Clock): Promise<{ medianMs
 
 interface Refused { readonly command: string, readonly code: string }
 
-/** The commands that would not be carried out, because the user may not run them or the server takes no writes. */
+/** The commands that would fail, because the user may not run them or the server takes no writes. */
 async function tryCommands (client: Client, prefix: string, channel: string): Promise<Refused[]> {
   const calls = requiredCommands(prefix, channel)
   let denied: string[] | undefined
@@ -187,25 +188,28 @@ async function tryCommands (client: Client, prefix: string, channel: string): Pr
   if (denied === undefined) {
     const queued = await queueCommands(client, calls)
     if (queued !== undefined) return queued
-    if (refusal === undefined) throw new Error('ERR a server older than 7 is asked inside a transaction, which its user may not begin')
+    if (refusal === undefined) throw new Error('ERR a server older than 7 can only be asked inside a transaction, and the user may not begin one')
     return ['EVAL', 'EVALSHA'].map((command) => ({ command, code: refusal }))
   }
-  // A key that is not there stays so: all that can be refused is that it would be written.
+  // With XX a missing key is not created. Only a server that takes no writes refuses the command.
   const code = await client.call('SET', `${prefix}:doctor`, '', 'XX').then(() => undefined, serverCode)
   const refused = denied.map((command) => ({ command, code: 'NOPERM' }))
   return code === undefined || code === 'NOPERM' ? refused : [...refused, { command: 'SET', code }]
 }
 
-/** What the server does not queue it would not carry out either. @returns `undefined` when there can be no transaction */
+/**
+ * Commands that the server does not queue in a transaction, it would not run either. @returns `undefined` if the user
+ * may not begin one
+ */
 async function queueCommands (client: Client, calls: readonly CommandCall[]): Promise<Refused[] | undefined> {
   const refused: Refused[] = []
   try {
     await client.call('MULTI')
   } catch {
-    // Outside a transaction the commands would be carried out.
+    // Outside a transaction the commands would really run.
     return undefined
   }
-  // All at once: one slow round trip must not become fifty.
+  // All at the same time: one slow round trip must not become fifty.
   await Promise.all(calls.map(async ([command, ...args]) => {
     try {
       await client.call(command, ...args)
@@ -213,7 +217,7 @@ async function queueCommands (client: Client, calls: readonly CommandCall[]): Pr
       refused.push({ command, code: serverCode(error) })
     }
   }))
-  // Outside of a transaction EXEC does nothing but say so.
+  // If DISCARD failed, EXEC ends the transaction; outside of one it only returns an error.
   for (const command of ['DISCARD', 'EXEC']) {
     try {
       await client.call(command)
@@ -225,7 +229,7 @@ async function queueCommands (client: Client, calls: readonly CommandCall[]): Pr
   return refused
 }
 
-/** Lets go of the connection, also when the server never closes its half. */
+/** Closes the connection, even if the server never closes its side. */
 function release (client: Client): void {
   client.disconnect()
   const socket: unknown = Reflect.get(client, 'stream')

@@ -1,14 +1,14 @@
 import { singleLine } from '../core/text.ts'
 import { SCOPE_VERSION } from '../telemetry/version.ts'
-import { CHECKS, SEVERITIES, type Finding, type Severity } from './findings.ts'
+import { CHECK_GROUPS, CHECKS, SEVERITIES, type Finding, type Severity } from './findings.ts'
 
 const MAX_TEXT = 1_000
-/** Where a label, a title and what follows them begin. */
+/** The widths of the first two columns: the severity and the title of the check. */
 const LABEL = 13
 const TITLE = 20
 
 export interface Summary {
-  /** The worst that was found. */
+  /** The worst severity that was found. */
   readonly status: Severity
   readonly exitCode: 0 | 1
   readonly counts: Readonly<Record<Severity | 'notChecked', number>>
@@ -21,7 +21,7 @@ export function summarize (findings: readonly Finding[], strict: boolean): Summa
   return { status, exitCode: status === 'problem' || (strict && status === 'warning') ? 1 : 0, counts }
 }
 
-/** For machines: one document, whose keys stay. */
+/** The report for machines: one JSON document with stable keys. */
 export function jsonReport (findings: readonly Finding[], strict: boolean): string {
   const shown = findings.map(({ check, severity, checked, what, why, fix }) => ({
     check, group: CHECKS[check].group, title: CHECKS[check].title, severity, checked, what: clean(what), why, fix: fix === undefined ? null : clean(fix)
@@ -29,11 +29,11 @@ export function jsonReport (findings: readonly Finding[], strict: boolean): stri
   return `${JSON.stringify({ version: SCOPE_VERSION, node: process.version, ...summarize(findings, strict), findings: shown }, null, 2)}\n`
 }
 
-/** For people. */
+/** The report for people. */
 export function textReport (findings: readonly Finding[], strict: boolean): string {
   const lines = [`fastify-async-endpoints ${SCOPE_VERSION}, Node.js ${process.version}`]
   for (const group of new Set(findings.map(({ check }) => CHECKS[check].group))) {
-    lines.push('', group)
+    lines.push('', CHECK_GROUPS[group])
     for (const finding of findings.filter(({ check }) => CHECKS[check].group === group)) lines.push(...linesOf(finding))
   }
   const { counts } = summarize(findings, strict)
@@ -52,7 +52,10 @@ function linesOf ({ check, severity, checked, what, why, fix }: Finding): string
   return lines
 }
 
-/** Names of folders and answers of servers come from outside, and a terminal obeys control characters. */
+/**
+ * Removes control characters: names of folders and answers of servers come from outside, and must not steer the
+ * terminal.
+ */
 function clean (text: string): string {
   return singleLine(text, MAX_TEXT)
 }

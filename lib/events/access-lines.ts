@@ -1,6 +1,7 @@
 /**
- * The log lines about routes that are open to everybody. They are written where the routes are registered, so that an
- * application without observability has them too; their numbers belong to the one table of numbered log events.
+ * Log lines about routes that are open to everybody. The plugins that register the routes write these lines
+ * themselves, so that an application without observability has them too. Their ids belong to the one table of
+ * numbered log events.
  */
 import type { JobRuntime } from './runtime.ts'
 
@@ -8,18 +9,23 @@ export const ACCESS_LINES = {
   'access.jobs_left_open': {
     id: 10901,
     level: 'warn',
-    message: 'the job routes are open: whoever knows the id of a job may read, cancel and redrive it, and clients without credentials share their idempotency keys; give http.owner, or say that it is on purpose with http.access: \'open\'',
+    message: 'the job routes are open: anybody who knows the id of a job can read, cancel and redrive it, and all clients share one space of ' +
+      'idempotency keys; set http.owner, or confirm that this is intended with http.access: \'open\'',
     fields: { path: 'path' }
   },
   'access.metrics_left_open': {
     id: 10902,
     level: 'warn',
-    message: 'the metrics are open to everybody who reaches this port; give observability.metrics.authorize, or say that it is on purpose with observability.metrics.access: \'open\'',
+    message: 'the metrics are open: anybody who reaches this port can read them; set observability.metrics.authorize, or confirm that this is ' +
+      'intended with observability.metrics.access: \'open\'',
     fields: { path: 'path' }
   }
 } as const
 
-/** Reports routes that anybody may use, in production, where nobody has said that this is intended. */
+/**
+ * Logs and emits that a group of routes is open to everybody. Only in production; call it when no option says that
+ * this is intended.
+ */
 export function reportLeftOpen ({ context, bus, redaction }: Pick<JobRuntime, 'context' | 'bus' | 'redaction'>, event: keyof typeof ACCESS_LINES, path: string): void {
   if (!context.production) return
   const { id, level, message } = ACCESS_LINES[event]

@@ -3,17 +3,18 @@ import { EVENT_NAMES, type EventMap, type EventName } from './catalogue.ts'
 import { takeRejection } from '../core/rejections.ts'
 import { cut } from '../core/text.ts'
 
-/** May be async: nobody waits for it. */
+/** May be async: the bus does not wait for it. */
 export type EventListener<N extends EventName> = (event: EventMap[N], name: N) => unknown
 
 type ListenerTable = { [N in EventName]: readonly EventListener<N>[] }
 
 /**
- * Hands every event to its listeners, synchronously and in order of subscription. A listener that throws or rejects breaks
- * nothing: its error is logged once per event and listener, and told as `telemetry.listener_failed`.
+ * Calls the listeners of every event, synchronously and in the order in which they subscribed. A listener that throws
+ * or rejects does no harm: its error is logged once per event and listener, and every failure is emitted as
+ * `telemetry.listener_failed`.
  */
 export class EventBus {
-  // One array per event, replaced on change, so that emitting walks it without copying.
+  // One array per event. A change replaces the array, so that emitting needs no copy.
   readonly #listeners: ListenerTable
   readonly #logger: Logger
   readonly #reported = new WeakMap<object, Set<EventName>>()
@@ -23,14 +24,14 @@ export class EventBus {
     this.#listeners = Object.fromEntries(EVENT_NAMES.map((name) => [name, []])) as unknown as ListenerTable
   }
 
-  /** @returns stops the listening */
+  /** @returns a function that removes the listener */
   on<N extends EventName> (name: N, listener: EventListener<N>): () => void {
     const table = this.#listeners as Record<N, readonly EventListener<N>[]>
     table[name] = [...table[name], listener]
     return () => { table[name] = table[name].filter((entry) => entry !== listener) }
   }
 
-  /** True when somebody listens: lets a hot path skip building the event. */
+  /** Whether the event has a listener. A hot path asks first, to skip building an event that is not needed. */
   wants (name: EventName): boolean {
     return this.#listeners[name].length > 0
   }
@@ -53,9 +54,9 @@ export class EventBus {
     const seen = this.#reported.get(listener) ?? new Set<EventName>()
     if (!seen.has(name)) {
       this.#reported.set(listener, seen.add(name))
-      try { this.#logger.warn({ event: name, err: error }, 'an event listener failed; further failures of it for this event are counted, not logged') } catch { /* a logger that throws has nobody left to tell */ }
+      try { this.#logger.warn({ event: name, err: error }, 'an event listener failed; its further failures for this event are counted, not logged') } catch { /* the logger throws: there is no other place to report it */ }
     }
-    // Its own listeners must not be able to turn one failure into an endless chain.
+    // A failing listener of `telemetry.listener_failed` would otherwise cause that event again, without end.
     if (name !== 'telemetry.listener_failed') this.emit('telemetry.listener_failed', { source: name, message: cut(message, 200) })
   }
 }

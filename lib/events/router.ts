@@ -3,37 +3,39 @@ import type { EventBus } from './bus.ts'
 import { EVENT_NAMES, type EventMap, type EventName } from './catalogue.ts'
 import { sampled, TROUBLE } from './sampling.ts'
 
-/** Where events can go. Traces are opened by middleware; their sink adds what happens to a job as span events. */
+/** Where events can go. Middleware opens the spans; the sink `traces` adds what happens to a job as span events. */
 export const SINKS = ['traces', 'metrics', 'log'] as const
 export type SinkName = typeof SINKS[number]
 
-/** One row of the router: who hears of an event. */
+/** One row of the router: which sinks receive an event. */
 export interface EventRoute {
   sinks?: readonly SinkName[]
   /**
-   * Share of the events that reach the sinks `traces` and `log`, 0 to 1. The events of one job are kept or left out together. Metrics count
-   * every event. @defaultValue `eventSampleRate`; 1 for events of something that went wrong
+   * Share of the events that reach the sinks `traces` and `log`, 0 to 1. The events of one job are kept or dropped
+   * together. Metrics always count every event.
+   *
+   * @defaultValue `eventSampleRate`; 1 for events that report trouble
    */
   sampleRate?: number
-  /** `false` silences the event for every sink. @defaultValue true */
+  /** `false`: no sink receives the event. @defaultValue true */
   enabled?: boolean
 }
 
 export type EventRoutes = { readonly [N in EventName]?: EventRoute }
 
-/** A sink: one function per event that it can do something with. */
+/** A sink: one function for each event that it handles. */
 export type Sink = { readonly [N in EventName]?: (event: EventMap[N], name: N) => void }
 
-/** One per claim, handler call, round trip or export: sums matter, single lines do not. Alerts and what is left open write their lines themselves. */
+/**
+ * Events without a log line by default: those that occur for every claim, handler call, round trip or export, where
+ * only sums are of interest; and those of alerts and open routes, whose lines are written elsewhere.
+ */
 const WITHOUT_LINE: ReadonlySet<EventName> = new Set<EventName>([
   'store.operated', 'worker.idled', 'handler.started', 'handler.completed', 'job.claimed', 'telemetry.cache_synced', 'telemetry.export_requested',
   'alert.raised', 'alert.reminded', 'alert.resolved', 'alert.send_failed', 'access.jobs_left_open', 'access.metrics_left_open'
 ])
 
-/**
- * Traces are for one request's story (hierarchy, errors), metrics for sums over all of them; logs for what a person
- * wants to read in order.
- */
+/** By default every event goes to traces and metrics, and to the log unless it is listed in `WITHOUT_LINE`. */
 export const DEFAULT_ROUTES: { readonly [N in EventName]: Readonly<Required<EventRoute>> } = Object.freeze(
   Object.fromEntries(EVENT_NAMES.map((name) => [name, Object.freeze({ sinks: sinksOf(name), sampleRate: 1, enabled: true })]))
 ) as { readonly [N in EventName]: Readonly<Required<EventRoute>> }
@@ -44,11 +46,12 @@ function sinksOf (name: EventName): readonly SinkName[] {
 }
 
 /**
- * Connects sinks to the bus by the table: what nobody asked for is not subscribed and costs nothing.
+ * Subscribes the sinks to the bus as the table says. An event that no sink receives is not subscribed to, and costs
+ * nothing.
  *
- * @param sampleRate of the rows that have none of their own, but not of what went wrong
+ * @param sampleRate for rows without a rate of their own; events that report trouble are always kept
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for unknown events or sinks
- * @returns disconnects them
+ * @returns a function that disconnects the sinks
  */
 export function connectSinks (bus: EventBus, sinks: Partial<Record<SinkName, Sink>>, routes: EventRoutes = {}, sampleRate = 1, random: () => number = Math.random): () => void {
   checkRoutes(routes)
@@ -71,7 +74,9 @@ export function connectSinks (bus: EventBus, sinks: Partial<Record<SinkName, Sin
 
 const ROUTE_KEYS = ['sinks', 'sampleRate', 'enabled']
 
-/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for unknown events, sinks or keys, and for rates that are none */
+/**
+ * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for unknown events, sinks or keys, and for rates outside 0 to 1
+ */
 export function checkRoutes (routes: EventRoutes): void {
   const problems: string[] = []
   for (const [name, route] of Object.entries(routes) as Array<[string, EventRoute | undefined]>) {
@@ -81,7 +86,7 @@ export function checkRoutes (routes: EventRoutes): void {
       continue
     }
     for (const key of Object.keys(route)) {
-      if (!ROUTE_KEYS.includes(key)) problems.push(`${name}.${key} is not an option`)
+      if (!ROUTE_KEYS.includes(key)) problems.push(`${name}.${key} is not an option (known: ${ROUTE_KEYS.join(', ')})`)
     }
     if (route.enabled !== undefined && typeof route.enabled !== 'boolean') problems.push(`${name}.enabled must be true or false`)
     if (route.sinks !== undefined && !Array.isArray(route.sinks)) {

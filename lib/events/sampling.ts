@@ -1,11 +1,12 @@
 import type { EventName } from './catalogue.ts'
 
-/** Decides about one event. */
+/** Whether an event is kept. */
 export type Sampled = (event: object) => boolean
 
 /**
- * Keeps a share of the events. Events of one job are kept or left out together: the decision is made from its id alone, so that it is
- * the same for every event, in every process, and a smaller share is a part of a larger one. Events without a job are drawn one by one.
+ * Keeps a share of the events. The events of one job are kept or dropped together: the decision depends on the job's
+ * id only, so it is the same for all its events and in every process, and a job that is kept at a low rate is also
+ * kept at a higher one. Events without a job are decided one by one.
  *
  * @param rate 0 to 1
  */
@@ -17,7 +18,10 @@ export function sampled (rate: number, random: () => number): Sampled {
   }
 }
 
-/** A number from 0 to 1 for a text, the same each time: FNV-1a, its bits mixed so that ids which differ in one character lie far apart. */
+/**
+ * Hashes a text to a number from 0 to 1: FNV-1a with its bits mixed, so that ids which differ in one character get
+ * distant numbers.
+ */
 function shareOf (text: string): number {
   let hash = 0x811c9dc5
   for (let index = 0; index < text.length; index++) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193)
@@ -26,7 +30,10 @@ function shareOf (text: string): number {
   return ((hash ^ (hash >>> 16)) >>> 0) / 0x1_0000_0000
 }
 
-/** What went wrong, or may soon: a common sample rate leaves these alone, because each of them may be the one that is looked for. */
+/**
+ * Events that report trouble. A common sample rate does not apply to them, because each may be the one that somebody
+ * looks for.
+ */
 export const TROUBLE: ReadonlySet<EventName> = new Set<EventName>([
   'job.submit_failed', 'job.attempt_failed', 'job.failed', 'job.timed_out', 'job.stalled', 'job.lease_lost', 'job.settle_failed', 'job.unhandled',
   'handler.failed', 'handler.abandoned', 'worker.failed', 'worker.restarted', 'worker.exhausted',

@@ -2,24 +2,25 @@ import { invalidOptions } from '../core/options.ts'
 import type { EventBus, EventListener } from './bus.ts'
 import { EVENT_CATALOGUE, EVENT_NAMES, type EventMap, type EventName } from './catalogue.ts'
 
-/** One function per event that it cares for; `this` is the subscriber. */
+/** One function for each event of interest; `this` is the subscriber. */
 export type EventSubscriber = { readonly [N in EventName]?: (event: EventMap[N], name: N) => unknown }
 
-/** What the catalogue says about an event. */
+/** An event as the catalogue describes it. */
 export interface EventDescription {
   readonly name: EventName
-  /** One sentence: what has happened when it is told. */
+  /** One sentence: what has happened when the event is emitted. */
   readonly about: string
-  /** Keys of its numbers; `…Ms` is milliseconds. */
+  /** The keys of its numbers; `…Ms` is milliseconds. */
   readonly measurements: readonly string[]
-  /** Keys of its words. */
+  /** The keys of its other values: ids, names, words. */
   readonly metadata: readonly string[]
 }
 
 /**
- * What `app.jobEvents` is: listening for applications. Listeners are called synchronously, after the fact, and can change
- * nothing; nobody waits for an async one. One that throws or rejects is logged once, counted in `asyncendpoints.telemetry.failures.total`, and harms no job. An event
- * is not to be changed or kept.
+ * The class behind `app.jobEvents`, with which applications listen to events. Listeners are called synchronously
+ * after something has happened, and cannot change it; an async listener is not awaited. A listener that throws or
+ * rejects harms no job: the failure is logged once and counted in `asyncendpoints.telemetry.failures.total`. A
+ * listener must neither change nor keep an event.
  */
 export class JobEvents {
   readonly #bus: EventBus
@@ -29,21 +30,22 @@ export class JobEvents {
   }
 
   /**
-   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a name that is no event
-   * @returns stops the listening
+   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a name that is not an event
+   * @returns a function that removes the listener
    */
   on<N extends EventName> (name: N, listener: EventListener<N>): () => void {
     check('jobEvents.on', [name], [listener])
-    // A function of its own: one that listens twice is stopped once at a time.
-    return this.#bus.on(name, (event, told) => listener(event, told))
+    // Wrapped, so that a listener which is added twice is also removed once at a time.
+    return this.#bus.on(name, (event, emitted) => listener(event, emitted))
   }
 
   /**
-   * Subscribes to several events at once, and tells so: `subscriber.registered`.
+   * Subscribes to several events at once, and emits `subscriber.registered`.
    *
-   * @param name who subscribes, for whoever looks for it; low-cardinality
-   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a key that is no event: it would never be called
-   * @returns takes the subscriber away
+   * @param name names the subscriber in events and messages; low-cardinality
+   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a key that is not an event, because it would never be
+   * called
+   * @returns a function that removes the subscriber
    */
   subscribe (name: string, subscriber: EventSubscriber): () => void {
     const names = namesOf(subscriber)
@@ -59,13 +61,16 @@ export class JobEvents {
     }
   }
 
-  /** Every event there is, with what it means. */
+  /** All events, each with its meaning. */
   catalogue (): EventDescription[] {
     return EVENT_NAMES.map((name) => ({ name, ...EVENT_CATALOGUE[name] }))
   }
 }
 
-/** Own keys; of an instance of a class its methods that are named like an event, because it may have others. */
+/**
+ * The keys of a plain object. Of a class instance only the methods that are named like an event, because it may have
+ * others.
+ */
 function namesOf (subscriber: EventSubscriber): string[] {
   if (typeof subscriber !== 'object' || subscriber === null) throw invalidOptions('jobEvents.subscribe', ['the subscriber must be an object with a function per event'])
   if (Object.getPrototypeOf(subscriber) !== Object.prototype) return EVENT_NAMES.filter((name) => typeof subscriber[name] === 'function')

@@ -1,7 +1,7 @@
 import { getHeapStatistics } from 'node:v8'
 import type { HealthStatus } from '../core/health-check.ts'
 import { openApiProperty, type OpenApiOptions } from '../core/openapi.ts'
-import { OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
+import { OptionProblems, pathProperty, readOptions, type OptionsSchema } from '../core/options.ts'
 
 /** When to refuse new jobs. A limit of 0 is no limit. */
 export interface PressureOptions {
@@ -28,9 +28,12 @@ export type BuiltInCheck = typeof BUILT_IN_CHECKS[number]
 
 /** All but the hook that sees a request. */
 export interface BaseHealthOptions {
-  /** Where the three routes live: itself, `/ready` and `/live` below it. @defaultValue '/health' */
-  prefix?: string
-  /** A route somewhere else, or `false` for none. */
+  /**
+   * The path of the health routes: every check here, `/ready` and `/live` below it. `false` registers no routes; `app.jobHealth` still
+   * answers. @defaultValue '/health'
+   */
+  path?: string | false
+  /** Moves a single route to another path, whatever `path` says; `false` leaves it out. */
   paths?: { health?: string | false, ready?: string | false, live?: string | false }
   /**
    * Who sees the checks behind the status; their names and findings can help an attacker. `authorized`: whom `authorize`
@@ -92,7 +95,7 @@ export interface BaseHealthOptions {
   openapi?: OpenApiOptions
 }
 
-const path = { anyOf: [{ type: 'string', pattern: '^/', description: 'a path that begins with "/"' }, { const: false }] }
+const path = pathProperty({ root: true, off: true })
 const httpStatus = { type: 'integer', minimum: 200, maximum: 599 }
 const limit = { type: 'number', minimum: 0 }
 /** Of a check: 0 would be over the limit always, and none is said by leaving the check out. */
@@ -115,7 +118,7 @@ export const healthSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    prefix: { type: 'string', pattern: '^(/[^/]+)*$', description: 'a path like "/health", or empty' },
+    path,
     paths: { type: 'object', additionalProperties: false, properties: { health: path, ready: path, live: path } },
     details: { type: 'string', enum: ['always', 'authorized', 'never'] },
     authorize: { isFunction: true },
@@ -156,7 +159,7 @@ export const PRESSURE_DEFAULTS: Readonly<Required<PressureOptions>> = Object.fre
 })
 
 export const HEALTH_DEFAULTS = Object.freeze({
-  prefix: '/health' as string,
+  path: '/health' as string | false,
   details: 'always' as NonNullable<BaseHealthOptions['details']>,
   format: 'list' as NonNullable<BaseHealthOptions['format']>,
   storeLatencyMs: 1_000,

@@ -47,8 +47,8 @@ const MAX_FACTS = 20
 const HANGING_FACTOR = 10
 /** Whether traffic should come here; its answer is never reused. */
 const APPLICATION = 'application'
-/** The `reason` of a `health.changed` that nobody has to look into: the process was asked to go. */
-export const SHUTTING_DOWN = 'shutting down'
+/** The `reason` of a `health.changed` that needs no attention: the process was asked to shut down. Logged at level `info`. */
+const SHUTTING_DOWN = 'shutting-down'
 /** Checks that keep to the time of a readiness probe by themselves get this much longer to say what they found. */
 const PROBE_MARGIN_MS = 50
 
@@ -220,7 +220,7 @@ export class Health {
 
   #application (): HealthVerdict {
     if (this.#phase === 'running') return { status: 'Healthy', description: 'taking requests' }
-    return { status: 'Unhealthy', description: this.#phase === 'draining' ? SHUTTING_DOWN : 'starting' }
+    return { status: 'Unhealthy', description: this.#phase === 'draining' ? 'shutting down' : 'starting' }
   }
 
   #tell (status: HealthStatus): void {

@@ -52,7 +52,7 @@ export function asyncEndpointsCheck (parts: StoreCheckParts): HealthCheck {
     // There was time for a second round trip, which a server needs that has to be sent a script first.
     if (unanswered && tookMs !== EXPIRED && 2 * tookMs < limitMs) return refused(store.type, 'FAE_STORE_UNAVAILABLE', `it did not answer within ${limitMs} ms`)
     if (refusal !== undefined && !unanswered) return refusal
-    const facts = { store_type: store.type, store_latency_ms: tookMs === EXPIRED ? limitMs : tookMs, submit_probe: submit === undefined ? 'none' : unanswered ? 'no answer' : 'passed' }
+    const facts = { store_type: store.type, store_latency_ms: tookMs === EXPIRED ? limitMs : tookMs, submit_probe: submit === undefined ? 'none' : unanswered ? 'no-answer' : 'passed' }
     const known = counts === EXPIRED ? undefined : counts.stuck
     const slow = tookMs === EXPIRED || tookMs > latencyMs || unanswered || known === undefined
     const stuck = known !== undefined && known > maxStuckJobs

@@ -64,7 +64,7 @@ export function createHttpRuntime ({ runtime, jobs, backbone, options, prefix }:
     runtime,
     jobs,
     options,
-    links: new JobLinks(prefix, options.jobsPath, options.publicUrl),
+    links: new JobLinks(prefix, options.path, options.publicUrl),
     waiting: new Waiting(jobs, backbone, runtime.context.clock, options.maxWaiters),
     correlation: new Correlation(options.correlationHeader, () => runtime.context.ids.correlation()),
     endpoints,
@@ -76,7 +76,7 @@ export function createHttpRuntime ({ runtime, jobs, backbone, options, prefix }:
 /** Whether the job routes ask anybody who sends a request. Complete when the application is ready and every endpoint is defined. */
 export function jobRoutesAccess ({ options, endpoints }: Pick<HttpRuntime, 'options' | 'endpoints'>): RouteAccess {
   const owned = options.owner !== undefined || options.access === 'owner' || (endpoints.size > 0 && [...endpoints.values()].every(({ owner }) => owner !== undefined))
-  return owned ? 'guarded' : options.access ?? 'left open'
+  return owned ? 'guarded' : options.access ?? 'left-open'
 }
 
 /** Whose request it is: where an owner function let it see the job, the job's owner. */

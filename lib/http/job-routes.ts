@@ -32,7 +32,7 @@ type JobRequest = FastifyRequest<{ Params: { id: string } }>
 
 /** Adds the routes of jobs that are there: status, result, cancel, redrive. */
 export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
-  const path = `${http.options.jobsPath}/:id`
+  const path = `${http.options.path}/:id`
   const gone = problemResponse('There is no such job, it is no longer kept, or it is somebody else\'s')
   const away = problemResponse('The job store cannot be reached')
   const status = jsonResponse('The status of the job', statusSchema)
@@ -42,7 +42,7 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
       method,
       url,
       exposeHeadRoute: false,
-      schema: described(http, operationId(operation, app.prefix + http.options.jobsPath), schema),
+      schema: described(http, operationId(operation, app.prefix + http.options.path), schema),
       ...ownCompilers,
       // Polling is no story worth a trace; @fastify/otel reads this.
       config: { asyncEndpoints: { kind }, ...(kind === 'redrive' ? undefined : NEVER_SHED), ...(kind === 'status' ? { otel: false } : undefined) },

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { openApiMembers, type OpenApiOptions } from '../core/openapi.ts'
+import { pathBelow } from '../core/options.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { plainProblems } from './plain-problems.ts'
 import { jsonResponse, problemResponse } from './schemas.ts'
@@ -79,7 +80,6 @@ export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesPart
       }
     })
   }
-  const under = path === '/' ? '' : path
   route(path, async (request, reply) => {
     const { contentType, body, release } = await parts.page(request.headers.accept, formatOf(request.query))
     // Not before: the connection reads the body for as long as the scraper takes.
@@ -87,14 +87,14 @@ export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesPart
     return reply.header('content-type', contentType).header('vary', 'accept').send(body)
   })
   const forbidden = authorize === undefined ? {} : { 403: problemResponse('These metrics are not for everybody') }
-  route(`${under}/jobs`, async (_request, reply) => reply.type('application/json; charset=utf-8').send(parts.jobs.show(detailed)), {
+  route(pathBelow(path, 'jobs'), async (_request, reply) => reply.type('application/json; charset=utf-8').send(parts.jobs.show(detailed)), {
     summary: 'The jobs of this process in numbers',
     operationId: 'getJobMetrics',
     ...openApiMembers(openapi, ['metrics']),
     response: { 200: jsonResponse('How many jobs there are and how they did', parts.jobs.schema), ...forbidden }
   })
   if (bottlenecks === undefined) return
-  route(`${under}/bottlenecks`, async (request, reply) => {
+  route(pathBelow(path, 'bottlenecks'), async (request, reply) => {
     return reply.type('application/json; charset=utf-8').send(bottlenecks.report(samplesOf(request.query, bottlenecks.maxSamples), detailed))
   }, {
     summary: 'What limits the throughput now',

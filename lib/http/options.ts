@@ -1,6 +1,6 @@
 import type { FastifyContextConfig, FastifySerializerCompiler, RouteOptions } from 'fastify'
 import { openApiProperty, type OpenApiOptions } from '../core/openapi.ts'
-import { invalidOptions, OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
+import { invalidOptions, OptionProblems, pathProperty, readOptions, type OptionsSchema } from '../core/options.ts'
 import { jobNameProperty, jobOptionProperties, jobTracingProperty, propagationProperty, requiresProperty, spanAttributesProperty, type JobOptions, type JobRequirements, type JobTracingOptions, type Propagation } from '../jobs/definition.ts'
 import { headerListProblems } from './captured-headers.ts'
 import { correlationHeaderProblems, DEFAULT_CORRELATION_HEADER } from './correlation.ts'
@@ -14,8 +14,11 @@ export type HttpAccess = 'owner' | 'open'
 
 /** What all endpoints and the job routes share. */
 export interface HttpOptions {
-  /** Where the job routes live, under the prefix of the context that the plugin is registered in. @defaultValue '/jobs' */
-  jobsPath?: string
+  /**
+   * The path of the job routes (status, result, cancel, redrive), under the prefix of the context that the plugin is registered
+   * in. Endpoints have a `url` of their own. @defaultValue '/jobs'
+   */
+  path?: string
   /**
    * The URL that clients know the root of this server by, for example `https://api.example.com`. Links are paths
    * without it; give it where a proxy takes a part of the path away or clients need absolute URLs.
@@ -129,7 +132,7 @@ const httpSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    jobsPath: { type: 'string', pattern: '^(/[A-Za-z0-9._~-]+)+$', description: 'a path like "/jobs", of letters, digits, ".", "_", "~" and "-"' },
+    path: pathProperty(),
     publicUrl: {
       type: 'string', pattern: '^https?://[^\\s/?#"<>\\\\]+(/[^\\s?#"<>\\\\]*)?$', description: 'a URL that begins with http:// or https://, without query and fragment'
     },
@@ -151,7 +154,7 @@ const httpSchema: OptionsSchema = {
 export const OPENAPI_TAGS: readonly string[] = Object.freeze(['jobs'])
 
 const HTTP_DEFAULTS = Object.freeze({
-  jobsPath: '/jobs',
+  path: '/jobs',
   correlationHeader: DEFAULT_CORRELATION_HEADER,
   headers: Object.freeze([]) as readonly string[],
   maxWaitMs: 30_000,

@@ -17,7 +17,7 @@ const SHAPES: ReadonlyArray<{ readonly path: RegExp, readonly methods: readonly 
  * it, the application's own answer to unknown routes would be given, which is no problem document.
  */
 export function addRefusals (app: FastifyInstance, http: HttpRuntime): void {
-  const url = `${http.options.jobsPath}/*`
+  const url = `${http.options.path}/*`
   // A preflight request is for whatever the application has registered for CORS.
   const methods = app.supportedMethods.filter((method) => method !== 'OPTIONS' && !app.hasRoute({ method, url: app.prefix + url }))
   if (methods.length > 0) {

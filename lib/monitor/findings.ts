@@ -36,7 +36,7 @@ const ASIDE: ReadonlySet<string> = new Set(['list', 'gather', 'share', 'lock', '
 const OVERLOAD: ReadonlySet<string> = new Set(['queue-full', 'overloaded', 'store-unavailable', 'store-full'])
 /** These hold work up; the others need attention all the same. */
 const LIMITS: ReadonlySet<Cause> = new Set<Cause>([
-  'store_away', 'store_failing', 'event_loop_blocked', 'no_worker', 'not_claiming', 'store_slow', 'event_loop_busy', 'workers_saturated', 'workers_elsewhere', 'queue_wait'
+  'store-away', 'store-failing', 'event-loop-blocked', 'no-worker', 'not-claiming', 'store-slow', 'event-loop-busy', 'workers-saturated', 'workers-elsewhere', 'queue-wait'
 ])
 
 /** What the numbers mean, the worst first. A pure function: the same evidence, the same findings. */
@@ -68,7 +68,7 @@ function storeAway (evidence: Evidence): Finding[] {
   const threshold = countsTooOldMs(evidence)
   if (countsAgeMs === null || countsAgeMs <= threshold) return []
   return [{
-    cause: 'store_away', severity: 'critical', subject: null, value: countsAgeMs, threshold, unit: 'ms',
+    cause: 'store-away', severity: 'critical', subject: null, value: countsAgeMs, threshold, unit: 'ms',
     sentence: `The job store has not said for ${durationText(countsAgeMs)} how many jobs wait: look whether its server runs and can be reached from here.`
   }]
 }
@@ -80,7 +80,7 @@ function storeFailing ({ facts: { store } }: Evidence): Finding[] {
   if (errors < ENOUGH || share < STORE_FAILING_PERCENT) return []
   const worst = [...store.operations].sort((a, b) => b.errors - a.errors)[0]
   return [{
-    cause: 'store_failing', severity: 'critical', subject: worst?.operation ?? null, value: share, threshold: STORE_FAILING_PERCENT, unit: '%',
+    cause: 'store-failing', severity: 'critical', subject: worst?.operation ?? null, value: share, threshold: STORE_FAILING_PERCENT, unit: '%',
     sentence: `${errors} of ${calls} operations of the job store failed, most of them \`${worst?.operation ?? ''}\`: look at its server, and at the error codes in the log.`
   }]
 }
@@ -90,19 +90,19 @@ function eventLoop ({ facts: { eventLoop: { lagMs, highestLagMs, utilizationPerc
   const base = { subject: null, threshold, unit: 'ms' } as const
   if (lagMs !== null && lagMs > threshold) {
     return [{
-      ...base, cause: 'event_loop_blocked', severity: 'critical', value: lagMs,
+      ...base, cause: 'event-loop-blocked', severity: 'critical', value: lagMs,
       sentence: `The event loop is late by up to ${durationText(lagMs)} (p99): something computes without a pause; move it to a worker thread or split it up, because everything else in this process waits for it.`
     }]
   }
   if (highestLagMs > threshold) {
     return [{
-      ...base, cause: 'event_loop_blocked', severity: 'warning', value: highestLagMs,
+      ...base, cause: 'event-loop-blocked', severity: 'warning', value: highestLagMs,
       sentence: `The event loop was late by up to ${durationText(highestLagMs)} (p99) a while ago: something computed without a pause, and everything else in this process waited for it.`
     }]
   }
   if (utilizationPercent < BUSY_LOOP_PERCENT) return []
   return [{
-    cause: 'event_loop_busy', severity: 'warning', subject: null, value: utilizationPercent, threshold: BUSY_LOOP_PERCENT, unit: '%',
+    cause: 'event-loop-busy', severity: 'warning', subject: null, value: utilizationPercent, threshold: BUSY_LOOP_PERCENT, unit: '%',
     sentence: `This process computes ${utilizationPercent} % of the time: one core is all it can use, so add processes; more concurrency would not help.`
   }]
 }
@@ -114,7 +114,7 @@ function storeSlow ({ facts: { store, eventLoop: { meanLagMs } }, options: { sto
   if (meanLagMs !== null && meanLagMs >= worst.duration.p95Ms / 2) return []
   const { p95Ms } = worst.duration
   return [{
-    cause: 'store_slow', severity: p95Ms > URGENT * threshold ? 'critical' : 'warning', subject: worst.operation, value: p95Ms, threshold, unit: 'ms',
+    cause: 'store-slow', severity: p95Ms > URGENT * threshold ? 'critical' : 'warning', subject: worst.operation, value: p95Ms, threshold, unit: 'ms',
     sentence: `The job store takes ${p95(worst.duration)} for \`${worst.operation}\`: look at the load of its server, its slow log, and the network in between.`
   }]
 }
@@ -138,9 +138,9 @@ function queueFinding (evidence: Evidence, facts: QueueFacts): Finding | undefin
   if (concurrency !== null && concurrency > 0) return { ...base, ...ownWorker(evidence, facts, told, oldest > threshold) }
   if (store.jobsInProgress !== 0) {
     const elsewhere = store.jobsInProgress === null ? '' : ` (${store.jobsInProgress} jobs are being worked on)`
-    return { ...base, cause: 'workers_elsewhere', sentence: `${told}, and this process does not work on it: add workers, or look at the same page of those that do${elsewhere}.` }
+    return { ...base, cause: 'workers-elsewhere', sentence: `${told}, and this process does not work on it: add workers, or look at the same page of those that do${elsewhere}.` }
   }
-  return { ...base, severity: 'critical', cause: 'no_worker', sentence: `${told}, and no job is being worked on anywhere: start a worker; this process has none for that queue.` }
+  return { ...base, severity: 'critical', cause: 'no-worker', sentence: `${told}, and no job is being worked on anywhere: start a worker; this process has none for that queue.` }
 }
 
 /** Jobs wait for a worker that is here. */
@@ -155,12 +155,12 @@ function ownWorker (evidence: Evidence, { queue, wait, active, concurrency, busy
     const places = full ? (concurrency === 1 ? 'the only place is busy' : `all ${concurrency} places are busy`) : `${busy} % of ${concurrency} places were busy on average`
     const { utilizationPercent } = evidence.facts.eventLoop
     const cure = (utilizationPercent ?? 0) >= BUSY_LOOP_PERCENT ? 'add worker processes; this one has no time left for more concurrency' : 'add workers or raise `worker.concurrency`'
-    return { cause: 'workers_saturated', sentence: `${told} while ${places}${work}: ${cure}.` }
+    return { cause: 'workers-saturated', sentence: `${told} while ${places}${work}: ${cure}.` }
   }
   if (waiting && wait === null && (active ?? 0) === 0) {
-    return { cause: 'not_claiming', severity: 'critical', sentence: `${told}, and the worker of this process has claimed none although its ${concurrency} places are free: see whether it is paused or has lost its connection (\`/health/ready\`).` }
+    return { cause: 'not-claiming', severity: 'critical', sentence: `${told}, and the worker of this process has claimed none although its ${concurrency} places are free: see whether it is paused or has lost its connection (\`/health/ready\`).` }
   }
-  return { cause: 'queue_wait', sentence: `${told} although only ${busy} % of ${concurrency} places were busy: it came in a burst, or other processes are slower than this one.` }
+  return { cause: 'queue-wait', sentence: `${told} although only ${busy} % of ${concurrency} places were busy: it came in a burst, or other processes are slower than this one.` }
 }
 
 /** The job that takes most of the time of a queue; before any has ended, the one that most attempts are of. */
@@ -182,7 +182,7 @@ function refused ({ facts: { pressure } }: Evidence): Finding[] {
   const count = over.reduce((sum, entry) => sum + entry.count, 0)
   if (count === 0) return []
   return [{
-    cause: 'submissions_refused', severity: 'warning', subject: over[0]?.reason ?? null, value: count, threshold: 0, unit: 'count',
+    cause: 'submissions-refused', severity: 'warning', subject: over[0]?.reason ?? null, value: count, threshold: 0, unit: 'count',
     sentence: `${count} submission${count === 1 ? ' was' : 's were'} refused (${over.map(({ reason }) => reason).join(', ')}): clients were told to come back later.`
   }]
 }
@@ -198,13 +198,13 @@ function handlers ({ facts, options, timeouts }: Evidence): Finding[] {
       ...(failing < FAILING_PERCENT
         ? []
         : [{
-            cause: 'handler_failing', severity: failing >= 50 ? 'critical' : 'warning', subject: name, value: failing, threshold: FAILING_PERCENT, unit: '%',
+            cause: 'handler-failing', severity: failing >= 50 ? 'critical' : 'warning', subject: name, value: failing, threshold: FAILING_PERCENT, unit: '%',
             sentence: `${failing} % of the attempts of \`${name}\` failed${errorCode === null ? '' : `, mostly with ${errorCode}`}: their retries take places from other jobs.`
           } as const]),
       ...(timeoutMs === 0 || duration.p95Ms < near
         ? []
         : [{
-            cause: 'handler_near_timeout', severity: 'warning', subject: name, value: duration.p95Ms, threshold: near, unit: 'ms',
+            cause: 'handler-near-timeout', severity: 'warning', subject: name, value: duration.p95Ms, threshold: near, unit: 'ms',
             sentence: `\`${name}\` takes ${p95(duration)} and is aborted after ${durationText(timeoutMs)}: make it faster, or give it a longer \`timeoutMs\`.`
           } as const])
     ]
@@ -219,7 +219,7 @@ function slowest (facts: Facts, slowMs: number): Finding[] {
   if (busyPercent < WORKING_PERCENT || handler === undefined || handler.timePercent < 50 || handler.duration.p95Ms <= slowMs) return []
   const { name, duration, timePercent } = handler
   return [{
-    cause: 'handler_slow', severity: 'info', subject: name, value: duration.p95Ms, threshold: slowMs, unit: 'ms',
+    cause: 'handler-slow', severity: 'info', subject: name, value: duration.p95Ms, threshold: slowMs, unit: 'ms',
     sentence: `\`${name}\` takes ${p95(duration)} and ${timePercent} % of the time of all handlers here: whatever makes it faster helps most.`
   }]
 }
@@ -227,7 +227,7 @@ function slowest (facts: Facts, slowMs: number): Finding[] {
 function stuck ({ facts: { store: { stuckJobs } } }: Evidence): Finding[] {
   if (stuckJobs === null || stuckJobs === 0) return []
   return [{
-    cause: 'jobs_stuck', severity: 'warning', subject: null, value: stuckJobs, threshold: 0, unit: 'count',
+    cause: 'jobs-stuck', severity: 'warning', subject: null, value: stuckJobs, threshold: 0, unit: 'count',
     sentence: `${stuckJobs} job${stuckJobs === 1 ? ' has' : 's have'} lost the worker that ran ${stuckJobs === 1 ? 'it' : 'them'}, and will be taken over by another: if the number stays, look for workers that crash or do not answer.`
   }]
 }
@@ -238,7 +238,7 @@ function queries ({ slowQueries, options: { slowQueryMs: threshold } }: Evidence
   const { length } = slowQueries
   const what = [`\`${worst.operation}\``, ...(worst.target === '' ? [] : [`on \`${worst.target}\``])].join(' ')
   return [{
-    cause: 'queries_slow', severity: length >= MANY_QUERIES ? 'warning' : 'info', subject: worst.system, value: worst.durationMs, threshold, unit: 'ms',
+    cause: 'queries-slow', severity: length >= MANY_QUERIES ? 'warning' : 'info', subject: worst.system, value: worst.durationMs, threshold, unit: 'ms',
     sentence: `${length} database quer${length === 1 ? 'y' : 'ies'} took longer than ${durationText(threshold)}, the slowest ${durationText(worst.durationMs)} (${what}): see \`slowQueries\`.`
   }]
 }

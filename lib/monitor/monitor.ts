@@ -64,7 +64,7 @@ export interface MonitorParts {
 const SHOWN = 20
 /** Of jobs that ran while the event loop was blocked, so many are named; more would be a list that nobody reads. */
 const MAX_NAMED = 10
-const FAILURE_SOURCE = 'performance.slow_queries'
+const FAILURE_SOURCE = 'performance.slow-queries'
 
 /**
  * Watches how the process does: operations it is given, database queries, the event loop, and what limits the throughput.

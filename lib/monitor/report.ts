@@ -7,8 +7,8 @@ export type Severity = typeof SEVERITIES[number]
 
 /** What can stand in the way; of two that weigh the same, the first is the more likely cause of the other. */
 export const CAUSES = [
-  'store_away', 'store_failing', 'event_loop_blocked', 'no_worker', 'not_claiming', 'store_slow', 'event_loop_busy', 'workers_saturated', 'workers_elsewhere', 'queue_wait',
-  'submissions_refused', 'handler_failing', 'handler_near_timeout', 'handler_slow', 'jobs_stuck', 'queries_slow'
+  'store-away', 'store-failing', 'event-loop-blocked', 'no-worker', 'not-claiming', 'store-slow', 'event-loop-busy', 'workers-saturated', 'workers-elsewhere', 'queue-wait',
+  'submissions-refused', 'handler-failing', 'handler-near-timeout', 'handler-slow', 'jobs-stuck', 'queries-slow'
 ] as const
 export type Cause = typeof CAUSES[number]
 

@@ -89,7 +89,7 @@ export const LOG_EVENTS = {
   'store.warned': { id: 10404, level: 'warn', message: 'job store ({storeType}) needs attention[: {message}]', fields: { ...STORE, message: 'detail' } },
   'store.operation_failed': { id: 10405, level: 'warn', message: '{operation} of the job store failed after {durationMs} ({errorCode})[: {message}]', fields: { ...STORE, operation: 'operation', message: 'detail', durationMs: 'durationMs' }, lighter: ['operation', 'settle', 'debug'] },
 
-  'health.changed': { id: 10501, level: 'warn', message: 'readiness changed from {previous} to {status}: {reason}', fields: { status: 'status', previous: 'previous', reason: 'reason' }, lighter: ['reason', 'shutting down', 'info'] },
+  'health.changed': { id: 10501, level: 'warn', message: 'readiness changed from {previous} to {status}: {reason}', fields: { status: 'status', previous: 'previous', reason: 'reason' }, lighter: ['reason', 'shutting-down', 'info'] },
   'health.check_changed': { id: 10502, level: 'warn', message: 'health check {check} changed from {previous} to {status}[: {message}]', fields: { check: 'check', status: 'status', previous: 'previous', message: 'detail' } },
 
   'performance.slow_operation': { id: 10601, level: 'warn', message: '{operation} took {durationMs}, longer than {thresholdMs}', fields: { operation: 'operation', context: 'context', durationMs: 'durationMs', thresholdMs: 'thresholdMs' } },

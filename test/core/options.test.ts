@@ -28,11 +28,11 @@ t.test('one message lists every bad key', async (t) => {
     code: 'FAE_INVALID_OPTIONS',
     details: {
       problems: [
-        'typo is not an option',
+        'typo is not an option (known: size, mode, hook, nested)',
         'size must be a whole number of at least 1',
         'mode must be "a" or "b"',
         'hook must be a function',
-        'nested.other is not an option',
+        'nested.other is not an option (known: deep)',
         'nested.deep must be true or false'
       ]
     }
@@ -76,13 +76,13 @@ t.test('every message is a sentence that says what would be right, and none show
     [{ hook: 'hunter2' }, 'hook must be "marked", "all" or a function'],
     [{ inner: 'hunter2' }, 'inner must be an object or false'],
     [{ inner: {} }, 'inner.url is missing'],
-    [{ inner: { url: 'hunter2', attempts: 9, typo: 1 } }, 'inner.typo is not an option', 'inner.url must be a path that begins with "/"', 'inner.attempts must be a whole number from 1 to 5'],
+    [{ inner: { url: 'hunter2', attempts: 9, typo: 1 } }, 'inner.typo is not an option (known: url, attempts)', 'inner.url must be a path that begins with "/"', 'inner.attempts must be a whole number from 1 to 5'],
     [{ part: 'hunter2' }, 'part must be true, false or an object'],
     [{ ratio: 2 }, 'ratio must be a number greater than 0 and at most 1'],
     [{ ratio: NaN }, 'ratio must be a number greater than 0 and at most 1'],
     [{ few: [] }, 'few must be a list of 1 to 3 entries'],
     [{ few: ['', 7] }, 'few.0 must be a string that is not empty or a regular expression', 'few.1 must be a string or a regular expression'],
-    [{ words: ['a', 'a'] }, 'words must not name the same twice'],
+    [{ words: ['a', 'a'] }, 'words must not contain duplicates'],
     [{ named: { ab: 1 } }, 'named: the name "ab" must be one letter'],
     [{ text: 'x' }, 'text must be a string of 2 to 4 characters'],
     [{ odd: 'hunter2' }, 'odd must be a string that matches ^x'],

@@ -132,7 +132,7 @@ t.test('one that does not get ready', async (t) => {
   const leak = await programExamination(['--app', 'leak.mjs'], { cwd })
   t.match(leak.of('app.boot'), { severity: 'problem', what: /exit code 1/ })
   t.notMatch(leak.stdout + leak.stderr, /tops3cret/, 'what it prints is not passed on')
-  t.match((await look({ file: './nothing.js' }))('app.boot'), { severity: 'problem', what: /no such file/ })
+  t.match((await look({ file: './nothing.js' }))('app.boot'), { severity: 'problem', what: /does not exist/ })
 })
 
 // What is given back comes after the end of the process.

@@ -26,7 +26,7 @@ function info (changes: Readonly<Record<string, string | undefined>> = {}): { va
 const SERVER: RedisFacts = {
   target: 'redis://h', tls: false, prefix: '{fae}', connection: { ok: true, connectMs: 1 }, info: info(),
   settings: { value: { save: '', appendfsync: 'everysec' } }, clock: { value: { skewMs: 0, uncertaintyMs: 1 } },
-  latency: { value: { medianMs: 1, maxMs: 2 } }, cluster: { code: 'not asked' }, refused: { value: [] }, subscribed: { value: true }
+  latency: { value: { medianMs: 1, maxMs: 2 } }, cluster: { code: 'NOT_ASKED' }, refused: { value: [] }, subscribed: { value: true }
 }
 const PACKAGES: PackageFacts = {
   node: 'v24.1.0', engines: '>=20.19', peers: { fastify: '^5.0.0', bullmq: '^6.7.0', ioredis: '^6.0.0', '@opentelemetry/api': '^1.9.0' },
@@ -61,11 +61,11 @@ t.test('the store that the application has', async (t) => {
   t.match(store({ store: { type: 'mine' } }), { severity: 'ok', what: 'jobs are kept in a store of type mine' })
   t.match(store({ store: undefined }), { checked: false })
   const asked = { redisUrl: 'redis://u:secret@other', prefix: '{a}', leaseMs: 5_000 }
-  t.same(placeOf(asked, { state: 'not given' }), { target: { connection: { username: 'u', password: 'secret', host: 'other' }, shown: 'redis://other', prefix: '{a}' }, leaseMs: 5_000 })
+  t.same(placeOf(asked, { state: 'not-given' }), { target: { connection: { username: 'u', password: 'secret', host: 'other' }, shown: 'redis://other', prefix: '{a}' }, leaseMs: 5_000 })
   t.match(placeOf(asked, READY), { target: { connection: { host: 'h' }, shown: 'redis://h', prefix: '{fae}' }, leaseMs: 10_000 }, 'whatever is said on the command line')
   t.match(placeOf(asked, { state: 'timeout', afterMs: 1 }), { target: { shown: 'redis://other' } })
   t.match(placeOf(asked, { ...READY, store: { type: 'memory' } }), { because: 'the application keeps its jobs in memory' })
-  t.match(placeOf({ ...asked, redisUrl: undefined }, { state: 'not given' }), { because: /no Redis URL is given/ })
+  t.match(placeOf({ ...asked, redisUrl: undefined }, { state: 'not-given' }), { because: /no Redis URL is given/ })
   t.equal(otherServer(asked, READY), 'redis://other')
   t.equal(otherServer({ redisUrl: 'redis://:secret@h:6379/0' }, READY), undefined, 'the same place, said in full')
   t.equal(otherServer({ redisUrl: 'redis://h/1' }, READY), 'redis://h/1')
@@ -76,9 +76,9 @@ t.test('why a server was not reached', async (t) => {
     ['connect', 'ECONNREFUSED', /nothing listens/], ['connect', 'ETIMEDOUT', /packets go nowhere/], ['connect', 'EHOSTUNREACH', /packets go nowhere/],
     ['connect', 'ENOTFOUND', /unknown host/], ['connect', 'DEPTH_ZERO_SELF_SIGNED_CERT', /certificate/], ['connect', 'ERR_TLS_CERT_ALTNAME_INVALID', /certificate/],
     ['connect', 'CERT_HAS_EXPIRED', /certificate/], ['connect', 'ERR_SSL_WRONG_VERSION_NUMBER', /TLS handshake/], ['handshake', 'ETIMEDOUT', /TLS handshake/],
-    ['connect', 'EACCES', /no connection came about/], ['answer', 'NOAUTH', /wants a password/], ['answer', 'WRONGPASS', /password is wrong/], ['answer', 'NOPERM', /may not even PING/],
+    ['connect', 'EACCES', /could not be opened/], ['answer', 'NOAUTH', /wants a password/], ['answer', 'WRONGPASS', /password is wrong/], ['answer', 'NOPERM', /may not even PING/],
     ['answer', 'DENIED', /protected mode/], ['answer', 'LOADING', /loading/], ['answer', 'MASTERDOWN', /lost its master/], ['answer', 'ETIMEDOUT', /does not answer/],
-    ['answer', 'ECONNRESET', /wants TLS/], ['answer', 'ERR', /refuses/]
+    ['answer', 'ECONNRESET', /uses TLS/], ['answer', 'ERR', /refuses/]
   ] as const
   for (const [stage, code, what] of cases) {
     const finding = ofRedis('redis.connection', { connection: { ok: false, stage, code } })
@@ -168,7 +168,7 @@ t.test('packages', async (t) => {
 
 t.test('the application', async (t) => {
   for (const check of ['app.boot', 'otel.sdk', 'app.proxy', 'app.job-routes', 'app.metrics']) {
-    t.match(ofApp(check, { state: 'not given' }), { checked: false })
+    t.match(ofApp(check, { state: 'not-given' }), { checked: false })
     t.match(ofApp(check, { state: 'timeout', afterMs: 8_000 }), { checked: false })
     t.match(ofApp(check, { state: 'ended', exitCode: 0, signal: null }), { checked: false })
     t.equal(ofApp(check, READY).severity, 'ok')
@@ -189,10 +189,10 @@ t.test('the application', async (t) => {
   t.equal(ofApp('app.proxy', { ...READY, publicUrl, trustProxy: 'some' }).severity, 'ok')
   t.equal(ofApp('app.proxy', { ...READY, publicUrl, trustProxy: 'all' }).severity, 'note')
   t.match(ofApp('app.proxy', { ...READY, trustProxy: undefined }), { checked: false })
-  t.match(ofApp('app.job-routes', { ...READY, jobRoutes: 'left open' }), { severity: 'warning', fix: /owner: \(request\)/ })
+  t.match(ofApp('app.job-routes', { ...READY, jobRoutes: 'left-open' }), { severity: 'warning', fix: /owner: \(request\)/ })
   t.equal(ofApp('app.job-routes', { ...READY, jobRoutes: 'open' }).severity, 'note')
   t.equal(ofApp('app.job-routes', { ...READY, jobRoutes: 'none' }).severity, 'ok')
-  t.match(ofApp('app.metrics', { ...READY, metrics: 'left open' }), { severity: 'warning', fix: /authorize: \(request\)/ })
+  t.match(ofApp('app.metrics', { ...READY, metrics: 'left-open' }), { severity: 'warning', fix: /authorize: \(request\)/ })
   t.equal(ofApp('app.metrics', { ...READY, metrics: 'open' }).severity, 'note')
   t.equal(ofApp('app.metrics', { ...READY, metrics: 'guarded' }).severity, 'ok')
 })
@@ -228,7 +228,7 @@ t.test('a target is shown without what is secret in it', async (t) => {
 })
 
 t.test('reports', async (t) => {
-  const findings = [...checkRedis({ ...SERVER, info: info({ maxmemory_policy: 'bad\u001b[31mpolicy' }) }), ...checkApp({ state: 'not given' }, [])]
+  const findings = [...checkRedis({ ...SERVER, info: info({ maxmemory_policy: 'bad\u001b[31mpolicy' }) }), ...checkApp({ state: 'not-given' }, [])]
   const text = textReport(findings, false)
   t.notOk(text.includes('\u001b'), 'a server cannot steer the terminal')
   t.match(text, /problem +eviction policy +maxmemory-policy is bad \[31mpolicy\n +why: .*\n +fix: /)
@@ -240,5 +240,5 @@ t.test('reports', async (t) => {
   const warning = checkRedis({ ...SERVER, info: info({ aof_enabled: '0' }) })
   t.match(summarize(warning, false), { status: 'warning', exitCode: 0 })
   t.match(summarize(warning, true), { status: 'warning', exitCode: 1 })
-  t.match(summarize(checkApp({ state: 'not given' }, []), true), { status: 'ok', exitCode: 0, counts: { notChecked: 6 } })
+  t.match(summarize(checkApp({ state: 'not-given' }, []), true), { status: 'ok', exitCode: 0, counts: { notChecked: 6 } })
 })

@@ -24,9 +24,9 @@ t.test('help and version', async (t) => {
 
 t.test('a command line that makes no sense ends with 2, and what was given is not repeated', async (t) => {
   const cases: ReadonlyArray<readonly [args: readonly string[], says: RegExp]> = [
-    [[], /a command is missing/],
-    [['doktor'], /one command only/],
-    [['doctor', `redis://:${SECRET}@host`], /takes options only/],
+    [[], /the command is missing/],
+    [['doktor'], /the only one is: doctor/],
+    [['doctor', `redis://:${SECRET}@host`], /takes only options/],
     [['doctor', `--redis-ulr=redis://:${SECRET}@host`], /--redis-ulr is not an option/],
     [['doctor', '--redis-url'], /--redis-url/],
     [['doctor', '--redis-url', `http://:${SECRET}@host`], /--redis-url is not a URL of the form redis:/],
@@ -35,7 +35,7 @@ t.test('a command line that makes no sense ends with 2, and what was given is no
     [['doctor', '--lease-ms', 'long'], /leaseMs/],
     [['doctor', '--lease-ms', '1'], /leaseMs must be a number of at least 100/],
     [['doctor', '--json=yes'], /--json/],
-    [['doctor', '--import', './otel.js'], /with --app only/],
+    [['doctor', '--import', './otel.js'], /need --app/],
     [['doctor', '--app', ''], /--app needs a file/]
   ]
   for (const [args, says] of cases) {

@@ -126,5 +126,5 @@ t.test('TLS where there is none, and none where there is', async (t) => {
   await once(tls, 'listening')
   t.teardown(() => tls.close())
   const { port } = tls.address() as AddressInfo
-  t.match((await examination(['--redis-url', `redis://127.0.0.1:${port}`])).of('redis.connection'), { severity: 'problem', what: /no answer of Redis/, fix: /rediss:\/\// })
+  t.match((await examination(['--redis-url', `redis://127.0.0.1:${port}`])).of('redis.connection'), { severity: 'problem', what: /not an answer of Redis/, fix: /rediss:\/\// })
 })

@@ -298,7 +298,7 @@ t.test('bad checks are refused with one message', async (t) => {
   health.addCheck('once', fine)
   const bad: ReadonlyArray<readonly [unknown, unknown, unknown, RegExp]> = [
     ['once', fine, undefined, /taken/], ['application', fine, undefined, /taken/], ['', fine, undefined, /name must be/], ['a b', fine, undefined, /name must be/],
-    [7, fine, undefined, /name must be/], ['x', 'no', undefined, /must be a function/], ['x', fine, { timeoutMs: 0, tag: 'ready' }, /tag is not an option; timeoutMs must be a number greater than 0 and at most 60000/],
+    [7, fine, undefined, /name must be/], ['x', 'no', undefined, /must be a function/], ['x', fine, { timeoutMs: 0, tag: 'ready' }, /tag is not an option \(known: tags, .*\); timeoutMs must be a number greater than 0 and at most 60000/],
     ['x', fine, { tags: ['a b'] }, /tags\.0/], ['x', fine, { cacheMs: -1 }, /cacheMs/]
   ]
   for (const [name, check, options, message] of bad) {

@@ -83,7 +83,7 @@ t.test('a store that is far away answers all questions in the time of one', asyn
     [900, 900, { status: 'Healthy', data: { store_latency_ms: 900 } }],
     [1_400, 1_400, { status: 'Degraded', description: 'the fake store answers slowly', data: { submit_probe: 'passed' } }],
     [9_000, 1_400, { status: 'Degraded', description: 'the fake store answers slowly', data: { store_latency_ms: 1_500 } }],
-    [800, 9_000, { status: 'Degraded', description: 'the fake store answers slowly', data: { submit_probe: 'no answer' } }],
+    [800, 9_000, { status: 'Degraded', description: 'the fake store answers slowly', data: { submit_probe: 'no-answer' } }],
     [3, 9_000, { status: 'Unhealthy', description: 'the fake store would take no job: it did not answer within 1500 ms' }]
   ] as const) {
     const asked = ask(far(readMs, restMs))

@@ -63,7 +63,7 @@ t.test('every route is in the OpenAPI document, with what it answers', async (t)
 })
 
 t.test('under another path, the operation ids of the job routes are others', async (t) => {
-  const { app } = await testApp({ http: { jobsPath: '/tasks', openapi: { tags: ['work'] } }, prefix: '/v1', before: async (root) => { await root.register(swagger, { openapi: {} }) } })
+  const { app } = await testApp({ http: { path: '/tasks', openapi: { tags: ['work'] } }, prefix: '/v1', before: async (root) => { await root.register(swagger, { openapi: {} }) } })
   await app.ready()
   const get = at(app.swagger(), 'paths', '/v1/tasks/{id}', 'get')
   t.match(get, { operationId: 'getJob_v1_tasks', tags: ['work'] })

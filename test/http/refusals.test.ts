@@ -18,7 +18,7 @@ function isProblem (t: Test, answer: LightMyRequestResponse, status: number, abo
 const ask = (app: FastifyInstance, method: string, url: string, more: InjectOptions = {}): Promise<LightMyRequestResponse> => app.inject({ method: method as 'GET', url, ...more })
 
 t.test('malformed escapes, long ids, other methods and other paths are problems', async (t) => {
-  const { app } = await testApp({ http: { jobsPath: '/work/v1' }, prefix: '/api' })
+  const { app } = await testApp({ http: { path: '/work/v1' }, prefix: '/api' })
   for (const method of ['GET', 'HEAD', 'DELETE', 'POST', 'PUT']) isProblem(t, await ask(app, method, '/api/work/v1/%ff?secret=1'), 400, `${method} %ff`)
   for (const [method, tail] of [['GET', ''], ['HEAD', ''], ['GET', '/result'], ['HEAD', '/result'], ['DELETE', ''], ['POST', '/cancel'], ['POST', '/redrive']] as const) {
     const url = `/api/work/v1/${LONG}${tail}`

@@ -328,7 +328,7 @@ t.test('owner functions: async, throwing, wrong', async (t) => {
 
 t.test('the public URL is part of every link', async (t) => {
   const { app } = await testApp({
-    http: { publicUrl: 'https://api.example.com/base/', jobsPath: '/tasks' },
+    http: { publicUrl: 'https://api.example.com/base/', path: '/tasks' },
     prefix: '/v1',
     setup: (app) => { app.asyncEndpoint({ url: '/a', name: 'a', handler: echo }) }
   })

@@ -58,9 +58,9 @@ t.test('workers saturated, with what keeps them busy', async (t) => {
     await world.clock.advance(30_000)
     run(world, 100, { wait: 12.4, takes: 9.8 })
   })
-  t.equal(report.limitedBy, 'workers_saturated')
+  t.equal(report.limitedBy, 'workers-saturated')
   t.match(report.verdict, /^Jobs wait .* while all 20 places are busy with `report` \(p95 9\.\d s\): add workers or raise `worker\.concurrency`\.$/)
-  t.same(causes(report), ['warning workers_saturated', 'info handler_slow'])
+  t.same(causes(report), ['warning workers-saturated', 'info handler-slow'])
   t.match(report.findings[0], { subject: 'default', threshold: 5_000, unit: 'ms' })
   const one = await after((world) => { worker(world, 1, 1); counts(world, { queued: 9, running: 1, oldest: 95 }) })
   t.equal(one.verdict, 'The job that waits longest in queue `default` has waited for 2 min while the only place is busy with `report`: add workers or raise `worker.concurrency`.', 'nothing has ended yet')
@@ -101,7 +101,7 @@ t.test('saturated because the process computes all the time: more concurrency wo
     await world.clock.advance(20_000)
     run(world, 100, { wait: 12 })
   }, busyLoop())
-  t.equal(report.limitedBy, 'event_loop_busy')
+  t.equal(report.limitedBy, 'event-loop-busy')
   t.match(report.findings[1]?.sentence, /: add worker processes; this one has no time left for more concurrency\.$/)
 })
 
@@ -113,22 +113,22 @@ function busyLoop (): World {
 
 t.test('no worker at all, against workers elsewhere, against a worker that claims nothing', async (t) => {
   const none = await after((world) => { counts(world, { queued: 12, oldest: 95 }) })
-  t.same(causes(none), ['critical no_worker'])
+  t.same(causes(none), ['critical no-worker'])
   t.equal(none.verdict, 'The job that waits longest in queue `default` has waited for 2 min, and no job is being worked on anywhere: start a worker; this process has none for that queue.')
   const elsewhere = await after((world) => { counts(world, { queued: 12, running: 20, oldest: 40 }) })
-  t.same(causes(elsewhere), ['warning workers_elsewhere'])
+  t.same(causes(elsewhere), ['warning workers-elsewhere'])
   t.match(elsewhere.verdict, /look at the same page of those that do \(20 jobs are being worked on\)/)
   const deaf = await after((world) => { worker(world, 0); counts(world, { queued: 12, oldest: 40 }) })
-  t.same(causes(deaf), ['critical not_claiming'])
+  t.same(causes(deaf), ['critical not-claiming'])
   t.match(deaf.verdict, /its 20 places are free: see whether it is paused/)
   const burst = await after((world) => { worker(world, 4); run(world, 10, { wait: 8 }) })
-  t.same(causes(burst), ['warning queue_wait'])
+  t.same(causes(burst), ['warning queue-wait'])
 })
 
 t.test('a slow store; not when the event loop is what makes it look slow', async (t) => {
   const slow = (world: World): void => { for (let n = 0; n < 20; n++) world.metrics.storeOperationDuration(0.4, { operation: 'create', storeType: 'redis' }) }
   const report = await after(slow)
-  t.same(causes(report), ['warning store_slow'])
+  t.same(causes(report), ['warning store-slow'])
   t.match(report.verdict, /^The job store takes 4\d\d ms \(p95\) for `create`: look at the load of its server/)
   t.match(report.store.operations, [{ operation: 'create', duration: { count: 20, p95FromMs: 250, p95ToMs: 500 } }])
   const blocked = await after(async (world) => {
@@ -136,7 +136,7 @@ t.test('a slow store; not when the event loop is what makes it look slow', async
     await world.clock.advance(50_000)
     slow(world)
   }, monitored({ windowMs: 60_000 }))
-  t.same(causes(blocked), ['critical event_loop_blocked'])
+  t.same(causes(blocked), ['critical event-loop-blocked'])
   t.match(blocked.verdict, /^The event loop is late by up to 450 ms \(p99\): something computes without a pause/)
   const aside = await after((world) => { for (let n = 0; n < 20; n++) world.metrics.storeOperationDuration(0.4, { operation: 'gather', storeType: 'redis' }) })
   t.same(causes(aside), [], 'no job waits for that')
@@ -149,13 +149,13 @@ t.test('a loop that was blocked a while ago', async (t) => {
     world.world.loop = { meanMs: 0, lagMs: 1, worstMs: 2, utilization: 0.1 }
     await world.clock.advance(10_000)
   })
-  t.same(causes(report), ['warning event_loop_blocked'])
-  t.match(report, { limitedBy: 'event_loop_blocked', eventLoop: { lagMs: 1, highestLagMs: 700, worstMs: 900 } })
+  t.same(causes(report), ['warning event-loop-blocked'])
+  t.match(report, { limitedBy: 'event-loop-blocked', eventLoop: { lagMs: 1, highestLagMs: 700, worstMs: 900 } })
 })
 
 t.test('a store that is away, or fails', async (t) => {
   const away = await after((world) => { counts(world, { queued: 5, oldest: 95, age: 75 }) })
-  t.same(causes(away), ['critical store_away'], 'old counts prove nothing about workers')
+  t.same(causes(away), ['critical store-away'], 'old counts prove nothing about workers')
   t.match(away.verdict, /^The job store has not said for 75 s how many jobs wait/)
   const failing = await after(({ metrics }) => {
     for (let n = 0; n < 40; n++) metrics.storeOperationDuration(0.01, { operation: 'create', storeType: 'redis' })
@@ -177,11 +177,11 @@ t.test('what needs attention but limits nothing', async (t) => {
   })
   t.match(report, { limitedBy: null, verdict: 'Nothing limits the throughput now, but the findings need attention.', pressure: { retries: 1, refused: [{ reason: 'queue-full', count: 1 }, { count: 1 }] } })
   t.same(report.findings.map(({ severity, cause, sentence }) => `${severity} ${cause}: ${sentence}`), [
-    'critical handler_failing: 62.5 % of the attempts of `report` failed, mostly with E_CONN: their retries take places from other jobs.',
-    'warning submissions_refused: 1 submission was refused (queue-full): clients were told to come back later.',
-    'warning handler_near_timeout: `report` takes 29 s (p95) and is aborted after 30 s: make it faster, or give it a longer `timeoutMs`.',
-    'warning jobs_stuck: 3 jobs have lost the worker that ran them, and will be taken over by another: if the number stays, look for workers that crash or do not answer.',
-    'info queries_slow: 2 database queries took longer than 1 s, the slowest 3 s (`select` on `orders`): see `slowQueries`.'
+    'critical handler-failing: 62.5 % of the attempts of `report` failed, mostly with E_CONN: their retries take places from other jobs.',
+    'warning submissions-refused: 1 submission was refused (queue-full): clients were told to come back later.',
+    'warning handler-near-timeout: `report` takes 29 s (p95) and is aborted after 30 s: make it faster, or give it a longer `timeoutMs`.',
+    'warning jobs-stuck: 3 jobs have lost the worker that ran them, and will be taken over by another: if the number stays, look for workers that crash or do not answer.',
+    'info queries-slow: 2 database queries took longer than 1 s, the slowest 3 s (`select` on `orders`): see `slowQueries`.'
   ])
   t.match(report.slowQueries, [{ durationMs: 3_000, statement: 'select * from orders where id = ?', at: /^2026-/ }, { durationMs: 2_000 }])
 })
@@ -196,7 +196,7 @@ t.test('what limits the throughput for longer than the window is told, once per 
   run(world, 100, { wait: 8 })
   worker(world, 4)
   await clock.advance(30_000)
-  t.equal(monitor.bottlenecks()?.limitedBy, 'queue_wait')
+  t.equal(monitor.bottlenecks()?.limitedBy, 'queue-wait')
   await clock.advance(60_000)
   t.same(found(), [], 'a burst is in the numbers for a window, and is no more than that')
   counts(world, { queued: 12, running: 3, oldest: 40 })
@@ -204,7 +204,7 @@ t.test('what limits the throughput for longer than the window is told, once per 
   await clock.advance(60_000)
   t.same(found(), [])
   await clock.advance(10_000)
-  t.same(found(), [{ cause: 'workers_elsewhere', severity: 'warning', subject: 'default', value: 40_000, threshold: 5_000, unit: 'ms', sentence: monitor.bottlenecks()?.verdict }])
+  t.same(found(), [{ cause: 'workers-elsewhere', severity: 'warning', subject: 'default', value: 40_000, threshold: 5_000, unit: 'ms', sentence: monitor.bottlenecks()?.verdict }])
   await clock.advance(55_000)
   t.equal(found().length, 1)
   await clock.advance(10_000)

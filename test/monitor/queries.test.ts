@@ -69,7 +69,7 @@ t.test('it cannot throw into the tracing of an application', async (t) => {
   const broken: unknown[] = [{}, { attributes: null }, { get attributes () { throw new Error('no') } }, { attributes: { 'db.system': 'x', 'db.statement': 'select 1' } }]
   for (const odd of broken) processor.onEnd(odd as never)
   t.equal(told('telemetry.listener_failed').length, 4)
-  t.match(told('telemetry.listener_failed')[0], { source: 'performance.slow_queries' })
+  t.match(told('telemetry.listener_failed')[0], { source: 'performance.slow-queries' })
   t.equal(warnings.filter((message) => /could not be read/.test(message)).length, 1, 'said once')
   await processor.forceFlush()
   await processor.shutdown()

@@ -48,7 +48,7 @@ const options: AsyncEndpointsOptions = {
   submitTimeoutMs: 2_000,
   redact: {},
   worker: { concurrency: 5, queues: { mail: { concurrency: 2 } }, onlyTheseQueues: true, drainTimeoutMs: 1, countAbandoned: true, watchdog: false, middleware: [async (_job, next) => await next()], workerId: 'w' },
-  http: { jobsPath: '/jobs', publicUrl: 'https://x.example', owner: () => 'ann', access: 'owner', headers: ['x-tenant'], maxWaitMs: 1, maxWaiters: 1, maxRedrives: 1, idempotencyTtlMs: 1, exposeErrors: 'all', openapi: { tags: ['t'] } },
+  http: { path: '/jobs', publicUrl: 'https://x.example', owner: () => 'ann', access: 'owner', headers: ['x-tenant'], maxWaitMs: 1, maxWaiters: 1, maxRedrives: 1, idempotencyTtlMs: 1, exposeErrors: 'all', openapi: { tags: ['t'] } },
   observability: { metrics: {}, tracing: {}, logging: {} },
   health: {},
   alerts: true

@@ -48,7 +48,7 @@ t.test('in production what is left open is said at the start, in one line each',
   t.same(await warned(t, {}), [JOBS, METRICS])
   t.same(await warned(t, { observability: false }), [JOBS], 'without observability too')
   t.same(await warned(t, { observability: { logging: false } }), [JOBS, METRICS], 'without numbered lines of jobs too')
-  t.same(await warned(t, { http: { jobsPath: '/tasks' }, observability: { metrics: { path: '/m' } } }), ['10901 /tasks', '10902 /m'])
+  t.same(await warned(t, { http: { path: '/tasks' }, observability: { metrics: { path: '/m' } } }), ['10901 /tasks', '10902 /m'])
   t.same(await warned(t, {}, [someone, undefined]), [JOBS, METRICS], 'one endpoint without an owner function')
   t.same(await warned(t, {}, []), [JOBS, METRICS], 'no endpoint here, but routes')
 })

@@ -55,11 +55,11 @@ t.test('a job that fails, and runs again', async (t) => {
   t.equal(failed.statusCode, 202)
   t.match(failed.json(), { status: 'failed', attempts: { made: 2, max: 2 }, error: { code: 'E_YEAR', message: 'The handler threw an error' } })
   t.equal((await app.jobs.get(failed.json().id))?.error?.message, 'no such year')
-  const { retry, self } = failed.json().links
+  const { redrive, self } = failed.json().links
   const gone = await app.inject(`${self}/result`)
   t.equal(gone.statusCode, 409)
   t.match(gone.json(), { code: 'FAE_JOB_FAILED', jobStatus: 'failed' })
-  t.equal((await app.inject({ method: 'POST', url: retry })).statusCode, 202)
+  t.equal((await app.inject({ method: 'POST', url: redrive })).statusCode, 202)
   t.match((await app.inject({ url: self, headers: { prefer: 'wait=20' } })).json(), { status: 'failed', attempts: { made: 2 } })
 })
 
@@ -182,13 +182,13 @@ t.test('every bad key of every part, in one message', async (t) => {
     submitTimeoutMs: 0,
     jobs: { timeout: 1, retry: { attempts: 0 } },
     worker: { concurency: 3, drainTimeoutMs: -1 },
-    http: { jobsPath: 'jobs', headers: ['Cookie'], publicUrl: 'ftp://x', maxwait: 1 },
+    http: { path: 'jobs', headers: ['Cookie'], publicUrl: 'ftp://x', maxwait: 1 },
     health: { prefx: '/h' },
     observability: { metrcs: {}, metrics: { pth: '/m' }, tracing: { maxTracesPerSecond: -1 }, serviceName: '' }
   }
   const expected = [
-    'wroker is not an option', 'store must be an object', 'submitTimeoutMs must be a number of at least 1', 'jobs.timeout is not an option', 'jobs.redrive.attempts must be a whole number from 1 to 1000',
-    'worker.concurency is not an option', 'worker.drainTimeoutMs must be a number of at least 0', 'http.jobsPath must be a path like "/jobs"', 'http.publicUrl must be a URL that begins', 'http.maxwait is not an option',
+    'wroker is not an option', 'store must be an object', 'submitTimeoutMs must be a number of at least 1', 'jobs.timeout is not an option', 'jobs.retry.attempts must be a whole number from 1 to 1000',
+    'worker.concurency is not an option', 'worker.drainTimeoutMs must be a number of at least 0', 'http.path must be a path like "/jobs"', 'http.publicUrl must be a URL that begins', 'http.maxwait is not an option',
     'health.prefx is not an option', 'observability.metrcs is not an option', 'observability.metrics.pth is not an option', 'observability.tracing.maxTracesPerSecond must be a number of at least 0', 'observability.serviceName'
   ]
   const app = Fastify()
@@ -197,6 +197,37 @@ t.test('every bad key of every part, in one message', async (t) => {
   t.match(error, { code: 'FAE_INVALID_OPTIONS' })
   for (const problem of expected) t.ok(error.message.includes(problem), `${problem} in: ${error.message}`)
   t.notOk(app.hasDecorator('jobs'), 'nothing was registered')
+})
+
+t.test('`path` is the place of every group of routes; the old names are refused, and the known ones named', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(asyncEndpoints, {
+    http: { path: '/tasks' }, health: { path: '/internal/health' }, observability: { metrics: { path: '/internal/metrics' } }
+  })
+  await app.ready()
+  const moved = ['/internal/health', '/internal/health/ready', '/internal/health/live', '/internal/metrics', '/internal/metrics/jobs',
+    '/internal/metrics/bottlenecks']
+  for (const url of moved) t.equal((await app.inject(url)).statusCode, 200, url)
+  t.match((await app.inject('/tasks/x')).json(), { code: 'FAE_JOB_NOT_FOUND' })
+  for (const url of ['/health', '/metrics', '/jobs/x']) t.equal((await app.inject(url)).json().code, undefined, url)
+
+  const bare = Fastify()
+  t.teardown(() => bare.close())
+  await bare.register(asyncEndpoints, { http: false, health: { path: false }, observability: { metrics: { path: false } } })
+  for (const url of ['/health', '/health/ready', '/health/live', '/metrics', '/metrics/jobs']) t.equal((await bare.inject(url)).statusCode, 404, url)
+
+  const root = Fastify()
+  t.teardown(() => root.close())
+  await root.register(asyncEndpoints, { http: false, health: { path: '/' } })
+  for (const url of ['/', '/ready', '/live']) t.equal((await root.inject(url)).statusCode, 200, url)
+
+  const old = { http: { jobsPath: '/tasks' }, health: { prefix: '/h' }, observability: { metrics: { endpoint: '/m' } } } as unknown as AsyncEndpointsOptions
+  await t.rejects(async () => { await Fastify().register(asyncEndpoints, old) }, {
+    code: 'FAE_INVALID_OPTIONS', message: new RegExp([
+      'http\\.jobsPath is not an option \\(known: path, .*', 'health\\.prefix is not an option \\(known: path, .*', 'metrics\\.endpoint is not an option \\(known: path, '
+    ].join(''))
+  })
 })
 
 t.test('a credential among the captured headers, a part that is no object', async (t) => {

@@ -105,7 +105,7 @@ t.test('a worker is asked whether it claims, wherever its plugin was registered'
 })
 
 t.test('options: paths, prefix, details, status codes, checks', async (t) => {
-  const moved = await build(t, { options: { prefix: '/internal/health', paths: { live: '/livez', health: false } } })
+  const moved = await build(t, { options: { path: '/internal/health', paths: { live: '/livez', health: false } } })
   t.equal((await probe(moved, '/internal/health/ready')).status, 200)
   t.equal((await probe(moved, '/livez')).status, 200)
   for (const gone of ['/health', '/internal/health', '/internal/health/live']) t.equal((await moved.inject(gone)).statusCode, 404, gone)

@@ -37,7 +37,7 @@ t.test('an SDK started by --import is watched, by each application of the proces
   t.equal(told.other, 1, 'the other application saw it too, once')
   t.equal(told.afterClose, 0)
   t.match(told.report.slowQueries, [{ operation: 'select', target: 'orders', durationMs: 2_000 }])
-  t.match(told.report.findings, [{ cause: 'queries_slow' }])
+  t.match(told.report.findings, [{ cause: 'queries-slow' }])
   t.same(told.warnings, [])
   // The last one is that of after the close.
   await receiver.until('the spans of the client', ({ spans }) => spans().filter(({ name }) => name === 'SELECT shop').length === 3)

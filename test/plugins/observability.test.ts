@@ -288,7 +288,7 @@ t.test('enabled: false loads no part of OpenTelemetry', async (t) => {
 t.test('bad options fail the registration with one message', async (t) => {
   const bad: ReadonlyArray<readonly [options: object, message: RegExp]> = [
     [{ enabled: 'yes', nonsense: 1 }, /nonsense is not an option.*enabled must be true or false/],
-    [{ metrics: { path: 'metrics', interval: 5 } }, /metrics\.interval is not an option.*metrics\.path must be a path that begins with "\/" or false/],
+    [{ metrics: { path: 'metrics', interval: 5 } }, /metrics\.interval is not an option.*metrics\.path must be a path like "\/jobs", of letters, .*or false/],
     [{ metrics: { recorder: { jobCreatd: () => {} } } }, /recorder\.jobCreatd is not a method/],
     [{ metrics: { recorder: { jobCreated: 5 } } }, /recorder\.jobCreated must be a function/],
     [{ metrics: { buckets: [2, 1] } }, /ascending/],

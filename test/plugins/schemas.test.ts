@@ -28,7 +28,7 @@ t.test('a result that does not fit fails the job at once, on both stores', async
     app.defineJob({ name: 'd', schema: { result: ROWS }, handler: async () => ({ rows: 'x' }) })
     const answer = await app.inject({ method: 'POST', url: '/r', headers: { prefer: 'wait=5' } })
     t.equal(answer.statusCode, 202)
-    t.match(answer.json(), { status: 'failed', error: { code: 'FAE_RESULT_INVALID', message: 'The result does not fit its schema' } })
+    t.match(answer.json(), { status: 'failed', error: { code: 'FAE_RESULT_INVALID', message: 'The result does not match its schema' } })
     t.equal(runs, 1)
     t.equal((await app.inject(`${answer.headers.location}/result`)).statusCode, 409)
     const buffer = await app.inject({ method: 'POST', url: '/buffer', headers: { prefer: 'wait=5' } })

@@ -5,7 +5,7 @@ import { same } from './support.ts'
 
 export async function registers (app: FastifyInstance, store: JobStore): Promise<void> {
   await app.register(asyncEndpoints)
-  await app.register(asyncEndpoints, { store, worker: { concurrency: 20 }, http: { jobsPath: '/tasks' }, health: false, observability: { metrics: false } })
+  await app.register(asyncEndpoints, { store, worker: { concurrency: 20 }, http: { path: '/tasks' }, health: false, observability: { metrics: false } })
   await app.register(asyncEndpoints, { store: memoryStore(), jobs: { timeoutMs: 1 }, submitTimeoutMs: 100, worker: false, http: false })
   // @ts-expect-error there is no such option
   await app.register(asyncEndpoints, { wroker: false })

@@ -1,12 +1,15 @@
 import type { MeterProvider } from '@opentelemetry/api'
 import { openApiProperty, type OpenApiOptions } from '../../core/openapi.ts'
-import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
+import { invalidOptions, pathProperty, readOptions, type OptionsSchema } from '../../core/options.ts'
 import { METRIC_METHODS, type AsyncEndpointsMetrics } from '../metrics.ts'
 import { DEFAULT_MAX_SERIES } from '../registry.ts'
 import type { MetricReader, PushMetricExporter } from '../sdk/metrics.ts'
 
 export interface MetricsOptions<Request = unknown> {
-  /** Where the metrics are printed, and under it `/jobs` and `/bottlenecks`; `false`: nowhere. @defaultValue '/metrics' */
+  /**
+   * The path of the metrics routes: the page for scrapers here, `/jobs` and `/bottlenecks` below it. `false` registers no routes; the
+   * metrics are still collected and exported. @defaultValue '/metrics'
+   */
   path?: string | false
   /** What is printed for who asks for nothing in particular (RFC 9110 §12.5.1). @defaultValue 'prometheus' */
   format?: 'prometheus' | 'openmetrics' | 'json' | 'csv'
@@ -58,7 +61,7 @@ const metricsSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    path: { anyOf: [{ type: 'string', pattern: '^/', description: 'a path that begins with "/"' }, { type: 'boolean', enum: [false] }] },
+    path: pathProperty({ root: true, off: true }),
     format: { type: 'string', enum: ['prometheus', 'openmetrics', 'json', 'csv'] },
     recorder: { isObject: true },
     maxSeriesPerMetric: { type: 'integer', minimum: 1, maximum: 100_000 },
