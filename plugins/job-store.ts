@@ -5,10 +5,11 @@ import { Backbone, BACKBONE } from '../lib/channels/backbone.ts'
 import { childSubmitter } from '../lib/client/child.ts'
 import { Client } from '../lib/client/client.ts'
 import type { Jobs } from '../lib/client/jobs.ts'
-import { createContext, type Clock, type TimerHandle } from '../lib/core/context.ts'
+import { createContext, type Clock } from '../lib/core/context.ts'
 import { CurrentJobs } from '../lib/core/current-job.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../lib/core/options.ts'
 import { PLUGIN } from '../lib/core/plugin-names.ts'
+import { Periodic } from '../lib/core/periodic.ts'
 import { readRedactOptions, redactProperty, type RedactOptions } from '../lib/core/redact.ts'
 import { EventBus } from '../lib/events/bus.ts'
 import { JobEvents } from '../lib/events/subscribers.ts'
@@ -147,13 +148,9 @@ interface ClosableSession {
  * is closed.
  */
 function closeIdleConnections (app: FastifyInstance, clock: Clock): void {
-  let timer: TimerHandle
-  const close = (): void => {
-    app.server.closeIdleConnections?.()
-    timer = clock.setTimeout(close, CLOSE_IDLE_EVERY_MS)
-  }
-  app.addHook('preClose', async () => { timer = clock.setTimeout(close, CLOSE_IDLE_EVERY_MS) })
-  app.addHook('onClose', async () => { clock.clearTimeout(timer) })
+  const closing = new Periodic({ clock, intervalMs: CLOSE_IDLE_EVERY_MS, turn: () => { app.server.closeIdleConnections?.() } })
+  app.addHook('preClose', async () => { closing.start() })
+  app.addHook('onClose', async () => { closing.cancel() })
 }
 
 /**

@@ -1,5 +1,6 @@
-import type { Context, TimerHandle } from '../core/context.ts'
+import type { Context } from '../core/context.ts'
 import { watchEventLoop, type LoopWatch } from '../core/event-loop.ts'
+import { Periodic } from '../core/periodic.ts'
 import type { Redaction } from '../core/redact.ts'
 import { BaseService } from '../core/service.ts'
 import type { EventBus } from '../events/bus.ts'
@@ -88,7 +89,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   readonly #claimed = new Set<string>()
   #unlisten: ReadonlyArray<() => void> = []
   #watch: SpanWatch | undefined
-  #timer: TimerHandle | undefined
+  readonly #samples: Periodic
   /** An application has put the processor where it belongs. */
   #taken = false
   #failed = false
@@ -103,6 +104,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     this.#slowQueries = new Samples(options.maxSamples)
     this.#lag = registry.instrument(instruments.eventLoopLag)
     this.#utilization = registry.instrument(instruments.eventLoopUtilization)
+    this.#samples = new Periodic({ clock, intervalMs: options.sampleIntervalMs, turn: () => { this.#sample() } })
     const [duration, memoryDelta, query] = [registry.instrument(instruments.operationDuration), registry.instrument(instruments.operationMemoryDelta), registry.instrument(instruments.databaseQueryDuration)]
     this.#operations = new Operations({
       clock, bus, redaction, options, heapUsed, samples: this.#slowOperations, duration: (operation) => duration.bind({ operation }), memoryDelta: (operation) => memoryDelta.bind({ operation })
@@ -169,15 +171,14 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     quietly(() => {
       this.#loop.start()
       this.#facts?.window.take(this.#moment())
-      this.#arm()
+      this.#samples.start()
     })
     this.#unlisten = this.#listen()
     if (options.slowQueries && !this.#taken) this.#watchSpans()
   }
 
   protected async onStop (): Promise<void> {
-    if (this.#timer !== undefined) this.#parts.context.clock.clearTimeout(this.#timer)
-    this.#timer = undefined
+    this.#samples.cancel()
     this.#queries.listening = false
     this.#unwatch()
     for (const stop of this.#unlisten) stop()
@@ -213,14 +214,6 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   #unwatch (): void {
     this.#watch?.stop()
     this.#watch = undefined
-  }
-
-  #arm (): void {
-    const { clock } = this.#parts.context
-    this.#timer = clock.setTimeout(() => {
-      this.#sample()
-      this.#arm()
-    }, this.#parts.options.sampleIntervalMs)
   }
 
   #sample (): void {

@@ -1,6 +1,7 @@
-import type { Clock, TimerHandle } from '../core/context.ts'
+import type { Clock } from '../core/context.ts'
 import { EXPIRED, withDeadline } from '../core/deadline.ts'
 import { invalidOptions, type OptionsSchema } from '../core/options.ts'
+import { Periodic } from '../core/periodic.ts'
 import { BaseService } from '../core/service.ts'
 import { workerSilenceProblem } from '../jobs/worker-silence-limit.ts'
 import type { Consumer, JobStore } from '../jobs/store.ts'
@@ -87,30 +88,23 @@ export class Watchdog extends BaseService {
   readonly #watches = new Map<string, Watch>()
   /** The store did not answer when it was last asked. */
   #away = false
-  #timer: TimerHandle | undefined
+  readonly #looks: Periodic
 
   constructor (parts: WatchdogParts) {
     super()
     this.#parts = parts
+    this.#looks = new Periodic({ clock: parts.clock, intervalMs: parts.options.silentMs / LOOKS, turn: () => this.#look() })
   }
 
   protected async onStart (): Promise<void> {
-    this.#parts.quietly(() => { this.#arm() })
+    this.#parts.quietly(() => { this.#looks.start() })
   }
 
   protected async onStop (): Promise<void> {
-    if (this.#timer !== undefined) this.#parts.clock.clearTimeout(this.#timer)
-    this.#timer = undefined
+    this.#looks.cancel()
   }
 
   get #stopped (): boolean { return this.phase === 'stopping' || this.phase === 'stopped' }
-
-  #arm (): void {
-    this.#timer = this.#parts.clock.setTimeout(() => {
-      const again = (): void => { if (!this.#stopped) this.#arm() }
-      this.#look().then(again, again)
-    }, this.#parts.options.silentMs / LOOKS)
-  }
 
   async #look (): Promise<void> {
     const now = this.#parts.clock.monotonic()
