@@ -19,6 +19,7 @@ import { compileDefinition, jobOptionProperties, type JobDefinition, type JobDef
 import type { SchemaCompilers } from '../lib/jobs/schemas.ts'
 import { compilersOf } from '../lib/http/schema-compilers.ts'
 import { JobRegistry } from '../lib/jobs/registry.ts'
+import { StoreCounts } from '../lib/jobs/store-counts.ts'
 import type { JobStore } from '../lib/jobs/store.ts'
 import { factsOf } from '../lib/stores/facts.ts'
 import { memoryStore } from '../lib/stores/memory/index.ts'
@@ -85,7 +86,19 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   if (openTelemetryIsThere()) traceExits.use((await import('../lib/telemetry/context.ts')).GLOBAL_WAYS)
   const store = new ObservedStore(inner, context, bus, traceExits)
   const runtime: JobRuntime = {
-    context, bus, redaction, registry: new JobRegistry(), jobDefaults: options.jobs, store, traceExits, currentJobs: new CurrentJobs(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
+    context,
+    bus,
+    redaction,
+    registry: new JobRegistry(),
+    jobDefaults: options.jobs,
+    store,
+    counts: new StoreCounts(store, context.clock, (work) => traceExits.quietly(work)),
+    traceExits,
+    currentJobs: new CurrentJobs(),
+    submitMiddleware: [],
+    attemptMiddleware: [],
+    handlerSpanMiddleware: [],
+    handlerMiddleware: []
   }
   const backbone = new Backbone(store)
   const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs })

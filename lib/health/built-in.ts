@@ -29,7 +29,7 @@ export class BuiltInChecks extends BaseService {
   /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
   constructor (health: Health, runtime: JobRuntime, options: ResolvedBaseHealthOptions) {
     super()
-    const { context: { clock }, registry, store } = runtime
+    const { context: { clock }, counts, registry, store } = runtime
     this.#health = health
     this.#runtime = runtime
     this.#options = options
@@ -37,7 +37,7 @@ export class BuiltInChecks extends BaseService {
     // With such a limit readiness would come and go.
     const problem = this.#wanted.worker ? workerSilenceProblem('workerSilentMs', options.workerSilentMs, store) : undefined
     if (problem !== undefined) throw invalidOptions('health', [problem])
-    this.#readings = new StoreReadings(store, clock, () => registry.queues())
+    this.#readings = new StoreReadings(store, counts, clock, () => registry.queues())
     this.#outage = options.storeOutage === 'ready' ? new StoreOutage(clock) : undefined
     this.#loop = this.#wanted.eventLoop ? new EventLoopSampler(clock) : undefined
     this.#addStoreChecks()

@@ -171,9 +171,16 @@ export class Telemetry {
   }
 
   #buildGauges (workload: Workload): StoreGauges {
-    const { context, store, registry } = this.#runtime
+    const { context, store, counts, registry } = this.#runtime
     const gauges = new StoreGauges({
-      context, store, queues: () => registry.queues(), metrics: this.metrics, workload, intervalMs: this.#options.metrics?.gaugesIntervalMs, quietly: runQuietly
+      context,
+      store,
+      counts,
+      queues: () => registry.queues(),
+      metrics: this.metrics,
+      workload,
+      intervalMs: this.#options.metrics?.gaugesIntervalMs,
+      quietly: runQuietly
     })
     this.registry.onCollect(() => { gauges.refreshLocal() })
     return gauges

@@ -7,6 +7,7 @@ import type { JobRuntime } from '../../lib/events/runtime.ts'
 import { compileDefinition, type JobDefinition } from '../../lib/jobs/definition.ts'
 import type { ClaimedJob, TraceCarrier } from '../../lib/jobs/job.ts'
 import { isOutcome } from '../../lib/jobs/outcome.ts'
+import { StoreCounts } from '../../lib/jobs/store-counts.ts'
 import { JobRegistry } from '../../lib/jobs/registry.ts'
 import type { AttemptScope, SubmitScope } from '../../lib/jobs/seams.ts'
 import type { Claim, SettleVerdict, Settlement } from '../../lib/jobs/store.ts'
@@ -63,8 +64,9 @@ export const COMPLETED: Settlement = { kind: 'completed', result: '1', resultByt
 
 export function fakeRuntime (parts: { logger?: Logger, clock?: Clock } = {}): JobRuntime {
   const context = createContext({ logger: parts.logger ?? silentLogger, clock: parts.clock, instanceId: 'instance-1' })
+  const store = memoryStore()
   return {
-    context, bus: new EventBus(context.logger), registry: new JobRegistry(), store: memoryStore(),
+    context, bus: new EventBus(context.logger), registry: new JobRegistry(), store, counts: new StoreCounts(store, context.clock),
     redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
   }
 }

@@ -5,6 +5,7 @@ import type { Redaction } from '../../core/redact.ts'
 import { BaseService } from '../../core/service.ts'
 import type { SharedState } from '../../core/shared.ts'
 import type { EventBus } from '../../events/bus.ts'
+import type { StoreCounts } from '../../jobs/store-counts.ts'
 import type { Alert, AlertNotice } from './alert.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { factsOf, failedJobsKept, QueueReader, STORE_TIMEOUT_MS, type AlertStore } from './queue-reader.ts'
@@ -24,6 +25,7 @@ export interface AlertsParts {
   readonly redaction: Redaction
   readonly options: ResolvedAlertsOptions
   readonly store: AlertStore
+  readonly counts: Pick<StoreCounts, 'read'>
   readonly queues: () => readonly string[]
   readonly worker: () => AlertWorkerView | undefined
   /** Compiled from `excludeJobs` and `longJobs`. */
@@ -94,7 +96,7 @@ export class Alerts extends BaseService {
     const { context: { clock, instanceId, logger: plain }, options, redaction, bus, store, random = Math.random } = parts
     const logger = redaction.logger(plain)
     this.#watcher = new JobWatcher({ ...parts, clock, instanceId })
-    this.#reader = new QueueReader(store, clock)
+    this.#reader = new QueueReader(store, parts.counts, clock)
     this.#runner = new RuleRunner({ ...parts, clock, logger })
     this.#dispatcher = new Dispatcher({ clock, bus, logger, redaction, senders: sendersOf(options, logger, clock, parts.plainly), timeoutMs: options.senderTimeoutMs })
     this.#ledger = this.#newLedger()
@@ -118,7 +120,10 @@ export class Alerts extends BaseService {
     return [...this.#ledger.firing(), ...this.#own.firing()].sort((a, b) => a.startedAt - b.startedAt)
   }
 
-  /** Evaluates now, if this process is the one that evaluates; resolves when what is new was sent. Never rejects. */
+  /**
+   * Evaluates the rules now, if this process is the one that evaluates; resolves when new notices were sent. The job counts that it
+   * judges by are at most 250 ms old. Never rejects.
+   */
   async check (): Promise<void> {
     if (!this.running) return
     await this.#parts.quietly(() => this.#next(true))
