@@ -1,4 +1,5 @@
 import type { Logger } from '../core/context.ts'
+import { FirstOnly } from '../core/first-only.ts'
 import { EVENT_NAMES, type EventMap, type EventName } from './catalogue.ts'
 import { takeRejection } from '../core/rejections.ts'
 import { cut } from '../core/text.ts'
@@ -10,13 +11,13 @@ type ListenerTable = { [N in EventName]: readonly EventListener<N>[] }
 
 /**
  * Hands every event to its listeners, synchronously and in order of subscription. A listener that throws or rejects breaks
- * nothing: its error is logged once per event and listener, and told as `telemetry.listener_failed`.
+ * nothing: its first error for each event is logged, and every error is emitted as `telemetry.listener_failed`.
  */
 export class EventBus {
   // One array per event, replaced on change, so that emitting walks it without copying.
   readonly #listeners: ListenerTable
   readonly #logger: Logger
-  readonly #reported = new WeakMap<object, Set<EventName>>()
+  readonly #reported = new WeakMap<object, FirstOnly<EventName>>()
 
   constructor (logger: Logger) {
     this.#logger = logger
@@ -50,10 +51,10 @@ export class EventBus {
 
   #failed (name: EventName, listener: object, error: unknown): void {
     const message = error instanceof Error ? error.message : 'not an Error'
-    const seen = this.#reported.get(listener) ?? new Set<EventName>()
-    if (!seen.has(name)) {
-      this.#reported.set(listener, seen.add(name))
-      try { this.#logger.warn({ event: name, err: error }, 'an event listener failed; further failures of it for this event are counted, not logged') } catch { /* a logger that throws has nobody left to tell */ }
+    let reported = this.#reported.get(listener)
+    if (reported === undefined) this.#reported.set(listener, reported = new FirstOnly())
+    if (reported.note(name)) {
+      try { this.#logger.warn({ event: name, err: error }, 'an event listener failed; further failures of it for this event are counted, not logged') } catch { /* there is nowhere else to log it */ }
     }
     // Its own listeners must not be able to turn one failure into an endless chain.
     if (name !== 'telemetry.listener_failed') this.emit('telemetry.listener_failed', { source: name, message: cut(message, 200) })

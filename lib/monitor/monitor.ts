@@ -1,5 +1,6 @@
 import type { Context } from '../core/context.ts'
 import { watchEventLoop, type LoopWatch } from '../core/event-loop.ts'
+import { FirstOnly } from '../core/first-only.ts'
 import { Periodic } from '../core/periodic.ts'
 import type { Redaction } from '../core/redact.ts'
 import { BaseService } from '../core/service.ts'
@@ -92,7 +93,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   readonly #samples: Periodic
   /** An application has put the processor where it belongs. */
   #taken = false
-  #failed = false
+  readonly #failures = new FirstOnly()
 
   constructor (parts: MonitorParts) {
     super()
@@ -256,8 +257,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   #queriesFailed (error: unknown): void {
     const { bus, context: { logger } } = this.#parts
     bus.emit('telemetry.listener_failed', { source: FAILURE_SOURCE, message: error instanceof Error ? cut(error.message, 200) : 'not an Error' })
-    if (this.#failed) return
-    this.#failed = true
+    if (!this.#failures.note(FAILURE_SOURCE)) return
     logger.warn({ source: FAILURE_SOURCE, err: error }, 'a database span could not be read; further ones are counted, not logged')
   }
 }
