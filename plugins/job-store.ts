@@ -1,4 +1,3 @@
-import { channel } from 'node:diagnostics_channel'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Backbone, BACKBONE } from '../lib/channels/backbone.ts'
@@ -10,6 +9,7 @@ import { CurrentJobs } from '../lib/core/current-job.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../lib/core/options.ts'
 import { PLUGIN } from '../lib/core/plugin-names.ts'
 import { Periodic } from '../lib/core/periodic.ts'
+import { REGISTERED } from '../lib/core/registered-channel.ts'
 import { readRedactOptions, redactProperty, type RedactOptions } from '../lib/core/redact.ts'
 import { EventBus } from '../lib/events/bus.ts'
 import { JobEvents } from '../lib/events/subscribers.ts'
@@ -70,8 +70,6 @@ export const jobStoreSchema: OptionsSchema = {
   }
 }
 
-/** For tools that watch an application start (`fastify-async-endpoints doctor --app`); costs nothing while nobody does. */
-const REGISTERED = channel('asyncendpoints.registered')
 const CLOSE_TIMEOUT_MS = 5_000
 const CLOSE_IDLE_EVERY_MS = 100
 

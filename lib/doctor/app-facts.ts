@@ -34,8 +34,6 @@ export interface ProbeReport {
 /** The probe writes its report to this file descriptor, and only in a child of the process that this variable names. */
 export const REPORT_FD = 3
 export const PARENT_VARIABLE = 'FAE_DOCTOR_PARENT'
-/** Where the plugins publish what they were registered with. */
-export const REGISTERED_CHANNEL = 'asyncendpoints.registered'
 
 export function isProbeReport (value: unknown): value is ProbeReport {
   const report = Object(value) as Partial<Record<keyof ProbeReport, unknown>>

@@ -6,7 +6,7 @@ import type { Redaction } from '../core/redact.ts'
 import { BaseService } from '../core/service.ts'
 import type { EventBus } from '../events/bus.ts'
 import type { OperationContext } from '../events/catalogue.ts'
-import type { INSTRUMENTS } from '../telemetry/instruments.ts'
+import { INSTRUMENTS } from '../telemetry/instruments.ts'
 import type { Instrument, MetricsRegistry } from '../telemetry/registry.ts'
 import type { SpanWatcher } from '../telemetry/sdk/span-watch.ts'
 import type { SpanWatch } from '../telemetry/telemetry.ts'
@@ -46,8 +46,6 @@ export interface MonitorParts {
   readonly bus: EventBus
   readonly redaction: Redaction
   readonly registry: MetricsRegistry
-  /** How the metrics are called. */
-  readonly instruments: typeof INSTRUMENTS
   readonly options: ResolvedPerformanceOptions
   /** False where no metrics are recorded, out of which bottlenecks could be read. */
   readonly bottlenecks: boolean
@@ -98,15 +96,15 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   constructor (parts: MonitorParts) {
     super()
     this.#parts = parts
-    const { context: { clock }, bus, redaction, registry, instruments, options, heapUsed } = parts
+    const { context: { clock }, bus, redaction, registry, options, heapUsed } = parts
     this.#loop = parts.loop ?? watchEventLoop()
     this.#lasting = new LastingBottleneck(options.windowMs)
     this.#slowOperations = new Samples(options.maxSamples)
     this.#slowQueries = new Samples(options.maxSamples)
-    this.#lag = registry.instrument(instruments.eventLoopLag)
-    this.#utilization = registry.instrument(instruments.eventLoopUtilization)
+    this.#lag = registry.instrument(INSTRUMENTS.eventLoopLag)
+    this.#utilization = registry.instrument(INSTRUMENTS.eventLoopUtilization)
     this.#samples = new Periodic({ clock, intervalMs: options.sampleIntervalMs, turn: () => { this.#sample() } })
-    const [duration, memoryDelta, query] = [registry.instrument(instruments.operationDuration), registry.instrument(instruments.operationMemoryDelta), registry.instrument(instruments.databaseQueryDuration)]
+    const [duration, memoryDelta, query] = [registry.instrument(INSTRUMENTS.operationDuration), registry.instrument(INSTRUMENTS.operationMemoryDelta), registry.instrument(INSTRUMENTS.databaseQueryDuration)]
     this.#operations = new Operations({
       clock, bus, redaction, options, heapUsed, samples: this.#slowOperations, duration: (operation) => duration.bind({ operation }), memoryDelta: (operation) => memoryDelta.bind({ operation })
     })
@@ -119,7 +117,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
       duration: (system, operation, target) => query.bind({ db_system_name: system, db_operation_name: operation, db_collection_name: target }),
       failed: (error) => { this.#queriesFailed(error) }
     })
-    this.#facts = parts.bottlenecks ? new FactReader(registry, instruments, parts.surroundings, options.windowMs, () => clock.monotonic()) : undefined
+    this.#facts = parts.bottlenecks ? new FactReader(registry, parts.surroundings, options.windowMs, () => clock.monotonic()) : undefined
   }
 
   monitor<R> (operation: string, work: () => PromiseLike<R>, context?: OperationContext): Promise<R>

@@ -3,6 +3,7 @@ import { EXPIRED, withDeadline } from '../core/deadline.ts'
 import { invalidOptions, type OptionsSchema } from '../core/options.ts'
 import { Periodic } from '../core/periodic.ts'
 import { BaseService } from '../core/service.ts'
+import type { RestartReason } from '../events/restart-reasons.ts'
 import { workerSilenceProblem } from '../jobs/worker-silence-limit.ts'
 import type { Consumer, JobStore } from '../jobs/store.ts'
 
@@ -38,9 +39,6 @@ export function readWatchdog (options: false | WatchdogOptions, store: Pick<JobS
   if (problem !== undefined) throw invalidOptions('worker', [problem])
   return settings
 }
-
-/** `silent`: it worked once. `never-looked`: it was made and never came to its first look. `requested`: somebody asked for it. */
-export type RestartReason = 'silent' | 'never-looked' | 'requested'
 
 export interface WatchdogParts {
   readonly clock: Clock
