@@ -1,15 +1,15 @@
-import { channel } from 'node:diagnostics_channel'
 import type { FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerBase } from 'fastify'
 import fp from 'fastify-plugin'
 import type { JobsClient } from '../lib/client/jobs.ts'
 import { OptionProblems, readOptions, type OptionsSchema } from '../lib/core/options.ts'
 import { PLUGIN } from '../lib/core/plugin-names.ts'
+import { REGISTERED } from '../lib/core/registered-channel.ts'
 import { backboneOf } from '../lib/channels/backbone.ts'
 import { runtimeOf } from '../lib/events/runtime.ts'
-import { reportLeftOpen } from '../lib/events/access-lines.ts'
 import { readHealthOptions } from '../lib/health/options.ts'
 import { defineEndpoint, type AnyEndpointOptions } from '../lib/http/endpoint.ts'
 import { addJobRoutes } from '../lib/http/job-routes.ts'
+import { reportLeftOpen } from '../lib/http/left-open.ts'
 import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
 import { addRefusals } from '../lib/http/refusals.ts'
 import { createHttpRuntime, jobRoutesAccess, type AsyncEndpointsRouteConfig, type HttpRuntime } from '../lib/http/http-runtime.ts'
@@ -68,9 +68,6 @@ const umbrellaSchema: OptionsSchema = {
   additionalProperties: false,
   properties: { ...jobStoreSchema.properties as object, worker: {}, http: {}, observability: {}, health: {}, alerts: {} }
 }
-
-/** For tools that watch an application start (`fastify-async-endpoints doctor --app`); costs nothing while nobody does. */
-const REGISTERED = channel('asyncendpoints.registered')
 
 /** The parts that the application may have registered by itself, before this plugin. */
 const PARTS = ['observability', 'worker', 'health', 'alerts'] as const

@@ -40,7 +40,7 @@ const MAX_PROBLEM = 1_000
 
 const NO_META: SubmitMeta = Object.freeze({})
 
-/** What `app.jobs` is. Holds no state of its own but the cached queue depths. */
+/** What `app.jobs` is. Holds no state of its own but the submissions that are under way. */
 export class Client implements JobsClient {
   readonly #runtime: JobRuntime
   readonly #backbone: Backbone
@@ -53,7 +53,7 @@ export class Client implements JobsClient {
     this.#runtime = runtime
     this.#backbone = backbone
     this.#options = options
-    this.#depths = new QueueDepths(runtime.store, runtime.context.clock)
+    this.#depths = new QueueDepths(runtime.counts, runtime.context.clock)
     this.#gate = new SubmitGate(runtime.context.clock, options.submitTimeoutMs)
     // Everybody who waits listens to it: many are no leak.
     setMaxListeners(0, this.#closing.signal)

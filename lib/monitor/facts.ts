@@ -1,5 +1,5 @@
 import type { LoopSample } from '../core/event-loop.ts'
-import type { INSTRUMENTS } from '../telemetry/instruments.ts'
+import { INSTRUMENTS } from '../telemetry/instruments.ts'
 import type { Instrument, MetricsRegistry } from '../telemetry/registry.ts'
 import type { Labels } from '../telemetry/snapshot.ts'
 import { durations, ms, together, type Distribution } from './distribution.ts'
@@ -41,19 +41,19 @@ export class FactReader {
   readonly #stuck: Instrument<'gauge'>
 
   /** @param now monotonic milliseconds */
-  constructor (registry: MetricsRegistry, instruments: typeof INSTRUMENTS, surroundings: Surroundings, windowMs: number, now: () => number) {
+  constructor (registry: MetricsRegistry, surroundings: Surroundings, windowMs: number, now: () => number) {
     this.#surroundings = surroundings
-    this.#wait = registry.instrument(instruments.jobsQueueDuration)
-    this.#handler = registry.instrument(instruments.handlersExecutionDuration)
-    this.#operation = registry.instrument(instruments.storeOperationDuration)
-    this.#handlerErrors = registry.instrument(instruments.handlersErrorRate)
-    this.#storeErrors = registry.instrument(instruments.storeErrors)
-    this.#retries = registry.instrument(instruments.jobsRetries)
-    this.#refused = registry.instrument(instruments.requestsRejected)
-    this.#oldest = registry.instrument(instruments.jobsOldestAge)
-    this.#counts = registry.instrument(instruments.jobsCurrentCount)
-    this.#countsAge = registry.instrument(instruments.storeCountsAge)
-    this.#stuck = registry.instrument(instruments.jobsStuck)
+    this.#wait = registry.instrument(INSTRUMENTS.jobsQueueDuration)
+    this.#handler = registry.instrument(INSTRUMENTS.handlersExecutionDuration)
+    this.#operation = registry.instrument(INSTRUMENTS.storeOperationDuration)
+    this.#handlerErrors = registry.instrument(INSTRUMENTS.handlersErrorRate)
+    this.#storeErrors = registry.instrument(INSTRUMENTS.storeErrors)
+    this.#retries = registry.instrument(INSTRUMENTS.jobsRetries)
+    this.#refused = registry.instrument(INSTRUMENTS.requestsRejected)
+    this.#oldest = registry.instrument(INSTRUMENTS.jobsOldestAge)
+    this.#counts = registry.instrument(INSTRUMENTS.jobsCurrentCount)
+    this.#countsAge = registry.instrument(INSTRUMENTS.storeCountsAge)
+    this.#stuck = registry.instrument(INSTRUMENTS.jobsStuck)
     this.window = new Window([this.#wait, this.#handler, this.#operation], [this.#handlerErrors, this.#storeErrors, this.#retries, this.#refused], windowMs, now)
   }
 

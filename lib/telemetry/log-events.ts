@@ -1,5 +1,3 @@
-import { ACCESS_LINES } from '../events/access-lines.ts'
-import { ALERT_LINES } from '../events/alert-lines.ts'
 import type { EventName, SubmitOrigin } from '../events/catalogue.ts'
 
 export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
@@ -37,6 +35,52 @@ const ORIGIN = { origin: 'origin' } as const
 const WORKER = { workerId: 'worker_id', queue: 'queue' } as const
 const EXPORT = { exporter: 'exporter', format: 'format', target: 'target' } as const
 const STORE = { storeType: 'store_type', errorCode: 'error_type' } as const
+
+const ALERT = { fingerprint: 'alert', rule: 'rule', severity: 'severity', alertType: 'alert_type', title: 'title', message: 'detail' } as const
+
+/** Written by the alerts themselves, so that an application without observability has these lines too. */
+export const ALERT_LINES = {
+  'alert.raised': {
+    id: 10801,
+    level: 'warn',
+    message: 'alert raised: {title}[: {message}]',
+    fields: ALERT
+  },
+  'alert.reminded': {
+    id: 10802,
+    level: 'warn',
+    message: 'alert is still firing[ after {firingMs}]: {title}[: {message}]',
+    fields: { ...ALERT, firingMs: 'firingMs' }
+  },
+  'alert.resolved': {
+    id: 10803,
+    level: 'info',
+    message: 'alert resolved[ after {firingMs}]: {title}',
+    fields: { ...ALERT, firingMs: 'firingMs' }
+  },
+  'alert.send_failed': {
+    id: 10804,
+    level: 'error',
+    message: 'alert {fingerprint} could not be sent by {sender} ({errorCode})[: {message}]; it is tried again, and further failures of this sender are counted, not logged',
+    fields: { sender: 'sender', fingerprint: 'alert', rule: 'rule', errorCode: 'error_type', message: 'detail', tries: 'tries' }
+  }
+} as const satisfies { readonly [N in EventName]?: LogEvent }
+
+/** Written where the routes are registered, so that an application without observability has these lines too. */
+export const ACCESS_LINES = {
+  'access.jobs_left_open': {
+    id: 10901,
+    level: 'warn',
+    message: 'the job routes are open: whoever knows the id of a job may read, cancel and redrive it, and clients without credentials share their idempotency keys; give http.owner, or say that it is on purpose with http.access: \'open\'',
+    fields: { path: 'path' }
+  },
+  'access.metrics_left_open': {
+    id: 10902,
+    level: 'warn',
+    message: 'the metrics are open to everybody who reaches this port; give observability.metrics.authorize, or say that it is on purpose with observability.metrics.access: \'open\'',
+    fields: { path: 'path' }
+  }
+} as const satisfies { readonly [N in EventName]?: LogEvent }
 
 /**
  * What is logged of the lifecycle events, numbered. 10001 to 10099 belong to sagas and their steps; 101xx jobs, 102xx handlers,
@@ -105,7 +149,6 @@ export const LOG_EVENTS = {
   'telemetry.plugin_registered': { id: 10713, level: 'debug', message: 'exporter of metrics {exporter} registered', fields: { exporter: 'exporter' } },
   'telemetry.plugin_unregistered': { id: 10714, level: 'debug', message: 'exporter of metrics {exporter} unregistered', fields: { exporter: 'exporter' } },
 
-  // Tables of their own, because they are written where the alerts are made and the routes are registered.
   ...ALERT_LINES,
   ...ACCESS_LINES
 } as const satisfies { readonly [N in EventName]?: LogEvent }

@@ -1,3 +1,4 @@
+import { RESTART_REASONS } from '../events/restart-reasons.ts'
 import type { CellOf, Instrument, MetricsRegistry } from './registry.ts'
 import { INSTRUMENTS, type InstrumentKind } from './instruments.ts'
 import {
@@ -78,9 +79,6 @@ function child<V> (map: Map<string, Map<string, V>>, key: string): Map<string, V
   if (inner === undefined) map.set(key, inner = new Map())
   return inner
 }
-
-/** Why a consumer is made again; see `worker.restarted`. */
-const RESTART_REASONS = ['silent', 'never-looked', 'requested'] as const
 
 /** Why a submission may be refused, as `job.rejected` and `job.submit_failed` say it. */
 export const REFUSAL_REASONS = [

@@ -1,37 +1,34 @@
 import type { Span } from '@opentelemetry/api'
 import type { Redaction } from '../core/redact.ts'
 import type { StoredError } from '../jobs/job.ts'
+import { isOutcome } from '../jobs/outcome.ts'
+import { toStoredError } from '../jobs/stored-error.ts'
 import { failSpan, recordError } from './attributes.ts'
-
-/** What tracing must know of thrown values; the same functions that the executor uses, so that spans and metrics name an error alike. */
-export interface ThrownRules {
-  /** A snooze, a cancel or a discard may be thrown: it is an answer, not an error. */
-  isOutcome (thrown: unknown): boolean
-  toStoredError (thrown: unknown): StoredError
-}
 
 /** Remembers a thrown value that is no object, on its way through the spans of one attempt. */
 export interface ErrorTrail { primitive?: { readonly thrown: unknown } | undefined }
 
-/** How errors come onto spans: status and `error.type` on each that they pass, the exception once, on the innermost. */
+/**
+ * How errors come onto spans: status and `error.type` on each that they pass, the exception once, on the innermost. Errors are named
+ * as the executor names them, so that spans, metrics and stored jobs agree.
+ */
 export class SpanErrors {
-  readonly #thrown: ThrownRules
   readonly #redaction: Redaction
   /** Errors whose exception event was written. */
   readonly #recorded = new WeakSet<object>()
 
-  constructor (thrown: ThrownRules, redaction: Redaction) {
-    this.#thrown = thrown
+  constructor (redaction: Redaction) {
     this.#redaction = redaction
   }
 
-  isOutcome (value: unknown): boolean { return this.#thrown.isOutcome(value) }
+  /** A snooze, a cancel or a discard may be thrown: it is an answer, not an error. */
+  isOutcome (value: unknown): boolean { return isOutcome(value) }
 
   /** Nothing that looks like credentials is shown. */
   text (message: string): string { return this.#redaction.text(message) }
 
   stored (thrown: unknown): StoredError {
-    const { code, message } = this.#thrown.toStoredError(thrown)
+    const { code, message } = toStoredError(thrown, this.#redaction.text)
     return { code, message: this.text(message) }
   }
 

@@ -1,7 +1,9 @@
+import type { Context } from '../core/context.ts'
 import { withDeadline } from '../core/deadline.ts'
+import { Periodic } from '../core/periodic.ts'
 import { BaseService } from '../core/service.ts'
-import type { Context, TimerHandle } from '../core/context.ts'
-import type { JobStore, QueueCounts } from '../jobs/store.ts'
+import type { CountsReading, StoreCounts } from '../jobs/store-counts.ts'
+import type { JobStore } from '../jobs/store.ts'
 import type { AsyncEndpointsMetrics } from './metrics.ts'
 
 /** How busy the worker of this process is; `undefined` where there is none. */
@@ -9,7 +11,8 @@ export type Workload = () => { readonly active: number, readonly concurrency: nu
 
 export interface StoreGaugesParts {
   readonly context: Context
-  readonly store: Pick<JobStore, 'type' | 'counts' | 'now' | 'unattended'>
+  readonly store: Pick<JobStore, 'type' | 'now' | 'unattended'>
+  readonly counts: Pick<StoreCounts, 'read'>
   /** The queues to ask for, at the moment of asking. */
   readonly queues: () => readonly string[]
   readonly metrics: AsyncEndpointsMetrics
@@ -29,9 +32,9 @@ const MAX_UNATTENDED = 50
 export const WORKER_CHANNEL = 'worker'
 
 /**
- * Keeps the gauges fresh that only the store can tell: one loop per process that reads in the background, so that a
+ * Keeps the gauges fresh whose values only the store knows: one loop per process reads them in the background, so that a
  * scrape never waits for a store and its cost does not grow with the number of jobs. A reading that fails leaves the
- * last values and lets their age grow, which is a gauge itself; one that is late is waited for no longer, but shown.
+ * last values and lets their age grow, which is a gauge itself. The loop does not wait for a late reading, but still shows it.
  *
  * ```
  * waiting ──timer──▶ reading ──(answer | deadline | error)──▶ waiting          stop ends both
@@ -39,10 +42,9 @@ export const WORKER_CHANNEL = 'worker'
  */
 export class StoreGauges extends BaseService {
   readonly #parts: StoreGaugesParts
-  readonly #intervalMs: number
   readonly #timeoutMs: number
+  readonly #periodic: Periodic
   readonly #quietly: <R>(work: () => R) => R
-  #timer: TimerHandle | undefined
   /** A reading that outlived its deadline: no second one is sent after it. */
   #pending: Promise<unknown> | undefined
   /** Queues that nobody worked on, once seen: their gauges are to go down again. */
@@ -52,7 +54,7 @@ export class StoreGauges extends BaseService {
   constructor (parts: StoreGaugesParts) {
     super()
     this.#parts = parts
-    this.#intervalMs = parts.intervalMs ?? 10_000
+    this.#periodic = new Periodic({ clock: parts.context.clock, intervalMs: parts.intervalMs ?? 10_000, turn: () => this.refresh() })
     this.#timeoutMs = parts.timeoutMs ?? 1_000
     this.#quietly = parts.quietly ?? ((work) => work())
     this.#freshAt = parts.context.clock.monotonic()
@@ -73,53 +75,41 @@ export class StoreGauges extends BaseService {
   async refresh (): Promise<void> {
     if (this.#pending === undefined) {
       const { clock } = this.#parts.context
-      const askedAt = clock.monotonic()
-      // Shown also when it comes late: a store that is slow all the time would otherwise never be heard.
-      const reading = this.#pending = this.#quietly(() => this.#read()).then((counts) => { if (this.phase !== 'stopped') this.#show(counts, askedAt) })
+      // Shown also when it comes late: otherwise the counts of a store that is always slow would never be seen.
+      const reading = this.#pending = this.#quietly(() => this.#read()).then((readings) => { if (this.phase !== 'stopped') this.#show(readings) })
       const settled = (): void => { this.#pending = undefined }
       reading.then(settled, settled)
       try {
         await withDeadline(clock, this.#timeoutMs, reading)
-      } catch { /* told as store.operation_failed by the store's wrapper */ }
+      } catch { /* the store's wrapper emits store.operation_failed */ }
     }
     this.refreshLocal()
   }
 
   protected async onStart (): Promise<void> {
     // The first reading is not waited for: a store that is away must not keep the server from listening.
-    this.#quietly(() => { this.#loop() })
+    this.#quietly(() => { this.#periodic.hurry() })
   }
 
-  protected async onStop (): Promise<void> {
-    if (this.#timer !== undefined) this.#parts.context.clock.clearTimeout(this.#timer)
-    this.#timer = undefined
-  }
+  protected async onStop (): Promise<void> { this.#periodic.cancel() }
 
-  #loop (): void {
-    this.refresh().then(() => {
-      if (this.phase === 'stopping' || this.phase === 'stopped') return
-      this.#timer = this.#parts.context.clock.setTimeout(() => this.#loop(), this.#intervalMs)
-    }, () => { /* refresh never rejects */ })
-  }
-
-  async #read (): Promise<QueueCounts[]> {
-    const { queues, store } = this.#parts
+  async #read (): Promise<CountsReading[]> {
+    const { queues, store, counts } = this.#parts
     for (const { queue } of store.unattended?.() ?? []) if (this.#unattended.size < MAX_UNATTENDED) this.#unattended.add(queue)
-    return await Promise.all([...new Set([...queues(), ...this.#unattended])].map((queue) => store.counts(queue)))
+    return await Promise.all([...new Set([...queues(), ...this.#unattended])].map((queue) => counts.read(queue)))
   }
 
-  /** @param askedAt the numbers are as old as the question, at most */
-  #show (counts: readonly QueueCounts[], askedAt: number): void {
+  #show (readings: readonly CountsReading[]): void {
     const { metrics, store, context } = this.#parts
     const storeType = store.type
     const now = store.now?.() ?? context.clock.now()
     const totals = new Map<string, number>()
-    for (const { queue, states, oldestQueuedAt, stuck } of counts) {
+    for (const { counts: { queue, states, oldestQueuedAt, stuck } } of readings) {
       for (const [state, count] of Object.entries(states)) totals.set(state, (totals.get(state) ?? 0) + count)
       metrics.jobsOldestAge(oldestQueuedAt === undefined ? 0 : Math.max(0, now - oldestQueuedAt) / 1_000, { queue, storeType })
       metrics.jobsStuck(stuck, { queue, storeType })
     }
     for (const [jobStatus, count] of totals) metrics.jobCurrentCount(count, { jobStatus, storeType })
-    this.#freshAt = askedAt
+    this.#freshAt = Math.min(context.clock.monotonic(), ...readings.map(({ askedAt }) => askedAt))
   }
 }

@@ -23,7 +23,7 @@ import { attachWatcher, realProvider, type SpanWatcher } from './sdk/span-watch.
 import { StoreGauges, type Workload } from './store-gauges.ts'
 import { createTraceSink } from './trace-sink.ts'
 import { TracerSource } from './tracer-source.ts'
-import { Tracing, type ThrownRules } from './tracing.ts'
+import { Tracing } from './tracing.ts'
 
 /** The counters that start at 0 for every job; a recorder that replaces one of them owns their start too. */
 const PREPARED = ['jobCreated', 'jobProcessed', 'jobRetried', 'jobCancelled'] as const
@@ -40,7 +40,6 @@ export interface TelemetryParts {
   readonly runtime: JobRuntime
   readonly options: ResolvedTelemetryOptions<never>
   readonly workload: Workload
-  readonly thrown: ThrownRules
   /** @defaultValue process.env */
   readonly env?: Readonly<Record<string, string | undefined>>
 }
@@ -67,7 +66,6 @@ export class Telemetry {
   /** Labels of `target_info`, attributes of our own spans. */
   readonly resource: Readonly<Record<string, string>>
   readonly #runtime: JobRuntime
-  readonly #thrown: ThrownRules
   readonly #options: ResolvedTelemetryOptions<never>
   readonly #environment: OtelEnvironment
   readonly #failures: TelemetryFailures
@@ -80,9 +78,8 @@ export class Telemetry {
   #endDiagnostics: () => void = () => {}
 
   /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-  constructor ({ runtime, options, workload, thrown, env }: TelemetryParts) {
+  constructor ({ runtime, options, workload, env }: TelemetryParts) {
     const { context, bus } = runtime
-    this.#thrown = thrown
     this.#runtime = runtime
     this.#options = options
     this.#environment = readOtelEnvironment(env)
@@ -171,9 +168,16 @@ export class Telemetry {
   }
 
   #buildGauges (workload: Workload): StoreGauges {
-    const { context, store, registry } = this.#runtime
+    const { context, store, counts, registry } = this.#runtime
     const gauges = new StoreGauges({
-      context, store, queues: () => registry.queues(), metrics: this.metrics, workload, intervalMs: this.#options.metrics?.gaugesIntervalMs, quietly: runQuietly
+      context,
+      store,
+      counts,
+      queues: () => registry.queues(),
+      metrics: this.metrics,
+      workload,
+      intervalMs: this.#options.metrics?.gaugesIntervalMs,
+      quietly: runQuietly
     })
     this.registry.onCollect(() => { gauges.refreshLocal() })
     return gauges
@@ -198,7 +202,6 @@ export class Telemetry {
     return new Tracing({
       // Nothing is traced before the application is ready.
       source: new TracerSource(new TraceContext('explicit'), this.#failures),
-      thrown: this.#thrown,
       storeType: store.type,
       propagation,
       excluded: this.#excluded,

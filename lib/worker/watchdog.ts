@@ -1,7 +1,9 @@
-import type { Clock, TimerHandle } from '../core/context.ts'
+import type { Clock } from '../core/context.ts'
 import { EXPIRED, withDeadline } from '../core/deadline.ts'
 import { invalidOptions, type OptionsSchema } from '../core/options.ts'
+import { Periodic } from '../core/periodic.ts'
 import { BaseService } from '../core/service.ts'
+import type { RestartReason } from '../events/restart-reasons.ts'
 import { workerSilenceProblem } from '../jobs/worker-silence-limit.ts'
 import type { Consumer, JobStore } from '../jobs/store.ts'
 
@@ -37,9 +39,6 @@ export function readWatchdog (options: false | WatchdogOptions, store: Pick<JobS
   if (problem !== undefined) throw invalidOptions('worker', [problem])
   return settings
 }
-
-/** `silent`: it worked once. `never-looked`: it was made and never came to its first look. `requested`: somebody asked for it. */
-export type RestartReason = 'silent' | 'never-looked' | 'requested'
 
 export interface WatchdogParts {
   readonly clock: Clock
@@ -87,30 +86,23 @@ export class Watchdog extends BaseService {
   readonly #watches = new Map<string, Watch>()
   /** The store did not answer when it was last asked. */
   #away = false
-  #timer: TimerHandle | undefined
+  readonly #looks: Periodic
 
   constructor (parts: WatchdogParts) {
     super()
     this.#parts = parts
+    this.#looks = new Periodic({ clock: parts.clock, intervalMs: parts.options.silentMs / LOOKS, turn: () => this.#look() })
   }
 
   protected async onStart (): Promise<void> {
-    this.#parts.quietly(() => { this.#arm() })
+    this.#parts.quietly(() => { this.#looks.start() })
   }
 
   protected async onStop (): Promise<void> {
-    if (this.#timer !== undefined) this.#parts.clock.clearTimeout(this.#timer)
-    this.#timer = undefined
+    this.#looks.cancel()
   }
 
   get #stopped (): boolean { return this.phase === 'stopping' || this.phase === 'stopped' }
-
-  #arm (): void {
-    this.#timer = this.#parts.clock.setTimeout(() => {
-      const again = (): void => { if (!this.#stopped) this.#arm() }
-      this.#look().then(again, again)
-    }, this.#parts.options.silentMs / LOOKS)
-  }
 
   async #look (): Promise<void> {
     const now = this.#parts.clock.monotonic()

@@ -8,7 +8,8 @@ import type { Attempt, Claim, Consumer } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 import { AbandonedHandlers } from './abandoned.ts'
 import { AttemptRun, type OvertimeListener } from './executor.ts'
-import { readWatchdog, WATCHDOG_DEFAULTS, Watchdog, watchdogSchema, type RestartReason, type WatchdogOptions } from './watchdog.ts'
+import type { RestartReason } from '../events/restart-reasons.ts'
+import { readWatchdog, WATCHDOG_DEFAULTS, Watchdog, watchdogSchema, type WatchdogOptions } from './watchdog.ts'
 
 export interface QueueWorkerOptions {
   /** Attempts of this queue at one time in this process. */

@@ -6,7 +6,6 @@ import type { LoopSample } from '../../lib/core/event-loop.ts'
 import type { WorkerView } from '../../lib/monitor/facts.ts'
 import { Monitor, type MonitorParts } from '../../lib/monitor/monitor.ts'
 import { readPerformanceOptions, type PerformanceOptions } from '../../lib/monitor/options.ts'
-import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
 import { RegistryMetrics } from '../../lib/telemetry/registry-metrics.ts'
 import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
 import type { HistogramPoint } from '../../lib/telemetry/snapshot.ts'
@@ -32,7 +31,6 @@ export function monitored (options: PerformanceOptions = {}, parts: Partial<Moni
     bus,
     redaction: readRedactOptions({}),
     registry,
-    instruments: INSTRUMENTS,
     options: readPerformanceOptions(options),
     bottlenecks: options.bottlenecks !== false,
     surroundings: { jobs: () => [{ name: 'report', queue: 'default', timeoutMs: 30_000 }, { name: 'mail', queue: 'mails', timeoutMs: 0 }], worker: () => world.worker, countsIntervalMs: 10_000 },

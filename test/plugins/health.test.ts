@@ -7,6 +7,7 @@ import { createContext } from '../../lib/core/context.ts'
 import { readRedactOptions } from '../../lib/core/redact.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import type { JobRuntime } from '../../lib/events/runtime.ts'
+import { StoreCounts } from '../../lib/jobs/store-counts.ts'
 import { JobRegistry } from '../../lib/jobs/registry.ts'
 import type { JobStore } from '../../lib/jobs/store.ts'
 import { health, type HealthOptions } from '../../plugins/health.ts'
@@ -23,7 +24,7 @@ async function build (t: Test, { get = async () => undefined, options = {}, expo
     const context = createContext()
     const store = { type: 'fake', get } as Pick<JobStore, 'type' | 'get'> as JobStore
     const runtime: JobRuntime = {
-      context, store, bus: new EventBus(context.logger), registry: new JobRegistry(), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
+      context, store, counts: new StoreCounts(store, context.clock), bus: new EventBus(context.logger), registry: new JobRegistry(), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
     }
     app.decorate(RUNTIME, runtime)
   }, { name: 'fastify-async-endpoints/job-store' }))
