@@ -7,7 +7,7 @@ import type { HandlerMiddleware } from '../jobs/definition.ts'
 import type { Attempt, Claim, Consumer } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 import { AbandonedHandlers } from './abandoned.ts'
-import { AttemptRun, type OvertimeListener } from './executor.ts'
+import { AttemptRun, type AttemptObserver } from './attempt.ts'
 import { readWatchdog, WATCHDOG_DEFAULTS, Watchdog, watchdogSchema, type RestartReason, type WatchdogOptions } from './watchdog.ts'
 
 export interface QueueWorkerOptions {
@@ -235,7 +235,7 @@ export class Worker extends BaseService {
     const ends: Array<Promise<void>> = []
     for (let run = this.#running.head; run !== undefined; run = run.next) {
       run.abort('shutdown', MAX_GRACE_MS)
-      ends.push(run.handlerEnd())
+      ends.push(run.handlerOver())
     }
     // From here and not from the end of the longest grace: with obedient handlers the store alone is waited for.
     await Promise.all(ends)
@@ -315,12 +315,13 @@ export class Worker extends BaseService {
     bus.emit('worker.relieved', { workerId: this.id, queue, exhaustedMs: clock.monotonic() - since })
   }
 
-  readonly #overtime: OvertimeListener = {
-    began: ({ claim: { job: { queue } } }) => {
+  readonly #observer: AttemptObserver = {
+    attemptEnded: (run) => { this.#ended(run) },
+    handlerAbandoned: ({ claim: { job: { queue } } }) => {
       this.#abandoned.add(queue)
       this.#resize(queue)
     },
-    ended: ({ claim: { job: { queue } } }) => {
+    handlerEndedLate: ({ claim: { job: { queue } } }) => {
       this.#abandoned.remove(queue)
       this.#resize(queue)
     }
@@ -352,7 +353,7 @@ export class Worker extends BaseService {
       const { bus, context } = this.#runtime
       if (bus.wants('worker.idled')) bus.emit('worker.idled', { workerId: this.id, queue: claim.job.queue, idleMs: context.clock.monotonic() - load.idleSince })
     }
-    const run = new AttemptRun(this.#runtime, claim, this.id, this.#ended, this.#overtime)
+    const run = new AttemptRun(this.#runtime, claim, this.id, this.#observer)
     this.#running.push(run)
     // Perhaps the last claim of a consumer that was replaced meanwhile.
     if (this.#retired.size > 0) this.#placesChanged(claim.job.queue)
@@ -361,7 +362,7 @@ export class Worker extends BaseService {
     return run
   }
 
-  readonly #ended = (run: AttemptRun): void => {
+  #ended (run: AttemptRun): void {
     if (run.list === undefined) return
     this.#running.remove(run)
     if (run.released) this.#released++
