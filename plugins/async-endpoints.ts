@@ -16,7 +16,7 @@ import { createHttpRuntime, jobRoutesAccess, type AsyncEndpointsRouteConfig, typ
 import type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
 import type { JobDefinition, JobTypes } from '../lib/jobs/definition.ts'
 import { readAlertsOptions } from '../lib/monitor/alerts/options.ts'
-import { workerSchema } from '../lib/worker/worker.ts'
+import { workerSchema } from '../lib/worker/worker-options.ts'
 import { alerts, type AlertsOptions } from './alerts.ts'
 import { health, type HealthOptions } from './health.ts'
 import { jobStore, jobStoreSchema, type JobStoreOptions } from './job-store.ts'

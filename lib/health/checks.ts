@@ -10,7 +10,7 @@ export interface WorkerView {
   /** Whether jobs of a queue are run here. */
   worksOn (queue: string): boolean
   /** Attempts that the consumer of a queue may have under way. */
-  placesOf (queue: string): number
+  slotsOf (queue: string): number
   /** Handlers of a queue that were given up and run on; since when (monotonic) they hold every place. */
   abandonedIn (queue: string): { readonly running: number, readonly exhaustedSince: number | undefined }
 }
@@ -39,7 +39,7 @@ export function workerCheck (worker: WorkerView, clock: Clock, silentMs: number,
         exhausted.push(consumer.queue)
         heldMs = Math.max(heldMs, now - exhaustedSince)
       } else if (consumer.paused) paused.push(consumer.queue)
-      else if (consumer.active < worker.placesOf(consumer.queue)) {
+      else if (consumer.active < worker.slotsOf(consumer.queue)) {
         oldestMs = Math.max(oldestMs, ageMs)
         if (ageMs > silentMs) silent.push(consumer.queue)
       }

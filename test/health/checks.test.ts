@@ -12,7 +12,7 @@ type ConsumerView = ReturnType<WorkerView['consumers']>[number]
 const NONE = { running: 0, exhaustedSince: undefined }
 
 function workerOf (consumers: readonly ConsumerView[], running = true, abandoned: ReturnType<WorkerView['abandonedIn']> = NONE): WorkerView {
-  return { running, consumers: () => consumers, worksOn: () => true, placesOf: () => 2, abandonedIn: () => abandoned }
+  return { running, consumers: () => consumers, worksOn: () => true, slotsOf: () => 2, abandonedIn: () => abandoned }
 }
 
 t.test('worker: consumption is proven, not the connection', async (t) => {

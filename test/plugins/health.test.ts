@@ -96,12 +96,12 @@ t.test('closing turns readiness too, before the server is gone', async (t) => {
 t.test('a worker is asked whether it claims, wherever its plugin was registered', async (t) => {
   const app = await build(t)
   let lastSeenAt = runtimeOf(app).context.clock.monotonic()
-  runtimeOf(app).worker = { running: true, worksOn: () => true, placesOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }], abandonedIn: () => ({ running: 0, exhaustedSince: undefined }) }
+  runtimeOf(app).worker = { running: true, worksOn: () => true, slotsOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }], abandonedIn: () => ({ running: 0, exhaustedSince: undefined }) }
   app.jobHealth.addCheck('noise', () => true, { cacheMs: 0 })
   t.match(await probe(app, '/health/ready'), { status: 200, body: { checks: [{}, {}, {}, { name: 'worker', status: 'Healthy' }] } })
   lastSeenAt -= 60_000
   const quiet = await build(t, { options: { workerSilentMs: 5 } })
-  runtimeOf(quiet).worker = { running: true, worksOn: () => true, placesOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }] }
+  runtimeOf(quiet).worker = { running: true, worksOn: () => true, slotsOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }] }
   t.match(await probe(quiet, '/health/ready'), { status: 503, body: { checks: [{}, {}, {}, { name: 'worker', status: 'Unhealthy' }] } })
 })
 
