@@ -13,7 +13,7 @@ import { reportLeftOpen } from '../lib/http/left-open.ts'
 import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
 import { addRefusals } from '../lib/http/refusals.ts'
 import { createHttpRuntime, jobRoutesAccess, type AsyncEndpointsRouteConfig, type HttpRuntime } from '../lib/http/http-runtime.ts'
-import type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
+import type { DefinedTypes, EndpointOptions, EndpointSchema, ResultBound } from '../lib/http/types.ts'
 import type { JobDefinition, JobTypes } from '../lib/jobs/definition.ts'
 import { readAlertsOptions } from '../lib/monitor/alerts/options.ts'
 import { workerSchema } from '../lib/worker/worker-options.ts'
@@ -52,9 +52,10 @@ declare module 'fastify' {
      *
      * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` (one message with every bad key), `FAE_DUPLICATE_JOB`; nothing is registered then
      */
-    asyncEndpoint<Types extends JobTypes = JobTypes, const Schema extends EndpointSchema = EndpointSchema, const Header extends string = string>(
-      options: EndpointOptions<TypeProvider, Types, Schema, Header>
-    ): JobDefinition
+    asyncEndpoint<
+      Types extends JobTypes = JobTypes, const Schema extends EndpointSchema = EndpointSchema, const Header extends string = string,
+      Result extends ResultBound<TypeProvider, Schema, Types> = ResultBound<TypeProvider, Schema, Types>
+    >(options: EndpointOptions<TypeProvider, Types, Schema, Header, Result>): JobDefinition<DefinedTypes<TypeProvider, Types, Schema, Result>>
   }
 
   interface FastifyContextConfig {
@@ -173,10 +174,11 @@ export type { OwnerFunction } from '../lib/http/owner.ts'
 export type { Problem, ProblemError } from '../lib/http/problem.ts'
 export type { ProblemContext, ResponseFactories, ResponseFactory, StatusContext, SubmittedContext } from '../lib/http/responses.ts'
 export type { ExposeErrors, ShownError } from '../lib/http/shown-error.ts'
+export * from '../lib/jobs/job-names.ts'
 export type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
 export type { BackoffContext, BackoffOptions, CustomBackoff } from '../lib/jobs/backoff.ts'
-export type { HandlerMiddleware, JobContext, JobDefinition, JobDefinitionInput, JobHandler, JobOptions, JobRequirement, JobRequirements, JobTracingOptions, JobTypes, RetryOptions } from '../lib/jobs/definition.ts'
-export type { Travelled } from '../lib/jobs/json-value.ts'
+export type { BodyOf, HandlerMiddleware, JobContext, JobDefinition, JobDefinitionInput, JobHandler, JobName, JobOptions, JobReference, JobRequirement, JobRequirements, JobTracingOptions, JobTypes, ResultOf, RetryOptions, SubmitArguments, TypesOf } from '../lib/jobs/definition.ts'
+export type { Submittable, Travelled } from '../lib/jobs/json-value.ts'
 export type { JobSchemas } from '../lib/jobs/schemas.ts'
 export type { SharedState } from '../lib/core/shared.ts'
 export type { ClaimedJob, IdempotencyClaim, JobInput, JobOrigin, JobProgress, JobRecord, JobUpdate, NewJob, StoredError, TraceCarrier } from '../lib/jobs/job.ts'

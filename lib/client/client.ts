@@ -1,29 +1,32 @@
 import { setMaxListeners } from 'node:events'
 import type { Backbone } from '../channels/backbone.ts'
 import { AsyncEndpointsError, ownMessage } from '../core/errors.ts'
-import { cut } from '../core/text.ts'
 import { singleLine } from '../core/text.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import { compose } from '../jobs/compose.ts'
-import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
+import type { JobDefinition } from '../jobs/definition.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
 import { lostInJson } from '../jobs/json-value.ts'
 import type { BodyReader } from '../jobs/schemas.ts'
 import type { SubmitMeta, Submitted } from '../jobs/submit.ts'
 import { unknownJob } from '../jobs/registry.ts'
 import type { SubmitScope } from '../jobs/seams.ts'
-import type { Created, JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
+import type { Created, JobPage, QueueCounts } from '../jobs/store.ts'
 import { JOB_STATES } from '../jobs/states.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { errorCodeOf, toReason } from '../jobs/stored-error.ts'
 import { eventIds } from '../jobs/trace-ids.ts'
 import { QueueDepths } from './depth.ts'
-import type { EndpointSubmitMeta, JobsClient, RedriveAdmission, SubmitItem, SubmitManyOptions, SubmitManyResult } from './jobs.ts'
-import { assertMeta, draftJob, freshRecord, givenTrace } from './submission.ts'
+import type {
+  Cancelled, EndpointSubmitMeta, JobsClient, ListOptions, RedriveAdmission, SubmitItem, SubmitManyOptions, SubmitManyResult, WaitOptions
+} from './jobs.ts'
+import { assertKnown, LIST_KEYS, SUBMIT_KEYS, WAIT_KEYS } from './known-options.ts'
+import { notFound, readResult } from './result.ts'
+import { draftJob, freshRecord, givenTrace } from './submission.ts'
 import { keyExpired, keyReused, timeErrors } from './submission-errors.ts'
 import { SubmitGate } from './submit-gate.ts'
 import { readManyOptions, submitEach } from './submit-many.ts'
-import { waitForEnd, type WaitOptions } from './wait.ts'
+import { waitForEnd } from './wait.ts'
 
 export interface ClientOptions {
   /**
@@ -66,13 +69,13 @@ export class Client implements JobsClient {
     this.#gate.close(closed())
   }
 
-  submit<T extends JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta: SubmitMeta = NO_META): Promise<Submitted> {
+  submit (job: string | JobDefinition, body?: unknown, meta: SubmitMeta = NO_META): Promise<Submitted> {
     const name = typeof job === 'string' ? job : job.name
     const definition = this.#runtime.registry.get(name)
     return definition === undefined ? Promise.reject(unknownJob(name)) : this.#submitFromCode(definition, body, meta)
   }
 
-  async submitMany<T extends JobTypes> (job: string | JobDefinition<T>, items: Iterable<SubmitItem<T>>, options?: SubmitManyOptions): Promise<SubmitManyResult[]> {
+  async submitMany (job: string | JobDefinition, items: Iterable<SubmitItem>, options?: SubmitManyOptions): Promise<SubmitManyResult[]> {
     const { maxInFlight } = readManyOptions(options)
     const definition = this.#runtime.registry.require(typeof job === 'string' ? job : job.name)
     return await submitEach(items, maxInFlight, (body, meta) => this.#submitFromCode(definition, body, meta, true))
@@ -81,7 +84,7 @@ export class Client implements JobsClient {
   /** Not `async`: most submissions have nothing to wait for here. */
   #submitFromCode (definition: JobDefinition, body: unknown, meta: SubmitMeta, patient = false): Promise<Submitted> {
     try {
-      assertMeta(definition.name, meta)
+      if (meta !== NO_META) assertKnown(() => `jobs.submit("${definition.name}")`, SUBMIT_KEYS, meta)
       const { readBody } = definition.schemas
       const full: EndpointSubmitMeta = patient ? { ...meta, patient } : meta
       return readBody === undefined || meta.validate === false
@@ -188,12 +191,18 @@ export class Client implements JobsClient {
 
   resultText (id: string): Promise<string | undefined> { return this.#runtime.store.result(id) }
 
-  async result (id: string): Promise<unknown> {
-    const text = await this.#runtime.store.result(id)
-    return text === undefined ? undefined : JSON.parse(text)
+  result (job: string | JobDefinition, id?: string): Promise<unknown> {
+    const { store } = this.#runtime
+    if (typeof job === 'string' && id === undefined) return readResult(store, job, undefined)
+    return readResult(store, String(id), typeof job === 'string' ? job : job.name)
   }
 
-  list (query: Partial<ListQuery> = {}): Promise<JobPage> {
+  list (query: ListOptions = {}): Promise<JobPage> {
+    try {
+      assertKnown(() => 'jobs.list', LIST_KEYS, query)
+    } catch (error) {
+      return Promise.reject(error)
+    }
     if (Object.hasOwn(query, 'owner')) {
       const { owner }: { owner?: unknown } = query
       // A caller whose user is not signed in would be shown the jobs of everybody.
@@ -213,7 +222,7 @@ export class Client implements JobsClient {
     return this.#runtime.store.list({ ...query, limit })
   }
 
-  async cancel (id: string, reason?: string): Promise<{ state: 'cancelled' | 'requested', job: JobRecord }> {
+  async cancel (id: string, reason?: string): Promise<Cancelled> {
     const verdict = await this.#runtime.store.cancel(id, toReason(reason, 'cancelled on request', this.#runtime.redaction.text))
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
@@ -270,8 +279,9 @@ export class Client implements JobsClient {
     return Promise.all(queues.map((name) => this.#runtime.store.counts(name)))
   }
 
-  waitFor (id: string, options: WaitOptions = {}): Promise<JobRecord> {
-    return waitForEnd(this.#runtime.context.clock, this.#backbone, this.#runtime.store, this.#closing.signal, id, options)
+  async waitFor (id: string, options: WaitOptions = {}): Promise<JobRecord> {
+    assertKnown(() => 'jobs.waitFor', WAIT_KEYS, options)
+    return await waitForEnd(this.#runtime.context.clock, this.#backbone, this.#runtime.store, this.#closing.signal, id, options)
   }
 }
 
@@ -311,8 +321,4 @@ function copyOf (input: JobInput): JobInput {
 
 function closed (): AsyncEndpointsError {
   return new AsyncEndpointsError('FAE_CLOSED', 'The application is closing and takes no more jobs', { retryAfterSeconds: 5 })
-}
-
-function notFound (id: string): AsyncEndpointsError {
-  return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', `There is no job ${JSON.stringify(cut(String(id), 64))}; it is unknown, has expired or was removed`)
 }

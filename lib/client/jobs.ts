@@ -1,17 +1,15 @@
 import type { SubmitOrigin } from '../events/catalogue.ts'
-import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
+import type { BodyOf, JobDefinition, JobReference, ResultOf, SubmitArguments } from '../jobs/definition.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
 import type { SubmitMeta, Submitted } from '../jobs/submit.ts'
 import type { JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
 
 export type { SubmitMeta, Submitted } from '../jobs/submit.ts'
 
-/** One job of {@link Jobs.submitMany}: its body, and what `submit` takes beside it. */
-export interface SubmitItem<T extends JobTypes = JobTypes> extends SubmitMeta {
-  body?: Part<T, 'body', unknown> | undefined
-}
+/** One job of {@link Jobs.submitMany}: its body, and what `submit` takes beside it. `J`: the job, as `submitMany` is given it. */
+export type SubmitItem<J = string> = SubmitMeta & (undefined extends BodyOf<J> ? { body?: BodyOf<J> } : { body: BodyOf<J> })
 
-/** What became of one item: it was taken, or refused for a reason of its own. */
+/** The outcome of one item: it was stored, or it was refused for a reason of its own. */
 export type SubmitManyResult =
   | (Submitted & { readonly error?: undefined })
   | { readonly error: Error, readonly id?: undefined, readonly created?: undefined, readonly job?: undefined }
@@ -21,63 +19,107 @@ export interface SubmitManyOptions {
   maxInFlight?: number | undefined
 }
 
-/** `app.jobs`: everything about jobs, without HTTP. Every method may throw `FAE_STORE_UNAVAILABLE`. */
+export interface WaitOptions {
+  /** The longest wait in milliseconds, 0 or more; then `FAE_WAIT_TIMEOUT`. @defaultValue 30000 */
+  readonly timeoutMs?: number | undefined
+  /** Ends the wait as soon as it aborts; `waitFor` rejects with its reason. The job itself goes on. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Which jobs {@link Jobs.list} returns; all of them without any member. */
+export type ListOptions = { readonly [K in keyof ListQuery]?: ListQuery[K] | undefined }
+
+/** What {@link Jobs.cancel} did: a job that waited is cancelled; one that runs was asked to end, and ends when its handler does. */
+export interface Cancelled {
+  readonly state: 'cancelled' | 'requested'
+  readonly job: JobRecord
+}
+
+/**
+ * `app.jobs`: submits, reads, cancels, redrives and removes jobs, without HTTP. Each method rejects with `FAE_STORE_UNAVAILABLE` while
+ * the store cannot be reached, and with `FAE_INVALID_OPTIONS` for an option that it does not know.
+ */
 export interface Jobs {
   /**
-   * Stores a job; it survives from the moment this resolves.
+   * Stores a job. When the promise resolves, the job is as durable as the store can make it.
    *
-   * @param job its name, or what `app.defineJob` returned: then the body is type-checked
+   * @param job what `app.defineJob()` or `app.asyncEndpoint()` returned, so that the compiler checks the body; or the job's name
+   * @param submission the body, and settings of this submission ({@link SubmitMeta})
    *
-   * @throws {AsyncEndpointsError} `FAE_UNKNOWN_JOB`, `FAE_INVALID_SUBMISSION`, `FAE_IDEMPOTENCY_KEY_REUSED`, `FAE_JOB_EXPIRED`,
-   * `FAE_STORE_UNAVAILABLE` (within `submitTimeoutMs`), `FAE_STORE_FULL`, `FAE_CLOSED`
+   * @throws {AsyncEndpointsError} `FAE_UNKNOWN_JOB`; `FAE_INVALID_OPTIONS` for a setting that does not exist; `FAE_INVALID_SUBMISSION` for a
+   * body or a setting that is not valid; `FAE_IDEMPOTENCY_KEY_REUSED` and `FAE_JOB_EXPIRED` for an idempotency key that was used;
+   * `FAE_STORE_UNAVAILABLE` when the store has not confirmed the job within `submitTimeoutMs`; `FAE_STORE_FULL`; `FAE_CLOSED`
    */
-  submit<T extends JobTypes = JobTypes> (job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta?: SubmitMeta): Promise<Submitted>
+  submit<const J extends JobReference> (job: J, ...submission: SubmitArguments<J>): Promise<Submitted>
   /**
-   * Submits many jobs of one kind, each for itself, at the pace of the store: one that cannot be taken does not keep the
-   * others from it. The items are read as there is room for them, so a generator can make them.
+   * Submits many jobs of one name, at the pace of the store. Each item is a submission of its own: one that is refused does not stop
+   * the others. The items are read one by one when they can be sent, so that a generator can make them.
    *
    * @returns one result for each item, in the order of the items
    *
-   * @throws {AsyncEndpointsError} `FAE_UNKNOWN_JOB`, `FAE_INVALID_OPTIONS`, and what the iterable itself throws; nothing of
-   * a single item
+   * @throws {AsyncEndpointsError} `FAE_UNKNOWN_JOB`, `FAE_INVALID_OPTIONS`, and whatever the iterable throws; errors of single items
+   * are in their results
    */
-  submitMany<T extends JobTypes = JobTypes> (job: string | JobDefinition<T>, items: Iterable<SubmitItem<T>>, options?: SubmitManyOptions): Promise<SubmitManyResult[]>
+  submitMany<const J extends JobReference> (job: J, items: Iterable<SubmitItem<J>>, options?: SubmitManyOptions): Promise<SubmitManyResult[]>
+  /** The job as it is now; `undefined` for an id that is unknown, has expired or was removed. */
   get (id: string): Promise<JobRecord | undefined>
   /**
-   * What was submitted: there until the job is completed or cancelled; a failed job keeps it, for its redrive.
+   * What was submitted. It is kept until the job is completed or cancelled; a failed job keeps it, so that it can be redriven.
    * `undefined` after that, and for an unknown id.
    */
   input (id: string): Promise<JobInput | undefined>
-  /** The parsed result of a completed job; `undefined` when it has none (or none any more). */
+  /**
+   * Reads the result of a completed job; `undefined` when its handler returned nothing. It does not wait: see {@link Jobs.waitFor}.
+   *
+   * @param job what `app.defineJob()` or `app.asyncEndpoint()` returned, or the job's name: it types the result, and an id of a job
+   * with another name is not found
+   *
+   * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`; `FAE_JOB_NOT_FINISHED` while the job waits or runs; `FAE_JOB_FAILED` (the stored
+   * error is in `details.error`) and `FAE_JOB_CANCELLED` for a job that has no result; `FAE_RESULT_EXPIRED` when it is no longer kept
+   */
+  result<const J extends JobReference> (job: J, id: string): Promise<ResultOf<J>>
+  /** The same for an id alone, where nobody knows the job; its type is not known. */
   result (id: string): Promise<unknown>
   /**
-   * @throws {AsyncEndpointsError} `FAE_INVALID_REQUEST`, also for an `owner` that is there and `undefined`: leave it out to list the
-   * jobs of everybody
+   * Reads a page of jobs, the newest first.
+   *
+   * @throws {AsyncEndpointsError} `FAE_INVALID_REQUEST` for a value that is not valid, also for an `owner` that is present and `undefined`:
+   * leave it out to list the jobs of all owners
    */
-  list (query?: Partial<ListQuery>): Promise<JobPage>
-  /** @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_FINISHED` */
-  cancel (id: string, reason?: string): Promise<{ readonly state: 'cancelled' | 'requested', readonly job: JobRecord }>
+  list (query?: ListOptions): Promise<JobPage>
   /**
-   * Redrives a failed job. Called from code it is counted and never refused, as a submission is: neither `maxQueued` nor
-   * `maxRedrives` of HTTP hold here.
+   * Cancels a job: at once when it waits; when it runs, its `job.signal` aborts, and the job is cancelled when its handler ends.
+   *
+   * @param reason what clients may read about it, up to 1,000 characters @defaultValue 'cancelled on request'
+   *
+   * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_FINISHED`
+   */
+  cancel (id: string, reason?: string): Promise<Cancelled>
+  /**
+   * Redrives a failed job: it waits in its queue again, with all its attempts. From code this is never refused: neither
+   * `maxQueued` nor `maxRedrives` of HTTP apply.
    *
    * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_NOT_FAILED`, `FAE_CLOSED`
    */
   redrive (id: string): Promise<JobRecord>
-  /** Forgets a job. @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_JOB_ACTIVE` */
+  /**
+   * Removes a job and its result from the store.
+   *
+   * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`; `FAE_JOB_ACTIVE` while it runs: cancel it first
+   */
   remove (id: string): Promise<void>
-  /** Of one queue, or of all queues that this process knows. */
+  /** How many jobs are in each state: of one queue, or of every queue that this process knows. */
   counts (queue?: string): Promise<readonly QueueCounts[]>
   /**
-   * Waits until the job is over.
+   * Waits until the job is completed, failed or cancelled.
    *
-   * @throws {AsyncEndpointsError} `FAE_WAIT_TIMEOUT` when it is not over after `timeoutMs`, `FAE_JOB_NOT_FOUND` when it
-   * is unknown or disappears while waiting
+   * @throws {AsyncEndpointsError} `FAE_WAIT_TIMEOUT` when the job is not over after `timeoutMs`; `FAE_JOB_NOT_FOUND` when it is unknown or
+   * removed during the wait; `FAE_CLOSED` when the application closes; the reason of `signal` when that aborts
    */
-  waitFor (id: string, options?: { readonly timeoutMs?: number, readonly signal?: AbortSignal }): Promise<JobRecord>
+  waitFor (id: string, options?: WaitOptions): Promise<JobRecord>
 }
 
-/** What the HTTP room adds to a submission; not for applications. */
+/** What the HTTP room adds to a submission. @internal */
 export interface EndpointSubmitMeta extends SubmitMeta {
   /** What tracing attached to the request; see `tracedSubmission` of `lib/http`. */
   requestTrace?: unknown
@@ -93,7 +135,7 @@ export interface EndpointSubmitMeta extends SubmitMeta {
   payloadBytes?: number | undefined
 }
 
-/** What a redrive has to pass. */
+/** The limits that a redrive over HTTP has to pass. @internal */
 export interface RedriveAdmission {
   /** With this many jobs waiting in its queue: `FAE_QUEUE_FULL`. @defaultValue no limit */
   readonly maxQueued?: number | undefined
@@ -101,7 +143,7 @@ export interface RedriveAdmission {
   readonly maxRedrives?: number | undefined
 }
 
-/** What the rooms inside get as `app.jobs`. */
+/** What the HTTP room gets as `app.jobs`. @internal */
 export interface JobsClient extends Jobs {
   /** Like `submit`, for a definition at hand. The key's fingerprint is over body, params and query. */
   submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted>

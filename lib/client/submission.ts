@@ -80,40 +80,6 @@ export function givenTrace ({ trace }: SubmitMeta): TraceCarrier | undefined {
   return tracestate === undefined || tracestate.length > MAX_TRACESTATE ? { traceparent } : { traceparent, tracestate }
 }
 
-/** Everything that code may say about a submission. */
-const META_KEYS: Readonly<Record<keyof SubmitMeta, true>> = {
-  delayMs: true,
-  runAt: true,
-  priority: true,
-  owner: true,
-  correlationId: true,
-  trace: true,
-  idempotencyKey: true,
-  idempotencyTtlMs: true,
-  validate: true,
-  params: true,
-  query: true,
-  headers: true
-}
-
-/**
- * An option that does nothing (`delay`, `attempts`, `jobId` of other libraries) is a mistake that nobody would notice.
- *
- * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`
- */
-export function assertMeta (name: string, meta: SubmitMeta): void {
-  if (typeof meta !== 'object' || meta === null) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${name}" is not valid: what is given beside the body must be an object`)
-  for (const key in meta) {
-    if (Object.hasOwn(META_KEYS, key)) continue
-    const unknown = Object.keys(meta).filter((each) => !Object.hasOwn(META_KEYS, each))
-    throw new AsyncEndpointsError(
-      'FAE_INVALID_SUBMISSION',
-      `The submission of "${name}" is not valid: ${unknown.map((each) => `${each} is not an option`).join(', ')}; there are ${Object.keys(META_KEYS).join(', ')}. ` +
-      'How a job runs (retry, timeoutMs, queue) stands in its definition'
-    )
-  }
-}
-
 function readRunAt (meta: EndpointSubmitMeta, now: number, problems: string[]): number {
   const { delayMs, runAt } = meta
   if (delayMs === undefined && runAt === undefined) return now

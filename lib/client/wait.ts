@@ -2,16 +2,11 @@ import type { Backbone } from '../channels/backbone.ts'
 import type { Clock } from '../core/context.ts'
 import { sleep } from '../core/deadline.ts'
 import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
+import { invalidOptions } from '../core/options.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import type { JobStore } from '../jobs/store.ts'
-
-export interface WaitOptions {
-  /** @defaultValue 30000 */
-  readonly timeoutMs?: number
-  /** Ends the waiting with the signal's reason. */
-  readonly signal?: AbortSignal
-}
+import type { WaitOptions } from './jobs.ts'
 
 /** A published change can be missed while a connection is away: read again this often although nothing was heard. */
 const REREAD_MS = 5_000
@@ -25,6 +20,7 @@ const REREAD_MS = 5_000
  */
 export async function waitForEnd (clock: Clock, backbone: Backbone, store: JobStore, closing: AbortSignal, id: string, options: WaitOptions): Promise<JobRecord> {
   const { timeoutMs = 30_000 } = options
+  if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) throw invalidOptions('jobs.waitFor', ['signal must be an AbortSignal'])
   if (!(timeoutMs >= 0)) throw new AsyncEndpointsError('FAE_INVALID_REQUEST', 'timeoutMs must be milliseconds, 0 or more')
   const signal = options.signal === undefined ? closing : AbortSignal.any([closing, options.signal])
   signal.throwIfAborted()

@@ -1,5 +1,6 @@
 import type { FastifyTypeProvider } from 'fastify'
-import type { JobHandler, JobTypes, SpanAttributesOptions } from '../jobs/definition.ts'
+import type { JobContext, JobTypes, SpanAttributesOptions } from '../jobs/definition.ts'
+import type { Outcome } from '../jobs/outcome.ts'
 import type { DefaultCapturedHeader } from './captured-headers.ts'
 import type { BaseEndpointOptions } from './options.ts'
 
@@ -31,37 +32,55 @@ type Loose = Readonly<Record<string, unknown>>
 /** A member that a literal schema may lack. */
 type Member<Schema, Key extends string> = Key extends keyof Schema ? Schema[Key] : undefined
 
+/** What a schema takes, where it says so itself (Standard Schema): a schema that converts takes another type than it makes. */
+type InputOf<Schema> = Schema extends { readonly '~standard': { readonly types?: { readonly input: infer I } | undefined } } ? I : unknown
+
 // A type given by hand wins over the schema's, as in Fastify's own route generics.
-export type BodyOf<P extends FastifyTypeProvider, S, T> = T extends { body: infer B } ? B : Validated<P, Member<S, 'body'>, unknown>
-export type ParamsOf<P extends FastifyTypeProvider, S, T> = T extends { params: infer V } ? V : Validated<P, Member<S, 'params'>, Loose>
-export type QueryOf<P extends FastifyTypeProvider, S, T> = T extends { query: infer V } ? V : Validated<P, Member<S, 'querystring'>, Loose>
-export type ResultOf<P extends FastifyTypeProvider, S, T> = T extends { result: infer R } ? R : Serialized<P, Member<S, 'result'>>
-export type HeadersOf<H extends string, T> = T extends { headers: infer V } ? V : string extends H ? Readonly<Record<string, string | undefined>> : Readonly<Partial<Record<DefaultCapturedHeader | Lowercase<H>, string>>>
+type HandledBody<P extends FastifyTypeProvider, S, T> = T extends { body: infer B } ? B : Validated<P, Member<S, 'body'>, unknown>
+type HandledParams<P extends FastifyTypeProvider, S, T> = T extends { params: infer V } ? V : Validated<P, Member<S, 'params'>, Loose>
+type HandledQuery<P extends FastifyTypeProvider, S, T> = T extends { query: infer V } ? V : Validated<P, Member<S, 'querystring'>, Loose>
+type HandledHeaders<H extends string, T> = T extends { headers: infer V }
+  ? V
+  : string extends H ? Readonly<Record<string, string | undefined>> : Readonly<Partial<Record<DefaultCapturedHeader | Lowercase<H>, string>>>
+/** What the handler must return, as a generic or the schema says. */
+export type ResultBound<P extends FastifyTypeProvider, S, T> = T extends { result: infer V } ? V : Serialized<P, Member<S, 'result'>>
+
+type SubmittedBody<P extends FastifyTypeProvider, S, T> = T extends { body: infer B } ? B : Known<InputOf<Member<S, 'body'>>, Validated<P, Member<S, 'body'>, unknown>>
+type StoredResult<P extends FastifyTypeProvider, S, T, R> = T extends { result: infer V } ? V : Validated<P, Member<S, 'result'>, R>
 
 /** The options of `app.asyncEndpoint()`. */
 export interface EndpointOptions<
   Provider extends FastifyTypeProvider,
   Types extends JobTypes,
   Schema extends EndpointSchema,
-  Header extends string
+  Header extends string,
+  Result = ResultBound<Provider, Schema, Types>
 > extends BaseEndpointOptions {
-  schema?: Schema
+  schema?: Schema | undefined
   /** More request headers to keep with the job. Never credentials. */
-  headers?: readonly Header[]
+  headers?: readonly Header[] | undefined
   /**
    * Does the work, in a worker, some time after the 202. Left out: the handler is in the worker of another process, and the
    * endpoint only submits. A process whose worker would run the job refuses an endpoint without one.
    */
-  handler?: JobHandler<EndpointTypes<Provider, Types, Schema, Header>>
+  handler?: ((job: JobContext<HandlerTypes<Provider, Types, Schema, Header>>) => Promise<Result | Outcome> | Result | Outcome) | undefined
   /** Attributes of your own on the spans of this job. */
-  spanAttributes?: SpanAttributesOptions<EndpointTypes<Provider, Types, Schema, Header>>
+  spanAttributes?: SpanAttributesOptions<HandlerTypes<Provider, Types, Schema, Header> & { result: Result }> | undefined
 }
 
-/** What the handler of an endpoint takes and gives. */
-interface EndpointTypes<Provider extends FastifyTypeProvider, Types extends JobTypes, Schema extends EndpointSchema, Header extends string> extends JobTypes {
-  body: BodyOf<Provider, Schema, Types>
-  params: ParamsOf<Provider, Schema, Types>
-  query: QueryOf<Provider, Schema, Types>
-  headers: HeadersOf<Header, Types>
-  result: ResultOf<Provider, Schema, Types>
-}
+/** An object type as an editor shows it best: its members, without the name of the helper that made it. */
+type Plain<T> = { [K in keyof T]: T[K] } & {}
+
+/** What the handler of an endpoint takes. */
+export type HandlerTypes<Provider extends FastifyTypeProvider, Types extends JobTypes, Schema extends EndpointSchema, Header extends string> = Plain<{
+  body: HandledBody<Provider, Schema, Types>
+  params: HandledParams<Provider, Schema, Types>
+  query: HandledQuery<Provider, Schema, Types>
+  headers: HandledHeaders<Header, Types>
+}>
+
+/** The types of the definition that `app.asyncEndpoint()` returns: what is submitted from code, and what is read as the result. */
+export type DefinedTypes<Provider extends FastifyTypeProvider, Types extends JobTypes, Schema extends EndpointSchema, Result> = Plain<{
+  body: SubmittedBody<Provider, Schema, Types>
+  result: StoredResult<Provider, Schema, Types, Result>
+}>

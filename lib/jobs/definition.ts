@@ -3,7 +3,8 @@ import { checkOptionProperties, type HealthCheck, type HealthCheckOptions } from
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
 import { compileBackoff, type Backoff, type BackoffOptions, type CustomBackoff } from './backoff.ts'
 import { DEFAULT_QUEUE, type JobProgress, type TraceCarrier } from './job.ts'
-import type { Travelled } from './json-value.ts'
+import type { JobNames } from './job-names.ts'
+import type { Submittable, Travelled } from './json-value.ts'
 import type { Outcome } from './outcome.ts'
 import { CompiledSchemas, jobSchemasProperty, type JobSchemas, type SchemaCompilers } from './schemas.ts'
 import type { ChildSubmitted, SubmitMeta } from './submit.ts'
@@ -18,6 +19,29 @@ export interface JobTypes {
 }
 
 export type Part<T extends JobTypes, K extends keyof JobTypes, Fallback> = T extends Record<K, infer V> ? V : Fallback
+
+/** Carries the types of a job from its definition to `app.jobs`. Nothing is there at run time. */
+declare const TYPES: unique symbol
+
+/** The name of a job: any text, or one of {@link JobNames} once the application has declared them. */
+export type JobName = keyof JobNames extends never ? string : Extract<keyof JobNames, string>
+
+/** Which job is meant: its name, or what `app.defineJob()` or `app.asyncEndpoint()` returned, which brings its types. */
+export type JobReference = JobName | JobDefinition
+
+/** The types of the job that a {@link JobReference} means. */
+export type TypesOf<J> = J extends JobDefinition<infer T> ? T : J extends keyof JobNames ? JobNames[J] : JobTypes
+
+/** What is submitted to a job. What JSON cannot hold is `never`. */
+export type BodyOf<J> = TypesOf<J> extends { body: infer B } ? Submittable<B> : unknown
+
+/** What a job returned, as it is read: after it has travelled as JSON. */
+export type ResultOf<J> = TypesOf<J> extends { result: infer R } ? Travelled<R> : unknown
+
+/** What a submission takes after the job: the body, which may be left out only where it may be `undefined`, and settings. */
+export type SubmitArguments<J> = undefined extends BodyOf<J>
+  ? [body?: BodyOf<J>, meta?: SubmitMeta]
+  : [body: BodyOf<J>, meta?: SubmitMeta]
 
 /** What a handler is given for one attempt. */
 export interface JobContext<T extends JobTypes = JobTypes> {
@@ -61,7 +85,7 @@ export interface JobContext<T extends JobTypes = JobTypes> {
    * @throws {AsyncEndpointsError} as `app.jobs.submit()`; `FAE_IDEMPOTENCY_KEY_REUSED` when an earlier attempt submitted another
    * body in this place
    */
-  submit<C extends JobTypes = JobTypes> (child: string | JobDefinition<C>, body?: Part<C, 'body', unknown>, meta?: SubmitMeta): Promise<ChildSubmitted>
+  submit<const J extends JobReference> (child: J, ...submission: SubmitArguments<J>): Promise<ChildSubmitted>
   /** Throws the signal's reason if the attempt was aborted: a checkpoint for long loops. */
   throwIfAborted (): void
 }
@@ -174,8 +198,7 @@ export type JobRequirements = Readonly<Record<string, JobRequirement>>
 
 /** A definition with everything filled in. `T` carries the types of body and result to `app.jobs.submit(definition, …)`. */
 export interface JobDefinition<T extends JobTypes = JobTypes> {
-  /** Never there at run time. */
-  readonly types?: T
+  readonly [TYPES]?: T
   readonly name: string
   readonly queue: string
   /** `undefined`: the job is only declared here, and run by another process. */

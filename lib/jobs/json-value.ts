@@ -71,15 +71,32 @@ function shown (name: string): string {
 
 /**
  * What a value is once it has travelled as JSON text: a `Date` arrives as a text, what has a `toJSON` as what that returns, and members
- * that JSON leaves out are not there. What cannot be submitted at all (`Map`, `Set`, `bigint`, …) is `never`.
+ * that JSON leaves out are not there. What cannot be submitted at all (`Map`, `Set`, `bigint`, …) is `never`. A type that travels as it
+ * is stays itself, so that an editor shows its name.
  */
-export type Travelled<T> =
+export type Travelled<T> = Same<T, Arriving<T>> extends true ? T : Arriving<T>
+
+/** What may be submitted where `T` is expected: `T` itself, with `never` for what JSON would lose (`Map`, `Set`, `bigint`, …). */
+export type Submittable<T> = [T] extends [Sendable<T>] ? T : Sendable<T>
+
+type Same<A, B> = [A, B] extends [B, A] ? true : false
+type Primitive = string | number | boolean | null | undefined
+type Unwritten = symbol | ((...values: never[]) => unknown)
+
+type Arriving<T> =
   unknown extends T ? T
-    : T extends string | number | boolean | null | undefined ? T
-      : T extends { toJSON (...key: never[]): infer R } ? Travelled<R>
-        : T extends bigint | symbol | ((...values: never[]) => unknown) | Lost ? never
-          : T extends readonly unknown[] ? { [K in keyof T]: Travelled<T[K]> }
-            : T extends object ? { [K in keyof T as T[K] extends symbol | ((...values: never[]) => unknown) ? never : K]: Travelled<T[K]> }
+    : T extends Primitive ? T
+      : T extends { toJSON (...key: never[]): infer R } ? Arriving<R>
+        : T extends bigint | Unwritten | Lost ? never
+          : T extends readonly unknown[] ? { [K in keyof T]: Arriving<T[K]> }
+            : T extends object ? { [K in keyof T as T[K] extends Unwritten ? never : K]: Arriving<T[K]> }
               : T
+
+type Sendable<T> =
+  unknown extends T ? T
+    : T extends Primitive | Unwritten | { toJSON (...key: never[]): unknown } ? T
+      : T extends bigint | Lost ? never
+        : T extends object ? { [K in keyof T]: Sendable<T[K]> }
+          : T
 
 type Lost = ReadonlyMap<unknown, unknown> | ReadonlySet<unknown> | WeakMap<WeakKey, unknown> | WeakSet<WeakKey> | ArrayBufferView | ArrayBufferLike | PromiseLike<unknown> | Error | RegExp

@@ -3,7 +3,7 @@
  * once (see `compose`), and can change no more of a job than its scope offers.
  */
 import type { Logger } from '../core/context.ts'
-import type { JobDefinition, JobSpanOptions, JobTypes, Part } from './definition.ts'
+import type { JobDefinition, JobSpanOptions } from './definition.ts'
 import type { JobOrigin, NewJob, TraceCarrier } from './job.ts'
 import type { Claim, Created, SettleVerdict, Settlement } from './store.ts'
 import type { ChildSubmitted, SubmitMeta } from './submit.ts'
@@ -75,6 +75,4 @@ export interface ParentJob {
 }
 
 /** Submits a job from inside a handler. */
-export type SubmitChild = <T extends JobTypes = JobTypes> (
-  parent: ParentJob, job: string | JobDefinition<T>, body?: Part<T, 'body', unknown>, meta?: SubmitMeta
-) => Promise<ChildSubmitted>
+export type SubmitChild = (parent: ParentJob, job: string | JobDefinition, body?: unknown, meta?: SubmitMeta) => Promise<ChildSubmitted>

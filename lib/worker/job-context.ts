@@ -1,7 +1,7 @@
 import type { Logger } from '../core/context.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
-import type { JobContext, JobDefinition, JobSpanOptions, JobTypes, Part } from '../jobs/definition.ts'
+import type { JobContext, JobDefinition, JobSpanOptions } from '../jobs/definition.ts'
 import type { ClaimedJob, JobInput, JobProgress, TraceCarrier } from '../jobs/job.ts'
 import type { ChildrenOfName, AttemptScope } from '../jobs/seams.ts'
 import type { ChildSubmitted, SubmitMeta } from '../jobs/submit.ts'
@@ -57,7 +57,7 @@ export class AttemptContext implements JobContext {
     return runner === undefined ? await work() : await runner(name, work, options)
   }
 
-  async submit<C extends JobTypes> (child: string | JobDefinition<C>, body?: Part<C, 'body', unknown>, meta?: SubmitMeta): Promise<ChildSubmitted> {
+  async submit (child: string | JobDefinition, body?: unknown, meta?: SubmitMeta): Promise<ChildSubmitted> {
     const { submitChild } = this.#runtime
     if (submitChild === undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'Nothing can be submitted from here: the jobStore plugin is not registered')
     const { id, owner, correlationId } = this.#job

@@ -44,7 +44,7 @@ async function stage (t: Test): Promise<Stage> {
       if (submitted.statusCode !== 202) throw new Error(submitted.body)
       const { id } = submitted.json<{ id: string }>()
       const job = await app.jobs.waitFor(id, { timeoutMs: PATIENCE_MS })
-      return { id, state: job.state, result: (await app.jobs.result(id) ?? {}) as Record<string, unknown>, errorCode: job.error?.code }
+      return { id, state: job.state, result: (job.state === 'completed' ? await app.jobs.result(id) ?? {} : {}) as Record<string, unknown>, errorCode: job.error?.code }
     },
     spans: (jobId) => eventually(`the spans of ${jobId}`, async () => {
       const spans = exporter.getFinishedSpans()

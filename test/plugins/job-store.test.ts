@@ -34,7 +34,7 @@ t.test('submit, run, wait, read the result', async (t) => {
   t.match(await app.jobs.list({ state: 'completed' }), { jobs: [{ id }] })
   await app.jobs.remove(id)
   t.equal(await app.jobs.get(id), undefined)
-  t.equal(await app.jobs.result(id), undefined)
+  await t.rejects(app.jobs.result(id), { code: 'FAE_JOB_NOT_FOUND' })
   await t.rejects(app.jobs.remove(id), { code: 'FAE_JOB_NOT_FOUND' })
 })
 

@@ -32,7 +32,7 @@ export function typeBox (plain: FastifyInstance): void {
       return { rows: await job.span('load', () => 3) }
     }
   })
-  same<typeof definition, JobDefinition>(true)
+  same<typeof definition, JobDefinition<{ body: { tags?: string[], year: number }, result: { rows: number } }>>(true)
 
   // @ts-expect-error the result is not what schema.result says
   app.asyncEndpoint({ url: '/a', name: 'a', schema: { result: Report }, handler: async () => ({ rows: 'three' }) })
