@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import type { Backbone } from '../channels/backbone.ts'
 import { AsyncEndpointsError, ownMessage } from '../core/errors.ts'
+import { assertKnown } from '../core/known-options.ts'
 import { singleLine } from '../core/text.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import { compose } from '../jobs/compose.ts'
@@ -20,7 +21,7 @@ import { QueueDepths } from './depth.ts'
 import type {
   Cancelled, EndpointSubmitMeta, JobsClient, ListOptions, RedriveAdmission, SubmitItem, SubmitManyOptions, SubmitManyResult, WaitOptions
 } from './jobs.ts'
-import { assertKnown, LIST_KEYS, SUBMIT_KEYS, WAIT_KEYS } from './known-options.ts'
+import { assertSubmitKeys, LIST_KEYS, WAIT_KEYS } from './known-options.ts'
 import { notFound, readResult } from './result.ts'
 import { draftJob, freshRecord, givenTrace } from './submission.ts'
 import { keyExpired, keyReused, timeErrors } from './submission-errors.ts'
@@ -84,7 +85,7 @@ export class Client implements JobsClient {
   /** Not `async`: most submissions have nothing to wait for here. */
   #submitFromCode (definition: JobDefinition, body: unknown, meta: SubmitMeta, patient = false): Promise<Submitted> {
     try {
-      if (meta !== NO_META) assertKnown(() => `jobs.submit("${definition.name}")`, SUBMIT_KEYS, meta)
+      if (meta !== NO_META) assertSubmitKeys(definition.name, meta)
       const { readBody } = definition.schemas
       const full: EndpointSubmitMeta = patient ? { ...meta, patient } : meta
       return readBody === undefined || meta.validate === false

@@ -2,12 +2,13 @@ import type { SubmitOrigin } from '../events/catalogue.ts'
 import type { BodyOf, JobDefinition, JobReference, ResultOf, SubmitArguments } from '../jobs/definition.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
 import type { SubmitMeta, Submitted } from '../jobs/submit.ts'
-import type { JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
+import type { JobState } from '../jobs/states.ts'
+import type { JobPage, QueueCounts } from '../jobs/store.ts'
 
 export type { SubmitMeta, Submitted } from '../jobs/submit.ts'
 
-/** One job of {@link Jobs.submitMany}: its body, and what `submit` takes beside it. `J`: the job, as `submitMany` is given it. */
-export type SubmitItem<J = string> = SubmitMeta & (undefined extends BodyOf<J> ? { body?: BodyOf<J> } : { body: BodyOf<J> })
+/** One job of {@link Jobs.submitMany}: its body, and what `submit` takes beside it. */
+export type SubmitItem<Body = unknown> = SubmitMeta & (undefined extends Body ? { body?: Body } : { body: Body })
 
 /** The outcome of one item: it was stored, or it was refused for a reason of its own. */
 export type SubmitManyResult =
@@ -26,8 +27,18 @@ export interface WaitOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-/** Which jobs {@link Jobs.list} returns; all of them without any member. */
-export type ListOptions = { readonly [K in keyof ListQuery]?: ListQuery[K] | undefined }
+/** Which jobs {@link Jobs.list} returns: all of them without any of these, else those that fit every one. */
+export interface ListOptions {
+  readonly queue?: string | undefined
+  readonly name?: string | undefined
+  readonly state?: JobState | undefined
+  /** Whose jobs. Leave it out for the jobs of all owners; present and `undefined`, it is refused. */
+  readonly owner?: string
+  /** The `cursor` of the page before. */
+  readonly cursor?: string | undefined
+  /** Jobs on one page, 1 to 100. @defaultValue 20 */
+  readonly limit?: number | undefined
+}
 
 /** What {@link Jobs.cancel} did: a job that waited is cancelled; one that runs was asked to end, and ends when its handler does. */
 export interface Cancelled {
@@ -60,7 +71,7 @@ export interface Jobs {
    * @throws {AsyncEndpointsError} `FAE_UNKNOWN_JOB`, `FAE_INVALID_OPTIONS`, and whatever the iterable throws; errors of single items
    * are in their results
    */
-  submitMany<const J extends JobReference> (job: J, items: Iterable<SubmitItem<J>>, options?: SubmitManyOptions): Promise<SubmitManyResult[]>
+  submitMany<const J extends JobReference> (job: J, items: Iterable<SubmitItem<BodyOf<J>>>, options?: SubmitManyOptions): Promise<SubmitManyResult[]>
   /** The job as it is now; `undefined` for an id that is unknown, has expired or was removed. */
   get (id: string): Promise<JobRecord | undefined>
   /**
@@ -119,7 +130,7 @@ export interface Jobs {
   waitFor (id: string, options?: WaitOptions): Promise<JobRecord>
 }
 
-/** What the HTTP room adds to a submission. @internal */
+/** What the HTTP room adds to a submission. */
 export interface EndpointSubmitMeta extends SubmitMeta {
   /** What tracing attached to the request; see `tracedSubmission` of `lib/http`. */
   requestTrace?: unknown
@@ -135,7 +146,7 @@ export interface EndpointSubmitMeta extends SubmitMeta {
   payloadBytes?: number | undefined
 }
 
-/** The limits that a redrive over HTTP has to pass. @internal */
+/** The limits that a redrive over HTTP has to pass. */
 export interface RedriveAdmission {
   /** With this many jobs waiting in its queue: `FAE_QUEUE_FULL`. @defaultValue no limit */
   readonly maxQueued?: number | undefined
@@ -143,7 +154,7 @@ export interface RedriveAdmission {
   readonly maxRedrives?: number | undefined
 }
 
-/** What the HTTP room gets as `app.jobs`. @internal */
+/** What the HTTP room gets as `app.jobs`. */
 export interface JobsClient extends Jobs {
   /** Like `submit`, for a definition at hand. The key's fingerprint is over body, params and query. */
   submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted>

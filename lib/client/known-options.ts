@@ -1,11 +1,11 @@
-import { invalidOptions } from '../core/options.ts'
+import { assertKnown } from '../core/known-options.ts'
 import type { SubmitMeta } from '../jobs/submit.ts'
 import type { ListOptions, WaitOptions } from './jobs.ts'
 
 /** The members that an options argument may have. A record, so that the compiler finds one that is missing here. */
 type Known<T> = Readonly<Record<keyof T, true>>
 
-export const SUBMIT_KEYS: Known<SubmitMeta> = {
+const SUBMIT_KEYS: Known<SubmitMeta> = {
   delayMs: true,
   runAt: true,
   priority: true,
@@ -34,25 +34,11 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
 /** What belongs to a job and not to one submission of it. */
 const OF_THE_DEFINITION = new Set(['attempts', 'backoff', 'graceMs', 'maxResultBytes', 'queue', 'retry', 'slaMs', 'timeoutMs'])
 
-/**
- * An option that has no effect (`delay`, `attempts` of other libraries) is a mistake that nobody would notice. This walks over the names
- * of what was given and makes nothing, because every submission with settings comes by.
- *
- * @param where for the message: `jobs.submit("mail")`
- * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, which lists the options that exist
- */
-export function assertKnown (where: () => string, known: Readonly<Record<string, true>>, given: object): void {
-  if (typeof given !== 'object' || given === null) throw invalidOptions(where(), ['the options must be an object'])
-  for (const key in given) {
-    if (!Object.hasOwn(known, key)) throw unknownOptions(where(), known, given)
-  }
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+export function assertSubmitKeys (name: string, meta: SubmitMeta): void {
+  assertKnown(() => `jobs.submit("${name}")`, SUBMIT_KEYS, meta, adviceOn)
 }
 
-function unknownOptions (where: string, known: Readonly<Record<string, true>>, given: object): Error {
-  const there = `there are ${Object.keys(known).join(', ')}`
-  const problems = Object.keys(given).filter((key) => !Object.hasOwn(known, key)).map((key) => {
-    const advice = known !== SUBMIT_KEYS ? undefined : OF_THE_DEFINITION.has(key) ? 'it belongs to the definition of the job' : ELSEWHERE[key]
-    return `${key} is not an option${advice === undefined ? '' : ` (${advice})`}`
-  })
-  return invalidOptions(where, [...problems, there])
+function adviceOn (key: string): string | undefined {
+  return OF_THE_DEFINITION.has(key) ? 'it belongs to the definition of the job' : ELSEWHERE[key]
 }

@@ -1,5 +1,6 @@
 import type { Context } from '../core/context.ts'
 import { orReject } from '../core/deadline.ts'
+import { assertKnown } from '../core/known-options.ts'
 import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
 import { invalidOptions } from '../core/options.ts'
 import type { EventBus } from '../events/bus.ts'
@@ -55,6 +56,8 @@ const EXPORT_TIMEOUT_MS = 10_000
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/
 const FORMAT = /^[a-z0-9][a-z0-9_.+-]{0,49}$/
 const MAX_MESSAGE = 200
+const REGISTER_KEYS = { replace: true } as const
+const EXPORT_KEYS: Readonly<Record<keyof ExportOptions, true>> = { format: true, includeInstances: true }
 
 /**
  * The exporters of one Fastify instance, by name and by format; what `app.jobExporters` is. `prometheus`, `openmetrics`,
@@ -77,8 +80,10 @@ export class ExporterRegistry {
    * @throws {AsyncEndpointsError} `FAE_DUPLICATE_EXPORTER` when its name or one of its formats is taken, without `replace`;
    * `FAE_INVALID_OPTIONS` for something that is no exporter
    */
-  register (exporter: MetricsExporter, { replace = false }: { replace?: boolean } = {}): void {
+  register (exporter: MetricsExporter, options: { readonly replace?: boolean | undefined } = {}): void {
+    assertKnown(() => 'jobExporters.register', REGISTER_KEYS, options)
     check(exporter)
+    const { replace = false } = options
     const { name, formats } = exporter
     if (!replace) {
       const taken = this.names().includes(name) ? `The name ${name}` : formats.filter((format) => this.findByFormat(format) !== undefined).map((format) => `The format ${format}`)[0]
@@ -123,7 +128,9 @@ export class ExporterRegistry {
    * threw or took more than 10 seconds, `FAE_STORE_UNAVAILABLE` when the other processes cannot be asked for; `FAE_INVALID_OPTIONS` for
    * `includeInstances` where the other processes are not known
    */
-  async export ({ format = 'prometheus', includeInstances }: ExportOptions = {}): Promise<ExportedPage> {
+  async export (options: ExportOptions = {}): Promise<ExportedPage> {
+    assertKnown(() => 'jobExporters.export', EXPORT_KEYS, options)
+    const { format = 'prometheus', includeInstances } = options
     return await this.page(format, 'code', includeInstances)
   }
 

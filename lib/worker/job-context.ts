@@ -1,11 +1,14 @@
 import type { Logger } from '../core/context.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
+import { assertKnown } from '../core/known-options.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobContext, JobDefinition, JobSpanOptions } from '../jobs/definition.ts'
 import type { ClaimedJob, JobInput, JobProgress, TraceCarrier } from '../jobs/job.ts'
 import type { ChildrenOfName, AttemptScope } from '../jobs/seams.ts'
 import type { ChildSubmitted, SubmitMeta } from '../jobs/submit.ts'
 import type { RunningHandler } from './running-handler.ts'
+
+const SPAN_KEYS: Readonly<Record<keyof JobSpanOptions, true>> = { kind: true, attributes: true }
 
 /** The attempt, as its handler's context needs it. */
 export interface HandlerScope extends AttemptScope {
@@ -53,6 +56,7 @@ export class AttemptContext implements JobContext {
   progress (progress: JobProgress | number): void { this.#scope.reportProgress(progress) }
 
   async span<R> (name: string, work: () => R | Promise<R>, options?: JobSpanOptions): Promise<R> {
+    if (options !== undefined) assertKnown(() => `job.span("${name}")`, SPAN_KEYS, options)
     const runner = this.#scope.spanRunner
     return runner === undefined ? await work() : await runner(name, work, options)
   }
