@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { PLUGIN } from '../lib/core/plugin-names.ts'
 import { runtimeOf, workerOf } from '../lib/events/runtime.ts'
 import { Alerts } from '../lib/monitor/alerts/alerts.ts'
+import type { JobAlerts } from '../lib/monitor/alerts/job-alerts.ts'
 import { readAlertsOptions, type AlertsOptions } from '../lib/monitor/alerts/options.ts'
 import type { AlertWorkerView } from '../lib/monitor/alerts/report.ts'
 import { compileExclusion } from '../lib/telemetry/exclude.ts'
@@ -13,7 +14,7 @@ export type { AlertsOptions } from '../lib/monitor/alerts/options.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     /** What is wrong now, and `check()` to find out at once. */
-    jobAlerts: Alerts
+    jobAlerts: JobAlerts
   }
 }
 

@@ -10,6 +10,7 @@ import { runtimeOf, workerOf } from '../lib/events/runtime.ts'
 import { BuiltInChecks } from '../lib/health/built-in.ts'
 import type { WorkerView } from '../lib/health/checks.ts'
 import { PRESSURE_DEFAULTS, readHealthOptions, REPORT_SCHEMAS, STATUS_CODES, type HEALTH_DEFAULTS, type BaseHealthOptions, type PressureOptions } from '../lib/health/options.ts'
+import type { JobHealth } from '../lib/health/job-health.ts'
 import { Health, type HealthReport } from '../lib/health/registry.ts'
 import { ownCompilers } from '../lib/http/own-compilers.ts'
 import { plainProblems } from '../lib/http/plain-problems.ts'
@@ -28,7 +29,7 @@ export interface HealthOptions extends BaseHealthOptions {
 declare module 'fastify' {
   interface FastifyInstance {
     /** Health checks: add your own, ask all of them, and say when the process is about to go. */
-    jobHealth: Health
+    jobHealth: JobHealth
   }
 }
 

@@ -12,12 +12,11 @@ import { Periodic } from '../lib/core/periodic.ts'
 import { REGISTERED } from '../lib/core/registered-channel.ts'
 import { readRedactOptions, redactProperty, type RedactOptions } from '../lib/core/redact.ts'
 import { EventBus } from '../lib/events/bus.ts'
-import { JobEvents } from '../lib/events/subscribers.ts'
+import { Subscriptions, type JobEvents } from '../lib/events/subscribers.ts'
 import { RUNTIME, type JobRuntime } from '../lib/events/runtime.ts'
 import { TraceExits } from '../lib/events/trace-exits.ts'
-import { compileDefinition, jobOptionProperties, type JobDefinition, type JobDefinitionInput, type JobOptions, type JobTypes } from '../lib/jobs/definition.ts'
-import type { SchemaCompilers } from '../lib/jobs/schemas.ts'
-import { compilersOf } from '../lib/http/schema-compilers.ts'
+import { jobOptionProperties, type JobDefinition, type JobDefinitionInput, type JobOptions, type JobTypes } from '../lib/jobs/definition.ts'
+import { DEFINER, JobDefiner } from '../lib/http/define-job.ts'
 import { JobRegistry } from '../lib/jobs/registry.ts'
 import { StoreCounts } from '../lib/jobs/store-counts.ts'
 import type { JobStore } from '../lib/jobs/store.ts'
@@ -105,19 +104,14 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   REGISTERED.publish({ store: () => factsOf(inner) })
   app.decorate(RUNTIME, runtime)
   app.decorate(BACKBONE, backbone)
-  app.decorate('jobEvents', new JobEvents(bus))
+  app.decorate('jobEvents', new Subscriptions(bus))
   app.decorate('jobs', client)
-  let ready = false
-  app.addHook('onReady', async () => { ready = true })
-  app.decorate('defineJob', function defineJob<T extends JobTypes> (this: FastifyInstance | undefined, input: JobDefinitionInput<T>, own: SchemaCompilers = {}) {
+  const definer = new JobDefiner(runtime)
+  app.decorate(DEFINER, definer)
+  app.addHook('onReady', async () => { definer.ready() })
+  app.decorate('defineJob', function defineJob<T extends JobTypes> (this: FastifyInstance | undefined, input: JobDefinitionInput<T>) {
     // `this` is the context it was called on; a detached call means the one it was made for.
-    const context = this ?? app
-    const definition = compileDefinition(input, options.jobs, compilersOf(context, own))
-    if (ready) definition.schemas.compile()
-    else context.addHook('onReady', async () => { definition.schemas.compile() })
-    runtime.registry.add(definition)
-    bus.emit('handler.registered', { jobName: definition.name, queue: definition.queue })
-    return definition
+    return definer.define(this ?? app, input)
   })
 
   // Last of all, because this hook is the first of the suite and onClose runs in reverse: a handler that is still running

@@ -9,6 +9,7 @@ import { negotiate } from '../lib/exposition/accept.ts'
 import { createExporters } from '../lib/exposition/built-in.ts'
 import { ExportCoordinator } from '../lib/exposition/coordinator.ts'
 import type { ExporterRegistry } from '../lib/exposition/exporters.ts'
+import type { JobExporters } from '../lib/exposition/job-exporters.ts'
 import { jobsSummary, jobsSummarySchema } from '../lib/exposition/jobs-summary.ts'
 import { readExportOptions, type ExportOptions, type ResolvedExportOptions } from '../lib/exposition/options.ts'
 import { PageMemory } from '../lib/exposition/page.ts'
@@ -21,6 +22,7 @@ import { readPerformanceOptions, type PerformanceOptions, type ResolvedPerforman
 import { withoutDetails } from '../lib/monitor/report.ts'
 import { bottleneckSchema } from '../lib/monitor/report-schema.ts'
 import { INSTRUMENTS } from '../lib/telemetry/instruments.ts'
+import type { JobMetricsRegistry } from '../lib/telemetry/job-metrics-registry.ts'
 import { NoopMetrics, type AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'
 import { readTelemetryOptions, type ResolvedTelemetryOptions, type TelemetryOptions } from '../lib/telemetry/options/index.ts'
 import { MetricsRegistry } from '../lib/telemetry/registry.ts'
@@ -40,9 +42,9 @@ declare module 'fastify' {
     /** The metrics in use: ours, an application's own, or a no-op object of the same shape. */
     jobMetrics: AsyncEndpointsMetrics
     /** What `/metrics` prints: read a snapshot, or add instruments of your own. */
-    jobMetricsRegistry: MetricsRegistry
+    jobMetricsRegistry: JobMetricsRegistry
     /** Formats of metrics and who writes them. */
-    jobExporters: ExporterRegistry
+    jobExporters: JobExporters
     /** Measures operations of your own. */
     jobMonitor: PerformanceMonitor
   }
@@ -88,7 +90,7 @@ async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOp
   const memory = new PageMemory()
   const exporters = createExporters({ context, bus, registry: telemetry.registry, resource: telemetry.resource, memory, scope: options.telemetry.metrics?.scopeLabels === true ? SCOPE_LABELS : undefined })
   app.decorate('jobExporters', exporters)
-  const coordinator = makeCoordinator(app, telemetry, options.export, quietly)
+  const coordinator = makeCoordinator(app, telemetry, exporters, options.export, quietly)
   app.decorate('jobMetrics', telemetry.metrics)
   app.decorate('jobMetricsRegistry', telemetry.registry)
   app.decorate('jobMonitor', monitor ?? UNMONITORED)
@@ -96,7 +98,7 @@ async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOp
   if (telemetry.tracing !== undefined && tracing !== undefined) {
     traceSubmissions(app, telemetry.tracing.requests({ serverSpans: tracing.serverSpans === 'auto', trustInbound: tracing.trustInbound, sampleRate: (job) => runtimeOf(app).registry.get(job)?.sampleRate, logIds: options.telemetry.logging !== undefined }))
   }
-  if (options.telemetry.metrics !== undefined && options.telemetry.metrics.path !== false) addRoutes(app, telemetry, monitor, options, memory)
+  if (options.telemetry.metrics !== undefined && options.telemetry.metrics.path !== false) addRoutes(app, telemetry, monitor, options, { exporters, memory })
   // Before the worker's own hook, if this plugin is registered first: no job may run ahead of its telemetry.
   app.addHook('onReady', async () => {
     await telemetry.start()
@@ -135,7 +137,9 @@ function workerView (app: FastifyInstance): WorkerView | undefined {
   return worker && { loads: worker.loads(), attempts: () => worker.oldestAttempts(MAX_ATTEMPTS_SHOWN) }
 }
 
-function makeCoordinator (app: FastifyInstance, { registry, resource }: Telemetry, options: ResolvedExportOptions, quietly: <R>(work: () => R) => R): ExportCoordinator {
+function makeCoordinator (
+  app: FastifyInstance, { registry, resource }: Telemetry, exporters: ExporterRegistry, options: ResolvedExportOptions, quietly: <R>(work: () => R) => R
+): ExportCoordinator {
   const { context, bus, store } = runtimeOf(app)
   const [exports, durations] = [registry.instrument(INSTRUMENTS.exports), registry.instrument(INSTRUMENTS.exportDuration)]
   // From 0 on, so that the first failures are an increase.
@@ -145,7 +149,7 @@ function makeCoordinator (app: FastifyInstance, { registry, resource }: Telemetr
   return new ExportCoordinator({
     context,
     bus,
-    exporters: app.jobExporters,
+    exporters,
     shared: store.shared,
     options,
     rules: GAUGE_RULES,
@@ -181,9 +185,10 @@ function attemptsUnderWay (app: FastifyInstance): readonly unknown[] {
   return workerOf<{ oldestAttempts: (limit: number) => readonly unknown[] }>(app)?.oldestAttempts(MAX_ATTEMPTS_SHOWN) ?? []
 }
 
-function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor | undefined, { telemetry: { metrics, activityTracking }, performance }: ResolvedObservabilityOptions, memory: PageMemory): void {
+interface Pages { readonly exporters: ExporterRegistry, readonly memory: PageMemory }
+
+function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor | undefined, { telemetry: { metrics, activityTracking }, performance }: ResolvedObservabilityOptions, { exporters, memory }: Pages): void {
   if (metrics === undefined) return
-  const { jobExporters: exporters } = app
   const path = String(metrics.path)
   if (metricsAccess(metrics) === 'left-open') app.addHook('onReady', async () => { reportLeftOpen(runtimeOf(app), 'access.metrics_left_open', app.prefix + path) })
   addMetricsRoutes(app, {

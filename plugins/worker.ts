@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { PLUGIN } from '../lib/core/plugin-names.ts'
 import { runtimeOf } from '../lib/events/runtime.ts'
 import { noHandler } from '../lib/worker/no-handler.ts'
+import type { JobWorker } from '../lib/worker/job-worker.ts'
 import type { WorkerOptions } from '../lib/worker/worker-options.ts'
 import { Worker } from '../lib/worker/worker.ts'
 
@@ -12,7 +13,7 @@ export type { QueueWorkerOptions, WorkerOptions } from '../lib/worker/worker-opt
 declare module 'fastify' {
   interface FastifyInstance {
     /** The worker of this process: pause, resume, what it is doing. */
-    jobWorker: Worker
+    jobWorker: JobWorker
   }
 }
 

@@ -17,36 +17,46 @@ export interface EventDescription {
 }
 
 /**
- * The class behind `app.jobEvents`, with which applications listen to events. Listeners are called synchronously
+ * `app.jobEvents`, with which applications listen to events. Listeners are called synchronously
  * after something has happened, and cannot change it; an async listener is not awaited. A listener that throws or
  * rejects harms no job: the failure is logged once and counted in `asyncendpoints.telemetry.failures.total`. A
  * listener must neither change nor keep an event.
  */
-export class JobEvents {
+export interface JobEvents {
+  /**
+   * Calls the listener for every event of this name.
+   *
+   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a name that is no event
+   * @returns stops it
+   */
+  on<N extends EventName> (name: N, listener: EventListener<N>): () => void
+  /**
+   * Subscribes an object with one function per event to all of these events, and emits `subscriber.registered`.
+   *
+   * @param name of the subscriber, for people who look for it; of few different values
+   *
+   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a key that is no event: it would never be called
+   * @returns stops it
+   */
+  subscribe (name: string, subscriber: EventSubscriber): () => void
+  /** Every event there is, and what it means. */
+  catalogue (): EventDescription[]
+}
+
+/** What is behind `app.jobEvents`. */
+export class Subscriptions implements JobEvents {
   readonly #bus: EventBus
 
   constructor (bus: EventBus) {
     this.#bus = bus
   }
 
-  /**
-   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a name that is not an event
-   * @returns a function that removes the listener
-   */
   on<N extends EventName> (name: N, listener: EventListener<N>): () => void {
     check('jobEvents.on', [name], [listener])
     // Wrapped, so that a listener which is added twice is also removed once at a time.
     return this.#bus.on(name, (event, emitted) => listener(event, emitted))
   }
 
-  /**
-   * Subscribes to several events at once, and emits `subscriber.registered`.
-   *
-   * @param name names the subscriber in events and messages; low-cardinality
-   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a key that is not an event, because it would never be
-   * called
-   * @returns a function that removes the subscriber
-   */
   subscribe (name: string, subscriber: EventSubscriber): () => void {
     const names = namesOf(subscriber)
     check(`subscriber "${name}"`, names, names.map((event) => subscriber[event as EventName]))
@@ -61,7 +71,6 @@ export class JobEvents {
     }
   }
 
-  /** All events, each with its meaning. */
   catalogue (): EventDescription[] {
     return EVENT_NAMES.map((name) => ({ name, ...EVENT_CATALOGUE[name] }))
   }

@@ -1,10 +1,10 @@
 /** What `@fastify/swagger` hands to a transform, as far as it is looked at here. */
-interface TransformInput {
+export interface TransformInput {
   readonly schema?: unknown
   readonly url: string
 }
 
-interface TransformOutput {
+export interface TransformOutput {
   readonly schema: unknown
   readonly url: string
 }

@@ -196,27 +196,41 @@ export type JobRequirement = HealthCheck | (Readonly<HealthCheckOptions> & { rea
  */
 export type JobRequirements = Readonly<Record<string, JobRequirement>>
 
-/** A definition with everything filled in. `T` carries the types of body and result to `app.jobs.submit(definition, …)`. */
+/**
+ * A defined job, with the defaults filled in: what `app.defineJob()` and `app.asyncEndpoint()` return, and `app.jobs` takes. `T` carries the
+ * types of body and result.
+ */
 export interface JobDefinition<T extends JobTypes = JobTypes> {
   readonly [TYPES]?: T
   readonly name: string
   readonly queue: string
-  /** `undefined`: the job is only declared here, and run by another process. */
-  readonly handler: JobHandler | undefined
+  /** Attempts in all, the first included. */
   readonly maxAttempts: number
-  readonly backoff: Backoff
+  /** How long one attempt may take, in milliseconds; 0: no limit. */
   readonly timeoutMs: number
+  /** How long the handler has to end after an abort, in milliseconds. */
   readonly graceMs: number
+  /** 1 is the most urgent; 0 (none) runs before all that have one. */
   readonly priority: number
+  /** The longest result, as bytes of JSON. */
   readonly maxResultBytes: number
-  /** 0: none. */
+  /** Milliseconds from submission to end that were promised; 0: nothing was promised. */
   readonly slaMs: number
+  /** `undefined`: the job is only declared here, and run by another process. @internal */
+  readonly handler: JobHandler | undefined
+  /** @internal */
+  readonly backoff: Backoff
+  /** @internal */
   readonly handlerType: HandlerType
+  /** @internal */
   readonly propagation: Propagation | undefined
-  /** Of the traces that submissions of this job would begin, 0 to 1; `undefined`: all. */
+  /** Of the traces that submissions of this job would begin, 0 to 1; `undefined`: all. @internal */
   readonly sampleRate: number | undefined
+  /** @internal */
   readonly spanAttributes: SpanAttributesOptions | undefined
+  /** @internal */
   readonly requires: JobRequirements
+  /** @internal */
   readonly schemas: CompiledSchemas
 }
 

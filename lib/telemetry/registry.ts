@@ -92,7 +92,7 @@ export class Instrument<K extends InstrumentKind = InstrumentKind, L extends str
     return true
   }
 
-  /** @internal Where a recording into a silent cell belongs: itself, what has its labels by now, or the overflow. */
+  /** Where a recording into a silent cell belongs: itself, what has its labels by now, or the overflow. */
   wake (cell: CellOf<K>): CellOf<K> {
     const waking: Cell = cell
     const key = this.definition.labels.map((label) => waking.labels[label]).join('\u0000')

@@ -39,7 +39,8 @@ export interface HistogramPoint {
   readonly exemplars: ReadonlyArray<Exemplar | undefined>
 }
 
-interface FamilyBase {
+/** What all metrics have. */
+export interface FamilyBase {
   /** Dotted name, without unit suffix. */
   readonly name: string
   readonly unit: string

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { takeRejection } from '../../lib/core/rejections.ts'
 import { EventBus } from '../../lib/events/bus.ts'
-import { JobEvents } from '../../lib/events/subscribers.ts'
+import { Subscriptions } from '../../lib/events/subscribers.ts'
 import { compileBackoff } from '../../lib/jobs/backoff.ts'
 import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
 
@@ -27,7 +27,7 @@ t.test('an async listener that rejects is told like one that throws', async (t) 
   const lines: unknown[] = []
   const logger = { warn: (...line: unknown[]) => { lines.push(line) } }
   const bus = new EventBus(logger as never)
-  const events = new JobEvents(bus)
+  const events = new Subscriptions(bus)
   const told: unknown[] = []
   bus.on('telemetry.listener_failed', (event) => { told.push(event) })
   const reject = async (): Promise<void> => { throw new Error('the pager is away') }

@@ -2,7 +2,7 @@ import t from 'tap'
 import { silentLogger } from '../../lib/core/context.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import { EVENT_CATALOGUE, EVENT_NAMES, type EventMap, type EventName } from '../../lib/events/catalogue.ts'
-import { JobEvents, type EventSubscriber } from '../../lib/events/subscribers.ts'
+import { Subscriptions, type EventSubscriber } from '../../lib/events/subscribers.ts'
 
 const JOB = { jobId: 'j', jobName: 'report', queue: 'default', correlationId: 'c' }
 const COMPLETED: EventMap['job.completed'] = { ...JOB, workerId: 'w', traceId: undefined, spanId: undefined, attempt: 1, processingMs: 80, queueWaitMs: 5, totalMs: 90, resultBytes: 2 }
@@ -12,7 +12,7 @@ function underTest () {
   const bus = new EventBus({ ...silentLogger, warn: (fields) => { warned.push(fields) } })
   const failed: string[] = []
   bus.on('telemetry.listener_failed', ({ source, message }) => { failed.push(`${source}: ${message}`) })
-  return { bus, events: new JobEvents(bus), warned, failed }
+  return { bus, events: new Subscriptions(bus), warned, failed }
 }
 
 t.test('one event: heard with its name until it is stopped, each listener by itself', async (t) => {

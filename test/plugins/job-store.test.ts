@@ -1,9 +1,10 @@
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
-import { runtimeOf } from '../../lib/events/runtime.ts'
+import { runtimeOf, workerOf } from '../../lib/events/runtime.ts'
 import { backboneOf } from '../../lib/channels/backbone.ts'
 import type { JobStore } from '../../lib/jobs/store.ts'
 import { memoryStore } from '../../lib/stores/memory/index.ts'
+import type { Worker } from '../../lib/worker/worker.ts'
 import { jobStore, type JobStoreOptions } from '../../plugins/job-store.ts'
 import { worker, type WorkerOptions } from '../../plugins/worker.ts'
 
@@ -202,7 +203,7 @@ t.test('per-queue concurrency, pause and resume', async (t) => {
   app.jobWorker.resume()
   await Promise.all(jobs.map(({ id }) => app.jobs.waitFor(id, { timeoutMs: 5_000 })))
   t.equal(most, 2)
-  t.match(app.jobWorker.consumers().map(({ queue }) => queue), ['slow'])
+  t.match(workerOf<Worker>(app)?.consumers().map(({ queue }) => queue), ['slow'])
 })
 
 t.test('options are checked at registration, all of them', async (t) => {

@@ -4,10 +4,11 @@ import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-tr
 import Fastify, { type FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import t from 'tap'
-import { runtimeOf } from '../../lib/events/runtime.ts'
+import { runtimeOf, workerOf } from '../../lib/events/runtime.ts'
 import { EVENT_CATALOGUE, EVENT_NAMES, type EventName } from '../../lib/events/catalogue.ts'
 import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
 import type { MetricFamily } from '../../lib/telemetry/snapshot.ts'
+import type { Worker } from '../../lib/worker/worker.ts'
 import asyncEndpoints, { cancel, memoryStore, redisStore, snooze, type JobStore } from '../../plugins/async-endpoints.ts'
 import { until } from '../support/redis-jobs.ts'
 import { sharedRedis } from '../support/redis.ts'
@@ -169,7 +170,7 @@ for (const kind of ['memory', 'redis'] as const) {
       if (redis !== undefined) await client?.set(`${redis.prefix}:default:${id}:lock`, 'somebody else', 'PX', LEASE_MS)
       else {
         // In memory only a consumer that is gone loses a lease.
-        await app.jobWorker.consumers()[0]?.close(0)
+        await workerOf<Worker>(app)?.consumers()[0]?.close(0)
         app.jobWorker.restart('default')
       }
     })

@@ -1,7 +1,8 @@
 /** Handlers that ignore their abort keep their slots, on every store. */
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
-import { runtimeOf } from '../../lib/events/runtime.ts'
+import { runtimeOf, workerOf } from '../../lib/events/runtime.ts'
+import type { Worker } from '../../lib/worker/worker.ts'
 import asyncEndpoints, { memoryStore, redisStore, type JobStore, type WorkerOptions } from '../../plugins/async-endpoints.ts'
 import { startRedis } from '../support/redis.ts'
 
@@ -73,7 +74,7 @@ t.test('they keep their slots: concurrency bounds what runs, and their end gives
     const { app, told } = await build(t, store, deaf, { concurrency: 2 })
     t.equal(await gauge(app), 0)
     await abandonOne(app, deaf)
-    t.equal(app.jobWorker.slotsOf('default'), 1)
+    t.equal(workerOf<Worker>(app)?.slotsOf('default'), 1)
     t.match(await workerCheckOf(app), { status: 'Degraded', description: 'handlers that ignored their abort still run: 1' })
     await abandonOne(app, deaf)
     t.strictSame(told, ['handler.abandoned', 'handler.abandoned', 'worker.exhausted'])
@@ -95,7 +96,7 @@ t.test('they keep their slots: concurrency bounds what runs, and their end gives
     await until('the jobs to end', async () => { deaf.endAll(); return (await Promise.all(waiting.map(async (id) => (await app.jobs.get(id))?.state))).every((state) => state === 'completed') })
     t.equal(deaf.most, 2, store.type)
     t.equal(await gauge(app), 0)
-    t.equal(app.jobWorker.slotsOf('default'), 2)
+    t.equal(workerOf<Worker>(app)?.slotsOf('default'), 2)
     t.match(await workerCheckOf(app), { status: 'Healthy' })
   }
 })
@@ -107,7 +108,7 @@ t.test('a queue that was paused stays paused when slots are free again', async (
   app.jobWorker.pause()
   deaf.endAll()
   await until('the end to be noticed', () => told.includes('worker.relieved'))
-  t.equal(app.jobWorker.consumers()[0]?.paused, true)
+  t.equal(workerOf<Worker>(app)?.consumers()[0]?.paused, true)
   app.jobWorker.resume()
   await app.jobs.submit('deaf')
   await until('the job to run', () => deaf.calls === 2)

@@ -34,7 +34,7 @@ export interface AlertRule {
   evaluate (facts: AlertFacts, context: { readonly signal: AbortSignal }): AlertOutcome | Promise<AlertOutcome>
 }
 
-type AlertOutcome = AlertFinding | readonly AlertFinding[] | undefined | void
+export type AlertOutcome = AlertFinding | readonly AlertFinding[] | undefined | void
 
 export interface Alert {
   /** `rule`, or `rule:key`: the same thing has the same one, whoever evaluates it. */
