@@ -5,7 +5,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 
 const root = resolve(import.meta.dirname, '..')
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
@@ -39,6 +39,17 @@ function doctor (what, { exitCode, env = {}, says = [] }) {
   }
   process.stdout.write(`${problems.length === 0 ? 'ok' : 'not ok'} - ${what}\n`)
   if (problems.length > 0) throw new Error(`${what}: ${problems.join(', ')}\n${stdout}${stderr}`)
+}
+
+/** "Go to definition" and stack traces lead to the sources: each that a map names must be in the package. */
+function checkMaps (installed) {
+  const maps = readdirSync(installed, { recursive: true }).filter((name) => name.endsWith('.map'))
+  const lost = maps.filter((name) => {
+    const { sources } = JSON.parse(readFileSync(join(installed, name), 'utf8'))
+    return sources.some((source) => !existsSync(resolve(installed, dirname(name), source)))
+  })
+  process.stdout.write(`${lost.length === 0 && maps.length > 0 ? 'ok' : 'not ok'} - the sources of ${maps.length} maps are in the package\n`)
+  if (maps.length === 0 || lost.length > 0) throw new Error(`maps without their sources: ${lost.slice(0, 5).join(', ')}`)
 }
 
 /** A job from submission to result, told in the words of one module system. */
@@ -142,6 +153,7 @@ try {
   run('compile against it, with every declaration checked', bin('tsc'), ['-p', '.'], { cwd: folder })
   const stray = readdirSync(join(folder, 'node_modules', manifest.name), { recursive: true }).filter((name) => /(^|\/)(test|bench|dist\/example-server|dist-[^/]*)(\/|$)/.test(name))
   if (stray.length > 0) throw new Error(`not to be published: ${stray.slice(0, 5).join(', ')}`)
+  checkMaps(join(folder, 'node_modules', manifest.name))
   const { bullmq, ioredis } = manifest.devDependencies
   run('add the Redis libraries', 'npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', '--loglevel=error', '--ignore-scripts', `bullmq@${bullmq}`, `ioredis@${ioredis}`], { cwd: folder })
   doctor('the doctor connects with them', { exitCode: 1, env: { REDIS_URL: 'redis://127.0.0.1:1' }, says: [['packages.ioredis', 'ok', true], ['packages.bullmq', 'ok', true], ['redis.connection', 'problem', true]] })

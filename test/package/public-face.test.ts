@@ -59,7 +59,7 @@ t.test('the API report fails when the face changes, and names what cannot be imp
 
 /** Everything that an editor offers behind each decorator. */
 const MEMBERS: Readonly<Record<string, readonly string[]>> = {
-  jobs: ['submit', 'submitMany', 'get', 'input', 'result', 'list', 'cancel', 'retry', 'remove', 'counts', 'waitFor'],
+  jobs: ['submit', 'submitMany', 'get', 'input', 'result', 'list', 'cancel', 'redrive', 'remove', 'counts', 'waitFor'],
   jobEvents: ['on', 'subscribe', 'catalogue'],
   jobHealth: ['draining', 'addCheck', 'drain', 'startDraining', 'onDraining', 'report', 'readiness', 'liveness'],
   jobWorker: ['id', 'drainTimeoutMs', 'running', 'draining', 'active', 'abandoned', 'concurrency', 'loads', 'oldestAttempts', 'pause', 'resume', 'restart'],
