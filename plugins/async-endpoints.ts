@@ -27,20 +27,20 @@ import { worker, type WorkerOptions } from './worker.ts'
 /** The options of the whole suite; each part is also a plugin of its own. */
 export interface AsyncEndpointsOptions extends JobStoreOptions {
   /** Whether (and how) this process runs jobs. `false`: an API-only process. @defaultValue true */
-  worker?: boolean | WorkerOptions
+  worker?: boolean | WorkerOptions | undefined
   /** The routes. `false`: a worker-only process; `app.asyncEndpoint()` then defines the job and adds no route. @defaultValue true */
-  http?: boolean | HttpOptions
+  http?: boolean | HttpOptions | undefined
   /** Metrics at `/metrics`, traces, numbered log lines. `false`: none of them, and no part of OpenTelemetry is loaded. @defaultValue true */
-  observability?: boolean | ObservabilityOptions
+  observability?: boolean | ObservabilityOptions | undefined
   /** `/health` and its parts. @defaultValue true */
-  health?: boolean | HealthOptions
+  health?: boolean | HealthOptions | undefined
   /**
    * Tells people when jobs are slow, fail, get stuck or find no worker: `true` in log lines, an object to say more. Off unless
    * asked for: what is too slow, or too much, is for the application to say.
    *
    * @defaultValue false
    */
-  alerts?: boolean | AlertsOptions
+  alerts?: boolean | AlertsOptions | undefined
 }
 
 declare module 'fastify' {

@@ -23,7 +23,7 @@ export interface HealthOptions extends BaseHealthOptions {
    * With `details: 'authorized'`: whether this request may see the checks. One that throws, rejects or takes more than a
    * second says no.
    */
-  authorize?: (request: FastifyRequest) => boolean | Promise<boolean>
+  authorize?: ((request: FastifyRequest) => boolean | Promise<boolean>) | undefined
 }
 
 declare module 'fastify' {

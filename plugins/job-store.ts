@@ -26,20 +26,20 @@ import { ObservedStore, storeHost } from '../lib/stores/observed.ts'
 
 export interface JobStoreOptions {
   /** Where jobs live. @defaultValue memoryStore(): embedded, gone with the process */
-  store?: JobStore
+  store?: JobStore | undefined
   /** Defaults of every job, under what its definition says. */
-  jobs?: JobOptions
+  jobs?: JobOptions | undefined
   /**
    * A submission that the store has not confirmed so long after it was sent is refused with 503; it may have been stored. One that
    * could not be sent for so long, because the process has too many others under way, is refused and is not stored.
    *
    * @defaultValue 2000
    */
-  submitTimeoutMs?: number
+  submitTimeoutMs?: number | undefined
   /** What is replaced by `[FILTERED]` in log lines, span attributes, stored headers and errors, besides what everybody hides. */
-  redact?: RedactOptions
+  redact?: RedactOptions | undefined
   /** Another clock, for tests. */
-  clock?: Clock
+  clock?: Clock | undefined
 }
 
 declare module 'fastify' {

@@ -32,9 +32,9 @@ import { SCOPE_LABELS } from '../lib/telemetry/version.ts'
 
 export interface ObservabilityOptions extends TelemetryOptions<FastifyRequest> {
   /** Slow operations, slow queries, memory spikes, a late event loop, bottlenecks. @defaultValue true */
-  performance?: boolean | PerformanceOptions
+  performance?: boolean | PerformanceOptions | undefined
   /** Metrics to a file or by HTTP, besides `/metrics`. @defaultValue nowhere */
-  export?: ExportOptions
+  export?: ExportOptions | undefined
 }
 
 declare module 'fastify' {

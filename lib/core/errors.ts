@@ -61,11 +61,11 @@ export interface AsyncEndpointsErrorOptions {
   /** The error that caused this one. It is logged, never sent to a client. */
   cause?: unknown
   /** How many seconds a client should wait before it tries again (`Retry-After`, RFC 9110 §10.2.3). */
-  retryAfterSeconds?: number
+  retryAfterSeconds?: number | undefined
   /** Members that a problem document may show to the client (RFC 9457 §3.2). Never put a payload here. */
-  details?: Readonly<Record<string, unknown>>
+  details?: Readonly<Record<string, unknown>> | undefined
   /** The message is meant for the client: it is shown even with a status of 500 or more. */
-  expose?: true
+  expose?: true | undefined
 }
 
 /** An error with a stable code. `message` says what to do; Fastify answers with `statusCode`. */

@@ -22,17 +22,17 @@ export interface HealthCheckOptions {
    *
    * @defaultValue []
    */
-  tags?: readonly string[]
+  tags?: readonly string[] | undefined
   /** A check without an answer after this time is Unhealthy. Kubernetes itself waits one second. @defaultValue 1000 */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
   /** `false`: a check that is Unhealthy makes the whole report only Degraded. @defaultValue true */
-  critical?: boolean
+  critical?: boolean | undefined
   /**
    * How long an answer is reused, so that many probes cost no more than one. 0 runs the check every time.
    *
    * @defaultValue 1000
    */
-  cacheMs?: number
+  cacheMs?: number | undefined
 }
 
 export const checkOptionProperties: OptionsSchema = {

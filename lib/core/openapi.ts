@@ -3,15 +3,15 @@ import type { OptionsSchema } from './options.ts'
 /** How this package's routes appear in the OpenAPI document that `@fastify/swagger` makes of the application. */
 export interface OpenApiOptions {
   /** `true` leaves the routes out of the document. @defaultValue false */
-  hide?: boolean
+  hide?: boolean | undefined
   /** The tags of the routes. */
-  tags?: readonly string[]
+  tags?: readonly string[] | undefined
   /**
    * The security requirements of the routes, as in an OpenAPI operation: names of the document's security schemes
    * with their scopes, for example `[{ bearer: [] }]`. This only documents what the application's hooks check; it
    * checks nothing itself.
    */
-  security?: ReadonlyArray<Readonly<Record<string, readonly string[]>>>
+  security?: ReadonlyArray<Readonly<Record<string, readonly string[]>>> | undefined
 }
 
 const texts = { type: 'array', items: { type: 'string' } }

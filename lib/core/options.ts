@@ -42,13 +42,14 @@ const compiled = new WeakMap<OptionsSchema, ValidateFunction>()
  * Validates options and fills in defaults. The caller's object is not changed.
  *
  * @param where names the options in the message, for example `worker` or `asyncEndpoint "generate-report"`
- * @returns a frozen object: the given options over the defaults. A key whose value is `undefined` counts as not given.
+ * @returns a frozen object: the given options over the defaults. A key whose value is
+ * `undefined` counts as not given, inside of groups too.
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, one message that lists every bad key
  */
 export function readOptions<T extends object, D extends Partial<T>> (
   where: string, schema: OptionsSchema, defaults: D, given: T | undefined
 ): Readonly<T & D> {
-  const present = withoutUndefined(given ?? {})
+  const present = withoutUndefined(given ?? {}, schema)
   let validate = compiled.get(schema)
   if (validate === undefined) {
     validate = ajv.compile(schema)
@@ -91,6 +92,35 @@ export class OptionProblems {
   }
 }
 
-function withoutUndefined (value: object): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined))
+/**
+ * The options without the members that are `undefined`, also inside of their groups: spread over defaults, they would hide them. Goes down
+ * only where the schema describes what is inside, so that a store or a schema of the application is never copied; a group without such
+ * members stays the object that it is.
+ */
+function withoutUndefined (value: object, schema: OptionsSchema): Record<string, unknown> {
+  const given = Object.entries(value).filter(([, entry]) => entry !== undefined)
+  return Object.fromEntries(given.map(([key, entry]) => [key, cleaned(entry, memberOf(schema, key))]))
 }
+
+function cleaned (value: unknown, schema: unknown): unknown {
+  const inside = groupOf(schema)
+  if (inside === undefined || typeof value !== 'object' || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value
+  const present = withoutUndefined(value, inside)
+  const entries = Object.entries(value)
+  const same = entries.length === Object.keys(present).length && entries.every(([key, entry]) => present[key] === entry)
+  return same ? value : present
+}
+
+/** The part of a schema that describes an object, or that branch of a union. */
+function groupOf (schema: unknown): OptionsSchema | undefined {
+  if (!isSchema(schema)) return undefined
+  if (schema['type'] === 'object') return schema
+  const { anyOf } = schema
+  return Array.isArray(anyOf) ? anyOf.find((branch: unknown): branch is OptionsSchema => isSchema(branch) && branch['type'] === 'object') : undefined
+}
+
+function memberOf ({ properties, additionalProperties }: OptionsSchema, key: string): unknown {
+  return isSchema(properties) && Object.hasOwn(properties, key) ? properties[key] : additionalProperties
+}
+
+function isSchema (value: unknown): value is OptionsSchema { return typeof value === 'object' && value !== null }

@@ -12,9 +12,9 @@ export interface RedactOptions {
    *
    * @defaultValue none; the usual names of credentials and payment data are always hidden, see `docs/observability.md`
    */
-  keys?: readonly string[]
+  keys?: readonly string[] | undefined
   /** The text that replaces a hidden value. @defaultValue '[FILTERED]' */
-  mask?: string
+  mask?: string | undefined
 }
 
 /** The schema of the option `redact`, for schemas that include it. */

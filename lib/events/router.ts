@@ -9,19 +9,19 @@ export type SinkName = typeof SINKS[number]
 
 /** One row of the router: which sinks receive an event. */
 export interface EventRoute {
-  sinks?: readonly SinkName[]
+  sinks?: readonly SinkName[] | undefined
   /**
    * Share of the events that reach the sinks `traces` and `log`, 0 to 1. The events of one job are kept or dropped
    * together. Metrics always count every event.
    *
    * @defaultValue `eventSampleRate`; 1 for events that report trouble
    */
-  sampleRate?: number
+  sampleRate?: number | undefined
   /** `false`: no sink receives the event. @defaultValue true */
-  enabled?: boolean
+  enabled?: boolean | undefined
 }
 
-export type EventRoutes = { readonly [N in EventName]?: EventRoute }
+export type EventRoutes = { readonly [N in EventName]?: EventRoute | undefined }
 
 /** A sink: one function for each event that it handles. */
 export type Sink = { readonly [N in EventName]?: (event: EventMap[N], name: N) => void }

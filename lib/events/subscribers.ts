@@ -3,7 +3,7 @@ import type { EventBus, EventListener } from './bus.ts'
 import { EVENT_CATALOGUE, EVENT_NAMES, type EventMap, type EventName } from './catalogue.ts'
 
 /** One function for each event of interest; `this` is the subscriber. */
-export type EventSubscriber = { readonly [N in EventName]?: (event: EventMap[N], name: N) => unknown }
+export type EventSubscriber = { readonly [N in EventName]?: ((event: EventMap[N], name: N) => unknown) | undefined }
 
 /** An event as the catalogue describes it. */
 export interface EventDescription {

@@ -47,7 +47,7 @@ export interface MetricsExporter {
    * Read the series where they are instead of being given a copy: cheaper, but their numbers may change while `export` waits
    * for something. @defaultValue false
    */
-  readonly live?: boolean
+  readonly live?: boolean | undefined
   /** The page. The snapshot is not to be changed. */
   export (snapshot: MetricsSnapshot, request: ExportRequest): ExportPage | Promise<ExportPage>
   /** This process has shown its metrics to the others on its store. */

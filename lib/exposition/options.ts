@@ -8,48 +8,48 @@ export interface FileTargetOptions {
   /** Its folder must exist. */
   path: string
   /** Any registered format. @defaultValue 'prometheus' */
-  format?: string
+  format?: string | undefined
   /** @defaultValue 60000 */
-  intervalMs?: number
+  intervalMs?: number | undefined
   /**
    * Whose metrics the file holds, where processes share a store. `host`: those of the processes of this host, so that each host has a file of
    * its own under this path. `all`: those of all processes, in one file that all hosts can write; one of them does. @defaultValue 'host'
    */
-  scope?: 'host' | 'all'
+  scope?: 'host' | 'all' | undefined
 }
 
 /** A target that is sent to by HTTP POST. */
 export interface PushTargetOptions {
   url: string
   /** Any registered format. @defaultValue 'prometheus' */
-  format?: string
-  headers?: Readonly<Record<string, string>>
+  format?: string | undefined
+  headers?: Readonly<Record<string, string>> | undefined
   /** @defaultValue 15000 */
-  intervalMs?: number
+  intervalMs?: number | undefined
   /** Send sooner, when so many recordings have come together. @defaultValue no threshold */
-  threshold?: number
+  threshold?: number | undefined
   /** One attempt may take this long. @defaultValue 5000 */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
   /** Attempts at one page, with exponential backoff between them; then the next page has its turn. @defaultValue 5 */
-  attempts?: number
+  attempts?: number | undefined
 }
 
 /** What carries metrics out of the process besides `/metrics`. */
 export interface ExportOptions {
-  targets?: { file?: FileTargetOptions, push?: PushTargetOptions }
+  targets?: { file?: FileTargetOptions, push?: PushTargetOptions } | undefined
   /** How often a process shows its metrics to the others on its store. @defaultValue 30000 */
-  syncIntervalMs?: number
+  syncIntervalMs?: number | undefined
   /** How long those of a process that is gone are still exported. @defaultValue 300000 */
-  retentionMs?: number
+  retentionMs?: number | undefined
   /**
    * They are exported until every target has had its turn and so much longer, even where that is longer than `retentionMs`: what a process
    * counted last is not forgotten between two turns, nor while the lock of a process that exported runs out and another takes over.
    *
    * @defaultValue 60000, and at most a fifth of `retentionMs`
    */
-  safetyMarginMs?: number
+  safetyMarginMs?: number | undefined
   /** A series per process, with the label `instance`; otherwise sums over all. @defaultValue true */
-  includeInstances?: boolean
+  includeInstances?: boolean | undefined
 }
 
 const interval = { type: 'number', minimum: 100, maximum: 2_147_483_647 }

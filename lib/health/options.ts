@@ -9,17 +9,17 @@ export interface PressureOptions {
    * Milliseconds by which the event loop is late, on average over one sample. Not looked at for two samples after the start,
    * which has held it up itself. @defaultValue 1000
    */
-  maxEventLoopDelayMs?: number
+  maxEventLoopDelayMs?: number | undefined
   /** Share of time the event loop is busy, 0 to 1; from the third sample on, too. A busy process is not yet an overloaded one. @defaultValue 0 */
-  maxEventLoopUtilization?: number
+  maxEventLoopUtilization?: number | undefined
   /** 0: off. @defaultValue nine tenths of `--max-old-space-size`: beyond that V8 collects garbage without end, and then the process dies */
-  maxHeapUsedBytes?: number
+  maxHeapUsedBytes?: number | undefined
   /** @defaultValue 0 */
-  maxRssBytes?: number
+  maxRssBytes?: number | undefined
   /** Seconds, the `Retry-After` of a refused submission. @defaultValue 10 */
-  retryAfterSeconds?: number
+  retryAfterSeconds?: number | undefined
   /** How often the process is measured. @defaultValue 1000 */
-  sampleIntervalMs?: number
+  sampleIntervalMs?: number | undefined
 }
 
 /** `stuck` and `requires`: those of the jobs. */
@@ -32,67 +32,67 @@ export interface BaseHealthOptions {
    * The path of the health routes: every check here, `/ready` and `/live` below it. `false` registers no routes; `app.jobHealth` still
    * answers. @defaultValue '/health'
    */
-  path?: string | false
+  path?: string | false | undefined
   /** Moves a single route to another path, whatever `path` says; `false` leaves it out. */
-  paths?: { health?: string | false, ready?: string | false, live?: string | false }
+  paths?: { health?: string | false, ready?: string | false, live?: string | false } | undefined
   /**
    * Who sees the checks behind the status; their names and findings can help an attacker. `authorized`: whom `authorize`
    * lets. The HTTP status is the same for everybody. @defaultValue 'always'
    */
-  details?: 'always' | 'authorized' | 'never'
+  details?: 'always' | 'authorized' | 'never' | undefined
   /** `list`: checks in an array. `map`: checks by name, under `entries`. @defaultValue 'list' */
-  format?: 'list' | 'map'
+  format?: 'list' | 'map' | undefined
   /** HTTP status of each health status, on `/health` and `/health/ready`. @defaultValue 200, 200, 503 */
-  statusCodes?: Partial<Record<HealthStatus, number>>
+  statusCodes?: Partial<Record<HealthStatus, number>> | undefined
   /** Checks of ours to leave out. @defaultValue all are on */
-  checks?: Partial<Record<BuiltInCheck, boolean>>
+  checks?: Partial<Record<BuiltInCheck, boolean>> | undefined
   /** A store that answers slower than this is Degraded; after twice as long, or `probeTimeoutMs`, Unhealthy. Less than `probeTimeoutMs`. @defaultValue 1000 */
-  storeLatencyMs?: number
+  storeLatencyMs?: number | undefined
   /**
    * `/health/ready` answers within this time, and up to 100 ms, whatever the store and the checks do. Less than the time that your
    * orchestrator gives the probe: Kubernetes hangs up after `timeoutSeconds`, 1 unless you say more. @defaultValue 1500
    */
-  probeTimeoutMs?: number
+  probeTimeoutMs?: number | undefined
   /**
    * What `/health/ready` says while the store cannot be used. `unready`: 503, so that nobody sends jobs here; all processes on one
    * store get no traffic at the same time. `ready`: 200 and Degraded, for a process whose other routes do without the store;
    * submissions are answered 503 by themselves. A process that has not reached its store since it started is unready either way.
    * @defaultValue 'unready'
    */
-  storeOutage?: 'unready' | 'ready'
+  storeOutage?: 'unready' | 'ready' | undefined
   /** `dry-run`: shows that a job would be taken by a write to the store that leaves nothing behind. @defaultValue 'dry-run' */
-  submitProbe?: 'dry-run' | false
+  submitProbe?: 'dry-run' | false | undefined
   /** More stuck jobs than this are Degraded. @defaultValue 10 */
-  maxStuckJobs?: number
+  maxStuckJobs?: number | undefined
   /** So many waiting jobs, or more, are Degraded. @defaultValue 100 */
-  maxQueueDepth?: number
+  maxQueueDepth?: number | undefined
   /**
    * A queue with a free worker place, of which nothing was heard for this long, makes the process unready. With Redis not
    * below 15000: a worker that works may look only every ten seconds. @defaultValue 30000
    */
-  workerSilentMs?: number
+  workerSilentMs?: number | undefined
   /** More resident memory than this is Degraded. @defaultValue 524288000 (500 MiB) */
-  maxRssBytes?: number
+  maxRssBytes?: number | undefined
   /** A fuller heap than this share of V8's limit is Degraded. @defaultValue 0.9 */
-  maxHeapRatio?: number
+  maxHeapRatio?: number | undefined
   /** An event loop that is later than this, on average over a second, is Degraded. @defaultValue 200 */
-  maxEventLoopDelayMs?: number
+  maxEventLoopDelayMs?: number | undefined
   /** An event loop that is busier than this over a second, 0 to 1, is Degraded. At 1 it may be as busy as it can. @defaultValue 1 */
-  maxEventLoopUtilization?: number
+  maxEventLoopUtilization?: number | undefined
   /**
    * How long `app.jobHealth.drain()` waits between "not ready" and letting you close: until every load balancer has noticed,
    * in milliseconds. Kubernetes needs 5 to 10 s; it counts against its grace. @defaultValue 5000
    */
-  shutdownDelayMs?: number
+  shutdownDelayMs?: number | undefined
   /**
    * Refuses job submissions and redrives (503, `FAE_OVERLOADED`) while the process is overloaded; nothing else is ever refused by it.
    * When the application has registered `@fastify/under-pressure` itself, its limits and its handler decide what is
    * refused, and limits given here would have no effect: they are refused. Probes, `/metrics`, status, result and cancel are
    * answered all the same.
    */
-  pressure?: false | PressureOptions
+  pressure?: false | PressureOptions | undefined
   /** How the three routes stand in the OpenAPI document. @defaultValue under the tag `health` */
-  openapi?: OpenApiOptions
+  openapi?: OpenApiOptions | undefined
 }
 
 const path = pathProperty({ root: true, off: true })

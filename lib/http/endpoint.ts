@@ -14,9 +14,9 @@ import type { EndpointSchema } from './types.ts'
 /** The options of an endpoint, its types forgotten. */
 export interface AnyEndpointOptions extends BaseEndpointOptions {
   readonly handler?: JobHandler | undefined
-  readonly schema?: EndpointSchema
-  readonly headers?: readonly string[]
-  readonly spanAttributes?: SpanAttributesOptions
+  readonly schema?: EndpointSchema | undefined
+  readonly headers?: readonly string[] | undefined
+  readonly spanAttributes?: SpanAttributesOptions | undefined
 }
 
 /** Registers a definition with the application's defaults under it; what `app.defineJob` is. */

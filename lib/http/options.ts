@@ -18,14 +18,14 @@ export interface HttpOptions {
    * The path of the job routes (status, result, cancel, redrive), under the prefix of the context that the plugin is registered
    * in. Endpoints have a `url` of their own. @defaultValue '/jobs'
    */
-  path?: string
+  path?: string | undefined
   /**
    * The URL that clients know the root of this server by, for example `https://api.example.com`. Links are paths
    * without it; give it where a proxy takes a part of the path away or clients need absolute URLs.
    */
-  publicUrl?: string
+  publicUrl?: string | undefined
   /** Who sends a request. Without it, knowing an id is enough to read and cancel a job that has no owner. */
-  owner?: OwnerFunction
+  owner?: OwnerFunction | undefined
   /**
    * Says how the job routes are meant to be. `'owner'`: every endpoint must have an owner function, its own or the plugin's;
    * one that has none is refused, and a job that no owner function speaks for is shown to nobody. `'open'`: whoever knows an id may
@@ -34,9 +34,9 @@ export interface HttpOptions {
    *
    * @defaultValue neither: as `'open'`, with a warning in production where endpoints have no owner function
    */
-  access?: HttpAccess
+  access?: HttpAccess | undefined
   /** More request headers to keep with every job, besides `accept-language`, `user-agent` and `x-request-id`. Never credentials. */
-  headers?: readonly string[]
+  headers?: readonly string[] | undefined
   /**
    * The request header that a client may send its correlation id in, and the response header that every answer of our
    * routes has it in. An id of up to 128 letters, digits, `.`, `_`, `-` is taken over; in the place of any other, or of none,
@@ -44,9 +44,9 @@ export interface HttpOptions {
    *
    * @defaultValue 'X-Correlation-ID'
    */
-  correlationHeader?: string
+  correlationHeader?: string | undefined
   /** The longest `Prefer: wait`, in milliseconds; a client that asks for more waits this long. 0: nobody waits. @defaultValue 30000 */
-  maxWaitMs?: number
+  maxWaitMs?: number | undefined
   /**
    * Requests that may wait at one time. Each holds a connection and little else. When so many wait, the client (its owner, or else its
    * address) with the most loses its oldest wait to one that has fewer: that one is answered as if its time were up. A client that
@@ -54,16 +54,16 @@ export interface HttpOptions {
    *
    * @defaultValue 1000
    */
-  maxWaiters?: number
+  maxWaiters?: number | undefined
   /**
    * A failed job can be run again so often over HTTP, whatever process is asked; after that it is a 409, `FAE_REDRIVE_LIMIT`. From code there is no limit.
    * 0: not at all.
    *
    * @defaultValue 10
    */
-  maxRedrives?: number
+  maxRedrives?: number | undefined
   /** How long an `Idempotency-Key` is remembered, also when its job is forgotten before that. @defaultValue 86400000 (24 h) */
-  idempotencyTtlMs?: number
+  idempotencyTtlMs?: number | undefined
   /**
    * Whose message clients see, of errors that ended an attempt. `'marked'`: what was written for them, which is the reason of
    * `discard()` and `cancel()` and errors with `expose: true`; of any other they see the code and a fixed text. `'all'`: of every error: messages of
@@ -71,14 +71,14 @@ export interface HttpOptions {
    *
    * @defaultValue 'marked'
    */
-  exposeErrors?: ExposeErrors
+  exposeErrors?: ExposeErrors | undefined
   /** Bodies of your own. */
-  responses?: ResponseFactories
+  responses?: ResponseFactories | undefined
   /**
    * How the job routes stand in the OpenAPI document. `tags` and `security` hold for endpoints too whose `schema` does not name
    * its own; `hide` is for the job routes alone. @defaultValue under the tag `jobs`
    */
-  openapi?: OpenApiOptions
+  openapi?: OpenApiOptions | undefined
 }
 
 /** Fastify's own route options that make sense on an endpoint: hooks, constraints, config, compilers, log level. */
@@ -90,33 +90,33 @@ export type EndpointRouteOptions = Pick<RouteOptions,
 /** Everything about an endpoint that has no type parameters. */
 export interface BaseEndpointOptions extends JobOptions {
   /** @defaultValue 'POST' */
-  method?: 'POST' | 'PUT' | 'PATCH' | 'DELETE'
+  method?: 'POST' | 'PUT' | 'PATCH' | 'DELETE' | undefined
   url: string
   /** The job's name: stable, low-cardinality, the metric label `job_name`. Letters, digits, `_`, `-`, `.`, `:`; at most 100. */
   name: string
   /** Instead of the plugin's. */
-  owner?: OwnerFunction
+  owner?: OwnerFunction | undefined
   /** `'required'`: refuse a submission without an `Idempotency-Key`. `false`: take no notice of one. @defaultValue 'optional' */
-  idempotency?: IdempotencyMode
+  idempotency?: IdempotencyMode | undefined
   /** Instead of the plugin's. */
-  maxRedrives?: number
+  maxRedrives?: number | undefined
   /** With this many jobs waiting in the queue, a submission or a redrive over HTTP is refused with 429. Counts are up to a quarter of a second old. @defaultValue no limit */
-  maxQueued?: number
+  maxQueued?: number | undefined
   /** Bytes. @defaultValue Fastify's own, 1 MiB */
-  bodyLimit?: number
+  bodyLimit?: number | undefined
   /** Run the job no sooner than this long after its submission. @defaultValue 0 */
-  delayMs?: number
+  delayMs?: number | undefined
   /** Instead of the plugin's. */
-  maxWaitMs?: number
+  maxWaitMs?: number | undefined
   /** Instead of the plugin's. */
-  exposeErrors?: ExposeErrors
+  exposeErrors?: ExposeErrors | undefined
   /** Each instead of the plugin's. */
-  responses?: ResponseFactories
+  responses?: ResponseFactories | undefined
   /** How the span of an attempt is tied to the request's. @defaultValue the one of `observability.tracing` */
-  propagation?: Propagation
-  tracing?: JobTracingOptions
-  requires?: JobRequirements
-  routeOptions?: EndpointRouteOptions
+  propagation?: Propagation | undefined
+  tracing?: JobTracingOptions | undefined
+  requires?: JobRequirements | undefined
+  routeOptions?: EndpointRouteOptions | undefined
 }
 
 const factories: OptionsSchema = {

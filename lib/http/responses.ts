@@ -34,13 +34,13 @@ export type ResponseFactory<Context> = (context: Context, request: FastifyReques
  */
 export interface ResponseFactories {
   /** The 202 after a submission; its headers are already set. */
-  submitted?: ResponseFactory<SubmittedContext>
+  submitted?: ResponseFactory<SubmittedContext> | undefined
   /** The status document. Its `ETag` is computed from what the factory returns. */
-  status?: ResponseFactory<StatusContext>
+  status?: ResponseFactory<StatusContext> | undefined
   /** A submission that was refused: invalid, not authorised, queue full, store away, … */
-  submitError?: ResponseFactory<ProblemContext>
+  submitError?: ResponseFactory<ProblemContext> | undefined
   /** Every other error on our routes, and unexpected errors (500) on the submit routes. */
-  exception?: ResponseFactory<ProblemContext>
+  exception?: ResponseFactory<ProblemContext> | undefined
 }
 
 /** The body: the factory's, or the default one. `undefined` when the factory has sent the reply itself. */

@@ -16,11 +16,11 @@ export interface EndpointSchema {
   /** What the handler returns. A result is written by this schema: what it does not name never reaches a client. */
   result?: unknown
   /** More responses for OpenAPI, or other words for ours. */
-  response?: Readonly<Record<string, unknown>>
-  tags?: readonly string[]
-  summary?: string
-  description?: string
-  operationId?: string
+  response?: Readonly<Record<string, unknown>> | undefined
+  tags?: readonly string[] | undefined
+  summary?: string | undefined
+  description?: string | undefined
+  operationId?: string | undefined
   [member: string]: unknown
 }
 

@@ -12,13 +12,13 @@ export interface BackoffContext {
 /** The wait before the next attempt. */
 export interface BackoffOptions {
   /** `fixed`: always `delayMs`. `exponential`: `delayMs · 2^(attempt−1)`. @defaultValue 'exponential' */
-  type?: 'fixed' | 'exponential'
+  type?: 'fixed' | 'exponential' | undefined
   /** @defaultValue 1000 */
-  delayMs?: number
+  delayMs?: number | undefined
   /** The wait never grows beyond this. @defaultValue 3600000 */
-  maxDelayMs?: number
+  maxDelayMs?: number | undefined
   /** Share of the wait that is random, 0 to 1, so that jobs that failed together do not return together. @defaultValue 0.2 */
-  jitter?: number
+  jitter?: number | undefined
 }
 
 /** Returns milliseconds to wait, 0 for at once. A negative number, `NaN` or a throw means: give up, fail the job. */

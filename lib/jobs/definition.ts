@@ -101,9 +101,9 @@ export type HandlerMiddleware = (job: JobContext, next: () => Promise<unknown>) 
 
 export interface RetryOptions {
   /** Attempts in all, the first included; an error or a stall spends one. @defaultValue 3 */
-  attempts?: number
+  attempts?: number | undefined
   /** @defaultValue exponential, 1 s, jitter 0.2, at most 1 h */
-  backoff?: BackoffOptions | CustomBackoff
+  backoff?: BackoffOptions | CustomBackoff | undefined
 }
 
 /**
@@ -122,15 +122,15 @@ export interface JobTracingOptions {
    *
    * @defaultValue 1
    */
-  readonly sampleRate?: number
+  readonly sampleRate?: number | undefined
 }
 
 /** What a span of `job.span` says from its start on. */
 export interface JobSpanOptions {
   /** `client` around a call to another service, for example. @defaultValue 'internal' */
-  readonly kind?: 'internal' | 'client' | 'server' | 'producer' | 'consumer'
+  readonly kind?: 'internal' | 'client' | 'server' | 'producer' | 'consumer' | undefined
   /** Bounded and redacted as those of `spanAttributes`. */
-  readonly attributes?: SpanAttributeValues
+  readonly attributes?: SpanAttributeValues | undefined
 }
 
 /** Values of span attributes: few, short, and never personal data. `undefined` leaves the attribute away. */
@@ -150,22 +150,22 @@ export type HandlerType = 'function' | 'saga' | 'schedule'
 /** How a job runs, wherever it was submitted. */
 export interface JobOptions {
   /** Where the job waits; a queue has its own concurrency. Letters, digits, `_`, `-`, `.`; at most 64. @defaultValue 'default' */
-  queue?: string
-  retry?: RetryOptions
+  queue?: string | undefined
+  retry?: RetryOptions | undefined
   /** One attempt may take this long; then its signal aborts and it counts as an error. 0 means no limit. @defaultValue 1800000 (30 min) */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
   /** After an abort the handler has this long to end by itself before the attempt is settled without it. @defaultValue 2000 */
-  graceMs?: number
+  graceMs?: number | undefined
   /** 1 is the most urgent; 0 (none) runs before all that have one. @defaultValue 0 */
-  priority?: number
+  priority?: number | undefined
   /** A result longer than this as JSON fails the job with `FAE_RESULT_TOO_LARGE`. @defaultValue 1048576 (1 MiB) */
-  maxResultBytes?: number
+  maxResultBytes?: number | undefined
   /**
    * What was promised: a job that is completed or failed later than this after its submission is counted in
    * `asyncendpoints.jobs.sla.missed.total`. It stops nothing; `timeoutMs` does. A delay that the submission asked for counts as well.
    * 0: nothing was promised. @defaultValue 0
    */
-  slaMs?: number
+  slaMs?: number | undefined
 }
 
 export interface JobDefinitionInput<T extends JobTypes = JobTypes> extends JobOptions {
@@ -175,15 +175,15 @@ export interface JobDefinitionInput<T extends JobTypes = JobTypes> extends JobOp
    * Does the work. Left out: this process only submits the job, and a worker of another process has the handler. A process
    * whose worker would run the job refuses a definition without one.
    */
-  handler?: JobHandler<T>
+  handler?: JobHandler<T> | undefined
   /** By what a submission and a result are judged. Compiled with the compilers of the context that the job is defined in. */
-  schema?: JobSchemas
+  schema?: JobSchemas | undefined
   /** How an attempt's span is tied to its submission. @defaultValue the one of `observability.tracing` */
-  propagation?: Propagation
-  tracing?: JobTracingOptions
+  propagation?: Propagation | undefined
+  tracing?: JobTracingOptions | undefined
   /** Attributes of your own on the spans of this job. */
-  spanAttributes?: SpanAttributesOptions<T>
-  requires?: JobRequirements
+  spanAttributes?: SpanAttributesOptions<T> | undefined
+  requires?: JobRequirements | undefined
 }
 
 /** What a job cannot do without: a question, or a question and how it is to be asked. */

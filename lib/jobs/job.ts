@@ -22,7 +22,7 @@ export interface JobInput {
 /** W3C Trace Context of the submission, carried to the attempts. */
 export interface TraceCarrier {
   traceparent: string
-  tracestate?: string
+  tracestate?: string | undefined
 }
 
 /** How far a job is. `done` and `total` are in units of the handler's choice. */

@@ -3,27 +3,27 @@ import { readOptions, type OptionsSchema } from '../core/options.ts'
 /** Thresholds of the performance monitor. */
 export interface PerformanceOptions {
   /** A monitored operation, a submission, a claim or a store operation that takes longer is told as `performance.slow_operation`. @defaultValue 1000 */
-  slowMs?: number
+  slowMs?: number | undefined
   /** A database query that takes longer is told as `performance.slow_query`. @defaultValue 1000 */
-  slowQueryMs?: number
+  slowQueryMs?: number | undefined
   /** A monitored operation that leaves the heap so much larger is told as `performance.memory_spike`; in MiB. @defaultValue 100 */
-  memorySpikeMb?: number
+  memorySpikeMb?: number | undefined
   /** An event loop that is late by more (for one in a hundred moments of a sampling interval) is told as `performance.event_loop_lagged`. @defaultValue 200 */
-  eventLoopLagMs?: number
+  eventLoopLagMs?: number | undefined
   /** Database queries are measured by the spans of instrumented clients, for which a span processor is added to the provider of the process. @defaultValue true */
-  slowQueries?: boolean
+  slowQueries?: boolean | undefined
   /** Jobs that wait longer for a place (95th percentile), or longest, are a bottleneck. @defaultValue 5000 */
-  queueWaitMs?: number
+  queueWaitMs?: number | undefined
   /** A store whose operations take longer (95th percentile) is a bottleneck. @defaultValue 100 */
-  storeLatencyMs?: number
+  storeLatencyMs?: number | undefined
   /** How often the event loop is looked at, and a point of the window is taken. @defaultValue 10000 */
-  sampleIntervalMs?: number
+  sampleIntervalMs?: number | undefined
   /** `GET /metrics/bottlenecks`: what limits the throughput now. @defaultValue true */
-  bottlenecks?: boolean
+  bottlenecks?: boolean | undefined
   /** How far back `now` reaches for the bottlenecks. @defaultValue 300000 (5 min) */
-  windowMs?: number
+  windowMs?: number | undefined
   /** Slow operations and queries that are kept to be shown, the newest. @defaultValue 1000 */
-  maxSamples?: number
+  maxSamples?: number | undefined
 }
 
 const performanceSchema: OptionsSchema = {

@@ -13,7 +13,7 @@ export interface InstrumentDefinition {
   readonly description: string
   readonly labels: readonly string[]
   /** Upper bounds of a histogram's buckets, ascending; `+Inf` is added. */
-  readonly buckets?: readonly number[]
+  readonly buckets?: readonly number[] | undefined
 }
 
 /** Seconds, 5 ms to 1 h: the defaults of the metrics world end at 10 s, where jobs begin. */

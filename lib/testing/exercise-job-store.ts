@@ -19,13 +19,13 @@ export interface ExerciseJobStoreOptions {
   /** Makes a fresh, empty store for every case, not opened yet. */
   readonly newStore: (settings: NewStoreSettings) => StoreUnderTest | Promise<StoreUnderTest>
   /** How fast the store is; see {@link ConformanceTiming} for the defaults. */
-  readonly timing?: Partial<ConformanceTiming>
+  readonly timing?: Partial<ConformanceTiming> | undefined
   /**
    * What a store may lack, each `true` unless said otherwise. `retention`: it can be set so short (`shortMs`) and so
    * small (a few jobs) that a test can see it work. `list`: jobs can be listed. `shared` (`false` unless said
    * otherwise): processes on it can agree on locks and texts; a store that has `shared` and is not tried fails.
    */
-  readonly capabilities?: { readonly retention?: boolean, readonly list?: boolean, readonly shared?: boolean }
+  readonly capabilities?: { readonly retention?: boolean, readonly list?: boolean, readonly shared?: boolean } | undefined
 }
 
 /** Every case of the suite, in the order in which they are run. */

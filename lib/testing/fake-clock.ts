@@ -3,12 +3,12 @@ import type { Clock, TimerHandle } from '../core/context.ts'
 
 export interface FakeClockOptions {
   /** Where the wall clock starts, milliseconds since the epoch. @defaultValue 1767225600000 (2026-01-01T00:00:00Z) */
-  startAt?: number
+  startAt?: number | undefined
   /**
    * Turns of the event loop that what a timer set off gets to settle in, before time goes on. More are needed only for
    * chains of real input and output. @defaultValue 4
    */
-  settleTurns?: number
+  settleTurns?: number | undefined
 }
 
 interface FakeTimer {

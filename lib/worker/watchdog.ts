@@ -13,9 +13,9 @@ export interface WatchdogOptions {
    * in milliseconds, although the store answered. With Redis not below 15000: a consumer that works may look only every ten seconds.
    * @defaultValue 30000
    */
-  silentMs?: number
+  silentMs?: number | undefined
   /** A new consumer that is silent as well is replaced after twice the time, the next after four times, up to this, in milliseconds. @defaultValue 600000 */
-  maxSilentMs?: number
+  maxSilentMs?: number | undefined
 }
 
 export const watchdogSchema: OptionsSchema = {

@@ -22,6 +22,19 @@ t.test('defaults are filled in, the result is frozen and the given object untouc
   t.same(readOptions<Options, { size: number }>('thing', schema, { size: 3 }, undefined), { size: 3 })
 })
 
+t.test('undefined inside of a group counts as not given', async (t) => {
+  const groups = {
+    type: 'object',
+    properties: { ...schema.properties, either: { anyOf: [{ const: false }, { type: 'object', properties: { a: {}, b: {} } }] }, named: { type: 'object', additionalProperties: schema.properties.nested }, opaque: { isObject: true } }
+  }
+  const nested = { deep: true }
+  const opaque = { a: undefined }
+  const read = readOptions<Record<string, unknown>, object>('thing', groups, {}, { nested, either: { a: 1, b: undefined }, named: { x: { deep: undefined } }, opaque })
+  t.strictSame(read, { nested, either: { a: 1 }, named: { x: {} }, opaque })
+  t.equal(read['nested'], nested, 'what holds none is not copied')
+  t.equal(read['opaque'], opaque, 'nobody looks into what the schema does not describe')
+})
+
 t.test('one message lists every bad key', async (t) => {
   const bad = { size: 0, mode: 'c', hook: 'no', nested: { deep: 1, other: 2 }, typo: true } as unknown as Options
   t.throws(() => readOptions<Options, object>('thing', schema, {}, bad), {

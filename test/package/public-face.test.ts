@@ -169,3 +169,21 @@ t.test('an editor shows plain types', { timeout: LIMIT_MS }, async (t) => {
     'const placed: { at: string; }'
   ])
 })
+
+/** Members that refuse an explicit `undefined` on purpose: `owner: request.user?.id` would list the jobs of everybody. */
+const REFUSING: Readonly<Record<string, string>> = { ListOptions: "'owner'" }
+
+t.test('options accept an explicit undefined under exactOptionalPropertyTypes', { timeout: LIMIT_MS }, async (t) => {
+  const report = readFileSync(join(ROOT, '.ci/api-report.md'), 'utf8').split('## fastify-async-endpoints/testing')[0] ?? ''
+  const names = [...report.matchAll(/^export interface (\w+Options|SubmitMeta|JobDefinitionInput)\b(<Provider)?/gm)].filter(([, , generic]) => generic === undefined).map(([, name]) => String(name))
+  t.ok(names.length > 25, names.join())
+  const source = `
+import type { ${names.join(', ')} } from 'fastify-async-endpoints'
+type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
+declare function same<A, B> (proof: Equal<A, B>): void
+// A member that is a method takes no undefined.
+type Refused<T> = { [K in keyof T]-?: {} extends Pick<T, K> ? { [P in K]: undefined } extends Pick<T, K> ? never : K : never }[keyof T]
+${names.map((name) => `same<Refused<${name}>, ${name === 'SpanAttributesOptions' ? "'input' | 'result'" : REFUSING[name] ?? 'never'}>(true)`).join('\n')}
+`
+  t.equal(await compile(t, source, { exactOptionalPropertyTypes: true }), '')
+})

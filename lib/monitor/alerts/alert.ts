@@ -11,19 +11,19 @@ export type AlertType = typeof ALERT_TYPES[number]
 /** What a rule found to be wrong, at this evaluation. An alert is raised when it is new, and resolved when it is no longer found. */
 export interface AlertFinding {
   /** Tells the alerts of one rule apart: a job, a queue, a process. At most 100 characters. @defaultValue '' */
-  readonly key?: string
+  readonly key?: string | undefined
   /** @defaultValue 'medium' */
-  readonly severity?: AlertSeverity
+  readonly severity?: AlertSeverity | undefined
   /** @defaultValue 'System' */
-  readonly type?: AlertType
+  readonly type?: AlertType | undefined
   /** The same for every alert of its kind, at most 200 characters. */
   readonly title: string
   /** One sentence with the numbers, at most 1,000 characters. */
   readonly message: string
   /** Facts for whoever looks into it; JSON, at most 8,000 characters. Never a payload. */
-  readonly details?: Readonly<Record<string, unknown>>
+  readonly details?: Readonly<Record<string, unknown>> | undefined
   /** The alert is raised only when it has been found for so long, evaluation after evaluation. @defaultValue 0 */
-  readonly forMs?: number
+  readonly forMs?: number | undefined
 }
 
 /** A rule of an application's own. */

@@ -6,49 +6,49 @@ import { readWebhook, type AlertWebhookOptions, type ResolvedAlertWebhookOptions
 /** When to alert, and whom to tell. Every number has a default; `false` switches a rule off. */
 export interface AlertsOptions {
   /** How often the rules are evaluated; once in a cluster. @defaultValue 300000 (5 min) */
-  intervalMs?: number
+  intervalMs?: number | undefined
   /** 95th percentile of the time that attempts of a job took in the last hour. @defaultValue 5000 */
-  slowP95Ms?: number | false
+  slowP95Ms?: number | false | undefined
   /** A single attempt, over or under way. @defaultValue 30000 */
-  slowJobMs?: number | false
+  slowJobMs?: number | false | undefined
   /** Failed jobs in the last hour. @defaultValue 10 */
-  failedPerHour?: number | false
+  failedPerHour?: number | false | undefined
   /** Share of the jobs that ended in the last hour and failed, 0 to 1. @defaultValue 0.1 */
-  failureRate?: number | false
+  failureRate?: number | false | undefined
   /** `slowP95Ms` and `failureRate` say nothing about fewer attempts or jobs than this. @defaultValue 20 */
-  minSamples?: number
+  minSamples?: number | undefined
   /** So many jobs in progress whose lease nobody renews, for so long. @defaultValue { count: 5, afterMs: 600000 } */
-  stuck?: { count?: number, afterMs?: number } | false
+  stuck?: { count?: number, afterMs?: number } | false | undefined
   /** Share of its memory limit that a process uses, 0 to 1. @defaultValue 0.8 */
-  memoryRatio?: number | false
+  memoryRatio?: number | false | undefined
   /** @defaultValue the limit of the container, compared with resident memory; without one V8's heap limit, compared with the heap */
-  memoryLimitBytes?: number
+  memoryLimitBytes?: number | undefined
   /** The failed jobs that the store keeps have become so many more within an hour. @defaultValue 50 */
-  deadLetterGrowth?: number | false
+  deadLetterGrowth?: number | false | undefined
   /** Jobs wait for so long, and nobody claims any; or a worker with free places has not looked for any for so long. @defaultValue 300000 (5 min) */
-  workerMissingMs?: number | false
+  workerMissingMs?: number | false | undefined
   /** The store cannot be reached for so long. Every process tells this for itself. @defaultValue 60000 */
-  storeUnreachableMs?: number | false
+  storeUnreachableMs?: number | false | undefined
   /** Jobs, by name, that no rule about durations and failures counts. */
-  excludeJobs?: ReadonlyArray<string | RegExp>
+  excludeJobs?: ReadonlyArray<string | RegExp> | undefined
   /** Jobs, by name, that are meant to take long: the two rules about slowness leave them alone. */
-  longJobs?: ReadonlyArray<string | RegExp>
+  longJobs?: ReadonlyArray<string | RegExp> | undefined
   /** Rules of your own. */
-  rules?: readonly AlertRule[]
+  rules?: readonly AlertRule[] | undefined
   /** An alert that comes back sooner after it was resolved is not told again before that. @defaultValue 900000 (15 min) */
-  cooldownMs?: number
+  cooldownMs?: number | undefined
   /** An alert that is still firing is told again after so long; `false`: never. @defaultValue 14400000 (4 h) */
-  repeatMs?: number | false
+  repeatMs?: number | false | undefined
   /** Numbered log lines, at `warn` for raised and reminded, at `info` for resolved. @defaultValue true */
-  log?: boolean
+  log?: boolean | undefined
   /** Signed as Standard Webhooks are. */
-  webhook?: AlertWebhookOptions | readonly AlertWebhookOptions[]
+  webhook?: AlertWebhookOptions | readonly AlertWebhookOptions[] | undefined
   /** Mail in your way: gets subject and text. */
-  email?: EmailOptions
+  email?: EmailOptions | undefined
   /** Senders of your own. */
-  senders?: readonly AlertSender[]
+  senders?: readonly AlertSender[] | undefined
   /** How long a sender may take for one notice, its own retries included. @defaultValue 30000 */
-  senderTimeoutMs?: number
+  senderTimeoutMs?: number | undefined
 }
 
 const patterns = { type: 'array', items: { anyOf: [{ type: 'string', minLength: 1 }, { isRegExp: true }] } }

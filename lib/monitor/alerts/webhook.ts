@@ -15,11 +15,11 @@ export interface AlertWebhookOptions {
    */
   secret: string | readonly string[]
   /** Further headers. */
-  headers?: Readonly<Record<string, string>>
+  headers?: Readonly<Record<string, string>> | undefined
   /** One attempt may take this long. @defaultValue 5000 */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
   /** Attempts at one notice, with exponential backoff between them, as far as `senderTimeoutMs` allows. @defaultValue 3 */
-  attempts?: number
+  attempts?: number | undefined
 }
 
 export type ResolvedAlertWebhookOptions = Readonly<Required<Omit<AlertWebhookOptions, 'secret'>> & { name: string, secrets: readonly string[] }>

@@ -17,31 +17,31 @@ export interface RedisClientLike {
 
 export interface RedisRetentionOptions {
   /** How long a completed or cancelled job (with its result) can be read, in milliseconds. @defaultValue 86400000 (24 h) */
-  completedMs?: number
+  completedMs?: number | undefined
   /** How long a failed job can be read and redriven, in milliseconds. @defaultValue 604800000 (7 days) */
-  failedMs?: number
+  failedMs?: number | undefined
   /**
    * At most this many completed jobs are kept per queue, and as many failed and cancelled ones together; the oldest go
    * first. It bounds what small jobs leave on the server. @defaultValue 10000
    */
-  maxCount?: number
+  maxCount?: number | undefined
   /**
    * At most this many finished jobs are kept of one owner and queue, whatever their state; the oldest of that owner go
    * first. Jobs without an owner are bounded by `maxCount` alone. Lower keeps one client from pushing out what others
    * have yet to read; higher lets a busy client read its older jobs. @defaultValue 1000
    */
-  maxPerOwner?: number
+  maxPerOwner?: number | undefined
   /**
    * At most this many bytes of results, and of the input of failed jobs, are kept per queue; the oldest jobs go first,
    * wholly. What is smaller than 4 KiB is not counted (`maxCount` bounds it), and the newest job stays however large it
    * is. Together with `maxWaitingBytes` it says how much memory the server needs. @defaultValue 268435456 (256 MiB)
    */
-  maxBytes?: number
+  maxBytes?: number | undefined
   /**
    * At most this many idempotency keys are remembered of one owner and queue; the one that would be forgotten next goes
    * first. Keys of jobs without an owner are bounded by their time alone. About 400 bytes each. @defaultValue 10000
    */
-  maxKeysPerOwner?: number
+  maxKeysPerOwner?: number | undefined
 }
 
 /**
@@ -53,53 +53,53 @@ export interface RedisStoreOptions {
    * `redis://` or `rediss://` (TLS), with everything that belongs to it: `rediss://user:password@host:6380/0`. Behind
    * Sentinels: `redis+sentinel://user:password@host1:26379,host2:26379/name/0`, or `rediss+sentinel://…`.
    */
-  url?: string
+  url?: string | undefined
   /**
    * What ioredis takes. How it reconnects, queues and times out is set by the store; such options, and those that the store
    * cannot work with, are refused.
    */
-  connection?: RedisConnectionOptions
+  connection?: RedisConnectionOptions | undefined
   /**
    * A client the application made. Used for commands, duplicated for blocking and subscribing, never closed. It must connect
    * again by itself; one whose server has gone silent loses its socket after ten seconds, so that it does.
    */
-  client?: RedisClientLike
+  client?: RedisClientLike | undefined
   /**
    * Begins every key. Applications that share a server need different ones. The braces keep all keys in one slot of a
    * Redis Cluster; there, a prefix without them is refused. @defaultValue '\{fae\}'
    */
-  prefix?: string
+  prefix?: string | undefined
   /**
    * An operation that the server has not answered by then is refused with `FAE_STORE_UNAVAILABLE`, in milliseconds. It
    * may have been carried out all the same: repeat a submission with the same idempotency key. @defaultValue 2000
    */
-  operationTimeoutMs?: number
+  operationTimeoutMs?: number | undefined
   /**
    * `replica`: a submission is accepted only after a replica has confirmed it (`WAIT 1`), so that it survives a failover. One
    * that no replica confirms within half of `operationTimeoutMs` is refused with `FAE_STORE_UNAVAILABLE`; it is stored on the
    * primary and may run. Every submission then takes a round trip to the replica longer. Not possible with a cluster.
    * @defaultValue 'primary'
    */
-  acknowledge?: 'primary' | 'replica'
+  acknowledge?: 'primary' | 'replica' | undefined
   /**
    * A worker that stops renewing its lease for so long has lost the job, in milliseconds. Shorter means that the jobs
    * of a crashed worker run again sooner; another worker takes the jobs of one with a blocked event loop
    * sooner too. @defaultValue 10000
    */
-  leaseMs?: number
+  leaseMs?: number | undefined
   /**
    * How often one of the workers looks for lost leases, in milliseconds. A look may find that the last one was too recent
    * and be left out: from the loss of a lease to the next run it can take twice as long. @defaultValue 1000
    */
-  stalledIntervalMs?: number
+  stalledIntervalMs?: number | undefined
   /**
    * A submission is refused with `FAE_STORE_FULL` while the inputs of jobs that wait or run take so many bytes, per
    * queue. Inputs below 4 KiB are neither counted nor refused: `maxQueued` of an endpoint bounds those. Lower keeps
    * clients with large bodies from filling the server; higher takes more of a burst. @defaultValue 1073741824 (1 GiB)
    */
-  maxWaitingBytes?: number
+  maxWaitingBytes?: number | undefined
   /** What is kept of jobs that are over. */
-  retention?: RedisRetentionOptions
+  retention?: RedisRetentionOptions | undefined
 }
 
 export interface ResolvedRedisStoreOptions {

@@ -3,44 +3,44 @@ import { readOptions, type OptionsSchema } from '../../core/options.ts'
 
 export interface RetentionOptions {
   /** How long a completed or cancelled job (with its result) can be read, in milliseconds. @defaultValue 86400000 (24 h) */
-  completedMs?: number
+  completedMs?: number | undefined
   /** How long a failed job can be read and redriven, in milliseconds. @defaultValue 604800000 (7 days) */
-  failedMs?: number
+  failedMs?: number | undefined
   /**
    * At most this many jobs are kept of each of completed, failed and cancelled. When there are more, the owner who has
    * the most loses its oldest; jobs without an owner count as those of one. @defaultValue 10000
    */
-  maxCount?: number
+  maxCount?: number | undefined
   /** At most this many jobs of one owner are kept of each of completed, failed and cancelled; its oldest go first. @defaultValue 1000 */
-  maxPerOwner?: number
+  maxPerOwner?: number | undefined
   /**
    * Bytes that finished jobs may take: results, the inputs of failed jobs, and about half a kilobyte for each job. When
    * they take more, the owner whose jobs take the most loses its oldest. The job that ended last stays, however large.
    * @defaultValue half of `maxBytes`
    */
-  maxBytes?: number
+  maxBytes?: number | undefined
   /**
    * At most this many idempotency keys of one owner are remembered; its oldest go first. Jobs without an owner share ten
    * times as many. @defaultValue 10000
    */
-  maxKeysPerOwner?: number
+  maxKeysPerOwner?: number | undefined
 }
 
 export interface MemoryStoreOptions {
   /** What is kept of jobs that are over. */
-  retention?: RetentionOptions
+  retention?: RetentionOptions | undefined
   /**
    * Bytes that everything in the store may take, jobs that wait and run included. A submission that finds no room makes
    * finished jobs go, and is refused with `FAE_STORE_FULL` when that is not enough: without a limit, clients with large
    * bodies could end the process. What was submitted counts by its length as JSON, and once more while it is
    * worked on. @defaultValue a quarter of V8's heap limit
    */
-  maxBytes?: number
+  maxBytes?: number | undefined
   /**
    * An attempt whose lease is not renewed for this long, in milliseconds, is given up and its job run again. Renewal
    * is automatic, at a third of it, as long as its consumer is there; a blocked event loop loses nothing. @defaultValue 30000
    */
-  leaseMs?: number
+  leaseMs?: number | undefined
 }
 
 export interface ResolvedMemoryStoreOptions {

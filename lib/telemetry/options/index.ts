@@ -9,37 +9,37 @@ import { readTracingOptions, type ResolvedTracingOptions, type TracingOptions } 
 /** Everything has a default: `{}` gives metrics, logs, and traces if somebody collects them. */
 export interface TelemetryOptions<Request = unknown> {
   /** `false`: no metrics, no traces, no log lines, no route, nothing loaded. @defaultValue true */
-  enabled?: boolean
+  enabled?: boolean | undefined
   /** @defaultValue true */
-  metrics?: boolean | MetricsOptions<Request>
+  metrics?: boolean | MetricsOptions<Request> | undefined
   /** @defaultValue true; without a provider, an exporter or `OTEL_*` variables it does nothing and costs nothing */
-  tracing?: boolean | TracingOptions<Request>
+  tracing?: boolean | TracingOptions<Request> | undefined
   /** @defaultValue true */
-  logging?: boolean | LoggingOptions
+  logging?: boolean | LoggingOptions | undefined
   /** Which events reach traces, metrics and logs; merged over the defaults. A row that would do nothing is refused. */
-  events?: EventRoutes
+  events?: EventRoutes | undefined
   /**
    * Share of the events that reach traces and logs, 0 to 1, where `events` says nothing else. All events of a job are kept or none, and what went
    * wrong is always kept: errors, timeouts, refused settlements, trouble of the store or the worker. @defaultValue 1
    */
-  eventSampleRate?: number
+  eventSampleRate?: number | undefined
   /**
    * Events that reach neither traces, metrics nor the log: short for `enabled: false` in `events`. Listeners of `app.jobEvents`, alerts and the
    * performance monitor go on.
    */
-  excludeEvents?: readonly EventName[]
+  excludeEvents?: readonly EventName[] | undefined
   /** Jobs, by name, without metrics, spans and log lines below `warn`. */
-  excludeJobs?: ReadonlyArray<string | RegExp>
+  excludeJobs?: ReadonlyArray<string | RegExp> | undefined
   /** Sizes of payloads and results and the attempts a job took, as metrics. @defaultValue false */
-  detailedMetrics?: boolean
+  detailedMetrics?: boolean | undefined
   /** Spans for the operations of the store as well. @defaultValue false */
-  detailedTracing?: boolean
+  detailedTracing?: boolean | undefined
   /** `/metrics/jobs` lists the attempts under way. @defaultValue true */
-  activityTracking?: boolean
+  activityTracking?: boolean | undefined
   /** `service.name` of our own spans and of `target_info`. @defaultValue `OTEL_SERVICE_NAME` */
-  serviceName?: string
+  serviceName?: string | undefined
   /** `service.version`, likewise. @defaultValue the one in `OTEL_RESOURCE_ATTRIBUTES` */
-  serviceVersion?: string
+  serviceVersion?: string | undefined
 }
 
 /** For schemas that include these keys. */

@@ -7,7 +7,7 @@ export const LOG_ENRICHMENTS = Object.freeze(Object.keys(ORIGIN_FIELDS)) as read
 
 export interface LoggingOptions {
   /** Lifecycle events below this level are not written, whatever the logger's own level. @defaultValue 'debug' */
-  level?: LogLevel
+  level?: LogLevel | undefined
   /**
    * What the lines of a submission, and those of the handler of its job (`job.log`), tell of the request: `user_id` is the owner, without
    * one the header `X-User-Id`; `request_id` is the header `X-Request-Id`, without it Fastify's `request.id`; `client_ip` is Fastify's
@@ -16,7 +16,7 @@ export interface LoggingOptions {
    *
    * @defaultValue all four on the lines of the submission, `request_id` and `user_id` on those of the handler
    */
-  enrich?: readonly LogEnrichment[]
+  enrich?: readonly LogEnrichment[] | undefined
 }
 
 const loggingSchema: OptionsSchema = {

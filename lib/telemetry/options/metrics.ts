@@ -10,51 +10,51 @@ export interface MetricsOptions<Request = unknown> {
    * The path of the metrics routes: the page for scrapers here, `/jobs` and `/bottlenecks` below it. `false` registers no routes; the
    * metrics are still collected and exported. @defaultValue '/metrics'
    */
-  path?: string | false
+  path?: string | false | undefined
   /** What is printed for who asks for nothing in particular (RFC 9110 §12.5.1). @defaultValue 'prometheus' */
-  format?: 'prometheus' | 'openmetrics' | 'json' | 'csv'
+  format?: 'prometheus' | 'openmetrics' | 'json' | 'csv' | undefined
   /** Methods that replace ours. `defineMetrics({...})` replaces them all; then `/metrics` shows only what telemetry tells of itself. */
-  recorder?: Partial<AsyncEndpointsMetrics>
+  recorder?: Partial<AsyncEndpointsMetrics> | undefined
   /** Series per metric; further label sets share one series `otel_metric_overflow="true"`. @defaultValue 500 */
-  maxSeriesPerMetric?: number
+  maxSeriesPerMetric?: number | undefined
   /** A series that nothing was recorded into for so long is forgotten, unless it exists from the start. 0: never. @defaultValue 24 */
-  retentionHours?: number
+  retentionHours?: number | undefined
   /** Upper bounds in seconds, ascending, for the durations of jobs and handlers. @defaultValue 5 ms to 1 h in 18 steps */
-  buckets?: readonly number[]
+  buckets?: readonly number[] | undefined
   /** Keep, per bucket, the trace of the newest sampled job; shown in the OpenMetrics format. @defaultValue true */
-  exemplars?: boolean
+  exemplars?: boolean | undefined
   /** How often the gauges that only the store can tell are read. @defaultValue 10000 */
-  gaugesIntervalMs?: number
+  gaugesIntervalMs?: number | undefined
   /** `otel_scope_name` and `otel_scope_version` on every series. @defaultValue false: they cost a third of the page */
-  scopeLabels?: boolean
+  scopeLabels?: boolean | undefined
   /**
    * Who may read the metrics; anything but `true` is answered with 403. Only with it `/jobs` lists the attempts under way, and `/bottlenecks`
    * shows contexts of slow operations and texts of slow queries.
    *
    * @defaultValue everybody may read, and nothing is shown about single jobs; in production there is a warning
    */
-  authorize?: (request: Request) => boolean | Promise<boolean>
+  authorize?: ((request: Request) => boolean | Promise<boolean>) | undefined
   /**
    * `'open'`: everybody may read the metrics, and this is on purpose, for example because only the scraper reaches the port. The warning
    * about it in production is not written. What is shown stays the same. Not together with `authorize`.
    */
-  access?: 'open'
+  access?: 'open' | undefined
   /** OpenTelemetry metric readers of either SDK line: each is given everything that `/metrics` shows, as sums since the start or as deltas, whichever it prefers. Ended with the application. */
-  readers?: readonly MetricReader[]
+  readers?: readonly MetricReader[] | undefined
   /** OpenTelemetry push exporters: each is given the same every `exportIntervalMs`, and once more when the application ends, which ends them too. */
-  exporters?: readonly PushMetricExporter[]
+  exporters?: readonly PushMetricExporter[] | undefined
   /** How often `exporters`, or those that `OTEL_METRICS_EXPORTER` names, are fed. @defaultValue `OTEL_METRIC_EXPORT_INTERVAL`, else 60000 */
-  exportIntervalMs?: number
+  exportIntervalMs?: number | undefined
   /** Is fed with everything that `/metrics` shows, besides readers and exporters. @defaultValue the one registered with `@opentelemetry/api`, looked for when the application is ready; never shut down */
-  meterProvider?: MeterProvider
+  meterProvider?: MeterProvider | undefined
   /** Durations reach a meter provider one by one, about a microsecond each: buckets cannot be handed over. `false` leaves them out. @defaultValue true */
-  bridgeHistograms?: boolean
+  bridgeHistograms?: boolean | undefined
   /**
    * How `/metrics/jobs` and `/metrics/bottlenecks` stand in the OpenAPI document; the page of metrics is never in it.
    *
    * @defaultValue under the tag `metrics`
    */
-  openapi?: OpenApiOptions
+  openapi?: OpenApiOptions | undefined
 }
 
 const metricsSchema: OptionsSchema = {

@@ -10,9 +10,9 @@ export interface TracingOptions<Request = unknown> {
    *
    * @defaultValue 'auto'
    */
-  propagation?: Propagation
+  propagation?: Propagation | undefined
   /** Open a server span for a submission when nobody else did. @defaultValue 'auto' */
-  serverSpans?: 'auto' | false
+  serverSpans?: 'auto' | false | undefined
   /**
    * Whose `traceparent` is continued. From who is not trusted it becomes a link, and the decision to sample is our own:
    * a stranger can neither join our traces nor switch sampling on. A function is asked about requests that bring a valid
@@ -22,9 +22,9 @@ export interface TracingOptions<Request = unknown> {
    *
    * @defaultValue true: everybody's, within `maxRemoteTracesPerSecond`
    */
-  trustInbound?: boolean | ((request: Request) => boolean)
+  trustInbound?: boolean | ((request: Request) => boolean) | undefined
   /** New traces that a provider of our own records each second. @defaultValue 50 */
-  maxTracesPerSecond?: number
+  maxTracesPerSecond?: number | undefined
   /**
    * Traces that came in sampled and are recorded each second by a provider of our own; `false`: no limit. What comes beyond that
    * is passed on unrecorded: under the same trace id, with a parent-id of our own and the sampled flag off. Without a limit, whoever
@@ -32,15 +32,15 @@ export interface TracingOptions<Request = unknown> {
    *
    * @defaultValue 50; no limit where `trustInbound` is a function, which lets in no strangers
    */
-  maxRemoteTracesPerSecond?: number | false
+  maxRemoteTracesPerSecond?: number | false | undefined
   /** Used as it is, and never shut down. @defaultValue the one registered with `@opentelemetry/api`, looked for when the application is ready */
-  tracerProvider?: TracerProvider
+  tracerProvider?: TracerProvider | undefined
   /** For a private provider. */
-  spanProcessors?: readonly SpanProcessor[]
+  spanProcessors?: readonly SpanProcessor[] | undefined
   /** For a private provider: each gets a batch processor. */
-  exporters?: readonly SpanExporter[]
+  exporters?: readonly SpanExporter[] | undefined
   /** For a private provider, instead of the limit of `maxTracesPerSecond`. @defaultValue what `OTEL_TRACES_SAMPLER` says, if it is set */
-  sampler?: Sampler
+  sampler?: Sampler | undefined
 }
 
 const tracingSchema: OptionsSchema = {
