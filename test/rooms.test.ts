@@ -6,48 +6,10 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, posix, relative, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { FILES, PURE, ROOMS } from './support/rooms.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const MAX_LINES = 400
-
-/** What a room may import of ours. `types`: only `import type`. `'*'`: anything. */
-interface Entry { readonly rooms: readonly string[], readonly types?: readonly string[] }
-
-const ROOMS: Readonly<Record<string, Entry | '*'>> = {
-  core: { rooms: [] },
-  jobs: { rooms: ['core'] },
-  stores: { rooms: ['core', 'jobs'] },
-  events: { rooms: ['core'], types: ['jobs'] },
-  worker: { rooms: ['core', 'jobs', 'events'] },
-  saga: { rooms: ['core', 'jobs', 'events'] },
-  client: { rooms: ['core', 'jobs', 'events', 'channels'] },
-  http: { rooms: ['core', 'jobs', 'events', 'channels'], types: ['client'] },
-  channels: { rooms: ['core', 'jobs', 'events'] },
-  telemetry: { rooms: ['core', 'events'], types: ['jobs'] },
-  exposition: { rooms: ['core'], types: ['telemetry', 'events', 'jobs'] },
-  health: { rooms: ['core', 'jobs', 'events'] },
-  monitor: { rooms: ['core', 'events'], types: ['telemetry', 'jobs'] },
-  // A program: it looks at what the others need, through what they know themselves.
-  doctor: { rooms: ['core', 'stores', 'telemetry'] },
-  testing: '*'
-}
-
-/** A single file that sees more than its room does. */
-const FILES: Readonly<Record<string, Entry>> = {
-  'lib/stores/observed.ts': { rooms: ['core', 'jobs', 'events'] }
-}
-
-/**
- * Pure modules: tables and functions without state. Any room but `core` may import them at run time; the test of cycles
- * keeps the order. Handing their contents through parameters, or repeating them, would say the same with more code.
- */
-const PURE: ReadonlySet<string> = new Set([
-  'lib/jobs/outcome.ts',
-  'lib/jobs/states.ts',
-  'lib/jobs/stored-error.ts',
-  'lib/telemetry/instruments.ts',
-  'lib/telemetry/log-events.ts'
-])
 
 /** Packages that only one place may import, not even their types. */
 const RESTRICTED: ReadonlyArray<{ readonly packages: RegExp, readonly allowed: RegExp, readonly why: string }> = [
@@ -129,7 +91,7 @@ function checkEntry (path: string, target: string, entry: Import): string[] {
   if (from === to || (PURE.has(target) && from !== 'core')) return []
   const rule = FILES[path] ?? ROOMS[from]
   if (rule === undefined) return [`${path}: lib/${from} is not a room of DESIGN §4`]
-  if (rule === '*' || rule.rooms.includes(to)) return []
+  if (rule.rooms === '*' || rule.rooms.includes(to)) return []
   if (rule.types?.includes(to) === true) {
     return entry.typeOnly ? [] : [`${path} imports ${target}: ${from} sees only the types of ${to}`]
   }

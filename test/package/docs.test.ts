@@ -15,6 +15,7 @@ import { ATTR } from '../../lib/telemetry/attributes.ts'
 import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
 import { LOG_EVENTS } from '../../lib/telemetry/log-events.ts'
 import { ATTRIBUTE_CATALOGUE, SPAN_CATALOGUE } from '../../lib/telemetry/span-catalogue.ts'
+import { ROOMS } from '../support/rooms.ts'
 
 const DOCS = new URL('../../../docs/', import.meta.url)
 
@@ -24,6 +25,13 @@ const codes = (names: readonly string[]): string => names.map(code).join(', ')
 function table (head: readonly string[], rows: ReadonlyArray<readonly string[]>): string {
   const line = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
   return [line(head), `|${head.map(() => '---|').join('')}`, ...rows.map(line)].join('\n')
+}
+
+function roomRows (): string[][] {
+  return Object.entries(ROOMS).map(([name, { about, begin, rooms, types = [] }]) => {
+    const imports = rooms === '*' ? 'every room' : rooms.length + types.length === 0 ? 'nothing' : [...rooms.map(code), ...types.map((type) => `${code(type)} (types)`)].join(', ')
+    return [code(`lib/${name}`), about, imports, code(begin)]
+  })
 }
 
 const inDocs = (value: unknown): string => JSON.stringify(value).replaceAll('"', '').replace(/([:,])/g, '$1 ')
@@ -65,6 +73,7 @@ const TABLES: Readonly<Record<string, { readonly page: string, readonly text: st
     ]))
   },
   hidden: { page: 'observability.md', text: codes(HIDDEN_NAMES) },
+  rooms: { page: 'architecture.md', text: table(['room', 'what it is for', 'may import', 'begin with'], roomRows()) },
   events: {
     page: 'observability.md',
     text: table(['event', 'told when', 'numbers', 'words'], Object.entries(EVENT_CATALOGUE).map(([name, { about, measurements, metadata }]) => [code(name), about, codes(measurements), codes(metadata)]))
