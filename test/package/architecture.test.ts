@@ -1,4 +1,4 @@
-/** docs/architecture.md names what is there: files, identifiers, events, states, and the keys on a Redis server. */
+/** docs/architecture.md and CONTRIBUTING.md name what is there: files, identifiers, events, states, and the keys on a Redis server. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -19,8 +19,12 @@ const PAGE = readFileSync(join(ROOT, 'docs/architecture.md'), 'utf8')
 const PATIENCE_MS = 20_000
 
 const DIAGRAMS = [...PAGE.matchAll(/^```mermaid\n([\s\S]*?)^```$/gm)].map(([, diagram = '']) => diagram)
-const PROSE = PAGE.replaceAll(/^```[\s\S]*?^```$/gm, '')
-const TOKENS = [...PROSE.matchAll(/`([^`\n]+)`/g)].map(([, token = '']) => token)
+const TOKENS = [PAGE, readFileSync(join(ROOT, 'CONTRIBUTING.md'), 'utf8')].flatMap((page) => inCode(page.replaceAll(/^```[\s\S]*?^```$/gm, '')))
+
+/** What stands between backticks. */
+function inCode (text = ''): string[] {
+  return [...text.matchAll(/`([^`\n]+)`/g)].map(([, token = '']) => token)
+}
 
 function sources (): string {
   return ['lib', 'plugins', 'test'].flatMap((folder) =>
@@ -34,8 +38,6 @@ function rowsUnder (heading: string): string[][] {
   const section = PAGE.split(`\n## ${heading}\n`)[1]?.split('\n## ')[0] ?? ''
   return section.split('\n').filter((line) => /^\| [^|]/.test(line)).map((line) => line.slice(2, -2).split(' | '))
 }
-
-const inCode = (cell = ''): string[] => [...cell.matchAll(/`([^`]+)`/g)].map(([, token = '']) => token)
 
 t.test('every path exists', async (t) => {
   const paths = TOKENS.filter((token) => /^(?:(?:lib|plugins|test|docs|bench|example-server|\.ci)\/[\w./-]*|[A-Z]+\.md)$/.test(token))
