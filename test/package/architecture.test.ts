@@ -7,9 +7,10 @@ import Fastify from 'fastify'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import { EVENT_NAMES } from '../../lib/events/catalogue.ts'
-import { JOB_STATES, TRANSITIONS } from '../../lib/jobs/states.ts'
+import { TRANSITIONS } from '../../lib/jobs/states.ts'
 import { KEY, LOCK, LOG } from '../../lib/stores/bullmq/internals.ts'
 import { OWN } from '../../lib/stores/bullmq/keeping.ts'
+import { HANDLER_TRANSITIONS } from '../../lib/worker/running-handler.ts'
 import { asyncEndpoints, redisStore } from '../../plugins/async-endpoints.ts'
 import { makeFolder } from '../support/folder.ts'
 import { startRedis } from '../support/redis.ts'
@@ -40,9 +41,9 @@ function rowsUnder (heading: string): string[][] {
 }
 
 t.test('every path exists', async (t) => {
-  const paths = TOKENS.filter((token) => /^(?:(?:lib|plugins|test|docs|bench|example-server|\.ci)\/[\w./-]*|[A-Z]+\.md)$/.test(token))
+  const paths = TOKENS.filter((token) => /^(?:(?:lib|lua|plugins|test|docs|bench|example-server|\.ci)\/[\w./-]*|[A-Z]+\.md)$/.test(token))
   t.ok(paths.length > 50, 'the page names files')
-  t.strictSame([...new Set(paths)].filter((path) => !existsSync(join(ROOT, path))), [])
+  t.strictSame([...new Set(paths)].filter((path) => !existsSync(join(ROOT, path.replace(/^lua\//, 'lib/stores/bullmq/lua/')))), [])
 })
 
 t.test('every identifier occurs in the sources', async (t) => {
@@ -60,13 +61,26 @@ t.test('every event in a diagram is in the catalogue', async (t) => {
   t.strictSame([...new Set(named)].filter((name) => !EVENT_NAMES.some((event) => event === name)), [])
 })
 
-t.test('the table and the diagram of states are those of lib/jobs/states.ts', async (t) => {
-  const allowed = JOB_STATES.flatMap((from) => TRANSITIONS[from].map((to) => `${from} > ${to}`)).sort()
-  const table = rowsUnder('The states of a job').filter((cells) => inCode(cells[0]).length === 1).map(([from, to]) => `${inCode(from)[0]} > ${inCode(to)[0]}`)
-  t.strictSame(table.sort(), allowed)
-  const diagram = DIAGRAMS.find((text) => text.includes('as in_progress')) ?? ''
-  const arrows = [...diagram.matchAll(/^ *(\w+) --> (\w+)/gm)].map(([, from = '', to = '']) => `${from} > ${to}`.replaceAll('_', '-'))
-  t.strictSame(arrows.sort(), allowed)
+/** Every pair of states, as `from > to`. */
+function pairsOf (transitions: Readonly<Record<string, readonly string[]>>): string[] {
+  return Object.entries(transitions).flatMap(([from, leadsTo]) => leadsTo.map((to) => `${from} > ${to}`)).sort()
+}
+
+/** The arrows of a state diagram, without those from the start and to the end. Names in diagrams cannot have hyphens. */
+function arrowsOf (diagram = ''): string[] {
+  return [...diagram.matchAll(/^ *(\w+) --> (\w+)/gm)].map(([, from = '', to = '']) => `${from} > ${to}`.replaceAll('_', '-')).sort()
+}
+
+t.test('the states of a job are those of lib/jobs/states.ts, in the table and in the diagram', async (t) => {
+  const rows = rowsUnder('The states of a job').filter((cells) => inCode(cells[0]).length === 1)
+  t.strictSame(rows.map(([from, to]) => `${inCode(from)[0]} > ${inCode(to)[0]}`).sort(), pairsOf(TRANSITIONS))
+  t.strictSame(arrowsOf(DIAGRAMS.find((diagram) => diagram.includes('queued -->'))), pairsOf(TRANSITIONS))
+})
+
+t.test('the states of a running handler are those of lib/worker/running-handler.ts', async (t) => {
+  t.strictSame(arrowsOf(DIAGRAMS.find((diagram) => diagram.includes('ready -->'))), pairsOf(HANDLER_TRANSITIONS))
+  const rows = rowsUnder('An attempt').flatMap(([states]) => inCode(states))
+  t.strictSame(rows.sort(), Object.keys(HANDLER_TRANSITIONS).sort())
 })
 
 interface KeyRow { readonly key: string, readonly pattern: RegExp, readonly type: string, readonly lasts: boolean }
