@@ -1,6 +1,7 @@
 import type { LoopSample } from '../core/event-loop.ts'
 import type { INSTRUMENTS } from '../telemetry/instruments.ts'
-import type { Instrument, MetricsRegistry } from '../telemetry/registry.ts'
+import type { Instrument } from '../telemetry/instrument.ts'
+import type { MetricsRegistry } from '../telemetry/registry.ts'
 import type { Labels } from '../telemetry/snapshot.ts'
 import { durations, ms, together, type Distribution } from './distribution.ts'
 import type { Facts, HandlerFacts, QueueFacts, StoreOperationFacts } from './report.ts'
@@ -43,15 +44,15 @@ export class FactReader {
   /** @param now monotonic milliseconds */
   constructor (registry: MetricsRegistry, instruments: typeof INSTRUMENTS, surroundings: Surroundings, windowMs: number, now: () => number) {
     this.#surroundings = surroundings
-    this.#wait = registry.instrument(instruments.jobsQueueDuration)
-    this.#handler = registry.instrument(instruments.handlersExecutionDuration)
+    this.#wait = registry.instrument(instruments.jobQueueDuration)
+    this.#handler = registry.instrument(instruments.handlerDuration)
     this.#operation = registry.instrument(instruments.storeOperationDuration)
-    this.#handlerErrors = registry.instrument(instruments.handlersErrorRate)
-    this.#storeErrors = registry.instrument(instruments.storeErrors)
-    this.#retries = registry.instrument(instruments.jobsRetries)
-    this.#refused = registry.instrument(instruments.requestsRejected)
+    this.#handlerErrors = registry.instrument(instruments.handlerError)
+    this.#storeErrors = registry.instrument(instruments.storeError)
+    this.#retries = registry.instrument(instruments.jobRetried)
+    this.#refused = registry.instrument(instruments.requestRejected)
     this.#oldest = registry.instrument(instruments.jobsOldestAge)
-    this.#counts = registry.instrument(instruments.jobsCurrentCount)
+    this.#counts = registry.instrument(instruments.jobCurrentCount)
     this.#countsAge = registry.instrument(instruments.storeCountsAge)
     this.#stuck = registry.instrument(instruments.jobsStuck)
     this.window = new Window([this.#wait, this.#handler, this.#operation], [this.#handlerErrors, this.#storeErrors, this.#retries, this.#refused], windowMs, now)

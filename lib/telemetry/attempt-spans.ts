@@ -7,7 +7,7 @@ import type { Propagation } from '../jobs/definition.ts'
 import type { AttemptScope, SpanRunner } from '../jobs/seams.ts'
 import type { SettleVerdict, Settlement } from '../jobs/store.ts'
 import { ATTR, failSpan, SPAN_EVENT } from './attributes.ts'
-import type { Exclusion } from './exclude.ts'
+import type { Exclusion } from './job-exclusion.ts'
 import { handlerAttributes, processAttributes, settleAttributes } from './job-attributes.ts'
 import { fromCarrier, isSampled } from './propagation.ts'
 import { fitForSpan } from './span-attributes.ts'
@@ -92,7 +92,7 @@ export class AttemptSpans {
     const links: Link[] | undefined = linked ? [{ context: submission }] : undefined
     // The submission has its token; an attempt in a trace of its own needs no second one.
     let parent = linked ? source.sampled(rootOr(undefined)) : rootOr(submission)
-    const open = (under: Context, more: Pick<SpanOptions, 'links'>): Span | undefined => this.#maker.messaging('process', job, SpanKind.CONSUMER, under, () => processAttributes(job, scope.workerId, this.#maker.storeType), more)
+    const open = (under: Context, more: Pick<SpanOptions, 'links'>): Span | undefined => this.#maker.messaging('process', job, SpanKind.CONSUMER, under, () => processAttributes(job, scope.workerId, this.#maker.storeType, scope.definition.handlerType), more)
     let span = open(parent, { links })
     // A sampler was asked about a new trace id and said no, but the submission's trace is kept: the attempt goes on in that one.
     if (linked && span?.isRecording() === false && isSampled(submission) && this.#propagation(scope) === 'auto') {
@@ -141,7 +141,7 @@ export class AttemptSpans {
   async #handle (live: LiveAttempt, next: () => Promise<unknown>): Promise<unknown> {
     const { source } = this.#maker
     const { scope } = live
-    const attributes = handlerAttributes(scope.claim.job, scope.workerId, this.#maker.storeType)
+    const attributes = handlerAttributes(scope.claim.job, scope.workerId, this.#maker.storeType, scope.definition.handlerType)
     const span = source.startJobSpan(scope.claim.job.name, { kind: SpanKind.INTERNAL, attributes: source.takesAttributes ? attributes : { [ATTR.jobName]: scope.claim.job.name } }, live.context)
     if (span === undefined) return await next()
     const outer = { traceIds: scope.traceIds, trace: scope.trace }

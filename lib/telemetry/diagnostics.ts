@@ -1,6 +1,6 @@
 import { diag, DiagConsoleLogger, DiagLogLevel } from '@opentelemetry/api'
 import type { Logger } from '../core/context.ts'
-import { registeredTracerProvider } from './detect.ts'
+import { registeredTracerProvider } from './registered-provider.ts'
 import type { OtelEnvironment } from './environment.ts'
 
 /** Under which every copy of the OpenTelemetry API 1.x keeps what is registered. */

@@ -1,5 +1,6 @@
 import type { Attributes } from '@opentelemetry/api'
-import { OVERFLOW_LABELS, type MetricsRegistry } from './registry.ts'
+import { OVERFLOW_LABELS } from './instrument.ts'
+import type { MetricsRegistry } from './registry.ts'
 import type { CollectionResult, HistogramMetricData, MetricData, MetricProducer } from './sdk/metrics.ts'
 import { plainResource, type Resource } from './sdk/parts.ts'
 import type { HistogramFamily, HistogramPoint, Labels, MetricFamily, NumberFamily, NumberPoint } from './snapshot.ts'

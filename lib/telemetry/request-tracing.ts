@@ -1,7 +1,7 @@
 import { ROOT_CONTEXT, SpanKind, trace, type Context, type Link, type SpanContext } from '@opentelemetry/api'
 import { cut } from '../core/text.ts'
 import { ATTR } from './attributes.ts'
-import type { Exclusion } from './exclude.ts'
+import type { Exclusion } from './job-exclusion.ts'
 import { flagsText, fromCarrier, pointTo, toCarrier, unrecorded } from './propagation.ts'
 import { RequestTrace } from './request-trace.ts'
 import { parentIn, rootOr } from './span-maker.ts'

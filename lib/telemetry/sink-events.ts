@@ -3,14 +3,8 @@ import { ALERT_LINES } from '../events/alert-lines.ts'
 import type { EventName } from '../events/catalogue.ts'
 import { DEFAULT_ROUTES, SINKS, type EventRoute, type EventRoutes, type SinkName } from '../events/router.ts'
 import { LOG_EVENTS, LOG_LEVELS, type LogEvent } from './log-events.ts'
+import { METRIC_EVENTS } from './metrics-sink.ts'
 import type { ResolvedLoggingOptions } from './options/logging.ts'
-
-/** Events that count for something in the metrics; a test compares them with the sink. */
-export const METRIC_EVENTS: ReadonlySet<EventName> = new Set<EventName>([
-  'job.submitted', 'job.replayed', 'job.rejected', 'job.submit_failed', 'job.claimed', 'job.recovered', 'job.completed', 'job.attempt_failed', 'job.retry_scheduled', 'job.failed',
-  'job.cancelled', 'job.snoozed', 'job.released', 'job.lease_lost', 'handler.completed', 'handler.failed', 'handler.abandoned',
-  'worker.restarted', 'worker.idled', 'store.operated', 'store.operation_failed', 'alert.raised', 'alert.send_failed', 'telemetry.listener_failed'
-])
 
 /** Events that become events of a span. How an attempt ended is written into its span by the tracing itself, and no row takes that away. */
 export const TRACE_EVENTS: ReadonlySet<EventName> = new Set<EventName>([

@@ -1,6 +1,7 @@
 import { withDeadline } from '../core/deadline.ts'
 import { BaseService } from '../core/service.ts'
 import type { Context, TimerHandle } from '../core/context.ts'
+import { storeNow } from '../jobs/store-clock.ts'
 import type { JobStore, QueueCounts } from '../jobs/store.ts'
 import type { AsyncEndpointsMetrics } from './metrics.ts'
 
@@ -112,7 +113,7 @@ export class StoreGauges extends BaseService {
   #show (counts: readonly QueueCounts[], askedAt: number): void {
     const { metrics, store, context } = this.#parts
     const storeType = store.type
-    const now = store.now?.() ?? context.clock.now()
+    const now = storeNow(store, context.clock)
     const totals = new Map<string, number>()
     for (const { queue, states, oldestQueuedAt, stuck } of counts) {
       for (const [state, count] of Object.entries(states)) totals.set(state, (totals.get(state) ?? 0) + count)

@@ -4,7 +4,7 @@ import type { TraceCarrier } from '../jobs/job.ts'
 import type { SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
 import type { Created } from '../jobs/store.ts'
 import { ATTR, SPAN_EVENT } from './attributes.ts'
-import type { Exclusion } from './exclude.ts'
+import type { Exclusion } from './job-exclusion.ts'
 import { sendAttributes } from './job-attributes.ts'
 import { fromCarrier, toCarrier, unrecorded } from './propagation.ts'
 import { RequestTrace } from './request-trace.ts'
@@ -70,7 +70,7 @@ async function send (parts: SubmitSpanParts, scope: SubmitScope, next: () => Pro
   const { maker, detailed } = parts
   const { source } = maker
   const links: Link[] | undefined = request?.link === undefined ? undefined : [request.link]
-  const span = maker.messaging('send', scope.job, SpanKind.PRODUCER, context, () => sendAttributes(scope.job, maker.storeType), { links })
+  const span = maker.messaging('send', scope.job, SpanKind.PRODUCER, context, () => sendAttributes(scope.job, maker.storeType, scope.definition.handlerType), { links })
   if (span === undefined || (source.own && !span.isRecording())) {
     if (parent !== undefined) carry(scope, toCarrier(parent))
     return await next()

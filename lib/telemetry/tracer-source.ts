@@ -1,8 +1,8 @@
 import type { Context, Span, SpanContext, SpanOptions, Tracer, TracerProvider } from '@opentelemetry/api'
-import type { TelemetryFailures } from './failures.ts'
+import type { TelemetryFailures } from './telemetry-failures.ts'
 import { isSampled } from './propagation.ts'
 import { markSampled, type TokenBucket } from './sampler.ts'
-import type { TraceContext } from './context.ts'
+import type { TraceContext } from './trace-context.ts'
 import { SCOPE_NAME, SCOPE_VERSION } from './version.ts'
 
 /**

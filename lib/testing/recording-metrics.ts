@@ -1,4 +1,6 @@
-import { defineMetrics, RECORD_METHODS, type AsyncEndpointsMetrics, type MetricMethod } from '../telemetry/metrics.ts'
+import { RECORDED_METRICS } from '../telemetry/instruments.ts'
+import { defineMetrics } from '../telemetry/metrics-override.ts'
+import { metricsOf, type AsyncEndpointsMetrics, type MetricMethod } from '../telemetry/metrics.ts'
 import type { ExemplarSource } from '../telemetry/snapshot.ts'
 
 /** One call of a metrics method. */
@@ -47,7 +49,7 @@ export function recordingMetrics (): RecordingMetrics {
     calls.push({ method, labels: { ...(labels as Record<string, string>) }, value: measured ? values[0] as number : undefined, exemplar: exemplar as ExemplarSource | undefined })
     for (const wake of waiters) wake()
   }
-  const recorder = Object.fromEntries(RECORD_METHODS.map((method) => [method, (...values: unknown[]) => { record(method, values) }]))
+  const recorder = metricsOf(RECORDED_METRICS, (method) => (...values: unknown[]) => { record(method, values) })
   const matching = (method: MetricMethod, labels: Readonly<Record<string, string>> = {}): RecordedMetric[] =>
     calls.filter((call) => call.method === method && Object.entries(labels).every(([key, value]) => call.labels[key] === value))
 

@@ -1,6 +1,6 @@
 import { SpanKind, trace, INVALID_SPAN_CONTEXT, type Context, type Span, type SpanContext, type SpanOptions } from '@opentelemetry/api'
 import { randomHex128, randomHex64 } from '../../core/ids.ts'
-import { isSuppressed } from '../context.ts'
+import { isSuppressed } from '../trace-context.ts'
 import { isSampled } from '../propagation.ts'
 import { LeanSpan, type LeanOrigin } from './lean-span.ts'
 

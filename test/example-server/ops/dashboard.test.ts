@@ -19,11 +19,11 @@ t.test('it shows every instrument, and nothing that is not there', async (t) => 
 
 t.test('a panel that cannot be right is refused', async (t) => {
   t.throws(() => perSecond('jobsOldestAge'), { message: 'asyncendpoints.jobs.oldest.age is a gauge, not a counter' })
-  t.throws(() => level('max', 'jobsCreated'), { message: /is a counter, not a gauge/ })
-  t.throws(() => quantile(0.5, 'jobsCreated'), { message: 'asyncendpoints.jobs.created.total is a counter, not a histogram' })
-  t.throws(() => perSecond('jobsCreated', { by: ['queue'] }), { message: 'asyncendpoints.jobs.created.total has no label queue' })
-  t.throws(() => perSecond('jobsCreated', { where: ['status="x"'] }), { message: /no label status/ })
-  t.equal(definitionOf('jobsCreated').kind, 'counter')
+  t.throws(() => level('max', 'jobCreated'), { message: /is a counter, not a gauge/ })
+  t.throws(() => quantile(0.5, 'jobCreated'), { message: 'asyncendpoints.jobs.created.total is a counter, not a histogram' })
+  t.throws(() => perSecond('jobCreated', { by: ['queue'] }), { message: 'asyncendpoints.jobs.created.total has no label queue' })
+  t.throws(() => perSecond('jobCreated', { where: ['status="x"'] }), { message: /no label status/ })
+  t.equal(definitionOf('jobCreated').kind, 'counter')
 })
 
 t.test('the names in an expression are found', async (t) => {

@@ -42,7 +42,7 @@ t.test('they ask for metrics, labels and reasons that exist', async (t) => {
   const refused = Object.entries(ERROR_TABLE).filter(([, { statusCode }]) => statusCode === 429 || statusCode === 503).map(([code]) => problemSlug(code as keyof typeof ERROR_TABLE)).sort()
   const reasons = recordingRules().flatMap(({ expr }) => /reason=~"([^"]+)"/.exec(expr)?.[1]?.split('|') ?? []).sort()
   t.strictSame(reasons, refused, 'every reason that is answered 429 or 503, and no other')
-  const bounds: readonly number[] = INSTRUMENTS.jobsQueueDuration.buckets
+  const bounds: readonly number[] = INSTRUMENTS.jobQueueDuration.buckets
   t.ok(bounds.includes(30), 'the objective is a bound of the histogram')
   for (const { record } of recordingRules()) t.match(record, /^[a-z_]+:asyncendpoints_[a-z_]+:[a-z0-9_]+$/, 'level:metric:operations')
 })

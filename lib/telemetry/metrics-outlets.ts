@@ -3,7 +3,7 @@ import type { Clock, Logger } from '../core/context.ts'
 import { EXPIRED, withDeadline } from '../core/deadline.ts'
 import { BaseService } from '../core/service.ts'
 import type { OtelEnvironment } from './environment.ts'
-import type { TelemetryFailures } from './failures.ts'
+import type { TelemetryFailures } from './telemetry-failures.ts'
 import { PeriodicExport } from './otel-export.ts'
 import { EarlyValues, MeterBridge } from './otel-flush.ts'
 import { RegistryProducer, type TemporalityPreference } from './otel-producer.ts'
@@ -54,9 +54,14 @@ export class MetricsOut extends BaseService {
   constructor (parts: MetricsOutParts) {
     super()
     this.#parts = parts
-    if (!parts.bridgeHistograms) return
+  }
+
+  /** Keeps the values that histograms record before `start`, for a meter provider that is found only then. */
+  keepEarlyValues (): void {
+    const { bridgeHistograms, registry } = this.#parts
+    if (!bridgeHistograms) return
     this.#early = new EarlyValues()
-    parts.registry.tapHistograms(this.#early.tap)
+    registry.tapHistograms(this.#early.tap)
   }
 
   /** Readers may listen on a port from the moment they are made: they are ended even if nothing was ever started. */
