@@ -2,8 +2,9 @@ import type { InstrumentKind } from './metric-catalogue/row.ts'
 import type { CellOf, Instrument } from './instrument.ts'
 
 /**
- * Cells by their label values, in nested maps: finding one costs about 10 ns per label, where building and hashing a key
- * costs about 300. The cache holds no more cells than the instrument: the overflow cell is never kept under a label set.
+ * Cells by their label values, in nested maps: finding one costs about 10 ns per label, where building and hashing a
+ * key costs about 300. The cache holds no more cells than the instrument: the overflow cell is never kept under a
+ * label set.
  */
 export class CellCache<K extends InstrumentKind> {
   readonly #instrument: Instrument<K, string>

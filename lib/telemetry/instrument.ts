@@ -84,8 +84,8 @@ implements CellHome<CellOf<K>> {
   }
 
   /**
-   * @internal Finds the cell that a recording into a silent cell belongs to: itself, the cell that has its labels now, or
-   * the overflow cell.
+   * @internal Finds the cell that a recording into a silent cell belongs to: itself, the cell that has its labels
+   * now, or the overflow cell.
    */
   wake (cell: CellOf<K>): CellOf<K> {
     const waking: Cell = cell
@@ -155,8 +155,8 @@ implements CellHome<CellOf<K>> {
     return this.definition.labels.map((label) => {
       const value = given[label]
       const text = cut(typeof value === 'string' ? value : String(value ?? ''), MAX_LABEL_LENGTH)
-      // Zero bytes separate the values in the key, so none may stand in a value. `cut` leaves no half of a character: as
-      // UTF-8 all halves are the same, so two series would become one on the page, and the page would be invalid.
+      // Zero bytes separate the values in the key, so none may stand in a value. `cut` leaves no half of a character:
+      // as UTF-8 all halves are the same, so two series would become one on the page, and the page would be invalid.
       return text.includes('\u0000') ? text.replaceAll('\u0000', '') : text
     })
   }

@@ -24,8 +24,8 @@ interface Timed extends About { readonly processingMs: number }
 interface Ended extends About { readonly totalMs: number }
 
 /**
- * Records events as metrics, each when it happens. It runs several times per job, so the labels are written out: a spread
- * would cost more than the recording.
+ * Records events as metrics, each when it happens. It runs several times per job, so the labels are written out: a
+ * spread would cost more than the recording.
  */
 export function createMetricsSink (parts: MetricsSinkParts): Sink {
   const { metrics, storeType, excluded, failures, detailed = false, definition = () => undefined } = parts

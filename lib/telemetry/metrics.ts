@@ -9,8 +9,8 @@ export interface MetricTimer extends Disposable {
   stop (): number
 }
 
-// What follows writes the parameters out instead of naming them, so that an editor shows
-// `(seconds: number, labels: { readonly jobName: string, readonly storeType: string }, exemplar?: ExemplarSource) => void`.
+// What follows writes the parameters out instead of naming them, so that an editor shows `(seconds: number, labels: {
+// readonly jobName: string, readonly storeType: string }, exemplar?: ExemplarSource) => void`.
 
 type Counting<Labels, R extends MetricRow> = R extends { readonly exemplar: true }
   ? (labels: Labels, exemplar?: ExemplarSource) => void

@@ -65,8 +65,8 @@ function readersOf ({ name, labels }: MetricRow): Readers {
 /** The reader of any label. The type of the recorder's method makes sure that the property is among its labels. */
 function readerOf (label: { read (labels: LabelValues): string }): ReadLabel { return label.read }
 
-// One function for each number of labels, and no function shared by the kinds: a job makes about fifteen recordings, and
-// each further call inside of one makes it a third slower.
+// One function for each number of labels, and no function shared by the kinds: a job makes about fifteen recordings,
+// and each further call inside of one makes it a third slower.
 
 function counting (cells: CellCache<'counter'>, [first, second, third]: Readers): Recorder {
   if (second === undefined) {

@@ -27,8 +27,9 @@ export type HistogramTap = (definition: InstrumentDefinition, labels: Labels) =>
 type AnyInstrument = Instrument<'counter'> | Instrument<'gauge'> | Instrument<'histogram'>
 
 /**
- * The metrics of one Fastify instance: counters, gauges and histograms with bound cells, a limit on the series of each,
- * and exemplars. It knows no exporter: what prints or sends metrics reads {@link MetricsRegistry.families} or a snapshot.
+ * The metrics of one Fastify instance: counters, gauges and histograms with bound cells, a limit on the series of
+ * each, and exemplars. It knows no exporter: what prints or sends metrics reads {@link MetricsRegistry.families} or a
+ * snapshot.
  */
 export class MetricsRegistry {
   readonly startedAt: number

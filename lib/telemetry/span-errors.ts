@@ -3,21 +3,26 @@ import type { Redaction } from '../core/redact.ts'
 import type { StoredError } from '../jobs/job.ts'
 import { failSpan, recordError } from './attributes.ts'
 
-/** What tracing must know of thrown values; the same functions that the executor uses, so that spans and metrics name an error alike. */
+/**
+ * What tracing must know about thrown values: the functions of the executor, so that spans and metrics name errors
+ * alike.
+ */
 export interface ThrownRules {
-  /** A snooze, a cancel or a discard may be thrown: it is an answer, not an error. */
+  /** True for a snooze, a cancel or a discard: it may be thrown, but it is not an error. */
   isOutcome (thrown: unknown): boolean
   toStoredError (thrown: unknown): StoredError
 }
 
-/** Remembers a thrown value that is no object, on its way through the spans of one attempt. */
+/** Remembers a thrown value that is not an object, while it passes the spans of one attempt. */
 export interface ErrorTrail { primitive?: { readonly thrown: unknown } | undefined }
 
-/** How errors come onto spans: status and `error.type` on each that they pass, the exception once, on the innermost. */
+/**
+ * Writes errors to spans: status and `error.type` to each span that the error passes, the exception to the innermost.
+ */
 export class SpanErrors {
   readonly #thrown: ThrownRules
   readonly #redaction: Redaction
-  /** Errors whose exception event was written. */
+  /** Errors whose exception was written to a span. */
   readonly #recorded = new WeakSet<object>()
 
   constructor (thrown: ThrownRules, redaction: Redaction) {
@@ -27,7 +32,7 @@ export class SpanErrors {
 
   isOutcome (value: unknown): boolean { return this.#thrown.isOutcome(value) }
 
-  /** Nothing that looks like credentials is shown. */
+  /** The text without what looks like credentials. */
   text (message: string): string { return this.#redaction.text(message) }
 
   stored (thrown: unknown): StoredError {
@@ -35,11 +40,15 @@ export class SpanErrors {
     return { code, message: this.text(message) }
   }
 
-  /** Status alone, for an error that was recorded where it happened or has no stack worth showing. */
+  /** Sets the status alone: for an error whose exception is written already, or whose stack says nothing. */
   mark (span: Span, { code, message }: StoredError): void { failSpan(span, code, this.text(message)) }
 
-  /** @param trail of the attempt; without one only objects are recognised again */
-  tell (span: Span, thrown: unknown, trail: ErrorTrail = {}): void {
+  /**
+   * Sets the status, and writes the exception unless an inner span has it.
+   *
+   * @param trail of the attempt; without it only objects are recognised again
+   */
+  record (span: Span, thrown: unknown, trail: ErrorTrail = {}): void {
     if (this.isOutcome(thrown)) return
     const stored = this.stored(thrown)
     failSpan(span, stored.code, stored.message)

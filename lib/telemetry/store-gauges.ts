@@ -5,13 +5,13 @@ import { storeNow } from '../jobs/store-clock.ts'
 import type { JobStore, QueueCounts } from '../jobs/store.ts'
 import type { AsyncEndpointsMetrics } from './metrics.ts'
 
-/** How busy the worker of this process is; `undefined` where there is none. */
+/** How busy the worker of this process is; `undefined` without a worker. */
 export type Workload = () => { readonly active: number, readonly concurrency: number, readonly abandoned: number } | undefined
 
 export interface StoreGaugesParts {
   readonly context: Context
   readonly store: Pick<JobStore, 'type' | 'counts' | 'now' | 'unattended'>
-  /** The queues to ask for, at the moment of asking. */
+  /** The queues to read, asked before each reading. */
   readonly queues: () => readonly string[]
   readonly metrics: AsyncEndpointsMetrics
   readonly workload: Workload
@@ -19,20 +19,20 @@ export interface StoreGaugesParts {
   readonly intervalMs?: number
   /** One reading may take this long. @defaultValue 1000 */
   readonly timeoutMs?: number
-  /** Runs the reading where it leaves no spans. */
+  /** Runs the reading outside of any trace, so that it leaves no spans. */
   readonly quietly?: <R>(work: () => R) => R
 }
 
-/** More queues than this of former deploys are not shown. */
+/** At most so many queues without a worker are shown: former deploys may have left any number behind. */
 const MAX_UNATTENDED = 50
 
-/** The label `channel_type`: what jobs pass through in this process. */
+/** The value of the label `channel_type`. */
 export const WORKER_CHANNEL = 'worker'
 
 /**
- * Keeps the gauges fresh that only the store can tell: one loop per process that reads in the background, so that a
- * scrape never waits for a store and its cost does not grow with the number of jobs. A reading that fails leaves the
- * last values and lets their age grow, which is a gauge itself; one that is late is waited for no longer, but shown.
+ * Reads the gauges that come from the store, in one background loop per process, so that a scrape never waits for a store
+ * and its cost does not grow with the number of jobs. A reading that fails leaves the last values, and the gauge of their age
+ * grows. A reading that exceeds its deadline is no longer waited for, but its values are still shown when it arrives.
  *
  * ```
  * waiting ──timer──▶ reading ──(answer | deadline | error)──▶ waiting          stop ends both
@@ -44,9 +44,9 @@ export class StoreGauges extends BaseService {
   readonly #timeoutMs: number
   readonly #quietly: <R>(work: () => R) => R
   #timer: TimerHandle | undefined
-  /** A reading that outlived its deadline: no second one is sent after it. */
+  /** A reading that has not ended. No second one is started beside it. */
   #pending: Promise<unknown> | undefined
-  /** Queues that nobody worked on, once seen: their gauges are to go down again. */
+  /** Queues without a worker that were seen once. They are still read, so that their gauges go down again. */
   readonly #unattended = new Set<string>()
   #freshAt: number
 
@@ -59,7 +59,7 @@ export class StoreGauges extends BaseService {
     this.#freshAt = parts.context.clock.monotonic()
   }
 
-  /** Sets what this process knows without asking: cheap enough for every scrape. */
+  /** Sets the gauges that need no reading: cheap enough for every scrape. */
   refreshLocal (): void {
     const { metrics, store, context, workload } = this.#parts
     metrics.storeCountsAge(Math.max(0, context.clock.monotonic() - this.#freshAt) / 1_000, { storeType: store.type })
@@ -70,24 +70,26 @@ export class StoreGauges extends BaseService {
     metrics.channelUtilization(load.concurrency > 0 ? 100 * load.active / load.concurrency : 0, { channelType: WORKER_CHANNEL })
   }
 
-  /** One reading; resolves when it is over, however it ended. Never rejects. */
+  /** Makes one reading. Resolves when it has ended or exceeded its deadline. Never rejects. */
   async refresh (): Promise<void> {
     if (this.#pending === undefined) {
       const { clock } = this.#parts.context
       const askedAt = clock.monotonic()
-      // Shown also when it comes late: a store that is slow all the time would otherwise never be heard.
-      const reading = this.#pending = this.#quietly(() => this.#read()).then((counts) => { if (this.phase !== 'stopped') this.#show(counts, askedAt) })
+      // Values that come late are shown too: a store that is always slow would otherwise never have any.
+      const reading = this.#pending = this.#quietly(() => this.#read()).then((counts) => {
+        if (this.phase !== 'stopped') this.#show(counts, askedAt)
+      })
       const settled = (): void => { this.#pending = undefined }
       reading.then(settled, settled)
       try {
         await withDeadline(clock, this.#timeoutMs, reading)
-      } catch { /* told as store.operation_failed by the store's wrapper */ }
+      } catch { /* the wrapper of the store emits store.operation_failed */ }
     }
     this.refreshLocal()
   }
 
   protected async onStart (): Promise<void> {
-    // The first reading is not waited for: a store that is away must not keep the server from listening.
+    // The first reading is not waited for: a store that cannot be reached must not keep the server from listening.
     this.#quietly(() => { this.#loop() })
   }
 
@@ -105,8 +107,11 @@ export class StoreGauges extends BaseService {
 
   async #read (): Promise<QueueCounts[]> {
     const { queues, store } = this.#parts
-    for (const { queue } of store.unattended?.() ?? []) if (this.#unattended.size < MAX_UNATTENDED) this.#unattended.add(queue)
-    return await Promise.all([...new Set([...queues(), ...this.#unattended])].map((queue) => store.counts(queue)))
+    for (const { queue } of store.unattended?.() ?? []) {
+      if (this.#unattended.size < MAX_UNATTENDED) this.#unattended.add(queue)
+    }
+    const all = new Set([...queues(), ...this.#unattended])
+    return await Promise.all([...all].map((queue) => store.counts(queue)))
   }
 
   /** @param askedAt the numbers are as old as the question, at most */

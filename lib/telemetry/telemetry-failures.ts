@@ -3,15 +3,17 @@ import type { EventBus } from '../events/bus.ts'
 import { cut } from '../core/text.ts'
 
 const MAX_MESSAGE = 200
+const FIRST_FAILURE = 'a part of telemetry failed; jobs are not affected. Further failures of this source are counted in ' +
+  'asyncendpoints.telemetry.failures.total, not logged'
 
 /**
- * Where trouble inside telemetry ends: counted every time, logged and told as `telemetry.listener_failed` once per
- * source. Never throws: telemetry may fail, a job must not notice.
+ * Where failures inside telemetry end. Each is counted; the first of each source is also logged as a warning and
+ * emitted as `telemetry.listener_failed`. Never throws, because a failure of telemetry must not reach a job.
  */
 export class TelemetryFailures {
   readonly #bus: EventBus
   readonly #logger: Logger
-  readonly #told = new Set<string>()
+  readonly #reported = new Set<string>()
   /** Counts one failure; set by the metrics, if they are on. */
   count: (source: string) => void = () => {}
 
@@ -20,18 +22,21 @@ export class TelemetryFailures {
     this.#logger = logger
   }
 
-  /** @param source one of few names, never text from outside: it becomes a metric label. @param sentence the line of the first one */
-  report (source: string, error: unknown, sentence = 'a part of telemetry threw; jobs are not affected, and further throws of it are counted, not logged'): void {
+  /**
+   * @param source one of few names, never text from outside: it becomes a metric label
+   * @param sentence the message of the log line
+   */
+  report (source: string, error: unknown, sentence = FIRST_FAILURE): void {
     this.count(source)
-    if (this.#told.has(source)) return
-    this.#told.add(source)
+    if (this.#reported.has(source)) return
+    this.#reported.add(source)
     const message = cut(error instanceof Error ? error.message : 'not an Error', MAX_MESSAGE)
     try {
       this.#logger.warn({ source, err: error }, sentence)
-    } catch { /* a logger that throws has nobody left to tell */ }
+    } catch { /* the logger itself is broken: nothing is left to report it with */ }
     this.#bus.emit('telemetry.listener_failed', { source, message })
   }
 
-  /** True for a source that was reported here, so that its event is not counted a second time. */
-  owns (source: string): boolean { return this.#told.has(source) }
+  /** True for a source that was reported here: its event must not be counted a second time. */
+  owns (source: string): boolean { return this.#reported.has(source) }
 }

@@ -80,8 +80,8 @@ export class Telemetry {
   get metrics (): AsyncEndpointsMetrics { return this.#metrics.metrics }
 
   /**
-   * Connects telemetry to the runtime: sinks to the events, middleware around submissions, attempts and handlers. Call it
-   * once, before a job can be submitted; nothing runs in the background before `start`.
+   * Connects telemetry to the runtime: sinks to the events, middleware around submissions, attempts and handlers.
+   * Call it once, before a job can be submitted; nothing runs in the background before `start`.
    */
   install (): void {
     this.#metrics.install()
@@ -97,8 +97,8 @@ export class Telemetry {
   }
 
   /**
-   * Shows a watcher every span that is recorded in this process from now on: by the provider in use, and by the registered
-   * provider, which instrumented clients use. Call it after `start`.
+   * Shows a watcher every span that is recorded in this process from now on: by the provider in use, and by the
+   * registered provider, which instrumented clients use. Call it after `start`.
    *
    * @returns what ends it, and whether there was a provider that could not be watched
    */

@@ -76,6 +76,7 @@ export function recordingMetrics (): RecordingMetrics {
         check()
       })
   }
-  // On the prototype: `metrics.recorder` takes every key of the object itself for a method of AsyncEndpointsMetrics, and refuses the rest.
+  // On the prototype: `metrics.recorder` takes every key of the object itself for a method of AsyncEndpointsMetrics,
+  // and refuses the rest.
   return Object.setPrototypeOf(defineMetrics(recorder), kit)
 }

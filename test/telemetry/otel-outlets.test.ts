@@ -19,6 +19,7 @@ function setUp (given: Partial<MetricsOutParts> = {}, env: Record<string, string
   failures.count = (source) => { counted.push(source) }
   const registry = new MetricsRegistry()
   const out = new MetricsOut({ registry, bridgeHistograms: true, environment: readOtelEnvironment(env), resource: { 'service.name': 'shop' }, clock: systemClock, logger, failures, quietly: (work) => work(), ...given })
+  out.keepEarlyValues()
   const counter = registry.instrument({ name: 'jobs', kind: 'counter', unit: '', description: 'J', labels: [] }).bind({})
   registry.instrument({ name: 'level', kind: 'gauge', unit: '', description: 'L', labels: [] }).bind({}).set(1)
   const histogram = registry.instrument({ name: 'wait', kind: 'histogram', unit: 's', description: 'W', labels: [], buckets: [1] }).bind({})

@@ -57,7 +57,10 @@ export function share (part: Expression, whole: Expression): Expression {
 
 const namesOf = (metric: Metric): string[] => [rowOf(metric).name]
 
-/** @throws {Error} when the metric is of another kind: Prometheus accepts rate() of a gauge, but its value means nothing */
+/**
+ * @throws {Error} when the metric is of another kind: Prometheus accepts rate() of a gauge, but its value means
+ * nothing
+ */
 function series (metric: Metric, kind: MetricRow['kind'], suffix: string, { where = [] }: Part): string {
   const row = rowOf(metric)
   if (row.kind !== kind) throw new Error(`${row.name} is a ${row.kind}, not a ${kind}`)

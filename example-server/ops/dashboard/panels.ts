@@ -6,8 +6,8 @@ import { level, observed, perSecond, quantile } from './expressions.ts'
 export interface Row { readonly title: PanelRow, readonly panels: readonly Panel[], readonly collapsed?: boolean }
 
 /**
- * The rows of the dashboard. Every metric is shown: one that no panel above shows gets a panel of its kind at the end of the
- * row that the catalogue names for it.
+ * The rows of the dashboard. Every metric is shown: one that no panel above shows gets a panel of its kind at the end
+ * of the row that the catalogue names for it.
  */
 export function rows (table: MetricTable = INSTRUMENTS): Row[] {
   const panels = Object.values(CHOSEN).flat()

@@ -32,13 +32,14 @@ export const ALERT_METRICS = {
     panel: 'Alerts of the application',
     alert: {
       name: 'AsyncEndpointsAlertsNotSent',
-      // A notice is tried again at each evaluation (every five minutes) for an hour: one failure is not yet a lost notice.
+      // A notice is tried again at each evaluation (every five minutes) for an hour: one failure is not yet a lost
+      // notice.
       grows: { moreThan: 2.5, withinMinutes: 30, by: ['sender'] },
       forMinutes: 1,
       severity: 'warning',
       summary: 'The application raises alerts, and its sender does not deliver them.',
       description: 'The sender {{ $labels.sender }} of {{ $labels.app }} failed {{ $value | printf "%.0f" }} times in 30 minutes. ' +
-        'The log line "alert could not be sent" says why. Until it works, look at asyncendpoints_alerts_firing to see what ' +
+        'The log line 10804 says why. Until it works, look at asyncendpoints_alerts_firing to see what ' +
         'the application wants to report.'
     }
   }

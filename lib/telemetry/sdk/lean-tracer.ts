@@ -1,4 +1,6 @@
-import { SpanKind, trace, INVALID_SPAN_CONTEXT, type Context, type Span, type SpanContext, type SpanOptions } from '@opentelemetry/api'
+import {
+  SpanKind, trace, INVALID_SPAN_CONTEXT, type Context, type Span, type SpanContext, type SpanOptions
+} from '@opentelemetry/api'
 import { randomHex128, randomHex64 } from '../../core/ids.ts'
 import { isSuppressed } from '../trace-context.ts'
 import { isSampled } from '../propagation.ts'
@@ -7,8 +9,8 @@ import { LeanSpan, type LeanOrigin } from './lean-span.ts'
 const SAMPLED = 1
 
 /**
- * Our own spans, for a provider of our own: started by the rules of the SDK's tracer, made as {@link LeanSpan}. Whether a
- * new trace is recorded was decided before: whoever starts one here has its token.
+ * Makes the spans of jobs for a private provider: by the rules of the tracer of the SDK, but as {@link LeanSpan}.
+ * Whether to record a new trace is decided before: a span without a parent is always recorded.
  */
 export class LeanTracer {
   readonly #origin: LeanOrigin
@@ -23,10 +25,12 @@ export class LeanTracer {
     const given = trace.getSpanContext(context)
     const parent = given !== undefined && trace.isSpanContextValid(given) ? given : undefined
     const sampled = parent === undefined || isSampled(parent)
-    const spanContext: SpanContext = { traceId: parent?.traceId ?? randomHex128(), spanId: randomHex64(), traceFlags: sampled ? SAMPLED : 0 }
+    const traceId = parent?.traceId ?? randomHex128()
+    const spanContext: SpanContext = { traceId, spanId: randomHex64(), traceFlags: sampled ? SAMPLED : 0 }
     if (parent?.traceState !== undefined) spanContext.traceState = parent.traceState
     if (!sampled) return trace.wrapSpanContext(spanContext)
-    const span = new LeanSpan(this.#origin, { name, kind, spanContext, parentSpanContext: parent, links, startTime, attributes })
+    const start = { name, kind, spanContext, parentSpanContext: parent, links, startTime, attributes }
+    const span = new LeanSpan(this.#origin, start)
     for (const processor of this.#origin.processors()) processor.onStart(span as never, context)
     return span
   }
