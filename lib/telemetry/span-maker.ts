@@ -78,7 +78,7 @@ export class SpanMaker {
   }
 }
 
-/** The span of this context, whoever made it, if it can be a parent. */
+/** The span of this context, no matter which SDK made it, if it can be a parent. */
 export function parentIn (context: Context): SpanContext | undefined {
   try {
     const parent = trace.getSpanContext(context)
