@@ -13,7 +13,8 @@ export interface TelemetryOptions<Request = unknown> {
   /** @defaultValue true */
   metrics?: boolean | MetricsOptions<Request>
   /**
-   * Without a provider, an exporter or `OTEL_*` variables, tracing does nothing and costs nothing. @defaultValue true
+   * Without a provider, an exporter or `OTEL_*` variables, tracing does nothing and costs nothing.
+   * @defaultValue true
    */
   tracing?: boolean | TracingOptions<Request>
   /** @defaultValue true */
@@ -26,7 +27,8 @@ export interface TelemetryOptions<Request = unknown> {
   /**
    * The share of the events that reach traces and logs, 0 to 1, where `events` has no rate of its own. Either all
    * events of a job are kept or none. Whatever went wrong is always kept: errors, timeouts, lost leases, failures of
-   * the store or the worker. @defaultValue 1
+   * the store or the worker.
+   * @defaultValue 1
    */
   eventSampleRate?: number
   /**

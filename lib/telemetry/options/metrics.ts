@@ -8,7 +8,8 @@ import type { MetricReader, PushMetricExporter } from '../sdk/metrics.ts'
 export interface MetricsOptions<Request = unknown> {
   /**
    * The path of the metrics routes: the page for scrapers here, `/jobs` and `/bottlenecks` below it. `false` registers no
-   * routes; the metrics are still recorded and exported. @defaultValue '/metrics'
+   * routes; the metrics are still recorded and exported.
+   * @defaultValue '/metrics'
    */
   path?: string | false
   /** The format for clients that ask for none (RFC 9110 §12.5.1). @defaultValue 'prometheus' */
@@ -21,7 +22,8 @@ export interface MetricsOptions<Request = unknown> {
   recorder?: Partial<AsyncEndpointsMetrics>
   /**
    * The largest number of series of one metric. Further label sets share one series `otel_metric_overflow="true"`, so
-   * that a label with endless values cannot fill the memory. @defaultValue 500
+   * that a label with endless values cannot fill the memory.
+   * @defaultValue 500
    */
   maxSeriesPerMetric?: number
   /**
@@ -30,22 +32,24 @@ export interface MetricsOptions<Request = unknown> {
    */
   retentionHours?: number
   /**
-   * The upper bounds, ascending seconds, of the durations of jobs and handlers. @defaultValue 5 ms to 1 h in 18 steps
+   * The upper bounds, ascending seconds, of the durations of jobs and handlers.
+   * @defaultValue 5 ms to 1 h in 18 steps
    */
   buckets?: readonly number[]
   /**
-   * Keep, for each bucket, the trace of the newest sampled job. Only the OpenMetrics format shows it. @defaultValue
-   * true
+   * Keep, for each bucket, the trace of the newest sampled job. Only the OpenMetrics format shows it.
+   * @defaultValue true
    */
   exemplars?: boolean
   /**
    * How often the gauges that come from the store are read, in milliseconds. Each reading costs the store one request
-   * per queue. @defaultValue 10000
+   * per queue.
+   * @defaultValue 10000
    */
   gaugesIntervalMs?: number
   /**
-   * Put `otel_scope_name` and `otel_scope_version` on every series. It makes the page a third larger. @defaultValue
-   * false
+   * Put `otel_scope_name` and `otel_scope_version` on every series. It makes the page a third larger.
+   * @defaultValue false
    */
   scopeLabels?: boolean
   /**
@@ -83,7 +87,8 @@ export interface MetricsOptions<Request = unknown> {
   meterProvider?: MeterProvider
   /**
    * Pass durations on to the meter provider. Buckets cannot be passed on, so each value is recorded again, which
-   * costs about a microsecond. `false` leaves the histograms out. @defaultValue true
+   * costs about a microsecond. `false` leaves the histograms out.
+   * @defaultValue true
    */
   bridgeHistograms?: boolean
   /**

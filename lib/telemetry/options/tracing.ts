@@ -17,7 +17,8 @@ export interface TracingOptions<Request = unknown> {
   propagation?: Propagation
   /**
    * `'auto'` opens a server span for a request that submits a job, unless instrumentation of the application has
-   * opened one. `false` never does. @defaultValue 'auto'
+   * opened one. `false` never does.
+   * @defaultValue 'auto'
    */
   serverSpans?: 'auto' | false
   /**
