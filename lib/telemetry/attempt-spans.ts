@@ -104,7 +104,9 @@ export class AttemptSpans {
     return live?.scope === scope ? this.#handle(live, next) : next()
   }
 
-  #process (scope: AttemptScope, next: () => Promise<Settlement>, submission: SpanContext | undefined): Promise<Settlement> {
+  #process (
+    scope: AttemptScope, next: () => Promise<Settlement>, submission: SpanContext | undefined
+  ): Promise<Settlement> {
     const { source } = this.#maker
     const { job } = scope.claim
     const linked = submission !== undefined && this.#isLinked(scope, submission)
@@ -152,7 +154,8 @@ export class AttemptSpans {
       span.addEvent(`${SPAN_EVENT.stateApplied}queued`, { [ATTR.stateOld]: 'in-progress', [ATTR.stateNew]: 'queued' })
     } else this.#addWait(live)
     const { id, name, input: { body, params, query, headers }, owner, attempts: attempt } = job
-    live.input = this.#ask(scope, 'input', (options) => options.input?.({ id, name, body, params, query, headers, owner, attempt }))
+    const submitted = { id, name, body, params, query, headers, owner, attempt }
+    live.input = this.#ask(scope, 'input', (options) => options.input?.(submitted))
     if (live.input !== undefined) span.setAttributes(live.input)
     const applied = { [ATTR.stateOld]: 'queued', [ATTR.stateNew]: 'in-progress' }
     span.addEvent(`${SPAN_EVENT.stateApplied}in-progress`, applied)
@@ -239,8 +242,9 @@ export class AttemptSpans {
     }
     if (this.#parts.detailed) this.#settleSpan(live, verdict)
     if (verdict.kind === 'stored') this.#addState(live, settlement, verdict.instead)
-    else if (verdict.kind === 'refused') failSpan(span, verdict.code, 'Another worker owns the job; this outcome is ignored')
-    else {
+    else if (verdict.kind === 'refused') {
+      failSpan(span, verdict.code, 'Another worker owns the job; this outcome is ignored')
+    } else {
       const stored = errors.stored(verdict.error)
       const attributes = { [ATTR.errorType]: stored.code, [ATTR.stateNew]: STATE_AFTER[settlement.kind] }
       span.addEvent(SPAN_EVENT.stateUpdateFailed, attributes)

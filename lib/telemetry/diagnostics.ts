@@ -21,8 +21,8 @@ export function startDiagnostics (environment: OtelEnvironment, logger: Logger):
   const shared = sharedApi()
   if (shared?.trace !== undefined && registeredTracerProvider() === undefined) {
     const version = String(shared.version)
-    logger.warn({ source, version }, `a tracer provider is registered through @opentelemetry/api ${version}, which the copy of ` +
-      'the API used here cannot read, so that no job is traced: install a single version of @opentelemetry/api')
+    logger.warn({ source, version }, `a tracer provider is registered through @opentelemetry/api ${version}, which the ` +
+      'copy of the API used here cannot read, so that no job is traced: install a single version of @opentelemetry/api')
   }
   const { logLevel } = environment
   if (logLevel === undefined || logLevel === DiagLogLevel.NONE || shared?.diag !== undefined) return () => {}

@@ -85,7 +85,8 @@ function readSignal (env: Variables, signal: Signal, table: ExporterTable, disab
   const protocol = readProtocol(env, signal)
   const unused = disabled || (exporters.length === 0 && value(env, `OTEL_${signal}_EXPORTER`) === undefined)
   if (protocol === undefined) {
-    problems.push(`OTEL_EXPORTER_OTLP_PROTOCOL must be http/json or http/protobuf here; no ${signal.toLowerCase()} are exported by OTLP`)
+    const lost = signal.toLowerCase()
+    problems.push(`OTEL_EXPORTER_OTLP_PROTOCOL must be http/json or http/protobuf here; no ${lost} are exported by OTLP`)
   }
   return {
     exporters: protocol === undefined ? exporters.filter((name) => name !== 'otlp') : exporters,
@@ -140,7 +141,8 @@ function readLogLevel (env: Variables, problems: string[]): DiagLogLevel | undef
   if (named === undefined) return undefined
   const level = Object.hasOwn(LOG_LEVELS, named) ? LOG_LEVELS[named] : undefined
   if (level === undefined) {
-    problems.push(`OTEL_LOG_LEVEL must be one of ${Object.keys(LOG_LEVELS).join(', ')}; OpenTelemetry logs nothing about itself`)
+    const known = Object.keys(LOG_LEVELS).join(', ')
+    problems.push(`OTEL_LOG_LEVEL must be one of ${known}; OpenTelemetry logs nothing about itself`)
   }
   return level
 }
@@ -156,8 +158,8 @@ function readResource (env: Variables, problems: string[]): Record<string, strin
       attributes[decodeURIComponent(pair.slice(0, at).trim())] = decodeURIComponent(pair.slice(at + 1).trim())
     }
   } catch {
-    problems.push('OTEL_RESOURCE_ATTRIBUTES cannot be read and is left out: it must be key=value pairs with commas between ' +
-      'them, and %, = and commas in values percent-encoded')
+    problems.push('OTEL_RESOURCE_ATTRIBUTES cannot be read and is left out: it must be key=value pairs with commas ' +
+      'between them, and %, = and commas in values percent-encoded')
     for (const key of Object.keys(attributes)) delete attributes[key]
   }
   const name = value(env, 'OTEL_SERVICE_NAME')

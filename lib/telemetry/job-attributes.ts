@@ -22,9 +22,9 @@ export function messagingAttributes (operation: MessagingOperation, queue: strin
   } satisfies Known
 }
 
-export function sendAttributes (
-  { id, name, queue, correlationId }: Pick<NewJob, 'id' | 'name' | 'queue' | 'correlationId'>, storeType: string, handlerType: HandlerType
-) {
+type SentJob = Pick<NewJob, 'id' | 'name' | 'queue' | 'correlationId'>
+
+export function sendAttributes ({ id, name, queue, correlationId }: SentJob, storeType: string, handlerType: HandlerType) {
   return {
     'messaging.system': storeType,
     'messaging.destination.name': queue,

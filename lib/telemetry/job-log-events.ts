@@ -53,7 +53,8 @@ export const JOB_LOG_EVENTS = {
   'job.retry_scheduled': {
     id: 10113,
     level: 'info',
-    message: 'job {jobName}/{jobId} will be retried in {delayMs} after {errorCode} (attempt {attempt}[ of {maxAttempts}])',
+    message: 'job {jobName}/{jobId} will be retried in {delayMs} after {errorCode} (attempt {attempt}[ of ' +
+      '{maxAttempts}])',
     fields: { ...RUN, ...TRACE, ...ATTEMPT, errorCode: 'error_type', delayMs: 'delayMs' }
   },
   'job.failed': {

@@ -35,9 +35,9 @@ const DEFAULT_INTERVAL_MS = 60_000
 const DEFAULT_TIMEOUT_MS = 30_000
 
 /**
- * Passes the metrics on to OpenTelemetry: to given readers and exporters, to a given or registered meter provider, and, when
- * there is none of these, to the exporters that the environment asks for. It registers nothing globally, and no failure here
- * reaches a job.
+ * Passes the metrics on to OpenTelemetry: to given readers and exporters, to a given or registered meter provider, and,
+ * when there is none of these, to the exporters that the environment asks for. It registers nothing globally, and no
+ * failure here reaches a job.
  *
  * ```
  * made ──keepEarlyValues──▶ values of histograms are kept ──start──▶ passing on ──stop──▶ flushed and ended

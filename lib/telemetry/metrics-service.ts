@@ -123,7 +123,8 @@ export class MetricsService {
     })
   }
 
-  #makeOutlets ({ readers, exporters, exportIntervalMs, meterProvider, bridgeHistograms }: ResolvedMetricsOptions<never>): MetricsOut {
+  #makeOutlets (options: ResolvedMetricsOptions<never>): MetricsOut {
+    const { readers, exporters, exportIntervalMs, meterProvider, bridgeHistograms } = options
     const { runtime: { context: { clock, logger } }, environment, resource, failures } = this.#parts
     return new MetricsOut({
       registry: this.registry,

@@ -26,7 +26,9 @@ type Measuring<Labels, Unit extends string> =
       : (count: number, labels: Labels) => void
 
 type RecordingWith<Labels, R extends MetricRow> =
-  R['kind'] extends 'counter' ? Counting<Labels, R> : R['unit'] extends 's' ? Timing<Labels, R> : Measuring<Labels, R['unit']>
+  R['kind'] extends 'counter' ? Counting<Labels, R>
+    : R['unit'] extends 's' ? Timing<Labels, R>
+      : Measuring<Labels, R['unit']>
 
 /** The method that records a row of the catalogue. */
 export type Recording<R extends MetricRow> =
@@ -93,7 +95,8 @@ export function metricsOf<T extends MetricTable> (
 export function withTimers (methods: RecordedMethods, monotonic?: () => number): AsyncEndpointsMetrics {
   return {
     ...methods,
-    timeJobProcessing: (labels) => startTimer((seconds) => { methods.jobProcessingDuration(seconds, labels) }, monotonic),
+    timeJobProcessing: (labels) =>
+      startTimer((seconds) => { methods.jobProcessingDuration(seconds, labels) }, monotonic),
     timeHandler: (labels) => startTimer((seconds) => { methods.handlerDuration(seconds, labels) }, monotonic)
   }
 }

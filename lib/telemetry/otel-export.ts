@@ -88,7 +88,9 @@ export class PeriodicExport extends BaseService {
   async #export (): Promise<void> {
     const { producer, failed } = this.#parts
     try {
-      if (this.#unanswered >= MAX_UNANSWERED) throw new Error(`the exporter has left ${this.#unanswered} exports unanswered`)
+      if (this.#unanswered >= MAX_UNANSWERED) {
+        throw new Error(`the exporter has left ${this.#unanswered} exports unanswered`)
+      }
       const { resourceMetrics } = await producer.collect()
       if (resourceMetrics.scopeMetrics.length > 0) await this.#send(resourceMetrics)
     } catch (error) {

@@ -95,7 +95,12 @@ export class RegistryProducer implements MetricProducer {
       const buckets = { boundaries: [...family.buckets], counts: [...bucketCounts] }
       return [{ ...this.#span(point, delta, from, to), value: { count, sum, buckets } }]
     })
-    return { descriptor: descriptor(family), aggregationTemporality: this.#histograms, dataPointType: POINT_HISTOGRAM, dataPoints }
+    return {
+      descriptor: descriptor(family),
+      aggregationTemporality: this.#histograms,
+      dataPointType: POINT_HISTOGRAM,
+      dataPoints
+    }
   }
 
   #span (point: NumberPoint | HistogramPoint, delta: boolean, from: number, to: number): TimeSpan {

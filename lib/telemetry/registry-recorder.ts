@@ -58,7 +58,9 @@ function recorderOf (registry: MetricsRegistry, row: MetricRow): Recorder {
 
 function readersOf ({ name, labels }: MetricRow): Readers {
   const [first, second, third, ...more] = labels.map((label) => readerOf(METRIC_LABELS[label]))
-  if (first === undefined || more.length > 0) throw new Error(`${name} has ${labels.length} labels; a recorded metric has one to three`)
+  if (first === undefined || more.length > 0) {
+    throw new Error(`${name} has ${labels.length} labels; a recorded metric has one to three`)
+  }
   return [first, second, third]
 }
 

@@ -71,7 +71,8 @@ export class MetricsRegistry {
     }
     const { kind, labels } = known.definition
     if (kind !== definition.kind || labels.join() !== definition.labels.join()) {
-      throw invalidOptions(`metric ${definition.name}`, [`a ${kind} with the labels ${labels.join(', ')} has this name already; choose another name`])
+      const taken = `a ${kind} with the labels ${labels.join(', ')} has this name already; choose another name`
+      throw invalidOptions(`metric ${definition.name}`, [taken])
     }
     return known as unknown as Instrument<D['kind'], D['labels'][number]>
   }
@@ -132,8 +133,10 @@ export class MetricsRegistry {
     for (const { definition, buckets, cells } of [...this.#instruments.values()].map(describe)) {
       if (cells.length === 0) continue
       const { name, unit, description } = definition
-      if (definition.kind === 'histogram') families.push({ name, unit, description, kind: 'histogram', buckets, points: cells as HistogramCell[] })
-      else families.push({ name, unit, description, kind: definition.kind, points: cells as Array<CounterCell | GaugeCell> })
+      const { kind } = definition
+      if (kind === 'histogram') {
+        families.push({ name, unit, description, kind, buckets, points: cells as HistogramCell[] })
+      } else families.push({ name, unit, description, kind, points: cells as Array<CounterCell | GaugeCell> })
     }
     return families
   }
@@ -178,7 +181,13 @@ export class MetricsRegistry {
   }
 }
 
-function describe (instrument: AnyInstrument): { definition: InstrumentDefinition, buckets: readonly number[], cells: ReadonlyArray<CounterCell | GaugeCell | HistogramCell> } {
+interface Described {
+  readonly definition: InstrumentDefinition
+  readonly buckets: readonly number[]
+  readonly cells: ReadonlyArray<CounterCell | GaugeCell | HistogramCell>
+}
+
+function describe (instrument: AnyInstrument): Described {
   return { definition: instrument.definition, buckets: instrument.buckets, cells: instrument.cells() }
 }
 

@@ -81,7 +81,8 @@ export class RequestTracing<Request extends TracedRequest> {
     const decision = source.decide(inbound, this.#rules.sampleRate?.(jobName))
     if (decision === 'pass') return passOn(inbound)
     if (decision === 'over') return passOn(inbound === undefined ? undefined : unrecorded(inbound))
-    return this.#open(request, decision === 'sampled' ? source.sampled(ROOT_CONTEXT) : rootOr(inbound), { inbound, link, jobName })
+    const parent = decision === 'sampled' ? source.sampled(ROOT_CONTEXT) : rootOr(inbound)
+    return this.#open(request, parent, { inbound, link, jobName })
   }
 
   #open (request: Request, parent: Context, { inbound, link, jobName }: Opening): RequestTrace | undefined {

@@ -8,8 +8,8 @@ import { DEFAULT_REMOTE_TRACES_PER_SECOND, DEFAULT_TRACES_PER_SECOND, TokenBucke
 import { createPrivateTracing, type Sampler, type SpanExporter, type SpanProcessor } from './sdk/traces.ts'
 import { TracerSource } from './tracer-source.ts'
 
-const EXPORT_FAILED = 'spans could not be exported; check OTEL_EXPORTER_OTLP_ENDPOINT and whether the collector runs. ' +
-  'Further failures are counted in asyncendpoints.telemetry.failures.total, not logged'
+const EXPORT_FAILED = 'spans could not be exported; check OTEL_EXPORTER_OTLP_ENDPOINT and whether the collector ' +
+  'runs. Further failures are counted in asyncendpoints.telemetry.failures.total, not logged'
 
 export interface ResolveParts {
   readonly tracerProvider?: TracerProvider
@@ -52,7 +52,8 @@ export async function resolveTracing (parts: ResolveParts): Promise<ResolvedTrac
   if (spanProcessors.length + exporters.length === 0) {
     const registered = registeredTracerProvider()
     if (registered !== undefined) {
-      if (parts.sampler !== undefined || parts.maxTracesPerSecond !== undefined || parts.maxRemoteTracesPerSecond !== undefined) {
+      const { sampler, maxTracesPerSecond, maxRemoteTracesPerSecond } = parts
+      if ((sampler ?? maxTracesPerSecond ?? maxRemoteTracesPerSecond) !== undefined) {
         parts.logger.warn({ source: 'tracing' }, 'a tracer provider is registered in this process and samples by its own ' +
           'rules; sampler, maxTracesPerSecond and maxRemoteTracesPerSecond have no effect')
       }
@@ -79,7 +80,8 @@ export async function resolveTracing (parts: ResolveParts): Promise<ResolvedTrac
   return { source: new TracerSource(contexts, parts.failures, provider, sampling), provider, shutdown }
 }
 
-function remoteBucket ({ maxRemoteTracesPerSecond: given, trustInbound }: ResolveParts, monotonic: () => number): TokenBucket | undefined {
+function remoteBucket (parts: ResolveParts, monotonic: () => number): TokenBucket | undefined {
+  const { maxRemoteTracesPerSecond: given, trustInbound } = parts
   const perSecond = given ?? (typeof trustInbound === 'function' ? false : DEFAULT_REMOTE_TRACES_PER_SECOND)
   return perSecond === false ? undefined : new TokenBucket(perSecond, monotonic)
 }

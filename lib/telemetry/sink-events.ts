@@ -12,7 +12,9 @@ export const TRACE_EVENTS: ReadonlySet<EventName> = new Set<EventName>([
 ])
 
 /** Events that become spans with `detailedTracing`. */
-export const DETAILED_TRACE_EVENTS: ReadonlySet<EventName> = new Set<EventName>(['store.operated', 'store.operation_failed'])
+export const DETAILED_TRACE_EVENTS: ReadonlySet<EventName> = new Set<EventName>([
+  'store.operated', 'store.operation_failed'
+])
 
 /** Events whose lines are written where they are emitted, with or without observability. */
 const WRITTEN_ELSEWHERE: ReadonlySet<string> = new Set([...Object.keys(ALERT_LINES), ...Object.keys(ACCESS_LINES)])
@@ -26,7 +28,8 @@ export interface SinkFacts {
 }
 
 /** Why an event does not reach a sink; `undefined`: it does. */
-function obstacle (name: EventName, sink: SinkName, { metrics, tracing, detailedTracing, logging }: SinkFacts): string | undefined {
+function obstacle (name: EventName, sink: SinkName, facts: SinkFacts): string | undefined {
+  const { metrics, tracing, detailedTracing, logging } = facts
   const nothing = `${sink} does nothing with this event`
   if (sink === 'metrics') {
     if (!METRIC_EVENTS.has(name)) return nothing

@@ -23,7 +23,9 @@ const OWN_PREFIXES = ['job.', 'messaging.', 'error.', 'exception.', 'otel.'] as 
  * @param given what `spanAttributes` returned, of any type
  * @param complain called with a sentence for each attribute that was left out
  */
-export function fitForSpan (given: unknown, redaction: Redaction, complain: (sentence: string) => void): Attributes | undefined {
+export function fitForSpan (
+  given: unknown, redaction: Redaction, complain: (sentence: string) => void
+): Attributes | undefined {
   if (given === undefined || given === null) return undefined
   if (typeof given !== 'object' || Array.isArray(given)) {
     complain(`it returned ${Array.isArray(given) ? 'an array' : `a ${typeof given}`}, not an object`)

@@ -25,8 +25,8 @@ export const SPAN_CATALOGUE = {
   server: {
     name: '{method} {route}',
     kind: 'SERVER',
-    about: 'A request that submits a job, from its first hook to its response. Only where no instrumentation has opened a ' +
-      'span for it.',
+    about: 'A request that submits a job, from its first hook to its response. Only where no instrumentation has ' +
+      'opened a span for it.',
     attributes: [
       'messagingConversationId', ...JOB, 'httpMethod', 'httpMethodOriginal', 'httpRoute', 'httpStatus', 'urlPath', 'urlScheme',
       'errorType'
@@ -43,8 +43,8 @@ export const SPAN_CATALOGUE = {
   process: {
     name: 'process {queue}',
     kind: 'CONSUMER',
-    about: 'An attempt, from its claim until the store has stored its outcome. A stalled attempt gets a span too, without a ' +
-      'handler, when another worker claims the job.',
+    about: 'An attempt, from its claim until the store has stored its outcome. A stalled attempt gets a span too, ' +
+      'without a handler, when another worker claims the job.',
     attributes: [...MESSAGING, 'messagingConversationId', 'messagingClientId', ...RUN, 'queueDuration', 'availableAt']
   },
   handler: {
@@ -84,8 +84,8 @@ export const ATTRIBUTE_CATALOGUE: Readonly<Record<AttributeKey, string>> = {
   storeType: '`memory`, `bullmq`, or what a store of your own calls itself.',
   handlerType: 'What kind of handler runs the job: `function`, `saga` or `schedule`.',
   retryCount: 'Attempts before this one.',
-  errorType: 'The code of the error, or the name of its class; `OperationCancelled`; the HTTP status on a server span. Only on ' +
-    'spans that failed.',
+  errorType: 'The code of the error, or the name of its class; `OperationCancelled`; the HTTP status on a server ' +
+    'span. Only on spans that failed.',
   stateNew: 'On the event `State Applied: {state}`: the new state.',
   stateOld: 'On the same event: the previous state.',
   replayed: '`true` when the submission was answered with an existing job that has the same idempotency key.',

@@ -6,7 +6,9 @@ import type { JobStore, QueueCounts } from '../jobs/store.ts'
 import type { AsyncEndpointsMetrics } from './metrics.ts'
 
 /** How busy the worker of this process is; `undefined` without a worker. */
-export type Workload = () => { readonly active: number, readonly concurrency: number, readonly abandoned: number } | undefined
+export type Workload = () => WorkerLoad | undefined
+
+interface WorkerLoad { readonly active: number, readonly concurrency: number, readonly abandoned: number }
 
 export interface StoreGaugesParts {
   readonly context: Context
@@ -30,9 +32,10 @@ const MAX_UNATTENDED = 50
 export const WORKER_CHANNEL = 'worker'
 
 /**
- * Reads the gauges that come from the store, in one background loop per process, so that a scrape never waits for a store
- * and its cost does not grow with the number of jobs. A reading that fails leaves the last values, and the gauge of their age
- * grows. A reading that exceeds its deadline is no longer waited for, but its values are still shown when it arrives.
+ * Reads the gauges that come from the store, in one background loop per process, so that a scrape never waits for a
+ * store and its cost does not grow with the number of jobs. A reading that fails leaves the last values, and the gauge
+ * of their age grows. A reading that exceeds its deadline is no longer waited for, but its values are still shown when
+ * they arrive.
  *
  * ```
  * waiting ──timer──▶ reading ──(answer | deadline | error)──▶ waiting          stop ends both
@@ -67,7 +70,8 @@ export class StoreGauges extends BaseService {
     if (load === undefined) return
     metrics.jobsActive(load.active, { storeType: store.type })
     metrics.handlersAbandoned(load.abandoned, { storeType: store.type })
-    metrics.channelUtilization(load.concurrency > 0 ? 100 * load.active / load.concurrency : 0, { channelType: WORKER_CHANNEL })
+    const percent = load.concurrency > 0 ? 100 * load.active / load.concurrency : 0
+    metrics.channelUtilization(percent, { channelType: WORKER_CHANNEL })
   }
 
   /** Makes one reading. Resolves when it has ended or exceeded its deadline. Never rejects. */
@@ -122,7 +126,8 @@ export class StoreGauges extends BaseService {
     const totals = new Map<string, number>()
     for (const { queue, states, oldestQueuedAt, stuck } of counts) {
       for (const [state, count] of Object.entries(states)) totals.set(state, (totals.get(state) ?? 0) + count)
-      metrics.jobsOldestAge(oldestQueuedAt === undefined ? 0 : Math.max(0, now - oldestQueuedAt) / 1_000, { queue, storeType })
+      const oldestMs = oldestQueuedAt === undefined ? 0 : Math.max(0, now - oldestQueuedAt)
+      metrics.jobsOldestAge(oldestMs / 1_000, { queue, storeType })
       metrics.jobsStuck(stuck, { queue, storeType })
     }
     for (const [jobStatus, count] of totals) metrics.jobCurrentCount(count, { jobStatus, storeType })

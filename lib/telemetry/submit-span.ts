@@ -35,8 +35,8 @@ export function submitSpan (parts: SubmitSpanParts): SubmitMiddleware {
     const parent = parentIn(context)
     const decision = parts.excluded(scope.job.name) ? 'pass' : source.decide(parent, scope.definition.sampleRate)
     if (decision === 'pass' || decision === 'over') {
-      const passedOn = parent === undefined ? leftOut(parts, scope) : toCarrier(decision === 'over' ? unrecorded(parent) : parent)
-      carry(scope, passedOn)
+      if (parent === undefined) carry(scope, leftOut(parts, scope))
+      else carry(scope, toCarrier(decision === 'over' ? unrecorded(parent) : parent))
       return next()
     }
     const under = decision === 'sampled' ? source.sampled(context) : context
@@ -48,13 +48,16 @@ export function submitSpan (parts: SubmitSpanParts): SubmitMiddleware {
  * A provider of the application is asked about every attempt. When `sampleRate` has left out the submission, its
  * attempts must not begin a trace after all, so the job is stored with ids that say: not sampled.
  */
-function leftOut ({ maker: { source }, excluded }: SubmitSpanParts, { job, definition }: SubmitScope): TraceCarrier | undefined {
+function leftOut (parts: SubmitSpanParts, { job, definition }: SubmitScope): TraceCarrier | undefined {
+  const { maker: { source }, excluded } = parts
   if (source.own || !source.enabled || definition.sampleRate === undefined || excluded(job.name)) return undefined
   return toCarrier({ traceId: randomHex128(), spanId: randomHex64(), traceFlags: 0 })
 }
 
 /** The context for the span: a span that is active now is a nearer parent than the one that the request came with. */
-function contextOf ({ source }: SpanMaker, request: RequestTrace | undefined, parentTrace: SubmitScope['parentTrace']): Context {
+type ParentTrace = SubmitScope['parentTrace']
+
+function contextOf ({ source }: SpanMaker, request: RequestTrace | undefined, parentTrace: ParentTrace): Context {
   const active = source.contexts.active()
   const near = active === undefined ? undefined : parentIn(active)
   const parent = parentTrace === undefined ? undefined : fromCarrier(parentTrace.carrier)
@@ -74,8 +77,10 @@ interface Origin {
   readonly request: RequestTrace | undefined
 }
 
-async function send (parts: SubmitSpanParts, scope: SubmitScope, next: () => Promise<Created>, { context, parent, request }: Origin): Promise<Created> {
-  const { maker, detailed } = parts
+async function send (
+  { maker, detailed }: SubmitSpanParts, scope: SubmitScope, next: () => Promise<Created>, origin: Origin
+): Promise<Created> {
+  const { context, parent, request } = origin
   const { source } = maker
   const links: Link[] | undefined = request?.link === undefined ? undefined : [request.link]
   const describe = (): Attributes => sendAttributes(scope.job, maker.storeType, scope.definition.handlerType)
@@ -88,7 +93,9 @@ async function send (parts: SubmitSpanParts, scope: SubmitScope, next: () => Pro
     carry(scope, maker.carrierOf(span))
     // Also for a submission that the store then refuses: the client gets this id. Only a server span opened here is
     // changed.
-    if (request?.span?.isRecording() === true) request.span.setAttribute(ATTR.messagingConversationId, scope.job.correlationId)
+    if (request?.span?.isRecording() === true) {
+      request.span.setAttribute(ATTR.messagingConversationId, scope.job.correlationId)
+    }
   })
   const active = trace.setSpan(context, span)
   try {

@@ -3,8 +3,8 @@ import type { EventBus } from '../events/bus.ts'
 import { cut } from '../core/text.ts'
 
 const MAX_MESSAGE = 200
-const FIRST_FAILURE = 'a part of telemetry failed; jobs are not affected. Further failures of this source are counted in ' +
-  'asyncendpoints.telemetry.failures.total, not logged'
+const FIRST_FAILURE = 'a part of telemetry failed; jobs are not affected. Further failures of this source are ' +
+  'counted in asyncendpoints.telemetry.failures.total, not logged'
 
 /**
  * Where failures inside telemetry end. Each is counted; the first of each source is also logged as a warning and

@@ -72,7 +72,8 @@ export class Telemetry {
     const resource = this.resource = resourceAttributes(environment, service, context.instanceId)
     const failures = this.#failures = new TelemetryFailures(bus, runtime.redaction.logger(context.logger))
     const excluded = this.#excluded = compileExclusion(options.excludeJobs)
-    this.#metrics = new MetricsService({ runtime, options: options.metrics, workload, excluded, failures, environment, resource })
+    const { metrics } = options
+    this.#metrics = new MetricsService({ runtime, options: metrics, workload, excluded, failures, environment, resource })
     this.tracing = options.tracing === undefined ? undefined : this.#makeTracing(options.tracing.propagation)
   }
 
@@ -85,7 +86,8 @@ export class Telemetry {
    */
   install (): void {
     this.#metrics.install()
-    this.#disconnect = connectSinks(this.#runtime.bus, this.#sinks(), this.#options.events, this.#options.eventSampleRate)
+    const { events, eventSampleRate } = this.#options
+    this.#disconnect = connectSinks(this.#runtime.bus, this.#sinks(), events, eventSampleRate)
     this.#addMiddleware()
   }
 
@@ -187,6 +189,7 @@ export class Telemetry {
       return !ownIds
     }
     submitMiddleware.push(carryOrigin(redaction, enrichJobs))
-    attemptMiddleware.push(attemptLogging({ logger: redaction.logger(context.logger), withTraceIds, enrich: enrichJobs, redaction }))
+    const logger = redaction.logger(context.logger)
+    attemptMiddleware.push(attemptLogging({ logger, withTraceIds, enrich: enrichJobs, redaction }))
   }
 }

@@ -86,8 +86,8 @@ export const CHOSEN: Readonly<Partial<Record<PanelRow, readonly Panel[]>>> = {
     },
     {
       title: 'Age of the counts',
-      description: 'How long ago the gauges were last read from the store. When it grows, the store cannot be read, and ' +
-        'the counts, the oldest age and the stuck jobs are not to be trusted.',
+      description: 'How long ago the gauges were last read from the store. When it grows, the store cannot be read, ' +
+        'and the counts, the oldest age and the stuck jobs are not to be trusted.',
       unit: 's',
       type: 'stat',
       width: 4,
@@ -117,7 +117,8 @@ export const CHOSEN: Readonly<Partial<Record<PanelRow, readonly Panel[]>>> = {
     },
     {
       title: 'Failed jobs by error',
-      description: 'Failed jobs per second by the code of their last error, and retries of jobs that may still succeed.',
+      description: 'Failed jobs per second by the code of their last error, and retries of jobs that may still ' +
+        'succeed.',
       unit: 'ops',
       targets: [
         {
@@ -209,15 +210,16 @@ export const CHOSEN: Readonly<Partial<Record<PanelRow, readonly Panel[]>>> = {
     },
     {
       title: 'Attempts finished',
-      description: 'Attempts finished per second, by process. A process at 0 while others work has stopped claiming jobs.',
+      description: 'Attempts finished per second, by process. A process at 0 while others work has stopped claiming ' +
+        'jobs.',
       unit: 'ops',
       width: 6,
       targets: [{ expression: perSecond('workerProcessed', { by: ['instance'] }), legend: '{{instance}}' }]
     },
     {
       title: 'Consumers replaced',
-      description: 'Per second, by process and queue. Each consumer claimed nothing although the store answered, or never ' +
-        'began to claim.',
+      description: 'Per second, by process and queue. Each consumer claimed nothing although the store answered, or ' +
+        'never began to claim.',
       unit: 'ops',
       width: 6,
       targets: [
@@ -287,8 +289,8 @@ export const CHOSEN: Readonly<Partial<Record<PanelRow, readonly Panel[]>>> = {
     },
     {
       title: 'Refused submissions',
-      description: 'Refusals per second, by reason. 429: queue-full. 503: overloaded, store-unavailable, store-full, closed. ' +
-        'The other reasons are mistakes of clients.',
+      description: 'Refusals per second, by reason. 429: queue-full. 503: overloaded, store-unavailable, store-full, ' +
+        'closed. The other reasons are mistakes of clients.',
       unit: 'ops',
       targets: [{ expression: perSecond('requestRejected', { by: ['reason'] }), legend: '{{reason}}' }]
     },
@@ -367,7 +369,8 @@ export const CHOSEN: Readonly<Partial<Record<PanelRow, readonly Panel[]>>> = {
     },
     {
       title: 'Series dropped',
-      description: 'Recordings per second that went to the overflow series because their metric had reached maxSeriesPerMetric.',
+      description: 'Recordings per second that went to the overflow series because their metric had reached ' +
+        'maxSeriesPerMetric.',
       unit: 'ops',
       targets: [{ expression: perSecond('seriesDropped', { by: ['metric'] }), legend: '{{metric}}' }]
     }

@@ -12,8 +12,8 @@ export function dashboard (): object {
   return {
     uid: 'async-endpoints',
     title: 'Async endpoints',
-    description: 'Jobs, workers and their store. Made from the metric catalogue: change example-server/ops/dashboard and run ' +
-      '`npm run dashboard`.',
+    description: 'Jobs, workers and their store. Made from the metric catalogue: change example-server/ops/dashboard ' +
+      'and run `npm run dashboard`.',
     tags: ['async-endpoints'],
     schemaVersion: 42,
     version: 1,

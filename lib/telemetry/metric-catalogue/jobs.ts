@@ -136,7 +136,8 @@ export const JOB_METRICS = {
     name: 'asyncendpoints.jobs.sla.missed.total',
     kind: 'counter',
     unit: '{job}',
-    description: 'Jobs that were completed or failed later after their submission than the slaMs of their endpoint allows',
+    description: 'Jobs that were completed or failed later after their submission than the slaMs of their endpoint ' +
+      'allows',
     labels: ['job_name', 'store_type'],
     exemplar: true,
     startsAtZero: { per: 'job with slaMs' },
@@ -157,9 +158,9 @@ export const JOB_METRICS = {
       forMinutes: 5,
       severity: 'warning',
       summary: 'Many jobs lose their worker in the middle of an attempt.',
-      description: 'In 15 minutes {{ $value | printf "%.0f" }} jobs of {{ $labels.app }} stalled and were claimed by another ' +
-        'worker. Look for worker processes that are killed (restarts, out of memory) and for handlers that block the event ' +
-        'loop for longer than a lease. Each time costs the job an attempt.'
+      description: 'In 15 minutes {{ $value | printf "%.0f" }} jobs of {{ $labels.app }} stalled and were claimed by ' +
+        'another worker. Look for worker processes that are killed (restarts, out of memory) and for handlers that ' +
+        'block the event loop for longer than a lease. Each time costs the job an attempt.'
     }
   },
   /** A submission was refused. */
@@ -197,8 +198,8 @@ export const JOB_METRICS = {
       forMinutes: 10,
       severity: 'warning',
       summary: 'Jobs are in progress, but no worker is running them.',
-      description: '{{ $value }} jobs of the queue {{ $labels.queue }} of {{ $labels.app }} have lost their worker, and no other ' +
-        'worker has claimed them. A running worker of that queue recovers them: check that there is one.'
+      description: '{{ $value }} jobs of the queue {{ $labels.queue }} of {{ $labels.app }} have lost their worker, ' +
+        'and no other worker has claimed them. A running worker of that queue recovers them: check that there is one.'
     }
   },
   /** The body of a submission over HTTP, as it arrived. Only with `detailedMetrics`, and where its size is known. */

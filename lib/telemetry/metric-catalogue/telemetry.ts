@@ -38,9 +38,9 @@ export const ALERT_METRICS = {
       forMinutes: 1,
       severity: 'warning',
       summary: 'The application raises alerts, and its sender does not deliver them.',
-      description: 'The sender {{ $labels.sender }} of {{ $labels.app }} failed {{ $value | printf "%.0f" }} times in 30 minutes. ' +
-        'The log line 10804 says why. Until it works, look at asyncendpoints_alerts_firing to see what ' +
-        'the application wants to report.'
+      description: 'The sender {{ $labels.sender }} of {{ $labels.app }} failed {{ $value | printf "%.0f" }} times ' +
+        'in 30 minutes. The log line 10804 says why. Until it works, look at asyncendpoints_alerts_firing to see ' +
+        'what the application wants to report.'
     }
   }
 } as const satisfies MetricTable
@@ -65,7 +65,8 @@ export const DIRECT_METRICS = {
     name: 'asyncendpoints.operation.memory.delta',
     kind: 'histogram',
     unit: 'By',
-    description: 'By how much the heap grew or shrank during a monitored operation; not recorded when it stayed the same',
+    description: 'By how much the heap grew or shrank during a monitored operation; not recorded when it stayed the ' +
+      'same',
     labels: ['operation'],
     buckets: HEAP_BUCKETS,
     panel: 'Everything else'
@@ -114,8 +115,8 @@ export const DIRECT_METRICS = {
       forMinutes: 5,
       severity: 'warning',
       summary: 'Metrics do not reach a target of observability.export.',
-      description: '{{ $value | printf "%.0f" }} exports of {{ $labels.app }} to the target {{ $labels.target }} failed in 15 ' +
-        'minutes. The log line 10712 says why.'
+      description: '{{ $value | printf "%.0f" }} exports of {{ $labels.app }} to the target {{ $labels.target }} ' +
+        'failed in 15 minutes. The log line 10712 says why.'
     }
   },
   /** Recorded by the exports of `observability.export`. */
@@ -142,8 +143,9 @@ export const DIRECT_METRICS = {
       forMinutes: 5,
       severity: 'info',
       summary: 'A metric has reached its limit of series.',
-      description: 'The metric {{ $labels.metric }} of {{ $labels.app }} has maxSeriesPerMetric series, and new label sets share ' +
-        'one overflow series. The usual cause is an error code that is different every time: throw errors with few codes.'
+      description: 'The metric {{ $labels.metric }} of {{ $labels.app }} has maxSeriesPerMetric series, and new ' +
+        'label sets share one overflow series. The usual cause is an error code that is different every time: throw ' +
+        'errors with few codes.'
     }
   },
   /** Recorded wherever telemetry fails. */
@@ -151,8 +153,8 @@ export const DIRECT_METRICS = {
     name: 'asyncendpoints.telemetry.failures.total',
     kind: 'counter',
     unit: '{failure}',
-    description: 'Failures of event listeners, metrics recorders, span processors, metric readers and exporters; no job ' +
-      'was affected',
+    description: 'Failures of event listeners, metrics recorders, span processors, metric readers and exporters; no ' +
+      'job was affected',
     labels: ['source'],
     panel: 'Telemetry itself',
     alert: {
@@ -161,8 +163,8 @@ export const DIRECT_METRICS = {
       forMinutes: 5,
       severity: 'info',
       summary: 'A part of the telemetry fails; jobs are not affected.',
-      description: 'The source {{ $labels.source }} of {{ $labels.app }} failed {{ $value | printf "%.0f" }} times in 15 minutes. ' +
-        'The log has the first error of each source.'
+      description: 'The source {{ $labels.source }} of {{ $labels.app }} failed {{ $value | printf "%.0f" }} times ' +
+        'in 15 minutes. The log has the first error of each source.'
     }
   }
 } as const satisfies MetricTable

@@ -86,9 +86,9 @@ export const WORKER_METRICS = {
       forMinutes: 5,
       severity: 'warning',
       summary: 'Handlers ignore their abort and keep their slots.',
-      description: '{{ $value | printf "%.0f" }} handlers in the workers of {{ $labels.app }} have run for more than ten minutes ' +
-        'after they were cancelled or timed out. Each keeps a slot of its worker; when all slots are held, the worker claims ' +
-        'nothing. Make the handlers obey job.signal, and restart the workers that are full.'
+      description: '{{ $value | printf "%.0f" }} handlers in the workers of {{ $labels.app }} have run for more than ' +
+        'ten minutes after they were cancelled or timed out. Each keeps a slot of its worker; when all slots are ' +
+        'held, the worker claims nothing. Make the handlers obey job.signal, and restart the workers that are full.'
     }
   },
   /** A worker made a new consumer for a queue that it claimed nothing from. */
@@ -106,9 +106,9 @@ export const WORKER_METRICS = {
       forMinutes: 1,
       severity: 'warning',
       summary: 'Consumers of a queue fall silent again and again.',
-      description: '{{ $value | printf "%.0f" }} times in the last hour a worker of {{ $labels.app }} claimed nothing from the ' +
-        'queue {{ $labels.queue }} although the store answered, and replaced its consumer. Jobs waited meanwhile, and the ' +
-        'cause is still there: look at the log lines 10307 and at the connections to Redis.'
+      description: '{{ $value | printf "%.0f" }} times in the last hour a worker of {{ $labels.app }} claimed ' +
+        'nothing from the queue {{ $labels.queue }} although the store answered, and replaced its consumer. Jobs ' +
+        'waited meanwhile, and the cause is still there: look at the log lines 10307 and at the connections to Redis.'
     }
   }
 } as const satisfies MetricTable
@@ -140,8 +140,8 @@ export const STORE_METRICS = {
       forMinutes: 10,
       severity: 'warning',
       summary: 'The job store is slow.',
-      description: 'One in twenty operations on the job store of {{ $labels.app }} takes longer than ' +
-        '{{ $value | humanizeDuration }}. Look at Redis (SLOWLOG, its CPU, its disk) and at the event loops of the processes.'
+      description: 'One in twenty operations on the job store of {{ $labels.app }} takes longer than {{ $value | ' +
+        'humanizeDuration }}. Look at Redis (SLOWLOG, its CPU, its disk) and at the event loops of the processes.'
     }
   },
   /** A store operation failed. */
@@ -169,8 +169,8 @@ export const STORE_METRICS = {
       forMinutes: 2,
       severity: 'warning',
       summary: 'A process cannot read the counts of the job store.',
-      description: '{{ $labels.instance }} of {{ $labels.app }} last read the counts of the store ' +
-        '{{ $value | humanizeDuration }} ago. Until it can read them again, do not trust its counts, its oldest age and its ' +
+      description: '{{ $labels.instance }} of {{ $labels.app }} last read the counts of the store {{ $value | ' +
+        'humanizeDuration }} ago. Until it can read them again, do not trust its counts, its oldest age and its ' +
         'stuck jobs. Look whether it reaches Redis.'
     }
   }

@@ -95,7 +95,9 @@ export interface ResolvedTelemetryOptions<Request> {
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, one message that lists every bad key of every group */
-export function readTelemetryOptions<Request> (given: TelemetryOptions<Request> | undefined): ResolvedTelemetryOptions<Request> {
+export function readTelemetryOptions<Request> (
+  given: TelemetryOptions<Request> | undefined
+): ResolvedTelemetryOptions<Request> {
   const problems = new OptionProblems()
   const options = problems.collect('', () => readOptions('observability', telemetrySchema, TELEMETRY_DEFAULTS, given))
   const metrics = problems.collect('metrics.', () =>
@@ -111,7 +113,9 @@ export function readTelemetryOptions<Request> (given: TelemetryOptions<Request> 
   }
   const events = problems.collect('events.', () => readRoutes(given, facts))
   problems.throwIfAny('observability')
-  if (options === undefined || events === undefined) throw new Error('a reader of options returned nothing and found nothing wrong')
+  if (options === undefined || events === undefined) {
+    throw new Error('a reader of options returned nothing and found nothing wrong')
+  }
   return Object.freeze({
     enabled: options.enabled,
     metrics,

@@ -7,8 +7,8 @@ import type { MetricReader, PushMetricExporter } from '../sdk/metrics.ts'
 
 export interface MetricsOptions<Request = unknown> {
   /**
-   * The path of the metrics routes: the page for scrapers here, `/jobs` and `/bottlenecks` below it. `false` registers no
-   * routes; the metrics are still recorded and exported.
+   * The path of the metrics routes: the page for scrapers here, `/jobs` and `/bottlenecks` below it. `false`
+   * registers no routes; the metrics are still recorded and exported.
    * @defaultValue '/metrics'
    */
   path?: string | false
@@ -160,10 +160,14 @@ function checkGiven<Request> (options: MetricsOptions<Request>): void {
     problems.push(`${name} has no ${method}(); give ${needed}`)
   }
   if (Array.isArray(readers)) {
-    readers.forEach((reader, index) => { check(`readers.${index}`, reader, 'setMetricProducer', 'a metric reader of OpenTelemetry') })
+    readers.forEach((reader, index) => {
+      check(`readers.${index}`, reader, 'setMetricProducer', 'a metric reader of OpenTelemetry')
+    })
   }
   if (Array.isArray(exporters)) {
-    exporters.forEach((exporter, index) => { check(`exporters.${index}`, exporter, 'export', 'a push exporter of OpenTelemetry') })
+    exporters.forEach((exporter, index) => {
+      check(`exporters.${index}`, exporter, 'export', 'a push exporter of OpenTelemetry')
+    })
   }
   check('meterProvider', meterProvider, 'getMeter', 'a meter provider of OpenTelemetry')
   if (problems.length > 0) throw invalidOptions('observability.metrics', problems)

@@ -100,7 +100,8 @@ function checkTracing<Request> (options: TracingOptions<Request>): void {
   if (tracerProvider !== undefined) {
     const ofPrivateProvider = { spanProcessors, exporters, sampler, maxTracesPerSecond, maxRemoteTracesPerSecond }
     for (const [name, value] of Object.entries(ofPrivateProvider)) {
-      if (value !== undefined) problems.push(`${name} belongs to a private provider and cannot be combined with tracerProvider`)
+      if (value === undefined) continue
+      problems.push(`${name} belongs to a private provider and cannot be combined with tracerProvider`)
     }
   }
   if (sampler !== undefined && maxTracesPerSecond !== undefined) {

@@ -20,7 +20,8 @@ export class LeanTracer {
   }
 
   /** @param options `attributes` become the span's own; see {@link LeanStart} */
-  startSpan (name: string, { kind = SpanKind.INTERNAL, attributes, links, startTime }: SpanOptions, context: Context): Span {
+  startSpan (name: string, options: SpanOptions, context: Context): Span {
+    const { kind = SpanKind.INTERNAL, attributes, links, startTime } = options
     if (isSuppressed(context)) return trace.wrapSpanContext(INVALID_SPAN_CONTEXT)
     const given = trace.getSpanContext(context)
     const parent = given !== undefined && trace.isSpanContextValid(given) ? given : undefined

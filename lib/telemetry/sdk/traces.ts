@@ -88,7 +88,8 @@ export async function createPrivateTracing (parts: PrivateTracingParts): Promise
       try {
         const outcome = await withDeadline(parts.clock, SHUTDOWN_TIMEOUT_MS, provider.shutdown())
         if (outcome === EXPIRED) {
-          logger.warn({ source: 'tracing' }, `spans could not be exported within ${SHUTDOWN_TIMEOUT_MS} ms of the shutdown; the last ones are lost`)
+          const late = `spans could not be exported within ${SHUTDOWN_TIMEOUT_MS} ms of the shutdown; the last ones are lost`
+          logger.warn({ source: 'tracing' }, late)
         }
       } catch (error) {
         const { code } = (error ?? {}) as { code?: unknown }
