@@ -21,13 +21,14 @@ const STOP_MS = 5_000
 
 async function alertsPlugin (app: FastifyInstance, given: AlertsOptions): Promise<void> {
   const options = readAlertsOptions(given)
-  const { context, bus, redaction, store, registry, traceExits } = runtimeOf(app)
+  const { context, bus, redaction, store, counts, registry, traceExits } = runtimeOf(app)
   const alerts = new Alerts({
     context,
     bus,
     redaction,
     options,
     store,
+    counts,
     queues: () => registry.queues(),
     // Plugins that come later, or not at all.
     worker: () => workerOf<AlertWorkerView>(app),

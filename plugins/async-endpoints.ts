@@ -1,22 +1,22 @@
-import { channel } from 'node:diagnostics_channel'
 import type { FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerBase } from 'fastify'
 import fp from 'fastify-plugin'
 import type { JobsClient } from '../lib/client/jobs.ts'
 import { OptionProblems, readOptions, type OptionsSchema } from '../lib/core/options.ts'
 import { PLUGIN } from '../lib/core/plugin-names.ts'
+import { REGISTERED } from '../lib/core/registered-channel.ts'
 import { backboneOf } from '../lib/channels/backbone.ts'
 import { runtimeOf } from '../lib/events/runtime.ts'
-import { reportLeftOpen } from '../lib/events/access-lines.ts'
 import { readHealthOptions } from '../lib/health/options.ts'
 import { defineEndpoint, type AnyEndpointOptions } from '../lib/http/endpoint.ts'
 import { addJobRoutes } from '../lib/http/job-routes.ts'
+import { reportLeftOpen } from '../lib/http/left-open.ts'
 import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
 import { addRefusals } from '../lib/http/refusals.ts'
 import { createHttpRuntime, jobRoutesAccess, type AsyncEndpointsRouteConfig, type HttpRuntime } from '../lib/http/http-runtime.ts'
 import type { EndpointOptions, EndpointSchema } from '../lib/http/types.ts'
 import type { JobDefinition, JobTypes } from '../lib/jobs/definition.ts'
 import { readAlertsOptions } from '../lib/monitor/alerts/options.ts'
-import { workerSchema } from '../lib/worker/worker.ts'
+import { workerSchema } from '../lib/worker/worker-options.ts'
 import { alerts, type AlertsOptions } from './alerts.ts'
 import { health, type HealthOptions } from './health.ts'
 import { jobStore, jobStoreSchema, type JobStoreOptions } from './job-store.ts'
@@ -68,9 +68,6 @@ const umbrellaSchema: OptionsSchema = {
   additionalProperties: false,
   properties: { ...jobStoreSchema.properties as object, worker: {}, http: {}, observability: {}, health: {}, alerts: {} }
 }
-
-/** For tools that watch an application start (`fastify-async-endpoints doctor --app`); costs nothing while nobody does. */
-const REGISTERED = channel('asyncendpoints.registered')
 
 /** The parts that the application may have registered by itself, before this plugin. */
 const PARTS = ['observability', 'worker', 'health', 'alerts'] as const

@@ -13,6 +13,7 @@ import { PRESSURE_DEFAULTS, readHealthOptions, REPORT_SCHEMAS, STATUS_CODES, typ
 import { Health, type HealthReport } from '../lib/health/registry.ts'
 import { ownCompilers } from '../lib/http/own-compilers.ts'
 import { plainProblems } from '../lib/http/plain-problems.ts'
+import { PROBE_CONFIG } from '../lib/http/probe-config.ts'
 
 export type { PressureOptions } from '../lib/health/options.ts'
 
@@ -71,8 +72,7 @@ function addRoutes (app: FastifyInstance, health: Health, options: ResolvedHealt
       url,
       exposeHeadRoute: true,
       logLevel: 'silent',
-      // No tracing of probes, and no refusal of them by anybody's pressure rules: under load a restart helps nobody.
-      config: probeConfig,
+      config: PROBE_CONFIG,
       ...plainProblems((error) => { app.log.error(runtimeOf(app).redaction.fields({ err: error }), 'the health could not be shown') }),
       ...ownCompilers,
       schema: { summary, operationId, ...openApiMembers(options.openapi, ['health']), response: responses },
@@ -89,9 +89,6 @@ function addRoutes (app: FastifyInstance, health: Health, options: ResolvedHealt
   route(paths?.ready ?? below('ready'), 'Whether this process should get traffic', 'getReadiness', () => health.readiness())
   route(paths?.live ?? below('live'), 'Whether this process answers at all', 'getLiveness', () => health.liveness())
 }
-
-/** `rateLimit` is read by @fastify/rate-limit: a probe that is refused would have the process killed. */
-const probeConfig = { otel: false, pressureHandler: () => {}, rateLimit: false as const }
 
 function toMap ({ status, checks, totalDurationMs }: HealthReport): object {
   return { status, totalDurationMs, entries: Object.fromEntries(checks.map(({ name, ...entry }) => [name, entry])) }

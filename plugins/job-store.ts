@@ -1,14 +1,15 @@
-import { channel } from 'node:diagnostics_channel'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Backbone, BACKBONE } from '../lib/channels/backbone.ts'
 import { childSubmitter } from '../lib/client/child.ts'
 import { Client } from '../lib/client/client.ts'
 import type { Jobs } from '../lib/client/jobs.ts'
-import { createContext, type Clock, type TimerHandle } from '../lib/core/context.ts'
+import { createContext, type Clock } from '../lib/core/context.ts'
 import { CurrentJobs } from '../lib/core/current-job.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../lib/core/options.ts'
 import { PLUGIN } from '../lib/core/plugin-names.ts'
+import { Periodic } from '../lib/core/periodic.ts'
+import { REGISTERED } from '../lib/core/registered-channel.ts'
 import { readRedactOptions, redactProperty, type RedactOptions } from '../lib/core/redact.ts'
 import { EventBus } from '../lib/events/bus.ts'
 import { JobEvents } from '../lib/events/subscribers.ts'
@@ -18,6 +19,7 @@ import { compileDefinition, jobOptionProperties, type JobDefinition, type JobDef
 import type { SchemaCompilers } from '../lib/jobs/schemas.ts'
 import { compilersOf } from '../lib/http/schema-compilers.ts'
 import { JobRegistry } from '../lib/jobs/registry.ts'
+import { StoreCounts } from '../lib/jobs/store-counts.ts'
 import type { JobStore } from '../lib/jobs/store.ts'
 import { factsOf } from '../lib/stores/facts.ts'
 import { memoryStore } from '../lib/stores/memory/index.ts'
@@ -68,8 +70,6 @@ export const jobStoreSchema: OptionsSchema = {
   }
 }
 
-/** For tools that watch an application start (`fastify-async-endpoints doctor --app`); costs nothing while nobody does. */
-const REGISTERED = channel('asyncendpoints.registered')
 const CLOSE_TIMEOUT_MS = 5_000
 const CLOSE_IDLE_EVERY_MS = 100
 
@@ -84,7 +84,19 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   if (openTelemetryIsThere()) traceExits.use((await import('../lib/telemetry/trace-context.ts')).GLOBAL_WAYS)
   const store = new ObservedStore(inner, context, bus, traceExits)
   const runtime: JobRuntime = {
-    context, bus, redaction, registry: new JobRegistry(), jobDefaults: options.jobs, store, traceExits, currentJobs: new CurrentJobs(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
+    context,
+    bus,
+    redaction,
+    registry: new JobRegistry(),
+    jobDefaults: options.jobs,
+    store,
+    counts: new StoreCounts(store, context.clock, (work) => traceExits.quietly(work)),
+    traceExits,
+    currentJobs: new CurrentJobs(),
+    submitMiddleware: [],
+    attemptMiddleware: [],
+    handlerSpanMiddleware: [],
+    handlerMiddleware: []
   }
   const backbone = new Backbone(store)
   const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs })
@@ -147,13 +159,9 @@ interface ClosableSession {
  * is closed.
  */
 function closeIdleConnections (app: FastifyInstance, clock: Clock): void {
-  let timer: TimerHandle
-  const close = (): void => {
-    app.server.closeIdleConnections?.()
-    timer = clock.setTimeout(close, CLOSE_IDLE_EVERY_MS)
-  }
-  app.addHook('preClose', async () => { timer = clock.setTimeout(close, CLOSE_IDLE_EVERY_MS) })
-  app.addHook('onClose', async () => { clock.clearTimeout(timer) })
+  const closing = new Periodic({ clock, intervalMs: CLOSE_IDLE_EVERY_MS, turn: () => { app.server.closeIdleConnections?.() } })
+  app.addHook('preClose', async () => { closing.start() })
+  app.addHook('onClose', async () => { closing.cancel() })
 }
 
 /**

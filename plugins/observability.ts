@@ -1,10 +1,9 @@
-import { channel } from 'node:diagnostics_channel'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { OptionProblems } from '../lib/core/options.ts'
 import { PLUGIN } from '../lib/core/plugin-names.ts'
+import { REGISTERED } from '../lib/core/registered-channel.ts'
 import type { RouteAccess } from '../lib/core/route-access.ts'
-import { reportLeftOpen } from '../lib/events/access-lines.ts'
 import { runtimeOf, workerOf } from '../lib/events/runtime.ts'
 import { negotiate } from '../lib/exposition/accept.ts'
 import { createExporters } from '../lib/exposition/built-in.ts'
@@ -13,10 +12,9 @@ import type { ExporterRegistry } from '../lib/exposition/exporters.ts'
 import { jobsSummary, jobsSummarySchema } from '../lib/exposition/jobs-summary.ts'
 import { readExportOptions, type ExportOptions, type ResolvedExportOptions } from '../lib/exposition/options.ts'
 import { PageMemory } from '../lib/exposition/page.ts'
+import { reportLeftOpen } from '../lib/http/left-open.ts'
 import { addMetricsRoutes } from '../lib/http/metrics-routes.ts'
 import { traceSubmissions } from '../lib/http/trace-submissions.ts'
-import { isOutcome } from '../lib/jobs/outcome.ts'
-import { toStoredError } from '../lib/jobs/stored-error.ts'
 import type { WorkerView } from '../lib/monitor/facts.ts'
 import { Monitor, UNMONITORED, type PerformanceMonitor } from '../lib/monitor/monitor.ts'
 import { readPerformanceOptions, type PerformanceOptions, type ResolvedPerformanceOptions } from '../lib/monitor/options.ts'
@@ -70,9 +68,6 @@ export function readObservabilityOptions (given: ObservabilityOptions): Resolved
   return { telemetry, performance, export: targets }
 }
 
-/** For tools that watch an application start (`fastify-async-endpoints doctor --app`); costs nothing while nobody does. */
-const REGISTERED = channel('asyncendpoints.registered')
-
 async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOptions): Promise<void> {
   const options = readObservabilityOptions(given)
   REGISTERED.publish({ metrics: () => options.telemetry.enabled ? metricsAccess(options.telemetry.metrics) : 'none' })
@@ -88,7 +83,7 @@ async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOp
   // Loaded here, so that an application which switches it off loads no part of OpenTelemetry either.
   const { Telemetry } = await import('../lib/telemetry/telemetry.ts')
   const { runQuietly: quietly } = await import('../lib/telemetry/trace-context.ts')
-  const telemetry = new Telemetry({ runtime: runtimeOf(app), options: options.telemetry, workload: () => workload(app), thrown: { isOutcome, toStoredError: (thrown) => toStoredError(thrown, runtimeOf(app).redaction.text) } })
+  const telemetry = new Telemetry({ runtime: runtimeOf(app), options: options.telemetry, workload: () => workload(app) })
   telemetry.install()
   const monitor = makeMonitor(app, telemetry, options, quietly)
   const memory = new PageMemory()
@@ -128,7 +123,6 @@ function makeMonitor (app: FastifyInstance, telemetry: Telemetry, { performance,
     bus,
     redaction,
     registry: telemetry.registry,
-    instruments: INSTRUMENTS,
     options: performance,
     bottlenecks: performance.bottlenecks && metrics !== undefined,
     surroundings: { jobs: () => registry.all(), worker: () => workerView(app), countsIntervalMs: metrics?.gaugesIntervalMs ?? 0 },
@@ -193,7 +187,7 @@ function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor
     failed: (error) => { app.log.error(runtimeOf(app).redaction.fields({ err: error }), 'the metrics could not be shown') },
     jobs: {
       schema: jobsSummarySchema,
-      show: (detailed) => jobsSummary(telemetry.registry.families(), INSTRUMENTS, runtimeOf(app).context.clock.now(), activityTracking && detailed ? attemptsUnderWay(app) : undefined)
+      show: (detailed) => jobsSummary(telemetry.registry.families(), runtimeOf(app).context.clock.now(), activityTracking && detailed ? attemptsUnderWay(app) : undefined)
     },
     bottlenecks: monitor === undefined || performance?.bottlenecks !== true ? undefined : { schema: bottleneckSchema, maxSamples: performance.maxSamples, report: (samples, detailed) => detailed ? monitor.bottlenecks(samples) : withoutDetails(monitor.bottlenecks(samples)) }
   })

@@ -3,10 +3,11 @@ import fp from 'fastify-plugin'
 import { PLUGIN } from '../lib/core/plugin-names.ts'
 import { runtimeOf } from '../lib/events/runtime.ts'
 import { noHandler } from '../lib/worker/no-handler.ts'
-import { Worker, type WorkerOptions } from '../lib/worker/worker.ts'
+import type { WorkerOptions } from '../lib/worker/worker-options.ts'
+import { Worker } from '../lib/worker/worker.ts'
 
 export type { WatchdogOptions } from '../lib/worker/watchdog.ts'
-export type { QueueWorkerOptions, WorkerOptions } from '../lib/worker/worker.ts'
+export type { QueueWorkerOptions, WorkerOptions } from '../lib/worker/worker-options.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -4,18 +4,19 @@ import { AsyncEndpointsError, ownMessage } from '../core/errors.ts'
 import { cut } from '../core/text.ts'
 import { singleLine } from '../core/text.ts'
 import type { JobRuntime } from '../events/runtime.ts'
+import { compose } from '../jobs/compose.ts'
 import type { JobDefinition, JobTypes, Part } from '../jobs/definition.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
 import { lostInJson } from '../jobs/json-value.ts'
 import type { BodyReader } from '../jobs/schemas.ts'
 import type { SubmitMeta, Submitted } from '../jobs/submit.ts'
 import { unknownJob } from '../jobs/registry.ts'
-import type { SubmitMiddleware, SubmitScope } from '../jobs/seams.ts'
+import type { SubmitScope } from '../jobs/seams.ts'
 import type { Created, JobPage, ListQuery, QueueCounts } from '../jobs/store.ts'
 import { JOB_STATES } from '../jobs/states.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { errorCodeOf, toReason } from '../jobs/stored-error.ts'
-import { sampledIds } from '../jobs/trace-ids.ts'
+import { eventIds } from '../jobs/trace-ids.ts'
 import { QueueDepths } from './depth.ts'
 import type { EndpointSubmitMeta, JobsClient, RedriveAdmission, SubmitItem, SubmitManyOptions, SubmitManyResult } from './jobs.ts'
 import { assertMeta, draftJob, freshRecord, givenTrace } from './submission.ts'
@@ -40,7 +41,7 @@ const MAX_PROBLEM = 1_000
 
 const NO_META: SubmitMeta = Object.freeze({})
 
-/** What `app.jobs` is. Holds no state of its own but the cached queue depths. */
+/** What `app.jobs` is. Holds no state of its own but the submissions that are under way. */
 export class Client implements JobsClient {
   readonly #runtime: JobRuntime
   readonly #backbone: Backbone
@@ -53,7 +54,7 @@ export class Client implements JobsClient {
     this.#runtime = runtime
     this.#backbone = backbone
     this.#options = options
-    this.#depths = new QueueDepths(runtime.store, runtime.context.clock)
+    this.#depths = new QueueDepths(runtime.counts, runtime.context.clock)
     this.#gate = new SubmitGate(runtime.context.clock, options.submitTimeoutMs)
     // Everybody who waits listens to it: many are no leak.
     setMaxListeners(0, this.#closing.signal)
@@ -107,7 +108,9 @@ export class Client implements JobsClient {
     let created: Created
     try {
       const { submitMiddleware } = this.#runtime
-      created = submitMiddleware.length === 0 ? await this.#create(scope, timeoutMs, meta) : await runSubmit(submitMiddleware, 0, scope, () => this.#create(scope, timeoutMs, meta))
+      created = submitMiddleware.length === 0
+        ? await this.#create(scope, timeoutMs, meta)
+        : await compose(submitMiddleware, scope, () => this.#create(scope, timeoutMs, meta))
     } catch (error) {
       this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, errorCode: errorCodeOf(error), message: ownMessage(error), submitMs: clock.monotonic() - startedAt, origin: meta.origin })
       throw error
@@ -156,17 +159,20 @@ export class Client implements JobsClient {
         bus.emit('job.rejected', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, reason: 'job-expired', submitMs, origin })
         throw keyExpired(meta, created.id)
       }
-      bus.emit('job.replayed', { jobId: created.id, jobName: job.name, queue: job.queue, correlationId: created.job.correlationId, ...idsOf(created.job), submitMs, origin })
+      const { traceId, spanId } = eventIds(undefined, created.job.trace)
+      bus.emit('job.replayed', { jobId: created.id, jobName: job.name, queue: job.queue, correlationId: created.job.correlationId, traceId, spanId, submitMs, origin })
       return { id: created.id, created: false, job: created.job }
     }
     this.#depths.submitted(job.queue)
     if (bus.wants('job.submitted')) {
+      const { traceId, spanId } = eventIds(undefined, job.trace)
       bus.emit('job.submitted', {
         jobId: job.id,
         jobName: job.name,
         queue: job.queue,
         correlationId: job.correlationId,
-        ...idsOf(job),
+        traceId,
+        spanId,
         submitMs,
         delayMs: job.runAt - job.createdAt,
         payloadBytes,
@@ -269,19 +275,9 @@ export class Client implements JobsClient {
   }
 }
 
-/** Of the submission, for events whose own work has no span. */
-function idsOf ({ trace }: Pick<JobRecord, 'trace'>): { readonly traceId: string | undefined, readonly spanId: string | undefined } {
-  const ids = sampledIds(trace)
-  return { traceId: ids?.traceId, spanId: ids?.spanId }
-}
-
 function aboutOf (job: JobRecord) {
-  return { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId, ...idsOf(job) }
-}
-
-function runSubmit (chain: readonly SubmitMiddleware[], index: number, scope: SubmitScope, last: () => Promise<Created>): Promise<Created> {
-  const middleware = chain[index]
-  return middleware === undefined ? last() : middleware(scope, () => runSubmit(chain, index + 1, scope, last))
+  const { traceId, spanId } = eventIds(undefined, job.trace)
+  return { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId, traceId, spanId }
 }
 
 /**

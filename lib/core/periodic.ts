@@ -2,18 +2,19 @@ import type { Clock, TimerHandle } from './context.ts'
 
 export interface PeriodicParts {
   readonly clock: Clock
+  /** From the end of one turn to the beginning of the next. */
   readonly intervalMs: number
-  readonly firstDelayMs: number
-  /** The work of one turn. Must not reject. */
-  readonly turn: () => Promise<void>
+  /** @defaultValue `intervalMs` */
+  readonly firstDelayMs?: number
+  /** What a turn does. Must neither throw nor reject. */
+  readonly turn: () => Promise<void> | void
 }
 
 /**
- * Runs work again and again, never two turns at a time: the pause before the next turn begins when the last one has
- * ended.
+ * A loop with a timer: one turn after the other, never two at once. The next turn is counted from the end of the one before.
  *
  * ```
- * new ──start──▶ waiting ──(timer | hurry)──▶ turning ──▶ waiting        stop ends either state
+ * new ──start──▶ waiting ──(timer | hurry)──▶ turning ──▶ waiting        cancel and stop end both
  * ```
  */
 export class Periodic {
@@ -26,19 +27,24 @@ export class Periodic {
     this.#parts = parts
   }
 
-  start (): void { this.#arm(this.#parts.firstDelayMs) }
+  start (): void { this.#arm(this.#parts.firstDelayMs ?? this.#parts.intervalMs) }
 
-  /** Starts the next turn at once. Does nothing while a turn is running. */
+  /** Begins a turn at once instead of waiting for the timer; instead of `start`, the first one. Does nothing while a turn is under way. */
   hurry (): void {
     if (this.#stopped || this.#turning !== undefined) return
     this.#clear()
     this.#run()
   }
 
-  /** Starts no further turn. @returns a promise for the end of the running turn */
-  async stop (): Promise<void> {
+  /** Begins no further turn. The one that is under way ends by itself. */
+  cancel (): void {
     this.#stopped = true
     this.#clear()
+  }
+
+  /** Begins no further turn. @returns the end of the one that is under way */
+  async stop (): Promise<void> {
+    this.cancel()
     await this.#turning
   }
 
@@ -53,7 +59,9 @@ export class Periodic {
       this.#turning = undefined
       this.#arm(this.#parts.intervalMs)
     }
-    this.#turning = this.#parts.turn().then(ended, ended)
+    const turning = this.#parts.turn()
+    if (turning === undefined) ended()
+    else this.#turning = turning.then(ended, ended)
   }
 
   #clear (): void {

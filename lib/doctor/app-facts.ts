@@ -39,8 +39,6 @@ export interface ProbeReport {
  */
 export const REPORT_FD = 3
 export const PARENT_VARIABLE = 'FAE_DOCTOR_PARENT'
-/** The diagnostics channel on which the plugins publish how they were registered. */
-export const REGISTERED_CHANNEL = 'asyncendpoints.registered'
 
 export function isProbeReport (value: unknown): value is ProbeReport {
   const report = Object(value) as Partial<Record<keyof ProbeReport, unknown>>

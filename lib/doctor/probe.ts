@@ -10,8 +10,9 @@ import { subscribe } from 'node:diagnostics_channel'
 import { writeSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { PLUGIN } from '../core/plugin-names.ts'
+import { REGISTERED_CHANNEL } from '../core/registered-channel.ts'
 import type { RouteAccess } from '../core/route-access.ts'
-import { isStoreFacts, PARENT_VARIABLE, REGISTERED_CHANNEL, REPORT_FD, type ProbeReport } from './app-facts.ts'
+import { isStoreFacts, PARENT_VARIABLE, REPORT_FD, type ProbeReport } from './app-facts.ts'
 
 const API_KEY = Symbol.for('opentelemetry.js.api.1')
 /**

@@ -1,4 +1,5 @@
 import type { Logger } from '../core/context.ts'
+import { FirstOnly } from '../core/first-only.ts'
 import { EVENT_NAMES, type EventMap, type EventName } from './catalogue.ts'
 import { takeRejection } from '../core/rejections.ts'
 import { cut } from '../core/text.ts'
@@ -10,14 +11,14 @@ type ListenerTable = { [N in EventName]: readonly EventListener<N>[] }
 
 /**
  * Calls the listeners of every event, synchronously and in the order in which they subscribed. A listener that throws
- * or rejects does no harm: its error is logged once per event and listener, and every failure is emitted as
+ * or rejects does no harm: its first error for each event is logged, and every error is emitted as
  * `telemetry.listener_failed`.
  */
 export class EventBus {
   // One array per event. A change replaces the array, so that emitting needs no copy.
   readonly #listeners: ListenerTable
   readonly #logger: Logger
-  readonly #reported = new WeakMap<object, Set<EventName>>()
+  readonly #reported = new WeakMap<object, FirstOnly<EventName>>()
 
   constructor (logger: Logger) {
     this.#logger = logger
@@ -51,10 +52,10 @@ export class EventBus {
 
   #failed (name: EventName, listener: object, error: unknown): void {
     const message = error instanceof Error ? error.message : 'not an Error'
-    const seen = this.#reported.get(listener) ?? new Set<EventName>()
-    if (!seen.has(name)) {
-      this.#reported.set(listener, seen.add(name))
-      try { this.#logger.warn({ event: name, err: error }, 'an event listener failed; its further failures for this event are counted, not logged') } catch { /* the logger throws: there is no other place to report it */ }
+    let reported = this.#reported.get(listener)
+    if (reported === undefined) this.#reported.set(listener, reported = new FirstOnly())
+    if (reported.note(name)) {
+      try { this.#logger.warn({ event: name, err: error }, 'an event listener failed; further failures of it for this event are counted, not logged') } catch { /* there is nowhere else to log it */ }
     }
     // A failing listener of `telemetry.listener_failed` would otherwise cause that event again, without end.
     if (name !== 'telemetry.listener_failed') this.emit('telemetry.listener_failed', { source: name, message: cut(message, 200) })

@@ -4,6 +4,7 @@ import type { Redaction } from '../core/redact.ts'
 import type { HandlerMiddleware, JobOptions } from '../jobs/definition.ts'
 import type { JobRegistry } from '../jobs/registry.ts'
 import type { AttemptMiddleware, HandlerSpanMiddleware, SubmitChild, SubmitMiddleware } from '../jobs/seams.ts'
+import type { StoreCounts } from '../jobs/store-counts.ts'
 import type { JobStore } from '../jobs/store.ts'
 import type { EventBus } from './bus.ts'
 import type { TraceExits } from './trace-exits.ts'
@@ -22,6 +23,8 @@ export interface JobRuntime {
   readonly jobDefaults?: JobOptions | undefined
   /** The store behind its observing wrapper. */
   readonly store: JobStore
+  /** How many jobs are in which state: the one place that asks the store for it. */
+  readonly counts: StoreCounts
   /** Detaches internal timers and loops from the active trace. Without it, work runs in place. */
   readonly traceExits?: TraceExits
   /** Knows the job inside whose handler a submission is made; absent: none is known. */

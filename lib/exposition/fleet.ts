@@ -1,4 +1,5 @@
 import type { Context } from '../core/context.ts'
+import { FirstOnly } from '../core/first-only.ts'
 import type { SharedState } from '../core/shared.ts'
 import type { EventBus } from '../events/bus.ts'
 import type { MetricsSnapshot } from '../telemetry/snapshot.ts'
@@ -30,7 +31,7 @@ export class Fleet {
   readonly #parts: FleetParts
   /** By our own clock, because those of other hosts differ: when each was first seen with its newest snapshot. */
   #seen: Seen = new Map()
-  #warned = false
+  readonly #warnings = new FirstOnly()
 
   constructor (parts: FleetParts) {
     this.#parts = parts
@@ -41,8 +42,7 @@ export class Fleet {
     const { context, shared, snapshot, bus, retentionMs, host } = this.#parts
     if (shared === undefined) return undefined
     const { text, metrics, left } = await encodeSnapshot(snapshot())
-    if (left > 0 && !this.#warned) {
-      this.#warned = true
+    if (left > 0 && this.#warnings.note('left out')) {
       context.logger.warn({ metrics, left }, 'there are too many series to show them all to the other processes: the metrics that do not fit are exported for this process alone')
     }
     await shared.put(GROUP, context.instanceId, `${host} ${text}`, retentionMs)

@@ -1,4 +1,4 @@
-import type { INSTRUMENTS } from '../telemetry/instruments.ts'
+import { INSTRUMENTS } from '../telemetry/instruments.ts'
 import type { HistogramPoint, MetricFamily, NumberPoint } from '../telemetry/snapshot.ts'
 import { isHistogram } from './json.ts'
 
@@ -45,19 +45,15 @@ export const jobsSummarySchema = {
   }
 }
 
-/**
- * From the numbers that the process has at hand: the store is not asked.
- *
- * @param instruments how the metrics are called
- */
-export function jobsSummary (families: readonly MetricFamily[], instruments: typeof INSTRUMENTS, now: number, active: readonly unknown[] | undefined): JobsSummary {
-  const numbers = (instrument: keyof typeof INSTRUMENTS): NumberPoint[] => pointsOf(families, instruments[instrument].name).flatMap((point) => isHistogram(point) ? [] : [point])
+/** From the numbers that the process has at hand: the store is not asked. */
+export function jobsSummary (families: readonly MetricFamily[], now: number, active: readonly unknown[] | undefined): JobsSummary {
+  const numbers = (instrument: keyof typeof INSTRUMENTS): NumberPoint[] => pointsOf(families, INSTRUMENTS[instrument].name).flatMap((point) => isHistogram(point) ? [] : [point])
   const counts = numbers('jobCurrentCount')
   const jobs = (state: string): number | null => {
     const own = counts.filter(({ labels }) => labels['job_status'] === state)
     return own.length === 0 ? null : sum(own.map(({ value }) => value))
   }
-  const attempts = pointsOf(families, instruments.jobProcessingDuration.name).filter(isHistogram).filter(isOutcome)
+  const attempts = pointsOf(families, INSTRUMENTS.jobProcessingDuration.name).filter(isHistogram).filter(isOutcome)
   const made = sum(attempts.map(({ count }) => count))
   const processed = (status: string): number => sum(numbers('jobProcessed').filter(({ labels }) => labels['status'] === status).map(({ value }) => value))
   const [completed, failed] = [processed('completed'), processed('failed')]

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { unsendableHeaders } from '../core/http-delivery.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
 import { cut } from '../core/text.ts'
 
@@ -145,17 +146,10 @@ export function lockMs (target: ResolvedFileTargetOptions | ResolvedPushTargetOp
   return Math.max(intervalMs * 1.5, intervalMs + attemptMs + LOCK_MARGIN_MS)
 }
 
-/** None of them shows the URL or a header: both may hold secrets. */
+/** None of them shows the URL or the value of a header: both may hold secrets. */
 function pushProblems ({ url, headers = {} }: PushTargetOptions): string[] {
   const problems = URL.canParse(url) ? [] : ['targets.push.url is not a URL']
-  for (const [name, value] of Object.entries(headers)) {
-    try {
-      new Headers({ [name]: value }) // eslint-disable-line no-new
-    } catch {
-      problems.push(`targets.push.headers: ${JSON.stringify(cut(name, 50))} cannot be sent`)
-    }
-  }
-  return problems
+  return [...problems, ...unsendableHeaders(headers).map((name) => `targets.push.headers: ${JSON.stringify(cut(name, 50))} cannot be sent`)]
 }
 
 function present<T extends object> (given: T): Partial<T> {

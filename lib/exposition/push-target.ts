@@ -1,6 +1,6 @@
-import type { Clock, TimerHandle } from '../core/context.ts'
+import type { Clock } from '../core/context.ts'
 import { sleep, withDeadline } from '../core/deadline.ts'
-import { readRetryAfter } from '../core/retry-after.ts'
+import { deliver, DeliveryError, DeliveryPace } from '../core/http-delivery.ts'
 import type { ResolvedPushTargetOptions } from './options.ts'
 
 /** What is sent. */
@@ -9,10 +9,10 @@ export interface PushPage {
   readonly body: Buffer
 }
 
-/** What became of a page. Each page that was offered is told of once. */
+/** What became of a page. Exactly one of these is called for each page that was offered. */
 export interface PushListener<P extends PushPage> {
   delivered (page: P): void
-  failed (page: P, error: PushError): void
+  failed (page: P, error: DeliveryError): void
   /** A newer page took its place before it was tried. */
   replaced (page: P): void
 }
@@ -27,27 +27,11 @@ export interface PushSenderParts<P extends PushPage> {
   readonly random?: () => number
 }
 
-/** What went wrong, without the URL, its credentials and the headers. */
-export class PushError extends Error {
-  readonly code: string
-  /** Whether trying again makes sense. */
-  readonly passing: boolean
-  readonly retryAfterMs: number | undefined
-
-  constructor (code: string, message: string, passing: boolean, retryAfterMs?: number) {
-    super(message)
-    this.code = code
-    this.passing = passing
-    this.retryAfterMs = retryAfterMs
-  }
-}
-
-const FIRST_BACKOFF_MS = 500
 const LONGEST_BACKOFF_MS = 30_000
 
 /**
- * Sends pages to one HTTP target, one at a time. At most one page waits: a newer one takes its place, because it tells
- * everything that the older one would have.
+ * Sends pages to one HTTP target, one at a time. At most one page waits: a newer one takes its place, because it holds
+ * everything that the older one would have reported.
  *
  * ```
  * idle ──offer──▶ sending ──(delivered | failed for good | attempts spent)──▶ idle, or the page that waits
@@ -57,21 +41,20 @@ const LONGEST_BACKOFF_MS = 30_000
 export class PushSender<P extends PushPage> {
   readonly #parts: PushSenderParts<P>
   readonly #url: string
-  readonly #host: string
+  readonly #receiver: string
   readonly #headers: Readonly<Record<string, string>>
+  /** Over pages: while the target is away, each page waits longer than the one before. */
+  readonly #pace: DeliveryPace
   #pending: P | undefined
   #sending: Promise<void> | undefined
-  /** Passing failures since the last delivery: how long to wait grows with them, over pages. */
-  #failures = 0
-  /** What `Retry-After` asked for, on the monotonic clock. */
-  #notBefore = -Infinity
-  /** Ends the attempt or the wait that is under way. */
+  /** Ends the delivery or the wait that is under way. */
   #abort = new AbortController()
   #flushUntil: number | undefined
   #closed = false
 
   constructor (parts: PushSenderParts<P>) {
     this.#parts = parts
+    this.#pace = new DeliveryPace(parts.clock, LONGEST_BACKOFF_MS, parts.random)
     const url = new URL(parts.options.url)
     const { username, password } = url
     const headers = new Headers(parts.options.headers)
@@ -81,11 +64,11 @@ export class PushSender<P extends PushPage> {
     }
     url.username = url.password = ''
     this.#url = url.href
-    this.#host = url.host
+    this.#receiver = `the push target ${url.host}`
     this.#headers = Object.fromEntries(headers)
   }
 
-  /** Takes a page on its way. */
+  /** Accepts a page; it is sent as soon as the one before is done. */
   offer (page: P): void {
     if (this.#closed) return
     if (this.#pending !== undefined) this.#parts.listener.replaced(this.#pending)
@@ -106,14 +89,15 @@ export class PushSender<P extends PushPage> {
   }
 
   async #sendAll (): Promise<void> {
+    const { listener } = this.#parts
     while (this.#pending !== undefined) {
-      // Before a page is taken: the one that is sent after a long pause shall be of now.
-      await this.#wait(this.#notBefore - this.#parts.clock.monotonic())
+      // Before a page is taken: the one that is sent after a long pause shall be the newest.
+      await this.#pause()
       const page = this.#take()
       if (page === undefined) break
       const error = await this.#deliver(page)
-      if (error === undefined) this.#parts.listener.delivered(page)
-      else this.#parts.listener.failed(page, error)
+      if (error === undefined) listener.delivered(page)
+      else listener.failed(page, error)
     }
     this.#sending = undefined
   }
@@ -124,77 +108,38 @@ export class PushSender<P extends PushPage> {
     return page
   }
 
+  async #pause (): Promise<void> {
+    const { askedMs } = this.#pace
+    if (askedMs <= 0 || this.#flushUntil !== undefined) return
+    this.#abort = new AbortController()
+    await sleep(this.#parts.clock, askedMs, this.#abort.signal)
+  }
+
   /** @returns what went wrong the last time, if the page could not be delivered */
-  async #deliver (page: P): Promise<PushError | undefined> {
+  async #deliver ({ body, contentType }: P): Promise<DeliveryError | undefined> {
     const { options, mayGoOn, clock } = this.#parts
-    for (let attempt = 1; ; attempt++) {
-      if (!await mayGoOn()) return new PushError('FAE_EXPORT_FAILED', 'another process has taken the push target over', false)
-      const error = await this.#post(page)
-      if (error === undefined) {
-        this.#failures = 0
-        return undefined
+    if (this.#closed) return new DeliveryError('ETIMEDOUT', `there was no time left for ${this.#receiver}`, false)
+    this.#abort = new AbortController()
+    const flushing = this.#flushUntil !== undefined
+    let takenOver = false
+    const error = await deliver({
+      clock,
+      url: this.#url,
+      receiver: this.#receiver,
+      timeoutMs: Math.min(options.timeoutMs, (this.#flushUntil ?? Infinity) - clock.monotonic()),
+      attempts: flushing ? 1 : options.attempts,
+      pace: this.#pace,
+      signal: this.#abort.signal,
+      message: () => ({ headers: { ...this.#headers, 'content-type': contentType }, body: new Uint8Array(body) }),
+      mayTry: async (attempt) => {
+        // A page that has come in while this one backed off has waited as well by now, and is newer.
+        if (attempt > 1 && this.#pending !== undefined) return false
+        takenOver = !await mayGoOn()
+        return !takenOver
       }
-      if (!error.passing) return error
-      this.#failures++
-      if (error.retryAfterMs !== undefined) this.#notBefore = clock.monotonic() + error.retryAfterMs
-      const given = this.#flushUntil !== undefined || attempt >= options.attempts
-      if (!given) await this.#wait(Math.max(this.#backoffMs(), this.#notBefore - clock.monotonic()))
-      // The next page has waited as well by now, and what it says is newer.
-      if (given || this.#pending !== undefined || this.#closed) return error
-    }
+    })
+    return takenOver ? new DeliveryError('FAE_EXPORT_FAILED', 'another process has taken the push target over', false) : error
   }
-
-  #backoffMs (): number {
-    const { random = Math.random } = this.#parts
-    const full = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** Math.min(this.#failures - 1, 16))
-    // Half of it by chance: what failed together must not come back together.
-    return full * (0.5 + random() / 2)
-  }
-
-  async #wait (delayMs: number): Promise<void> {
-    if (delayMs <= 0 || this.#flushUntil !== undefined) return
-    await sleep(this.#parts.clock, delayMs, this.#abort.signal)
-  }
-
-  async #post ({ body, contentType }: P): Promise<PushError | undefined> {
-    const { clock, options } = this.#parts
-    if (this.#closed) return new PushError('ETIMEDOUT', `there was no time left to push to ${this.#host}`, false)
-    // An abort is for what was under way when it came.
-    if (this.#abort.signal.aborted) this.#abort = new AbortController()
-    const abort = this.#abort
-    const left = this.#flushUntil === undefined ? Infinity : this.#flushUntil - clock.monotonic()
-    let late = false
-    const timer: TimerHandle = clock.setTimeout(() => {
-      late = true
-      abort.abort()
-    }, Math.max(0, Math.min(options.timeoutMs, left)))
-    try {
-      // A redirect would carry headers with secrets to somebody else.
-      const response = await fetch(this.#url, { method: 'POST', headers: { ...this.#headers, 'content-type': contentType }, body: new Uint8Array(body), redirect: 'manual', signal: abort.signal })
-      await response.body?.cancel()
-      return response.ok ? undefined : this.#refused(response)
-    } catch (error) {
-      if (late) return new PushError('ETIMEDOUT', `the push target ${this.#host} did not answer in time`, true)
-      return new PushError(networkCode(error), `the push target ${this.#host} could not be reached`, true)
-    } finally {
-      clock.clearTimeout(timer)
-      // It is used up: what comes next needs another.
-      if (abort.signal.aborted && this.#abort === abort && !this.#closed) this.#abort = new AbortController()
-    }
-  }
-
-  #refused ({ status, headers }: Response): PushError {
-    const passing = status === 408 || status === 429 || status >= 500
-    const retryAfterMs = status === 429 || status === 503 ? readRetryAfter(headers.get('retry-after'), this.#parts.clock.now()) : undefined
-    return new PushError(`HTTP_${status}`, `the push target ${this.#host} answered ${status}`, passing, retryAfterMs)
-  }
-}
-
-/** `fetch failed` says nothing; its cause does. */
-function networkCode (error: unknown): string {
-  const cause: unknown = error instanceof Error ? error.cause : undefined
-  const code: unknown = typeof cause === 'object' && cause !== null ? Reflect.get(cause, 'code') : undefined
-  return typeof code === 'string' && /^[A-Z][A-Z0-9_]{1,40}$/.test(code) ? code : 'FAE_EXPORT_FAILED'
 }
 
 function decoded (text: string): string {

@@ -4,7 +4,7 @@ import type { JobRuntime } from '../events/runtime.ts'
 import { workerSilenceProblem } from '../jobs/worker-silence-limit.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { memoryCheck, workerCheck, type WorkerView } from './checks.ts'
-import { eventLoopCheck, EventLoopWatch } from './event-loop.ts'
+import { eventLoopCheck, EventLoopSampler } from './event-loop.ts'
 import { addRequirementChecks, StuckJobs } from './job-checks.ts'
 import { BUILT_IN_CHECKS, type BuiltInCheck, type ResolvedBaseHealthOptions } from './options.ts'
 import { StoreOutage } from './outage.ts'
@@ -22,14 +22,14 @@ export class BuiltInChecks extends BaseService {
   readonly #options: ResolvedBaseHealthOptions
   readonly #wanted: Readonly<Record<BuiltInCheck, boolean>>
   readonly #readings: StoreReadings
-  readonly #loop: EventLoopWatch | undefined
+  readonly #loop: EventLoopSampler | undefined
   /** `undefined`: while the store is out, so is this process. */
   readonly #outage: StoreOutage | undefined
 
   /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
   constructor (health: Health, runtime: JobRuntime, options: ResolvedBaseHealthOptions) {
     super()
-    const { context: { clock }, registry, store } = runtime
+    const { context: { clock }, counts, registry, store } = runtime
     this.#health = health
     this.#runtime = runtime
     this.#options = options
@@ -37,9 +37,9 @@ export class BuiltInChecks extends BaseService {
     // With such a limit readiness would come and go.
     const problem = this.#wanted.worker ? workerSilenceProblem('workerSilentMs', options.workerSilentMs, store) : undefined
     if (problem !== undefined) throw invalidOptions('health', [problem])
-    this.#readings = new StoreReadings(store, clock, () => registry.queues())
+    this.#readings = new StoreReadings(store, counts, clock, () => registry.queues())
     this.#outage = options.storeOutage === 'ready' ? new StoreOutage(clock) : undefined
-    this.#loop = this.#wanted.eventLoop ? new EventLoopWatch(clock) : undefined
+    this.#loop = this.#wanted.eventLoop ? new EventLoopSampler(clock) : undefined
     this.#addStoreChecks()
     this.#addProcessChecks()
   }

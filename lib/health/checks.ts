@@ -1,6 +1,6 @@
-import { getHeapStatistics } from 'node:v8'
 import type { Clock } from '../core/context.ts'
 import type { HealthCheck, HealthData, HealthStatus } from '../core/health-check.ts'
+import { processMemory, type ProcessMemory } from '../core/process-memory.ts'
 import type { Consumer } from '../jobs/store.ts'
 
 /** The part of a worker that its check looks at. */
@@ -10,7 +10,7 @@ export interface WorkerView {
   /** Whether jobs of a queue are run here. */
   worksOn (queue: string): boolean
   /** Attempts that the consumer of a queue may have under way. */
-  placesOf (queue: string): number
+  slotsOf (queue: string): number
   /** Handlers of a queue that were given up and run on; since when (monotonic) they hold every place. */
   abandonedIn (queue: string): { readonly running: number, readonly exhaustedSince: number | undefined }
 }
@@ -39,7 +39,7 @@ export function workerCheck (worker: WorkerView, clock: Clock, silentMs: number,
         exhausted.push(consumer.queue)
         heldMs = Math.max(heldMs, now - exhaustedSince)
       } else if (consumer.paused) paused.push(consumer.queue)
-      else if (consumer.active < worker.placesOf(consumer.queue)) {
+      else if (consumer.active < worker.slotsOf(consumer.queue)) {
         oldestMs = Math.max(oldestMs, ageMs)
         if (ageMs > silentMs) silent.push(consumer.queue)
       }
@@ -73,26 +73,19 @@ export interface MemoryLimits {
   readonly maxHeapRatio: number
 }
 
-/** What the process uses. A parameter, so that a test can be a process without memory. */
-export interface MemoryReading { readonly rssBytes: number, readonly heapUsedBytes: number, readonly heapLimitBytes: number }
-
-function readMemory (): MemoryReading {
-  const { rss, heapUsed } = process.memoryUsage()
-  return { rssBytes: rss, heapUsedBytes: heapUsed, heapLimitBytes: getHeapStatistics().heap_size_limit }
-}
-
-/** Never worse than Degraded: a restart is the kernel's business, and readiness must not take a busy process out. */
-export function memoryCheck (limits: MemoryLimits, read: () => MemoryReading = readMemory): HealthCheck {
+/** Never worse than Degraded: to restart the process is up to the kernel, and readiness must not take a busy process out. */
+export function memoryCheck (limits: MemoryLimits, memory: Pick<ProcessMemory, 'rssBytes' | 'heap'> = processMemory): HealthCheck {
   return () => {
-    const { rssBytes, heapUsedBytes, heapLimitBytes } = read()
+    const rssBytes = memory.rssBytes()
+    const heap = memory.heap()
     const problems: string[] = []
     if (rssBytes > limits.maxRssBytes) problems.push('resident memory is over its limit')
-    if (heapUsedBytes > heapLimitBytes * limits.maxHeapRatio) problems.push('the heap is nearly full')
+    if (heap.usedBytes > heap.limitBytes * limits.maxHeapRatio) problems.push('the heap is nearly full')
     const status: HealthStatus = problems.length > 0 ? 'Degraded' : 'Healthy'
     return {
       status,
       description: problems.length > 0 ? problems.join('; ') : 'within its limits',
-      data: { rss_bytes: rssBytes, rss_limit_bytes: limits.maxRssBytes, heap_used_bytes: heapUsedBytes, heap_limit_bytes: heapLimitBytes }
+      data: { rss_bytes: rssBytes, rss_limit_bytes: limits.maxRssBytes, heap_used_bytes: heap.usedBytes, heap_limit_bytes: heap.limitBytes }
     }
   }
 }

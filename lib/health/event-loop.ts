@@ -1,6 +1,7 @@
-import type { Clock, TimerHandle } from '../core/context.ts'
+import type { Clock } from '../core/context.ts'
 import { watchEventLoop, type LoopSample } from '../core/event-loop.ts'
 import type { HealthCheck } from '../core/health-check.ts'
+import { Periodic } from '../core/periodic.ts'
 import { BaseService } from '../core/service.ts'
 
 /** As @fastify/under-pressure measures: a limit means the same here and there. */
@@ -8,15 +9,15 @@ const RESOLUTION_MS = 10
 const SAMPLE_MS = 1_000
 
 /** Measures the event loop of this process, second by second: an average over its whole life would notice nothing. */
-export class EventLoopWatch extends BaseService {
-  readonly #clock: Clock
+export class EventLoopSampler extends BaseService {
   readonly #loop = watchEventLoop(RESOLUTION_MS)
-  #timer: TimerHandle | undefined
+  readonly #samples: Periodic
   #reading: LoopSample | undefined
 
   constructor (clock: Clock) {
     super()
-    this.#clock = clock
+    // No sample: nothing was recorded yet, because the clock is that of a test, or because the loop did nothing but this.
+    this.#samples = new Periodic({ clock, intervalMs: SAMPLE_MS, turn: () => { this.#reading = this.#loop.sample() ?? this.#reading } })
   }
 
   /** `undefined` until the first sample is over. */
@@ -24,20 +25,12 @@ export class EventLoopWatch extends BaseService {
 
   protected async onStart (): Promise<void> {
     this.#loop.start()
-    this.#arm()
+    this.#samples.start()
   }
 
   protected async onStop (): Promise<void> {
-    this.#clock.clearTimeout(this.#timer)
+    this.#samples.cancel()
     this.#loop.stop()
-  }
-
-  #arm (): void {
-    this.#timer = this.#clock.setTimeout(() => {
-      // Nothing was recorded yet: a clock of a test, or a loop that came to nothing but this.
-      this.#reading = this.#loop.sample() ?? this.#reading
-      this.#arm()
-    }, SAMPLE_MS)
   }
 }
 

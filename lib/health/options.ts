@@ -1,7 +1,7 @@
-import { getHeapStatistics } from 'node:v8'
 import type { HealthStatus } from '../core/health-check.ts'
 import { openApiProperty, type OpenApiOptions } from '../core/openapi.ts'
 import { OptionProblems, pathProperty, readOptions, type OptionsSchema } from '../core/options.ts'
+import { processMemory } from '../core/process-memory.ts'
 
 /** When to refuse new jobs. A limit of 0 is no limit. */
 export interface PressureOptions {
@@ -155,7 +155,7 @@ export function nearlyFullHeap (limitBytes: number): number {
 }
 
 export const PRESSURE_DEFAULTS: Readonly<Required<PressureOptions>> = Object.freeze({
-  maxEventLoopDelayMs: 1_000, maxEventLoopUtilization: 0, maxHeapUsedBytes: nearlyFullHeap(getHeapStatistics().heap_size_limit), maxRssBytes: 0, retryAfterSeconds: 10, sampleIntervalMs: 1_000
+  maxEventLoopDelayMs: 1_000, maxEventLoopUtilization: 0, maxHeapUsedBytes: nearlyFullHeap(processMemory.heap().limitBytes), maxRssBytes: 0, retryAfterSeconds: 10, sampleIntervalMs: 1_000
 })
 
 export const HEALTH_DEFAULTS = Object.freeze({

@@ -5,6 +5,7 @@ import { pathBelow } from '../core/options.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { plainProblems } from './plain-problems.ts'
 import { jsonResponse, problemResponse } from './schemas.ts'
+import { PROBE_CONFIG } from './probe-config.ts'
 
 export interface MetricsPage {
   readonly contentType: string
@@ -53,9 +54,6 @@ export interface BottlenecksRoute {
   report (samples: number | undefined, detailed: boolean): unknown
 }
 
-// No tracing of scrapes, and no refusal of them by anybody's rules for pressure or rates: under load they are needed most.
-const SCRAPE_CONFIG = { otel: false, pressureHandler: () => {}, rateLimit: false as const }
-
 /** `GET` and `HEAD` of the metrics and what lies under them; each answers errors as problems and is never cached. */
 export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesParts): void {
   const { path, authorize, openapi, bottlenecks } = parts
@@ -67,7 +65,7 @@ export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesPart
       url,
       exposeHeadRoute: true,
       logLevel: 'silent',
-      config: SCRAPE_CONFIG,
+      config: PROBE_CONFIG,
       schema,
       ...ownCompilers,
       ...plainProblems(parts.failed),

@@ -37,7 +37,14 @@ export interface JobContext<T extends JobTypes = JobTypes> {
   readonly correlationId: string
   /** The submission's trace context as it came, for a client library that wants the header text. */
   readonly trace: TraceCarrier | undefined
-  /** Aborts on timeout, cancellation, a lost lease and (after the drain) shutdown; its reason is an error with a code. */
+  /**
+   * Aborts on timeout, cancellation, a lost lease and (after the drain) shutdown; its reason is an error with a code.
+   *
+   * Reading it, or calling {@link throwIfAborted}, once in an attempt says that the handler stops when it is asked to. What it returns or
+   * throws after an abort may be half done, and does not count: a cancelled job is `cancelled`, a job of a worker that stops goes to
+   * another. A handler that never reads it cannot know of the abort: if it ends within `graceMs`, what it returned or threw counts. A
+   * timeout is an error of the attempt either way.
+   */
   readonly signal: AbortSignal
   /** A logger that carries the ids of job, trace and correlation. */
   readonly log: Logger
@@ -62,7 +69,10 @@ export interface JobContext<T extends JobTypes = JobTypes> {
 export type JobHandler<T extends JobTypes = JobTypes> =
   (job: JobContext<T>) => Promise<Part<T, 'result', unknown> | Outcome> | Part<T, 'result', unknown> | Outcome
 
-/** Wraps every handler: call `next()` once and return what it returns (or something else). */
+/**
+ * Wraps every handler: call `next()` once and return what it returns (or something else). A second call rejects with
+ * `FAE_NEXT_CALLED_TWICE` and does not run the handler again; to run it again, let it throw: the job's `retry` does.
+ */
 export type HandlerMiddleware = (job: JobContext, next: () => Promise<unknown>) => Promise<unknown>
 
 export interface RetryOptions {

@@ -1,6 +1,6 @@
 /**
- * The seams that other rooms hook into: middleware wraps work (spans live here), and may do nothing else to a job than
- * what these scopes offer.
+ * Where other rooms hook into submissions and attempts. Middleware wraps the work (to open a span around it, for example), calls `next()`
+ * once (see `compose`), and can change no more of a job than its scope offers.
  */
 import type { Logger } from '../core/context.ts'
 import type { JobDefinition, JobSpanOptions, JobTypes, Part } from './definition.ts'
@@ -12,26 +12,26 @@ type Draft = { -readonly [K in keyof NewJob]: NewJob[K] }
 
 export interface ParentTrace {
   readonly carrier: TraceCarrier
-  /** Named with the submission: it comes before whatever is active. */
+  /** Given with the submission: it goes before the active context. */
   readonly given: boolean
 }
 
 /** One submission on its way into the store. */
 export interface SubmitScope {
-  /** Middleware may set `trace` and `origin`, before `next()`; the rest is settled. */
+  /** Middleware may set `trace` and `origin` before it calls `next()`, and nothing else. */
   readonly job: Draft
   readonly definition: JobDefinition
-  /** What tracing attached to the HTTP request, handed through untouched; `undefined` for a submission from code. */
+  /** What tracing attached to the HTTP request; `undefined` for a submission from code. */
   readonly requestTrace: unknown
   /** Who sent the request; `undefined` for a submission from code. */
   readonly origin?: JobOrigin | undefined
-  /** The trace it belongs to, as its submitter said, or that of the job whose handler submits it; `undefined`: nobody said. */
+  /** The trace that its submitter named, or that of the job whose handler submits it; `undefined`: neither. */
   readonly parentTrace?: ParentTrace | undefined
 }
 
 export type SubmitMiddleware = (scope: SubmitScope, next: () => Promise<Created>) => Promise<Created>
 
-/** Runs work inside a child span. */
+/** Runs `work` inside a child span. */
 export type SpanRunner = <R>(name: string, work: () => R | Promise<R>, options?: JobSpanOptions) => Promise<R>
 
 /** One attempt, as middleware sees it. */
@@ -41,9 +41,9 @@ export interface AttemptScope {
   readonly workerId: string
   /** Set by tracing while the attempt is traced; `job.span` uses it. */
   spanRunner: SpanRunner | undefined
-  /** Set by tracing when the attempt is sampled: exemplars and log lines point at it. */
+  /** Set by tracing when the attempt is sampled: events, exemplars and log lines carry them. */
   traceIds: { readonly traceId: string, readonly spanId: string, readonly traceFlags: string } | undefined
-  /** Set by tracing: what the handler sees as `job.trace`, to pass on. */
+  /** Set by tracing: what the handler sees as `job.trace`. */
   trace: TraceCarrier | undefined
   /** Set by logging: makes the logger of the attempt, on first use. */
   makeLogger: (() => Logger) | undefined
@@ -51,27 +51,26 @@ export interface AttemptScope {
   onSettled (listener: (verdict: SettleVerdict, settlement: Settlement) => void): void
 }
 
-/** Wraps one attempt, the classification of its outcome included; acknowledging it to the store comes after. */
+/** Wraps the part of an attempt that leads to its settlement. The store settles after it. */
 export type AttemptMiddleware = (scope: AttemptScope, next: () => Promise<Settlement>) => Promise<Settlement>
 
-/** Wraps the handler alone. The error that it throws is the handler's own. */
+/** Wraps the handler and the application's middleware around it. An error that `next()` rejects with is the handler's own. */
 export type HandlerSpanMiddleware = (scope: AttemptScope, next: () => Promise<unknown>) => Promise<unknown>
 
-/** The children of one name that an attempt has submitted. */
+/** The jobs of one name that an attempt has submitted. */
 export interface ChildrenOfName {
-  /** How many. */
   count: number
-  /** Those of which nobody knows whether they were stored, with their bodies as JSON. */
+  /** Those of which it is unknown whether they were stored, with their bodies as JSON. */
   readonly inDoubt: Array<{ readonly ordinal: number, readonly text: string | undefined }>
 }
 
-/** Which job submits another one, and what goes along from it. */
+/** The job whose handler submits another one, and what the other one takes over from it. */
 export interface ParentJob {
   readonly id: string
   readonly owner: string | undefined
   readonly correlationId: string
   readonly trace: TraceCarrier | undefined
-  /** Counts the submissions of this attempt without a key of their own, by the name of the child. */
+  /** By the name of the child: the submissions of this attempt that have no idempotency key of their own. */
   readonly children: Map<string, ChildrenOfName>
 }
 

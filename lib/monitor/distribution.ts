@@ -1,3 +1,4 @@
+import { quantile } from '../core/quantile.ts'
 import type { HistogramPoint } from '../telemetry/snapshot.ts'
 
 /** What was recorded into a histogram between two moments; those of the same bounds can be added up. */
@@ -49,23 +50,6 @@ export function durations ({ count, sum, buckets, max = Infinity }: Distribution
     p95FromMs: ms(p95.from),
     p95ToMs: p95.to === undefined ? null : ms(p95.to)
   }
-}
-
-interface Quantile { readonly value: number, readonly from: number, readonly to: number | undefined }
-
-function quantile (q: number, buckets: readonly number[], bounds: readonly number[]): Quantile {
-  const rank = q * buckets.reduce((sum, n) => sum + n, 0)
-  let below = 0
-  for (const [index, to] of bounds.entries()) {
-    const n = buckets[index] ?? 0
-    if (n > 0 && below + n >= rank) {
-      const from = bounds[index - 1] ?? 0
-      return { value: from + (to - from) * (rank - below) / n, from, to }
-    }
-    below += n
-  }
-  const last = bounds.at(-1) ?? 0
-  return { value: last, from: last, to: undefined }
 }
 
 /** Milliseconds with two decimals: more would be made up. */

@@ -1,6 +1,6 @@
 import type { LoopSample } from '../core/event-loop.ts'
-import type { INSTRUMENTS } from '../telemetry/instruments.ts'
 import type { Instrument } from '../telemetry/instrument.ts'
+import { INSTRUMENTS } from '../telemetry/instruments.ts'
 import type { MetricsRegistry } from '../telemetry/registry.ts'
 import type { Labels } from '../telemetry/snapshot.ts'
 import { durations, ms, together, type Distribution } from './distribution.ts'
@@ -42,19 +42,19 @@ export class FactReader {
   readonly #stuck: Instrument<'gauge'>
 
   /** @param now monotonic milliseconds */
-  constructor (registry: MetricsRegistry, instruments: typeof INSTRUMENTS, surroundings: Surroundings, windowMs: number, now: () => number) {
+  constructor (registry: MetricsRegistry, surroundings: Surroundings, windowMs: number, now: () => number) {
     this.#surroundings = surroundings
-    this.#wait = registry.instrument(instruments.jobQueueDuration)
-    this.#handler = registry.instrument(instruments.handlerDuration)
-    this.#operation = registry.instrument(instruments.storeOperationDuration)
-    this.#handlerErrors = registry.instrument(instruments.handlerError)
-    this.#storeErrors = registry.instrument(instruments.storeError)
-    this.#retries = registry.instrument(instruments.jobRetried)
-    this.#refused = registry.instrument(instruments.requestRejected)
-    this.#oldest = registry.instrument(instruments.jobsOldestAge)
-    this.#counts = registry.instrument(instruments.jobCurrentCount)
-    this.#countsAge = registry.instrument(instruments.storeCountsAge)
-    this.#stuck = registry.instrument(instruments.jobsStuck)
+    this.#wait = registry.instrument(INSTRUMENTS.jobQueueDuration)
+    this.#handler = registry.instrument(INSTRUMENTS.handlerDuration)
+    this.#operation = registry.instrument(INSTRUMENTS.storeOperationDuration)
+    this.#handlerErrors = registry.instrument(INSTRUMENTS.handlerError)
+    this.#storeErrors = registry.instrument(INSTRUMENTS.storeError)
+    this.#retries = registry.instrument(INSTRUMENTS.jobRetried)
+    this.#refused = registry.instrument(INSTRUMENTS.requestRejected)
+    this.#oldest = registry.instrument(INSTRUMENTS.jobsOldestAge)
+    this.#counts = registry.instrument(INSTRUMENTS.jobCurrentCount)
+    this.#countsAge = registry.instrument(INSTRUMENTS.storeCountsAge)
+    this.#stuck = registry.instrument(INSTRUMENTS.jobsStuck)
     this.window = new Window([this.#wait, this.#handler, this.#operation], [this.#handlerErrors, this.#storeErrors, this.#retries, this.#refused], windowMs, now)
   }
 

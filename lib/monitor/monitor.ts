@@ -1,11 +1,13 @@
-import type { Context, TimerHandle } from '../core/context.ts'
+import type { Context } from '../core/context.ts'
 import { watchEventLoop, type LoopWatch } from '../core/event-loop.ts'
+import { FirstOnly } from '../core/first-only.ts'
+import { Periodic } from '../core/periodic.ts'
 import type { Redaction } from '../core/redact.ts'
 import { BaseService } from '../core/service.ts'
 import type { EventBus } from '../events/bus.ts'
 import type { OperationContext } from '../events/catalogue.ts'
-import type { INSTRUMENTS } from '../telemetry/instruments.ts'
 import type { Instrument } from '../telemetry/instrument.ts'
+import { INSTRUMENTS } from '../telemetry/instruments.ts'
 import type { MetricsRegistry } from '../telemetry/registry.ts'
 import type { SpanWatcher } from '../telemetry/sdk/span-watch.ts'
 import type { SpanWatch } from '../telemetry/telemetry.ts'
@@ -45,8 +47,6 @@ export interface MonitorParts {
   readonly bus: EventBus
   readonly redaction: Redaction
   readonly registry: MetricsRegistry
-  /** How the metrics are called. */
-  readonly instruments: typeof INSTRUMENTS
   readonly options: ResolvedPerformanceOptions
   /** False where no metrics are recorded, out of which bottlenecks could be read. */
   readonly bottlenecks: boolean
@@ -89,22 +89,23 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   readonly #claimed = new Set<string>()
   #unlisten: ReadonlyArray<() => void> = []
   #watch: SpanWatch | undefined
-  #timer: TimerHandle | undefined
+  readonly #samples: Periodic
   /** An application has put the processor where it belongs. */
   #taken = false
-  #failed = false
+  readonly #failures = new FirstOnly()
 
   constructor (parts: MonitorParts) {
     super()
     this.#parts = parts
-    const { context: { clock }, bus, redaction, registry, instruments, options, heapUsed } = parts
+    const { context: { clock }, bus, redaction, registry, options, heapUsed } = parts
     this.#loop = parts.loop ?? watchEventLoop()
     this.#lasting = new LastingBottleneck(options.windowMs)
     this.#slowOperations = new Samples(options.maxSamples)
     this.#slowQueries = new Samples(options.maxSamples)
-    this.#lag = registry.instrument(instruments.eventLoopLag)
-    this.#utilization = registry.instrument(instruments.eventLoopUtilization)
-    const [duration, memoryDelta, query] = [registry.instrument(instruments.operationDuration), registry.instrument(instruments.operationMemoryDelta), registry.instrument(instruments.databaseQueryDuration)]
+    this.#lag = registry.instrument(INSTRUMENTS.eventLoopLag)
+    this.#utilization = registry.instrument(INSTRUMENTS.eventLoopUtilization)
+    this.#samples = new Periodic({ clock, intervalMs: options.sampleIntervalMs, turn: () => { this.#sample() } })
+    const [duration, memoryDelta, query] = [registry.instrument(INSTRUMENTS.operationDuration), registry.instrument(INSTRUMENTS.operationMemoryDelta), registry.instrument(INSTRUMENTS.databaseQueryDuration)]
     this.#operations = new Operations({
       clock, bus, redaction, options, heapUsed, samples: this.#slowOperations, duration: (operation) => duration.bind({ operation }), memoryDelta: (operation) => memoryDelta.bind({ operation })
     })
@@ -117,7 +118,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
       duration: (system, operation, target) => query.bind({ db_system_name: system, db_operation_name: operation, db_collection_name: target }),
       failed: (error) => { this.#queriesFailed(error) }
     })
-    this.#facts = parts.bottlenecks ? new FactReader(registry, instruments, parts.surroundings, options.windowMs, () => clock.monotonic()) : undefined
+    this.#facts = parts.bottlenecks ? new FactReader(registry, parts.surroundings, options.windowMs, () => clock.monotonic()) : undefined
   }
 
   monitor<R> (operation: string, work: () => PromiseLike<R>, context?: OperationContext): Promise<R>
@@ -170,15 +171,14 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     quietly(() => {
       this.#loop.start()
       this.#facts?.window.take(this.#moment())
-      this.#arm()
+      this.#samples.start()
     })
     this.#unlisten = this.#listen()
     if (options.slowQueries && !this.#taken) this.#watchSpans()
   }
 
   protected async onStop (): Promise<void> {
-    if (this.#timer !== undefined) this.#parts.context.clock.clearTimeout(this.#timer)
-    this.#timer = undefined
+    this.#samples.cancel()
     this.#queries.listening = false
     this.#unwatch()
     for (const stop of this.#unlisten) stop()
@@ -214,14 +214,6 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   #unwatch (): void {
     this.#watch?.stop()
     this.#watch = undefined
-  }
-
-  #arm (): void {
-    const { clock } = this.#parts.context
-    this.#timer = clock.setTimeout(() => {
-      this.#sample()
-      this.#arm()
-    }, this.#parts.options.sampleIntervalMs)
   }
 
   #sample (): void {
@@ -264,8 +256,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   #queriesFailed (error: unknown): void {
     const { bus, context: { logger } } = this.#parts
     bus.emit('telemetry.listener_failed', { source: FAILURE_SOURCE, message: error instanceof Error ? cut(error.message, 200) : 'not an Error' })
-    if (this.#failed) return
-    this.#failed = true
+    if (!this.#failures.note(FAILURE_SOURCE)) return
     logger.warn({ source: FAILURE_SOURCE, err: error }, 'a database span could not be read; further ones are counted, not logged')
   }
 }

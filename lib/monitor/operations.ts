@@ -1,6 +1,6 @@
-import { getHeapStatistics } from 'node:v8'
 import type { Clock } from '../core/context.ts'
 import { invalidOptions } from '../core/options.ts'
+import { processMemory } from '../core/process-memory.ts'
 import type { Redaction } from '../core/redact.ts'
 import { singleLine } from '../core/text.ts'
 import type { EventBus } from '../events/bus.ts'
@@ -45,7 +45,7 @@ export class Operations {
 
   constructor (parts: OperationsParts) {
     this.#parts = parts
-    this.#heapUsed = parts.heapUsed ?? (() => getHeapStatistics().used_heap_size)
+    this.#heapUsed = parts.heapUsed ?? (() => processMemory.heap().usedBytes)
   }
 
   /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a bad name, before the work begins; then whatever the work throws */

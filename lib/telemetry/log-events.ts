@@ -1,9 +1,9 @@
-import { ACCESS_LINES } from '../events/access-lines.ts'
-import { ALERT_LINES } from '../events/alert-lines.ts'
+import { ACCESS_LINES, ALERT_LINES } from './alert-log-events.ts'
 import { JOB_LOG_EVENTS } from './job-log-events.ts'
 import type { LogEventTable } from './log-event.ts'
 import { PROCESS_LOG_EVENTS } from './process-log-events.ts'
 
+export { ACCESS_LINES, ALERT_LINES } from './alert-log-events.ts'
 export { LOG_LEVELS, ORIGIN_FIELDS, type LogEvent, type LogLevel } from './log-event.ts'
 
 /**
@@ -16,8 +16,6 @@ export { LOG_LEVELS, ORIGIN_FIELDS, type LogEvent, type LogLevel } from './log-e
 export const LOG_EVENTS = {
   ...JOB_LOG_EVENTS,
   ...PROCESS_LOG_EVENTS,
-  // These have tables of their own, because they are written where alerts are evaluated and where routes are
-  // registered.
   ...ALERT_LINES,
   ...ACCESS_LINES
 } as const satisfies LogEventTable

@@ -111,10 +111,11 @@ export class MetricsService {
   }
 
   #makeGauges (): StoreGauges {
-    const { runtime: { context, store, registry }, workload, options } = this.#parts
+    const { runtime: { context, store, counts, registry }, workload, options } = this.#parts
     return new StoreGauges({
       context,
       store,
+      counts,
       queues: () => registry.queues(),
       metrics: this.metrics,
       workload,

@@ -1,8 +1,9 @@
-import type { Clock, TimerHandle } from '../core/context.ts'
+import type { Clock } from '../core/context.ts'
 import { EXPIRED, withDeadline } from '../core/deadline.ts'
+import { Periodic } from '../core/periodic.ts'
+import { takeRejection } from '../core/rejections.ts'
 import { BaseService } from '../core/service.ts'
 import type { MetricProducer, PushMetricExporter, ResourceMetrics } from './sdk/metrics.ts'
-import { takeRejection } from '../core/rejections.ts'
 
 export interface PeriodicExportParts {
   readonly exporter: PushMetricExporter
@@ -31,8 +32,7 @@ const SUCCESS = 0
  */
 export class PeriodicExport extends BaseService {
   readonly #parts: PeriodicExportParts
-  #timer: TimerHandle | undefined
-  #running: Promise<void> | undefined
+  readonly #periodic: Periodic
   /** Stops waiting for the running export. */
   #giveUp: () => void = () => {}
   #unanswered = 0
@@ -42,15 +42,15 @@ export class PeriodicExport extends BaseService {
   constructor (parts: PeriodicExportParts) {
     super()
     this.#parts = parts
+    this.#periodic = new Periodic({ clock: parts.clock, intervalMs: parts.intervalMs, turn: () => this.#export() })
   }
 
   protected async onStart (): Promise<void> {
-    this.#parts.quietly(() => { this.#arm() })
+    this.#parts.quietly(() => { this.#periodic.start() })
   }
 
   protected async onStop (deadlineMs: number): Promise<void> {
     const { clock, exporter, quietly, failed } = this.#parts
-    clock.clearTimeout(this.#timer)
     try {
       if (await withDeadline(clock, deadlineMs, quietly(() => this.#end())) !== EXPIRED) return
       failed(new Error(`metrics could not be exported within ${deadlineMs} ms of the shutdown; the last values are lost`))
@@ -65,7 +65,7 @@ export class PeriodicExport extends BaseService {
 
   async #end (): Promise<void> {
     const { exporter, failed } = this.#parts
-    await this.#running
+    await this.#periodic.stop()
     if (!this.#over) await this.#export()
     try {
       if (!this.#over) await exporter.forceFlush()
@@ -73,15 +73,6 @@ export class PeriodicExport extends BaseService {
       failed(error)
     }
     if (!this.#over) await exporter.shutdown()
-  }
-
-  #arm (): void {
-    this.#timer = this.#parts.clock.setTimeout(() => {
-      this.#running = this.#export().finally(() => {
-        this.#running = undefined
-        if (this.running) this.#arm()
-      })
-    }, this.#parts.intervalMs)
   }
 
   /** Never rejects. */

@@ -1,4 +1,5 @@
-import { MAX_TIMER_MS, type Clock, type TimerHandle } from '../core/context.ts'
+import { MAX_TIMER_MS, type Clock } from '../core/context.ts'
+import { Periodic } from '../core/periodic.ts'
 import { BaseService } from '../core/service.ts'
 import type { MetricsRegistry } from './registry.ts'
 
@@ -26,32 +27,28 @@ const MIN_INTERVAL_MS = 1_000
  */
 export class Retention extends BaseService {
   readonly #parts: RetentionParts
-  readonly #intervalMs: number
-  readonly #limit: number
-  #timer: TimerHandle | undefined
+  readonly #sweeps: Periodic
 
   constructor (parts: RetentionParts) {
     super()
     this.#parts = parts
-    this.#intervalMs = Math.min(Math.max(parts.retentionMs / SWEEPS, MIN_INTERVAL_MS), MAX_TIMER_MS)
+    const { clock, registry, retentionMs, beforeSweep } = parts
+    const intervalMs = Math.min(Math.max(retentionMs / SWEEPS, MIN_INTERVAL_MS), MAX_TIMER_MS)
     // The first sweep may come right after a recording, so it does not count as silence.
-    this.#limit = Math.ceil(parts.retentionMs / this.#intervalMs)
+    const limit = Math.ceil(retentionMs / intervalMs)
+    this.#sweeps = new Periodic({
+      clock,
+      intervalMs,
+      turn: () => {
+        beforeSweep?.()
+        registry.sweep(limit)
+      }
+    })
   }
 
   protected async onStart (): Promise<void> {
-    this.#parts.quietly(() => { this.#arm() })
+    this.#parts.quietly(() => { this.#sweeps.start() })
   }
 
-  protected async onStop (): Promise<void> {
-    this.#parts.clock.clearTimeout(this.#timer)
-    this.#timer = undefined
-  }
-
-  #arm (): void {
-    this.#timer = this.#parts.clock.setTimeout(() => {
-      this.#parts.beforeSweep?.()
-      this.#parts.registry.sweep(this.#limit)
-      this.#arm()
-    }, this.#intervalMs)
-  }
+  protected async onStop (): Promise<void> { this.#sweeps.cancel() }
 }

@@ -1,8 +1,6 @@
-import { ACCESS_LINES } from '../events/access-lines.ts'
-import { ALERT_LINES } from '../events/alert-lines.ts'
 import type { EventName } from '../events/catalogue.ts'
 import { DEFAULT_ROUTES, SINKS, type EventRoute, type EventRoutes, type SinkName } from '../events/router.ts'
-import { LOG_EVENTS, LOG_LEVELS, type LogEvent } from './log-events.ts'
+import { ACCESS_LINES, ALERT_LINES, LOG_EVENTS, LOG_LEVELS, type LogEvent } from './log-events.ts'
 import { METRIC_EVENTS } from './metrics-sink.ts'
 import type { ResolvedLoggingOptions } from './options/logging.ts'
 

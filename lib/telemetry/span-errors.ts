@@ -1,42 +1,34 @@
 import type { Span } from '@opentelemetry/api'
 import type { Redaction } from '../core/redact.ts'
 import type { StoredError } from '../jobs/job.ts'
+import { isOutcome } from '../jobs/outcome.ts'
+import { toStoredError } from '../jobs/stored-error.ts'
 import { failSpan, recordError } from './attributes.ts'
-
-/**
- * What tracing must know about thrown values: the functions of the executor, so that spans and metrics name errors
- * alike.
- */
-export interface ThrownRules {
-  /** True for a snooze, a cancel or a discard: it may be thrown, but it is not an error. */
-  isOutcome (thrown: unknown): boolean
-  toStoredError (thrown: unknown): StoredError
-}
 
 /** Remembers a thrown value that is not an object, while it passes the spans of one attempt. */
 export interface ErrorTrail { primitive?: { readonly thrown: unknown } | undefined }
 
 /**
  * Writes errors to spans: status and `error.type` to each span that the error passes, the exception to the innermost.
+ * Errors have the names that the executor gives them, so that spans, metrics and stored jobs agree.
  */
 export class SpanErrors {
-  readonly #thrown: ThrownRules
   readonly #redaction: Redaction
   /** Errors whose exception was written to a span. */
   readonly #recorded = new WeakSet<object>()
 
-  constructor (thrown: ThrownRules, redaction: Redaction) {
-    this.#thrown = thrown
+  constructor (redaction: Redaction) {
     this.#redaction = redaction
   }
 
-  isOutcome (value: unknown): boolean { return this.#thrown.isOutcome(value) }
+  /** True for a snooze, a cancel or a discard: it may be thrown, but it is not an error. */
+  isOutcome (value: unknown): boolean { return isOutcome(value) }
 
   /** The text without what looks like credentials. */
   text (message: string): string { return this.#redaction.text(message) }
 
   stored (thrown: unknown): StoredError {
-    const { code, message } = this.#thrown.toStoredError(thrown)
+    const { code, message } = toStoredError(thrown, this.#redaction.text)
     return { code, message: this.text(message) }
   }
 

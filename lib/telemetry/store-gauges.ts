@@ -1,8 +1,10 @@
+import type { Context } from '../core/context.ts'
 import { withDeadline } from '../core/deadline.ts'
+import { Periodic } from '../core/periodic.ts'
 import { BaseService } from '../core/service.ts'
-import type { Context, TimerHandle } from '../core/context.ts'
 import { storeNow } from '../jobs/store-clock.ts'
-import type { JobStore, QueueCounts } from '../jobs/store.ts'
+import type { CountsReading, StoreCounts } from '../jobs/store-counts.ts'
+import type { JobStore } from '../jobs/store.ts'
 import type { AsyncEndpointsMetrics } from './metrics.ts'
 
 /** How busy the worker of this process is; `undefined` without a worker. */
@@ -12,7 +14,8 @@ interface WorkerLoad { readonly active: number, readonly concurrency: number, re
 
 export interface StoreGaugesParts {
   readonly context: Context
-  readonly store: Pick<JobStore, 'type' | 'counts' | 'now' | 'unattended'>
+  readonly store: Pick<JobStore, 'type' | 'now' | 'unattended'>
+  readonly counts: Pick<StoreCounts, 'read'>
   /** The queues to read, asked before each reading. */
   readonly queues: () => readonly string[]
   readonly metrics: AsyncEndpointsMetrics
@@ -43,10 +46,9 @@ export const WORKER_CHANNEL = 'worker'
  */
 export class StoreGauges extends BaseService {
   readonly #parts: StoreGaugesParts
-  readonly #intervalMs: number
   readonly #timeoutMs: number
+  readonly #periodic: Periodic
   readonly #quietly: <R>(work: () => R) => R
-  #timer: TimerHandle | undefined
   /** A reading that has not ended. No second one is started beside it. */
   #pending: Promise<unknown> | undefined
   /** Queues without a worker that were seen once. They are still read, so that their gauges go down again. */
@@ -56,10 +58,11 @@ export class StoreGauges extends BaseService {
   constructor (parts: StoreGaugesParts) {
     super()
     this.#parts = parts
-    this.#intervalMs = parts.intervalMs ?? 10_000
+    const { context: { clock }, intervalMs = 10_000 } = parts
+    this.#periodic = new Periodic({ clock, intervalMs, turn: () => this.refresh() })
     this.#timeoutMs = parts.timeoutMs ?? 1_000
     this.#quietly = parts.quietly ?? ((work) => work())
-    this.#freshAt = parts.context.clock.monotonic()
+    this.#freshAt = clock.monotonic()
   }
 
   /** Sets the gauges that need no reading: cheap enough for every scrape. */
@@ -78,10 +81,9 @@ export class StoreGauges extends BaseService {
   async refresh (): Promise<void> {
     if (this.#pending === undefined) {
       const { clock } = this.#parts.context
-      const askedAt = clock.monotonic()
       // Values that come late are shown too: a store that is always slow would otherwise never have any.
-      const reading = this.#pending = this.#quietly(() => this.#read()).then((counts) => {
-        if (this.phase !== 'stopped') this.#show(counts, askedAt)
+      const reading = this.#pending = this.#quietly(() => this.#read()).then((readings) => {
+        if (this.phase !== 'stopped') this.#show(readings)
       })
       const settled = (): void => { this.#pending = undefined }
       reading.then(settled, settled)
@@ -94,43 +96,32 @@ export class StoreGauges extends BaseService {
 
   protected async onStart (): Promise<void> {
     // The first reading is not waited for: a store that cannot be reached must not keep the server from listening.
-    this.#quietly(() => { this.#loop() })
+    this.#quietly(() => { this.#periodic.hurry() })
   }
 
-  protected async onStop (): Promise<void> {
-    if (this.#timer !== undefined) this.#parts.context.clock.clearTimeout(this.#timer)
-    this.#timer = undefined
-  }
+  protected async onStop (): Promise<void> { this.#periodic.cancel() }
 
-  #loop (): void {
-    this.refresh().then(() => {
-      if (this.phase === 'stopping' || this.phase === 'stopped') return
-      this.#timer = this.#parts.context.clock.setTimeout(() => this.#loop(), this.#intervalMs)
-    }, () => { /* refresh never rejects */ })
-  }
-
-  async #read (): Promise<QueueCounts[]> {
-    const { queues, store } = this.#parts
+  async #read (): Promise<CountsReading[]> {
+    const { queues, store, counts } = this.#parts
     for (const { queue } of store.unattended?.() ?? []) {
       if (this.#unattended.size < MAX_UNATTENDED) this.#unattended.add(queue)
     }
     const all = new Set([...queues(), ...this.#unattended])
-    return await Promise.all([...all].map((queue) => store.counts(queue)))
+    return await Promise.all([...all].map((queue) => counts.read(queue)))
   }
 
-  /** @param askedAt the numbers are as old as the question, at most */
-  #show (counts: readonly QueueCounts[], askedAt: number): void {
+  #show (readings: readonly CountsReading[]): void {
     const { metrics, store, context } = this.#parts
     const storeType = store.type
     const now = storeNow(store, context.clock)
     const totals = new Map<string, number>()
-    for (const { queue, states, oldestQueuedAt, stuck } of counts) {
+    for (const { counts: { queue, states, oldestQueuedAt, stuck } } of readings) {
       for (const [state, count] of Object.entries(states)) totals.set(state, (totals.get(state) ?? 0) + count)
       const oldestMs = oldestQueuedAt === undefined ? 0 : Math.max(0, now - oldestQueuedAt)
       metrics.jobsOldestAge(oldestMs / 1_000, { queue, storeType })
       metrics.jobsStuck(stuck, { queue, storeType })
     }
     for (const [jobStatus, count] of totals) metrics.jobCurrentCount(count, { jobStatus, storeType })
-    this.#freshAt = askedAt
+    this.#freshAt = Math.min(context.clock.monotonic(), ...readings.map(({ askedAt }) => askedAt))
   }
 }

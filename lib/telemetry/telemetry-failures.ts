@@ -1,6 +1,7 @@
 import type { Logger } from '../core/context.ts'
-import type { EventBus } from '../events/bus.ts'
+import { FirstOnly } from '../core/first-only.ts'
 import { cut } from '../core/text.ts'
+import type { EventBus } from '../events/bus.ts'
 
 const MAX_MESSAGE = 200
 const FIRST_FAILURE = 'a part of telemetry failed; jobs are not affected. Further failures of this source are ' +
@@ -13,7 +14,7 @@ const FIRST_FAILURE = 'a part of telemetry failed; jobs are not affected. Furthe
 export class TelemetryFailures {
   readonly #bus: EventBus
   readonly #logger: Logger
-  readonly #reported = new Set<string>()
+  readonly #reported = new FirstOnly()
   /** Counts one failure; set by the metrics, if they are on. */
   count: (source: string) => void = () => {}
 
@@ -28,8 +29,7 @@ export class TelemetryFailures {
    */
   report (source: string, error: unknown, sentence = FIRST_FAILURE): void {
     this.count(source)
-    if (this.#reported.has(source)) return
-    this.#reported.add(source)
+    if (!this.#reported.note(source)) return
     const message = cut(error instanceof Error ? error.message : 'not an Error', MAX_MESSAGE)
     try {
       this.#logger.warn({ source, err: error }, sentence)

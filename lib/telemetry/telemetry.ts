@@ -20,13 +20,12 @@ import { TelemetryFailures } from './telemetry-failures.ts'
 import { TraceContext } from './trace-context.ts'
 import { createTraceSink } from './trace-sink.ts'
 import { TracerSource } from './tracer-source.ts'
-import { Tracing, type ThrownRules } from './tracing.ts'
+import { Tracing } from './tracing.ts'
 
 export interface TelemetryParts {
   readonly runtime: JobRuntime
   readonly options: ResolvedTelemetryOptions<never>
   readonly workload: Workload
-  readonly thrown: ThrownRules
   /** @defaultValue process.env */
   readonly env?: Readonly<Record<string, string | undefined>>
 }
@@ -51,7 +50,6 @@ export class Telemetry {
   /** Labels of `target_info`, and attributes of the spans of a private provider. */
   readonly resource: Readonly<Record<string, string>>
   readonly #runtime: JobRuntime
-  readonly #thrown: ThrownRules
   readonly #options: ResolvedTelemetryOptions<never>
   readonly #environment: OtelEnvironment
   readonly #failures: TelemetryFailures
@@ -62,9 +60,8 @@ export class Telemetry {
   #endDiagnostics: () => void = () => {}
 
   /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-  constructor ({ runtime, options, workload, thrown, env }: TelemetryParts) {
+  constructor ({ runtime, options, workload, env }: TelemetryParts) {
     const { context, bus } = runtime
-    this.#thrown = thrown
     this.#runtime = runtime
     this.#options = options
     const environment = this.#environment = readOtelEnvironment(env)
@@ -141,7 +138,6 @@ export class Telemetry {
     return new Tracing({
       // Nothing is traced before the application is ready.
       source: new TracerSource(new TraceContext('explicit'), this.#failures),
-      thrown: this.#thrown,
       storeType: store.type,
       propagation,
       excluded: this.#excluded,

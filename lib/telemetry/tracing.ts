@@ -5,16 +5,14 @@ import type { AttemptMiddleware, HandlerSpanMiddleware, SubmitMiddleware } from 
 import { AttemptSpans, type LiveAttempt } from './attempt-spans.ts'
 import type { Exclusion } from './job-exclusion.ts'
 import { RequestTracing, type RequestRules, type TracedRequest } from './request-tracing.ts'
-import { SpanErrors, type ThrownRules } from './span-errors.ts'
+import { SpanErrors } from './span-errors.ts'
 import { SpanMaker } from './span-maker.ts'
 import { submitSpan } from './submit-span.ts'
 import type { TracerSource } from './tracer-source.ts'
 
 export type { LiveAttempt } from './attempt-spans.ts'
-export type { ThrownRules } from './span-errors.ts'
 
 export interface TracingParts {
-  readonly thrown: ThrownRules
   readonly source: TracerSource
   readonly storeType: string
   /** For jobs whose definition says nothing about it. */
@@ -46,8 +44,8 @@ export class Tracing {
   readonly #maker: SpanMaker
   readonly #attempts: AttemptSpans
 
-  constructor ({ thrown, source, storeType, propagation, excluded, redaction, detailed, now }: TracingParts) {
-    const maker = this.#maker = new SpanMaker(source, new SpanErrors(thrown, redaction), storeType)
+  constructor ({ source, storeType, propagation, excluded, redaction, detailed, now }: TracingParts) {
+    const maker = this.#maker = new SpanMaker(source, new SpanErrors(redaction), storeType)
     const attempts = this.#attempts = new AttemptSpans({ maker, propagation, excluded, redaction, detailed, now })
     this.excluded = excluded
     this.submit = submitSpan({ maker, excluded, detailed })

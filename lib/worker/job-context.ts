@@ -5,24 +5,26 @@ import type { JobContext, JobDefinition, JobSpanOptions, JobTypes, Part } from '
 import type { ClaimedJob, JobInput, JobProgress, TraceCarrier } from '../jobs/job.ts'
 import type { ChildrenOfName, AttemptScope } from '../jobs/seams.ts'
 import type { ChildSubmitted, SubmitMeta } from '../jobs/submit.ts'
-import type { AbortState } from './abort.ts'
-import type { ProgressReporter } from './progress.ts'
+import type { RunningHandler } from './running-handler.ts'
 
-/** What a handler is given. A class with getters: parts that a handler never touches are never made. */
+/** The attempt, as its handler's context needs it. */
+export interface HandlerScope extends AttemptScope {
+  reportProgress (progress: JobProgress | number): void
+}
+
+/** The `job` that a handler is given. A class with getters: parts that a handler never touches are never made. */
 export class AttemptContext implements JobContext {
   readonly #job: ClaimedJob
-  readonly #scope: AttemptScope
-  readonly #abort: AbortState
-  readonly #progress: () => ProgressReporter
+  readonly #scope: HandlerScope
+  readonly #handler: RunningHandler
   readonly #runtime: Pick<JobRuntime, 'context' | 'redaction' | 'submitChild'>
   #log: Logger | undefined
   #children: Map<string, ChildrenOfName> | undefined
 
-  constructor (scope: AttemptScope, abort: AbortState, progress: () => ProgressReporter, runtime: Pick<JobRuntime, 'context' | 'redaction' | 'submitChild'>) {
+  constructor (scope: HandlerScope, handler: RunningHandler, runtime: Pick<JobRuntime, 'context' | 'redaction' | 'submitChild'>) {
     this.#job = scope.claim.job
     this.#scope = scope
-    this.#abort = abort
-    this.#progress = progress
+    this.#handler = handler
     this.#runtime = runtime
   }
 
@@ -38,7 +40,8 @@ export class AttemptContext implements JobContext {
   get owner (): string | undefined { return this.#job.owner }
   get correlationId (): string { return this.#job.correlationId }
   get trace (): TraceCarrier | undefined { return this.#scope.trace ?? this.#job.trace }
-  get signal (): AbortSignal { return this.#abort.signal }
+  /** Reading it decides what a return or a throw after an abort means: see {@link RunningHandler.readSignal}. */
+  get signal (): AbortSignal { return this.#handler.readSignal() }
 
   get log (): Logger {
     this.#log ??= this.#scope.makeLogger?.() ?? this.#runtime.redaction.logger(this.#runtime.context.logger).child({
@@ -47,7 +50,7 @@ export class AttemptContext implements JobContext {
     return this.#log
   }
 
-  progress (progress: JobProgress | number): void { this.#progress().report(progress) }
+  progress (progress: JobProgress | number): void { this.#scope.reportProgress(progress) }
 
   async span<R> (name: string, work: () => R | Promise<R>, options?: JobSpanOptions): Promise<R> {
     const runner = this.#scope.spanRunner
@@ -62,5 +65,5 @@ export class AttemptContext implements JobContext {
     return await submitChild({ id, owner, correlationId, trace: this.trace, children: this.#children }, child, body, meta)
   }
 
-  throwIfAborted (): void { this.#abort.signal.throwIfAborted() }
+  throwIfAborted (): void { this.#handler.readSignal().throwIfAborted() }
 }

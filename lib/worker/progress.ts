@@ -6,8 +6,8 @@ const INTERVAL_MS = 250
 const MAX_MESSAGE = 500
 
 /**
- * Passes a handler's progress on at most four times a second; the last report is never lost, because the attempt
- * flushes before it is settled.
+ * Writes a handler's progress to the store, at most four times a second. The last report is never lost, because the attempt flushes before
+ * it is settled.
  */
 export class ProgressReporter {
   readonly #clock: Clock
@@ -20,8 +20,8 @@ export class ProgressReporter {
   #closed = false
 
   /**
-   * @param store must not reject: a lost progress report is no reason to fail a job
-   * @param clean takes out of a message what must not be stored: clients read it
+   * @param store writes a report; must not reject: a lost report is no reason to fail a job
+   * @param clean removes from a message what must not be stored, because clients read it
    */
   constructor (clock: Clock, store: (progress: JobProgress) => Promise<void>, clean: (text: string) => string) {
     this.#clock = clock
@@ -38,7 +38,7 @@ export class ProgressReporter {
     else this.#timer = this.#clock.setTimeout(() => { this.#timer = undefined; this.#write() }, wait)
   }
 
-  /** Writes what is left; nothing is reported after it. */
+  /** Writes the last report; later ones are ignored. */
   async flush (): Promise<void> {
     this.#closed = true
     if (this.#timer !== undefined) this.#clock.clearTimeout(this.#timer)
@@ -48,7 +48,7 @@ export class ProgressReporter {
     await this.#writing
   }
 
-  /** Drops what is left: the attempt no longer owns the job. */
+  /** Drops the last report, and ignores later ones: the lease is lost, or the attempt is over. */
   discard (): void {
     this.#closed = true
     this.#pending = undefined
@@ -61,7 +61,7 @@ export class ProgressReporter {
     if (progress === undefined) return
     this.#pending = undefined
     this.#lastAt = this.#clock.monotonic()
-    // Here and not at every report: most of them are never written.
+    // Here and not in `report`: most reports are never written.
     if (progress.message !== undefined) progress.message = singleLine(progress.message, MAX_MESSAGE, this.#clean)
     this.#writing = this.#store(progress).finally(() => {
       this.#writing = undefined
@@ -70,7 +70,7 @@ export class ProgressReporter {
   }
 }
 
-/** A bare number is a percentage. What is not a finite number or a text is left out rather than refused: progress is advice. */
+/** A number alone is a percentage. Members of a wrong type are left out and not refused: no job is to fail because of its progress. */
 function normalize (progress: JobProgress | number): JobProgress {
   if (typeof progress === 'number') return { done: finite(progress), total: 100 }
   if (typeof progress !== 'object' || progress === null) return {}

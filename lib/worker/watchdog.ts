@@ -1,18 +1,20 @@
-import type { Clock, TimerHandle } from '../core/context.ts'
+import type { Clock } from '../core/context.ts'
 import { EXPIRED, withDeadline } from '../core/deadline.ts'
 import { invalidOptions, type OptionsSchema } from '../core/options.ts'
+import { Periodic } from '../core/periodic.ts'
 import { BaseService } from '../core/service.ts'
+import type { RestartReason } from '../events/restart-reasons.ts'
 import { workerSilenceProblem } from '../jobs/worker-silence-limit.ts'
 import type { Consumer, JobStore } from '../jobs/store.ts'
 
 export interface WatchdogOptions {
   /**
-   * A queue with a free place that was neither claimed from nor looked into for so long, while its store answered all the
-   * time, gets a new consumer. With Redis not below 15000: a worker that works may look only every ten seconds.
+   * A queue with a free slot gets a new consumer when its consumer has neither claimed a job nor looked into the empty queue for this long,
+   * in milliseconds, although the store answered. With Redis not below 15000: a consumer that works may look only every ten seconds.
    * @defaultValue 30000
    */
   silentMs?: number
-  /** A new consumer that is silent too is replaced after twice the time, and so on, up to this. @defaultValue 600000 */
+  /** A new consumer that is silent as well is replaced after twice the time, the next after four times, up to this, in milliseconds. @defaultValue 600000 */
   maxSilentMs?: number
 }
 
@@ -22,15 +24,22 @@ export const watchdogSchema: OptionsSchema = {
     {
       type: 'object',
       additionalProperties: false,
-      properties: { silentMs: { type: 'number', minimum: 100, maximum: 86_400_000 }, maxSilentMs: { type: 'number', minimum: 100, maximum: 86_400_000 } }
+      properties: {
+        silentMs: { type: 'number', minimum: 100, maximum: 86_400_000 },
+        maxSilentMs: { type: 'number', minimum: 100, maximum: 86_400_000 }
+      }
     }
   ]
 }
 
-export const WATCHDOG_DEFAULTS: Readonly<Required<WatchdogOptions>> = Object.freeze({ silentMs: 30_000, maxSilentMs: 600_000 })
+export type ResolvedWatchdogOptions = Readonly<Required<WatchdogOptions>>
 
-/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`: with such options consumers that work would be made anew for ever */
-export function readWatchdog (options: false | WatchdogOptions, store: Pick<JobStore, 'longestLookMs'>): Readonly<Required<WatchdogOptions>> | undefined {
+export const WATCHDOG_DEFAULTS: ResolvedWatchdogOptions = Object.freeze({ silentMs: 30_000, maxSilentMs: 600_000 })
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`: with such options consumers that work would be replaced again and again */
+export function readWatchdog (
+  options: false | WatchdogOptions, store: Pick<JobStore, 'longestLookMs'>
+): ResolvedWatchdogOptions | undefined {
   if (options === false) return undefined
   const settings = { ...WATCHDOG_DEFAULTS, ...options }
   const problem = workerSilenceProblem('watchdog.silentMs', settings.silentMs, store)
@@ -38,45 +47,41 @@ export function readWatchdog (options: false | WatchdogOptions, store: Pick<JobS
   return settings
 }
 
-/** `silent`: it worked once. `never-looked`: it was made and never came to its first look. `requested`: somebody asked for it. */
-export type RestartReason = 'silent' | 'never-looked' | 'requested'
-
 export interface WatchdogParts {
   readonly clock: Clock
-  readonly options: Readonly<Required<WatchdogOptions>>
+  readonly options: ResolvedWatchdogOptions
   /** The present consumer of each queue. */
   readonly consumers: () => readonly Consumer[]
-  /** Attempts that the consumer of a queue may have under way. */
-  readonly placesOf: (queue: string) => number
+  /** Attempts that the present consumer of a queue may have under way. */
+  readonly slotsOf: (queue: string) => number
   /** Rejects while the store cannot be worked with. */
   readonly answers: () => Promise<unknown>
   readonly restart: (queue: string, silentMs: number, reason: RestartReason) => void
-  /** Runs what is started inside where it leaves no spans. */
+  /** Runs `work` outside of the active trace, so that the timers it starts leave no spans. */
   readonly quietly: <R>(work: () => R) => R
 }
 
-/** Looks in the time after which a queue counts as silent. */
+/** The watchdog looks this many times while a consumer becomes silent. */
 const LOOKS = 4
-/** The store has to have answered so often in a row, with time between: one late look may come out of a blocked event loop. */
+/** A consumer is replaced only when the store has answered this often in a row: a single late look may come from a blocked event loop. */
 const ANSWERS = 2
 const ANSWER_MS = 5_000
 
-/** What is known of one consumer. */
+/** What the watchdog knows of the consumer of one queue. */
 interface Watch {
   readonly consumer: Consumer
   readonly madeAt: number
-  /** Silence counts from here: from when it had a reason not to claim. */
+  /** Silence is counted from here: the last moment at which the consumer had a reason not to claim. */
   since: number
-  /** In a row, while it was silent. */
+  /** Answers of the store in a row, while the consumer was silent. */
   answers: number
-  /** New consumers in a row that gave no sign of life. */
+  /** Times in a row that the consumer was replaced since one last gave a sign of life. */
   failures: number
 }
 
 /**
- * Notices consumers that are connected and do not consume, the failure that goes unnoticed longest, and has them made
- * anew. Not while there is a reason for silence: paused, every place taken, or a store that is away (there reconnecting
- * helps, and nothing else).
+ * Notices consumers that are connected and do not consume, the failure that goes unnoticed longest, and has them replaced. A consumer may
+ * be silent while it is paused, while all its slots are taken, and while the store is away, where only reconnecting helps.
  *
  * ```
  * waiting ──timer──▶ looking ──(all well | restarted)──▶ waiting          stop ends both
@@ -85,38 +90,31 @@ interface Watch {
 export class Watchdog extends BaseService {
   readonly #parts: WatchdogParts
   readonly #watches = new Map<string, Watch>()
-  /** The store did not answer when it was last asked. */
+  /** The store did not answer the last time. */
   #away = false
-  #timer: TimerHandle | undefined
+  readonly #looks: Periodic
 
   constructor (parts: WatchdogParts) {
     super()
     this.#parts = parts
+    this.#looks = new Periodic({ clock: parts.clock, intervalMs: parts.options.silentMs / LOOKS, turn: () => this.#look() })
   }
 
   protected async onStart (): Promise<void> {
-    this.#parts.quietly(() => { this.#arm() })
+    this.#parts.quietly(() => { this.#looks.start() })
   }
 
   protected async onStop (): Promise<void> {
-    if (this.#timer !== undefined) this.#parts.clock.clearTimeout(this.#timer)
-    this.#timer = undefined
+    this.#looks.cancel()
   }
 
   get #stopped (): boolean { return this.phase === 'stopping' || this.phase === 'stopped' }
-
-  #arm (): void {
-    this.#timer = this.#parts.clock.setTimeout(() => {
-      const again = (): void => { if (!this.#stopped) this.#arm() }
-      this.#look().then(again, again)
-    }, this.#parts.options.silentMs / LOOKS)
-  }
 
   async #look (): Promise<void> {
     const now = this.#parts.clock.monotonic()
     const silent: Watch[] = []
     for (const consumer of this.#parts.consumers()) {
-      const watch = this.#watch(consumer, now)
+      const watch = this.#refresh(consumer, now)
       if (this.#silence(watch, now) > this.#limit(watch) / 2) silent.push(watch)
       else watch.answers = 0
     }
@@ -126,14 +124,15 @@ export class Watchdog extends BaseService {
     const wasAway = this.#away
     this.#away = !answered
     if (!answered || wasAway) {
-      // Nobody can consume from a store that is away. When it is back, everybody gets the full time to find that out.
+      // Nothing can be consumed from a store that is away. When it is back, every consumer gets the full time to notice.
       for (const watch of this.#watches.values()) this.#excuse(watch, this.#parts.clock.monotonic())
       return
     }
     for (const watch of silent) this.#judge(watch, now)
   }
 
-  #watch (consumer: Consumer, now: number): Watch {
+  /** Brings what is known of a consumer up to date; begins again for one that is new. */
+  #refresh (consumer: Consumer, now: number): Watch {
     const known = this.#watches.get(consumer.queue)
     let watch = known
     if (watch === undefined || watch.consumer !== consumer) {
@@ -146,7 +145,7 @@ export class Watchdog extends BaseService {
   }
 
   #mayBeSilent (consumer: Consumer): boolean {
-    return consumer.paused || consumer.active >= this.#parts.placesOf(consumer.queue)
+    return consumer.paused || consumer.active >= this.#parts.slotsOf(consumer.queue)
   }
 
   #silence ({ consumer, since }: Watch, now: number): number {
@@ -163,7 +162,7 @@ export class Watchdog extends BaseService {
     watch.answers = 0
   }
 
-  /** `now` is from before the store was asked: what the consumer did meanwhile counts for it. */
+  /** @param now from before the store was asked: what the consumer has done meanwhile counts */
   #judge (watch: Watch, now: number): void {
     const { consumer } = watch
     const silentMs = this.#silence(watch, now)

@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import type { Clock } from '../../lib/core/context.ts'
 import { QueueDepths } from '../../lib/client/depth.ts'
+import { StoreCounts } from '../../lib/jobs/store-counts.ts'
 import type { JobStore } from '../../lib/jobs/store.ts'
 
 function setUp (): { depths: QueueDepths, store: { queued: number, scheduled: number, reads: number, fail: boolean }, clock: { at: number } } {
@@ -12,7 +13,8 @@ function setUp (): { depths: QueueDepths, store: { queued: number, scheduled: nu
     if (store.fail) throw new Error('away')
     return { queue, states: { queued: store.queued, scheduled: store.scheduled, 'in-progress': 9, completed: 9, failed: 9, cancelled: 9 }, oldestQueuedAt: undefined, stuck: 0 }
   }
-  const depths = new QueueDepths({ counts } as unknown as JobStore, { monotonic: () => clock.at, setTimeout: () => undefined, clearTimeout: () => {} } as Partial<Clock> as Clock)
+  const time = { monotonic: () => clock.at, setTimeout: () => undefined, clearTimeout: () => {} } as Partial<Clock> as Clock
+  const depths = new QueueDepths(new StoreCounts({ counts } as unknown as JobStore, time), time)
   return { depths, store, clock }
 }
 
@@ -62,7 +64,7 @@ t.test('an answer that is there when the time is up counts: a blocked event loop
     return { queue, states: { queued: 5, scheduled: 0 } }
   }
   const clock = { monotonic: () => 0, setTimeout: (expire: () => void) => { queueMicrotask(expire) }, clearTimeout: () => {} } as Partial<Clock> as Clock
-  t.equal(await new QueueDepths({ counts } as unknown as JobStore, clock).reserve('q', 5, 100), false)
+  t.equal(await new QueueDepths(new StoreCounts({ counts } as unknown as JobStore, clock), clock).reserve('q', 5, 100), false)
 })
 
 t.test('a store that cannot count refuses nobody, and the places count afterwards', async (t) => {

@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { readArguments, UsageError } from '../../lib/doctor/arguments.ts'
 import { CHECK_IDS } from '../../lib/doctor/findings.ts'
-import { REGISTERED_CHANNEL } from '../../lib/doctor/app-facts.ts'
 import { doctor, examination } from './support.ts'
 
 const SECRET = 'tops3cret-Passw0rd'
@@ -79,8 +78,4 @@ t.test('a problem is told by the exit code, and the password by nothing', async 
   const { code, stdout, stderr } = await doctor(['doctor'], { env: { REDIS_URL: `redis://127.0.0.1:1/0?password=${SECRET}` } })
   t.equal(code, 2, 'options of the client are no part of a URL')
   t.notMatch(stdout + stderr, SECRET)
-})
-
-t.test('the plugin and the probe speak over one channel', async (t) => {
-  t.match(readFileSync(new URL('../../plugins/async-endpoints.js', import.meta.url), 'utf8'), `channel('${REGISTERED_CHANNEL}')`)
 })

@@ -11,7 +11,6 @@ const EMITTED = /\bemit\(\s*'([a-z_]+\.[a-z_]+)'/g
 
 /** Where the name is a variable: what it can be, as it stands where it is given. */
 const GIVEN: ReadonlyArray<readonly [path: string, name: RegExp, prefix: string]> = [
-  ['lib/worker/worker.ts', /this\.#each\(queue, '([a-z_.]+)'/g, ''],
   ['plugins/async-endpoints.ts', /reportLeftOpen\(runtimeOf\(app\), '([a-z_.]+)'/g, ''],
   ['plugins/observability.ts', /reportLeftOpen\(runtimeOf\(app\), '([a-z_.]+)'/g, ''],
   ['lib/monitor/alerts/ledger.ts', /this\.#tell\(entry, '([a-z_]+)'/g, 'alert.']

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { memoryCheck, workerCheck, type MemoryReading, type WorkerView } from '../../lib/health/checks.ts'
+import { memoryCheck, workerCheck, type WorkerView } from '../../lib/health/checks.ts'
 import type { HealthCheck, HealthVerdict } from '../../lib/health/registry.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
@@ -12,7 +12,7 @@ type ConsumerView = ReturnType<WorkerView['consumers']>[number]
 const NONE = { running: 0, exhaustedSince: undefined }
 
 function workerOf (consumers: readonly ConsumerView[], running = true, abandoned: ReturnType<WorkerView['abandonedIn']> = NONE): WorkerView {
-  return { running, consumers: () => consumers, worksOn: () => true, placesOf: () => 2, abandonedIn: () => abandoned }
+  return { running, consumers: () => consumers, worksOn: () => true, slotsOf: () => 2, abandonedIn: () => abandoned }
 }
 
 t.test('worker: consumption is proven, not the connection', async (t) => {
@@ -42,7 +42,8 @@ t.test('worker: abandoned handlers are Degraded, and Unhealthy when they have he
 
 t.test('memory: over a limit is Degraded, never worse', async (t) => {
   const limits = { maxRssBytes: 500, maxHeapRatio: 0.9 }
-  const verdict = async (reading: Partial<MemoryReading>): Promise<HealthVerdict> => await ask(memoryCheck(limits, () => ({ rssBytes: 500, heapUsedBytes: 90, heapLimitBytes: 100, ...reading })))
+  const verdict = async ({ rssBytes = 500, heapUsedBytes = 90 }): Promise<HealthVerdict> =>
+    await ask(memoryCheck(limits, { rssBytes: () => rssBytes, heap: () => ({ usedBytes: heapUsedBytes, limitBytes: 100 }) }))
   t.match(await verdict({}), { status: 'Healthy', data: { rss_bytes: 500, rss_limit_bytes: 500, heap_used_bytes: 90, heap_limit_bytes: 100 } })
   t.match(await verdict({ rssBytes: 501 }), { status: 'Degraded', description: 'resident memory is over its limit' })
   t.match(await verdict({ heapUsedBytes: 91, rssBytes: 501 }), { status: 'Degraded', description: 'resident memory is over its limit; the heap is nearly full' })

@@ -3,7 +3,7 @@ import t from 'tap'
 import { systemClock } from '../../lib/core/context.ts'
 import type { LoopSample } from '../../lib/core/event-loop.ts'
 import type { HealthVerdict } from '../../lib/core/health-check.ts'
-import { eventLoopCheck, EventLoopWatch } from '../../lib/health/event-loop.ts'
+import { eventLoopCheck, EventLoopSampler } from '../../lib/health/event-loop.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 import { until } from '../support/redis-jobs.ts'
 
@@ -27,7 +27,7 @@ function block (ms: number): void {
 }
 
 t.test('a loop that is blocked is measured as such, sample by sample', { timeout: 30_000 }, async (t) => {
-  const watch = new EventLoopWatch(systemClock)
+  const watch = new EventLoopSampler(systemClock)
   await watch.start()
   t.teardown(() => watch.stop(0))
   t.equal(watch.reading, undefined)
@@ -43,7 +43,7 @@ t.test('a loop that is blocked is measured as such, sample by sample', { timeout
 
 t.test('stopped, it leaves no timer', async (t) => {
   const clock = new FakeClock()
-  const watch = new EventLoopWatch(clock)
+  const watch = new EventLoopSampler(clock)
   await watch.start()
   await clock.advance(10_000)
   t.equal(clock.pending, 1)

@@ -28,7 +28,7 @@ t.test('a worker that cannot claim because of the outage is not silent by its ow
   let good = true
   const store = outage.watch(() => good ? 'Healthy' : { status: 'Unhealthy' })
   const consumer = { queue: 'default', active: 0, lastSeenAt: clock.monotonic(), paused: false }
-  const view: WorkerView = { running: true, consumers: () => [consumer], worksOn: () => true, placesOf: () => 1, abandonedIn: () => ({ running: 0, exhaustedSince: undefined }) }
+  const view: WorkerView = { running: true, consumers: () => [consumer], worksOn: () => true, slotsOf: () => 1, abandonedIn: () => ({ running: 0, exhaustedSince: undefined }) }
   const worker = outage.excuse(workerCheck(view, clock, 30_000, () => outage.lastOutAt))
   const both = async (): Promise<HealthVerdict> => (await Promise.all([ask(store), ask(worker)]))[1]
   t.match(await both(), { status: 'Healthy' })

@@ -4,6 +4,7 @@ import type { HealthCheck, HealthVerdict } from '../../lib/core/health-check.ts'
 import { StoreReadings } from '../../lib/health/readings.ts'
 import { asyncEndpointsCheck, queueDepthCheck, redisCheck, type StoreCheckParts } from '../../lib/health/store-checks.ts'
 import type { JobRecord } from '../../lib/jobs/job.ts'
+import { StoreCounts } from '../../lib/jobs/store-counts.ts'
 import type { JobPage, JobStore, QueueCounts } from '../../lib/jobs/store.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
@@ -123,9 +124,9 @@ function queues (pages: readonly JobPage[] = [{ jobs: [] }]): Pick<JobStore, 'co
 t.test('readings: one for all who ask, over all queues, and again when it is old', async (t) => {
   const clock = new FakeClock()
   const store = queues()
-  const readings = new StoreReadings(store, clock, () => ['a', 'b'])
+  const readings = new StoreReadings(store, new StoreCounts(store, clock), clock, () => ['a', 'b'])
   t.strictSame(await Promise.all([readings.counts(), readings.counts()]), [{ queued: 4, stuck: 2 }, { queued: 4, stuck: 2 }])
-  await clock.advance(499)
+  await clock.advance(249)
   await readings.counts()
   t.strictSame(store.asked.splice(0), ['counts a', 'counts b'])
   await clock.advance(1)
@@ -135,19 +136,29 @@ t.test('readings: one for all who ask, over all queues, and again when it is old
 
 t.test('readings: a failure is told to all who wait for it, and not kept', async (t) => {
   let broken = true
-  const readings = new StoreReadings({ ...queues(), counts: async () => { if (broken) throw new Error('away'); return { states: { queued: 7 }, stuck: 0 } as Partial<QueueCounts> as QueueCounts } }, new FakeClock(), () => ['a'])
+  const counts = async (): Promise<QueueCounts> => {
+    if (broken) throw new Error('away')
+    return { states: { queued: 7 }, stuck: 0 } as Partial<QueueCounts> as QueueCounts
+  }
+  const clock = new FakeClock()
+  const readings = new StoreReadings(queues(), new StoreCounts({ counts }, clock), clock, () => ['a'])
   await Promise.all([t.rejects(readings.counts(), /away/), t.rejects(readings.counts(), /away/)])
   broken = false
   t.strictSame(await readings.counts(), { queued: 7, stuck: 0 })
 })
 
+function readingsOf (store: Pick<JobStore, 'counts' | 'list'>, names: readonly string[]): StoreReadings {
+  const clock = new FakeClock()
+  return new StoreReadings(store, new StoreCounts(store, clock), clock, () => names)
+}
+
 t.test('readings: what runs is read page by page, and not for ever', async (t) => {
   const job = { name: 'x' } as JobRecord
   const store = queues([{ jobs: [job], cursor: '1' }, { jobs: [job, job] }])
-  t.equal((await new StoreReadings(store, new FakeClock(), () => ['a', 'b']).running()).length, 3)
+  t.equal((await readingsOf(store, ['a', 'b']).running()).length, 3)
   t.strictSame(store.asked.sort(), ['list a in-progress 100 1', 'list a in-progress 100 undefined', 'list b in-progress 100 undefined'])
   const endless = queues(Array.from({ length: 2 }, () => ({ jobs: [job], cursor: '0' })))
-  t.equal((await new StoreReadings(endless, new FakeClock(), () => ['a']).running()).length, 20)
+  t.equal((await readingsOf(endless, ['a']).running()).length, 20)
 })
 
 t.test('jobs in queues that no worker works on are work to do: Degraded, with their names', async (t) => {

@@ -100,6 +100,16 @@ t.test('what tracing attached to the request is handed to the submission', async
   t.equal(seen, traced)
 })
 
+t.test('submit middleware that calls next() twice: the job is stored once, and the second call is refused', async (t) => {
+  const { app, http, store } = await testApp()
+  http.runtime.submitMiddleware.push(async (_scope, next) => { await next(); return await next() })
+  app.asyncEndpoint({ url: '/a', name: 'a', handler: echo })
+  const response = await app.inject({ method: 'POST', url: '/a' })
+  t.equal(response.statusCode, 500)
+  t.match(response.json(), { code: 'FAE_NEXT_CALLED_TWICE' })
+  t.equal(store.created.length, 1)
+})
+
 t.test('a repeated request whose job is no longer kept is answered 410, and nothing is run again', async (t) => {
   const { app, store, events } = await testApp()
   app.asyncEndpoint({ url: '/reports', name: 'report', handler: echo })

@@ -19,6 +19,7 @@ import { createHttpRuntime, type HttpRuntime } from '../../lib/http/http-runtime
 import { compileDefinition } from '../../lib/jobs/definition.ts'
 import { compilersOf } from '../../lib/http/schema-compilers.ts'
 import type { JobRecord, JobUpdate, NewJob } from '../../lib/jobs/job.ts'
+import { StoreCounts } from '../../lib/jobs/store-counts.ts'
 import { JobRegistry } from '../../lib/jobs/registry.ts'
 import type { CancelVerdict, Consumer, Created, JobPage, JobStore, QueueCounts, RedriveVerdict } from '../../lib/jobs/store.ts'
 
@@ -181,7 +182,7 @@ export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
     const context = createContext({ clock: options.clock ?? systemClock, logger: app.log })
     const bus = new EventBus(context.logger)
     for (const name of EVENT_NAMES) bus.on(name, (event) => { events.push({ name, event: { ...event } }) })
-    const runtime: JobRuntime = { context, bus, registry: new JobRegistry(), store, redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: [] }
+    const runtime: JobRuntime = { context, bus, registry: new JobRegistry(), store, counts: new StoreCounts(store, context.clock), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: [] }
     const backbone = new Backbone(store)
     const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs ?? 2_000 })
     const made = createHttpRuntime({ runtime, jobs: client, backbone, options: readHttpOptions(options.http), prefix: app.prefix })

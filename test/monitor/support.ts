@@ -6,7 +6,7 @@ import type { LoopSample } from '../../lib/core/event-loop.ts'
 import type { WorkerView } from '../../lib/monitor/facts.ts'
 import { Monitor, type MonitorParts } from '../../lib/monitor/monitor.ts'
 import { readPerformanceOptions, type PerformanceOptions } from '../../lib/monitor/options.ts'
-import { INSTRUMENTS, RECORDED_METRICS } from '../../lib/telemetry/instruments.ts'
+import { RECORDED_METRICS } from '../../lib/telemetry/instruments.ts'
 import { recordInto } from '../../lib/telemetry/registry-recorder.ts'
 import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
 import type { HistogramPoint } from '../../lib/telemetry/snapshot.ts'
@@ -32,7 +32,6 @@ export function monitored (options: PerformanceOptions = {}, parts: Partial<Moni
     bus,
     redaction: readRedactOptions({}),
     registry,
-    instruments: INSTRUMENTS,
     options: readPerformanceOptions(options),
     bottlenecks: options.bottlenecks !== false,
     surroundings: { jobs: () => [{ name: 'report', queue: 'default', timeoutMs: 30_000 }, { name: 'mail', queue: 'mails', timeoutMs: 0 }], worker: () => world.worker, countsIntervalMs: 10_000 },

@@ -3,7 +3,7 @@ import { Writable } from 'node:stream'
 import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { ACCESS_LINES } from '../../lib/events/access-lines.ts'
+import { ACCESS_LINES } from '../../lib/telemetry/log-events.ts'
 import { asyncEndpoints, observability, jobStore, type AsyncEndpointsOptions } from '../../plugins/async-endpoints.ts'
 
 type Line = Record<string, unknown>

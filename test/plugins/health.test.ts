@@ -7,6 +7,7 @@ import { createContext } from '../../lib/core/context.ts'
 import { readRedactOptions } from '../../lib/core/redact.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import type { JobRuntime } from '../../lib/events/runtime.ts'
+import { StoreCounts } from '../../lib/jobs/store-counts.ts'
 import { JobRegistry } from '../../lib/jobs/registry.ts'
 import type { JobStore } from '../../lib/jobs/store.ts'
 import { health, type HealthOptions } from '../../plugins/health.ts'
@@ -23,7 +24,7 @@ async function build (t: Test, { get = async () => undefined, options = {}, expo
     const context = createContext()
     const store = { type: 'fake', get } as Pick<JobStore, 'type' | 'get'> as JobStore
     const runtime: JobRuntime = {
-      context, store, bus: new EventBus(context.logger), registry: new JobRegistry(), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
+      context, store, counts: new StoreCounts(store, context.clock), bus: new EventBus(context.logger), registry: new JobRegistry(), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
     }
     app.decorate(RUNTIME, runtime)
   }, { name: 'fastify-async-endpoints/job-store' }))
@@ -95,12 +96,12 @@ t.test('closing turns readiness too, before the server is gone', async (t) => {
 t.test('a worker is asked whether it claims, wherever its plugin was registered', async (t) => {
   const app = await build(t)
   let lastSeenAt = runtimeOf(app).context.clock.monotonic()
-  runtimeOf(app).worker = { running: true, worksOn: () => true, placesOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }], abandonedIn: () => ({ running: 0, exhaustedSince: undefined }) }
+  runtimeOf(app).worker = { running: true, worksOn: () => true, slotsOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }], abandonedIn: () => ({ running: 0, exhaustedSince: undefined }) }
   app.jobHealth.addCheck('noise', () => true, { cacheMs: 0 })
   t.match(await probe(app, '/health/ready'), { status: 200, body: { checks: [{}, {}, {}, { name: 'worker', status: 'Healthy' }] } })
   lastSeenAt -= 60_000
   const quiet = await build(t, { options: { workerSilentMs: 5 } })
-  runtimeOf(quiet).worker = { running: true, worksOn: () => true, placesOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }] }
+  runtimeOf(quiet).worker = { running: true, worksOn: () => true, slotsOf: () => 1, consumers: () => [{ queue: 'default', active: 0, paused: false, lastSeenAt }] }
   t.match(await probe(quiet, '/health/ready'), { status: 503, body: { checks: [{}, {}, {}, { name: 'worker', status: 'Unhealthy' }] } })
 })
 

@@ -4,6 +4,7 @@ import t from 'tap'
 import { createContext, silentLogger } from '../../lib/core/context.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import { StuckJobs } from '../../lib/health/job-checks.ts'
+import { StoreCounts } from '../../lib/jobs/store-counts.ts'
 import { StoreReadings } from '../../lib/health/readings.ts'
 import { ObservedStore } from '../../lib/stores/observed.ts'
 import { startRedis } from '../support/redis.ts'
@@ -28,7 +29,8 @@ t.test('status, list, counts and health agree that it is in progress', { timeout
   t.same(await listed('queued'), [])
   t.match(await store.counts(QUEUE), { states: { queued: 0, 'in-progress': 1 }, stuck: 1, stuckIds: [job.id] })
   const context = createContext()
-  const readings = new StoreReadings(new ObservedStore(store, context, new EventBus(silentLogger)), context.clock, () => [QUEUE])
+  const observed = new ObservedStore(store, context, new EventBus(silentLogger))
+  const readings = new StoreReadings(observed, new StoreCounts(observed, context.clock), context.clock, () => [QUEUE])
   t.match(await readings.counts(), { queued: 0, stuck: 1 })
   const check = new StuckJobs({ all: () => [{ name: job.name, timeoutMs: 1, graceMs: 0 }] }, readings, { now: () => Date.now() + 60_000 })
   t.match(await check.look(), { status: 'Degraded', data: { stuck_count: 1 } })

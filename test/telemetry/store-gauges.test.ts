@@ -2,6 +2,7 @@ import t from 'tap'
 import { createContext } from '../../lib/core/context.ts'
 import type { JobState } from '../../lib/jobs/states.ts'
 import type { QueueCounts } from '../../lib/jobs/store.ts'
+import { StoreCounts } from '../../lib/jobs/store-counts.ts'
 import { StoreGauges } from '../../lib/telemetry/store-gauges.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 import { recordingMetrics } from '../../lib/testing/recording-metrics.ts'
@@ -14,7 +15,8 @@ function setUp (counts: (queue: string) => Promise<QueueCounts>, workload?: { ac
   const asked: string[] = []
   const gauges = new StoreGauges({
     context: createContext({ clock }),
-    store: { type: 'memory', counts: (queue) => { asked.push(queue); return counts(queue) } },
+    store: { type: 'memory' },
+    counts: new StoreCounts({ counts: (queue) => { asked.push(queue); return counts(queue) } }, clock),
     queues: () => ['default', 'slow'],
     metrics,
     workload: () => workload
@@ -131,12 +133,14 @@ t.test('ages are told by the clock of the store, and queues that nobody works on
     store: {
       type: 'fake',
       now: () => clock.now() - 90_000,
-      unattended: () => unattended,
+      unattended: () => unattended
+    },
+    counts: new StoreCounts({
       counts: async (queue) => {
         asked.push(queue)
         return { queue, states: { ...ZERO, queued: 1 }, oldestQueuedAt: clock.now() - 92_000, stuck: 0 }
       }
-    },
+    }, clock),
     queues: () => ['default'],
     metrics,
     workload: () => undefined
@@ -144,6 +148,7 @@ t.test('ages are told by the clock of the store, and queues that nobody works on
   await gauges.refresh()
   t.match(metrics.of('jobsOldestAge'), [{ value: 2, labels: { queue: 'default' } }, { value: 2, labels: { queue: 'removed' } }])
   unattended = []
+  clock.jump(10_000)
   await gauges.refresh()
   t.same(asked, ['default', 'removed', 'default', 'removed'])
 })

@@ -6,11 +6,10 @@ import { EventBus } from '../../lib/events/bus.ts'
 import type { JobRuntime } from '../../lib/events/runtime.ts'
 import { compileDefinition, type JobDefinition } from '../../lib/jobs/definition.ts'
 import type { ClaimedJob, TraceCarrier } from '../../lib/jobs/job.ts'
-import { isOutcome } from '../../lib/jobs/outcome.ts'
+import { StoreCounts } from '../../lib/jobs/store-counts.ts'
 import { JobRegistry } from '../../lib/jobs/registry.ts'
 import type { AttemptScope, SubmitScope } from '../../lib/jobs/seams.ts'
 import type { Claim, SettleVerdict, Settlement } from '../../lib/jobs/store.ts'
-import { toStoredError } from '../../lib/jobs/stored-error.ts'
 import { memoryStore } from '../../lib/stores/memory/index.ts'
 import { TraceContext } from '../../lib/telemetry/trace-context.ts'
 import { TelemetryFailures } from '../../lib/telemetry/telemetry-failures.ts'
@@ -63,8 +62,9 @@ export const COMPLETED: Settlement = { kind: 'completed', result: '1', resultByt
 
 export function fakeRuntime (parts: { logger?: Logger, clock?: Clock } = {}): JobRuntime {
   const context = createContext({ logger: parts.logger ?? silentLogger, clock: parts.clock, instanceId: 'instance-1' })
+  const store = memoryStore()
   return {
-    context, bus: new EventBus(context.logger), registry: new JobRegistry(), store: memoryStore(),
+    context, bus: new EventBus(context.logger), registry: new JobRegistry(), store, counts: new StoreCounts(store, context.clock),
     redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
   }
 }
@@ -91,7 +91,7 @@ export function tracingUnderTest (options: { own?: boolean, perSecond?: number, 
   const failures = new TelemetryFailures(runtime.bus, silentLogger)
   const source = new TracerSource(options.contexts ?? new TraceContext('explicit'), failures, provider, own ? { bucket, remoteBucket: options.remoteBucket, followsParent: true } : undefined)
   const tracing = new Tracing({
-    source, thrown: { isOutcome, toStoredError }, storeType: 'memory', propagation: 'auto', excluded: () => false, redaction: runtime.redaction, detailed: false, now: () => NOW + 1_000, ...parts
+    source, storeType: 'memory', propagation: 'auto', excluded: () => false, redaction: runtime.redaction, detailed: false, now: () => NOW + 1_000, ...parts
   })
   return {
     tracing,

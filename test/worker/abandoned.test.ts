@@ -1,4 +1,4 @@
-/** Handlers that ignore their abort keep their places, on every store. */
+/** Handlers that ignore their abort keep their slots, on every store. */
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
 import { runtimeOf } from '../../lib/events/runtime.ts'
@@ -65,7 +65,7 @@ async function gauge (app: FastifyInstance): Promise<number> {
   return Number(/^asyncendpoints_handlers_abandoned\{[^}]*\} (\d+)/m.exec((await app.inject('/metrics')).payload)?.[1])
 }
 
-t.test('they keep their places: concurrency bounds what runs, and their end gives the places back', async (t) => {
+t.test('they keep their slots: concurrency bounds what runs, and their end gives the slots back', async (t) => {
   const redis = await startRedis()
   t.teardown(() => redis.stop())
   for (const store of [memoryStore(), redisStore({ url: redis.url })]) {
@@ -73,7 +73,7 @@ t.test('they keep their places: concurrency bounds what runs, and their end give
     const { app, told } = await build(t, store, deaf, { concurrency: 2 })
     t.equal(await gauge(app), 0)
     await abandonOne(app, deaf)
-    t.equal(app.jobWorker.placesOf('default'), 1)
+    t.equal(app.jobWorker.slotsOf('default'), 1)
     t.match(await workerCheckOf(app), { status: 'Degraded', description: 'handlers that ignored their abort still run: 1' })
     await abandonOne(app, deaf)
     t.strictSame(told, ['handler.abandoned', 'handler.abandoned', 'worker.exhausted'])
@@ -95,12 +95,12 @@ t.test('they keep their places: concurrency bounds what runs, and their end give
     await until('the jobs to end', async () => { deaf.endAll(); return (await Promise.all(waiting.map(async (id) => (await app.jobs.get(id))?.state))).every((state) => state === 'completed') })
     t.equal(deaf.most, 2, store.type)
     t.equal(await gauge(app), 0)
-    t.equal(app.jobWorker.placesOf('default'), 2)
+    t.equal(app.jobWorker.slotsOf('default'), 2)
     t.match(await workerCheckOf(app), { status: 'Healthy' })
   }
 })
 
-t.test('a queue that was paused stays paused when places are free again', async (t) => {
+t.test('a queue that was paused stays paused when slots are free again', async (t) => {
   const deaf = new Deaf()
   const { app, told } = await build(t, memoryStore(), deaf, { concurrency: 1 })
   await abandonOne(app, deaf)
@@ -113,7 +113,7 @@ t.test('a queue that was paused stays paused when places are free again', async 
   await until('the job to run', () => deaf.calls === 2)
 })
 
-t.test('countAbandoned: false lets others take the places, and the gauge tells all the same', async (t) => {
+t.test('countAbandoned: false lets other jobs take the slots, and the gauge counts all the same', async (t) => {
   const deaf = new Deaf()
   const { app, told } = await build(t, memoryStore(), deaf, { concurrency: 1, countAbandoned: false })
   for (let n = 0; n < 3; n++) await abandonOne(app, deaf)

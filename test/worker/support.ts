@@ -5,6 +5,7 @@ import { EVENT_NAMES, type EventName } from '../../lib/events/catalogue.ts'
 import type { JobRuntime } from '../../lib/events/runtime.ts'
 import { compileDefinition, type JobDefinitionInput } from '../../lib/jobs/definition.ts'
 import type { JobProgress, ClaimedJob } from '../../lib/jobs/job.ts'
+import { StoreCounts } from '../../lib/jobs/store-counts.ts'
 import { JobRegistry } from '../../lib/jobs/registry.ts'
 import type { Claim, JobStore } from '../../lib/jobs/store.ts'
 
@@ -36,7 +37,7 @@ export function testRuntime (definition: Partial<JobDefinitionInput> & Pick<JobD
     }
   } as Partial<JobStore> as JobStore
   return {
-    runtime: { context, bus, registry, store, redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: [] },
+    runtime: { context, bus, registry, store, counts: new StoreCounts(store, context.clock), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: [] },
     // How long the store took has tests of its own.
     names: () => events.map(([name]) => name).filter((name) => name !== 'store.operated' && name !== 'store.operation_failed'),
     event: (name) => events.findLast(([entry]) => entry === name)?.[1],

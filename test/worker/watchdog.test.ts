@@ -3,7 +3,8 @@ import type { JobRuntime } from '../../lib/events/runtime.ts'
 import type { Attempt, Claim, ConsumeOptions, Consumer, JobStore } from '../../lib/jobs/store.ts'
 import { memoryStore } from '../../lib/stores/memory/index.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
-import { Worker, type WorkerOptions } from '../../lib/worker/worker.ts'
+import type { WorkerOptions } from '../../lib/worker/worker-options.ts'
+import { Worker } from '../../lib/worker/worker.ts'
 import { testClaim, testRuntime } from './support.ts'
 
 interface Test { teardown: (fn: () => unknown) => unknown }
@@ -173,7 +174,7 @@ t.test('attempts under way stay with the old one; the new one takes the other pl
   await made.pass(45_000)
   t.equal(made.restarts.length, 1)
   const next = made.made[1]
-  t.same([next?.sizes, made.worker.placesOf('default')], [[1], 1])
+  t.same([next?.sizes, made.worker.slotsOf('default')], [[1], 1])
   t.same(old.done.filter((step) => step === 'close'), [], 'not closed while they run')
   await made.worker.stop(0)
   t.ok(old.done.includes('close') && next?.done.includes('close'), 'a worker that stops closes both')

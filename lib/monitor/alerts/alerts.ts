@@ -1,15 +1,16 @@
 import type { Context } from '../../core/context.ts'
 import { EXPIRED, orReject, withDeadline } from '../../core/deadline.ts'
 import { Periodic } from '../../core/periodic.ts'
+import type { ProcessMemory } from '../../core/process-memory.ts'
 import type { Redaction } from '../../core/redact.ts'
 import { BaseService } from '../../core/service.ts'
 import type { SharedState } from '../../core/shared.ts'
 import type { EventBus } from '../../events/bus.ts'
+import type { StoreCounts } from '../../jobs/store-counts.ts'
 import type { Alert, AlertNotice } from './alert.ts'
 import { Dispatcher } from './dispatcher.ts'
 import { factsOf, failedJobsKept, QueueReader, STORE_TIMEOUT_MS, type AlertStore } from './queue-reader.ts'
 import { Ledger } from './ledger.ts'
-import type { MemorySource } from './memory.ts'
 import type { ResolvedAlertsOptions } from './options.ts'
 import { decodeReport, encodeReport, type AlertWorkerView, type ProcessReport } from './report.ts'
 import { STORE_UNREACHABLE, storeUnreachable } from './rules.ts'
@@ -24,6 +25,7 @@ export interface AlertsParts {
   readonly redaction: Redaction
   readonly options: ResolvedAlertsOptions
   readonly store: AlertStore
+  readonly counts: Pick<StoreCounts, 'read'>
   readonly queues: () => readonly string[]
   readonly worker: () => AlertWorkerView | undefined
   /** Compiled from `excludeJobs` and `longJobs`. */
@@ -37,7 +39,7 @@ export interface AlertsParts {
   readonly firing?: (count: number, labels: { readonly rule: string, readonly severity: string }) => void
   /** From 0 to 1. @defaultValue Math.random */
   readonly random?: () => number
-  readonly memory?: MemorySource
+  readonly memory?: ProcessMemory
 }
 
 /** Where things lie on the store: who evaluates, what each process counted, how each is, and what is known of alerts. */
@@ -94,7 +96,7 @@ export class Alerts extends BaseService {
     const { context: { clock, instanceId, logger: plain }, options, redaction, bus, store, random = Math.random } = parts
     const logger = redaction.logger(plain)
     this.#watcher = new JobWatcher({ ...parts, clock, instanceId })
-    this.#reader = new QueueReader(store, clock)
+    this.#reader = new QueueReader(store, parts.counts, clock)
     this.#runner = new RuleRunner({ ...parts, clock, logger })
     this.#dispatcher = new Dispatcher({ clock, bus, logger, redaction, senders: sendersOf(options, logger, clock, parts.plainly), timeoutMs: options.senderTimeoutMs })
     this.#ledger = this.#newLedger()
@@ -118,7 +120,10 @@ export class Alerts extends BaseService {
     return [...this.#ledger.firing(), ...this.#own.firing()].sort((a, b) => a.startedAt - b.startedAt)
   }
 
-  /** Evaluates now, if this process is the one that evaluates; resolves when what is new was sent. Never rejects. */
+  /**
+   * Evaluates the rules now, if this process is the one that evaluates; resolves when new notices were sent. The job counts that it
+   * judges by are at most 250 ms old. Never rejects.
+   */
   async check (): Promise<void> {
     if (!this.running) return
     await this.#parts.quietly(() => this.#next(true))
@@ -222,7 +227,7 @@ export class Alerts extends BaseService {
     const { windows, reports } = await this.#gather(shared)
     const queues = await this.#reader.read(reports, windows)
     const now = clock.now()
-    const deadLetters = queues === undefined ? undefined : { kept: queues.reduce((sum, { states }) => sum + states.failed, 0), growth: this.#ledger.grownBy(failedJobsKept(queues), now) }
+    const deadLetters = queues === undefined ? undefined : this.#deadLetters(failedJobsKept(queues), now)
     const { found, unknown } = await this.#runner.run({ ...factsOf(now, windows, reports, queues), deadLetters })
     if (this.#ending) return
     this.#unannounced.push(...this.#ledger.judge(found, (rule) => unknown.has(rule), this.#dispatcher.names, now))
@@ -232,6 +237,12 @@ export class Alerts extends BaseService {
     await this.#dispatcher.deliver(this.#ledger.owed)
     this.#ledger.settle(clock.now())
     if (shared !== undefined) await this.#write(shared)
+  }
+
+  #deadLetters (counts: ReturnType<typeof failedJobsKept>, now: number): { kept: number, growth: number } {
+    const growth = this.#ledger.grownBy(counts, now)
+    this.#ledger.remember(counts, now)
+    return { kept: counts.reduce((sum, [, count]) => sum + count, 0), growth }
   }
 
   /** This process first, read now. */

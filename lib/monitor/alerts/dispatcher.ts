@@ -1,5 +1,6 @@
 import type { Clock, Logger } from '../../core/context.ts'
 import { EXPIRED, withDeadline } from '../../core/deadline.ts'
+import { FirstOnly } from '../../core/first-only.ts'
 import type { Redaction } from '../../core/redact.ts'
 import { singleLine } from '../../core/text.ts'
 import type { EventBus } from '../../events/bus.ts'
@@ -27,7 +28,7 @@ const MAX_MESSAGE = 200
 export class Dispatcher {
   readonly #parts: DispatcherParts
   readonly #hanging = new Map<string, number>()
-  readonly #failing = new Set<string>()
+  readonly #failing = new FirstOnly()
   /** Calls under way. */
   readonly #calls = new Set<AbortController>()
   #closed = false
@@ -66,7 +67,7 @@ export class Dispatcher {
       const error: AlertSendError | undefined = await this.#send(sender, entry)
       if (error === undefined) {
         entry.senders.delete(sender.name)
-        this.#failing.delete(sender.name)
+        this.#failing.forget(sender.name)
       } else if (!this.#closed) {
         given = error.code === 'ETIMEDOUT'
         this.#failed(sender.name, entry, error)
@@ -102,10 +103,7 @@ export class Dispatcher {
   #failed (sender: string, { notice: { alert: { fingerprint, rule } }, tries }: Owed, { code, message }: AlertSendError): void {
     const { bus, logger } = this.#parts
     const payload = { sender, fingerprint, rule, errorCode: code, message, tries: tries + 1 }
-    if (!this.#failing.has(sender)) {
-      this.#failing.add(sender)
-      writeLine(logger, 'alert.send_failed', payload)
-    }
+    if (this.#failing.note(sender)) writeLine(logger, 'alert.send_failed', payload)
     bus.emit('alert.send_failed', payload)
   }
 }

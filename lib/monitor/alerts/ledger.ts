@@ -82,18 +82,26 @@ export class Ledger {
     return [...this.#entries.values()].filter(({ phase }) => phase === 'firing').map(({ alert }) => alert).sort((a, b) => a.startedAt - b.startedAt)
   }
 
-  /** @returns by how much the failed jobs that are kept have grown, over all queues, each since its least of the window */
+  /** @returns by how many the failed jobs that the store keeps have grown: over all queues, each since its lowest count within the window */
   grownBy (counts: Kept[1], now: number): number {
-    const since = now - this.#options.windowMs
-    this.#kept = this.#kept.filter(([at]) => at > since && at <= now)
     const least = new Map(counts)
-    for (const [queue, kept] of this.#kept.flatMap(([, earlier]) => earlier)) {
+    for (const [queue, kept] of this.#keptSince(now).flatMap(([, earlier]) => earlier)) {
       const low = least.get(queue)
       if (low !== undefined && kept < low) least.set(queue, kept)
     }
+    return counts.reduce((grown, [queue, count]) => grown + count - (least.get(queue) ?? count), 0)
+  }
+
+  /** Remembers counts of failed jobs for later evaluations to compare with; those that are older than the window are forgotten. */
+  remember (counts: Kept[1], now: number): void {
+    this.#kept = this.#keptSince(now)
     const last = this.#kept.at(-1)
     if (last === undefined || now - last[0] >= COUNT_EVERY_MS) this.#kept.push([now, counts])
-    return counts.reduce((grown, [queue, count]) => grown + count - (least.get(queue) ?? count), 0)
+  }
+
+  /** Those of the window. Not those of the future: the clock has been set back since. */
+  #keptSince (now: number): Kept[] {
+    return this.#kept.filter(([at]) => at > now - this.#options.windowMs && at <= now)
   }
 
   /**

@@ -1,25 +1,28 @@
 import type { Clock } from '../../core/context.ts'
 import { orReject } from '../../core/deadline.ts'
 import { storeNow } from '../../jobs/store-clock.ts'
+import type { StoreCounts } from '../../jobs/store-counts.ts'
 import type { JobStore, QueueCounts } from '../../jobs/store.ts'
 import type { AlertFacts, ConsumerFacts, QueueFacts, SlowJob } from './facts.ts'
 import type { ProcessReport } from './report.ts'
 import { MAX_SLOW, sumUp, type ShownWindow } from './window.ts'
 
-export type AlertStore = Pick<JobStore, 'type' | 'shared' | 'counts' | 'get' | 'ping' | 'now'>
+export type AlertStore = Pick<JobStore, 'type' | 'shared' | 'get' | 'ping' | 'now'>
 
 /** Everything that is asked of a store has to be answered by then. */
 export const STORE_TIMEOUT_MS = 5_000
 
 /** What the store says of its queues, and the reports of the processes that use them. */
 export class QueueReader {
-  readonly #store: AlertStore
+  readonly #store: Pick<AlertStore, 'get' | 'now'>
+  readonly #counts: Pick<StoreCounts, 'read'>
   readonly #clock: Clock
   /** A reading that outlived its deadline: no second one is sent after it. */
   #pending: Promise<unknown> | undefined
 
-  constructor (store: AlertStore, clock: Clock) {
+  constructor (store: Pick<AlertStore, 'get' | 'now'>, counts: Pick<StoreCounts, 'read'>, clock: Clock) {
     this.#store = store
+    this.#counts = counts
     this.#clock = clock
   }
 
@@ -39,7 +42,7 @@ export class QueueReader {
   }
 
   async #read (queue: string, reports: readonly ProcessReport[], windows: readonly ShownWindow[]): Promise<QueueFacts> {
-    const counts = await this.#store.counts(queue)
+    const { counts } = await this.#counts.read(queue)
     const now = this.#clock.now()
     // Moments of jobs come from the store's clock, those of reports from the clocks of processes.
     const storedNow = storeNow(this.#store, this.#clock)

@@ -1,5 +1,6 @@
 import type { Clock, Logger } from '../../core/context.ts'
 import { EXPIRED, withDeadline } from '../../core/deadline.ts'
+import { FirstOnly } from '../../core/first-only.ts'
 import type { Redaction } from '../../core/redact.ts'
 import { singleLine } from '../../core/text.ts'
 import type { EventBus } from '../../events/bus.ts'
@@ -36,7 +37,7 @@ const MAX_DETAILS = 8_000
 export class RuleRunner {
   readonly #parts: RunnerParts
   readonly #hanging = new Set<string>()
-  readonly #failing = new Set<string>()
+  readonly #failing = new FirstOnly()
 
   constructor (parts: RunnerParts) {
     this.#parts = parts
@@ -54,7 +55,7 @@ export class RuleRunner {
     await Promise.all(options.rules.map(async (rule) => {
       try {
         found.push(...await this.#ask(rule, facts))
-        this.#failing.delete(rule.name)
+        this.#failing.forget(rule.name)
       } catch (error) {
         unknown.add(rule.name)
         this.#failed(rule.name, error)
@@ -107,8 +108,7 @@ export class RuleRunner {
   #failed (rule: string, error: unknown): void {
     const { bus, logger, redaction } = this.#parts
     const message = error instanceof Error ? singleLine(error.message, MAX_TITLE, redaction.text) : 'not an Error'
-    if (!this.#failing.has(rule)) {
-      this.#failing.add(rule)
+    if (this.#failing.note(rule)) {
       logger.warn({ rule, detail: message }, 'an alert rule could not be evaluated; its alerts stay as they are, and further failures of it are counted, not logged')
     }
     bus.emit('telemetry.listener_failed', { source: 'alert.rule', message })

@@ -1,7 +1,7 @@
 import type { Clock, Logger } from '../../core/context.ts'
 import { compileMessage } from '../../core/line-message.ts'
 import { singleLine } from '../../core/text.ts'
-import { ALERT_LINES } from '../../events/alert-lines.ts'
+import { ALERT_LINES } from '../../telemetry/log-events.ts'
 import type { AlertMail, AlertNotice, AlertSender, EmailOptions } from './alert.ts'
 import type { ResolvedAlertsOptions } from './options.ts'
 import { webhookSender } from './webhook.ts'

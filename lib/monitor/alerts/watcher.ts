@@ -1,8 +1,8 @@
 import type { Clock } from '../../core/context.ts'
+import { memoryUse, type ProcessMemory } from '../../core/process-memory.ts'
 import type { EventBus } from '../../events/bus.ts'
 import type { ResolvedAlertsOptions } from './options.ts'
 import type { ConsumerFacts } from './facts.ts'
-import { readMemory, type MemorySource } from './memory.ts'
 import type { AlertWorkerView, ProcessReport } from './report.ts'
 import { JobWindow, MAX_SLOW, WINDOW_MS, type ShownWindow } from './window.ts'
 
@@ -18,7 +18,7 @@ export interface WatcherParts {
   /** The queues that this process knows. */
   readonly queues: () => readonly string[]
   readonly worker: () => AlertWorkerView | undefined
-  readonly memory?: MemorySource
+  readonly memory?: ProcessMemory
 }
 
 /** More names of queues are not told of: they are part of options, not of what clients send. */
@@ -94,7 +94,7 @@ export class JobWatcher {
     const slowest = slowJobMs === false ? [] : working?.oldestAttempts(MAX_SLOW) ?? []
     return {
       instance: instanceId,
-      memory: readMemory(memoryLimitBytes, memory),
+      memory: memoryUse(memoryLimitBytes, memory),
       consumers,
       watchedMs: Math.max(0, Math.round(now - this.#startedAt)),
       queues: [...known].slice(0, MAX_QUEUES).map((queue) => [queue, age(this.#claimedAt.get(queue))]),

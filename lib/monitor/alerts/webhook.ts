@@ -1,9 +1,8 @@
 /** Notices by HTTP, signed as Standard Webhooks 1.0.0 asks (`webhook-id`, `webhook-timestamp`, `webhook-signature`). */
 import { createHmac } from 'node:crypto'
 import type { Clock } from '../../core/context.ts'
-import { sleep } from '../../core/deadline.ts'
+import { deliver, DeliveryPace, unsendableHeaders } from '../../core/http-delivery.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
-import { readRetryAfter } from '../../core/retry-after.ts'
 import { cut } from '../../core/text.ts'
 import { AlertSendError, type AlertNotice, type AlertSender } from './alert.ts'
 
@@ -26,9 +25,10 @@ export interface AlertWebhookOptions {
 export type ResolvedAlertWebhookOptions = Readonly<Required<Omit<AlertWebhookOptions, 'secret'>> & { name: string, secrets: readonly string[] }>
 
 const SECRET = /^whsec_[A-Za-z0-9+/]+={0,2}$/
+/** Headers that the sender writes itself. */
+const SIGNED = /^(webhook-.*|content-type)$/i
 const MIN_SECRET_BYTES = 24
 const MAX_SECRET_BYTES = 64
-const FIRST_BACKOFF_MS = 500
 const LONGEST_BACKOFF_MS = 10_000
 
 const secretSchema = { type: 'string', minLength: 1 }
@@ -56,10 +56,8 @@ export function readWebhook (given: AlertWebhookOptions, name: string): Resolved
   if (url === undefined) problems.push('url is not a URL')
   else if (url.username !== '' || url.password !== '') problems.push('url must hold no credentials; give them in headers')
   if (!secrets.every(isSecret)) problems.push(`secret must be "whsec_" and ${MIN_SECRET_BYTES} to ${MAX_SECRET_BYTES} random bytes in base64, for example from: openssl rand -base64 32`)
-  for (const [header, value] of Object.entries(options.headers)) {
-    if (/^(webhook-.*|content-type)$/i.test(header)) problems.push(`headers: ${header} is set by the sender`)
-    else if (!canBeSent(header, value)) problems.push(`headers: ${JSON.stringify(cut(header, 50))} cannot be sent`)
-  }
+  problems.push(...Object.keys(options.headers).filter((header) => SIGNED.test(header)).map((header) => `headers: ${header} is set by the sender`))
+  problems.push(...unsendableHeaders(options.headers).map((header) => `headers: ${JSON.stringify(cut(header, 50))} cannot be sent`))
   if (problems.length > 0) throw invalidOptions('alerts.webhook', problems)
   return Object.freeze({ ...options, name, secrets: Object.freeze([...secrets]) })
 }
@@ -67,14 +65,6 @@ export function readWebhook (given: AlertWebhookOptions, name: string): Resolved
 function isSecret (secret: string): boolean {
   const bytes = keyOf(secret).length
   return SECRET.test(secret) && bytes >= MIN_SECRET_BYTES && bytes <= MAX_SECRET_BYTES
-}
-
-function canBeSent (header: string, value: string): boolean {
-  try {
-    return new Headers({ [header]: value }) !== undefined
-  } catch {
-    return false
-  }
 }
 
 function keyOf (secret: string): Buffer {
@@ -91,68 +81,30 @@ export function webhookBody ({ kind, at, alert: { startedAt, ...alert } }: Alert
   return JSON.stringify({ type: `alert.${kind}`, timestamp: new Date(at).toISOString(), data: { ...alert, startedAt: new Date(startedAt).toISOString() } })
 }
 
-export function webhookSender (options: ResolvedAlertWebhookOptions, clock: Clock, random: () => number = Math.random): AlertSender {
-  const { attempts, name } = options
+export function webhookSender (options: ResolvedAlertWebhookOptions, clock: Clock, random?: () => number): AlertSender {
+  const { attempts, name, secrets, timeoutMs, url } = options
   return {
     name,
     send: async (notice, { signal }) => {
       const body = webhookBody(notice)
-      for (let attempt = 1; ; attempt++) {
-        const error = await post(options, clock, notice.id, body, signal)
-        if (error === undefined) return
-        if (!error.passing || attempt >= attempts || signal.aborted) throw error
-        // Half of it by chance: what failed together must not come back together.
-        const backoffMs = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (attempt - 1)) * (0.5 + random() / 2)
-        await sleep(clock, Math.max(backoffMs, error.retryAfterMs), signal)
-        if (signal.aborted) throw error
-      }
+      const error = await deliver({
+        clock,
+        url,
+        receiver: 'the webhook',
+        timeoutMs,
+        attempts,
+        // Of one notice: the alert behind it does not wait longer because an earlier one failed.
+        pace: new DeliveryPace(clock, LONGEST_BACKOFF_MS, random),
+        signal,
+        message: () => {
+          // The time of this attempt: a receiver refuses an old one as a replay.
+          const timestamp = Math.floor(clock.now() / 1_000)
+          const signature = signWebhook(secrets, notice.id, timestamp, body)
+          const signed = { 'content-type': 'application/json', 'webhook-id': notice.id, 'webhook-timestamp': String(timestamp), 'webhook-signature': signature }
+          return { headers: { ...options.headers, ...signed }, body }
+        }
+      })
+      if (error !== undefined) throw new AlertSendError(error.code, error.message)
     }
   }
-}
-
-/** Without the URL and the headers: both may hold secrets. */
-class WebhookError extends AlertSendError {
-  readonly passing: boolean
-  readonly retryAfterMs: number
-
-  constructor (code: string, message: string, passing: boolean, retryAfterMs = 0) {
-    super(code, message)
-    this.passing = passing
-    this.retryAfterMs = retryAfterMs
-  }
-}
-
-/** @returns what went wrong, if anything did */
-async function post (options: ResolvedAlertWebhookOptions, clock: Clock, id: string, body: string, signal: AbortSignal): Promise<WebhookError | undefined> {
-  // Of this attempt, by the clock of whoever receives it: an old one is refused as a replay.
-  const timestamp = Math.floor(clock.now() / 1_000)
-  const headers = {
-    ...options.headers, 'content-type': 'application/json', 'webhook-id': id, 'webhook-timestamp': String(timestamp), 'webhook-signature': signWebhook(options.secrets, id, timestamp, body)
-  }
-  const late = new AbortController()
-  const timer = clock.setTimeout(() => { late.abort() }, options.timeoutMs)
-  try {
-    // A redirect would carry the alert, and headers with secrets, to somebody else.
-    const response = await fetch(options.url, { method: 'POST', headers, body, redirect: 'manual', signal: AbortSignal.any([signal, late.signal]) })
-    await response.body?.cancel()
-    return response.ok ? undefined : refused(response, clock.now())
-  } catch (error) {
-    if (late.signal.aborted || signal.aborted) return new WebhookError('ETIMEDOUT', 'the webhook did not answer in time', true)
-    return new WebhookError(networkCode(error), 'the webhook could not be reached', true)
-  } finally {
-    clock.clearTimeout(timer)
-  }
-}
-
-function refused ({ status, headers }: Response, now: number): WebhookError {
-  const passing = status === 408 || status === 425 || status === 429 || status >= 500
-  // A wish for more patience than a sender has is answered by the next evaluation.
-  return new WebhookError(`HTTP_${status}`, `the webhook answered ${status}`, passing, readRetryAfter(headers.get('retry-after'), now))
-}
-
-/** `fetch failed` says nothing; its cause does. */
-function networkCode (error: unknown): string {
-  const cause: unknown = error instanceof Error ? error.cause : undefined
-  const code: unknown = typeof cause === 'object' && cause !== null ? Reflect.get(cause, 'code') : undefined
-  return typeof code === 'string' && /^[A-Z][A-Z0-9_]{1,40}$/.test(code) ? code : 'ENETWORK'
 }

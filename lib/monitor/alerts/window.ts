@@ -1,3 +1,5 @@
+import { quantile } from '../../core/quantile.ts'
+import { Samples } from '../samples.ts'
 import { isArrayOf, isCount, isNamedCount } from './type-guards.ts'
 import type { JobFacts, SlowJob } from './facts.ts'
 
@@ -38,7 +40,7 @@ export class JobWindow {
   readonly #now: () => number
   readonly #slowMs: number
   readonly #jobs = new Map<string, Slot[]>()
-  #slow: ShownSlow[] = []
+  readonly #slow = new Samples<ShownSlow>(MAX_SLOW)
 
   /** @param slowMs attempts that take longer are remembered one by one, the newest */
   constructor (now: () => number, slowMs: number) {
@@ -60,15 +62,13 @@ export class JobWindow {
 
   slow (jobId: string, jobName: string, durationMs: number): void {
     if (durationMs <= this.#slowMs) return
-    this.#slow.push([jobId, jobName, Math.round(durationMs), this.#now()])
-    if (this.#slow.length > MAX_SLOW) this.#slow.shift()
+    this.#slow.add([jobId, jobName, Math.round(durationMs), this.#now()])
   }
 
   show (): Counted {
     const now = this.#now()
-    this.#slow = this.#slow.filter(([, , , at]) => isRecent(at, now))
     const jobs = [...this.#jobs].map(([name, slots]): ShownJob => [name, slots.filter(({ at }) => isOfTheHour(at, now)).map(showSlot)])
-    return { jobs: jobs.filter(([, slots]) => slots.length > 0), slow: [...this.#slow] }
+    return { jobs: jobs.filter(([, slots]) => slots.length > 0), slow: this.#slow.newest().reverse().filter(([, , , at]) => isRecent(at, now)) }
   }
 
   #slot (jobName: string): Slot {
@@ -176,18 +176,7 @@ export function sumUp (windows: readonly Counted[], now: number): { jobs: JobFac
   }
 }
 
-/** Between the bounds of its bin as if the values lay evenly in it, and never above the longest that was measured. */
+/** Never above the longest attempt that was measured. */
 function percentile (bins: Float64Array, count: number, share: number, max: number): number | undefined {
-  if (count === 0) return undefined
-  let before = 0
-  const rank = share * count
-  for (const [index, inBin] of bins.entries()) {
-    if (inBin > 0 && before + inBin >= rank) {
-      const lower = BOUNDS[index - 1] ?? 0
-      const upper = BOUNDS[index] ?? lower
-      return Math.min(max, lower + (upper - lower) * (rank - before) / inBin)
-    }
-    before += inBin
-  }
-  return Math.min(max, BOUNDS[BOUNDS.length - 1] ?? max)
+  return count === 0 ? undefined : Math.min(max, quantile(share, bins, BOUNDS).value)
 }

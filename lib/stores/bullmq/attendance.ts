@@ -1,4 +1,5 @@
 import type { Clock, TimerHandle } from '../../core/context.ts'
+import { FirstOnly } from '../../core/first-only.ts'
 import type { SharedState } from '../../core/shared.ts'
 import type { UnattendedQueue } from '../../jobs/store.ts'
 import type { Connections } from './connections.ts'
@@ -31,7 +32,7 @@ export class Attendance {
   /** Queues without a worker, with the number of looks in a row that found them so. One look is not enough: during a deploy a queue has none for a while. */
   #suspected: ReadonlyMap<string, number> = new Map()
   #unattended: readonly UnattendedQueue[] = []
-  readonly #reported = new Set<string>()
+  readonly #reported = new FirstOnly()
   #timer: TimerHandle
   #stopped = false
 
@@ -73,10 +74,9 @@ export class Attendance {
     this.#suspected = new Map(found.map(({ queue }) => [queue, (this.#suspected.get(queue) ?? 0) + 1]))
     this.#unattended = found.filter(({ queue }) => (this.#suspected.get(queue) ?? 0) >= LOOKS)
     for (const { queue, waiting } of this.#unattended) {
-      if (this.#reported.has(queue)) continue
-      this.#reported.add(queue)
+      if (!this.#reported.note(queue)) continue
       report('queue-unattended', `${waiting} ${waiting === 1 ? 'job waits' : 'jobs wait'} in the queue "${queue}", which no worker works on. If a deploy has removed it, start a worker with its jobs once more, or remove them`)
     }
-    for (const queue of this.#reported) if (!this.#suspected.has(queue)) this.#reported.delete(queue)
+    for (const queue of this.#reported) if (!this.#suspected.has(queue)) this.#reported.forget(queue)
   }
 }

@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
+import { FirstOnly } from '../../core/first-only.ts'
 import { askDenied, LISTENING, requiredCommands, type CommandCall } from './commands.ts'
 import type { Connections } from './connections.ts'
 import { deniedWhat, saysDenied } from './denied-text.ts'
@@ -27,7 +28,7 @@ export interface DeniedParts {
  */
 export class DeniedCheck {
   readonly #parts: DeniedParts
-  readonly #reported = new Set<string>()
+  readonly #reported = new FirstOnly()
 
   constructor (parts: DeniedParts) {
     this.#parts = parts
@@ -45,7 +46,7 @@ export class DeniedCheck {
     }
     if (denied === undefined) return await this.#tryOut()
     if (denied.length > 0) this.#say(denied.join(', '))
-    else this.#reported.clear()
+    else this.#reported.forgetAll()
   }
 
   /** The commands that are denied now, for an error that does not name the command; empty when the server cannot be asked. */
@@ -64,8 +65,7 @@ export class DeniedCheck {
   }
 
   #say (what: string): void {
-    if (this.#reported.has(what)) return
-    this.#reported.add(what)
+    if (!this.#reported.note(what)) return
     const { prefix, report } = this.#parts
     report('denied', `The user of the Redis server may not use ${what} on keys and channels that begin with "${prefix}:". Jobs cannot be submitted, run or heard of without it: docs/stores.md has the rules that the user needs`)
   }

@@ -33,12 +33,6 @@ export function parseRedisUrl (url: string): ParsedUrl {
   }
 }
 
-/** The URL as it may be shown: without user, password and query. `undefined` when it makes no sense. */
-export function shownUrl (url: string): string | undefined {
-  const { connection, problems } = parseRedisUrl(url)
-  return problems.length > 0 ? undefined : shownConnection(connection)
-}
-
 /** What ioredis connects with, as a URL that may be shown: without user and password. */
 export function shownConnection ({ host = 'localhost', path, port, db, sentinels, name, tls }: RedisConnectionOptions): string {
   if (typeof path === 'string') return path

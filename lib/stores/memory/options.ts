@@ -1,4 +1,4 @@
-import { getHeapStatistics } from 'node:v8'
+import { processMemory } from '../../core/process-memory.ts'
 import { readOptions, type OptionsSchema } from '../../core/options.ts'
 
 export interface RetentionOptions {
@@ -92,4 +92,4 @@ export function readMemoryOptions (given: MemoryStoreOptions | undefined): Resol
   })
 }
 
-function heapShare (): number { return Math.floor(getHeapStatistics().heap_size_limit * HEAP_SHARE) }
+function heapShare (): number { return Math.floor(processMemory.heap().limitBytes * HEAP_SHARE) }

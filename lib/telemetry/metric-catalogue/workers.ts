@@ -1,8 +1,6 @@
+import { RESTART_REASONS } from '../../events/restart-reasons.ts'
 import { JOB_BUCKETS, STORE_BUCKETS } from './buckets.ts'
 import type { MetricTable } from './row.ts'
-
-/** Why a worker made a new consumer for a queue; see the event `worker.restarted`. */
-const RESTART_REASONS = ['silent', 'never-looked', 'requested'] as const
 
 /** The operations of every store that jobs depend on. */
 const STORE_OPERATIONS = [

@@ -4,7 +4,7 @@ import { dirname, resolve } from 'node:path'
 import t, { type Test } from 'tap'
 import { buildServer } from '../../../example-server/server.ts'
 import { readSettings } from '../../../example-server/settings.ts'
-import { WORKER_DEFAULTS } from '../../../lib/worker/worker.ts'
+import { WORKER_DEFAULTS } from '../../../lib/worker/worker-options.ts'
 import { OPS, text, unknownIn, yaml } from './support.ts'
 
 const ROOT = resolve(OPS, '../..')

@@ -12,6 +12,7 @@ import { readAlertsOptions, type AlertsOptions } from '../../../lib/monitor/aler
 import type { AlertWorkerView } from '../../../lib/monitor/alerts/report.ts'
 import { FakeClock } from '../../../lib/testing/fake-clock.ts'
 import type { JobRecord } from '../../../lib/jobs/job.ts'
+import { StoreCounts } from '../../../lib/jobs/store-counts.ts'
 import type { QueueCounts } from '../../../lib/jobs/store.ts'
 import { lineLogger } from './support.ts'
 
@@ -70,9 +71,11 @@ function process (place: Place, { alone = false, instanceId = 'one', worker, ...
       type: 'test',
       ...(alone ? undefined : { shared: place.shared }),
       ping: () => place.answer(() => {}),
-      counts: (queue) => place.answer(() => ({ queue, states: states(), oldestQueuedAt: undefined, stuck: 0, ...place.counts })),
       get: (id) => place.answer(() => place.jobs.get(id))
     },
+    counts: new StoreCounts({
+      counts: (queue) => place.answer(() => ({ queue, states: states(), oldestQueuedAt: undefined, stuck: 0, ...place.counts }))
+    }, place.clock),
     queues: () => ['default'],
     worker: () => worker,
     excluded: (name) => name === 'excluded',
@@ -121,6 +124,8 @@ t.test('the store\'s own numbers: dead letters, stuck jobs that stay, a worker t
     place.jobs.set(id, { id, name: 'report', state, createdAt: 0, startedAt: place.clock.now() - minutes * MINUTE, finishedAt: state === 'completed' ? 1 : undefined } as JobRecord)
   }
   place.counts = { stuck: 5, stuckIds: ['late', 'forgotten', 'gone', 'early'], oldestQueuedAt: place.clock.now() }
+  // What the store counts is reused for a quarter of a second.
+  place.clock.jump(250)
   await one.alerts.check()
   t.same(one.seen(), ['raised dead-letter-growth'])
   await place.clock.advance(4 * MINUTE)

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { readAlertsOptions, type AlertsOptions } from '../../../lib/monitor/alerts/options.ts'
-import { readMemory } from '../../../lib/monitor/alerts/memory.ts'
+import { memoryUse } from '../../../lib/core/process-memory.ts'
 
 const SECRET = `whsec_${Buffer.alloc(32, 1).toString('base64')}`
 
@@ -37,10 +37,10 @@ t.test('every bad key in one message, which shows no secret', async (t) => {
 
 t.test('memory: the given limit, else the container\'s, else the heap\'s (S1-66)', async (t) => {
   const heap = { usedBytes: 5, limitBytes: 50 }
-  const source = (constrained: number | undefined) => ({ constrained: () => constrained, total: () => 1_000, rss: () => 70, heap: () => heap })
-  t.same(readMemory(200, source(500)), { usedBytes: 70, limitBytes: 200 })
-  t.same(readMemory(undefined, source(500)), { usedBytes: 70, limitBytes: 500 })
-  for (const none of [undefined, 0, 1_000, 2 ** 64]) t.same(readMemory(undefined, source(none)), heap, String(none))
-  const { usedBytes, limitBytes } = readMemory(undefined)
+  const source = (constrained: number | undefined) => ({ containerBytes: () => constrained, machineBytes: () => 1_000, rssBytes: () => 70, heap: () => heap })
+  t.same(memoryUse(200, source(500)), { usedBytes: 70, limitBytes: 200 })
+  t.same(memoryUse(undefined, source(500)), { usedBytes: 70, limitBytes: 500 })
+  for (const none of [undefined, 0, 1_000, 2 ** 64]) t.same(memoryUse(undefined, source(none)), heap, String(none))
+  const { usedBytes, limitBytes } = memoryUse(undefined)
   t.ok(usedBytes > 0 && usedBytes < limitBytes)
 })

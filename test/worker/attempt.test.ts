@@ -4,13 +4,14 @@ import { cancel, discard, snooze } from '../../lib/jobs/outcome.ts'
 import type { JobContext } from '../../lib/jobs/definition.ts'
 import type { Claim, Settlement } from '../../lib/jobs/store.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
-import { AttemptRun } from '../../lib/worker/executor.ts'
+import { AttemptRun, type AttemptObserver } from '../../lib/worker/attempt.ts'
 import { testClaim, testRuntime, type TestRuntime } from './support.ts'
 
 const ignore = (): void => {}
+const nobody: AttemptObserver = { attemptEnded: ignore, handlerAbandoned: ignore, handlerEndedLate: ignore }
 
 async function settle (test: TestRuntime, claim: Claim = testClaim(), during?: (run: AttemptRun) => void): Promise<Settlement> {
-  const run = new AttemptRun(test.runtime, claim, 'w1', ignore)
+  const run = new AttemptRun(test.runtime, claim, 'w1', nobody)
   const running = run.run()
   during?.(run)
   const settlement = await running
@@ -55,7 +56,7 @@ t.test('a claim and a settlement are operations of the store, the failed ones to
   runtime.bus.on('store.operation_failed', ({ operation, errorCode }) => { operations.push(operation, errorCode) })
   await settle(test, testClaim({}, { claimMs: 3 }))
   t.same(operations, ['claim', true, 'settle', true])
-  const run = new AttemptRun(runtime, testClaim({}, { claimMs: undefined }), 'w1', ignore)
+  const run = new AttemptRun(runtime, testClaim({}, { claimMs: undefined }), 'w1', nobody)
   await run.run()
   run.settled({ kind: 'error', error: new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', 'away') })
   t.same(operations.slice(4), ['settle', 'FAE_STORE_UNAVAILABLE'], 'a claim that nobody measured is not made up')
@@ -81,7 +82,7 @@ t.test('a throw is retried until the attempts are spent', async (t) => {
 t.test('a store that lets go of an attempt before its end: the handler hears it, and nobody counts it any more', async (t) => {
   const ended: AttemptRun[] = []
   const test = testRuntime({ handler: async (job) => { await new Promise((_resolve, reject) => { job.signal.addEventListener('abort', () => reject(job.signal.reason)) }) } })
-  const run = new AttemptRun(test.runtime, testClaim(), 'w1', (run) => { ended.push(run) })
+  const run = new AttemptRun(test.runtime, testClaim(), 'w1', { ...nobody, attemptEnded: (run) => { ended.push(run) } })
   const running = run.run()
   run.settled({ kind: 'error', error: new Error('closed') })
   t.same([ended.length, run.abortReason], [1, 'lease-lost'])
@@ -187,12 +188,12 @@ t.test('a stall passes through the middleware like an attempt, and stays one whe
 
 t.test('an ending that was not stored is not told as one', async (t) => {
   const test = testRuntime({ handler: () => 'x' })
-  const run = new AttemptRun(test.runtime, testClaim(), 'w1', ignore)
+  const run = new AttemptRun(test.runtime, testClaim(), 'w1', nobody)
   await run.run()
   run.settled({ kind: 'refused', code: 'FAE_LEASE_LOST' })
   t.notOk(test.names().includes('job.completed'))
   t.match(test.event('job.lease_lost'), { attempt: 1 })
-  const other = new AttemptRun(test.runtime, testClaim(), 'w1', ignore)
+  const other = new AttemptRun(test.runtime, testClaim(), 'w1', nobody)
   await other.run()
   other.settled({ kind: 'error', error: Object.assign(new Error('gone'), { code: 'FAE_STORE_UNAVAILABLE' }) })
   t.match(test.event('job.settle_failed'), { errorCode: 'FAE_STORE_UNAVAILABLE' })
@@ -200,7 +201,7 @@ t.test('an ending that was not stored is not told as one', async (t) => {
 
 t.test('an attempt that wanted to go on, and was ended by a cancel, is told as cancelled', async (t) => {
   const test = testRuntime({ handler: () => snooze(10) })
-  const run = new AttemptRun(test.runtime, testClaim(), 'w1', ignore)
+  const run = new AttemptRun(test.runtime, testClaim(), 'w1', nobody)
   await run.run()
   run.settled({ kind: 'stored', instead: 'cancelled' })
   t.ok(test.event('job.cancelled'))
@@ -257,4 +258,39 @@ t.test('middleware that fails is an error of the attempt, not of the worker', as
   const test = testRuntime({ handler: ignore })
   test.runtime.attemptMiddleware.push(async () => { throw new Error('broken middleware') })
   t.match(await settle(test), { kind: 'retry', error: { message: 'broken middleware' } })
+})
+
+t.test('middleware that calls next() twice: the handler runs once, and the second call is refused', async (t) => {
+  const twice = async <R>(_scope: unknown, next: () => Promise<R>): Promise<R> => { await next(); return await next() }
+  for (const kind of ['attemptMiddleware', 'handlerSpanMiddleware', 'handlerMiddleware'] as const) {
+    let runs = 0
+    const test = testRuntime({ handler: () => ++runs })
+    test.runtime[kind].push(twice)
+    t.match(await settle(test), { kind: 'retry', error: { code: 'FAE_NEXT_CALLED_TWICE' } }, kind)
+    t.equal(runs, 1, kind)
+  }
+})
+
+t.test('what reading the signal means: after a cancel, only a handler that never read it has completed', async (t) => {
+  const ends = async (read: (job: JobContext) => unknown): Promise<Settlement> => {
+    let finish!: () => void
+    const test = testRuntime({ handler: async (job) => { read(job); await new Promise<void>((resolve) => { finish = resolve }); return 'done' } })
+    return await settle(test, testClaim(), (run) => setImmediate(() => { run.abort('cancelled'); finish() }))
+  }
+  t.match(await ends(() => {}), { kind: 'completed', result: '"done"' })
+  t.match(await ends((job) => job.signal), { kind: 'cancelled' })
+  t.match(await ends((job) => { job.throwIfAborted() }), { kind: 'cancelled' })
+})
+
+t.test('a handler that is in its grace when its timeout comes has not timed out as well', async (t) => {
+  const clock = new FakeClock()
+  const test = testRuntime({ timeoutMs: 1_000, graceMs: 5_000, handler: async () => { await new Promise(ignore) } }, clock)
+  const run = new AttemptRun(test.runtime, testClaim(), 'w1', nobody)
+  const running = run.run()
+  await clock.advance(500)
+  run.abort('cancelled')
+  await clock.advance(5_000)
+  t.match(await running, { kind: 'cancelled' })
+  t.notOk(test.names().includes('job.timed_out'))
+  t.match(test.event('handler.abandoned'), { reason: 'cancelled', durationMs: 5_500, graceMs: 5_000 })
 })

@@ -6,35 +6,41 @@ import { outcomeKind, type Cancel, type Discard, type Snooze } from '../jobs/out
 import type { Settlement } from '../jobs/store.ts'
 import { toReason, toStoredError } from '../jobs/stored-error.ts'
 import { abortError, type AbortReason } from './abort.ts'
+import type { HandlerEnd, RunningHandler } from './running-handler.ts'
 
 type Clean = (text: string) => string
 
-/** How a handler ended: with a value, with a throw, or not at all (`abandoned`) before its grace was over. */
-export type HandlerEnd =
-  | { readonly kind: 'returned', readonly value: unknown }
-  | { readonly kind: 'threw', readonly error: unknown }
-  | { readonly kind: 'abandoned' }
+/** What classifying needs to know of the handler, besides how it ended. */
+export type HandlerFacts = Pick<RunningHandler, 'abortReason' | 'signalRead'>
 
 /**
- * Turns the end of a handler into the settlement of its attempt.
+ * Turns the end of a handler into the settlement of its attempt: without an abort, and after one that does not decide (see
+ * {@link abortDecides}), what it returned or threw counts; otherwise the abort does.
  *
- * After an abort a return or a throw counts only if the handler never looked at its signal: then it ended for reasons
- * of its own. One that saw the signal may have stopped half-way, so the abort decides. A timeout always decides.
- *
- * @param clean takes out of what a handler says about its failure what must not be stored
+ * @param clean removes from what a handler says about its failure what must not be stored
  */
-export function classify (end: HandlerEnd, aborted: AbortReason | undefined, observed: boolean, job: JobRecord, definition: JobDefinition, clean: Clean): Settlement {
-  if (aborted !== undefined && (end.kind === 'abandoned' || observed || aborted === 'timeout')) return settleAborted(aborted, job, definition, clean)
+export function classify (end: HandlerEnd, handler: HandlerFacts, job: JobRecord, definition: JobDefinition, clean: Clean): Settlement {
+  const { abortReason } = handler
+  if (abortReason !== undefined && abortDecides(end, handler)) return settleAborted(abortReason, job, definition, clean)
   if (end.kind === 'returned') return settleReturned(end.value, definition, clean)
-  const error = end.kind === 'threw' ? end.error : undefined
-  return settleThrown(error, job, definition, clean)
+  return settleThrown(end.kind === 'threw' ? end.error : undefined, job, definition, clean)
+}
+
+/**
+ * Whether an abort decides how the attempt ended, whatever the handler returned or threw after it. A timeout always does, and so does every
+ * abort of a handler that was never called or that was abandoned. The others do if the handler has read its signal, because it may then have
+ * stopped half-way; a handler that never read it has ended by itself.
+ */
+export function abortDecides (end: HandlerEnd, { abortReason, signalRead }: HandlerFacts): boolean {
+  if (abortReason === undefined) return false
+  return abortReason === 'timeout' || signalRead || end.kind === 'abandoned' || end.kind === 'skipped'
 }
 
 function settleAborted (reason: AbortReason, job: JobRecord, definition: JobDefinition, clean: Clean): Settlement {
   switch (reason) {
     case 'cancelled': return { kind: 'cancelled', reason: abortError('cancelled').message }
     case 'timeout': return settleThrown(abortError('timeout'), job, definition, clean)
-    // A lost lease is refused by the store anyway; if it turns out not to be lost, the job is free for another worker.
+    // The store refuses an attempt whose lease is lost. Should the lease turn out to be good, another worker may take the job.
     case 'lease-lost':
     case 'shutdown': return { kind: 'release' }
   }
@@ -60,10 +66,10 @@ function settleReturned (value: unknown, definition: JobDefinition, clean: Clean
   const { writeResult } = definition.schemas
   if (writeResult !== undefined) {
     try {
-      // Checked after a JSON round trip, as the client will read it.
+      // Checked after a JSON round trip: as the client will read it.
       writeResult(JSON.parse(result))
     } catch (cause) {
-      // A serializer of another schema language has what is wrong in its cause.
+      // The serializers of other schema languages name the fault in the cause of their error.
       const inner: unknown = cause instanceof Error ? cause.cause : undefined
       const why = inner instanceof Error ? `: ${toStoredError(inner, clean).message}` : ''
       return failed('FAE_RESULT_INVALID', `The result does not fit schema.result: ${toStoredError(cause, clean).message}${why}`)
@@ -97,9 +103,9 @@ function failed (code: AsyncEndpointsError['code'], message: string): Settlement
   return { kind: 'failed', error: { code, message: toReason(message, code) } }
 }
 
-/** The attempt before this claim stalled: it counts, and its backoff is served before the handler is called again. */
+/** For a claim after an attempt that stalled: that attempt is spent, and its backoff is served before the handler is called again. */
 export function settleStall (job: JobRecord, definition: JobDefinition): Settlement {
-  // `job.attempts` already counts the attempt that this claim would be.
+  // `job.attempts` counts the attempt of this claim already.
   const spent = job.attempts - 1
   const error = new AsyncEndpointsError('FAE_STALLED', 'The worker that ran the job stopped renewing its lease')
   if (spent >= job.maxAttempts) return { kind: 'failed', error: toStoredError(error) }
