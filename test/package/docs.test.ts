@@ -57,7 +57,7 @@ const TABLES: Readonly<Record<string, { readonly page: string, readonly text: st
   hidden: { page: 'observability.md', text: codes(HIDDEN_NAMES) },
   events: {
     page: 'observability.md',
-    text: table(['event', 'told when', 'numbers', 'words'], Object.entries(EVENT_CATALOGUE).map(([name, { about, measurements, metadata }]) => [code(name), about, codes(measurements), codes(metadata)]))
+    text: table(['event', 'emitted when', 'numbers', 'words'], Object.entries(EVENT_CATALOGUE).map(([name, { about, measurements, metadata }]) => [code(name), about, codes(measurements), codes(metadata)]))
   }
 }
 
