@@ -158,11 +158,8 @@ export { redisStore, type RedisClientLike, type RedisConnectionOptions, type Red
 export { openApiTransform, type TransformInput, type TransformOutput } from '../lib/http/openapi-transform.ts'
 export { cancel, discard, snooze, type Cancel, type Discard, type Outcome, type Snooze } from '../lib/jobs/outcome.ts'
 export { AsyncEndpointsError, ERROR_TABLE, isAsyncEndpointsError, type AsyncEndpointsErrorOptions, type ErrorCode } from '../lib/core/errors.ts'
-export { defineMetrics } from '../lib/telemetry/metrics.ts'
-export type {
-  AlertLabels, AlertSenderLabels, AsyncEndpointsMetrics, ChannelLabels, HandlerErrorLabels, HandlerLabels, JobErrorLabels, JobLabels, JobNameLabels, JobStatusLabels, MetricMethod,
-  MetricTimer, ProcessingLabels, QueueLabels, RecoveredLabels, RejectedLabels, RestartLabels, StateLabels, StoreErrorLabels, StoreLabels, StoreOperationLabels, SubmitLabels, WorkerLabels
-} from '../lib/telemetry/metrics.ts'
+export { defineMetrics } from '../lib/telemetry/metrics-override.ts'
+export type { AsyncEndpointsMetrics, MetricMethod, MetricTimer, MetricTimers, RecordedMethods } from '../lib/telemetry/metrics.ts'
 export type { Clock, Logger, LogMethod, TimerHandle } from '../lib/core/context.ts'
 export type { Cancelled, Jobs, ListOptions, SubmitItem, SubmitManyOptions, SubmitManyResult, SubmitMeta, Submitted, WaitOptions } from '../lib/client/jobs.ts'
 export type { ChildSubmitted } from '../lib/jobs/submit.ts'

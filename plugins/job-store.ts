@@ -80,7 +80,7 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   const bus = new EventBus(redaction.logger(context.logger))
   const inner = options.store ?? memoryStore()
   const traceExits = new TraceExits()
-  if (openTelemetryIsThere()) traceExits.use((await import('../lib/telemetry/context.ts')).GLOBAL_WAYS)
+  if (openTelemetryIsThere()) traceExits.use((await import('../lib/telemetry/trace-context.ts')).GLOBAL_WAYS)
   const store = new ObservedStore(inner, context, bus, traceExits)
   const runtime: JobRuntime = {
     context,

@@ -21,9 +21,9 @@ import { Monitor, UNMONITORED, type PerformanceMonitor } from '../lib/monitor/mo
 import { readPerformanceOptions, type PerformanceOptions, type ResolvedPerformanceOptions } from '../lib/monitor/options.ts'
 import { withoutDetails } from '../lib/monitor/report.ts'
 import { bottleneckSchema } from '../lib/monitor/report-schema.ts'
-import { INSTRUMENTS } from '../lib/telemetry/instruments.ts'
+import { ACROSS_PROCESSES, INSTRUMENTS } from '../lib/telemetry/instruments.ts'
 import type { JobMetricsRegistry } from '../lib/telemetry/job-metrics-registry.ts'
-import { NoopMetrics, type AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'
+import { noopMetrics, type AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'
 import { readTelemetryOptions, type ResolvedTelemetryOptions, type TelemetryOptions } from '../lib/telemetry/options/index.ts'
 import { MetricsRegistry } from '../lib/telemetry/registry.ts'
 import type { Workload } from '../lib/telemetry/store-gauges.ts'
@@ -77,15 +77,16 @@ async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOp
   if (!options.telemetry.enabled) {
     const registry = new MetricsRegistry()
     app.decorate('jobExporters', createExporters({ context, bus, registry, resource: {}, scope: undefined }))
-    app.decorate('jobMetrics', new NoopMetrics())
+    app.decorate('jobMetrics', noopMetrics())
     app.decorate('jobMetricsRegistry', registry)
     app.decorate('jobMonitor', UNMONITORED)
     return
   }
   // Loaded here, so that an application which switches it off loads no part of OpenTelemetry either.
   const { Telemetry } = await import('../lib/telemetry/telemetry.ts')
-  const { runQuietly: quietly } = await import('../lib/telemetry/context.ts')
+  const { runQuietly: quietly } = await import('../lib/telemetry/trace-context.ts')
   const telemetry = new Telemetry({ runtime: runtimeOf(app), options: options.telemetry, workload: () => workload(app) })
+  telemetry.install()
   const monitor = makeMonitor(app, telemetry, options, quietly)
   const memory = new PageMemory()
   const exporters = createExporters({ context, bus, registry: telemetry.registry, resource: telemetry.resource, memory, scope: options.telemetry.metrics?.scopeLabels === true ? SCOPE_LABELS : undefined })
@@ -152,7 +153,7 @@ function makeCoordinator (
     exporters,
     shared: store.shared,
     options,
-    rules: GAUGE_RULES,
+    rules: ACROSS_PROCESSES,
     host: resource['host.name'],
     quietly,
     recorded: (target, outcome, durationMs) => {
@@ -161,17 +162,6 @@ function makeCoordinator (
     }
   })
 }
-
-/** What the store tells is the same for all processes, what runs is a share of each; the rest (how busy) is told by the worst. */
-const GAUGE_RULES = Object.freeze({
-  [INSTRUMENTS.jobsCurrentCount.name]: 'newest',
-  [INSTRUMENTS.jobsOldestAge.name]: 'newest',
-  [INSTRUMENTS.jobsStuck.name]: 'newest',
-  [INSTRUMENTS.storeCountsAge.name]: 'newest',
-  [INSTRUMENTS.jobsActive.name]: 'sum',
-  [INSTRUMENTS.handlersAbandoned.name]: 'sum',
-  [INSTRUMENTS.alertsFiring.name]: 'sum'
-} as const)
 
 function workload (app: FastifyInstance): ReturnType<Workload> {
   // The worker's plugin comes later, or not at all.

@@ -5,6 +5,8 @@
 import { createRequire } from 'node:module'
 import type { BatchSpanProcessor, ParentBasedSampler } from '@opentelemetry/sdk-trace-node'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { PLUGIN } from '../../lib/core/plugin-names.ts'
 import { runtimeOf } from '../../lib/events/runtime.ts'
 import asyncEndpoints, { memoryStore, redisStore, type AsyncEndpointsOptions, type JobStore, type ObservabilityOptions } from '../../plugins/async-endpoints.ts'
 import { obvious, obviousMetrics } from './obvious.ts'
@@ -107,9 +109,9 @@ async function ours (place: Place, handled: Handled, { observability, exporter, 
   }
 }
 
-/** The umbrella takes a part for registered when its decorator is there: so nothing of observability is. */
+/** An empty plugin with the name of observability: the umbrella registers no part that is there already. */
 function withoutObservability (app: FastifyInstance): void {
-  app.decorate('jobMetrics')
+  app.register(fp(async () => {}, { name: PLUGIN.observability }))
 }
 
 /** Metrics, and spans into an exporter that discards them. */

@@ -82,18 +82,18 @@ export function expectedOf (jobs: readonly Ended[]): Expected[] {
     const attempts = ours.reduce((sum, kind) => sum + kind.attempts, 0)
     const completed = ended('completed')
     return [
-      count('jobsCreated', ours.length),
-      count('jobsProcessed', completed, { status: 'completed' }),
-      count('jobsProcessed', ended('failed'), { status: 'failed' }),
-      count('jobsFailed', ended('failed')),
-      count('jobsRetries', attempts - ours.length),
-      count('jobsQueueDuration', attempts),
-      count('jobsProcessingDuration', completed, { status: 'completed' }),
-      count('jobsProcessingDuration', attempts - completed, { status: 'failed' }),
-      count('jobsSubmitDuration', ours.length),
-      count('jobsEndToEnd', ours.length),
-      count('handlersExecutionDuration', attempts),
-      count('handlersErrorRate', attempts - completed)
+      count('jobCreated', ours.length),
+      count('jobProcessed', completed, { status: 'completed' }),
+      count('jobProcessed', ended('failed'), { status: 'failed' }),
+      count('jobFailed', ended('failed')),
+      count('jobRetried', attempts - ours.length),
+      count('jobQueueDuration', attempts),
+      count('jobProcessingDuration', completed, { status: 'completed' }),
+      count('jobProcessingDuration', attempts - completed, { status: 'failed' }),
+      count('jobSubmitDuration', ours.length),
+      count('jobEndToEndDuration', ours.length),
+      count('handlerDuration', attempts),
+      count('handlerError', attempts - completed)
     ]
   })
 }

@@ -52,15 +52,15 @@ async function judgeSlow (findings: Findings, traces: TraceSource | undefined, j
 
 /** The quantile that a dashboard would show cannot be larger than what the slowest client waited for, up to its bucket. */
 async function judgeHistogram (findings: Findings, processes: readonly string[], before: readonly Page[], requests: number, slowestMs: number): Promise<void> {
-  const sample = exposedName(INSTRUMENTS.jobsEndToEnd).sample
+  const sample = exposedName(INSTRUMENTS.jobEndToEndDuration).sample
   const labels = { job_name: KIND.job, status: KIND.ends }
   let after: readonly Page[] = before
   const all = await eventually(TRACES_MS, async () => {
     after = await pagesOf(processes)
     return sumOf(after, `${sample}_count`, labels) - sumOf(before, `${sample}_count`, labels) >= requests ? true : undefined
   })
-  const bound = INSTRUMENTS.jobsEndToEnd.buckets.find((le) => le * 1_000 >= slowestMs) ?? Infinity
-  const inBuckets = INSTRUMENTS.jobsEndToEnd.buckets.filter((le) => le <= bound).map((le) => ({ le, count: bucket(after, sample, labels, le) - bucket(before, sample, labels, le) }))
+  const bound = INSTRUMENTS.jobEndToEndDuration.buckets.find((le) => le * 1_000 >= slowestMs) ?? Infinity
+  const inBuckets = INSTRUMENTS.jobEndToEndDuration.buckets.filter((le) => le <= bound).map((le) => ({ le, count: bucket(after, sample, labels, le) - bucket(before, sample, labels, le) }))
   const p95 = inBuckets.find(({ count }) => count >= 0.95 * requests)?.le
   const problems = all === undefined ? ['the histogram did not count all of them'] : p95 === undefined ? [`the histogram has ${inBuckets.at(-1)?.count ?? 0} of ${requests} jobs up to ${bound} s, but no client waited longer`] : []
   findings.judge('histogram of latency', problems, `its 95th percentile is in the bucket up to ${p95} s, within what clients saw`, 'Compare the clocks of the processes: end to end is measured from the submission in one to the end in another.')

@@ -77,7 +77,7 @@ export async function deviations (client: PrometheusClient, pages: readonly Page
 }
 
 /** What only jobs move; the store's own counters go on. */
-const STILL = new Set((['jobsCreated', 'jobsProcessed', 'jobsFailed', 'jobsRetries', 'jobsQueueDuration', 'jobsProcessingDuration', 'jobsEndToEnd', 'jobsSubmitDuration', 'handlersExecutionDuration', 'handlersErrorRate'] as const).map((key) => exposedName(INSTRUMENTS[key]).family))
+const STILL = new Set((['jobCreated', 'jobProcessed', 'jobFailed', 'jobRetried', 'jobQueueDuration', 'jobProcessingDuration', 'jobEndToEndDuration', 'jobSubmitDuration', 'handlerDuration', 'handlerError'] as const).map((key) => exposedName(INSTRUMENTS[key]).family))
 /** Given by the scrape. */
 const ADDED = new Set(['__name__', 'job', 'instance', 'app'])
 

@@ -48,14 +48,14 @@ export const jobsSummarySchema = {
 /** From the numbers that the process has at hand: the store is not asked. */
 export function jobsSummary (families: readonly MetricFamily[], now: number, active: readonly unknown[] | undefined): JobsSummary {
   const numbers = (instrument: keyof typeof INSTRUMENTS): NumberPoint[] => pointsOf(families, INSTRUMENTS[instrument].name).flatMap((point) => isHistogram(point) ? [] : [point])
-  const counts = numbers('jobsCurrentCount')
+  const counts = numbers('jobCurrentCount')
   const jobs = (state: string): number | null => {
     const own = counts.filter(({ labels }) => labels['job_status'] === state)
     return own.length === 0 ? null : sum(own.map(({ value }) => value))
   }
-  const attempts = pointsOf(families, INSTRUMENTS.jobsProcessingDuration.name).filter(isHistogram).filter(isOutcome)
+  const attempts = pointsOf(families, INSTRUMENTS.jobProcessingDuration.name).filter(isHistogram).filter(isOutcome)
   const made = sum(attempts.map(({ count }) => count))
-  const processed = (status: string): number => sum(numbers('jobsProcessed').filter(({ labels }) => labels['status'] === status).map(({ value }) => value))
+  const processed = (status: string): number => sum(numbers('jobProcessed').filter(({ labels }) => labels['status'] === status).map(({ value }) => value))
   const [completed, failed] = [processed('completed'), processed('failed')]
   const age = numbers('storeCountsAge')[0]?.value
   // Before the first reading the age counts from the start: it is the age of nothing.

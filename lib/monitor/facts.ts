@@ -1,6 +1,7 @@
 import type { LoopSample } from '../core/event-loop.ts'
+import type { Instrument } from '../telemetry/instrument.ts'
 import { INSTRUMENTS } from '../telemetry/instruments.ts'
-import type { Instrument, MetricsRegistry } from '../telemetry/registry.ts'
+import type { MetricsRegistry } from '../telemetry/registry.ts'
 import type { Labels } from '../telemetry/snapshot.ts'
 import { durations, ms, together, type Distribution } from './distribution.ts'
 import type { Facts, HandlerFacts, QueueFacts, StoreOperationFacts } from './report.ts'
@@ -43,15 +44,15 @@ export class FactReader {
   /** @param now monotonic milliseconds */
   constructor (registry: MetricsRegistry, surroundings: Surroundings, windowMs: number, now: () => number) {
     this.#surroundings = surroundings
-    this.#wait = registry.instrument(INSTRUMENTS.jobsQueueDuration)
-    this.#handler = registry.instrument(INSTRUMENTS.handlersExecutionDuration)
+    this.#wait = registry.instrument(INSTRUMENTS.jobQueueDuration)
+    this.#handler = registry.instrument(INSTRUMENTS.handlerDuration)
     this.#operation = registry.instrument(INSTRUMENTS.storeOperationDuration)
-    this.#handlerErrors = registry.instrument(INSTRUMENTS.handlersErrorRate)
-    this.#storeErrors = registry.instrument(INSTRUMENTS.storeErrors)
-    this.#retries = registry.instrument(INSTRUMENTS.jobsRetries)
-    this.#refused = registry.instrument(INSTRUMENTS.requestsRejected)
+    this.#handlerErrors = registry.instrument(INSTRUMENTS.handlerError)
+    this.#storeErrors = registry.instrument(INSTRUMENTS.storeError)
+    this.#retries = registry.instrument(INSTRUMENTS.jobRetried)
+    this.#refused = registry.instrument(INSTRUMENTS.requestRejected)
     this.#oldest = registry.instrument(INSTRUMENTS.jobsOldestAge)
-    this.#counts = registry.instrument(INSTRUMENTS.jobsCurrentCount)
+    this.#counts = registry.instrument(INSTRUMENTS.jobCurrentCount)
     this.#countsAge = registry.instrument(INSTRUMENTS.storeCountsAge)
     this.#stuck = registry.instrument(INSTRUMENTS.jobsStuck)
     this.window = new Window([this.#wait, this.#handler, this.#operation], [this.#handlerErrors, this.#storeErrors, this.#retries, this.#refused], windowMs, now)

@@ -5,7 +5,7 @@ import type { Redaction } from '../core/redact.ts'
 import { singleLine } from '../core/text.ts'
 import type { EventBus } from '../events/bus.ts'
 import type { OperationContext } from '../events/catalogue.ts'
-import type { HistogramCell } from '../telemetry/cells.ts'
+import type { HistogramCell } from '../telemetry/metric-cells.ts'
 import type { ResolvedPerformanceOptions } from './options.ts'
 import type { Samples } from './samples.ts'
 

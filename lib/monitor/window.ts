@@ -1,6 +1,6 @@
 import type { LoopSample } from '../core/event-loop.ts'
-import type { CounterCell, HistogramCell } from '../telemetry/cells.ts'
-import type { Instrument } from '../telemetry/registry.ts'
+import type { CounterCell, HistogramCell } from '../telemetry/metric-cells.ts'
+import type { Instrument } from '../telemetry/instrument.ts'
 import type { Labels } from '../telemetry/snapshot.ts'
 import { grown, type Distribution } from './distribution.ts'
 

@@ -2,7 +2,7 @@ import type { Span } from '@opentelemetry/api'
 import { SpanStatusCode } from '@opentelemetry/api'
 import type { StoredError } from '../jobs/job.ts'
 
-/** Names of span attributes and span events, once. The first group belongs to this library, the others are OpenTelemetry's. */
+/** The names of span attributes. The first group belongs to this library, the others to OpenTelemetry. */
 export const ATTR = {
   jobId: 'job.id',
   jobName: 'job.name',
@@ -38,14 +38,14 @@ export const ATTR = {
   urlScheme: 'url.scheme'
 } as const
 
-/** Span events that are not simply named after a lifecycle event. */
+/** Span events that do not have the name of a lifecycle event. */
 export const SPAN_EVENT = {
-  /** Followed by the state: seven of them, so the name stays low-cardinality. */
+  /** Followed by the state. There are seven states, so the names of span events stay few. */
   stateApplied: 'State Applied: ',
   stateUpdateFailed: 'job.state_update_failed'
 } as const
 
-/** Status and `error.type`, together: a back end finds one by the other. */
+/** Sets the status and `error.type` together: trace back ends search for one and expect the other. */
 export function failSpan (span: Span, errorType: string, message: string): void {
   span.setAttribute(ATTR.errorType, errorType)
   span.setStatus({ code: SpanStatusCode.ERROR, message })
@@ -54,10 +54,12 @@ export function failSpan (span: Span, errorType: string, message: string): void 
 const MAX_STACK = 4_000
 
 /**
- * The exception as a span event, bounded and without the error's own fields (a database client's error may hold the
- * query). With `OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN=logs` it is the log line that tells of it, and nothing is done here.
+ * Adds the exception as a span event, limited in length and without the fields of the error (the error of a database
+ * client may hold the query). With `OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN=logs` only the log line has the exception.
  */
-export function recordError (span: Span, thrown: unknown, stored: StoredError, redact: (text: string) => string = (text) => text): void {
+export function recordError (
+  span: Span, thrown: unknown, stored: StoredError, redact: (text: string) => string = (text) => text
+): void {
   if (exceptionsGoToLogs()) return
   const exception: { name: string, message: string, stack?: string } = { name: stored.code, message: stored.message }
   const frames = framesOf(thrown)
@@ -69,12 +71,13 @@ export function exceptionsGoToLogs (env: Readonly<Record<string, string | undefi
   return (env.OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN ?? '').split(',').some((entry) => entry.trim() === 'logs')
 }
 
-/** The frames of a stack without its first lines, which repeat the message in full length. */
+/** The frames of a stack, without the first lines, which repeat the whole message. */
 function framesOf (thrown: unknown): string | undefined {
   try {
     if (!(thrown instanceof Error) || typeof thrown.stack !== 'string') return undefined
     const { stack, message } = thrown
-    const from = stack.indexOf('\n    at ', message === '' ? 0 : Math.max(0, stack.indexOf(message) + message.length - 1))
+    const afterMessage = message === '' ? 0 : Math.max(0, stack.indexOf(message) + message.length - 1)
+    const from = stack.indexOf('\n    at ', afterMessage)
     return from < 0 ? undefined : stack.slice(from + 1, from + 1 + MAX_STACK)
   } catch {
     return undefined

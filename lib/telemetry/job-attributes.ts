@@ -1,11 +1,11 @@
 /**
- * What the spans of a job say from their start on. Written out, each as one literal with its names in place: V8 makes such
- * an object at once, and one with computed names key by key.
+ * The attributes that the spans of a job have from their start. Each set is one literal with its names written out: V8
+ * makes such an object in one step, and one with computed names key by key.
  */
 import type { AttributeValue } from '@opentelemetry/api'
+import type { HandlerType } from '../jobs/definition.ts'
 import type { JobRecord, NewJob } from '../jobs/job.ts'
 import type { ATTR } from './attributes.ts'
-import { HANDLER_TYPE } from './metrics-sink.ts'
 
 export type MessagingOperation = 'send' | 'process' | 'settle'
 
@@ -21,7 +21,9 @@ export function messagingAttributes (operation: MessagingOperation, queue: strin
   } satisfies Known
 }
 
-export function sendAttributes ({ id, name, queue, correlationId }: Pick<NewJob, 'id' | 'name' | 'queue' | 'correlationId'>, storeType: string) {
+type SentJob = Pick<NewJob, 'id' | 'name' | 'queue' | 'correlationId'>
+
+export function sendAttributes ({ id, name, queue, correlationId }: SentJob, storeType: string, handlerType: HandlerType) {
   return {
     'messaging.system': storeType,
     'messaging.destination.name': queue,
@@ -32,11 +34,13 @@ export function sendAttributes ({ id, name, queue, correlationId }: Pick<NewJob,
     'job.id': id,
     'job.name': name,
     'store.type': storeType,
-    'handler.type': HANDLER_TYPE
+    'handler.type': handlerType
   } satisfies Known
 }
 
-export function processAttributes ({ id, name, queue, correlationId, attempts }: JobRecord, workerId: string, storeType: string) {
+export function processAttributes (
+  { id, name, queue, correlationId, attempts }: JobRecord, workerId: string, storeType: string, handlerType: HandlerType
+) {
   return {
     'messaging.system': storeType,
     'messaging.destination.name': queue,
@@ -50,12 +54,14 @@ export function processAttributes ({ id, name, queue, correlationId, attempts }:
     'job.status': 'in-progress',
     'worker.id': workerId,
     'store.type': storeType,
-    'handler.type': HANDLER_TYPE,
+    'handler.type': handlerType,
     'retry.count': Math.max(0, attempts - 1)
   } satisfies Known
 }
 
-export function handlerAttributes ({ id, name, correlationId, attempts }: JobRecord, workerId: string, storeType: string) {
+export function handlerAttributes (
+  { id, name, correlationId, attempts }: JobRecord, workerId: string, storeType: string, handlerType: HandlerType
+) {
   return {
     'messaging.message.conversation_id': correlationId,
     'job.id': id,
@@ -63,7 +69,7 @@ export function handlerAttributes ({ id, name, correlationId, attempts }: JobRec
     'job.status': 'in-progress',
     'worker.id': workerId,
     'store.type': storeType,
-    'handler.type': HANDLER_TYPE,
+    'handler.type': handlerType,
     'retry.count': Math.max(0, attempts - 1)
   } satisfies Known
 }

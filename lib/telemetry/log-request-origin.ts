@@ -5,29 +5,32 @@ import type { SubmitMiddleware } from '../jobs/seams.ts'
 import { ORIGIN_FIELDS } from './log-events.ts'
 import type { LogEnrichment } from './options/logging.ts'
 
-/** Characters of one part: some browsers have much to say about themselves. */
+/** The longest value of one part, in characters: user agents can be very long. */
 const MAX_PART = 300
 
 type Part = keyof JobOrigin
 
-/** What a client may write as it likes. */
+/** The parts that hold any text a client sends. */
 const FREE_TEXT: ReadonlySet<Part> = new Set(['userId', 'userAgent'])
 
-/** Puts who sent a request on a line. Nothing for a submission from code, nor for a part that nobody knows. */
-export function originFiller (redaction: Redaction, enrich: readonly LogEnrichment[]): (line: Record<string, unknown>, origin: JobOrigin | undefined) => void {
+type FillOrigin = (line: Record<string, unknown>, origin: JobOrigin | undefined) => void
+
+/** Puts the sender of a request on a line. A submission from code has none, and unknown parts are left out. */
+export function originFiller (redaction: Redaction, enrich: readonly LogEnrichment[]): FillOrigin {
   const fill = enrich.map((to): [string, Part, boolean] => [to, ORIGIN_FIELDS[to], redaction.hides(to)])
   return (line, origin) => {
     if (origin === undefined) return
     for (const [to, from, hidden] of fill) {
       const value: unknown = origin[from]
-      if (typeof value === 'string' && value !== '') line[to] = hidden ? redaction.mask : singleLine(value, MAX_PART, redaction.text)
+      if (typeof value !== 'string' || value === '') continue
+      line[to] = hidden ? redaction.mask : singleLine(value, MAX_PART, redaction.text)
     }
   }
 }
 
 /**
- * Stores who sent the request with the job, so that the log lines of its handler can show it. Only the parts named in `logging.enrich` are
- * stored, and of these nothing that the redaction hides.
+ * Stores the sender of the request with the job, so that the log lines of its handler can show it. Only the parts that
+ * `logging.enrich` names are stored, and none that the redaction hides.
  */
 export function carryOrigin (redaction: Redaction, enrich: readonly LogEnrichment[]): SubmitMiddleware {
   const carried = enrich.filter((to) => !redaction.hides(to)).map((to) => ORIGIN_FIELDS[to])
@@ -37,10 +40,10 @@ export function carryOrigin (redaction: Redaction, enrich: readonly LogEnrichmen
       let kept: { -readonly [K in Part]?: string } | undefined
       for (const part of carried) {
         const value = origin[part]
-        // The owner and some headers travel with the job anyway.
+        // The owner and some headers are stored with the job anyway.
         if (typeof value !== 'string' || value === '' || value === travelling(part, job)) continue
         kept ??= {}
-        // Ids and addresses are made of harmless characters and spared the search; all are cleaned again for their line.
+        // Ids and addresses cannot hold credentials and are not searched. All parts are cleaned again for their line.
         kept[part] = FREE_TEXT.has(part) ? singleLine(value, MAX_PART, redaction.text) : cut(value, MAX_PART)
       }
       if (kept !== undefined) job.origin = kept
@@ -49,7 +52,7 @@ export function carryOrigin (redaction: Redaction, enrich: readonly LogEnrichmen
   }
 }
 
-/** Who sent the request of a job. Another process, of another version perhaps, has written it into the store. */
+/** The sender of the request of a job. Another process, perhaps of another version, has written it into the store. */
 export function originOfJob (job: Travelled & Pick<ClaimedJob, 'origin'>): JobOrigin {
   const { origin } = job
   return {
@@ -62,7 +65,7 @@ export function originOfJob (job: Travelled & Pick<ClaimedJob, 'origin'>): JobOr
 
 type Travelled = Pick<ClaimedJob, 'owner' | 'input'>
 
-/** What is stored with a job for other reasons. */
+/** The part, if it is stored with the job for another reason. */
 function travelling (part: Part, { owner, input: { headers } }: Travelled): string | undefined {
   switch (part) {
     case 'userId': return owner

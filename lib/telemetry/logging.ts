@@ -6,16 +6,16 @@ import { singleLine } from '../core/text.ts'
 import type { AttemptFailure, EventName, SubmitOrigin } from '../events/catalogue.ts'
 import type { Sink } from '../events/router.ts'
 import type { AttemptMiddleware, AttemptScope } from '../jobs/seams.ts'
-import type { Exclusion } from './exclude.ts'
+import type { Exclusion } from './job-exclusion.ts'
 import { LOG_EVENTS, LOG_LEVELS, type LogEvent, type LogLevel } from './log-events.ts'
 import { originFiller, originOfJob } from './log-request-origin.ts'
 import type { LogEnrichment } from './options/logging.ts'
 
 export interface LoggingParts {
   readonly logger: Logger
-  /** Lifecycle events below it are not written. */
+  /** Lifecycle events below this level are not logged. */
   readonly level: LogLevel
-  /** What the lines of a submission tell of its sender. */
+  /** The fields about the sender on the lines of a submission. */
   readonly enrich: readonly LogEnrichment[]
   readonly excluded: Exclusion
   readonly redaction: Redaction
@@ -28,31 +28,37 @@ type Payload = Readonly<Record<string, unknown>>
 type Writer = (event: object, name: EventName) => void
 
 const MAX_TEXT = 1_000
-/** Ids are only handed to a log line when their span is sampled. */
+/** Log lines get the ids of sampled spans only. */
 const SAMPLED_FLAGS = '01'
-/** Text that people wrote, or that holds some of it. Everything else is ids and words of ours, and is spared the search. */
-const FREE_TEXT: ReadonlySet<string> = new Set(['message', 'errorMessage', 'errorCode', 'statement', 'target', 'operation', 'reason'])
+/**
+ * The parts with text that people may have written: it is searched for credentials. The other parts are ids and words
+ * of this library, for which the search would be wasted.
+ */
+const FREE_TEXT: ReadonlySet<string> = new Set([
+  'message', 'errorMessage', 'errorCode', 'statement', 'target', 'operation', 'reason'
+])
 const PROGRESS_EVERY_MS = 10_000
 const MAX_PROGRESSING = 1_000
 
-/** Writes the numbered log events. */
+/** Writes the numbered log lines of events. */
 export function createLogSink (parts: LoggingParts): Sink {
   const { logger, level } = parts
-  // What Fastify has instead of a logger: every method is the same empty function. Building lines for it is for nothing.
+  // Without a logger Fastify has an object whose methods are one and the same empty function. Build no lines for it.
   if (logger.info === logger.error) return {}
   const lowest = LOG_LEVELS.indexOf(level)
-  const entries = Object.entries(LOG_EVENTS as Record<string, LogEvent>).filter(([, event]) => LOG_LEVELS.indexOf(event.level) >= lowest)
+  const entries = Object.entries<LogEvent>(LOG_EVENTS).filter(([, event]) => LOG_LEVELS.indexOf(event.level) >= lowest)
   const writers = entries.map(([name, event]): [string, Writer] => [name, writer(parts, name, event)])
-  return Object.fromEntries(writers.map(([name, write]) => [name, name === 'job.progressed' ? sometimes(write, parts.now) : write])) as Sink
+  const limited = writers.map(([name, write]) => [name, name === 'job.progressed' ? sometimes(write, parts.now) : write])
+  return Object.fromEntries(limited) as Sink
 }
 
 function writer (parts: LoggingParts, name: string, { id, level: usual, message, fields, lighter }: LogEvent): Writer {
   const { logger, excluded } = parts
   const fill = Object.entries(fields).map(([from, to]) => filler(parts, from, to))
   const messageOf = compileMessage(message, fields)
-  // The class that logs.
+  // The part of the library that the line is about.
   const component = `asyncendpoints.${name.slice(0, name.indexOf('.'))}`
-  // What an excluded job does in the normal course is not told; that it went wrong still is.
+  // The normal course of an excluded job is not logged; what went wrong with it is.
   const excludable = 'jobName' in fields && (usual === 'trace' || usual === 'debug' || usual === 'info')
   return (event) => {
     const payload = event as Payload
@@ -74,8 +80,12 @@ function filler ({ redaction, enrich }: LoggingParts, from: string, to: string):
     return (line, payload) => { fill(line, payload.origin as SubmitOrigin | undefined) }
   }
   if (from === 'failure') return failureFiller(redaction)
-  // Bounded and cleaned where the event was made.
-  if (from === 'context') return (line, payload) => { if (payload.context !== undefined) line[to] = redaction.hides(to) ? redaction.mask : payload.context }
+  // Shortened and cleaned where the event was made.
+  if (from === 'context') {
+    return (line, payload) => {
+      if (payload.context !== undefined) line[to] = redaction.hides(to) ? redaction.mask : payload.context
+    }
+  }
   const put = redaction.hides(to) ? () => redaction.mask : cleaner(FREE_TEXT.has(from) ? redaction.text : undefined)
   return (line, payload) => {
     const value = payload[from]
@@ -83,7 +93,7 @@ function filler ({ redaction, enrich }: LoggingParts, from: string, to: string):
   }
 }
 
-/** Why an attempt failed, besides its code and message: what an operator looks for at three in the morning. */
+/** Why an attempt failed, beside its code and message: the chain of causes, and the stack. */
 function failureFiller (redaction: Redaction): (line: Line, payload: Payload) => void {
   return (line, payload) => {
     const failure = payload.failure as AttemptFailure | undefined
@@ -94,45 +104,48 @@ function failureFiller (redaction: Redaction): (line: Line, payload: Payload) =>
   }
 }
 
-/** @returns numbers with two decimals at most, texts as one line; what JSON has no word for is left out */
+/** @returns numbers with at most two decimals, texts as one line; values that JSON cannot hold are left out */
 function cleaner (clean: ((text: string) => string) | undefined): (value: unknown) => unknown {
   return (value) => {
-    if (typeof value === 'number') return Number.isInteger(value) ? value : Number.isFinite(value) ? Math.round(value * 100) / 100 : undefined
+    if (typeof value === 'number') {
+      if (Number.isInteger(value)) return value
+      return Number.isFinite(value) ? Math.round(value * 100) / 100 : undefined
+    }
     if (typeof value === 'string') return singleLine(value, MAX_TEXT, clean)
     return typeof value === 'boolean' ? value : undefined
   }
 }
 
-/** One line per job and ten seconds: how far it is, for who reads along, and not four times a second. */
+/** At most one line per job in ten seconds: handlers may report progress several times per second. */
 function sometimes (write: Writer, now: () => number): Writer {
-  const told = new Map<string, number>()
+  const lines = new Map<string, number>()
   return (event, name) => {
     const jobId = String((event as Payload).jobId)
     const at = now()
-    const last = told.get(jobId)
+    const last = lines.get(jobId)
     if (last !== undefined && at - last < PROGRESS_EVERY_MS) return
-    // In order of their last line; those of long ago are over, or may speak.
-    told.delete(jobId)
-    told.set(jobId, at)
-    const [oldest] = told.keys()
-    if (told.size > MAX_PROGRESSING && oldest !== undefined) told.delete(oldest)
+    // The map is in the order of the last lines, so that the job that has been silent for longest is dropped first.
+    lines.delete(jobId)
+    lines.set(jobId, at)
+    const [oldest] = lines.keys()
+    if (lines.size > MAX_PROGRESSING && oldest !== undefined) lines.delete(oldest)
     write(event, name)
   }
 }
 
 export interface AttemptLoggingParts {
-  /** Hides already what must not be shown. */
+  /** A logger that already hides what must not be shown. */
   readonly logger: Logger
-  /** `false` where the logger adds them by itself, so that no line has a key twice. */
+  /** `false` where the logger adds trace ids by itself: otherwise lines would have these keys twice. */
   readonly withTraceIds: () => boolean
-  /** What the lines of a handler tell of the sender of its job. */
+  /** The fields about the sender on the lines of a handler. */
   readonly enrich: readonly LogEnrichment[]
   readonly redaction: Redaction
 }
 
 /**
- * Gives each attempt a logger that carries its ids, and who sent the request, made when the handler first asks for it: a job that
- * never logs pays nothing.
+ * Gives each attempt a logger that carries its ids and the sender of the request. The logger is made when the handler
+ * first uses it, so that a job that never logs costs nothing.
  */
 export function attemptLogging ({ logger, withTraceIds, enrich, redaction }: AttemptLoggingParts): AttemptMiddleware {
   const fill = originFiller(redaction, enrich)
@@ -147,10 +160,15 @@ export function attemptLogging ({ logger, withTraceIds, enrich, redaction }: Att
 }
 
 function bindingsOf ({ claim: { job }, traceIds }: AttemptScope, withTraceIds: boolean): Record<string, unknown> {
-  // Another process, of another version perhaps, has written it into the store.
+  // Another process, perhaps of another version, has written it into the store.
   const correlationId = singleLine(job.correlationId, MAX_TEXT)
   const bindings: Record<string, unknown> = {
-    job_id: job.id, job_name: job.name, queue: job.queue, attempt: job.attempts, max_attempts: job.maxAttempts, correlation_id: correlationId
+    job_id: job.id,
+    job_name: job.name,
+    queue: job.queue,
+    attempt: job.attempts,
+    max_attempts: job.maxAttempts,
+    correlation_id: correlationId
   }
   if (withTraceIds && traceIds !== undefined) {
     bindings.trace_id = traceIds.traceId
@@ -163,8 +181,9 @@ function bindingsOf ({ claim: { job }, traceIds }: AttemptScope, withTraceIds: b
 const PROBE = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331', traceFlags: 1 }
 
 /**
- * True when the logger puts the active span's ids on every line by itself, as OpenTelemetry's instrumentation of pino
- * makes it do. Found out by asking its mixin once, inside a span: a mixin of another purpose is none of our business.
+ * True when the logger puts the ids of the active span on every line by itself, as it does under OpenTelemetry's
+ * instrumentation of pino. It is found out by calling the logger's mixin once inside a span: a mixin for another
+ * purpose adds no `trace_id`.
  */
 export function logsTraceIdsItself (logger: Logger): boolean {
   try {
@@ -178,7 +197,7 @@ export function logsTraceIdsItself (logger: Logger): boolean {
   }
 }
 
-/** Pino keeps it under a symbol that it does not export. */
+/** Pino keeps the mixin under a symbol that it does not export. */
 function mixinOf (logger: object): ((...values: unknown[]) => unknown) | undefined {
   for (let owner: object | null = logger; owner !== null; owner = Object.getPrototypeOf(owner) as object | null) {
     const symbol = Object.getOwnPropertySymbols(owner).find((entry) => entry.description === 'pino.mixin')

@@ -1,161 +1,181 @@
 import type { Sink } from '../events/router.ts'
-import type { Exclusion } from './exclude.ts'
-import type { TelemetryFailures } from './failures.ts'
-import type { AsyncEndpointsMetrics } from './metrics.ts'
+import type { HandlerType } from '../jobs/definition.ts'
+import type { Exclusion } from './job-exclusion.ts'
+import { noopMetrics, type AsyncEndpointsMetrics } from './metrics.ts'
 import type { ExemplarSource } from './snapshot.ts'
-
-/** What kind of handler ran, for spans. */
-export const HANDLER_TYPE = 'function'
+import type { TelemetryFailures } from './telemetry-failures.ts'
 
 export interface MetricsSinkParts {
   readonly metrics: AsyncEndpointsMetrics
-  /** The label `store_type` of events that carry none. */
+  /** The label `store_type` for events that do not name a store. */
   readonly storeType: string
   readonly excluded: Exclusion
-  readonly failures: TelemetryFailures
-  /** Sizes and attempts as well. @defaultValue false */
+  readonly failures: Pick<TelemetryFailures, 'owns' | 'count'>
+  /** Record sizes and attempts as well. @defaultValue false */
   readonly detailed?: boolean
-  /** What this process knows about a job; `undefined`: nothing. */
-  readonly definition?: (jobName: string) => { readonly handlerType: string, readonly slaMs: number } | undefined
+  /** The definition of a job; `undefined` where this process has none of that name. */
+  readonly definition?: (jobName: string) => DefinitionFacts | undefined
 }
 
-/** Translates events into recordings, each at the moment that the event tells of. */
-export function createMetricsSink ({ metrics, storeType, excluded, failures, detailed = false, definition = () => undefined }: MetricsSinkParts): Sink {
-  const handlerTypeOf = (jobName: string): string => definition(jobName)?.handlerType ?? HANDLER_TYPE
-  const overdue = ({ jobName, totalMs }: { readonly jobName: string, readonly totalMs: number }): boolean => {
-    const slaMs = definition(jobName)?.slaMs ?? 0
-    return slaMs > 0 && totalMs > slaMs
+interface DefinitionFacts { readonly handlerType: HandlerType, readonly slaMs: number }
+
+interface About { readonly jobName: string, readonly traceId?: string | undefined, readonly spanId?: string | undefined }
+interface Timed extends About { readonly processingMs: number }
+interface Ended extends About { readonly totalMs: number }
+
+/**
+ * Records events as metrics, each when it happens. It runs several times per job, so the labels are written out: a
+ * spread would cost more than the recording.
+ */
+export function createMetricsSink (parts: MetricsSinkParts): Sink {
+  const { metrics, storeType, excluded, failures, detailed = false, definition = () => undefined } = parts
+
+  const submitted = (submitMs: number, jobName: string, outcome: string, exemplar?: ExemplarSource): void => {
+    metrics.jobSubmitDuration(submitMs / 1_000, { jobName, storeType, outcome }, exemplar)
   }
+  const attempted = ({ jobName, processingMs }: Timed, status: string, exemplar: ExemplarSource | undefined): void => {
+    metrics.jobProcessingDuration(processingMs / 1_000, { jobName, status }, exemplar)
+  }
+  const ended = ({ jobName, totalMs }: Ended, status: string, exemplar: ExemplarSource | undefined): void => {
+    metrics.jobProcessed({ jobName, status, storeType }, exemplar)
+    metrics.jobEndToEndDuration(totalMs / 1_000, { jobName, status }, exemplar)
+  }
+  const checkSla = ({ jobName, totalMs }: Ended, exemplar: ExemplarSource | undefined): void => {
+    const slaMs = definition(jobName)?.slaMs ?? 0
+    if (slaMs > 0 && totalMs > slaMs) metrics.jobSlaMissed({ jobName, storeType }, exemplar)
+  }
+  const handled = (durationMs: number, jobName: string, exemplar: ExemplarSource | undefined): void => {
+    const handlerType: HandlerType = definition(jobName)?.handlerType ?? 'function'
+    metrics.handlerDuration(durationMs / 1_000, { jobName, handlerType }, exemplar)
+  }
+  const operated = (operation: string, store: string, durationMs: number): void => {
+    const labels = { operation, storeType: store }
+    metrics.storeOperation(labels)
+    metrics.storeOperationDuration(durationMs / 1_000, labels)
+  }
+
   return {
     'job.submitted': (event) => {
-      if (excluded(event.jobName)) return
       const { jobName } = event
+      if (excluded(jobName)) return
       const exemplar = exemplarOf(event)
       metrics.jobCreated({ jobName, storeType }, exemplar)
-      // Written out: a spread costs more than all the rest.
-      metrics.jobSubmitDuration(event.submitMs / 1_000, { jobName, storeType, outcome: 'created' }, exemplar)
-      if (detailed && event.payloadBytes !== undefined) metrics.jobPayloadSize(event.payloadBytes, { jobName: event.jobName })
+      submitted(event.submitMs, jobName, 'created', exemplar)
+      if (detailed && event.payloadBytes !== undefined) metrics.jobPayloadSize(event.payloadBytes, { jobName })
     },
-    'job.replayed': (event) => {
-      if (!excluded(event.jobName)) metrics.jobSubmitDuration(event.submitMs / 1_000, { jobName: event.jobName, storeType, outcome: 'replayed' })
+    'job.replayed': ({ jobName, submitMs }) => {
+      if (!excluded(jobName)) submitted(submitMs, jobName, 'replayed')
     },
-    'job.rejected': (event) => {
-      metrics.requestRejected({ reason: event.reason })
-      if (!excluded(event.jobName)) metrics.jobSubmitDuration(event.submitMs / 1_000, { jobName: event.jobName, storeType, outcome: 'rejected' })
+    'job.rejected': ({ jobName, submitMs, reason }) => {
+      metrics.requestRejected({ reason })
+      if (!excluded(jobName)) submitted(submitMs, jobName, 'rejected')
     },
-    // The client was refused all the same; nobody else tells it.
-    'job.submit_failed': (event) => {
-      metrics.requestRejected({ reason: reasonOf(event.errorCode) })
-      if (!excluded(event.jobName)) metrics.jobSubmitDuration(event.submitMs / 1_000, { jobName: event.jobName, storeType, outcome: 'failed' })
+    // The client was refused as well, and no `job.rejected` is emitted for it.
+    'job.submit_failed': ({ jobName, submitMs, errorCode }) => {
+      metrics.requestRejected({ reason: reasonOf(errorCode) })
+      if (!excluded(jobName)) submitted(submitMs, jobName, 'failed')
     },
 
     'job.claimed': (event) => {
-      if (excluded(event.jobName)) return
-      metrics.jobQueueDuration(event.queueWaitMs / 1_000, { jobName: event.jobName, storeType }, exemplarOf(event))
-      if (event.claimMs !== undefined) metrics.jobClaimDuration(event.claimMs / 1_000, { storeType })
+      const { jobName, queueWaitMs, claimMs } = event
+      if (excluded(jobName)) return
+      metrics.jobQueueDuration(queueWaitMs / 1_000, { jobName, storeType }, exemplarOf(event))
+      if (claimMs !== undefined) metrics.jobClaimDuration(claimMs / 1_000, { storeType })
     },
-    'job.recovered': (event) => {
-      if (!excluded(event.jobName)) metrics.jobRecovered({ reason: 'stalled', storeType })
+    'job.recovered': ({ jobName }) => {
+      if (!excluded(jobName)) metrics.jobRecovered({ reason: 'stalled', storeType })
     },
 
     'job.completed': (event) => {
-      if (excluded(event.jobName)) return
+      const { jobName, workerId } = event
+      if (excluded(jobName)) return
       const exemplar = exemplarOf(event)
-      metrics.jobProcessed({ jobName: event.jobName, status: 'completed', storeType }, exemplar)
-      const labels = { jobName: event.jobName, status: 'completed' }
-      metrics.jobProcessingDuration(event.processingMs / 1_000, labels, exemplar)
-      metrics.jobEndToEndDuration(event.totalMs / 1_000, labels, exemplar)
-      metrics.workerProcessed({ workerId: event.workerId })
-      if (overdue(event)) metrics.jobSlaMissed({ jobName: event.jobName, storeType }, exemplar)
+      ended(event, 'completed', exemplar)
+      attempted(event, 'completed', exemplar)
+      metrics.workerProcessed({ workerId })
+      checkSla(event, exemplar)
       if (!detailed) return
-      metrics.jobAttempts(event.attempt, { jobName: event.jobName })
-      if (event.resultBytes !== undefined) metrics.jobResultSize(event.resultBytes, { jobName: event.jobName })
+      metrics.jobAttempts(event.attempt, { jobName })
+      if (event.resultBytes !== undefined) metrics.jobResultSize(event.resultBytes, { jobName })
     },
     // Every attempt that ended in an error, the last one included: `job.failed` adds only that the job is over.
     'job.attempt_failed': (event) => {
       if (excluded(event.jobName)) return
-      metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'failed' }, exemplarOf(event))
+      attempted(event, 'failed', exemplarOf(event))
       metrics.workerProcessed({ workerId: event.workerId })
     },
     'job.retry_scheduled': (event) => {
       if (!excluded(event.jobName)) metrics.jobRetried({ jobName: event.jobName, storeType }, exemplarOf(event))
     },
     'job.failed': (event) => {
-      if (excluded(event.jobName)) return
+      const { jobName } = event
+      if (excluded(jobName)) return
       const exemplar = exemplarOf(event)
-      metrics.jobProcessed({ jobName: event.jobName, status: 'failed', storeType }, exemplar)
-      metrics.jobFailed({ jobName: event.jobName, errorType: event.errorCode, storeType }, exemplar)
-      metrics.jobEndToEndDuration(event.totalMs / 1_000, { jobName: event.jobName, status: 'failed' }, exemplar)
-      if (overdue(event)) metrics.jobSlaMissed({ jobName: event.jobName, storeType }, exemplar)
-      if (detailed) metrics.jobAttempts(event.attempt, { jobName: event.jobName })
+      ended(event, 'failed', exemplar)
+      metrics.jobFailed({ jobName, errorType: event.errorCode, storeType }, exemplar)
+      checkSla(event, exemplar)
+      if (detailed) metrics.jobAttempts(event.attempt, { jobName })
     },
     'job.cancelled': (event) => {
-      if (excluded(event.jobName)) return
+      const { jobName, workerId } = event
+      if (excluded(jobName)) return
       const exemplar = exemplarOf(event)
-      metrics.jobProcessed({ jobName: event.jobName, status: 'cancelled', storeType }, exemplar)
-      metrics.jobCancelled({ jobName: event.jobName, storeType }, exemplar)
-      metrics.jobEndToEndDuration(event.totalMs / 1_000, { jobName: event.jobName, status: 'cancelled' }, exemplar)
-      // Without a worker it was cancelled while it waited: nothing was processed.
-      if (event.workerId === '') return
-      metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'cancelled' }, exemplar)
-      metrics.workerProcessed({ workerId: event.workerId })
+      ended(event, 'cancelled', exemplar)
+      metrics.jobCancelled({ jobName, storeType }, exemplar)
+      // Without a worker it was cancelled while it waited: no attempt was made.
+      if (workerId === '') return
+      attempted(event, 'cancelled', exemplar)
+      metrics.workerProcessed({ workerId })
     },
-    'job.snoozed': (event) => {
-      if (!excluded(event.jobName)) metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'snoozed' }, exemplarOf(event))
-    },
-    'job.released': (event) => {
-      if (!excluded(event.jobName)) metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'released' }, exemplarOf(event))
-    },
-    'job.lease_lost': (event) => {
-      if (!excluded(event.jobName)) metrics.jobProcessingDuration(event.processingMs / 1_000, { jobName: event.jobName, status: 'lease-lost' }, exemplarOf(event))
-    },
+    'job.snoozed': (event) => { if (!excluded(event.jobName)) attempted(event, 'snoozed', exemplarOf(event)) },
+    'job.released': (event) => { if (!excluded(event.jobName)) attempted(event, 'released', exemplarOf(event)) },
+    'job.lease_lost': (event) => { if (!excluded(event.jobName)) attempted(event, 'lease-lost', exemplarOf(event)) },
 
     'handler.completed': (event) => {
-      if (!excluded(event.jobName)) metrics.handlerDuration(event.durationMs / 1_000, { jobName: event.jobName, handlerType: handlerTypeOf(event.jobName) }, exemplarOf(event))
+      if (!excluded(event.jobName)) handled(event.durationMs, event.jobName, exemplarOf(event))
     },
     'handler.failed': (event) => {
-      if (excluded(event.jobName)) return
+      const { jobName, durationMs, errorCode } = event
+      if (excluded(jobName)) return
       const exemplar = exemplarOf(event)
-      metrics.handlerDuration(event.durationMs / 1_000, { jobName: event.jobName, handlerType: handlerTypeOf(event.jobName) }, exemplar)
-      metrics.handlerError({ jobName: event.jobName, errorType: event.errorCode }, exemplar)
+      handled(durationMs, jobName, exemplar)
+      metrics.handlerError({ jobName, errorType: errorCode }, exemplar)
     },
-    // It has taken so long until nobody waited for it any more; what it does after that is not part of a job.
+    // The duration ends where its attempt stopped waiting for it; what the handler does after that belongs to no job.
     'handler.abandoned': (event) => {
-      if (excluded(event.jobName)) return
+      const { jobName, durationMs, reason } = event
+      if (excluded(jobName)) return
       const exemplar = exemplarOf(event)
-      metrics.handlerDuration(event.durationMs / 1_000, { jobName: event.jobName, handlerType: handlerTypeOf(event.jobName) }, exemplar)
-      if (event.reason === 'timeout') metrics.handlerError({ jobName: event.jobName, errorType: 'FAE_ATTEMPT_TIMEOUT' }, exemplar)
+      handled(durationMs, jobName, exemplar)
+      if (reason === 'timeout') metrics.handlerError({ jobName, errorType: 'FAE_ATTEMPT_TIMEOUT' }, exemplar)
     },
 
-    'worker.restarted': (event) => { metrics.workerRestarted({ queue: event.queue, reason: event.reason }) },
-    'worker.idled': (event) => { metrics.workerIdle(event.idleMs / 1_000, { workerId: event.workerId }) },
+    'worker.restarted': ({ queue, reason }) => { metrics.workerRestarted({ queue, reason }) },
+    'worker.idled': ({ workerId, idleMs }) => { metrics.workerIdle(idleMs / 1_000, { workerId }) },
 
-    'store.operated': (event) => {
-      const labels = { operation: event.operation, storeType: event.storeType }
-      metrics.storeOperation(labels)
-      metrics.storeOperationDuration(event.durationMs / 1_000, labels)
-    },
+    'store.operated': (event) => { operated(event.operation, event.storeType, event.durationMs) },
     'store.operation_failed': (event) => {
-      const labels = { operation: event.operation, storeType: event.storeType }
-      metrics.storeOperation(labels)
-      metrics.storeOperationDuration(event.durationMs / 1_000, labels)
+      operated(event.operation, event.storeType, event.durationMs)
       metrics.storeError({ operation: event.operation, errorType: event.errorCode, storeType: event.storeType })
     },
 
-    'alert.raised': (event) => { metrics.alertRaised({ rule: event.rule, severity: event.severity }) },
-    'alert.send_failed': (event) => { metrics.alertSendFailed({ sender: event.sender }) },
+    'alert.raised': ({ rule, severity }) => { metrics.alertRaised({ rule, severity }) },
+    'alert.send_failed': ({ sender }) => { metrics.alertSendFailed({ sender }) },
 
-    'telemetry.listener_failed': (event) => {
-      if (!failures.owns(event.source)) failures.count(event.source)
-    }
+    'telemetry.listener_failed': ({ source }) => { if (!failures.owns(source)) failures.count(source) }
   }
 }
 
-/** As the reasons of `job.rejected` are written: `FAE_STORE_UNAVAILABLE` is `store-unavailable`. */
+/** The events that are recorded as metrics. */
+export const METRIC_EVENTS: ReadonlySet<string> = new Set(Object.keys(createMetricsSink({
+  metrics: noopMetrics(), storeType: '', excluded: () => true, failures: { owns: () => true, count: () => {} }
+})))
+
+/** In the form of the reasons of `job.rejected`: `FAE_STORE_UNAVAILABLE` is `store-unavailable`. */
 function reasonOf (errorCode: string): string {
   return errorCode.replace(/^FAE_/, '').toLowerCase().replaceAll('_', '-')
 }
 
-function exemplarOf ({ traceId, spanId }: { readonly traceId?: string | undefined, readonly spanId?: string | undefined }): ExemplarSource | undefined {
+function exemplarOf ({ traceId, spanId }: Omit<About, 'jobName'>): ExemplarSource | undefined {
   return traceId === undefined || spanId === undefined ? undefined : { traceId, spanId }
 }

@@ -1,31 +1,30 @@
 import type { Clock } from '../core/context.ts'
 import { EXPIRED, withDeadline } from '../core/deadline.ts'
 import { Periodic } from '../core/periodic.ts'
+import { takeRejection } from '../core/rejections.ts'
 import { BaseService } from '../core/service.ts'
 import type { MetricProducer, PushMetricExporter, ResourceMetrics } from './sdk/metrics.ts'
-import { takeRejection } from '../core/rejections.ts'
 
 export interface PeriodicExportParts {
   readonly exporter: PushMetricExporter
   readonly producer: MetricProducer
   readonly intervalMs: number
-  /** One export may take this long; cut to the interval. */
+  /** How long one export may take; never longer than the interval. */
   readonly timeoutMs: number
   readonly clock: Clock
-  /** Runs the exports where they leave no spans. */
+  /** Runs the exports outside of any trace, so that they leave no spans. */
   readonly quietly: <R>(work: () => R) => R
   /** Must not throw. */
   readonly failed: (error: unknown) => void
 }
 
-/** An exporter that never answers keeps what it was given: more than so many of those are not made. */
+/** An exporter that never answers keeps what it was given, so at most so many exports are left unanswered. */
 const MAX_UNANSWERED = 3
 const SUCCESS = 0
 
 /**
- * Hands everything to an exporter, again and again, and a last time at the end: what the SDK calls a periodic reader.
- * Its own is not used, for it would have to be loaded, tells nobody about failures, and keeps the process alive for
- * half a minute after an exporter that hangs.
+ * Gives all metrics to an exporter at an interval, and once more at the end. The SDK has a periodic reader for that, but it
+ * would have to be loaded, does not report failures, and keeps the process alive for half a minute when an exporter hangs.
  *
  * ```
  * waiting ──timer──▶ exporting ──(answer | timeout | throw)──▶ waiting          stop: one more export, then shutdown
@@ -34,10 +33,10 @@ const SUCCESS = 0
 export class PeriodicExport extends BaseService {
   readonly #parts: PeriodicExportParts
   readonly #periodic: Periodic
-  /** Ends the waiting for the export under way. */
+  /** Stops waiting for the running export. */
   #giveUp: () => void = () => {}
   #unanswered = 0
-  /** The time to end was up. */
+  /** The deadline of `stop` has passed. */
   #over = false
 
   constructor (parts: PeriodicExportParts) {
@@ -54,10 +53,10 @@ export class PeriodicExport extends BaseService {
     const { clock, exporter, quietly, failed } = this.#parts
     try {
       if (await withDeadline(clock, deadlineMs, quietly(() => this.#end())) !== EXPIRED) return
-      failed(new Error(`metrics could not be exported within ${deadlineMs} ms of the shutdown; the rest is given up`))
+      failed(new Error(`metrics could not be exported within ${deadlineMs} ms of the shutdown; the last values are lost`))
       this.#over = true
       this.#giveUp()
-      // It is asked to end all the same; whatever comes of that, nobody waits for it.
+      // The exporter is shut down all the same, but its answer is not waited for.
       exporter.shutdown().catch(failed)
     } catch (error) {
       failed(error)
@@ -80,7 +79,9 @@ export class PeriodicExport extends BaseService {
   async #export (): Promise<void> {
     const { producer, failed } = this.#parts
     try {
-      if (this.#unanswered >= MAX_UNANSWERED) throw new Error(`the exporter has left ${this.#unanswered} exports unanswered`)
+      if (this.#unanswered >= MAX_UNANSWERED) {
+        throw new Error(`the exporter has left ${this.#unanswered} exports unanswered`)
+      }
       const { resourceMetrics } = await producer.collect()
       if (resourceMetrics.scopeMetrics.length > 0) await this.#send(resourceMetrics)
     } catch (error) {
@@ -115,7 +116,7 @@ export class PeriodicExport extends BaseService {
           if (result.code !== SUCCESS) failed(result.error ?? new Error('an export of metrics failed'))
           end()
         })
-        // Not agreed, but easily written as `async`.
+        // The interface is synchronous, but `async` is easily written: a rejection would be lost otherwise.
         takeRejection(call, (error) => {
           if (!answer()) return
           failed(error instanceof Error ? error : new Error('an export of metrics failed'))

@@ -8,17 +8,17 @@ import { SCOPE_NAME, SCOPE_VERSION } from './version.ts'
 export interface MeterBridgeParts {
   readonly registry: MetricsRegistry
   readonly provider: MeterProvider
-  /** Hand over durations as well, each at the moment it is recorded. */
+  /** Pass on durations too, each when it is recorded. */
   readonly histograms: boolean
   /** Must not throw. */
   readonly failed: (error: unknown) => void
 }
 
 /**
- * Feeds a meter provider of the application's. It costs the recording of a counter nothing: at the moment that a reader
- * of the provider collects, one observable callback adds what every counter has grown by since the last time, and the
- * SDK counts what is added in a callback in that same collection. What was added is remembered here and not per reader,
- * so two readers see the same sums. Gauges are observed. A histogram cannot be handed over as buckets: its values are
+ * Passes the metrics on to a meter provider of the application. Recording a counter costs nothing more: when a reader
+ * of the provider collects, one observable callback adds the growth of every counter since the last time, and the SDK
+ * includes it in the same collection. The growth is remembered per counter, not per reader, so that two readers see
+ * the same sums. Gauges are observed in that callback. A histogram cannot be passed on as buckets: its values are
  * recorded one by one.
  */
 export class MeterBridge {
@@ -26,9 +26,11 @@ export class MeterBridge {
   readonly #counters = new Map<string, Counter>()
   readonly #histograms = new Map<string, Histogram>()
   readonly #gauges = new Map<string, Observable>()
-  /** By the cell itself, so that a series which was forgotten and begins anew is added anew. */
+  /**
+   * What was added already, by cell: a series that was forgotten and begins again has a new cell, and is added again.
+   */
   readonly #flushed = new WeakMap<NumberPoint, number>()
-  /** The gauges of the last collection. */
+  /** The series of gauges that the last collection showed. */
   #shown = new Map<NumberPoint, Observable>()
   #meter: Meter | undefined
   #observed: Observable[] = []
@@ -39,7 +41,7 @@ export class MeterBridge {
     this.#parts = parts
   }
 
-  /** @param early values of histograms from before there was a provider to tell */
+  /** @param early values that histograms recorded before the provider was known */
   start (early?: EarlyValues): void {
     const { registry, provider, histograms } = this.#parts
     this.#try(() => { this.#meter = provider.getMeter(SCOPE_NAME, SCOPE_VERSION) })
@@ -51,12 +53,12 @@ export class MeterBridge {
     early?.replay((name, labels, value) => { this.#tap(name, labels)(value) })
   }
 
-  /** Adds what counters have grown by; what is added after the last collection is in the next one, whoever asks for it. */
+  /** Adds the growth of the counters now. The next collection of any reader includes it. */
   flush (): void {
     this.#flush(undefined)
   }
 
-  /** The last numbers are handed over; the provider itself is the application's. */
+  /** Passes on the last numbers. The provider is not shut down: it belongs to the application. */
   stop (): void {
     if (this.#meter === undefined) return
     this.#unwatch()
@@ -73,15 +75,17 @@ export class MeterBridge {
     if (meter === undefined) return
     if (kind === 'counter') this.#counters.set(name, meter.createCounter(name, { unit, description }))
     else if (kind === 'histogram') {
-      if (this.#parts.histograms) this.#histograms.set(name, meter.createHistogram(name, { unit, description, advice: { explicitBucketBoundaries: [...buckets] } }))
+      if (!this.#parts.histograms) return
+      const advice = { explicitBucketBoundaries: [...buckets] }
+      this.#histograms.set(name, meter.createHistogram(name, { unit, description, advice }))
     } else {
       this.#gauges.set(name, meter.createObservableGauge(name, { unit, description }))
-      // The first ones are put under one callback together, see `start`.
+      // `start` registers one callback for all gauges that exist by then.
       if (this.#observing) this.#observe()
     }
   }
 
-  /** A callback may observe only what it was registered with, so it is registered anew when there is one more. */
+  /** A callback may observe only the gauges it was registered with, so it is registered again for each new gauge. */
   #observe (): void {
     this.#observing = true
     this.#try(() => {
@@ -112,22 +116,24 @@ export class MeterBridge {
     for (const point of points) {
       const { value } = point
       const growth = value - (this.#flushed.get(point) ?? 0)
-      // 0 is told once, so that a series which starts at 0 does so there too.
+      // A growth of 0 is added once, so that a series that starts at 0 does so in the provider too.
       if (growth === 0 && this.#flushed.has(point)) continue
-      // Before it is added: a counter that throws may have added it, and twice is worse than never.
+      // Remembered before it is added: a counter that throws may have added it, and adding it twice would be worse.
       this.#flushed.set(point, value)
       this.#try(() => { counter.add(growth, attributesOf(point.labels)) })
     }
   }
 
   #show (result: BatchObservableResult, shown: Map<NumberPoint, Observable>): void {
-    // SDKs repeat the last value of a series for ever, however long nobody observes it. So 0 is the last that is heard of
-    // one that is gone, unless another has its labels by now: the value that is observed last counts.
+    // An SDK repeats the last value of a gauge for ever when it is no longer observed. So a series that is gone is
+    // set to 0 once. If another series has its labels by now, its value is observed afterwards and counts.
     for (const [point, gauge] of this.#shown) {
       if (!shown.has(point)) this.#try(() => { result.observe(gauge, 0, attributesOf(point.labels)) })
     }
     this.#shown = shown
-    for (const [point, gauge] of shown) this.#try(() => { result.observe(gauge, point.value, attributesOf(point.labels)) })
+    for (const [point, gauge] of shown) {
+      this.#try(() => { result.observe(gauge, point.value, attributesOf(point.labels)) })
+    }
   }
 
   #tap (name: string, labels: Labels): (value: number) => void {
@@ -140,11 +146,11 @@ export class MeterBridge {
   }
 }
 
-/** More than this happens before an application is ready only if it is never ready. */
+/** An application that becomes ready records fewer values before that. */
 const MAX_EARLY = 1_000
 
 /**
- * Keeps the values of histograms until it is known whether somebody wants them: a provider is looked for when the
+ * Keeps the values of histograms until it is known whether there is a meter provider: it is looked up when the
  * application is ready, and jobs may be submitted before.
  */
 export class EarlyValues {

@@ -1,11 +1,15 @@
 import type { Attributes } from '@opentelemetry/api'
-import { OVERFLOW_LABELS, type MetricsRegistry } from './registry.ts'
+import { OVERFLOW_LABELS } from './instrument.ts'
+import type { MetricsRegistry } from './registry.ts'
 import type { CollectionResult, HistogramMetricData, MetricData, MetricProducer } from './sdk/metrics.ts'
 import { plainResource, type Resource } from './sdk/parts.ts'
 import type { HistogramFamily, HistogramPoint, Labels, MetricFamily, NumberFamily, NumberPoint } from './snapshot.ts'
 import { SCOPE_NAME, SCOPE_VERSION } from './version.ts'
 
-/** The SDK's enumerations as they stand in its data, so that nothing of it has to be loaded. Both lines agree on them. */
+/**
+ * Values of the enumerations of the SDK, written out so that the SDK need not be loaded. Both SDK lines have the
+ * same.
+ */
 const DELTA = 0
 const CUMULATIVE = 1
 const [POINT_HISTOGRAM, POINT_GAUGE, POINT_SUM] = [0, 2, 3] as const
@@ -13,7 +17,7 @@ const DOUBLE = 1
 
 type Temporality = typeof DELTA | typeof CUMULATIVE
 
-/** Who is asked whether it wants sums since the start or since the last time; all readers and most exporters can tell. */
+/** What says whether it wants sums since the start or since the last collection: all readers and most exporters do. */
 export interface TemporalityPreference { selectAggregationTemporality? (kind: string): number }
 
 export interface ProducerParts {
@@ -21,21 +25,21 @@ export interface ProducerParts {
   readonly resource: Attributes
   /** Wall clock, milliseconds since the epoch. */
   readonly now: () => number
-  /** The reader or exporter this producer is for. @defaultValue sums since the start */
+  /** The reader or exporter that this producer is for. @defaultValue sums since the start */
   readonly prefers?: TemporalityPreference
   /** Must not throw. */
   readonly failed: (error: unknown) => void
 }
 
 /**
- * The registry as the SDK's readers and exporters see metrics. One producer belongs to one of them: for who wants
- * deltas, it remembers what it told last.
+ * Shows the registry in the form that readers and exporters of the SDK expect. Each of them has a producer of its
+ * own, which remembers the last values for those that want deltas.
  */
 export class RegistryProducer implements MetricProducer {
   readonly #parts: ProducerParts
   readonly #resource: Resource
-  /** By the cell itself, so that nothing is remembered of a series that was forgotten. */
-  readonly #told = new WeakMap<object, Told>()
+  /** The last values by cell, so that nothing is remembered of a forgotten series. */
+  readonly #last = new WeakMap<object, LastValues>()
   readonly #sums: Temporality
   readonly #histograms: Temporality
   #lastAt: number
@@ -55,14 +59,16 @@ export class RegistryProducer implements MetricProducer {
     let metrics: MetricData[] = []
     try {
       const times = { from: this.#lastAt, to: now() }
-      metrics = registry.families().map((family) => this.#metric(family, times)).filter(({ dataPoints }) => dataPoints.length > 0)
+      metrics = registry.families().map((family) => this.#metric(family, times))
+        .filter(({ dataPoints }) => dataPoints.length > 0)
       this.#lastAt = times.to
     } catch (error) {
       failed(error)
       errors.push(error)
     }
     const scope = { name: SCOPE_NAME, version: SCOPE_VERSION }
-    return { resourceMetrics: { resource: this.#resource, scopeMetrics: metrics.length === 0 ? [] : [{ scope, metrics }] }, errors }
+    const scopeMetrics = metrics.length === 0 ? [] : [{ scope, metrics }]
+    return { resourceMetrics: { resource: this.#resource, scopeMetrics }, errors }
   }
 
   #metric (family: MetricFamily, times: Times): MetricData {
@@ -73,11 +79,12 @@ export class RegistryProducer implements MetricProducer {
     const delta = family.kind === 'counter' && this.#sums === DELTA
     const dataPoints = family.points.flatMap((point) => {
       const value = delta ? this.#grown(point) : point.value
-      // Of a counter that stood still there is nothing to add up.
+      // A counter that did not grow has no delta.
       return delta && value === 0 ? [] : [{ ...this.#span(point, delta, from, to), value }]
     })
     const base = { descriptor: descriptor(family), aggregationTemporality: delta ? DELTA : CUMULATIVE, dataPoints } as const
-    return family.kind === 'counter' ? { ...base, dataPointType: POINT_SUM, isMonotonic: true } : { ...base, dataPointType: POINT_GAUGE }
+    if (family.kind === 'counter') return { ...base, dataPointType: POINT_SUM, isMonotonic: true }
+    return { ...base, dataPointType: POINT_GAUGE }
   }
 
   #histogram (family: HistogramFamily, { from, to }: Times): HistogramMetricData {
@@ -85,35 +92,47 @@ export class RegistryProducer implements MetricProducer {
     const dataPoints = family.points.flatMap((point) => {
       const { count, sum, bucketCounts } = delta ? this.#grownHistogram(point) : point
       if (delta && count === 0) return []
-      return [{ ...this.#span(point, delta, from, to), value: { count, sum, buckets: { boundaries: [...family.buckets], counts: [...bucketCounts] } } }]
+      const buckets = { boundaries: [...family.buckets], counts: [...bucketCounts] }
+      return [{ ...this.#span(point, delta, from, to), value: { count, sum, buckets } }]
     })
-    return { descriptor: descriptor(family), aggregationTemporality: this.#histograms, dataPointType: POINT_HISTOGRAM, dataPoints }
+    return {
+      descriptor: descriptor(family),
+      aggregationTemporality: this.#histograms,
+      dataPointType: POINT_HISTOGRAM,
+      dataPoints
+    }
   }
 
-  #span (point: NumberPoint | HistogramPoint, delta: boolean, from: number, to: number): { attributes: Attributes, startTime: [number, number], endTime: [number, number] } {
-    return { attributes: attributesOf(point.labels), startTime: hrTime(delta ? from : point.startedAt ?? this.#parts.registry.startedAt), endTime: hrTime(to) }
+  #span (point: NumberPoint | HistogramPoint, delta: boolean, from: number, to: number): TimeSpan {
+    const startedAt = delta ? from : point.startedAt ?? this.#parts.registry.startedAt
+    return { attributes: attributesOf(point.labels), startTime: hrTime(startedAt), endTime: hrTime(to) }
   }
 
   #grown (point: NumberPoint): number {
-    const before = this.#told.get(point)?.sum ?? 0
-    this.#told.set(point, { sum: point.value, count: 0, bucketCounts: [] })
+    const before = this.#last.get(point)?.sum ?? 0
+    this.#last.set(point, { sum: point.value, count: 0, bucketCounts: [] })
     return point.value - before
   }
 
-  #grownHistogram (point: HistogramPoint): Told {
-    const before = this.#told.get(point)
+  #grownHistogram (point: HistogramPoint): LastValues {
+    const before = this.#last.get(point)
     const { count, sum } = point
     const bucketCounts = [...point.bucketCounts]
-    this.#told.set(point, { count, sum, bucketCounts })
+    this.#last.set(point, { count, sum, bucketCounts })
     if (before === undefined) return { count, sum, bucketCounts }
-    return { count: count - before.count, sum: sum - before.sum, bucketCounts: bucketCounts.map((n, index) => n - (before.bucketCounts[index] ?? 0)) }
+    return {
+      count: count - before.count,
+      sum: sum - before.sum,
+      bucketCounts: bucketCounts.map((n, index) => n - (before.bucketCounts[index] ?? 0))
+    }
   }
 }
 
 interface Times { readonly from: number, readonly to: number }
-interface Told { readonly sum: number, readonly count: number, readonly bucketCounts: readonly number[] }
+interface TimeSpan { attributes: Attributes, startTime: [number, number], endTime: [number, number] }
+interface LastValues { readonly sum: number, readonly count: number, readonly bucketCounts: readonly number[] }
 
-/** The labels as OpenTelemetry writes them: the same, but for its own name of the overflow series. */
+/** The labels as OpenTelemetry writes them: only the label of the overflow series has another name. */
 export function attributesOf (labels: Labels): Attributes {
   return labels === OVERFLOW_LABELS ? { 'otel.metric.overflow': true } : labels
 }
@@ -127,7 +146,9 @@ function preference ({ prefers, failed }: ProducerParts, kind: string): Temporal
   }
 }
 
-function descriptor ({ name, unit, description }: MetricFamily): { name: string, unit: string, description: string, valueType: typeof DOUBLE } {
+interface Descriptor { name: string, unit: string, description: string, valueType: typeof DOUBLE }
+
+function descriptor ({ name, unit, description }: MetricFamily): Descriptor {
   return { name, unit, description, valueType: DOUBLE }
 }
 

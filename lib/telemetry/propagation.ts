@@ -3,15 +3,14 @@ import { randomHex128 } from '../core/ids.ts'
 import type { TraceCarrier } from '../jobs/job.ts'
 
 /**
- * W3C Trace Context, written by hand: the propagator of the SDK sits in a package we do not depend on, and costs three
- * times as much. Anything that is not valid is ignored, never repaired: a new trace is started instead (§4.3).
+ * W3C Trace Context, written by hand: the propagator of the SDK is in a package that this library does not depend on,
+ * and costs three times as much. Anything invalid is ignored, never repaired: a new trace begins instead (§4.3).
  *
- * Baggage does not travel with a job: it would lie in Redis for as long as the job is kept, with whatever callers and
- * users have put into it, and nobody who reads it there could be asked who may see it. What a handler needs belongs in
- * the job's body.
+ * Baggage is not stored with a job: it would stay in Redis for as long as the job is kept, with any personal data
+ * that callers have put into it. What a handler needs belongs in the body of the job.
  */
 const SAMPLED = 1
-/** Of the flags byte only `sampled` and `random` have a meaning; unknown bits are not passed on (§3.2.2.5). */
+/** Only the flags `sampled` and `random` have a meaning. Unknown bits are not passed on (§3.2.2.5). */
 const KNOWN_FLAGS = 3
 const FLAGS_TEXTS = ['00', '01', '02', '03'] as const
 const TRACEPARENT_V0 = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/
@@ -21,16 +20,16 @@ const ZERO_TRACE = '0'.repeat(32)
 const ZERO_SPAN = '0'.repeat(16)
 
 const MAX_TRACEPARENT = 512
-/** What a vendor may count on being passed along (§3.3.1.5); more is cut at whole entries. */
+/** The length that must be passed on (§3.3.1.5). Longer values lose whole entries. */
 const MAX_TRACESTATE = 512
-/** Raw input beyond this is not even looked at. */
+/** Longer input is ignored. */
 const MAX_TRACESTATE_INPUT = 8_192
 const MAX_MEMBERS = 32
 const LONG_MEMBER = 128
 const KEY = /^(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})$/
 const VALUE = /^[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]$/
 
-/** False for what a tracer without an SDK hands out; enough to ask of ids that an SDK has made. */
+/** False for the ids of a tracer without an SDK. For ids that an SDK has made no other check is needed. */
 export function hasIds ({ traceId, spanId }: SpanContext): boolean {
   return traceId !== ZERO_TRACE && spanId !== ZERO_SPAN
 }
@@ -49,15 +48,17 @@ export function encodeTraceparent ({ traceId, spanId, traceFlags }: SpanContext)
 }
 
 /**
- * The context of a caller whose trace goes on, but is not recorded here. The sampled flag tells what the owner of the
- * parent-id did (§3.2.2.3.1): changing it takes a parent-id of our own (§3.4), under which indeed nothing is recorded.
- * Handing on the caller's parent-id with its flag would have the next process record what this one has refused.
+ * The context to pass on when the trace of a caller continues but is not recorded here. The sampled flag says what
+ * the owner of the parent id did (§3.2.2.3.1), so a changed flag needs a new parent id (§3.4), under which nothing is
+ * recorded. With the parent id and flag of the caller, the next process would record what this one has refused.
  */
 export function unrecorded (caller: SpanContext): SpanContext {
   return { ...caller, spanId: randomHex128().slice(16), traceFlags: caller.traceFlags & ~SAMPLED }
 }
 
-/** Where a stranger's trace can be found: without its tracestate, which is a matter between the vendors of that trace. */
+/**
+ * A link to the trace of an untrusted caller, without its tracestate, which concerns only the vendors of that trace.
+ */
 export function pointTo ({ traceId, spanId, traceFlags }: SpanContext): SpanContext {
   return { traceId, spanId, traceFlags, isRemote: true }
 }
@@ -66,11 +67,12 @@ export function pointTo ({ traceId, spanId, traceFlags }: SpanContext): SpanCont
 export function decodeTraceparent (text: unknown): SpanContext | undefined {
   if (typeof text !== 'string' || text.length < 55 || text.length > MAX_TRACEPARENT) return undefined
   if (!TRACEPARENT_V0.test(text) && !TRACEPARENT_LATER.test(text)) return undefined
-  const context = { traceId: text.slice(3, 35), spanId: text.slice(36, 52), traceFlags: Number.parseInt(text.slice(53, 55), 16) & KNOWN_FLAGS, isRemote: true }
+  const traceFlags = Number.parseInt(text.slice(53, 55), 16) & KNOWN_FLAGS
+  const context = { traceId: text.slice(3, 35), spanId: text.slice(36, 52), traceFlags, isRemote: true }
   return hasIds(context) ? context : undefined
 }
 
-/** The tracestate in its bounded form, or `undefined` when it is empty or any part of it is not valid. */
+/** The tracestate within its limits, or `undefined` when it is empty or any part of it is invalid. */
 export function cleanTracestate (text: unknown): string | undefined {
   if (typeof text !== 'string' || text === '' || text.length > MAX_TRACESTATE_INPUT) return undefined
   const members: string[] = []
@@ -88,26 +90,28 @@ export function cleanTracestate (text: unknown): string | undefined {
   return shorten(members)
 }
 
-/** Whole entries go, those longer than 128 characters first, then the oldest, which stand last (§3.3.1.5). */
+/** Drops whole entries: first those longer than 128 characters, then the oldest, which stand last (§3.3.1.5). */
 function shorten (members: readonly string[]): string | undefined {
   const length = (list: readonly string[]): number => list.reduce((sum, member) => sum + member.length + 1, -1)
   let kept = [...members]
   for (let index = kept.length - 1; index >= 0 && length(kept) > MAX_TRACESTATE; index--) {
-    if ((kept[index] as string).length > LONG_MEMBER) kept = kept.toSpliced(index, 1)
+    if ((kept[index] ?? '').length > LONG_MEMBER) kept = kept.toSpliced(index, 1)
   }
   while (kept.length > 0 && length(kept) > MAX_TRACESTATE) kept.pop()
   return kept.length === 0 ? undefined : kept.join(',')
 }
 
-/** What travels with a job for this span. */
+/** The trace context of a span in the form that is stored with a job. */
 export function toCarrier (context: SpanContext): TraceCarrier {
   const traceparent = encodeTraceparent(context)
   const tracestate = cleanTracestate(context.traceState?.serialize())
   return tracestate === undefined ? { traceparent } : { traceparent, tracestate }
 }
 
-/** The span context that a job (or a request's headers) brought. */
-export function fromCarrier (carrier: { readonly traceparent?: unknown, readonly tracestate?: unknown } | undefined): SpanContext | undefined {
+interface Carrier { readonly traceparent?: unknown, readonly tracestate?: unknown }
+
+/** The span context that a job, or the headers of a request, brought. */
+export function fromCarrier (carrier: Carrier | undefined): SpanContext | undefined {
   const context = decodeTraceparent(carrier?.traceparent)
   if (context === undefined) return undefined
   const tracestate = cleanTracestate(carrier?.tracestate)

@@ -4,7 +4,7 @@ import { ATTR } from './attributes.ts'
 import type { TracerSource } from './tracer-source.ts'
 
 interface RequestTraceParts {
-  /** Our own server span, and where it came from. */
+  /** A server span that was opened here, and where it came from. */
   readonly span?: Span
   readonly source?: TracerSource
   readonly carrier?: TraceCarrier
@@ -13,19 +13,21 @@ interface RequestTraceParts {
   readonly logFields?: Readonly<Record<string, string>> | undefined
 }
 
-/** What a request is to its submission: handed through the HTTP room untouched, as `requestTrace`. */
+/** The trace of a request, for its submission. The HTTP room passes it on untouched, as `requestTrace`. */
 export class RequestTrace {
-  /** Parent of the submission's span: holds the request's server span, ours or somebody else's, or the caller's. */
+  /**
+   * The parent of the submission's span: the server span of the request, existing or new, or the span of the caller.
+   */
   readonly context: Context
-  /** Our own server span, to be ended with the response. */
+  /** The server span that was opened here; it is ended with the response. */
   readonly span: Span | undefined
-  /** What the caller sent, when it is only to be passed on. */
+  /** What the caller sent, where it is only passed on. */
   readonly carrier: TraceCarrier | undefined
-  /** This request was not sampled: whatever follows from it is not traced either. */
+  /** The request was not sampled, so its job is not traced either. */
   readonly dropped: boolean
-  /** An untrusted caller, for the submission's span when there is no server span of ours to hold it. */
+  /** The link to an untrusted caller, for the span of the submission when no server span was opened here. */
   readonly link: Link | undefined
-  /** For the log lines of the request; `undefined`: it is not recorded here, or nobody wants them. */
+  /** Ids for the log lines of the request; `undefined` when it is not recorded here, or lines shall have no ids. */
   readonly logFields: Readonly<Record<string, string>> | undefined
   readonly #source: TracerSource | undefined
   #finished = false
@@ -40,20 +42,20 @@ export class RequestTrace {
     this.#source = parts.source
   }
 
-  /** There is a server span of ours that has to be ended. */
+  /** True while a server span that was opened here has not been ended. */
   get open (): boolean { return this.span !== undefined && !this.#finished }
 
-  /** Runs the rest of the request with our server span active, as far as contexts are carried in this process. */
+  /** Runs the rest of the request with the server span active, where this process carries contexts. */
   run (work: () => void): void {
     if (this.#source === undefined) work()
     else this.#source.contexts.run(this.context, work)
   }
 
   /**
-   * Ends our server span, if there is one and nobody has done so. 4xx is the caller's error and leaves the status unset
-   * (HTTP conventions).
+   * Ends the server span that was opened here, once. By the conventions for HTTP a 4xx is a mistake of the caller and
+   * leaves the status of the span unset.
    *
-   * @param statusCode `undefined`: the caller went away before there was an answer
+   * @param statusCode `undefined`: the caller disconnected before there was an answer
    */
   finish (statusCode: number | undefined): void {
     const { span } = this

@@ -1,22 +1,22 @@
 import { createContextKey, trace, type Context } from '@opentelemetry/api'
 import { hasIds, isSampled } from './propagation.ts'
 
-/** New traces a second that a process records when nobody says otherwise: in development all, under load few. */
+/** How many new traces a process records per second by default: in development all of them, under load a few. */
 export const DEFAULT_TRACES_PER_SECOND = 50
-/** Sampled traces of others that it follows each second: as many as it would begin itself. */
+/** How many sampled traces of callers it follows per second by default: as many as it would begin itself. */
 export const DEFAULT_REMOTE_TRACES_PER_SECOND = 50
 
 const NOT_RECORD = 0
 const RECORD_AND_SAMPLED = 2
 
-/** Set in a context when the bucket was asked already: the sampler takes no second token for the same trace. */
+/** Set in a context when the token was taken already, so that the sampler takes no second one for the same trace. */
 const DECIDED = createContextKey('fastify-async-endpoints sampling decided')
 
 export function markSampled (context: Context): Context {
   return context.setValue(DECIDED, true)
 }
 
-/** Lets `perSecond` through each second, and after a pause as many at once. */
+/** Gives `perSecond` tokens per second; after a pause, as many at once. */
 export class TokenBucket {
   readonly #perSecond: number
   readonly #monotonic: () => number
@@ -40,17 +40,17 @@ export class TokenBucket {
     return true
   }
 
-  /** Less than one a second must still be able to save up one. */
+  /** A rate below one per second must still be able to save up one token. */
   get #capacity (): number { return this.#perSecond === 0 ? 0 : Math.max(1, this.#perSecond) }
 }
 
-/** The part of an SDK's sampler that both lines of the SDK have. */
+/** The part of a sampler that both SDK lines have. */
 export interface SamplerLike {
   shouldSample (context: Context, traceId: string): { decision: number }
   toString (): string
 }
 
-/** A trace that came in keeps its decision; a new one needs a token. */
+/** A sampler: a trace with a parent keeps its decision, a new trace needs a token. */
 export function bucketSampler (bucket: TokenBucket): SamplerLike {
   return {
     shouldSample (context) {

@@ -1,6 +1,6 @@
-/** What the registry shows to whoever prints or exports it. */
+/** The metrics as the registry shows them to what prints or exports them. */
 
-/** Where an exemplar points: a sampled span. */
+/** The sampled span that an exemplar points to. */
 export interface ExemplarSource {
   /** 32 lower-case hex digits. */
   readonly traceId: string
@@ -20,9 +20,9 @@ export type Labels = Readonly<Record<string, string>>
 export interface NumberPoint {
   readonly labels: Labels
   readonly value: number
-  /** When the series began, if that was later than the registry: it was forgotten once. Milliseconds since the epoch. */
+  /** When the series began, if later than the registry because it had been forgotten. Milliseconds since the epoch. */
   readonly startedAt?: number | undefined
-  /** The newest; counters only. */
+  /** The newest exemplar; counters only. */
   readonly exemplar: Exemplar | undefined
 }
 
@@ -33,9 +33,9 @@ export interface HistogramPoint {
   /** As for counters. */
   readonly startedAt?: number | undefined
   readonly sum: number
-  /** Per bucket, not cumulative; one longer than the bounds: the last is everything above them. */
+  /** Counts per bucket, not cumulative. One more than the bounds: the last counts the values above all bounds. */
   readonly bucketCounts: readonly number[]
-  /** The newest of each bucket, like `bucketCounts`. */
+  /** The newest exemplar of each bucket, in the order of `bucketCounts`. */
   readonly exemplars: ReadonlyArray<Exemplar | undefined>
 }
 
@@ -60,7 +60,7 @@ export interface HistogramFamily extends FamilyBase {
 
 export type MetricFamily = NumberFamily | HistogramFamily
 
-/** All series at one moment; nothing in it changes later. */
+/** All series at one moment. Nothing in it changes later. */
 export interface MetricsSnapshot {
   /** When the registry was made: the start of its cumulative sums. Milliseconds since the epoch. */
   readonly startedAt: number

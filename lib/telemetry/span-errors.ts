@@ -5,26 +5,26 @@ import { isOutcome } from '../jobs/outcome.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 import { failSpan, recordError } from './attributes.ts'
 
-/** Remembers a thrown value that is no object, on its way through the spans of one attempt. */
+/** Remembers a thrown value that is not an object, while it passes the spans of one attempt. */
 export interface ErrorTrail { primitive?: { readonly thrown: unknown } | undefined }
 
 /**
- * How errors come onto spans: status and `error.type` on each that they pass, the exception once, on the innermost. Errors are named
- * as the executor names them, so that spans, metrics and stored jobs agree.
+ * Writes errors to spans: status and `error.type` to each span that the error passes, the exception to the innermost.
+ * Errors have the names that the executor gives them, so that spans, metrics and stored jobs agree.
  */
 export class SpanErrors {
   readonly #redaction: Redaction
-  /** Errors whose exception event was written. */
+  /** Errors whose exception was written to a span. */
   readonly #recorded = new WeakSet<object>()
 
   constructor (redaction: Redaction) {
     this.#redaction = redaction
   }
 
-  /** A snooze, a cancel or a discard may be thrown: it is an answer, not an error. */
+  /** True for a snooze, a cancel or a discard: it may be thrown, but it is not an error. */
   isOutcome (value: unknown): boolean { return isOutcome(value) }
 
-  /** Nothing that looks like credentials is shown. */
+  /** The text without what looks like credentials. */
   text (message: string): string { return this.#redaction.text(message) }
 
   stored (thrown: unknown): StoredError {
@@ -32,11 +32,15 @@ export class SpanErrors {
     return { code, message: this.text(message) }
   }
 
-  /** Status alone, for an error that was recorded where it happened or has no stack worth showing. */
+  /** Sets the status alone: for an error whose exception is written already, or whose stack says nothing. */
   mark (span: Span, { code, message }: StoredError): void { failSpan(span, code, this.text(message)) }
 
-  /** @param trail of the attempt; without one only objects are recognised again */
-  tell (span: Span, thrown: unknown, trail: ErrorTrail = {}): void {
+  /**
+   * Sets the status, and writes the exception unless an inner span has it.
+   *
+   * @param trail of the attempt; without it only objects are recognised again
+   */
+  record (span: Span, thrown: unknown, trail: ErrorTrail = {}): void {
     if (this.isOutcome(thrown)) return
     const stored = this.stored(thrown)
     failSpan(span, stored.code, stored.message)

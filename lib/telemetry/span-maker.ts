@@ -1,4 +1,7 @@
-import { ROOT_CONTEXT, trace, type Attributes, type Context, type Span, type SpanContext, type SpanKind, type SpanOptions } from '@opentelemetry/api'
+import {
+  ROOT_CONTEXT, trace,
+  type Attributes, type Context, type Span, type SpanContext, type SpanKind, type SpanOptions
+} from '@opentelemetry/api'
 import type { NewJob, TraceCarrier } from '../jobs/job.ts'
 import type { AttemptScope } from '../jobs/seams.ts'
 import { messagingAttributes, type MessagingOperation } from './job-attributes.ts'
@@ -8,7 +11,7 @@ import type { TracerSource } from './tracer-source.ts'
 
 const NOTHING_MORE: Pick<SpanOptions, 'links' | 'startTime'> = Object.freeze({})
 
-/** What both sides of a job's trace share: where spans come from, how errors come onto them, what they say of a queue. */
+/** What submissions and attempts share: where spans come from, how errors are written to them, the messaging spans. */
 export class SpanMaker {
   /** Replaced once, when the application is ready and its SDK is known. */
   source: TracerSource
@@ -22,24 +25,36 @@ export class SpanMaker {
   }
 
   /**
-   * The span of one messaging operation.
+   * Starts the span of one messaging operation.
    *
-   * @param describe everything it says from its start on; asked only if it is recorded
+   * @param describe makes the attributes of the span; called only if it is recorded
    */
-  messaging (operation: MessagingOperation, { queue, name: jobName }: Pick<NewJob, 'queue' | 'name'>, kind: SpanKind, parent: Context, describe: () => Attributes, more?: Pick<SpanOptions, 'links' | 'startTime'>): Span | undefined {
+  messaging (
+    operation: MessagingOperation,
+    { queue, name: jobName }: Pick<NewJob, 'queue' | 'name'>,
+    kind: SpanKind,
+    parent: Context,
+    describe: () => Attributes,
+    more?: Pick<SpanOptions, 'links' | 'startTime'>
+  ): Span | undefined {
     const { source } = this
     const name = `${operation} ${queue}`
     const { links, startTime } = more ?? NOTHING_MORE
-    // It was decided that it is recorded: in one piece its attributes cost the least.
-    if (source.takesAttributes) return source.startJobSpan(name, { kind, links, startTime, attributes: describe() }, parent)
-    // A sampler that is not ours may look at what a span starts with.
-    const span = source.startJobSpan(name, { kind, links, startTime, attributes: messagingAttributes(operation, queue, this.storeType, jobName) }, parent)
+    // The span is recorded: attributes are cheapest when given in one piece.
+    if (source.takesAttributes) {
+      return source.startJobSpan(name, { kind, links, startTime, attributes: describe() }, parent)
+    }
+    // The sampler of another provider may decide by the attributes that a span starts with.
+    const attributes = messagingAttributes(operation, queue, this.storeType, jobName)
+    const span = source.startJobSpan(name, { kind, links, startTime, attributes }, parent)
     source.guard(() => { if (span?.isRecording() === true) span.setAttributes(describe()) })
     return span
   }
 
-  /** Runs the work inside a child span, or just runs it. */
-  async around<R> (name: string, kind: SpanKind, attributes: Attributes, parent: Context, work: () => R | Promise<R>, trail?: ErrorTrail): Promise<R> {
+  /** Runs the work inside a child span; without a tracer it only runs the work. */
+  async around<R> (
+    name: string, kind: SpanKind, attributes: Attributes, parent: Context, work: () => R | Promise<R>, trail?: ErrorTrail
+  ): Promise<R> {
     const { source } = this
     const span = source.startSpan(name, { kind }, parent)
     if (span === undefined) return await work()
@@ -47,29 +62,29 @@ export class SpanMaker {
     try {
       return await source.contexts.run(trace.setSpan(parent, span), work)
     } catch (error) {
-      source.guard(() => { this.errors.tell(span, error, trail) })
+      source.guard(() => { this.errors.record(span, error, trail) })
       throw error
     } finally {
       source.guard(() => { span.end() })
     }
   }
 
-  /** What a span hands on; `undefined` for one that has no ids. */
+  /** The trace context to pass on for a span; `undefined` for a span without ids. */
   carrierOf (span: Span): TraceCarrier | undefined {
     const context = span.spanContext()
-    // Ids that our own provider has made need no second look.
+    // Ids made by a private provider need no full check.
     const valid = this.source.own ? hasIds(context) : trace.isSpanContextValid(context)
     return valid ? toCarrier(context) : undefined
   }
 }
 
-/** The span of this context, ours or anybody's, if it can be a parent. */
+/** The span of this context, no matter which SDK made it, if it can be a parent. */
 export function parentIn (context: Context): SpanContext | undefined {
   try {
     const parent = trace.getSpanContext(context)
     return parent !== undefined && trace.isSpanContextValid(parent) ? parent : undefined
   } catch {
-    // Somebody else's span that cannot even say who it is: nothing to go on with.
+    // The span of another SDK fails to give its ids: it cannot be a parent.
     return undefined
   }
 }
@@ -78,10 +93,10 @@ export function withParent (context: Context, parent: SpanContext | undefined): 
   return parent === undefined ? context : trace.setSpanContext(context, parent)
 }
 
-/** The root of everything, or what goes on with this parent. */
+/** The root context, with this parent if there is one. */
 export function rootOr (parent: SpanContext | undefined): Context { return withParent(ROOT_CONTEXT, parent) }
 
-/** For exemplars and log lines. */
+/** The ids for exemplars and log lines. */
 export function idsOf ({ traceId, spanId, traceFlags }: SpanContext): NonNullable<AttemptScope['traceIds']> {
   return { traceId, spanId, traceFlags: flagsText(traceFlags) }
 }

@@ -3,7 +3,7 @@ import type { Redaction } from '../core/redact.ts'
 import type { Propagation } from '../jobs/definition.ts'
 import type { AttemptMiddleware, HandlerSpanMiddleware, SubmitMiddleware } from '../jobs/seams.ts'
 import { AttemptSpans, type LiveAttempt } from './attempt-spans.ts'
-import type { Exclusion } from './exclude.ts'
+import type { Exclusion } from './job-exclusion.ts'
 import { RequestTracing, type RequestRules, type TracedRequest } from './request-tracing.ts'
 import { SpanErrors } from './span-errors.ts'
 import { SpanMaker } from './span-maker.ts'
@@ -15,23 +15,23 @@ export type { LiveAttempt } from './attempt-spans.ts'
 export interface TracingParts {
   readonly source: TracerSource
   readonly storeType: string
-  /** Where a job's definition says nothing. */
+  /** For jobs whose definition says nothing about it. */
   readonly propagation: Propagation
   readonly excluded: Exclusion
-  /** What must not be shown. */
+  /** Hides credentials. */
   readonly redaction: Redaction
-  /** Spans for store operations too. */
+  /** Make spans for store operations too. */
   readonly detailed: boolean
   /** Wall clock, milliseconds since the epoch. */
   readonly now: () => number
 }
 
 /**
- * The middleware that opens spans around a submission, an attempt and a handler. Without a tracer, and for whatever is
- * not sampled, each of them is a few comparisons and then `next()`.
+ * The middleware that opens spans around a submission, an attempt and a handler. Without a tracer, and for work that is not
+ * sampled, each middleware makes a few comparisons and calls `next()`.
  *
  * ```
- * SERVER (theirs, or ours) ── send {queue} ──┬── process {queue} ── {job name} ── job.span, instrumented clients
+ * SERVER (existing or new) ── send {queue} ──┬── process {queue} ── {job name} ── job.span, instrumented clients
  *                                            ╎ (link)
  *                                            process {queue} ── {job name}         a retry, in a trace of its own
  * ```
@@ -53,18 +53,18 @@ export class Tracing {
     this.handler = (scope, next) => attempts.handler(scope, next)
   }
 
-  /** Where spans come from now. */
+  /** Where spans come from. */
   get source (): TracerSource { return this.#maker.source }
 
-  /** Attempts being recorded, by job id. */
+  /** The attempts that are being recorded, by job id. */
   get live (): Pick<ChurnMap<string, LiveAttempt>, 'get' | 'has' | 'size'> { return this.#attempts.live }
 
-  /** What looks like credentials is taken out. */
+  /** The text without what looks like credentials. */
   text (text: string): string { return this.#maker.errors.text(text) }
 
-  /** For the requests that submit jobs. */
+  /** Makes what traces the requests that submit jobs. */
   requests<R extends TracedRequest> (rules: RequestRules<R>): RequestTracing<R> { return new RequestTracing(this, rules) }
 
-  /** From now on spans come from here: called once, when the application is ready and its SDK is known. */
+  /** Sets where spans come from. Called once, when the application is ready and its SDK is known. */
   use (source: TracerSource): void { this.#maker.source = source }
 }

@@ -2,4 +2,4 @@
 export { createContext, type Context, type Ids } from '../core/context.ts'
 export { FakeClock, type FakeClockOptions } from './fake-clock.ts'
 export { exerciseJobStore, type ConformanceTiming, type ExerciseJobStoreOptions, type NewStoreSettings, type StoreUnderTest } from './exercise-job-store.ts'
-export { recordingMetrics, type RecordedMetric, type RecordingMetrics } from './recording-metrics.ts'
+export { recordingMetrics, type RecordedMetric, type RecordingMetrics, type RecordingWaitOptions } from './recording-metrics.ts'

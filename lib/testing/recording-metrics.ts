@@ -1,5 +1,14 @@
-import { defineMetrics, RECORD_METHODS, type AsyncEndpointsMetrics, type MetricMethod } from '../telemetry/metrics.ts'
+import { RECORDED_METRICS } from '../telemetry/instruments.ts'
+import { defineMetrics } from '../telemetry/metrics-override.ts'
+import { metricsOf, type AsyncEndpointsMetrics, type MetricMethod } from '../telemetry/metrics.ts'
 import type { ExemplarSource } from '../telemetry/snapshot.ts'
+
+export interface RecordingWaitOptions {
+  /** How many calls. @defaultValue 1 */
+  readonly count?: number
+  /** @defaultValue 5000 */
+  readonly timeoutMs?: number
+}
 
 /** One call of a metrics method. */
 export interface RecordedMetric {
@@ -20,11 +29,9 @@ export interface RecordingMetrics extends AsyncEndpointsMetrics {
   /**
    * Waits for such calls instead of sleeping.
    *
-   * @param options.count how many, @defaultValue 1
-   * @param options.timeoutMs @defaultValue 5000
    * @throws {Error} after the timeout, with what was waited for and what was seen
    */
-  waitFor (method: MetricMethod, labels?: Readonly<Record<string, string>>, options?: { readonly count?: number, readonly timeoutMs?: number }): Promise<RecordedMetric[]>
+  waitFor (method: MetricMethod, labels?: Readonly<Record<string, string>>, options?: RecordingWaitOptions): Promise<RecordedMetric[]>
   clear (): void
 }
 
@@ -44,24 +51,32 @@ export function recordingMetrics (): RecordingMetrics {
   const record = (method: MetricMethod, values: readonly unknown[]): void => {
     const measured = typeof values[0] === 'number'
     const [labels, exemplar] = measured ? values.slice(1) : values
-    calls.push({ method, labels: { ...(labels as Record<string, string>) }, value: measured ? values[0] as number : undefined, exemplar: exemplar as ExemplarSource | undefined })
+    calls.push({
+      method,
+      labels: { ...(labels as Readonly<Record<string, string>>) },
+      value: measured ? values[0] as number : undefined,
+      exemplar: exemplar as ExemplarSource | undefined
+    })
     for (const wake of waiters) wake()
   }
-  const recorder = Object.fromEntries(RECORD_METHODS.map((method) => [method, (...values: unknown[]) => { record(method, values) }]))
-  const matching = (method: MetricMethod, labels: Readonly<Record<string, string>> = {}): RecordedMetric[] =>
-    calls.filter((call) => call.method === method && Object.entries(labels).every(([key, value]) => call.labels[key] === value))
+  const recorder = metricsOf(RECORDED_METRICS, (method) => (...values: unknown[]) => { record(method, values) })
+  const matching = (method: MetricMethod, labels: Readonly<Record<string, string>> = {}): RecordedMetric[] => {
+    const wanted = Object.entries(labels)
+    return calls.filter((call) => call.method === method && wanted.every(([key, value]) => call.labels[key] === value))
+  }
 
   const kit = {
     calls: calls as readonly RecordedMetric[],
     of: matching,
     has: (method: MetricMethod, labels?: Readonly<Record<string, string>>) => matching(method, labels).length > 0,
     clear: () => { calls.length = 0 },
-    waitFor: (method: MetricMethod, labels?: Readonly<Record<string, string>>, { count = 1, timeoutMs = 5_000 }: { count?: number, timeoutMs?: number } = {}) =>
+    waitFor: (method: MetricMethod, labels?: Readonly<Record<string, string>>, { count = 1, timeoutMs = 5_000 }: RecordingWaitOptions = {}) =>
       new Promise<RecordedMetric[]>((resolve, reject) => {
         const timer = setTimeout(() => {
           waiters.delete(check)
           const seen = matching(method).map((call) => JSON.stringify(call.labels)).join(', ')
-          reject(new Error(`waited ${timeoutMs} ms for ${count} × ${method} ${JSON.stringify(labels ?? {})}; seen: ${seen === '' ? 'none' : seen}`))
+          const wanted = `${count} × ${method} ${JSON.stringify(labels ?? {})}`
+          reject(new Error(`waited ${timeoutMs} ms for ${wanted}; seen: ${seen === '' ? 'none' : seen}`))
         }, timeoutMs)
         const check = (): void => {
           const found = matching(method, labels)
@@ -74,6 +89,7 @@ export function recordingMetrics (): RecordingMetrics {
         check()
       })
   }
-  // On the prototype: `metrics.recorder` takes every key of the object itself for a method of AsyncEndpointsMetrics, and refuses the rest.
+  // On the prototype: `metrics.recorder` takes every key of the object itself for a method of AsyncEndpointsMetrics,
+  // and refuses the rest.
   return Object.setPrototypeOf(defineMetrics(recorder), kit)
 }

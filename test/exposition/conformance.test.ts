@@ -103,7 +103,7 @@ t.test('a real Prometheus takes both hostile pages whole', { skip: tools.skip },
     t.equal(added?.value, expected)
     const found = await prometheus.query(`asyncendpoints_jobs_created_total{job="${format}"}`)
     t.same(new Set(found.map(({ labels }) => labels['job_name'] ?? '')), new Set(HOSTILE_VALUES.map(arrived)), `${format}: label values`)
-    t.same((await prometheus.query(`count(asyncendpoints_jobs_queue_duration_seconds_bucket{job="${format}"})`))[0]?.value, INSTRUMENTS.jobsQueueDuration.buckets.length * found.length + found.length)
+    t.same((await prometheus.query(`count(asyncendpoints_jobs_queue_duration_seconds_bucket{job="${format}"})`))[0]?.value, INSTRUMENTS.jobQueueDuration.buckets.length * found.length + found.length)
   }
   t.same(await prometheus.query('count({job="openmetrics"}) by (__name__) unless on (__name__) count({job="text"}) by (__name__)'), [], 'both formats have the same names')
 })

@@ -31,13 +31,13 @@ t.test('OpenTelemetry names become Prometheus names', async (t) => {
 
 t.test('ours are what the documents lead an operator to expect', async (t) => {
   const of = (key: keyof typeof INSTRUMENTS): string => exposedName(INSTRUMENTS[key]).sample
-  t.equal(of('jobsCreated'), 'asyncendpoints_jobs_created_total')
-  t.equal(of('jobsQueueDuration'), 'asyncendpoints_jobs_queue_duration_seconds')
-  t.equal(of('jobsCurrentCount'), 'asyncendpoints_jobs_current_count')
-  t.equal(of('handlersErrorRate'), 'asyncendpoints_handlers_error_rate_total')
-  t.equal(of('backgroundProcessingRate'), 'asyncendpoints_background_processing_rate_total')
-  t.equal(of('backgroundIdleTime'), 'asyncendpoints_background_consumer_idle_time_seconds')
-  t.equal(of('backgroundChannelUtilization'), 'asyncendpoints_background_channel_utilization_percent')
+  t.equal(of('jobCreated'), 'asyncendpoints_jobs_created_total')
+  t.equal(of('jobQueueDuration'), 'asyncendpoints_jobs_queue_duration_seconds')
+  t.equal(of('jobCurrentCount'), 'asyncendpoints_jobs_current_count')
+  t.equal(of('handlerError'), 'asyncendpoints_handlers_error_rate_total')
+  t.equal(of('workerProcessed'), 'asyncendpoints_background_processing_rate_total')
+  t.equal(of('workerIdle'), 'asyncendpoints_background_consumer_idle_time_seconds')
+  t.equal(of('channelUtilization'), 'asyncendpoints_background_channel_utilization_percent')
   const names = Object.values(INSTRUMENTS).map((instrument) => exposedName(instrument).family)
   t.equal(new Set(names).size, names.length, 'no two metrics share a name')
 })

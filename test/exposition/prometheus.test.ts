@@ -1,8 +1,8 @@
 import Fastify from 'fastify'
 import t from 'tap'
 import { PrometheusExposition } from '../../lib/exposition/prometheus.ts'
-import { INSTRUMENTS, type InstrumentDefinition } from '../../lib/telemetry/instruments.ts'
-import { RegistryMetrics } from '../../lib/telemetry/registry-metrics.ts'
+import { INSTRUMENTS, RECORDED_METRICS, type InstrumentDefinition } from '../../lib/telemetry/instruments.ts'
+import { recordInto } from '../../lib/telemetry/registry-recorder.ts'
 import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
 import type { MetricFamily } from '../../lib/telemetry/snapshot.ts'
 import { asyncEndpoints } from '../../plugins/async-endpoints.ts'
@@ -18,7 +18,7 @@ async function print (exposition: PrometheusExposition, families: readonly Metri
 
 function sampleRegistry (): MetricsRegistry {
   const registry = new MetricsRegistry({ now: () => 1_700_000_000_500 })
-  const created = registry.instrument(INSTRUMENTS.jobsCreated)
+  const created = registry.instrument(INSTRUMENTS.jobCreated)
   created.bind({ job_name: 'report', store_type: 'memory' }).add(3, TRACE)
   created.bind({ job_name: 'with "quotes"\nand \\', store_type: 'memory' }).add()
   registry.instrument({ name: 'x.wait', kind: 'histogram', unit: 's', description: 'Wait\nwith "two" lines', labels: ['q'], buckets: [0.5, 1, 10] }).bind({ q: 'a' }).observe(0.7, TRACE)
@@ -200,7 +200,7 @@ t.test('an exemplar that was replaced is shown, and one that is too long is not'
 
 t.test('100,000 error types: the cap holds, what is over it is counted, and the page stays a page', async (t) => {
   const registry = new MetricsRegistry({ maxSeriesPerMetric: 300 })
-  const metrics = new RegistryMetrics(registry)
+  const metrics = recordInto(registry, RECORDED_METRICS).methods
   const before = parseExposition(await print(new PrometheusExposition(), registry.families(), 'text'), 'text')
   t.notOk(before.has('asyncendpoints_metrics_series_dropped_total'))
   for (let n = 0; n < 100_000; n++) metrics.jobFailed({ jobName: 'report', errorType: `E_${n}`, storeType: 'memory' }, n % 1_000 === 0 ? TRACE : undefined)
@@ -213,7 +213,7 @@ t.test('100,000 error types: the cap holds, what is over it is counted, and the 
     t.equal(failed.at(-1)?.value, 99_700)
     t.equal(failed.reduce((sum, { value }) => sum + value, 0), 100_000, 'no failure is lost')
     const dropped = of('asyncendpoints_metrics_series_dropped')
-    t.same([...dropped[0]?.labels ?? []], [['metric', INSTRUMENTS.jobsFailed.name]])
+    t.same([...dropped[0]?.labels ?? []], [['metric', INSTRUMENTS.jobFailed.name]])
     t.equal(dropped[0]?.value, 99_700)
   }
 })

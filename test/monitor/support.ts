@@ -6,7 +6,8 @@ import type { LoopSample } from '../../lib/core/event-loop.ts'
 import type { WorkerView } from '../../lib/monitor/facts.ts'
 import { Monitor, type MonitorParts } from '../../lib/monitor/monitor.ts'
 import { readPerformanceOptions, type PerformanceOptions } from '../../lib/monitor/options.ts'
-import { RegistryMetrics } from '../../lib/telemetry/registry-metrics.ts'
+import { RECORDED_METRICS } from '../../lib/telemetry/instruments.ts'
+import { recordInto } from '../../lib/telemetry/registry-recorder.ts'
 import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
 import type { HistogramPoint } from '../../lib/telemetry/snapshot.ts'
 import type { FinishedSpan } from '../../lib/telemetry/sdk/span-watch.ts'
@@ -52,7 +53,7 @@ export function monitored (options: PerformanceOptions = {}, parts: Partial<Moni
     const family = registry.families().find((entry) => entry.name === name)
     return family === undefined || family.kind === 'histogram' ? undefined : family.points[0]?.value
   }
-  return { monitor, clock, bus, registry, metrics: new RegistryMetrics(registry), world, events, told, warnings, points, gauge }
+  return { monitor, clock, bus, registry, metrics: recordInto(registry, RECORDED_METRICS).methods, world, events, told, warnings, points, gauge }
 }
 
 export const TRACE = '0af7651916cd43dd8448eb211c80319c'

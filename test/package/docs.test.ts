@@ -8,24 +8,18 @@ import { ERROR_TABLE } from '../../lib/core/errors.ts'
 import { HIDDEN_NAMES } from '../../lib/core/redact-names.ts'
 import { CHECK_IDS, CHECKS, type Check } from '../../lib/doctor/findings.ts'
 import { EVENT_CATALOGUE } from '../../lib/events/catalogue.ts'
-import { exposedName } from '../../lib/exposition/names.ts'
 import { ALERTS_DEFAULTS } from '../../lib/monitor/alerts/options.ts'
 import { BUILT_IN_RULES } from '../../lib/monitor/alerts/rules.ts'
 import { ATTR } from '../../lib/telemetry/attributes.ts'
-import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
 import { LOG_EVENTS } from '../../lib/telemetry/log-events.ts'
 import { ATTRIBUTE_CATALOGUE, SPAN_CATALOGUE } from '../../lib/telemetry/span-catalogue.ts'
 import { ROOMS } from '../support/rooms.ts'
+import { labelsTable, markdownTable as table, metricsTable } from '../support/metric-docs.ts'
 
 const DOCS = new URL('../../../docs/', import.meta.url)
 
 const code = (text: string): string => `\`${text}\``
 const codes = (names: readonly string[]): string => names.map(code).join(', ')
-
-function table (head: readonly string[], rows: ReadonlyArray<readonly string[]>): string {
-  const line = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
-  return [line(head), `|${head.map(() => '---|').join('')}`, ...rows.map(line)].join('\n')
-}
 
 function roomRows (): string[][] {
   return Object.entries(ROOMS).map(([name, { about, begin, rooms, types = [] }]) => {
@@ -41,12 +35,8 @@ const TABLES: Readonly<Record<string, { readonly page: string, readonly text: st
     page: 'http.md',
     text: table(['code', 'status', 'title'], Object.entries(ERROR_TABLE).map(([name, { statusCode, title }]) => [code(name), String(statusCode), title]))
   },
-  metrics: {
-    page: 'observability.md',
-    text: table(['instrument', 'at `/metrics`', 'kind', 'labels', 'meaning'], Object.values(INSTRUMENTS).map(({ name, unit, kind, labels, description }) => [
-      code(name), code(exposedName({ name, unit, kind }).sample), kind, codes(labels), description
-    ]))
-  },
+  metrics: { page: 'observability.md', text: metricsTable() },
+  labels: { page: 'observability.md', text: labelsTable() },
   logs: {
     page: 'observability.md',
     text: table(['number', 'level', 'event', 'message'], Object.entries(LOG_EVENTS).map(([name, { id, level, message }]) => [String(id), level, code(name), message]))
@@ -76,7 +66,7 @@ const TABLES: Readonly<Record<string, { readonly page: string, readonly text: st
   rooms: { page: 'architecture.md', text: table(['room', 'what it is for', 'may import', 'begin with'], roomRows()) },
   events: {
     page: 'observability.md',
-    text: table(['event', 'told when', 'numbers', 'words'], Object.entries(EVENT_CATALOGUE).map(([name, { about, measurements, metadata }]) => [code(name), about, codes(measurements), codes(metadata)]))
+    text: table(['event', 'emitted when', 'numbers', 'words'], Object.entries(EVENT_CATALOGUE).map(([name, { about, measurements, metadata }]) => [code(name), about, codes(measurements), codes(metadata)]))
   }
 }
 

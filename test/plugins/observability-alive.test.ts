@@ -191,7 +191,7 @@ for (const kind of ['memory', 'redis'] as const) {
 
     const stall = exporter.getFinishedSpans().find(({ attributes }) => attributes['job.name'] === 'stalls' && attributes['error.type'] === 'FAE_STALLED')
     t.same(stall?.events.map(({ name }) => name), ['State Applied: queued', 'State Applied: in-progress', 'State Applied: scheduled'], 'a stall can be seen in the trace')
-    const queued = app.jobMetricsRegistry.snapshot().families.find(({ name }) => name === INSTRUMENTS.jobsQueueDuration.name)
+    const queued = app.jobMetricsRegistry.snapshot().families.find(({ name }) => name === INSTRUMENTS.jobQueueDuration.name)
     const exemplar = queued?.kind === 'histogram' ? queued.points.find(({ labels }) => labels['job_name'] === 'completes')?.exemplars.find((entry) => entry !== undefined) : undefined
     t.ok(exporter.getFinishedSpans().some((span) => span.name === 'send default' && span.spanContext().spanId === exemplar?.spanId), 'from a bucket of the queue wait to the submission')
   })

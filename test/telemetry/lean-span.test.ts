@@ -2,7 +2,7 @@
 import { createTraceState, INVALID_SPAN_CONTEXT, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, type Context, type Span, type SpanOptions } from '@opentelemetry/api'
 import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor, type ReadableSpan, type SpanProcessor } from '@opentelemetry/sdk-trace-node'
 import t from 'tap'
-import { QUIET_CONTEXT } from '../../lib/telemetry/context.ts'
+import { QUIET_CONTEXT } from '../../lib/telemetry/trace-context.ts'
 import { LeanTracer } from '../../lib/telemetry/sdk/lean-tracer.ts'
 
 const RESOURCE = { attributes: { 'service.name': 'shop' } }

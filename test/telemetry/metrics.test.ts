@@ -3,62 +3,45 @@ import Fastify from 'fastify'
 import t from 'tap'
 import { ERROR_TABLE, type ErrorCode } from '../../lib/core/errors.ts'
 import { problemSlug } from '../../lib/http/problem.ts'
-import { defineMetrics, METRIC_METHODS, NoopMetrics, overrideMetrics, startTimer, type AsyncEndpointsMetrics, type MetricMethod } from '../../lib/telemetry/metrics.ts'
-import { REFUSAL_REASONS, RegistryMetrics } from '../../lib/telemetry/registry-metrics.ts'
+import { RECORDED_METRICS } from '../../lib/telemetry/instruments.ts'
+import { REFUSAL_REASONS } from '../../lib/telemetry/metric-catalogue/jobs.ts'
+import { METRIC_LABELS } from '../../lib/telemetry/metric-catalogue/labels.ts'
+import type { MetricRow } from '../../lib/telemetry/metric-catalogue/row.ts'
+import { defineMetrics, overrideMetrics } from '../../lib/telemetry/metrics-override.ts'
+import {
+  METRIC_METHODS, noopMetrics, startTimer, withTimers, type AsyncEndpointsMetrics
+} from '../../lib/telemetry/metrics.ts'
+import { recordInto } from '../../lib/telemetry/registry-recorder.ts'
 import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
 import { recordingMetrics } from '../../lib/testing/recording-metrics.ts'
 import { asyncEndpoints } from '../../plugins/async-endpoints.ts'
 
 const JOB = { jobName: 'TestJob', storeType: 'memory' }
 
+const VALUES: Readonly<Record<string, string>> = {
+  jobName: 'TestJob', storeType: 'memory', status: 'completed', errorType: 'E', operation: 'get', handlerType: 'function', channelType: 'worker'
+}
+const AMOUNTS: Readonly<Record<string, number>> = { s: 1, By: 512, '%': 50, '{attempt}': 3 }
+
+function argumentsOf ({ kind, unit, labels }: MetricRow): unknown[] {
+  const given = Object.fromEntries(labels.map((label) => [METRIC_LABELS[label].property, VALUES[METRIC_LABELS[label].property] ?? 'x']))
+  return kind === 'counter' ? [given] : [AMOUNTS[unit] ?? 1, given]
+}
+
 /** Calls every method once, as the sink would. */
 function callAll (metrics: AsyncEndpointsMetrics): void {
-  const calls: Record<MetricMethod, () => unknown> = {
-    jobCreated: () => metrics.jobCreated(JOB),
-    jobProcessed: () => metrics.jobProcessed({ ...JOB, status: 'completed' }),
-    jobFailed: () => metrics.jobFailed({ ...JOB, errorType: 'E' }),
-    jobRetried: () => metrics.jobRetried(JOB),
-    jobQueueDuration: () => metrics.jobQueueDuration(1, JOB),
-    jobProcessingDuration: () => metrics.jobProcessingDuration(1, { jobName: 'TestJob', status: 'completed' }),
-    jobClaimDuration: () => metrics.jobClaimDuration(1, { storeType: 'memory' }),
-    jobCurrentCount: () => metrics.jobCurrentCount(1, { jobStatus: 'queued', storeType: 'memory' }),
-    handlerDuration: () => metrics.handlerDuration(1, { jobName: 'TestJob', handlerType: 'function' }),
-    handlerError: () => metrics.handlerError({ jobName: 'TestJob', errorType: 'E' }),
-    storeOperation: () => metrics.storeOperation({ operation: 'get', storeType: 'memory' }),
-    storeOperationDuration: () => metrics.storeOperationDuration(1, { operation: 'get', storeType: 'memory' }),
-    storeError: () => metrics.storeError({ operation: 'get', errorType: 'E', storeType: 'memory' }),
-    workerProcessed: () => metrics.workerProcessed({ workerId: 'w' }),
-    workerIdle: () => metrics.workerIdle(1, { workerId: 'w' }),
-    channelUtilization: () => metrics.channelUtilization(50, { channelType: 'worker' }),
-    timeJobProcessing: () => metrics.timeJobProcessing({ jobName: 'TestJob', status: 'completed' }).stop(),
-    timeHandler: () => metrics.timeHandler({ jobName: 'TestJob', handlerType: 'function' }).stop(),
-    jobSubmitDuration: () => metrics.jobSubmitDuration(1, { ...JOB, outcome: 'created' }),
-    jobEndToEndDuration: () => metrics.jobEndToEndDuration(1, { jobName: 'TestJob', status: 'completed' }),
-    jobCancelled: () => metrics.jobCancelled(JOB),
-    jobSlaMissed: () => metrics.jobSlaMissed(JOB),
-    jobRecovered: () => metrics.jobRecovered({ reason: 'stalled', storeType: 'memory' }),
-    requestRejected: () => metrics.requestRejected({ reason: 'queue-full' }),
-    workerRestarted: () => metrics.workerRestarted({ queue: 'default', reason: 'silent' }),
-    jobsActive: () => metrics.jobsActive(1, { storeType: 'memory' }),
-    handlersAbandoned: () => metrics.handlersAbandoned(1, { storeType: 'memory' }),
-    jobsOldestAge: () => metrics.jobsOldestAge(1, { queue: 'default', storeType: 'memory' }),
-    jobsStuck: () => metrics.jobsStuck(1, { queue: 'default', storeType: 'memory' }),
-    storeCountsAge: () => metrics.storeCountsAge(1, { storeType: 'memory' }),
-    jobPayloadSize: () => metrics.jobPayloadSize(512, { jobName: 'TestJob' }),
-    jobResultSize: () => metrics.jobResultSize(2, { jobName: 'TestJob' }),
-    jobAttempts: () => metrics.jobAttempts(3, { jobName: 'TestJob' }),
-    alertRaised: () => metrics.alertRaised({ rule: 'memory', severity: 'high' }),
-    alertsFiring: () => metrics.alertsFiring(1, { rule: 'memory', severity: 'high' }),
-    alertSendFailed: () => metrics.alertSendFailed({ sender: 'webhook' })
-  }
-  for (const method of METRIC_METHODS) calls[method]()
+  for (const [method, row] of Object.entries<MetricRow>(RECORDED_METRICS)) Reflect.apply(Reflect.get(metrics, method), metrics, argumentsOf(row))
+  metrics.timeJobProcessing({ jobName: 'TestJob', status: 'completed' }).stop()
+  metrics.timeHandler({ jobName: 'TestJob', handlerType: 'function' }).stop()
 }
+
+function recorderFor (registry: MetricsRegistry): AsyncEndpointsMetrics { return withTimers(recordInto(registry, RECORDED_METRICS).methods) }
 
 t.test('every method of the default finds its instrument, and every instrument is fed', async (t) => {
   const registry = new MetricsRegistry()
-  callAll(new RegistryMetrics(registry))
+  callAll(recorderFor(registry))
   const families = new Map(registry.families().map((family) => [family.name, family]))
-  t.equal(families.size, 34, 'all instruments but those that are about metrics and exports themselves')
+  t.same([...families.keys()].sort(), Object.values(RECORDED_METRICS).map(({ name }) => name).sort())
   t.match(families.get('asyncendpoints.jobs.created.total')?.points, [{ labels: { job_name: 'TestJob', store_type: 'memory' }, value: 1 }])
   t.match(families.get('asyncendpoints.store.errors.total')?.points, [{ labels: { operation: 'get', error_type: 'E', store_type: 'memory' }, value: 1 }])
   t.match(families.get('asyncendpoints.jobs.processing.duration')?.points, [{ labels: { job_name: 'TestJob', status: 'completed' }, count: 2 }], 'the timer fed it too')
@@ -68,14 +51,14 @@ t.test('every method of the default finds its instrument, and every instrument i
 })
 
 t.test('nothing records nothing, and has the same shape', async (t) => {
-  const noop = new NoopMetrics()
+  const noop = noopMetrics()
   callAll(noop)
   for (const method of METRIC_METHODS) t.type(noop[method], 'function', method)
 })
 
 t.test('the cells of a job exist from its definition on', async (t) => {
   const registry = new MetricsRegistry()
-  new RegistryMetrics(registry).prepareJob('report', 'memory')
+  recordInto(registry, RECORDED_METRICS).startAtZero('job', { job_name: 'report', store_type: 'memory' })
   t.same(registry.families().map(({ name, points }) => [name, points.length]), [
     ['asyncendpoints.jobs.created.total', 1], ['asyncendpoints.jobs.processed.total', 3], ['asyncendpoints.jobs.retries.total', 1], ['asyncendpoints.jobs.cancelled.total', 1]
   ])
@@ -107,7 +90,7 @@ t.test('counters with known label values exist at 0, so that their first increme
 
 t.test('a flood of error types is bounded in the caches too', async (t) => {
   const registry = new MetricsRegistry({ maxSeriesPerMetric: 10 })
-  const metrics = new RegistryMetrics(registry)
+  const metrics = recorderFor(registry)
   for (let n = 0; n < 1_000; n++) metrics.jobFailed({ ...JOB, errorType: `E${n}` })
   metrics.jobFailed({ ...JOB, errorType: 'E999' })
   metrics.jobFailed({ ...JOB, errorType: 'E0' })
@@ -121,9 +104,9 @@ t.test('a flood of error types is bounded in the caches too', async (t) => {
 
 t.test('a series that was forgotten is not remembered by its labels either', async (t) => {
   const registry = new MetricsRegistry({ maxSeriesPerMetric: 2 })
-  const metrics = new RegistryMetrics(registry)
+  const { methods: metrics, startAtZero } = recordInto(registry, RECORDED_METRICS)
   const seen = (): string[] => registry.families().filter(({ name }) => name === 'asyncendpoints.jobs.failed.total').flatMap(({ points }) => points.map((point) => `${point.labels['error_type']} ${'value' in point ? point.value : ''}`))
-  metrics.prepareJob('TestJob', 'memory')
+  startAtZero('job', { job_name: 'TestJob', store_type: 'memory' })
   metrics.jobFailed({ ...JOB, errorType: 'A' })
   metrics.jobFailed({ ...JOB, errorType: 'B' })
   registry.sweep(0)
@@ -169,27 +152,27 @@ t.test('defineMetrics: the whole is replaced, and timers feed what is there', as
 t.test('one part is replaced, the rest stays', async (t) => {
   const registry = new MetricsRegistry()
   const seen: unknown[] = []
-  callAll(overrideMetrics(new RegistryMetrics(registry), { jobFailed: (labels) => { seen.push(labels) } }, () => t.fail('nothing threw')))
+  callAll(overrideMetrics(recorderFor(registry), { jobFailed: (labels) => { seen.push(labels) } }, () => t.fail('nothing threw')))
   t.same(seen, [{ ...JOB, errorType: 'E' }])
   t.equal(registry.families().some(({ name }) => name === 'asyncendpoints.jobs.failed.total'), false)
-  t.equal(registry.families().length, 33)
+  t.equal(registry.families().length, Object.keys(RECORDED_METRICS).length - 1)
 })
 
 t.test('an implementation that throws, rejects or gives broken timers is survived', async (t) => {
   const failed: string[] = []
   const broken = Object.fromEntries(METRIC_METHODS.map((method) => [method, () => { throw new Error('broken') }]))
-  const throwing = overrideMetrics(new NoopMetrics(), broken, (method, error) => { failed.push(`${method} ${(error as Error).message}`) })
+  const throwing = overrideMetrics(noopMetrics(), broken, (method, error) => { failed.push(`${method} ${(error as Error).message}`) })
   t.doesNotThrow(() => { callAll(throwing) })
   t.same(failed, METRIC_METHODS.map((method) => `${method} broken`))
 
   const late: string[] = []
-  const rejecting = overrideMetrics(new NoopMetrics(), { jobCreated: async () => { throw new Error('late') } }, (method) => { late.push(method) })
+  const rejecting = overrideMetrics(noopMetrics(), { jobCreated: async () => { throw new Error('late') } }, (method) => { late.push(method) })
   rejecting.jobCreated(JOB)
   await new Promise((resolve) => { setImmediate(resolve) })
   t.same(late, ['jobCreated'])
 
   const timers: string[] = []
-  const odd = overrideMetrics(new NoopMetrics(), {
+  const odd = overrideMetrics(noopMetrics(), {
     timeHandler: () => ({ stop: () => { throw new Error('no') }, [Symbol.dispose]: () => {} }),
     timeJobProcessing: () => undefined as never
   }, (method) => { timers.push(method) })

@@ -5,10 +5,10 @@ import t from 'tap'
 import { silentLogger, systemClock, type Logger } from '../../lib/core/context.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import { readOtelEnvironment } from '../../lib/telemetry/environment.ts'
-import { TelemetryFailures } from '../../lib/telemetry/failures.ts'
+import { TelemetryFailures } from '../../lib/telemetry/telemetry-failures.ts'
 import { readTelemetryOptions } from '../../lib/telemetry/options/index.ts'
 import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
-import { MetricsOut, registeredMeterProvider, type MetricsOutParts } from '../../lib/telemetry/resolve-metrics.ts'
+import { MetricsOut, registeredMeterProvider, type MetricsOutParts } from '../../lib/telemetry/metrics-outlets.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
 function setUp (given: Partial<MetricsOutParts> = {}, env: Record<string, string> = {}) {
@@ -19,6 +19,7 @@ function setUp (given: Partial<MetricsOutParts> = {}, env: Record<string, string
   failures.count = (source) => { counted.push(source) }
   const registry = new MetricsRegistry()
   const out = new MetricsOut({ registry, bridgeHistograms: true, environment: readOtelEnvironment(env), resource: { 'service.name': 'shop' }, clock: systemClock, logger, failures, quietly: (work) => work(), ...given })
+  out.keepEarlyValues()
   const counter = registry.instrument({ name: 'jobs', kind: 'counter', unit: '', description: 'J', labels: [] }).bind({})
   registry.instrument({ name: 'level', kind: 'gauge', unit: '', description: 'L', labels: [] }).bind({}).set(1)
   const histogram = registry.instrument({ name: 'wait', kind: 'histogram', unit: 's', description: 'W', labels: [], buckets: [1] }).bind({})

@@ -1,6 +1,7 @@
 import t from 'tap'
-import { MetricsRegistry, OVERFLOW_LABELS } from '../../lib/telemetry/registry.ts'
-import { Retention } from '../../lib/telemetry/retention.ts'
+import { OVERFLOW_LABELS } from '../../lib/telemetry/instrument.ts'
+import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
+import { Retention } from '../../lib/telemetry/series-retention.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
 const HOUR = 3_600_000

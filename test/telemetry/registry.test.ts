@@ -1,11 +1,12 @@
 import t from 'tap'
 import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
-import { DEFAULT_MAX_SERIES, MetricsRegistry, OVERFLOW_LABELS } from '../../lib/telemetry/registry.ts'
+import { OVERFLOW_LABELS } from '../../lib/telemetry/instrument.ts'
+import { DEFAULT_MAX_SERIES, MetricsRegistry } from '../../lib/telemetry/registry.ts'
 
 const TRACE = { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16) }
 
 t.test('a counter only grows', async (t) => {
-  const cell = new MetricsRegistry().instrument(INSTRUMENTS.jobsCreated).bind({ job_name: 'a', store_type: 'm' })
+  const cell = new MetricsRegistry().instrument(INSTRUMENTS.jobCreated).bind({ job_name: 'a', store_type: 'm' })
   cell.add()
   cell.add(2.5)
   cell.add(-1)
@@ -73,7 +74,7 @@ t.test('exemplars: the newest per bucket, only when a trace is given, and not at
   const off = cellOf(false)
   off.observe(1.5, TRACE)
   t.same([...off.exemplars], [])
-  const counter = new MetricsRegistry({ now: () => now }).instrument(INSTRUMENTS.jobsCreated).bind({ job_name: 'a', store_type: 'm' })
+  const counter = new MetricsRegistry({ now: () => now }).instrument(INSTRUMENTS.jobCreated).bind({ job_name: 'a', store_type: 'm' })
   counter.add(1, TRACE)
   t.match(counter.exemplar, { value: 1, traceId: TRACE.traceId })
 })
@@ -81,7 +82,7 @@ t.test('exemplars: the newest per bucket, only when a trace is given, and not at
 t.test('a snapshot stays as it is', async (t) => {
   let now = 5
   const registry = new MetricsRegistry({ now: () => now })
-  const counter = registry.instrument(INSTRUMENTS.jobsCreated).bind({ job_name: 'a', store_type: 'm' })
+  const counter = registry.instrument(INSTRUMENTS.jobCreated).bind({ job_name: 'a', store_type: 'm' })
   const histogram = registry.instrument({ name: 'h', kind: 'histogram', unit: 's', description: 'H', labels: [], buckets: [1] }).bind({})
   counter.add()
   histogram.observe(0.5, TRACE)
@@ -129,12 +130,12 @@ t.test('definitions that cannot work are refused', async (t) => {
 
 t.test('own buckets replace the job-scale ones, not those of the store', async (t) => {
   const registry = new MetricsRegistry({ buckets: [1, 60] })
-  t.same(registry.instrument(INSTRUMENTS.jobsProcessingDuration).buckets, [1, 60])
+  t.same(registry.instrument(INSTRUMENTS.jobProcessingDuration).buckets, [1, 60])
   t.equal(registry.instrument(INSTRUMENTS.storeOperationDuration).buckets, INSTRUMENTS.storeOperationDuration.buckets)
 })
 
 t.test('two registries share nothing', async (t) => {
   const [one, other] = [new MetricsRegistry(), new MetricsRegistry()]
-  one.instrument(INSTRUMENTS.jobsCreated).bind({ job_name: 'a', store_type: 'm' }).add()
+  one.instrument(INSTRUMENTS.jobCreated).bind({ job_name: 'a', store_type: 'm' }).add()
   t.same(other.families(), [])
 })

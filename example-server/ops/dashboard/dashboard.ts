@@ -1,6 +1,7 @@
 import { exposedName } from '../../../lib/exposition/names.ts'
-import { definitionOf, TARGET_LABELS } from './expressions.ts'
-import { rows, type Panel, type Row } from './panels.ts'
+import type { Panel } from './chosen-panels.ts'
+import { rowOf, TARGET_LABELS } from './expressions.ts'
+import { rows, type Row } from './panels.ts'
 
 const COLUMNS = 24
 const HEIGHT = { timeseries: 8, stat: 4 } as const
@@ -11,7 +12,8 @@ export function dashboard (): object {
   return {
     uid: 'async-endpoints',
     title: 'Async endpoints',
-    description: 'Jobs, workers and their store. Made from the table of instruments: change example-server/ops/dashboard and run `npm run dashboard`.',
+    description: 'Jobs, workers and their store. Made from the metric catalogue: change example-server/ops/dashboard ' +
+      'and run `npm run dashboard`.',
     tags: ['async-endpoints'],
     schemaVersion: 42,
     version: 1,
@@ -27,7 +29,7 @@ export function dashboard (): object {
   }
 }
 
-/** A red line in every graph when an alert of ours begins. */
+/** A red line in every graph when an alert begins to fire. */
 function alertsAsAnnotations (): object {
   return {
     name: 'Alerts',
@@ -42,9 +44,10 @@ function alertsAsAnnotations (): object {
 }
 
 function variables (): object[] {
-  const always = exposedName(definitionOf('storeCountsAge')).sample
-  const perJob = exposedName(definitionOf('jobsProcessed')).sample
-  const matchers = (count: number): string => TARGET_LABELS.slice(0, count).map((label) => `${label}=~"$${label}"`).join(', ')
+  const always = exposedName(rowOf('storeCountsAge')).sample
+  const perJob = exposedName(rowOf('jobProcessed')).sample
+  const matchers = (count: number): string =>
+    TARGET_LABELS.slice(0, count).map((label) => `${label}=~"$${label}"`).join(', ')
   const of = (label: string, text: string, series: string): object => ({
     name: label,
     label: text,
@@ -62,7 +65,10 @@ function variables (): object[] {
   })
   return [
     { name: 'datasource', label: 'Data source', type: 'datasource', query: 'prometheus', refresh: 1, current: {}, hide: 0 },
-    ...TARGET_LABELS.map((label, index) => of(label, ['Application', 'Scrape job', 'Process'][index] ?? label, `${always}{${matchers(index)}}`)),
+    ...TARGET_LABELS.map((label, index) => {
+      const text = ['Application', 'Scrape job', 'Process'][index] ?? label
+      return of(label, text, `${always}{${matchers(index)}}`)
+    }),
     of('job_name', 'Job', `${perJob}{${matchers(TARGET_LABELS.length)}}`)
   ]
 }
@@ -71,11 +77,12 @@ function panels (): object[] {
   let id = 0
   let y = 0
   return rows().flatMap((row) => {
-    const header = { id: ++id, type: 'row', title: row.title, collapsed: row.collapsed === true, gridPos: { x: 0, y: y++, w: COLUMNS, h: 1 } }
+    const { title, collapsed = false } = row
+    const header = { id: ++id, type: 'row', title, collapsed, gridPos: { x: 0, y: y++, w: COLUMNS, h: 1 } }
     const placed = place(row, y).map(({ panel, at }) => panelJson(panel, ++id, at))
     y = Math.max(y, ...placed.map(({ gridPos }) => gridPos.y + gridPos.h))
     // Grafana keeps the panels of a closed row inside it.
-    return row.collapsed === true ? [{ ...header, panels: placed }] : [{ ...header, panels: [] }, ...placed]
+    return collapsed ? [{ ...header, panels: placed }] : [{ ...header, panels: [] }, ...placed]
   })
 }
 
@@ -96,9 +103,15 @@ function place ({ panels }: Row, top: number): Array<{ panel: Panel, at: Place }
   })
 }
 
-function panelJson ({ title, description, unit, targets, type = 'timeseries', thresholds, stacked = false }: Panel, id: number, gridPos: Place): { readonly gridPos: Place, readonly [field: string]: unknown } {
-  const steps = [{ color: 'green', value: null }, ...(thresholds === undefined ? [] : [{ color: 'orange', value: thresholds[0] }, { color: 'red', value: thresholds[1] }])]
-  const lines = { drawStyle: 'line', lineWidth: 1, fillOpacity: stacked ? 30 : 0, showPoints: 'never', spanNulls: false, stacking: { mode: stacked ? 'normal' : 'none', group: 'A' }, thresholdsStyle: { mode: thresholds === undefined ? 'off' : 'dashed' } }
+interface PanelJson { readonly gridPos: Place, readonly [field: string]: unknown }
+
+function panelJson (panel: Panel, id: number, gridPos: Place): PanelJson {
+  const { title, description, unit, targets, type = 'timeseries', thresholds, stacked = false } = panel
+  const steps = [
+    { color: 'green', value: null },
+    ...(thresholds === undefined ? [] : [{ color: 'orange', value: thresholds[0] }, { color: 'red', value: thresholds[1] }])
+  ]
+  const custom = type === 'stat' ? {} : { custom: linesOf(thresholds !== undefined, stacked) }
   return {
     id,
     type,
@@ -106,10 +119,8 @@ function panelJson ({ title, description, unit, targets, type = 'timeseries', th
     description,
     datasource: DATASOURCE,
     gridPos,
-    fieldConfig: { defaults: { unit, min: 0, thresholds: { mode: 'absolute', steps }, ...(type === 'stat' ? {} : { custom: lines }) }, overrides: [] },
-    options: type === 'stat'
-      ? { reduceOptions: { calcs: ['lastNotNull'], fields: '', values: false }, colorMode: thresholds === undefined ? 'none' : 'background', graphMode: 'area', textMode: 'auto' }
-      : { legend: { displayMode: 'list', placement: 'bottom', showLegend: true }, tooltip: { mode: 'multi', sort: 'desc' } },
+    fieldConfig: { defaults: { unit, min: 0, thresholds: { mode: 'absolute', steps }, ...custom }, overrides: [] },
+    options: type === 'stat' ? statOptions(thresholds !== undefined) : SERIES_OPTIONS,
     targets: targets.map(({ expression, legend, exemplars = false }, index) => ({
       refId: String.fromCharCode(65 + index),
       datasource: DATASOURCE,
@@ -120,6 +131,32 @@ function panelJson ({ title, description, unit, targets, type = 'timeseries', th
       instant: false,
       exemplar: exemplars
     }))
+  }
+}
+
+const SERIES_OPTIONS = {
+  legend: { displayMode: 'list', placement: 'bottom', showLegend: true },
+  tooltip: { mode: 'multi', sort: 'desc' }
+}
+
+function statOptions (coloured: boolean): object {
+  return {
+    reduceOptions: { calcs: ['lastNotNull'], fields: '', values: false },
+    colorMode: coloured ? 'background' : 'none',
+    graphMode: 'area',
+    textMode: 'auto'
+  }
+}
+
+function linesOf (limits: boolean, stacked: boolean): object {
+  return {
+    drawStyle: 'line',
+    lineWidth: 1,
+    fillOpacity: stacked ? 30 : 0,
+    showPoints: 'never',
+    spanNulls: false,
+    stacking: { mode: stacked ? 'normal' : 'none', group: 'A' },
+    thresholdsStyle: { mode: limits ? 'dashed' : 'off' }
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/context.ts'
 import { orReject } from '../../core/deadline.ts'
+import { storeNow } from '../../jobs/store-clock.ts'
 import type { StoreCounts } from '../../jobs/store-counts.ts'
 import type { JobStore, QueueCounts } from '../../jobs/store.ts'
 import type { AlertFacts, ConsumerFacts, QueueFacts, SlowJob } from './facts.ts'
@@ -44,14 +45,14 @@ export class QueueReader {
     const { counts } = await this.#counts.read(queue)
     const now = this.#clock.now()
     // Moments of jobs come from the store's clock, those of reports from the clocks of processes.
-    const storeNow = this.#store.now?.() ?? now
+    const storedNow = storeNow(this.#store, this.#clock)
     const consumers = reports.flatMap((report) => report.consumers).filter((consumer) => consumer.queue === queue)
     return {
       queue,
       states: counts.states,
       stuck: counts.stuck,
-      oldestAgeMs: counts.oldestQueuedAt === undefined ? undefined : Math.max(0, storeNow - counts.oldestQueuedAt),
-      stuckJobs: await this.#stuckJobs(counts, storeNow),
+      oldestAgeMs: counts.oldestQueuedAt === undefined ? undefined : Math.max(0, storedNow - counts.oldestQueuedAt),
+      stuckJobs: await this.#stuckJobs(counts, storedNow),
       claimAgeMs: claimAge(queue, reports, windows, now),
       busy: consumers.some(({ active, concurrency, paused }) => !paused && active >= concurrency) || othersWork(counts, consumers),
       paused: consumers.length > 0 && consumers.every(({ paused }) => paused)

@@ -7,50 +7,93 @@ import type { MetricReader, PushMetricExporter } from '../sdk/metrics.ts'
 
 export interface MetricsOptions<Request = unknown> {
   /**
-   * The path of the metrics routes: the page for scrapers here, `/jobs` and `/bottlenecks` below it. `false` registers no routes; the
-   * metrics are still collected and exported. @defaultValue '/metrics'
+   * The path of the metrics routes: the page for scrapers here, `/jobs` and `/bottlenecks` below it. `false`
+   * registers no routes; the metrics are still recorded and exported.
+   * @defaultValue '/metrics'
    */
   path?: string | false | undefined
-  /** What is printed for who asks for nothing in particular (RFC 9110 §12.5.1). @defaultValue 'prometheus' */
+  /** The format for clients that ask for none (RFC 9110 §12.5.1). @defaultValue 'prometheus' */
   format?: 'prometheus' | 'openmetrics' | 'json' | 'csv' | undefined
-  /** Methods that replace ours. `defineMetrics({...})` replaces them all; then `/metrics` shows only what telemetry tells of itself. */
+  /**
+   * Methods that replace those of the default recorder. With `defineMetrics({...})`, which replaces all of them,
+   * `/metrics` shows only the metrics that are recorded without a recorder: about exports, the performance monitor
+   * and telemetry itself.
+   */
   recorder?: Partial<AsyncEndpointsMetrics> | undefined
-  /** Series per metric; further label sets share one series `otel_metric_overflow="true"`. @defaultValue 500 */
+  /**
+   * The largest number of series of one metric. Further label sets share one series `otel_metric_overflow="true"`, so
+   * that a label with endless values cannot fill the memory.
+   * @defaultValue 500
+   */
   maxSeriesPerMetric?: number | undefined
-  /** A series that nothing was recorded into for so long is forgotten, unless it exists from the start. 0: never. @defaultValue 24 */
+  /**
+   * After so many hours without a recording a series is forgotten, unless it exists from the start. 0 forgets none.
+   * @defaultValue 24
+   */
   retentionHours?: number | undefined
-  /** Upper bounds in seconds, ascending, for the durations of jobs and handlers. @defaultValue 5 ms to 1 h in 18 steps */
+  /**
+   * The upper bounds, ascending seconds, of the durations of jobs and handlers.
+   * @defaultValue 5 ms to 1 h in 18 steps
+   */
   buckets?: readonly number[] | undefined
-  /** Keep, per bucket, the trace of the newest sampled job; shown in the OpenMetrics format. @defaultValue true */
+  /**
+   * Keep, for each bucket, the trace of the newest sampled job. Only the OpenMetrics format shows it.
+   * @defaultValue true
+   */
   exemplars?: boolean | undefined
-  /** How often the gauges that only the store can tell are read. @defaultValue 10000 */
+  /**
+   * How often the gauges that come from the store are read, in milliseconds. Each reading costs the store one request
+   * per queue.
+   * @defaultValue 10000
+   */
   gaugesIntervalMs?: number | undefined
-  /** `otel_scope_name` and `otel_scope_version` on every series. @defaultValue false: they cost a third of the page */
+  /**
+   * Put `otel_scope_name` and `otel_scope_version` on every series. It makes the page a third larger.
+   * @defaultValue false
+   */
   scopeLabels?: boolean | undefined
   /**
-   * Who may read the metrics; anything but `true` is answered with 403. Only with it `/jobs` lists the attempts under way, and `/bottlenecks`
-   * shows contexts of slow operations and texts of slow queries.
+   * Decides who may read the metrics: any answer but `true` becomes a 403. Only with it `/jobs` lists the running
+   * attempts, and `/bottlenecks` shows the contexts of slow operations and the texts of slow queries.
    *
-   * @defaultValue everybody may read, and nothing is shown about single jobs; in production there is a warning
+   * @defaultValue everybody may read, and nothing about single jobs is shown; in production a warning is logged
    */
   authorize?: ((request: Request) => boolean | Promise<boolean>) | undefined
   /**
-   * `'open'`: everybody may read the metrics, and this is on purpose, for example because only the scraper reaches the port. The warning
-   * about it in production is not written. What is shown stays the same. Not together with `authorize`.
+   * `'open'` says that everybody may read the metrics on purpose, for example because only the scraper reaches the
+   * port: no warning is logged in production. It does not change what is shown. Not together with `authorize`.
    */
   access?: 'open' | undefined
-  /** OpenTelemetry metric readers of either SDK line: each is given everything that `/metrics` shows, as sums since the start or as deltas, whichever it prefers. Ended with the application. */
+  /**
+   * Metric readers of OpenTelemetry, of either SDK line. Each gets everything that `/metrics` shows, as sums since
+   * the start or as deltas, whichever it prefers. They are shut down with the application.
+   */
   readers?: readonly MetricReader[] | undefined
-  /** OpenTelemetry push exporters: each is given the same every `exportIntervalMs`, and once more when the application ends, which ends them too. */
+  /**
+   * Push exporters of OpenTelemetry. Each gets everything that `/metrics` shows every `exportIntervalMs`, and once
+   * more when the application closes, which also shuts them down.
+   */
   exporters?: readonly PushMetricExporter[] | undefined
-  /** How often `exporters`, or those that `OTEL_METRICS_EXPORTER` names, are fed. @defaultValue `OTEL_METRIC_EXPORT_INTERVAL`, else 60000 */
+  /**
+   * How often `exporters`, or the exporters that `OTEL_METRICS_EXPORTER` names, get the metrics, in milliseconds.
+   * @defaultValue `OTEL_METRIC_EXPORT_INTERVAL`, else 60000
+   */
   exportIntervalMs?: number | undefined
-  /** Is fed with everything that `/metrics` shows, besides readers and exporters. @defaultValue the one registered with `@opentelemetry/api`, looked for when the application is ready; never shut down */
+  /**
+   * A meter provider that gets everything that `/metrics` shows. It is never shut down.
+   *
+   * @defaultValue the provider registered with `@opentelemetry/api`, looked up when the application is ready
+   */
   meterProvider?: MeterProvider | undefined
-  /** Durations reach a meter provider one by one, about a microsecond each: buckets cannot be handed over. `false` leaves them out. @defaultValue true */
+  /**
+   * Pass durations on to the meter provider. Buckets cannot be passed on, so each value is recorded again, which
+   * costs about a microsecond. `false` leaves the histograms out.
+   * @defaultValue true
+   */
   bridgeHistograms?: boolean | undefined
   /**
-   * How `/metrics/jobs` and `/metrics/bottlenecks` stand in the OpenAPI document; the page of metrics is never in it.
+   * How `/metrics/jobs` and `/metrics/bottlenecks` appear in the OpenAPI document. The metrics page never appears in
+   * it.
    *
    * @defaultValue under the tag `metrics`
    */
@@ -92,29 +135,45 @@ const METRICS_DEFAULTS = Object.freeze({
   bridgeHistograms: true
 })
 
-export type ResolvedMetricsOptions<Request> = Readonly<Omit<MetricsOptions<Request>, keyof typeof METRICS_DEFAULTS> & Required<Pick<MetricsOptions<Request>, keyof typeof METRICS_DEFAULTS>>>
+type Defaulted = keyof typeof METRICS_DEFAULTS
+export type ResolvedMetricsOptions<Request> =
+  Readonly<Omit<MetricsOptions<Request>, Defaulted> & Required<Pick<MetricsOptions<Request>, Defaulted>>>
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
 export function readMetricsOptions<Request> (given: MetricsOptions<Request>): ResolvedMetricsOptions<Request> {
   if (given.recorder !== undefined) checkRecorder(given.recorder)
   checkGiven(given)
-  return readOptions<MetricsOptions<Request>, Partial<MetricsOptions<Request>>>('observability.metrics', metricsSchema, METRICS_DEFAULTS, given) as ResolvedMetricsOptions<Request>
+  const read = readOptions<MetricsOptions<Request>, Partial<MetricsOptions<Request>>>(
+    'observability.metrics', metricsSchema, METRICS_DEFAULTS, given)
+  return read as ResolvedMetricsOptions<Request>
 }
 
-/** Outlets are checked by what they must be able to do, and not by their class: both lines of the SDK fit, and so does what an application makes. */
-function checkGiven<Request> ({ readers, exporters, meterProvider, access, authorize }: MetricsOptions<Request>): void {
+/** Readers and exporters are checked by their methods, not by their class, so that both SDK lines and own ones fit. */
+function checkGiven<Request> (options: MetricsOptions<Request>): void {
+  const { readers, exporters, meterProvider, access, authorize } = options
   const problems: string[] = []
-  if (access !== undefined && authorize !== undefined) problems.push('access "open" contradicts authorize: with it the metrics are not open; leave one of them out')
-  const check = (name: string, value: unknown, method: string, needed: string): void => {
-    if (typeof value === 'object' && value !== null && typeof (value as Record<string, unknown>)[method] !== 'function') problems.push(`${name} has no ${method}(); give ${needed}`)
+  if (access !== undefined && authorize !== undefined) {
+    problems.push('access "open" contradicts authorize: with it the metrics are not open; leave one of them out')
   }
-  if (Array.isArray(readers)) readers.forEach((reader, index) => { check(`readers.${index}`, reader, 'setMetricProducer', 'a metric reader of OpenTelemetry') })
-  if (Array.isArray(exporters)) exporters.forEach((exporter, index) => { check(`exporters.${index}`, exporter, 'export', 'a push exporter of OpenTelemetry') })
+  const check = (name: string, value: unknown, method: string, needed: string): void => {
+    if (typeof value !== 'object' || value === null || typeof Reflect.get(value, method) === 'function') return
+    problems.push(`${name} has no ${method}(); give ${needed}`)
+  }
+  if (Array.isArray(readers)) {
+    readers.forEach((reader, index) => {
+      check(`readers.${index}`, reader, 'setMetricProducer', 'a metric reader of OpenTelemetry')
+    })
+  }
+  if (Array.isArray(exporters)) {
+    exporters.forEach((exporter, index) => {
+      check(`exporters.${index}`, exporter, 'export', 'a push exporter of OpenTelemetry')
+    })
+  }
   check('meterProvider', meterProvider, 'getMeter', 'a meter provider of OpenTelemetry')
   if (problems.length > 0) throw invalidOptions('observability.metrics', problems)
 }
 
-/** A method that is misspelt would never be called, and nobody would know. Instances of classes may have more. */
+/** A misspelt method would never be called, and nobody would notice. Instances of classes may have further methods. */
 function checkRecorder (recorder: object): void {
   if (Object.getPrototypeOf(recorder) !== Object.prototype) return
   const known: readonly string[] = METRIC_METHODS

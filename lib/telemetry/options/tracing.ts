@@ -5,41 +5,57 @@ import type { Sampler, SpanExporter, SpanProcessor } from '../sdk/traces.ts'
 
 export interface TracingOptions<Request = unknown> {
   /**
-   * How an attempt is tied to its submission; a job may say otherwise. With `auto` and `parent` an attempt keeps to what
-   * was decided about the submission; with `link` the application's own sampler decides about each attempt anew.
+   * How the trace of an attempt is connected with the trace of its submission; the definition of a job may say
+   * otherwise.
+   * `parent`: the attempt is part of that trace. `link`: the attempt has a trace of its own with a link to it, and
+   * the sampler of the application decides about each attempt. `auto`: `parent` for the first prompt attempt, `link`
+   * for retries, redrives and attempts after a long wait; what was decided about the submission holds for all of
+   * them.
    *
    * @defaultValue 'auto'
    */
   propagation?: Propagation | undefined
-  /** Open a server span for a submission when nobody else did. @defaultValue 'auto' */
+  /**
+   * `'auto'` opens a server span for a request that submits a job, unless instrumentation of the application has
+   * opened one. `false` never does.
+   * @defaultValue 'auto'
+   */
   serverSpans?: 'auto' | false | undefined
   /**
-   * Whose `traceparent` is continued. From who is not trusted it becomes a link, and the decision to sample is our own:
-   * a stranger can neither join our traces nor switch sampling on. A function is asked about requests that bring a valid
-   * one, and must answer at once; anything but `true`, a throw included, is no. Where instrumentation of the
-   * application's has opened a span for the request, that span is the parent and this has no effect: whom to trust was
-   * decided there.
+   * Which callers may decide about traces here: the `traceparent` of a trusted caller is continued. One of an
+   * untrusted caller becomes a link, and the sampling decision is made here, so that strangers can neither join
+   * traces nor switch sampling on. A function is called for requests that bring a valid `traceparent` and must answer
+   * at once; every answer but `true`, and a throw, means no. Where instrumentation of the application has opened a
+   * span for the request, that span is the parent and this option has no effect.
    *
-   * @defaultValue true: everybody's, within `maxRemoteTracesPerSecond`
+   * @defaultValue true: all callers, within `maxRemoteTracesPerSecond`
    */
-  trustInbound?: boolean | ((request: Request) => boolean) | undefined
-  /** New traces that a provider of our own records each second. @defaultValue 50 */
+  trustInbound?: (boolean | ((request: Request) => boolean)) | undefined
+  /** How many new traces a private provider records per second. @defaultValue 50 */
   maxTracesPerSecond?: number | undefined
   /**
-   * Traces that came in sampled and are recorded each second by a provider of our own; `false`: no limit. What comes beyond that
-   * is passed on unrecorded: under the same trace id, with a parent-id of our own and the sampled flag off. Without a limit, whoever
-   * sends a sampled `traceparent` decides how many spans are exported.
+   * How many sampled traces of callers a private provider records per second; `false`: no limit. Traces over the
+   * limit are passed on unrecorded: with the same trace id, a new parent id and the sampled flag off. Without a
+   * limit, any client that sends a sampled `traceparent` decides how many spans are exported.
    *
-   * @defaultValue 50; no limit where `trustInbound` is a function, which lets in no strangers
+   * @defaultValue 50; no limit where `trustInbound` is a function, because that function admits callers already
    */
   maxRemoteTracesPerSecond?: number | false | undefined
-  /** Used as it is, and never shut down. @defaultValue the one registered with `@opentelemetry/api`, looked for when the application is ready */
+  /**
+   * A tracer provider of the application. It is used as it is and never shut down.
+   *
+   * @defaultValue the provider registered with `@opentelemetry/api`, looked up when the application is ready
+   */
   tracerProvider?: TracerProvider | undefined
-  /** For a private provider. */
+  /** Span processors for a private provider, which is then made. */
   spanProcessors?: readonly SpanProcessor[] | undefined
-  /** For a private provider: each gets a batch processor. */
+  /** Span exporters for a private provider, which is then made. Each gets a batch processor. */
   exporters?: readonly SpanExporter[] | undefined
-  /** For a private provider, instead of the limit of `maxTracesPerSecond`. @defaultValue what `OTEL_TRACES_SAMPLER` says, if it is set */
+  /**
+   * The sampler of a private provider, instead of the limit of `maxTracesPerSecond`.
+   *
+   * @defaultValue the one that `OTEL_TRACES_SAMPLER` names, if it is set
+   */
   sampler?: Sampler | undefined
 }
 
@@ -59,24 +75,37 @@ const tracingSchema: OptionsSchema = {
   }
 }
 
-const TRACING_DEFAULTS = Object.freeze({ propagation: 'auto' as Propagation, serverSpans: 'auto' as 'auto' | false, trustInbound: true as const })
+const TRACING_DEFAULTS = Object.freeze({
+  propagation: 'auto' as Propagation,
+  serverSpans: 'auto' as 'auto' | false,
+  trustInbound: true as const
+})
 
-export type ResolvedTracingOptions<Request> = Readonly<Omit<TracingOptions<Request>, keyof typeof TRACING_DEFAULTS> & Required<Pick<TracingOptions<Request>, keyof typeof TRACING_DEFAULTS>>>
+type Defaulted = keyof typeof TRACING_DEFAULTS
+export type ResolvedTracingOptions<Request> =
+  Readonly<Omit<TracingOptions<Request>, Defaulted> & Required<Pick<TracingOptions<Request>, Defaulted>>>
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
 export function readTracingOptions<Request> (given: TracingOptions<Request>): ResolvedTracingOptions<Request> {
   checkTracing(given)
-  return readOptions<TracingOptions<Request>, Partial<TracingOptions<Request>>>('observability.tracing', tracingSchema, TRACING_DEFAULTS, given) as ResolvedTracingOptions<Request>
+  const read = readOptions<TracingOptions<Request>, Partial<TracingOptions<Request>>>(
+    'observability.tracing', tracingSchema, TRACING_DEFAULTS, given)
+  return read as ResolvedTracingOptions<Request>
 }
 
-/** With a provider that is given, processors, exporters and samplers would silently do nothing. */
-function checkTracing<Request> ({ tracerProvider, spanProcessors, exporters, sampler, maxTracesPerSecond, maxRemoteTracesPerSecond }: TracingOptions<Request>): void {
+/** What belongs to a private provider would silently do nothing beside a given provider. */
+function checkTracing<Request> (options: TracingOptions<Request>): void {
+  const { tracerProvider, spanProcessors, exporters, sampler, maxTracesPerSecond, maxRemoteTracesPerSecond } = options
   const problems: string[] = []
   if (tracerProvider !== undefined) {
-    for (const [name, value] of Object.entries({ spanProcessors, exporters, sampler, maxTracesPerSecond, maxRemoteTracesPerSecond })) {
-      if (value !== undefined) problems.push(`${name} belongs to a private provider and cannot be combined with tracerProvider`)
+    const ofPrivateProvider = { spanProcessors, exporters, sampler, maxTracesPerSecond, maxRemoteTracesPerSecond }
+    for (const [name, value] of Object.entries(ofPrivateProvider)) {
+      if (value === undefined) continue
+      problems.push(`${name} belongs to a private provider and cannot be combined with tracerProvider`)
     }
   }
-  if (sampler !== undefined && maxTracesPerSecond !== undefined) problems.push('maxTracesPerSecond has no effect beside a sampler; give one of them')
+  if (sampler !== undefined && maxTracesPerSecond !== undefined) {
+    problems.push('maxTracesPerSecond has no effect beside a sampler; give one of them')
+  }
   if (problems.length > 0) throw invalidOptions('observability.tracing', problems)
 }

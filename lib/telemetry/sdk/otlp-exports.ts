@@ -1,14 +1,15 @@
 /**
- * Adds two things that exporters lack: a report of each failed export, and a way to end the exports that are under way. The OTLP exporters have
- * no way in for the second, so this file reaches for private fields of theirs, and does nothing where they are not as expected.
+ * Adds two things that exporters lack: a report of each failed export, and a way to end running exports. The OTLP
+ * exporters offer no way for the second, so this file uses private fields of theirs, and does nothing where they are
+ * not as expected.
  */
 import type { SpanExporter } from '@opentelemetry/sdk-trace-node'
 
-/** What a send answers that was given up. */
+/** The answer of a send that was given up. */
 const GIVEN_UP = Object.freeze({ status: 'failure', error: new Error('the application has closed') })
 const SUCCESS = 0
 
-/** The same exporter, which reports every export that fails. */
+/** Wraps an exporter so that every failed export is reported. */
 export function reportingExporter (exporter: SpanExporter, failed: (error: unknown) => void): SpanExporter {
   return {
     export: (spans, done) => {
@@ -23,16 +24,17 @@ export function reportingExporter (exporter: SpanExporter, failed: (error: unkno
 }
 
 /**
- * Takes over the waits between the retries of an OTLP exporter. Their timers cannot be reached from outside, and keep a process alive
- * for up to ten seconds when its collector is dead.
+ * Replaces the waits between the retries of an OTLP exporter. Its own timers cannot be cleared from outside, and keep
+ * the process alive for up to ten seconds when the collector is down.
  *
- * @returns ends the waits, and the connections of what is being sent; to be called when the application has closed
+ * @returns a function that ends the waits and closes the connections; call it when the application has closed
  */
 export function takeRetries (exporter: object): () => void {
   const transport = field(field(exporter, '_delegate'), '_transport')
   const inner = field(transport, '_transport')
   const send: unknown = inner === undefined ? undefined : Reflect.get(inner, 'send')
-  if (transport === undefined || inner === undefined || typeof send !== 'function' || typeof Reflect.get(transport, 'retry') !== 'function') return () => {}
+  if (transport === undefined || inner === undefined || typeof send !== 'function') return () => {}
+  if (typeof Reflect.get(transport, 'retry') !== 'function') return () => {}
   let over = false
   const waits = new Set<() => void>()
   const retry = (data: unknown, timeoutMs: number, inMs: number): Promise<unknown> => over

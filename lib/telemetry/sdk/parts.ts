@@ -1,27 +1,29 @@
-/** What private tracing and private metrics share. This folder alone sees the OpenTelemetry SDK. */
+/** What private tracing and private metrics share. Only this folder imports the OpenTelemetry SDK. */
 import type { Attributes } from '@opentelemetry/api'
 import type { Logger } from '../../core/context.ts'
 
 /**
- * Loads a package that need not be there; says once, clearly, when it is missing.
+ * Loads an optional package. Logs a warning when it is missing.
  *
- * @param signal what it was asked for
+ * @param signal what the package is needed for
  */
-export async function load<M> (name: string, importing: () => Promise<M>, logger: Logger, signal: 'traces' | 'metrics' = 'traces'): Promise<M | undefined> {
+export async function load<M> (
+  name: string, importing: () => Promise<M>, logger: Logger, signal: 'traces' | 'metrics' = 'traces'
+): Promise<M | undefined> {
   try {
     return await importing()
   } catch (error) {
     const missing = (error as { code?: unknown }).code === 'ERR_MODULE_NOT_FOUND'
-    logger.warn({ source: signal === 'traces' ? 'tracing' : 'metrics', err: missing ? undefined : error }, missing
-      ? `${signal} were asked for, but ${name} is not installed: npm install ${name}; going on without`
-      : `${signal} were asked for, but ${name} could not be loaded; going on without`)
+    const source = signal === 'traces' ? 'tracing' : 'metrics'
+    logger.warn({ source, err: missing ? undefined : error }, missing
+      ? `${signal} were asked for, but ${name} is not installed: npm install ${name}; until then they are not exported`
+      : `${signal} were asked for, but ${name} could not be loaded; they are not exported`)
     return undefined
   }
 }
 
 /**
- * A resource without the package that makes them: the interface is all that providers and exporters of both SDK lines
- * look at.
+ * Makes a resource without the package for it: providers and exporters of both SDK lines use only this interface.
  */
 export function plainResource (attributes: Attributes): Resource {
   return {

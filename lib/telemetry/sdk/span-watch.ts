@@ -1,11 +1,11 @@
 /**
- * Watching the finished spans of a provider that is already made. The SDK has no way in for that, so this file, and no
- * other, reaches for two of its private fields, the same in 2.x and 3.x; a contract test and `.ci/check-otel.js` compare.
+ * Watches the finished spans of an existing provider. The SDK offers no way for that, so this file, and no other,
+ * uses two private fields, which are the same in 2.x and 3.x. A contract test and `.ci/check-otel.js` check them.
  */
 import type { TracerProvider } from '@opentelemetry/api'
 import type { LeanProcessor } from './lean-span.ts'
 
-/** As much of a finished span as is looked at; those of every SDK have it. */
+/** The part of a finished span that is read; spans of every SDK have it. */
 export interface FinishedSpan {
   readonly attributes: Readonly<Record<string, unknown>>
   /** Seconds and nanoseconds. */
@@ -22,22 +22,23 @@ export interface SpanWatcher {
 }
 
 /**
- * Adds a processor behind those that a provider has. The list is replaced and not changed: it may be the application's
- * own array, and may be walked at this moment.
+ * Adds a processor after those of a provider. The list is replaced, not changed: it may be an array of the
+ * application, and a loop over it may be running.
  *
- * @returns takes it away again; `undefined` when the provider is not built as expected, and nothing was touched
+ * @returns a function that removes it; `undefined` when the provider is not built as expected, and nothing was
+ * changed
  */
 export function attachWatcher (provider: TracerProvider, watcher: SpanWatcher): (() => void) | undefined {
   try {
     const fan = Reflect.get(realProvider(provider), '_activeSpanProcessor') as unknown
     if (!isFan(fan)) return undefined
     fan._spanProcessors = [...fan._spanProcessors, watcher]
-    // An accessor, or a proxy around it, may have thought otherwise.
+    // An accessor or a proxy may have ignored the assignment.
     if (!fan._spanProcessors.includes(watcher)) return undefined
     return () => {
       try {
         fan._spanProcessors = fan._spanProcessors.filter((processor) => processor !== watcher)
-      } catch { /* frozen meanwhile: the watcher is deaf by then */ }
+      } catch { /* frozen meanwhile: the watcher stays in the list, but ignores what it gets */ }
     }
   } catch {
     return undefined
@@ -45,7 +46,7 @@ export function attachWatcher (provider: TracerProvider, watcher: SpanWatcher): 
 }
 
 /**
- * Who gets the spans of this provider by now, for spans that it has not made itself.
+ * The processors of this provider at the time of a call, for spans that it has not made itself.
  *
  * @returns `undefined` when the provider is not built as expected
  */
@@ -54,7 +55,7 @@ export function processorsOf (provider: TracerProvider): (() => readonly LeanPro
   return isFan(fan) ? () => fan._spanProcessors as readonly LeanProcessor[] : undefined
 }
 
-/** Behind the API's proxies, of which each copy of the API may have put one before the other. */
+/** The provider behind the proxies of the API: each copy of the API may have put one in front. */
 export function realProvider (provider: TracerProvider): TracerProvider {
   let real: object = provider
   for (let depth = 0; depth < 5; depth++) {
@@ -67,7 +68,7 @@ export function realProvider (provider: TracerProvider): TracerProvider {
   return real as TracerProvider
 }
 
-/** What hands every span to the processors of a provider. */
+/** The object that passes every span to the processors of a provider. */
 interface Fan { _spanProcessors: readonly unknown[] }
 
 function isFan (value: unknown): value is Fan {
@@ -77,5 +78,6 @@ function isFan (value: unknown): value is Fan {
 }
 
 function isProcessor (value: unknown): boolean {
-  return typeof value === 'object' && value !== null && ['onStart', 'onEnd', 'forceFlush', 'shutdown'].every((method) => typeof Reflect.get(value, method) === 'function')
+  if (typeof value !== 'object' || value === null) return false
+  return ['onStart', 'onEnd', 'forceFlush', 'shutdown'].every((method) => typeof Reflect.get(value, method) === 'function')
 }

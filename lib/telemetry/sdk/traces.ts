@@ -1,19 +1,19 @@
-/** Private tracing: loads the tracing SDK, and only when there is something to export to. */
+/** Private tracing: loads the tracing SDK when there is something to export to, and only then. */
 import type { Attributes, TracerProvider } from '@opentelemetry/api'
 import type { Sampler, SpanExporter, SpanProcessor } from '@opentelemetry/sdk-trace-node'
 import type { Clock, Logger } from '../../core/context.ts'
 import { EXPIRED, withDeadline } from '../../core/deadline.ts'
-import type { OtelEnvironment } from '../environment.ts'
-import { load, plainResource } from './parts.ts'
+import type { OtelEnvironment, OtlpProtocol } from '../environment.ts'
 import { bucketSampler, type TokenBucket } from '../sampler.ts'
 import { SCOPE_NAME, SCOPE_VERSION } from '../version.ts'
 import { LeanTracer } from './lean-tracer.ts'
 import { reportingExporter, takeRetries } from './otlp-exports.ts'
+import { load, plainResource } from './parts.ts'
 import { processorsOf } from './span-watch.ts'
 
 export type { Sampler, SpanExporter, SpanProcessor } from '@opentelemetry/sdk-trace-node'
 
-/** A dead collector makes the SDK's own shutdown last eight seconds. */
+/** With a dead collector, the shutdown of the SDK alone would last eight seconds. */
 const SHUTDOWN_TIMEOUT_MS = 2_000
 
 export interface PrivateTracingParts {
@@ -26,21 +26,21 @@ export interface PrivateTracingParts {
   readonly resource: Attributes
   readonly clock: Clock
   readonly logger: Logger
-  /** Is told of every export that fails. */
+  /** Called for every failed export. */
   readonly exportFailed: (error: unknown) => void
 }
 
-/** A provider that belongs to one Fastify instance and is registered nowhere. */
+/** A provider that belongs to one Fastify instance and is not registered globally. */
 export interface PrivateTracing {
   readonly provider: TracerProvider
-  /** Makes the spans that every job has; `undefined`: the provider does. */
+  /** Makes the spans that every job has; `undefined`: the provider makes them. */
   readonly jobTracer: LeanTracer | undefined
-  /** Set when this bucket decides which traces are kept. */
+  /** The bucket that decides which traces are kept; `undefined`: a sampler decides. */
   readonly bucket: TokenBucket | undefined
-  /** Its sampler records nothing that a parent did not. */
+  /** The sampler never records what its parent did not. */
   readonly followsParent: boolean
   flush (): Promise<void>
-  /** Flushes and ends it, or gives up after two seconds. Never rejects. */
+  /** Flushes and shuts down, or gives up after two seconds. Never rejects. */
   shutdown (): Promise<void>
 }
 
@@ -59,7 +59,7 @@ export async function createPrivateTracing (parts: PrivateTracingParts): Promise
     return new sdk.BatchSpanProcessor(reportingExporter(exporter, parts.exportFailed))
   }
   const spanProcessors: SpanProcessor[] = [...parts.spanProcessors, ...parts.exporters.map(batch)]
-  // What an option names replaces what the environment asks for; both would send every span twice.
+  // Exporters of the options replace those of the environment: with both, every span would be sent twice.
   if (given === 0) spanProcessors.push(...await environmentProcessors(sdk, environment, logger, batch))
   if (spanProcessors.length === 0) return undefined
 
@@ -72,19 +72,28 @@ export async function createPrivateTracing (parts: PrivateTracingParts): Promise
     // Without a sampler the SDK reads OTEL_TRACES_SAMPLER itself.
     ...(sampler !== undefined ? { sampler } : parts.sampler === undefined ? {} : { sampler: parts.sampler })
   })
+  const origin = {
+    resource,
+    instrumentationScope: { name: SCOPE_NAME, version: SCOPE_VERSION },
+    processors: processorsOf(provider) ?? (() => spanProcessors)
+  }
   return {
     provider,
-    // What others decide about spans, samplers or limits, is for the SDK to know.
-    jobTracer: sampler === undefined || environment.limitsGiven ? undefined : new LeanTracer({ resource, instrumentationScope: { name: SCOPE_NAME, version: SCOPE_VERSION }, processors: processorsOf(provider) ?? (() => spanProcessors) }),
+    // Samplers and limits that others have set are known to the SDK alone.
+    jobTracer: sampler === undefined || environment.limitsGiven ? undefined : new LeanTracer(origin),
     bucket: ownSampler ? parts.bucket : undefined,
     followsParent: ownSampler || followsParent(parts.sampler),
     flush: () => provider.forceFlush(),
     shutdown: async () => {
       try {
         const outcome = await withDeadline(parts.clock, SHUTDOWN_TIMEOUT_MS, provider.shutdown())
-        if (outcome === EXPIRED) logger.warn({ source: 'tracing' }, `spans could not be exported within ${SHUTDOWN_TIMEOUT_MS} ms of the shutdown; the rest is given up`)
+        if (outcome === EXPIRED) {
+          const late = `spans could not be exported within ${SHUTDOWN_TIMEOUT_MS} ms of the shutdown; the last ones are lost`
+          logger.warn({ source: 'tracing' }, late)
+        }
       } catch (error) {
-        logger.warn({ source: 'tracing', code: (error as { code?: unknown } | undefined)?.code }, 'spans could not be exported at shutdown')
+        const { code } = (error ?? {}) as { code?: unknown }
+        logger.warn({ source: 'tracing', code }, 'spans could not be exported at shutdown; the last ones are lost')
       } finally {
         for (const end of ends) end()
       }
@@ -93,14 +102,16 @@ export async function createPrivateTracing (parts: PrivateTracingParts): Promise
 }
 
 /**
- * By what the specification has a parent-based sampler call itself, with parts that may be set otherwise; the SDK itself
- * reads the variable when no sampler is given. For any other sampler the answer is no, and it is asked about every span.
+ * True for a parent-based sampler that never records what its parent did not. It is recognised by the text that the
+ * specification prescribes; when no sampler is given, the SDK reads the variable. Every other sampler is asked about
+ * each span.
  */
 function followsParent (sampler: Sampler | undefined): boolean {
   if (sampler === undefined) return process.env.OTEL_TRACES_SAMPLER?.trim().startsWith('parentbased_') === true
   try {
     const text = sampler.toString()
-    return text.startsWith('ParentBased{') && text.includes('remoteParentNotSampled=AlwaysOffSampler') && text.includes('localParentNotSampled=AlwaysOffSampler')
+    const off = ['remoteParentNotSampled=AlwaysOffSampler', 'localParentNotSampled=AlwaysOffSampler']
+    return text.startsWith('ParentBased{') && off.every((part) => text.includes(part))
   } catch {
     return false
   }
@@ -108,17 +119,30 @@ function followsParent (sampler: Sampler | undefined): boolean {
 
 type Sdk = typeof import('@opentelemetry/sdk-trace-node')
 
-async function environmentProcessors (sdk: Sdk, environment: OtelEnvironment, logger: Logger, batch: (exporter: SpanExporter) => SpanProcessor): Promise<SpanProcessor[]> {
+async function environmentProcessors (
+  sdk: Sdk, environment: OtelEnvironment, logger: Logger, batch: (exporter: SpanExporter) => SpanProcessor
+): Promise<SpanProcessor[]> {
   const processors: SpanProcessor[] = []
   for (const name of environment.exporters) {
     if (name === 'console') processors.push(new sdk.SimpleSpanProcessor(new sdk.ConsoleSpanExporter()))
     else {
-      // The exporters read endpoint, headers and timeouts from the environment themselves.
-      const exporter = environment.protocol === 'http/json'
-        ? await load('@opentelemetry/exporter-trace-otlp-http', async () => new (await import('@opentelemetry/exporter-trace-otlp-http')).OTLPTraceExporter(), logger)
-        : await load('@opentelemetry/exporter-trace-otlp-proto', async () => new (await import('@opentelemetry/exporter-trace-otlp-proto')).OTLPTraceExporter(), logger)
+      const exporter = await otlpExporter(environment.protocol, logger)
       if (exporter !== undefined) processors.push(batch(exporter))
     }
   }
   return processors
+}
+
+/** The exporter reads endpoint, headers and timeouts from the environment itself. */
+function otlpExporter (protocol: OtlpProtocol, logger: Logger): Promise<SpanExporter | undefined> {
+  if (protocol === 'http/json') {
+    return load('@opentelemetry/exporter-trace-otlp-http', async () => {
+      const { OTLPTraceExporter } = await import('@opentelemetry/exporter-trace-otlp-http')
+      return new OTLPTraceExporter()
+    }, logger)
+  }
+  return load('@opentelemetry/exporter-trace-otlp-proto', async () => {
+    const { OTLPTraceExporter } = await import('@opentelemetry/exporter-trace-otlp-proto')
+    return new OTLPTraceExporter()
+  }, logger)
 }

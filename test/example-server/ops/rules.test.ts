@@ -9,7 +9,8 @@ import { problemSlug } from '../../../lib/http/problem.ts'
 import { INSTRUMENTS } from '../../../lib/telemetry/instruments.ts'
 import { temporaryFolder } from '../../support/folder.ts'
 import { findPrometheus } from '../../support/prometheus.ts'
-import { alertRules, filesIn, knownSeries, OPS, recordingRules, unknownIn, yaml } from './support.ts'
+import { rulesText } from '../../../example-server/ops/rules/metric-rules.ts'
+import { alertRules, filesIn, knownSeries, OPS, recordingRules, text, unknownIn, yaml } from './support.ts'
 
 const tools = await findPrometheus()
 const run = promisify(execFile)
@@ -20,17 +21,24 @@ const promtool = async (args: readonly string[], folder = OPS): Promise<string> 
 
 t.test('promtool: the rules, their tests, and the configuration', { skip: tools.skip }, async (t) => {
   const rules = filesIn('prometheus/rules')
-  t.match(await promtool(['check', 'rules', '--lint=all', '--lint-fatal', ...rules]), /24 rules found/)
+  const found = await promtool(['check', 'rules', '--lint=all', '--lint-fatal', ...rules])
+  t.equal([...found.matchAll(/(\d+) rules found/g)].reduce((sum, [, count]) => sum + Number(count), 0), alertRules().length + recordingRules().length)
   t.match(await promtool(['check', 'config', 'prometheus/prometheus.yml']), /is valid prometheus config/)
   t.notMatch(await promtool(['test', 'rules', ...filesIn('prometheus/tests')]), /FAILED/)
+})
+
+t.test('the rules about single metrics are those that the catalogue makes', async (t) => {
+  t.equal(text('prometheus/rules/metrics.yml'), rulesText(), 'run `npm run dashboard`')
 })
 
 t.test('the tests of the rules notice when an alert changes', { skip: tools.skip }, async (t) => {
   const copy = temporaryFolder(t, 'rules')
   cpSync(join(OPS, 'prometheus'), copy, { recursive: true })
-  const file = join(copy, 'rules/alerts.yml')
-  // None of them can fire any more, so whatever is expected of one must be missed.
-  writeFileSync(file, readFileSync(file, 'utf8').replace(/expr: (?:\|\n(?: {10}.*\n)+|.*\n)/g, 'expr: vector(1) > 2\n'))
+  for (const name of ['alerts.yml', 'metrics.yml']) {
+    const file = join(copy, 'rules', name)
+    // No alert can fire any more, so every test that expects one must miss it.
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/expr: (?:\|\n(?: {10}.*\n)+|.*\n)/g, 'expr: vector(1) > 2\n'))
+  }
   const missed = await promtool(['test', 'rules', ...filesIn('prometheus/tests').map((path) => path.replace('prometheus/', ''))], copy).catch((error: { stderr: string }) => error.stderr)
   for (const { alert, labels } of alertRules()) t.match(missed, new RegExp(`alertname="${alert}"[^}]*severity="${labels?.['severity']}"`))
 })
@@ -42,7 +50,7 @@ t.test('they ask for metrics, labels and reasons that exist', async (t) => {
   const refused = Object.entries(ERROR_TABLE).filter(([, { statusCode }]) => statusCode === 429 || statusCode === 503).map(([code]) => problemSlug(code as keyof typeof ERROR_TABLE)).sort()
   const reasons = recordingRules().flatMap(({ expr }) => /reason=~"([^"]+)"/.exec(expr)?.[1]?.split('|') ?? []).sort()
   t.strictSame(reasons, refused, 'every reason that is answered 429 or 503, and no other')
-  const bounds: readonly number[] = INSTRUMENTS.jobsQueueDuration.buckets
+  const bounds: readonly number[] = INSTRUMENTS.jobQueueDuration.buckets
   t.ok(bounds.includes(30), 'the objective is a bound of the histogram')
   for (const { record } of recordingRules()) t.match(record, /^[a-z_]+:asyncendpoints_[a-z_]+:[a-z0-9_]+$/, 'level:metric:operations')
 })
@@ -57,7 +65,7 @@ t.test('each alert says how bad it is and what to do, and the runbook has its se
     t.match(duration, /^\d+m$/, `${alert} waits for a while`)
   }
   const names = [...new Set(alertRules().map(({ alert = '' }) => alert))]
-  t.strictSame(sections, names, 'in the order of the rules')
+  t.strictSame(sections.sort(), names.sort())
   const parts = runbook.split(/^### /m).slice(1)
   for (const part of parts) t.match(part, /\*\*Means\*\*[\s\S]+\*\*Look\*\*[\s\S]+\*\*Do\*\*/, part.slice(0, part.indexOf('\n')))
 })

@@ -31,7 +31,7 @@ interface RuleFile { readonly groups: ReadonlyArray<{ readonly name: string, rea
 
 export const rulesOf = (path: string): Rule[] => yaml<RuleFile>(path).flatMap(({ groups }) => groups).flatMap(({ rules }) => rules)
 export const recordingRules = (): Rule[] => rulesOf('prometheus/rules/recording.yml')
-export const alertRules = (): Rule[] => rulesOf('prometheus/rules/alerts.yml')
+export const alertRules = (): Rule[] => [...rulesOf('prometheus/rules/alerts.yml'), ...rulesOf('prometheus/rules/metrics.yml')]
 
 export interface DashboardPanel {
   readonly type: string

@@ -8,7 +8,7 @@ import { gapsOf, type Span } from '../../../example-server/validate/traces.ts'
 
 const GOOD = [
   '# HELP asyncendpoints_jobs_created Total number of jobs created', '# TYPE asyncendpoints_jobs_created counter', 'asyncendpoints_jobs_created_total{job_name="a",store_type="memory"} 1',
-  '# HELP asyncendpoints_jobs_oldest_age_seconds How long the job that waits longest could have been running; 0 when none waits', '# TYPE asyncendpoints_jobs_oldest_age_seconds gauge', '# UNIT asyncendpoints_jobs_oldest_age_seconds seconds', 'asyncendpoints_jobs_oldest_age_seconds{queue="default",store_type="memory"} 0'
+  '# HELP asyncendpoints_jobs_oldest_age_seconds How long ago the oldest waiting job could have started; 0 when none waits', '# TYPE asyncendpoints_jobs_oldest_age_seconds gauge', '# UNIT asyncendpoints_jobs_oldest_age_seconds seconds', 'asyncendpoints_jobs_oldest_age_seconds{queue="default",store_type="memory"} 0'
 ]
 const page = (lines: readonly string[]): ReturnType<typeof parseExposition> => parseExposition([...lines, '# EOF', ''].join('\n'), 'openmetrics')
 

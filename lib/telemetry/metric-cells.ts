@@ -3,22 +3,23 @@ import type { Exemplar, ExemplarSource, HistogramPoint, Labels, NumberPoint } fr
 /** The wall clock for exemplars, milliseconds since the epoch; `undefined` switches exemplars off. */
 export type ExemplarClock = (() => number) | undefined
 
-/** Whom a cell asks where it belongs, when it is recorded into after a silence: its instrument. */
+/** The instrument of a cell. A cell that was silent asks it where the next recording belongs. */
 export interface CellHome<C> {
-  /** @returns the cell that counts now: usually the same one */
+  /** @returns the cell to record into: usually the same one */
   wake (cell: C): C
 }
 
 /**
- * What all cells share. `idle` is 0 for a cell in use, so that a recording pays one comparison for the series that may
- * be forgotten: each sweep adds 1 to it, the next recording sets it back, and a cell that was forgotten keeps it.
+ * What all cells share. `idle` counts the sweeps since the last recording; it is 0 for a cell in use, so that a
+ * recording costs one comparison more. The next recording sets it back to 0. A forgotten cell keeps its number of
+ * sweeps, so that a recording into it asks the instrument first.
  */
 export abstract class Cell {
   readonly labels: Labels
   readonly startedAt: number | undefined
   /** @internal sweeps since the last recording */
   idle = 0
-  /** @internal exempt from being forgotten */
+  /** @internal never forgotten */
   kept = false
 
   constructor (labels: Labels, startedAt: number | undefined) {
@@ -27,7 +28,7 @@ export abstract class Cell {
   }
 }
 
-/** One series of a counter, resolved once: recording into it costs nanoseconds and allocates nothing. */
+/** One series of a counter. Recording into it costs nanoseconds and allocates nothing, except for an exemplar. */
 export class CounterCell extends Cell implements NumberPoint {
   value = 0
   exemplar: Exemplar | undefined
@@ -40,7 +41,7 @@ export class CounterCell extends Cell implements NumberPoint {
     this.#now = now
   }
 
-  /** Anything but a positive number is ignored: a counter only grows. */
+  /** Adds a positive number. Anything else is ignored, because a counter only grows. */
   add (amount = 1, source?: ExemplarSource): void {
     if (!(amount > 0)) return
     if (this.idle !== 0) {
@@ -78,17 +79,22 @@ export class GaugeCell extends Cell implements NumberPoint {
 export class HistogramCell extends Cell implements HistogramPoint {
   count = 0
   sum = 0
-  /** @internal the largest value since somebody set it back: buckets alone would make up values beyond it */
+  /**
+   * @internal the largest value since it was last set to 0: estimates from buckets alone could exceed every real
+   * value
+   */
   peak = 0
   readonly bucketCounts: number[]
   readonly exemplars: Array<Exemplar | undefined>
-  /** @internal hears every value, for who needs them one by one; must not throw */
+  /** @internal called with every value; must not throw */
   tap: ((value: number) => void) | undefined = undefined
   readonly #bounds: readonly number[]
   readonly #now: ExemplarClock
   readonly #home: CellHome<HistogramCell>
 
-  constructor (labels: Labels, home: CellHome<HistogramCell>, bounds: readonly number[], now: ExemplarClock, startedAt?: number) {
+  constructor (
+    labels: Labels, home: CellHome<HistogramCell>, bounds: readonly number[], now: ExemplarClock, startedAt?: number
+  ) {
     super(labels, startedAt)
     this.#home = home
     this.#bounds = bounds
@@ -97,7 +103,7 @@ export class HistogramCell extends Cell implements HistogramPoint {
     this.exemplars = []
   }
 
-  /** `NaN` is ignored: it would spoil the sum for good. */
+  /** Records a value. `NaN` is ignored: it would make the sum `NaN` for ever. */
   observe (value: number, source?: ExemplarSource): void {
     if (value !== value) return // eslint-disable-line no-self-compare
     if (this.idle !== 0) {

@@ -3,7 +3,7 @@ import type { Clock, Logger } from '../core/context.ts'
 import { EXPIRED, withDeadline } from '../core/deadline.ts'
 import { BaseService } from '../core/service.ts'
 import type { OtelEnvironment } from './environment.ts'
-import type { TelemetryFailures } from './failures.ts'
+import type { TelemetryFailures } from './telemetry-failures.ts'
 import { PeriodicExport } from './otel-export.ts'
 import { EarlyValues, MeterBridge } from './otel-flush.ts'
 import { RegistryProducer, type TemporalityPreference } from './otel-producer.ts'
@@ -26,27 +26,27 @@ export interface MetricsOutParts {
   readonly clock: Clock
   readonly logger: Logger
   readonly failures: TelemetryFailures
-  /** Runs what lives long where it leaves no spans. */
+  /** Runs long-lived work outside of any trace, so that it leaves no spans. */
   readonly quietly: <R>(work: () => R) => R
 }
 
-// The specification's defaults.
+// Defaults of the OpenTelemetry specification.
 const DEFAULT_INTERVAL_MS = 60_000
 const DEFAULT_TIMEOUT_MS = 30_000
 
 /**
- * The ways of the registry's metrics into OpenTelemetry: readers and exporters that were given, a meter provider that was
- * given or is registered, and, when there is none of those, what the environment asks for. Nothing of it is ever
- * registered anywhere, and nothing that fails here reaches a job.
+ * Passes the metrics on to OpenTelemetry: to given readers and exporters, to a given or registered meter provider, and,
+ * when there is none of these, to the exporters that the environment asks for. It registers nothing globally, and no
+ * failure here reaches a job.
  *
  * ```
- * made (early values of histograms are kept) ──start──▶ feeding ──stop──▶ flushed and ended
+ * made ──keepEarlyValues──▶ values of histograms are kept ──start──▶ passing on ──stop──▶ flushed and ended
  * ```
  */
 export class MetricsOut extends BaseService {
   readonly #parts: MetricsOutParts
   #early: EarlyValues | undefined
-  /** End what the exporters still send or wait for. */
+  /** Functions that end what the exporters still send or wait for. */
   #ends: ReadonlyArray<() => void> = []
   #exports: readonly PeriodicExport[] = []
   #bridge: MeterBridge | undefined
@@ -54,19 +54,24 @@ export class MetricsOut extends BaseService {
   constructor (parts: MetricsOutParts) {
     super()
     this.#parts = parts
-    if (!parts.bridgeHistograms) return
-    this.#early = new EarlyValues()
-    parts.registry.tapHistograms(this.#early.tap)
   }
 
-  /** Readers may listen on a port from the moment they are made: they are ended even if nothing was ever started. */
+  /** Keeps the values that histograms record before `start`, for a meter provider that is found only then. */
+  keepEarlyValues (): void {
+    const { bridgeHistograms, registry } = this.#parts
+    if (!bridgeHistograms) return
+    this.#early = new EarlyValues()
+    registry.tapHistograms(this.#early.tap)
+  }
+
+  /** A reader may listen on a port as soon as it is made, so readers are shut down even if `start` was never called. */
   override async stop (deadlineMs: number): Promise<void> {
     const neverStarted = this.phase === 'new'
     await super.stop(deadlineMs)
     if (neverStarted) await this.onStop(deadlineMs)
   }
 
-  /** Hands over what counters have grown by, without waiting for a reader. */
+  /** Passes the growth of the counters on to the meter provider now, without waiting for a reader. */
   flush (): void { this.#bridge?.flush() }
 
   protected async onStart (): Promise<void> {
@@ -75,24 +80,24 @@ export class MetricsOut extends BaseService {
     const provider = meterProvider ?? registeredMeterProvider()
     if (provider !== undefined) quietly(() => { this.#startBridge(provider) })
     this.#early = undefined
-    // Switched off by the environment: what would be private stays out, an SDK of the application's decides for itself.
+    // OTEL_SDK_DISABLED switches off what would be private; a provider of the application decides for itself.
     if (environment.disabled) return
     for (const reader of readers) quietly(() => { this.#attach(reader) })
     const asked = provider === undefined && readers.length + exporters.length === 0
     const all = asked ? await this.#fromEnvironment() : exporters
-    // It may have been stopped while packages were loaded.
+    // `stop` may have been called while packages were loaded.
     if (this.phase !== 'starting') return
     this.#ends = all.map(takeRetries)
     this.#exports = all.map((exporter) => this.#periodic(exporter))
     for (const periodic of this.#exports) await periodic.start()
   }
 
-  /** Takes as long as the deadline at most. Never rejects. */
+  /** Takes at most as long as the deadline. Never rejects. */
   protected async onStop (deadlineMs: number): Promise<void> {
     this.#parts.registry.tapHistograms(undefined)
     this.#bridge?.stop()
     const { readers = [], exporters = [] } = this.#parts
-    // Exporters that were never used are ended as well.
+    // Exporters that were never used are shut down too.
     const idle = this.#exports.length > 0 ? [] : exporters
     await Promise.all([
       ...this.#exports.map((periodic) => periodic.stop(deadlineMs)),
@@ -111,7 +116,7 @@ export class MetricsOut extends BaseService {
   #attach (reader: MetricReader): void {
     const failed = this.#failed('metrics.reader')
     try {
-      // The method by which the SDK's own provider binds a reader; one that has a provider already says so by throwing.
+      // The SDK's own provider binds readers by this method. A reader that has a provider already throws.
       reader.setMetricProducer(this.#producer(reader, failed))
     } catch (error) {
       failed(error)
@@ -122,9 +127,9 @@ export class MetricsOut extends BaseService {
     const { clock, quietly } = this.#parts
     const failed = this.#failed(source)
     try {
-      // As the SDK's provider does: a reader that pushes exports once more when it is shut down.
+      // A reader that pushes exports once more when it is shut down.
       const ended = await withDeadline(clock, deadlineMs, quietly(async () => { await part.shutdown() }))
-      if (ended === EXPIRED) failed(new Error(`it did not end within ${deadlineMs} ms and is left alone`))
+      if (ended === EXPIRED) failed(new Error(`the shutdown took longer than ${deadlineMs} ms and is not waited for`))
     } catch (error) {
       failed(error)
     }
@@ -161,15 +166,16 @@ export class MetricsOut extends BaseService {
 }
 
 /**
- * The meter provider that the application has registered, or `undefined`. Compared by identity with the API's no-op meter,
- * as for traces; meters have no proxy, so who asks before the application is ready may ask too early.
+ * The meter provider that the application has registered, or `undefined`. It is compared by identity with the API's
+ * no-op meter, as for traces. Call it when the application is ready: meters have no proxy, so an earlier call may
+ * find none.
  */
 export function registeredMeterProvider (): MeterProvider | undefined {
   try {
     const provider = metrics.getMeterProvider()
     return provider.getMeter(SCOPE_NAME, SCOPE_VERSION) === createNoopMeter() ? undefined : provider
   } catch {
-    // A provider that cannot even give a meter is of no use.
+    // A provider that cannot make a meter is of no use.
     return undefined
   }
 }

@@ -1,16 +1,20 @@
 const MAX_REMEMBERED = 1_000
 
-/** Says whether a job is excluded. */
+/** True for a job that `excludeJobs` excludes. */
 export type Exclusion = (jobName: string) => boolean
 
 const none: Exclusion = () => false
 
-/** Compiles names and patterns. A name is looked at once: the answer is remembered, for as many names as an application can have. */
+/**
+ * Compiles names and patterns to a function. The answer for a name is remembered, for at most {@link MAX_REMEMBERED}
+ * names, so that made-up names cannot fill the memory.
+ */
 export function compileExclusion (excluded: ReadonlyArray<string | RegExp> = []): Exclusion {
   if (excluded.length === 0) return none
   const names = new Set(excluded.filter((entry) => typeof entry === 'string'))
-  // Without the flags that make `test` remember where it stopped.
-  const patterns = excluded.filter((entry) => typeof entry !== 'string').map(({ source, flags }) => new RegExp(source, flags.replace(/[gy]/g, '')))
+  // The flags g and y are dropped: they would make `test` continue where it stopped for another name.
+  const patterns = excluded.filter((entry) => typeof entry !== 'string')
+    .map(({ source, flags }) => new RegExp(source, flags.replace(/[gy]/g, '')))
   const remembered = new Map<string, boolean>()
   return (jobName) => {
     const known = remembered.get(jobName)

@@ -3,8 +3,8 @@ import { context, createContextKey, ROOT_CONTEXT } from '@opentelemetry/api'
 import { NodeTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node'
 import t from 'tap'
 import { TraceExits } from '../../lib/events/trace-exits.ts'
-import { GLOBAL_WAYS, hasContextManager, QUIET_CONTEXT, runQuietly, TraceContext } from '../../lib/telemetry/context.ts'
-import { registeredTracerProvider } from '../../lib/telemetry/detect.ts'
+import { GLOBAL_WAYS, hasContextManager, QUIET_CONTEXT, runQuietly, TraceContext } from '../../lib/telemetry/trace-context.ts'
+import { registeredTracerProvider } from '../../lib/telemetry/registered-provider.ts'
 
 const KEY = createContextKey('test')
 const marked = ROOT_CONTEXT.setValue(KEY, 'here')

@@ -6,20 +6,20 @@ import type { MetricsRegistry } from './registry.ts'
 export interface RetentionParts {
   readonly registry: Pick<MetricsRegistry, 'sweep'>
   readonly clock: Clock
-  /** How long a series may be silent. */
+  /** After this time without a recording a series is forgotten. */
   readonly retentionMs: number
-  /** Called before series are forgotten, for who has not read their last numbers yet. Must not throw. */
+  /** Called before series are forgotten, so that their last numbers can still be read. Must not throw. */
   readonly beforeSweep?: () => void
-  /** Runs the timer where it keeps no span alive. */
+  /** Runs the timer outside of any trace: otherwise it would keep a span alive. */
   readonly quietly: <R>(work: () => R) => R
 }
 
-/** Silence is counted in sweeps: a recording then needs no clock, and a process that was frozen forgets nothing. */
+/** Silence is counted in sweeps: recordings need no clock, and a process that was frozen forgets no series. */
 const SWEEPS = 24
 const MIN_INTERVAL_MS = 1_000
 
 /**
- * Forgets series that nothing was recorded into for the time of retention, at most one sweep (a 24th of it) late.
+ * Forgets series that nothing was recorded into for the time of retention, at most one sweep (a 24th of that time) late.
  *
  * ```
  * waiting ──timer──▶ sweeping ──▶ waiting          stop ends it
@@ -34,7 +34,7 @@ export class Retention extends BaseService {
     this.#parts = parts
     const { clock, registry, retentionMs, beforeSweep } = parts
     const intervalMs = Math.min(Math.max(retentionMs / SWEEPS, MIN_INTERVAL_MS), MAX_TIMER_MS)
-    // The first sweep may come right after a recording, so it proves no silence.
+    // The first sweep may come right after a recording, so it does not count as silence.
     const limit = Math.ceil(retentionMs / intervalMs)
     this.#sweeps = new Periodic({
       clock,
