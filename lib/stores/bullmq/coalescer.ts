@@ -3,8 +3,9 @@ import { MAX_PRIORITY, type NewJob } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
 import { encodeInput, encodeOptions } from './envelope.ts'
 import { toStoreError, unavailable } from './errors.ts'
-import { ADD_KINDS, addKeys, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
+import type { BullScripts, Client } from './internals.ts'
 import { LARGE_BYTES } from './keeping.ts'
+import { ADD_KINDS, addKeys, type AddKind } from './layout.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
 import type { QueueHandle } from './queues.ts'
 import { rawJob, type RawJob } from './record.ts'
@@ -52,11 +53,11 @@ export class Coalescer {
   #count = 0
   #immediate: NodeJS.Immediate | undefined
 
-  /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when the installed release of BullMQ is not one we know */
-  constructor (connections: Connections, bull: Bull, settings: ResolvedRedisStoreOptions) {
+  /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when the scripts of the installed release of BullMQ are others */
+  constructor (connections: Connections, scripts: BullScripts, settings: ResolvedRedisStoreOptions) {
     this.#connections = connections
     this.#maxBytes = settings.maxWaitingBytes
-    this.#commands = defineAddCommands(connections.submitter, bull, settings)
+    this.#commands = defineAddCommands(connections.submitter, scripts, settings)
   }
 
   /**
@@ -165,8 +166,7 @@ function largeBytes (data: string): number | undefined {
   return bytes < LARGE_BYTES ? undefined : bytes
 }
 
-function defineAddCommands (client: Client, bull: Bull, settings: ResolvedRedisStoreOptions): Record<AddKind, string> {
-  const scripts = bullScripts(bull)
+function defineAddCommands (client: Client, scripts: BullScripts, settings: ResolvedRedisStoreOptions): Record<AddKind, string> {
   const define = (kind: AddKind): string => defineCommand(client, `add-${kind}`, addScript(scripts, kind, settings))
   return { standard: define('standard'), delayed: define('delayed'), prioritized: define('prioritized') }
 }

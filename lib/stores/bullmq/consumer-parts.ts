@@ -8,6 +8,8 @@ import type { Publisher } from './updates.ts'
 /** What a consumer of one queue is made of. */
 export interface ConsumerParts {
   readonly bull: Bull
+  /** Hears what the installed release of BullMQ lacks and can do without. */
+  readonly warn: (message: string) => void
   readonly clock: ServerClock
   readonly client: Client
   readonly pace: ClaimPace

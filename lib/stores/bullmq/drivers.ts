@@ -38,7 +38,7 @@ async function required<T> (load: Load, name: string, fits: (module: unknown) =>
 }
 
 function isBull (module: unknown): module is Bull {
-  return hasFunctions(module, ['Queue', 'Worker', 'createRedisBackend', 'WaitingError', 'UnrecoverableError', 'RedisConnection'])
+  return hasFunctions(module, ['Queue', 'Worker', 'createRedisBackend', 'RedisConnection'])
 }
 
 function isIoRedis (module: unknown): module is IoRedis {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { toStoreError } from './errors.ts'
-import { ADD_KINDS, addKeys, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
+import type { BullScripts, Client } from './internals.ts'
+import { ADD_KINDS, addKeys, type AddKind } from './layout.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
 import { defineCommand, runCommand } from './scripts.ts'
 import { probeScript } from './wrapped-scripts.ts'
@@ -23,11 +24,10 @@ export class Probe {
   readonly #commands: ReadonlyMap<AddKind, string>
 
   /** No queue has an empty name, so no key of one begins with the prefix and two colons. */
-  constructor (client: Client, bull: Bull, settings: ResolvedRedisStoreOptions) {
+  constructor (client: Client, scripts: BullScripts, settings: ResolvedRedisStoreOptions) {
     const { prefix } = settings
     this.#prefix = `${prefix}::probe:`
     this.#id = createHash('sha1').update(prefix).digest('hex')
-    const scripts = bullScripts(bull)
     this.#commands = new Map(ADD_KINDS.map((kind) => [kind, defineCommand(client, `probe-${kind}`, probeScript(scripts, kind, settings))]))
   }
 

@@ -4,7 +4,8 @@ import { cut } from '../../core/text.ts'
 import { QUEUE_NAME } from '../../jobs/definition.ts'
 import type { Connections } from './connections.ts'
 import { serverCode } from './errors.ts'
-import { queuePrefix, type Bull, type Client } from './internals.ts'
+import type { Bull, Client } from './internals.ts'
+import { queuePrefix } from './layout.ts'
 import { runScript } from './scripts.ts'
 
 /**

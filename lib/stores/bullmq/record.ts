@@ -1,7 +1,8 @@
 import type { ClaimedJob, JobProgress, JobRecord } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
 import { envelopeIn, errorOf, inputOf, NO_ENVELOPE, originOf, parseNotes, traceOf, type Envelope, type Notes } from './envelope.ts'
-import { FIELD, type BullJob } from './internals.ts'
+import type { BullJob } from './internals.ts'
+import { FIELD } from './layout.ts'
 
 /**
  * The fields of a job's hash that a record is made of, in the order in which scripts give them. All are small: `data`

@@ -1,4 +1,7 @@
 import type { Clock, TimerHandle } from '../../core/context.ts'
+import { unavailable } from './errors.ts'
+import type { Client } from './internals.ts'
+import { runScript } from './scripts.ts'
 
 /** How often the server's clock is read. The clocks of two machines drift apart by a few milliseconds in that time. */
 const READ_EVERY_MS = 30_000
@@ -141,4 +144,12 @@ export class ServerClock implements Clock {
     this.#reading = { offset, serverAt: best.wallAt + offset, monotonicAt: best.monotonicAt }
     this.#fresh = !this.#again
   }
+}
+
+/** The server's clock in milliseconds. @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE` when the answer is no time */
+export async function readTime (client: Client, prefix: string): Promise<number> {
+  const answer = await runScript(client, 'time', [`${prefix}:time`])
+  const [seconds, microseconds] = (Array.isArray(answer) ? answer : []).map(Number)
+  if (seconds === undefined || microseconds === undefined || !Number.isFinite(seconds + microseconds)) throw unavailable('no time')
+  return seconds * 1_000 + microseconds / 1_000
 }

@@ -2,7 +2,6 @@ import type { Clock } from '../../core/context.ts'
 import { serverOf } from './advice.ts'
 import { refusalCode, serverCode, toStoreError } from './errors.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
-import { Settled } from './settler.ts'
 
 /** The same trouble is told once in this time. */
 const TELL_AGAIN_MS = 30_000
@@ -29,7 +28,7 @@ export class Troubles {
 
   /** Never throws. */
   tell (error: unknown): void {
-    if (error instanceof Settled || refusalCode(error) !== undefined) return
+    if (refusalCode(error) !== undefined) return
     if (this.#expected > 0) {
       this.#expected--
       return
