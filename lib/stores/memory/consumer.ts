@@ -47,8 +47,12 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
     this.#options = options
     this.#concurrency = options.concurrency
     this.#line = engine.queue(options.queue)
-    this.#line.consumers.push(this)
     this.#seenAt = engine.clock.monotonic()
+  }
+
+  /** Claims jobs from now on. */
+  start (): void {
+    this.#line.consumers.push(this)
     this.wake()
   }
 
@@ -57,10 +61,9 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
   get closed (): boolean { return this.#phase === 'closed' }
 
   get lastSeenAt (): number {
-    // The queue wakes this consumer, so that an idle one has nothing to do: it looks when somebody asks. With jobs
-    // waiting and none taken the old moment stands, and a watchdog sees that something is wrong.
-    if (this.#mayClaim && this.#line.waiting === 0) this.#seenAt = this.#clock.monotonic()
-    return this.#seenAt
+    // The queue wakes this consumer, so an idle one has nothing to do, and is seen now. With jobs waiting and none taken the
+    // moment of the last wake-up or claim stands, and a watchdog sees that something is wrong.
+    return this.#mayClaim && this.#line.waiting === 0 ? this.#clock.monotonic() : this.#seenAt
   }
 
   pause (): void {
@@ -99,8 +102,10 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
 
   /** Called by the queue when a job has come into it. */
   wake (): void {
-    // Never at once: whoever submits goes on first, and its answer is on its way before the job runs.
-    if (this.#turn === undefined && this.#mayClaim) this.#turn = setImmediate(this.#onTurn)
+    if (this.#turn !== undefined || !this.#mayClaim) return
+    this.#seenAt = this.#clock.monotonic()
+    // Never at once: the code that submits goes on first, and its answer is on its way before the job runs.
+    this.#turn = setImmediate(this.#onTurn)
   }
 
   trouble (error: unknown): void {

@@ -70,12 +70,12 @@ export class IdempotencyKeys {
   get size (): number { return this.#keys.size }
 
   find (key: string, now: number): { readonly id: string, readonly fingerprint: string } | undefined {
-    this.#sweep(now)
     const found = this.#keys.get(key)
     return found === undefined || found.expiresAt <= now ? undefined : found
   }
 
   add (claim: IdempotencyClaim, id: string, owner: string | undefined, now: number): void {
+    this.#sweep(now)
     const old = this.#keys.get(claim.key)
     if (old !== undefined) this.#drop(old)
     const key = new Key(claim, id, owner, now, this.#turns++)

@@ -114,6 +114,7 @@ export class MemoryStore implements JobStore {
     const consumer = new MemoryConsumer(this.#use(), options)
     for (const other of this.#consumers) if (other.closed) this.#consumers.delete(other)
     this.#consumers.add(consumer)
+    consumer.start()
     return consumer
   }
 
