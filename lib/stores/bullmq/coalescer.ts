@@ -47,18 +47,21 @@ interface Entry {
  */
 export class Coalescer {
   readonly #connections: Connections
-  readonly #commands: Readonly<Record<AddKind, string>>
-  readonly #maxBytes: number
+  readonly #scripts: BullScripts
+  readonly #settings: ResolvedRedisStoreOptions
+  #commands: Readonly<Record<AddKind, string>> = { standard: '', delayed: '', prioritized: '' }
   #waiting = new Map<QueueHandle, Entry[]>()
   #count = 0
   #immediate: NodeJS.Immediate | undefined
 
-  /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when the scripts of the installed release of BullMQ are others */
   constructor (connections: Connections, scripts: BullScripts, settings: ResolvedRedisStoreOptions) {
     this.#connections = connections
-    this.#maxBytes = settings.maxWaitingBytes
-    this.#commands = defineAddCommands(connections.submitter, scripts, settings)
+    this.#scripts = scripts
+    this.#settings = settings
   }
+
+  /** Teaches the client the scripts that add jobs. */
+  start (): void { this.#commands = defineAddCommands(this.#connections.submitter, this.#scripts, this.#settings) }
 
   /**
    * @returns `undefined` once the job is stored; or who has its idempotency key, and then it is not
@@ -70,7 +73,8 @@ export class Coalescer {
       const priority = Math.min(job.priority, MAX_PRIORITY)
       const data = encodeInput(job.input)
       const bytes = largeBytes(data)
-      if (bytes !== undefined && bytes > this.#maxBytes) return reject(tooLarge(bytes, this.#maxBytes))
+      const { maxWaitingBytes } = this.#settings
+      if (bytes !== undefined && bytes > maxWaitingBytes) return reject(tooLarge(bytes, maxWaitingBytes))
       const entry: Entry = {
         kind: delay > 0 ? 'delayed' : priority > 0 ? 'prioritized' : 'standard',
         id: job.id,

@@ -121,11 +121,7 @@ class RedisStore implements JobStore {
       connections, book, clock, shared: this.shared, report, everyMs: Math.min(ATTENDANCE_MS, retention.everyMs), consumed: () => new Set([...this.#consumers].map(({ queue }) => queue))
     })
     const denied = new DeniedCheck({ connections, clock, prefix: settings.prefix, channel: this.#channels.updates, acknowledge: settings.acknowledge, probe: () => this.probe(), report, timeoutMs: settings.operationTimeoutMs })
-    connections.onReady(() => {
-      clock.renew()
-      denied.look().catch(() => { /* what else is wrong is reported where it fails */ })
-    })
-    this.#parts = {
+    const parts: Parts = {
       drivers,
       clock,
       connections,
@@ -139,14 +135,24 @@ class RedisStore implements JobStore {
       repairs,
       attendance,
       denied,
-      probe: new Probe(connections.submitter, scripts, settings),
+      probe: new Probe(scripts, settings),
       lister: new Lister(connections, book, clock, retention.expired)
     }
+    connections.open()
+    parts.coalescer.start()
+    parts.probe.start(connections.submitter)
+    // Listens for the server from the beginning: the first answer to it may come before this is open.
+    book.start()
+    connections.onReady(() => {
+      clock.renew()
+      denied.look().catch(() => { /* what else is wrong is reported where it fails */ })
+    })
+    this.#parts = parts
     await connections.start()
     // Asked before the first job is submitted or claimed; a server that is away is asked when it comes.
     if (connections.live) await clock.ready()
     if (this.#closed) return
-    for (const service of [clock, book, retention, attendance]) service.start()
+    for (const service of [clock, retention, attendance]) service.start()
   }
 
   create (job: NewJob): Promise<Created> {
@@ -335,7 +341,8 @@ class RedisStore implements JobStore {
     const { clock, connections, publisher, retention, book, attendance } = parts
     const until = clock.monotonic() + deadlineMs
     const left = (): number => Math.max(0, until - clock.monotonic())
-    for (const service of [clock, book, retention, attendance]) service.stop()
+    // A turn that is under way waits for the server, and ends with the connections.
+    for (const service of [clock, book, retention, attendance]) void service.stop()
     await Promise.all([...this.#consumers].map((consumer) => consumer.close(left())))
     publisher.close()
     await withDeadline(clock, left(), book.close())

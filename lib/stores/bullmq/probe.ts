@@ -21,14 +21,22 @@ const ASKED = JSON.stringify({ k: 'probe', f: '', t: 1_000 })
 export class Probe {
   readonly #prefix: string
   readonly #id: string
-  readonly #commands: ReadonlyMap<AddKind, string>
+  readonly #scripts: BullScripts
+  readonly #settings: ResolvedRedisStoreOptions
+  #commands: ReadonlyMap<AddKind, string> = new Map()
 
   /** No queue has an empty name, so no key of one begins with the prefix and two colons. */
-  constructor (client: Client, scripts: BullScripts, settings: ResolvedRedisStoreOptions) {
+  constructor (scripts: BullScripts, settings: ResolvedRedisStoreOptions) {
     const { prefix } = settings
     this.#prefix = `${prefix}::probe:`
     this.#id = createHash('sha1').update(prefix).digest('hex')
-    this.#commands = new Map(ADD_KINDS.map((kind) => [kind, defineCommand(client, `probe-${kind}`, probeScript(scripts, kind, settings))]))
+    this.#scripts = scripts
+    this.#settings = settings
+  }
+
+  /** Teaches the client of submissions the scripts. */
+  start (client: Client): void {
+    this.#commands = new Map(ADD_KINDS.map((kind) => [kind, defineCommand(client, `probe-${kind}`, probeScript(this.#scripts, kind, this.#settings))]))
   }
 
   /** @throws {AsyncEndpointsError} what a submission would be refused with */

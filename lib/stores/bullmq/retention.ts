@@ -1,4 +1,4 @@
-import type { TimerHandle } from '../../core/context.ts'
+import { Periodic } from '../../core/periodic.ts'
 import type { TerminalState } from '../../jobs/states.ts'
 import type { JobRecord } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
@@ -32,7 +32,7 @@ export class Retention {
   readonly #settings: ResolvedRedisStoreOptions
   readonly #keepMs: Readonly<Record<TerminalState, number>>
   readonly everyMs: number
-  #timer: TimerHandle
+  readonly #round: Periodic
   #stopped = false
 
   constructor (connections: Connections, book: QueueBook, clock: ServerClock, settings: ResolvedRedisStoreOptions, repairs: Repairs, report: Report) {
@@ -45,6 +45,7 @@ export class Retention {
     this.#settings = settings
     this.#keepMs = { completed: completedMs, failed: failedMs, cancelled: completedMs }
     this.everyMs = Math.min(Math.max(Math.min(completedMs, failedMs) / 2, SHORTEST_SWEEP_MS), LONGEST_SWEEP_MS)
+    this.#round = new Periodic({ clock, firstDelayMs: this.everyMs, intervalMs: this.everyMs, turn: () => this.#sweep().catch(() => { /* the next sweep does it */ }) })
   }
 
   /** Its time is over, although nobody may have swept it yet. */
@@ -53,15 +54,11 @@ export class Retention {
     return finishedAt + this.#keepMs[state] <= this.#clock.now()
   }
 
-  start (): void {
-    this.#timer = this.#clock.setTimeout(() => {
-      this.#sweep().catch(() => { /* the next sweep does it */ }).finally(() => { if (!this.#stopped) this.start() })
-    }, this.everyMs)
-  }
+  start (): void { this.#round.start() }
 
-  stop (): void {
+  stop (): Promise<void> {
     this.#stopped = true
-    if (this.#timer !== undefined) this.#clock.clearTimeout(this.#timer)
+    return this.#round.stop()
   }
 
   async #sweep (): Promise<void> {

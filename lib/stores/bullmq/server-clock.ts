@@ -1,4 +1,5 @@
 import type { Clock, TimerHandle } from '../../core/context.ts'
+import { Periodic } from '../../core/periodic.ts'
 import { unavailable } from './errors.ts'
 import type { Client } from './internals.ts'
 import { runScript } from './scripts.ts'
@@ -49,13 +50,13 @@ export class ServerClock implements Clock {
   #fresh = false
   #again = false
   #looking: Promise<void> | undefined
-  #timer: TimerHandle
-  #stopped = false
+  readonly #round: Periodic
 
   /** @param read the server's time in milliseconds; rejects when the server does not tell it */
   constructor (local: Clock, read: () => Promise<number>) {
     this.#local = local
     this.#read = read
+    this.#round = new Periodic({ clock: local, firstDelayMs: READ_EVERY_MS, intervalMs: READ_EVERY_MS, turn: () => this.#look() })
   }
 
   now (): number {
@@ -95,17 +96,9 @@ export class ServerClock implements Clock {
     this.#look().catch(() => { /* it never rejects */ })
   }
 
-  start (): void {
-    this.#stopped = false
-    this.#timer = this.#local.setTimeout(() => {
-      this.#look().finally(() => { if (!this.#stopped) this.start() }).catch(() => { /* it never rejects */ })
-    }, READ_EVERY_MS)
-  }
+  start (): void { this.#round.start() }
 
-  stop (): void {
-    this.#stopped = true
-    this.#local.clearTimeout(this.#timer)
-  }
+  stop (): Promise<void> { return this.#round.stop() }
 
   #look (): Promise<void> {
     this.#looking ??= this.#lookUntilFresh().finally(() => { this.#looking = undefined })
