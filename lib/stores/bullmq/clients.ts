@@ -166,7 +166,7 @@ export class ClientFactory {
     return !this.#closing && client.status === 'end' && this.own.has(client) && !this.blocking.has(client)
   }
 
-  /** BullMQ makes a blocking connection per worker out of ours; should it hang, it must be closed from here. */
+  /** BullMQ duplicates the client for the blocking connection of a worker. The copy is adopted: if it hangs, it must be closed here. */
   #catchDuplicates (client: Client): void {
     const original: unknown = client.duplicate
     if (typeof original !== 'function') return

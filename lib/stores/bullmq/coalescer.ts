@@ -128,7 +128,7 @@ export class Coalescer {
       const acknowledged = this.#connections.acknowledged()
       return acknowledged === undefined ? settleAll() : acknowledged.then(settleAll)
     }).catch((error: unknown) => {
-      // Whoever is settled already does not hear of it.
+      // Promises that are settled already ignore it.
       for (const { reject } of batch) reject(error instanceof Error ? error : unavailable('unknown', this.#connections.server))
     })
   }

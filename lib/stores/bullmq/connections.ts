@@ -333,14 +333,14 @@ export class Connections {
   }
 }
 
-/** What ioredis allows every client that is told nothing: nobody has asked for it. */
+/** The default of ioredis, which it also gives to clients whose options name no such time. */
 const IOREDIS_CONNECT_MS = 10_000
 
-/** What the client was told to allow itself to connect, in milliseconds, whether the store or the application made it; 0: nothing. */
+/** How long the options of a client, of the store or of the application, allow it to connect, in milliseconds; 0: they do not say. */
 function connectTimeoutOf (client: Client): number {
   const options = 'nodes' in client ? client.options.redisOptions : client.options
-  const told = Number(options?.connectTimeout ?? 0)
-  return told === IOREDIS_CONNECT_MS ? 0 : told
+  const allowed = Number(options?.connectTimeout ?? 0)
+  return allowed === IOREDIS_CONNECT_MS ? 0 : allowed
 }
 
 function noDatabase (database: number, reason: string): AsyncEndpointsError {

@@ -29,8 +29,8 @@ export const LONGEST_BLOCK_MS = 10_000
 const LOOK_AGAIN_MS = 100
 
 /**
- * One queue of one process, worked on by BullMQ's own `Worker`: it claims, renews the leases and looks for stalled
- * jobs. This class makes attempts out of its jobs and listens in on its steps.
+ * One queue of one process. BullMQ's own `Worker` claims its jobs, renews the leases and looks for stalled jobs. This class
+ * makes an attempt out of each claimed job, and has the {@link Settler} store how it ended.
  *
  * ```
  * claiming ◀──pause/resume──▶ paused ──drain──▶ stopped ──close──▶ closed
@@ -123,7 +123,7 @@ export class BullConsumer implements Consumer {
       const left = until - clock.monotonic()
       if (left <= 0) return this.active === 0
       const change = new Promise<void>((resolve) => { this.#changed.push(resolve) })
-      // The server may go away meanwhile, and no event of ours tells it.
+      // The server may go away in the meantime, and no event of this consumer says so.
       await withDeadline(clock, this.active === 0 ? Math.min(left, LOOK_AGAIN_MS) : left, change)
     }
   }
@@ -367,6 +367,6 @@ export class BullConsumer implements Consumer {
   #trouble (error: unknown): void {
     if (this.#state === 'closed') return
     if (isScriptFault(error)) this.#parts.onFault(this.#parts.handle)
-    this.#troubles.tell(error)
+    this.#troubles.report(error)
   }
 }

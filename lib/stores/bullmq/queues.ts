@@ -78,7 +78,7 @@ export class QueueBook {
         skipVersionCheck: true,
         streams: { events: { maxLen: EVENTS_KEPT } }
       })
-      bull.on('error', () => { /* whoever sent the command gets the error */ })
+      bull.on('error', () => { /* the sender of the command gets the error */ })
       handle = { name, prefix: queuePrefix(this.#prefix, name), bull }
       this.#handles.set(name, handle)
       this.#learn([name])
@@ -215,7 +215,7 @@ export class QueueBook {
     this.#report('queues-replaced', `The key ${this.#key} did not hold the set of queues; it was replaced. Nothing else may use keys that begin with "${this.#prefix}:"`)
   }
 
-  /** Anybody can add to the set: a name that no queue can have would stop whoever acts on it. */
+  /** Any client can add to the set. A name that no queue can have would make every script that uses it fail. */
   #valid (names: readonly string[]): string[] {
     return names.filter((name) => {
       if (QUEUE_NAMES.test(name)) return true

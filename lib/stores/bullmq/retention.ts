@@ -16,8 +16,8 @@ const LONGEST_SWEEP_MS = 30_000
 const MAX_SWEPT = 1_000
 
 /**
- * The script that ends a job forgets older ones, too. Nothing may end for long, so one process at a time looks after
- * the rest. When a job's time is over is said by the clock of the server: that of this process may be wrong.
+ * Clears old jobs away. The script that ends a job forgets older ones, too, but nothing may end for a long time. So one process
+ * at a time sweeps all queues. The clock of the server says when a job's time is over: the clock of this process may be wrong.
  */
 export class Retention {
   readonly #connections: Connections
@@ -27,7 +27,7 @@ export class Retention {
   readonly #report: Report
   /** Queues that could not be swept the last time, reported once. */
   readonly #failing = new Set<string>()
-  /** The server did not tell its time, which was reported. */
+  /** The time of the server could not be read, which was reported. */
   #unread = false
   readonly #settings: ResolvedRedisStoreOptions
   readonly #keepMs: Readonly<Record<TerminalState, number>>
@@ -80,14 +80,14 @@ export class Retention {
   #clockUnread (): void {
     if (this.#unread || !this.#connections.live) return
     this.#unread = true
-    this.#report('clock-unread', 'The server does not tell its time (TIME): old jobs are not cleared away until it does')
+    this.#report('clock-unread', 'The time of the Redis server cannot be read (TIME). Old jobs are not cleared away until it can')
   }
 
-  /** The lock of the sweep may have lost its time to live (a restored dump has none). No process would ever sweep again. */
+  /** The key that keeps other processes from sweeping may have lost its time to live (a restored dump has none). No process would ever sweep again. */
   async #giveEnd (key: string): Promise<void> {
     if (await this.#connections.run((client) => client.pttl(key)) !== -1) return
     await this.#connections.run((client) => client.pexpire(key, Math.ceil(this.everyMs)))
-    this.#report('key-without-end', `The key ${key} had no end, and would have kept every process from clearing away old jobs; it has one now`)
+    this.#report('key-without-end', `The key ${key} had lost its time to live, and would have kept every process from clearing away old jobs. It has a time to live again`)
   }
 
   /** A queue that cannot be swept is reported once, and does not stop the sweep of the other queues. */
@@ -100,7 +100,7 @@ export class Retention {
     } catch (error) {
       if (!this.#connections.live || this.#failing.has(name)) return
       this.#failing.add(name)
-      this.#report('sweep-failed', `Old jobs of the queue "${name}" could not be cleared away (${serverCode(error)}); it is tried again`)
+      this.#report('sweep-failed', `Old jobs of the queue "${name}" could not be cleared away (${serverCode(error)}). The next sweep tries again`)
     }
   }
 

@@ -94,7 +94,7 @@ export class Running implements Claim {
     return !this.over && (await this.#keeper?.takeBack([this]))?.includes(this.id) === true
   }
 
-  /** Tells the attempt to stop; once for each reason. */
+  /** Asks the attempt to stop, once for each reason. */
   abort (reason: 'cancelled' | 'lease-lost'): void {
     if (this.over || (reason === 'cancelled' ? this.cancelAsked : this.leaseLost)) return
     if (reason === 'cancelled') this.cancelAsked = true
@@ -102,7 +102,7 @@ export class Running implements Claim {
     this.attempt.abort(reason)
   }
 
-  /** Tells the attempt what became of its settlement; only the first verdict counts. */
+  /** Reports to the attempt what became of its settlement. Only the first verdict counts. */
   end (verdict: SettleVerdict): void {
     if (this.over) return
     this.over = true

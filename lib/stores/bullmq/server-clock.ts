@@ -37,10 +37,10 @@ interface Found {
  * on one server, some have a clock that is wrong, and one that is five minutes ahead would delete everybody's jobs.
  *
  * A wall clock that agrees with the server's, as far as the round trip lets one see, is taken as it is. When it is set
- * while the process runs, the monotonic clock tells the time until the server has been asked again.
+ * while the process runs, the time is counted by the monotonic clock until the server has been asked again.
  *
  * ```
- * unread ──(server answered)──▶ read ◀──(wall clock was set | connected anew)──▶ stale
+ * unread ──(server answered)──▶ read ◀──(wall clock was set | connected again)──▶ stale
  * ```
  */
 export class ServerClock implements Clock {
@@ -52,20 +52,21 @@ export class ServerClock implements Clock {
   #looking: Promise<void> | undefined
   readonly #round: Periodic
 
-  /** @param read the server's time in milliseconds; rejects when the server does not tell it */
+  /** @param read the server's time in milliseconds; rejects when it cannot be read */
   constructor (local: Clock, read: () => Promise<number>) {
     this.#local = local
     this.#read = read
     this.#round = new Periodic({ clock: local, firstDelayMs: READ_EVERY_MS, intervalMs: READ_EVERY_MS, turn: () => this.#look() })
   }
 
+  /** The server's time. When the wall clock of this host was set, the server is asked again in the background. */
   now (): number {
     const wall = this.#local.now()
     const reading = this.#reading
     if (reading === undefined) return wall
     const expected = reading.serverAt + this.#local.monotonic() - reading.monotonicAt
-    const told = wall + reading.offset
-    if (Math.abs(told - expected) <= STEP_MS) return told
+    const shown = wall + reading.offset
+    if (Math.abs(shown - expected) <= STEP_MS) return shown
     if (this.#fresh) this.renew()
     return Math.round(expected)
   }
@@ -77,10 +78,10 @@ export class ServerClock implements Clock {
   /** A moment of the server's clock as this host's wall clock shows it, for code that compares it with `Date.now()`. */
   toLocal (moment: number): number { return moment - this.now() + Date.now() }
 
-  /** The server has told its time, if only long ago. */
+  /** The server's clock has been read, if only long ago. */
   get known (): boolean { return this.#reading !== undefined }
 
-  /** What is told now comes from the server, and from no reading of long ago. */
+  /** The last reading is recent, and nothing has happened since that makes it doubtful. */
   get fresh (): boolean { return this.#fresh }
 
   /** Resolves when the server was asked, at once if it has been lately. Never rejects: without an answer the last reading stands. */

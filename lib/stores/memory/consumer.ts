@@ -111,7 +111,7 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
   trouble (error: unknown): void {
     try {
       this.#options.onError(error instanceof Error ? error : new AsyncEndpointsError('FAE_HANDLER_ERROR', 'The worker threw something that is not an error'))
-    } catch { /* nobody is left to tell */ }
+    } catch { /* the error handler itself threw */ }
   }
 
   stalled (jobId: string): void {

@@ -137,7 +137,7 @@ export class Engine {
     return lease
   }
 
-  /** Tells listeners of a job that was claimed: apart from the claim, so that its attempt is there when they hear. */
+  /** Publishes that a job was claimed. Not done by the claim itself, so that the attempt is there when listeners hear of it. */
   announce (job: StoredJob): void {
     this.#publish(job)
   }
@@ -247,7 +247,7 @@ export class Engine {
 
   subscribe (hear: (update: JobUpdate) => void): () => void { return this.#listeners.add(hear) }
 
-  /** Lets everything go. Attempts under way are told that their lease is lost. */
+  /** Lets everything go. Attempts under way are aborted, because their lease is lost. */
   close (): void {
     this.#closed = true
     this.#alarm.stop()

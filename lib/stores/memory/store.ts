@@ -70,7 +70,7 @@ export class MemoryStore implements JobStore {
     const engine = this.#use()
     const limit = Math.min(Math.max(Math.trunc(query.limit) || 1, 1), MAX_LIMIT)
     const found: StoredJob[] = []
-    // One more than asked for tells whether there is another page.
+    // One more than asked for shows whether there is another page.
     const visitor = (job: StoredJob): boolean => {
       if (matches(job, query)) found.push(job)
       return found.length <= limit
