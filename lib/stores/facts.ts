@@ -1,3 +1,4 @@
+/** What a store says about the place where it keeps jobs, for programs beside the application. */
 import type { JobStore } from '../jobs/store.ts'
 import { settingsOf } from './bullmq/targets.ts'
 

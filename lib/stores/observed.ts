@@ -1,3 +1,4 @@
+/** The wrapper that emits an event for every operation of every store, so that no store knows of telemetry. */
 import type { Context } from '../core/context.ts'
 import { isAsyncEndpointsError, ownMessage } from '../core/errors.ts'
 import type { SharedState } from '../core/shared.ts'

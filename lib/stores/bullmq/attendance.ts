@@ -1,3 +1,4 @@
+/** Finds queues that hold jobs and have no worker. */
 import type { Clock } from '../../core/context.ts'
 import { FirstOnly } from '../../core/first-only.ts'
 import { Periodic } from '../../core/periodic.ts'

@@ -1,3 +1,4 @@
+/** The pause between claims that fail. */
 import type { Refusals } from './refusals.ts'
 
 /** The first wait after a claim that failed, and the longest. */

@@ -1,3 +1,4 @@
+/** Makes the clients of ioredis that a store uses, each with the options for its purpose. */
 import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import type { Clock, TimerHandle } from '../../core/context.ts'
 import { serverCode, unsupported } from './errors.ts'

@@ -1,3 +1,4 @@
+/** The way of a submission to the server: all submissions of one turn of the event loop share a command. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import { MAX_PRIORITY, type NewJob } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
@@ -136,8 +137,8 @@ export class Coalescer {
   #settle (entry: Entry, answer: unknown): void {
     if (answer === 1) return entry.resolve(undefined)
     if (Array.isArray(answer)) {
-      const [id, fingerprint, fields, locked] = answer as readonly unknown[]
-      return entry.resolve({ id: String(id), fingerprint: String(fingerprint), job: rawJob(fields, locked) })
+      const [id, fingerprint, fields, leased] = answer as readonly unknown[]
+      return entry.resolve({ id: String(id), fingerprint: String(fingerprint), job: rawJob(fields, leased) })
     }
     if (answer === 0) return entry.reject(tooManyBytes())
     if (typeof answer !== 'string' || !answer.startsWith('!')) return entry.reject(unavailable('unexpected answer', this.#connections.server))

@@ -1,3 +1,4 @@
+/** The connections of one store, from the first to the last: who uses which, and what is reported about them. */
 import { EXPIRED, withDeadline } from '../../core/deadline.ts'
 import type { AsyncEndpointsError } from '../../core/errors.ts'
 import type { StoreHost } from '../../jobs/store.ts'

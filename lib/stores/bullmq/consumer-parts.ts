@@ -1,3 +1,4 @@
+/** What the store gives to each of its consumers. */
 import type { ClaimPace } from './claim-pace.ts'
 import type { Bull, Client, Script } from './internals.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'

@@ -1,3 +1,4 @@
+/** The consumer of one queue: runs the jobs that BullMQ's worker claims, pauses, drains and closes. */
 import { setImmediate as turn } from 'node:timers/promises'
 import { ChurnMap } from '../../core/churn-map.ts'
 import { withDeadline } from '../../core/deadline.ts'
@@ -350,7 +351,7 @@ export class BullConsumer implements Consumer {
     }
   }
 
-  /** Makes a blocked worker of the queue look for a job, as BullMQ does; for nothing, if none waits. */
+  /** Wakes a worker that waits for a job of this queue, as BullMQ does. If no job waits, it only looks. */
   #wakeOne (): void {
     const { client, handle } = this.#parts
     client.zadd(handle.prefix + KEY.marker, 0, '0').catch(() => { /* all look by themselves after a while */ })

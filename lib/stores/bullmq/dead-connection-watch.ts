@@ -1,3 +1,4 @@
+/** Notices connections on which nothing arrives any more, and destroys their sockets. */
 import type { Clock } from '../../core/context.ts'
 import { Periodic } from '../../core/periodic.ts'
 import type { Client } from './internals.ts'

@@ -1,3 +1,4 @@
+/** Loads the optional packages bullmq and ioredis. */
 import { unsupported } from './errors.ts'
 import type { IoRedis } from './clients.ts'
 import type { Bull } from './internals.ts'

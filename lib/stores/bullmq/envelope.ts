@@ -1,3 +1,4 @@
+/** What the store keeps in a job beside the fields of BullMQ: the envelope among its options, the notes in its failed reason. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import { cut } from '../../core/text.ts'
 import type { JobInput, JobOrigin, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'

@@ -1,3 +1,4 @@
+/** Turns errors of the client and answers of the server into coded errors that carry no password and no payload. */
 import { AsyncEndpointsError, isAsyncEndpointsError, type AsyncEndpointsErrorOptions } from '../../core/errors.ts'
 import { adviceOn } from './advice.ts'
 import { withDenied } from './denied-text.ts'

@@ -1,3 +1,4 @@
+/** `redisStore()`: the job store on Redis. Each method of the contract is here; what a method needs is in the files beside. */
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError, isAsyncEndpointsError } from '../../core/errors.ts'
 import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'

@@ -1,3 +1,4 @@
+/** A submission on trial: shows whether the server would take one. */
 import { createHash } from 'node:crypto'
 import { toStoreError } from './errors.ts'
 import type { BullScripts, Client } from './internals.ts'

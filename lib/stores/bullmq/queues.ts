@@ -1,3 +1,4 @@
+/** The queues that this process knows, and how it learns of those of other processes. */
 import type { Queue } from 'bullmq'
 import type { Clock } from '../../core/context.ts'
 import { Periodic } from '../../core/periodic.ts'

@@ -1,3 +1,4 @@
+/** Forgets jobs whose time is over, on one process at a time. */
 import { Periodic } from '../../core/periodic.ts'
 import type { TerminalState } from '../../jobs/states.ts'
 import type { JobRecord } from '../../jobs/job.ts'

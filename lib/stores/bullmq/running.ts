@@ -1,13 +1,14 @@
+/** One attempt under way, as a consumer on Redis knows it. */
 import type { ClaimedJob } from '../../jobs/job.ts'
 import type { Attempt, Claim, SettleVerdict, Settlement } from '../../jobs/store.ts'
 import { encodeNotes, envelopeIn, parseNotes, type Envelope, type Notes } from './envelope.ts'
 import type { BullJob } from './internals.ts'
 import { claimedRecord } from './record.ts'
 
-/** Stands for an attempt of which nobody has to hear any more. */
+/** Takes the place of an attempt that has been reported to, and must not be kept in memory. */
 export const OVER: Attempt = Object.freeze({ run: async (): Promise<Settlement> => ({ kind: 'release' }), abort () {}, settled () {} })
 
-/** Who can take a lease back that ran out without anybody else having noticed. */
+/** Takes back a lease that ran out, if no other worker has noticed. */
 export interface LeaseKeeper {
   takeBack (attempts: readonly Running[]): Promise<readonly string[]>
 }
@@ -27,7 +28,7 @@ export class Running implements Claim {
   readonly claimMs: number | undefined
   /** Prefix of the queue's keys. */
   readonly prefix: string
-  /** Stands in the job's lock as long as the lease is ours. */
+  /** BullMQ's lock key of the job holds it for as long as the lease belongs to this attempt. */
   readonly token: string
   readonly bullJob: BullJob
   /** `undefined`: somebody else added the job, with BullMQ alone. */

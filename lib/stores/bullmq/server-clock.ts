@@ -1,3 +1,4 @@
+/** The clock of the Redis server, from which every moment that the store keeps or compares is taken. */
 import type { Clock, TimerHandle } from '../../core/context.ts'
 import { Periodic } from '../../core/periodic.ts'
 import { unavailable } from './errors.ts'

@@ -1,3 +1,4 @@
+/** Reports errors of BullMQ's worker, each kind once in a while. */
 import type { Clock } from '../../core/context.ts'
 import { serverOf } from './advice.ts'
 import { refusalCode, serverCode, toStoreError } from './errors.ts'

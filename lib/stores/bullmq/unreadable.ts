@@ -1,3 +1,4 @@
+/** Ends jobs that no worker can read because another program wrote over them. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { Clock } from '../../core/context.ts'
 import type { JobState } from '../../jobs/states.ts'

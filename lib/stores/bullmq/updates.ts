@@ -1,3 +1,4 @@
+/** How processes hear of changes of jobs: what is published, the channels, and the listeners of this process. */
 import { EXPIRED, withDeadline } from '../../core/deadline.ts'
 import type { Clock, TimerHandle } from '../../core/context.ts'
 import type { JobProgress, JobUpdate } from '../../jobs/job.ts'

@@ -1,3 +1,4 @@
+/** Bounds the bytes that the memory store takes. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import { KEY_BYTES, type IdempotencyKeys } from './idempotency.ts'
 import type { Retention } from './retention.ts'

@@ -1,3 +1,4 @@
+/** The consumer of one queue in memory: claims jobs in slices, pauses, drains and closes. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { Clock, TimerHandle } from '../../core/context.ts'
 import type { ConsumeOptions, Consumer, Settlement, SettleVerdict } from '../../jobs/store.ts'

@@ -1,3 +1,4 @@
+/** The memory store proper: all jobs, and every change to them. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { Clock, Context } from '../../core/context.ts'
 import type { JobProgress, JobUpdate, NewJob, StoredError } from '../../jobs/job.ts'

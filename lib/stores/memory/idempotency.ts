@@ -1,3 +1,4 @@
+/** The idempotency keys that the memory store remembers. */
 import type { IdempotencyClaim } from '../../jobs/job.ts'
 import { LinkedList, type Listed } from '../../core/linked-list.ts'
 import { JobHeap, type Heaped } from './heap.ts'

@@ -1,3 +1,4 @@
+/** The order of one queue in memory: what is claimed next. */
 import type { JobState } from '../../jobs/states.ts'
 import { JobHeap } from './heap.ts'
 import { LinkedList } from '../../core/linked-list.ts'

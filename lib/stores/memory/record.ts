@@ -1,3 +1,4 @@
+/** A job and its lease, as they lie in memory. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { ClaimedJob, JobInput, JobOrigin, JobProgress, JobRecord, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'

@@ -1,3 +1,4 @@
+/** What the memory store keeps of jobs that are over, and which of them go first. */
 import { TERMINAL_STATES, type TerminalState } from '../../jobs/states.ts'
 import { LinkedList } from '../../core/linked-list.ts'
 import { JobHeap, type Heaped } from './heap.ts'

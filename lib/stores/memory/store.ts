@@ -1,3 +1,4 @@
+/** The contract of a job store over the engine: opening, lists, consumers, closing. */
 import { setImmediate as turn } from 'node:timers/promises'
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
