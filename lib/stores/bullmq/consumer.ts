@@ -11,7 +11,8 @@ import type { ConsumerParts } from './consumer-parts.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import { closed } from './errors.ts'
 import {
-  claimedId, interruptWaiting, keepRenewing, makeWorker, NO_JOB, resizeWorker, startWorker, unreadable, type BullJob, type BullWorker, type Claimed, type NextJob, type WorkerHooks
+  claimedId, interruptWaiting, keepRenewing, makeWorker, NO_JOB, resizeWorker, startWorker, unreadable,
+  type BullJob, type BullWorker, type Claimed, type NextJob, type WorkerHooks
 } from './internals.ts'
 import { limitsOf } from './keeping.ts'
 import { KEY } from './layout.ts'
@@ -266,7 +267,9 @@ export class BullConsumer implements Consumer {
     }
     this.lastSeenAt = this.#parts.clock.monotonic()
     try {
-      const running = new Running(job, this.queue, this.#parts.handle.prefix, claimMs, asked, this.#options.attempt, this.lastSeenAt - (claimMs ?? 0), this.#leases)
+      const { prefix } = this.#parts.handle
+      const claimedAt = this.lastSeenAt - (claimMs ?? 0)
+      const running = new Running(job, this.queue, prefix, claimMs, asked, this.#options.attempt, claimedAt, this.#leases)
       this.#running.set(id, running)
       this.#parts.publisher.publish(id, 'in-progress')
       if (asked) running.abort('cancelled')

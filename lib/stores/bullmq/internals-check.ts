@@ -16,24 +16,34 @@ interface Need {
   readonly without?: string
 }
 
-const functions = (owner: string, ...names: readonly string[]): Need[] => names.map((name) => ({ path: `${owner}.${name}`, is: 'function' }))
+function functions (owner: string, ...names: readonly string[]): Need[] {
+  return names.map((name) => ({ path: `${owner}.${name}`, is: 'function' }))
+}
 
 /** Of the package. */
 const PACKAGE: readonly Need[] = [
   ...functions('Queue.prototype', 'getBackend', 'close'),
-  ...functions('Worker.prototype', 'run', 'pause', 'resume', 'close', 'getBackend', 'processJob', 'createJob', 'nextJobFromJobData', 'updateDelays'),
+  ...functions(
+    'Worker.prototype', 'run', 'pause', 'resume', 'close', 'getBackend', 'processJob', 'createJob', 'nextJobFromJobData',
+    'updateDelays'
+  ),
   ...functions('LockManager.prototype', 'trackJob', 'untrackJob'),
   ...functions('RedisConnection.prototype', 'loadCommands'),
   ...functions(
-    'RedisQueueBackend.prototype', 'moveToActive', 'moveToFinishedArgs', 'moveToFinished', 'moveToDelayed', 'retryJob', 'moveJobFromActiveToWait', 'moveStalledJobsToWait',
-    'extendLocks', 'promote', 'remove', 'setQueueMeta', 'waitForJob', 'disconnectBlocking', 'execCommand'
+    'RedisQueueBackend.prototype', 'moveToActive', 'moveToFinishedArgs', 'moveToFinished', 'moveToDelayed', 'retryJob',
+    'moveJobFromActiveToWait', 'moveStalledJobsToWait', 'extendLocks', 'promote', 'remove', 'setQueueMeta', 'waitForJob',
+    'disconnectBlocking', 'execCommand'
   )
 ]
 
 /** Of a worker. */
 const WORKER: readonly Need[] = [
   { path: 'lockManager.trackedJobs', is: 'map' },
-  { path: 'backend.blockingConnection.capabilities', is: 'object', without: 'workers start a delayed job up to a second late, and do not start at all where the server denies INFO' }
+  {
+    path: 'backend.blockingConnection.capabilities',
+    is: 'object',
+    without: 'workers start a delayed job up to a second late, and do not start at all where the server denies INFO'
+  }
 ]
 
 /**
@@ -52,7 +62,9 @@ const SCRIPTS: Readonly<Record<string, ScriptNeed>> = {
 }
 
 /** Fields that BullMQ's scripts write under these names, and keys that they are given. */
-const WRITTEN = [FIELD.attemptsMade, FIELD.attemptsStarted, FIELD.stalls, FIELD.deferredFailure, FIELD.processedOn, FIELD.finishedOn] as const
+const WRITTEN = [
+  FIELD.attemptsMade, FIELD.attemptsStarted, FIELD.stalls, FIELD.deferredFailure, FIELD.processedOn, FIELD.finishedOn
+] as const
 
 /** BullMQ's scripts by name. */
 export type BullScripts = ReadonlyMap<string, { readonly lua: string, readonly keys: number }>
@@ -101,7 +113,8 @@ function misses (missing: readonly string[]): Error {
 }
 
 function sentence (missing: readonly string[]): string {
-  return `The installed version of the package bullmq lacks ${missing.join(', ')}, which the job store relies on (it was tried with bullmq ${TRIED_VERSIONS})`
+  const tried = `it was tried with bullmq ${TRIED_VERSIONS}`
+  return `The installed version of the package bullmq lacks ${missing.join(', ')}, which the job store relies on (${tried})`
 }
 
 function has (from: object, { path, is }: Need): boolean {

@@ -17,6 +17,8 @@ const RETRY_MS = 500
 const RESULT_MARGIN_MS = 60_000
 /** The extra arguments of `lua/finish.lua` for a job that ends without an attempt. */
 const NO_EXTRAS: readonly string[] = Object.freeze(['', '', ''])
+type Again = Extract<Settlement, { kind: 'retry' | 'snooze' | 'postpone' | 'release' }>
+
 /** A step that nobody needs any more: the consumer was closed, or the attempt is over. */
 const GIVEN_UP = Symbol('given up')
 
@@ -73,23 +75,34 @@ export class Settler {
   async settle (running: Running, settlement: Settlement, claimed: Claimed): Promise<NextJob> {
     running.settlement = settlement
     switch (settlement.kind) {
-      case 'completed': return await this.#end(running, claimed, 'completed', json(resultSize(settlement)))
-      case 'failed': return await this.#end(running, claimed, 'failed', running.write({ ...errorNotes(settlement.error), ...(running.stalled && { k: 1 }) }))
+      case 'completed':
+        return await this.#end(running, claimed, 'completed', json(resultSize(settlement)))
+      case 'failed': {
+        const notes = running.write({ ...errorNotes(settlement.error), ...(running.stalled && { k: 1 }) })
+        return await this.#end(running, claimed, 'failed', notes)
+      }
       case 'cancelled':
         await this.#cancel(running, encodeNotes({ x: 1, m: settlement.reason }), running.stillborn ? 0 : 1, 'always')
         return undefined
-      default: return await this.#cancel(running, encodeNotes({ x: 1, m: '' }), 1, 'asked') ? undefined : await this.#again(running, settlement, claimed)
+      default: {
+        const cancelled = await this.#cancel(running, encodeNotes({ x: 1, m: '' }), 1, 'asked')
+        return cancelled ? undefined : await this.#again(running, settlement, claimed)
+      }
     }
   }
 
   /** Gives back a job that was claimed too late to be run here. No attempt is spent. */
   async handBack (claimed: Claimed, queue: string): Promise<void> {
-    await this.settle(new Running(claimed.job, queue, this.#parts.prefix, undefined, false, () => OVER), { kind: 'release' }, claimed)
+    const running = new Running(claimed.job, queue, this.#parts.prefix, undefined, false, () => OVER)
+    await this.settle(running, { kind: 'release' }, claimed)
   }
 
-  /** Fails a job without an attempt, because another program has marked it as failed. Rejects when that cannot be stored. */
+  /**
+   * Fails a job without an attempt, because another program has marked it as failed. Rejects when that cannot be stored.
+   */
   async failMarked ({ job, mayFetch }: Claimed, reason: string): Promise<NextJob> {
-    return await finishJob(this.#parts.backend(), job, { set: 'failed', value: reason, finishedOn: this.#finishedOn(), fetchNext: mayFetch(), extras: NO_EXTRAS })
+    const ending = { set: 'failed', value: reason, finishedOn: this.#finishedOn(), fetchNext: mayFetch(), extras: NO_EXTRAS } as const
+    return await finishJob(this.#parts.backend(), job, ending)
   }
 
   /**
@@ -99,22 +112,30 @@ export class Settler {
    * @param when 'asked': only if somebody asked for it
    * @returns whether it was ended (by this call or, if its answer was lost, by this one sent before)
    */
-  async endCancelled (job: BullJob, reason: string, spent: 0 | 1, when: 'always' | 'asked'): Promise<'done' | 'not-asked' | 'refused'> {
+  async endCancelled (
+    job: BullJob, reason: string, spent: 0 | 1, when: 'always' | 'asked'
+  ): Promise<'done' | 'not-asked' | 'refused'> {
     const { client, prefix, clock } = this.#parts
-    const code = Number(await runScript(client, 'end-cancelled', [prefix], String(job.id), job.token ?? '', reason, clock.now(), spent, when, ...this.#limits))
+    const args = [String(job.id), job.token ?? '', reason, clock.now(), spent, when, ...this.#limits]
+    const code = Number(await runScript(client, 'end-cancelled', [prefix], ...args))
     return code === 1 ? 'done' : code === 0 ? 'not-asked' : 'refused'
   }
 
-  async #end (running: Running, { mayFetch, stopRenewing }: Claimed, set: 'completed' | 'failed', value: string | undefined): Promise<NextJob> {
+  async #end (
+    running: Running, { mayFetch, stopRenewing }: Claimed, set: 'completed' | 'failed', value: string | undefined
+  ): Promise<NextJob> {
     stopRenewing()
     const { settlement, envelope, bullJob } = running
     const extras: Array<string | number> = [envelope === undefined ? '' : '1', envelope?.b ?? '', envelope?.o ?? '']
     if (settlement?.kind === 'completed' && settlement.result !== undefined) extras.push(this.#resultMs, settlement.result)
-    return await this.#store(running, set, () => finishJob(this.#parts.backend(), bullJob, { set, value, finishedOn: this.#finishedOn(), fetchNext: mayFetch(), extras }))
+    return await this.#store(running, set, () => {
+      const ending = { set, value, finishedOn: this.#finishedOn(), fetchNext: mayFetch(), extras }
+      return finishJob(this.#parts.backend(), bullJob, ending)
+    })
   }
 
   /** The job is to run again. */
-  async #again (running: Running, settlement: Extract<Settlement, { kind: 'retry' | 'snooze' | 'postpone' | 'release' }>, claimed: Claimed): Promise<NextJob> {
+  async #again (running: Running, settlement: Again, claimed: Claimed): Promise<NextJob> {
     switch (settlement.kind) {
       case 'retry': return await this.#retry(running, settlement, claimed)
       case 'release': return await this.#release(running)
@@ -122,29 +143,41 @@ export class Settler {
     }
   }
 
-  async #retry (running: Running, { error, delayMs }: Settlement & { kind: 'retry' }, { mayFetch, stopRenewing }: Claimed): Promise<NextJob> {
+  async #retry (
+    running: Running, { error, delayMs }: Settlement & { kind: 'retry' }, { mayFetch, stopRenewing }: Claimed
+  ): Promise<NextJob> {
     stopRenewing()
-    const { id, token, bullJob } = running
-    const now = this.#parts.clock.now()
-    const failedReason = running.write({ ...errorNotes(error), r: now + delayMs, ...(running.unspent > 1 && { a: running.unspent - 1 }) })
+    const { id, token, unspent, bullJob: { opts: { lifo = false } } } = running
+    const { backend, clock } = this.#parts
+    const now = clock.now()
+    const failedReason = running.write({ ...errorNotes(error), r: now + delayMs, ...(unspent > 1 && { a: unspent - 1 }) })
+    const fieldsToUpdate = { failedReason }
     const delay = Math.ceil(delayMs)
-    if (delay <= 0) return await this.#store(running, 'queued', async () => { await this.#parts.backend().retryJob(id, bullJob.opts.lifo === true, token, { fieldsToUpdate: { failedReason } }) })
-    return await this.#store(running, 'scheduled', async () => nextOf(await this.#parts.backend().moveToDelayed(id, now, delay, token, { fieldsToUpdate: { failedReason }, fetchNext: mayFetch() })))
+    if (delay <= 0) {
+      return await this.#store(running, 'queued', () => backend().retryJob(id, lifo, token, { fieldsToUpdate }))
+    }
+    return await this.#store(running, 'scheduled', async () =>
+      nextOf(await backend().moveToDelayed(id, now, delay, token, { fieldsToUpdate, fetchNext: mayFetch() })))
   }
 
   async #delay (running: Running, delayMs: number): Promise<undefined> {
-    const now = this.#parts.clock.now()
+    const { backend, clock } = this.#parts
+    const { id, token, notes, unspent } = running
+    const now = clock.now()
     const delay = Math.ceil(delayMs)
-    const failedReason = running.write({ ...keptError(running.notes), r: now + delay, a: running.unspent })
-    await this.#store(running, 'scheduled', async () => { await this.#parts.backend().moveToDelayed(running.id, now, delay, running.token, { skipAttempt: true, fieldsToUpdate: { failedReason } }) })
+    const failedReason = running.write({ ...keptError(notes), r: now + delay, a: unspent })
+    const how = { skipAttempt: true, fieldsToUpdate: { failedReason } }
+    await this.#store(running, 'scheduled', async () => { await backend().moveToDelayed(id, now, delay, token, how) })
   }
 
   async #release (running: Running): Promise<undefined> {
-    const { client, prefix, clock } = this.#parts
+    const { client, prefix, clock, backend } = this.#parts
+    const { id, token } = running
     const notes = encodeNotes({ ...keptError(running.notes), r: clock.now(), s: running.notes.s, a: running.unspent })
     running.written = notes
-    if (await this.#patiently(running, () => runScript(client, 'note', [prefix], running.id, running.token, notes)) === GIVEN_UP) return
-    await this.#store(running, 'queued', async () => { await this.#parts.backend().moveJobFromActiveToWait(running.id, running.token) })
+    const noted = await this.#patiently(running, () => runScript(client, 'note', [prefix], id, token, notes))
+    if (noted === GIVEN_UP) return
+    await this.#store(running, 'queued', async () => { await backend().moveJobFromActiveToWait(id, token) })
   }
 
   /** @returns whether the settlement is dealt with */
