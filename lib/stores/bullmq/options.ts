@@ -86,7 +86,7 @@ export interface RedisStoreOptions {
   /**
    * How long a worker may hold a job without renewing its lease, in milliseconds. After that the job counts as stalled, and
    * another worker runs it. Lower: the jobs of a crashed worker run again sooner. Higher: a worker whose event loop is
-   * blocked keeps its jobs for longer. BullMQ calls it `lockDuration`. @defaultValue 10000
+   * blocked keeps its jobs for longer. BullMQ calls a lease a lock. @defaultValue 10000
    */
   leaseMs?: number | undefined
   /**
