@@ -5,6 +5,7 @@ import { askDenied, requiredCommands, type CommandCall } from '../stores/bullmq/
 import type { IoRedis } from '../stores/bullmq/clients.ts'
 import { serverCode } from '../stores/bullmq/errors.ts'
 import { infoField } from '../stores/bullmq/server.ts'
+import type { RedisTarget } from '../stores/bullmq/targets.ts'
 import { channels } from '../stores/bullmq/updates.ts'
 import { clockFacts, NOT_ASKED, type Answer, type ClockFacts, type ClockSample, type ConnectionFacts, type ConnectionStage, type RedisFacts } from './redis-facts.ts'
 
@@ -16,12 +17,10 @@ const SAMPLES = 7
 
 type Client = InstanceType<IoRedis['Redis']>
 
-export interface RedisTarget {
-  /** The options for ioredis. */
-  readonly connection: Readonly<Record<string, unknown>>
+/** The server to look at. */
+export interface ShownTarget extends Pick<RedisTarget, 'connection' | 'prefix'> {
   /** The server as reports show it, without secrets. */
   readonly shown: string
-  readonly prefix: string
 }
 
 /**
@@ -29,7 +28,7 @@ export interface RedisTarget {
  * cannot ask, commands are tried inside a transaction that is discarded. Always resolves; when the time is up, with
  * the facts read so far.
  */
-export async function readRedis (ioredis: IoRedis, { connection, shown, prefix }: RedisTarget, clock: Clock, totalMs = TOTAL_MS): Promise<RedisFacts> {
+export async function readRedis (ioredis: IoRedis, { connection, shown, prefix }: ShownTarget, clock: Clock, totalMs = TOTAL_MS): Promise<RedisFacts> {
   const facts: { -readonly [K in keyof RedisFacts]: RedisFacts[K] } = {
     target: shown,
     tls: connection['tls'] !== undefined,

@@ -2,11 +2,11 @@ import { parseRedisUrl, shownConnection } from '../stores/bullmq/redis-url.ts'
 import { REDIS_STORE_DEFAULTS } from '../stores/bullmq/options.ts'
 import type { AppFacts } from './app-facts.ts'
 import type { DoctorRequest } from './arguments.ts'
-import type { RedisTarget } from './read-redis.ts'
+import type { ShownTarget } from './read-redis.ts'
 
 /** The server to check, or why there is none. */
 export type Place =
-  | { readonly target: RedisTarget, readonly leaseMs: number }
+  | { readonly target: ShownTarget, readonly leaseMs: number }
   | { readonly because: string, readonly fix?: string }
 
 type Request = Pick<DoctorRequest, 'redisUrl' | 'prefix' | 'leaseMs'>

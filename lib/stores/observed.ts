@@ -1,3 +1,4 @@
+/** The wrapper that emits an event for every operation of every store, so that no store knows of telemetry. */
 import type { Context } from '../core/context.ts'
 import { isAsyncEndpointsError, ownMessage } from '../core/errors.ts'
 import type { SharedState } from '../core/shared.ts'
@@ -10,7 +11,7 @@ import type {
 import { errorCodeOf } from '../jobs/stored-error.ts'
 
 /**
- * The one place where stores are watched: every operation of every store is timed and told the same way, so that the
+ * The one place where stores are watched: every operation of every store is timed and emitted the same way, so that the
  * stores themselves know nothing of telemetry. And watched by nobody else: what a store does inside is no part of any
  * trace.
  */
@@ -35,7 +36,7 @@ export class ObservedStore implements JobStore {
     this.#exits = exits
     this.unattended = inner.unattended === undefined ? undefined : () => inner.unattended?.() ?? []
     this.now = inner.now === undefined ? undefined : () => inner.now?.() ?? context.clock.now()
-    // Not told: a submission on trial is none, and must not look like one in any metric.
+    // Emits nothing: a submission on trial is none, and must not look like one in any metric.
     this.probe = inner.probe === undefined ? undefined : () => exits.quietly(async () => { await inner.probe?.() })
     const { shared } = inner
     this.shared = shared === undefined ? undefined : this.#observeShared(shared)
@@ -75,7 +76,7 @@ export class ObservedStore implements JobStore {
   #observe<T> (operation: string, work: () => Promise<T>): Promise<T> {
     const { clock } = this.#context
     const startedAt = clock.monotonic()
-    // Whoever listens to the answer is outside again, where the caller's span is.
+    // The caller waits for the answer outside, where its span is active.
     return this.#exits.quietly(work).then((value) => {
       if (this.#bus.wants('store.operated')) {
         this.#bus.emit('store.operated', { storeType: this.type, operation, durationMs: clock.monotonic() - startedAt })
@@ -92,7 +93,7 @@ export class ObservedStore implements JobStore {
 
 /** See {@link storeHost}. */
 export interface ListeningHost extends StoreHost {
-  /** Whoever listens is there by now. */
+  /** To be called once all listeners are there. */
   listening (): void
 }
 
@@ -102,7 +103,7 @@ export interface ListeningHost extends StoreHost {
  */
 export function storeHost (storeType: string, context: Context, bus: EventBus): ListeningHost {
   let early: StoreReport[] | undefined = []
-  const tell = (event: StoreReport): void => {
+  const emit = (event: StoreReport): void => {
     switch (event.kind) {
       case 'connected': return bus.emit('store.connected', { storeType, server: event.server })
       case 'disconnected': return bus.emit('store.disconnected', { storeType, errorCode: event.code, server: event.server, message: event.message ?? '' })
@@ -113,13 +114,13 @@ export function storeHost (storeType: string, context: Context, bus: EventBus): 
   return {
     context,
     report (event: StoreReport): void {
-      if (early === undefined) tell(event)
+      if (early === undefined) emit(event)
       else early.push(event)
     },
     listening (): void {
       const reports = early ?? []
       early = undefined
-      for (const report of reports) tell(report)
+      for (const report of reports) emit(report)
     }
   }
 }

@@ -54,14 +54,14 @@ t.test('notes survive, begin with the mark when they tell of a cancel, and take 
 })
 
 /** A hash as the server has it. */
-function raw (fields: Partial<Record<typeof RECORD_FIELDS[number], string>>, locked = 0): NonNullable<ReturnType<typeof rawJob>> {
-  const job = rawJob(RECORD_FIELDS.map((field) => ({ name: 'n', timestamp: '1000', opts: encodeOptions(newJob(), 0, 0, undefined), priority: '0', delay: '0', ...fields })[field] ?? null), locked)
+function raw (fields: Partial<Record<typeof RECORD_FIELDS[number], string>>, leased = 0): NonNullable<ReturnType<typeof rawJob>> {
+  const job = rawJob(RECORD_FIELDS.map((field) => ({ name: 'n', timestamp: '1000', opts: encodeOptions(newJob(), 0, 0, undefined), priority: '0', delay: '0', ...fields })[field] ?? null), leased)
   if (job === undefined) throw new Error('it is a job')
   return job
 }
 
 t.test('the state of a job follows from its fields and its lease', async (t) => {
-  const stateOf = (fields: Parameters<typeof raw>[0], locked = 0): string => recordOf('id', 'q', raw(fields, locked)).record.state
+  const stateOf = (fields: Parameters<typeof raw>[0], leased = 0): string => recordOf('id', 'q', raw(fields, leased)).record.state
   const cancelled = encodeNotes({ x: 1, m: 'no', t: 1_500 })
   t.equal(stateOf({}), 'queued')
   t.equal(stateOf({ delay: '50' }), 'scheduled')
@@ -79,7 +79,7 @@ t.test('the state of a job follows from its fields and its lease', async (t) => 
   t.match(recordOf('id', 'q', raw({ defa: cancelled })).record, { cancelRequested: false, finishedAt: 1_500, error: { code: 'FAE_JOB_CANCELLED', message: 'no' } })
   t.match(recordOf('id', 'q', raw({ finishedOn: '1002.003', returnvalue: '12', failedReason: '{"c":"E"}' })).record, { finishedAt: 1_002, resultBytes: 12, error: undefined })
   t.equal(recordOf('id', 'q', raw({ finishedOn: '1', failedReason: '{"c":"E","m":"","k":1}', atm: '1', stc: '1' })).record.attempts, 1, 'a stall that used up the last attempt')
-  const attemptsOf = (fields: Parameters<typeof raw>[0], locked = 0): number => recordOf('id', 'q', raw(fields, locked)).record.attempts
+  const attemptsOf = (fields: Parameters<typeof raw>[0], leased = 0): number => recordOf('id', 'q', raw(fields, leased)).record.attempts
   t.equal(attemptsOf({ ats: '1' }, 1), 1)
   t.equal(attemptsOf({ ats: '1' }), 1, 'the lease ran out, which nobody has counted yet')
   t.equal(attemptsOf({ ats: '1', stc: '1' }), 1, 'now it is')

@@ -266,6 +266,25 @@ t.test('a client of the application is used, and left as it was', async (t) => {
   t.same(client.eventNames().map((name) => [name, client.listenerCount(name)]), before, 'no listener is left on it')
 })
 
+t.test('a store that is made touches nothing: it connects, listens and teaches its client when it is opened', async (t) => {
+  const touched: string[] = []
+  const client = {
+    status: 'wait',
+    options: { retryStrategy: () => 100 },
+    duplicate () { touched.push('duplicate') },
+    defineCommand (name: string) { touched.push(name) },
+    on (event: string) { touched.push(event) },
+    off () {},
+    connect: async () => { touched.push('connect') }
+  }
+  const store = redisStore({ client })
+  t.same(touched, [])
+  await store.open(listeningHost())
+  t.ok(['connect', 'ready', 'close'].every((each) => touched.includes(each)))
+  t.ok(touched.some((each) => each.startsWith('fae:add-standard:')))
+  await store.close(100)
+})
+
 t.test('a client that never answers does not make the store wait for ever', async (t) => {
   const silent = createServer()
   const sockets = new Set<Socket>()

@@ -1,9 +1,14 @@
 /** The parts of the memory store that keep order, against plain models of them. */
 import t from 'tap'
+import { createContext } from '../../lib/core/context.ts'
 import { Alarm } from '../../lib/stores/memory/alarm.ts'
 import { CreationLog } from '../../lib/stores/memory/creation-log.ts'
+import { MemoryConsumer } from '../../lib/stores/memory/consumer.ts'
+import { Engine } from '../../lib/stores/memory/engine.ts'
 import { JobHeap } from '../../lib/stores/memory/heap.ts'
+import { IdempotencyKeys } from '../../lib/stores/memory/idempotency.ts'
 import { hashOf, IdIndex } from '../../lib/stores/memory/id-index.ts'
+import { readMemoryOptions } from '../../lib/stores/memory/options.ts'
 import { LinkedList } from '../../lib/core/linked-list.ts'
 import { StoredJob } from '../../lib/stores/memory/record.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
@@ -172,4 +177,26 @@ t.test('an alarm rings at the nearest moment, has one timer, and none once it is
   alarm.within(10, clock.monotonic())
   await clock.advance(20)
   t.same(rings, [50], 'a stopped one stays silent')
+})
+
+t.test('what finds or counts changes nothing, and a consumer that is made has not begun', async (t) => {
+  const keys = new IdempotencyKeys(10, 10)
+  keys.add({ key: 'a', fingerprint: 'f', ttlMs: 10 }, 'id', undefined, 0)
+  t.equal(keys.find('a', 20), undefined)
+  t.equal(keys.size, 1, 'an old key is forgotten when another one is added')
+  keys.add({ key: 'b', fingerprint: 'f', ttlMs: 10 }, 'id', undefined, 20)
+  t.equal(keys.size, 1)
+
+  const engine = new Engine(createContext(), readMemoryOptions({}))
+  t.teardown(() => engine.close())
+  const queue = engine.queue('q')
+  const consumer = new MemoryConsumer(engine, {
+    queue: 'q', workerId: 'w', concurrency: 1, attempt: () => { throw new Error('not begun') }, onError: () => {}, onStalled: () => {}
+  })
+  t.equal(queue.consumers.length, 0)
+  const seen = consumer.lastSeenAt
+  t.ok(consumer.lastSeenAt >= seen)
+  consumer.start()
+  t.equal(queue.consumers.length, 1)
+  await consumer.close()
 })

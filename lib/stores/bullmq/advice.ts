@@ -1,3 +1,4 @@
+/** What to do about a Redis server that cannot be used, by the code of the error. */
 import type { ResolvedRedisStoreOptions } from './options.ts'
 import { hostAndPort } from './redis-url.ts'
 

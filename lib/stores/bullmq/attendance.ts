@@ -1,5 +1,7 @@
-import type { Clock, TimerHandle } from '../../core/context.ts'
+/** Finds queues that hold jobs and have no worker. */
+import type { Clock } from '../../core/context.ts'
 import { FirstOnly } from '../../core/first-only.ts'
+import { Periodic } from '../../core/periodic.ts'
 import type { SharedState } from '../../core/shared.ts'
 import type { UnattendedQueue } from '../../jobs/store.ts'
 import type { Connections } from './connections.ts'
@@ -33,26 +35,19 @@ export class Attendance {
   #suspected: ReadonlyMap<string, number> = new Map()
   #unattended: readonly UnattendedQueue[] = []
   readonly #reported = new FirstOnly()
-  #timer: TimerHandle
-  #stopped = false
+  readonly #round: Periodic
 
   constructor (parts: AttendanceParts) {
     this.#parts = parts
+    const { clock, everyMs } = parts
+    this.#round = new Periodic({ clock, firstDelayMs: everyMs, intervalMs: everyMs, turn: () => this.look().catch(() => { /* the next look */ }) })
   }
 
   get unattended (): readonly UnattendedQueue[] { return this.#unattended }
 
-  start (): void {
-    const { clock, everyMs } = this.#parts
-    this.#timer = clock.setTimeout(() => {
-      this.look().catch(() => { /* the next look */ }).finally(() => { if (!this.#stopped) this.start() }).catch(() => { /* it has none */ })
-    }, everyMs)
-  }
+  start (): void { this.#round.start() }
 
-  stop (): void {
-    this.#stopped = true
-    this.#parts.clock.clearTimeout(this.#timer)
-  }
+  stop (): Promise<void> { return this.#round.stop() }
 
   /** Writes at once that this process works on a queue. Otherwise other processes would report the queue until the next turn. */
   async note (queue: string): Promise<void> {

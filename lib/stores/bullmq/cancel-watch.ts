@@ -1,7 +1,8 @@
+/** Stops running attempts whose jobs were cancelled by another process. */
 import type { Backend } from './internals.ts'
 import type { Running } from './running.ts'
 
-/** Jobs that were lately settled to be run again, for a cancel that comes a moment too late for the attempt. */
+/** How many jobs that are to run again are remembered, for a cancel that comes a moment after their attempt has ended. */
 const REMEMBERED = 200
 
 export interface CancelWatchParts {
@@ -52,7 +53,7 @@ export class CancelWatch {
     else if (this.#recent.delete(id)) this.#hasten(id)
   }
 
-  /** The job need not wait for its delay: a worker that takes it now ends it. */
+  /** The job was cancelled during its backoff. Promote it, so that a worker claims it at once and ends it as cancelled. */
   #hasten (id: string): void {
     this.#parts.backend().promote(id).catch(() => { /* it is not scheduled, and so claimed soon */ })
   }

@@ -1,5 +1,4 @@
-import type { Clock } from '../../core/context.ts'
-import { claimedId } from './internals.ts'
+/** The pause between claims that fail. */
 import type { Refusals } from './refusals.ts'
 
 /** The first wait after a claim that failed, and the longest. */
@@ -30,13 +29,4 @@ export class ClaimPace {
       throw error
     }
   }
-}
-
-/** The step that ends a job hands out the next one: that claim took as long as the step. */
-export async function noteClaim (step: Promise<unknown>, clock: Clock, claimMs: Map<string, number>): Promise<unknown> {
-  const began = clock.monotonic()
-  const answer = await step
-  const id = Array.isArray(answer) ? claimedId(answer) : undefined
-  if (id !== undefined) claimMs.set(id, clock.monotonic() - began)
-  return answer
 }

@@ -1,3 +1,4 @@
+/** Makes the clients of ioredis that a store uses, each with the options for its purpose. */
 import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import type { Clock, TimerHandle } from '../../core/context.ts'
 import { serverCode, unsupported } from './errors.ts'
@@ -166,7 +167,7 @@ export class ClientFactory {
     return !this.#closing && client.status === 'end' && this.own.has(client) && !this.blocking.has(client)
   }
 
-  /** BullMQ makes a blocking connection per worker out of ours; should it hang, it must be closed from here. */
+  /** BullMQ duplicates the client for the blocking connection of a worker. The copy is adopted: if it hangs, it must be closed here. */
   #catchDuplicates (client: Client): void {
     const original: unknown = client.duplicate
     if (typeof original !== 'function') return

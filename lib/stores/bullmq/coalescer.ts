@@ -1,10 +1,12 @@
+/** The way of a submission to the server: all submissions of one turn of the event loop share a command. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import { MAX_PRIORITY, type NewJob } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
 import { encodeInput, encodeOptions } from './envelope.ts'
 import { toStoreError, unavailable } from './errors.ts'
-import { ADD_KINDS, addKeys, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
+import type { BullScripts, Client } from './internals.ts'
 import { LARGE_BYTES } from './keeping.ts'
+import { ADD_KINDS, addKeys, type AddKind } from './layout.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
 import type { QueueHandle } from './queues.ts'
 import { rawJob, type RawJob } from './record.ts'
@@ -46,18 +48,21 @@ interface Entry {
  */
 export class Coalescer {
   readonly #connections: Connections
-  readonly #commands: Readonly<Record<AddKind, string>>
-  readonly #maxBytes: number
+  readonly #scripts: BullScripts
+  readonly #settings: ResolvedRedisStoreOptions
+  #commands: Readonly<Record<AddKind, string>> = { standard: '', delayed: '', prioritized: '' }
   #waiting = new Map<QueueHandle, Entry[]>()
   #count = 0
   #immediate: NodeJS.Immediate | undefined
 
-  /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when the installed release of BullMQ is not one we know */
-  constructor (connections: Connections, bull: Bull, settings: ResolvedRedisStoreOptions) {
+  constructor (connections: Connections, scripts: BullScripts, settings: ResolvedRedisStoreOptions) {
     this.#connections = connections
-    this.#maxBytes = settings.maxWaitingBytes
-    this.#commands = defineAddCommands(connections.submitter, bull, settings)
+    this.#scripts = scripts
+    this.#settings = settings
   }
+
+  /** Teaches the client the scripts that add jobs. */
+  start (): void { this.#commands = defineAddCommands(this.#connections.submitter, this.#scripts, this.#settings) }
 
   /**
    * @returns `undefined` once the job is stored; or who has its idempotency key, and then it is not
@@ -69,7 +74,8 @@ export class Coalescer {
       const priority = Math.min(job.priority, MAX_PRIORITY)
       const data = encodeInput(job.input)
       const bytes = largeBytes(data)
-      if (bytes !== undefined && bytes > this.#maxBytes) return reject(tooLarge(bytes, this.#maxBytes))
+      const { maxWaitingBytes } = this.#settings
+      if (bytes !== undefined && bytes > maxWaitingBytes) return reject(tooLarge(bytes, maxWaitingBytes))
       const entry: Entry = {
         kind: delay > 0 ? 'delayed' : priority > 0 ? 'prioritized' : 'standard',
         id: job.id,
@@ -123,7 +129,7 @@ export class Coalescer {
       const acknowledged = this.#connections.acknowledged()
       return acknowledged === undefined ? settleAll() : acknowledged.then(settleAll)
     }).catch((error: unknown) => {
-      // Whoever is settled already does not hear of it.
+      // Promises that are settled already ignore it.
       for (const { reject } of batch) reject(error instanceof Error ? error : unavailable('unknown', this.#connections.server))
     })
   }
@@ -131,8 +137,8 @@ export class Coalescer {
   #settle (entry: Entry, answer: unknown): void {
     if (answer === 1) return entry.resolve(undefined)
     if (Array.isArray(answer)) {
-      const [id, fingerprint, fields, locked] = answer as readonly unknown[]
-      return entry.resolve({ id: String(id), fingerprint: String(fingerprint), job: rawJob(fields, locked) })
+      const [id, fingerprint, fields, leased] = answer as readonly unknown[]
+      return entry.resolve({ id: String(id), fingerprint: String(fingerprint), job: rawJob(fields, leased) })
     }
     if (answer === 0) return entry.reject(tooManyBytes())
     if (typeof answer !== 'string' || !answer.startsWith('!')) return entry.reject(unavailable('unexpected answer', this.#connections.server))
@@ -165,8 +171,7 @@ function largeBytes (data: string): number | undefined {
   return bytes < LARGE_BYTES ? undefined : bytes
 }
 
-function defineAddCommands (client: Client, bull: Bull, settings: ResolvedRedisStoreOptions): Record<AddKind, string> {
-  const scripts = bullScripts(bull)
+function defineAddCommands (client: Client, scripts: BullScripts, settings: ResolvedRedisStoreOptions): Record<AddKind, string> {
   const define = (kind: AddKind): string => defineCommand(client, `add-${kind}`, addScript(scripts, kind, settings))
   return { standard: define('standard'), delayed: define('delayed'), prioritized: define('prioritized') }
 }

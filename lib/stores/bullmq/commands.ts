@@ -1,3 +1,4 @@
+/** The commands that a user of the Redis server must be allowed to run. */
 import { luaScript } from './lua.ts'
 
 /**

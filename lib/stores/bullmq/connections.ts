@@ -1,3 +1,4 @@
+/** The connections of one store, from the first to the last: who uses which, and what is reported about them. */
 import { EXPIRED, withDeadline } from '../../core/deadline.ts'
 import type { AsyncEndpointsError } from '../../core/errors.ts'
 import type { StoreHost } from '../../jobs/store.ts'
@@ -15,32 +16,36 @@ import { destroySocket, DeadConnectionWatch } from './dead-connection-watch.ts'
 /** The start waits no longer than this for the server, whatever an operation may take: Fastify gives a plugin ten seconds. */
 const START_MS = 3_000
 
+/** What {@link Connections.open} makes. */
+interface Made {
+  readonly producer: Client
+  readonly submitter: Client
+  readonly replication: Replication | undefined
+  readonly deadConnections: DeadConnectionWatch
+}
+
 /**
  * The connections of one store: one that produces and fails fast, one for consuming and one that subscribes, both patient
  * and made when they are first needed. Each has its error listener before anything else.
  *
  * ```
- * new ──start──▶ away ◀──(ready, server checked | connection lost)──▶ connected ──close──▶ closed
+ * new ──open (makes the clients)──▶ made ──start──▶ away ◀──(ready, server checked | connection lost)──▶ connected ──close──▶ closed
  * ```
  */
 export class Connections {
-  readonly producer: Client
-  /** Submissions go over it: the producer, or a connection of its own where replicas are waited for. */
-  readonly submitter: Client
   readonly refusals: Refusals
   /** Host and port, for messages. */
   readonly server: string | undefined
   readonly #settings: ResolvedRedisStoreOptions
   readonly #host: StoreHost
   readonly #clients: ClientFactory
-  readonly #silence: DeadConnectionWatch
-  readonly #replication: Replication | undefined
+  #made: Made | undefined
   readonly #onReady: Array<() => void> = []
   readonly #detach: Array<() => void> = []
   /** With the number of consumers that use each; the last one is for new consumers. */
   readonly #consumers = new Map<Client, number>()
   #subscriber: Client | undefined
-  #state: 'new' | 'away' | 'connected' | 'closed' = 'new'
+  #state: 'new' | 'made' | 'away' | 'connected' | 'closed' = 'new'
   #refusal: AsyncEndpointsError | undefined
   #lastCode = 'not connected'
   #reported: 'connected' | 'disconnected' | undefined
@@ -67,21 +72,42 @@ export class Connections {
       heard: (code) => this.#heard(code),
       notSelected: (database, code) => this.#notSelected(database, code)
     })
-    this.producer = this.#clients.producer()
-    this.submitter = settings.acknowledge === 'replica' ? this.#clients.submitter(this.producer) : this.producer
-    this.#replication = settings.acknowledge === 'replica' ? new Replication(this.submitter, Math.ceil(settings.operationTimeoutMs / 2)) : undefined
-    this.#silence = new DeadConnectionWatch({
-      clock,
-      connectMs: Math.max(settings.operationTimeoutMs, connectTimeoutOf(this.producer)),
-      clients: () => [...new Set([this.producer, ...this.#clients.own])].map((client) => ({ client, blocking: this.#clients.blocking.has(client) })),
-      silent: (client) => { if (client === this.producer) this.#lastCode = 'ETIMEDOUT' }
-    })
-    this.#watch()
-    defineScripts(this.producer)
   }
 
+  /**
+   * Makes the clients and teaches them the scripts. A client that the application gave is watched and taught from now on, too.
+   *
+   * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when that client is none of ioredis
+   */
+  open (): void {
+    if (this.#state !== 'new') return
+    this.#state = 'made'
+    const { acknowledge, operationTimeoutMs } = this.#settings
+    const producer = this.#clients.producer()
+    const replicated = acknowledge === 'replica'
+    const submitter = replicated ? this.#clients.submitter(producer) : producer
+    this.#made = {
+      producer,
+      submitter,
+      replication: replicated ? new Replication(submitter, Math.ceil(operationTimeoutMs / 2)) : undefined,
+      deadConnections: new DeadConnectionWatch({
+        clock: this.#host.context.clock,
+        connectMs: Math.max(operationTimeoutMs, connectTimeoutOf(producer)),
+        clients: () => [...new Set([producer, ...this.#clients.own])].map((client) => ({ client, blocking: this.#clients.blocking.has(client) })),
+        silent: (client) => { if (client === producer) this.#lastCode = 'ETIMEDOUT' }
+      })
+    }
+    this.#watch(producer)
+    defineScripts(producer)
+  }
+
+  get producer (): Client { return this.#need().producer }
+
+  /** Submissions go over it: the producer, or a connection of its own where replicas are waited for. */
+  get submitter (): Client { return this.#need().submitter }
+
   /** Whether a command sent now would reach a server. */
-  get live (): boolean { return isLive(this.producer) && this.#refusal === undefined }
+  get live (): boolean { return this.#made !== undefined && isLive(this.#made.producer) && this.#refusal === undefined }
 
   /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED`: nothing at all may be sent to this server, not by BullMQ either */
   assertSupported (): void { if (this.#refusal !== undefined) throw this.#refusal }
@@ -91,12 +117,12 @@ export class Connections {
    * in the background.
    */
   async start (): Promise<void> {
-    if (this.#state !== 'new') return
+    if (this.#state !== 'made') return
     this.#state = 'away'
     const started = new Promise<void>((resolve) => { this.#started = resolve })
     if (isLive(this.producer)) this.#ready()
     else if (this.producer.status === 'wait') this.producer.connect().catch(() => { /* its events say so too */ })
-    this.#silence.start()
+    this.#need().deadConnections.start()
     await withDeadline(this.#host.context.clock, Math.min(this.#settings.operationTimeoutMs, START_MS), started)
   }
 
@@ -123,7 +149,7 @@ export class Connections {
    * @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE`: nobody knows whether it is
    */
   acknowledged (): Promise<void> | undefined {
-    const replication = this.#replication
+    const { replication } = this.#need()
     return replication === undefined ? undefined : this.#run(this.submitter, () => replication.confirm())
   }
 
@@ -180,7 +206,7 @@ export class Connections {
   async close (deadlineMs: number): Promise<void> {
     if (this.#state === 'closed') return
     this.#state = 'closed'
-    this.#silence.stop()
+    void this.#made?.deadConnections.stop()
     this.refusals.stop()
     this.#clients.close()
     for (const detach of this.#detach) detach()
@@ -201,8 +227,12 @@ export class Connections {
     this.#clients.own.clear()
   }
 
-  #watch (): void {
-    const { producer } = this
+  #need (): Made {
+    if (this.#made === undefined) throw closed()
+    return this.#made
+  }
+
+  #watch (producer: Client): void {
     const listen = (event: string, listener: (...args: unknown[]) => void): void => {
       producer.on(event, listener)
       this.#detach.push(() => producer.off(event, listener))
@@ -304,14 +334,14 @@ export class Connections {
   }
 }
 
-/** What ioredis allows every client that is told nothing: nobody has asked for it. */
+/** The default of ioredis, which it also gives to clients whose options name no such time. */
 const IOREDIS_CONNECT_MS = 10_000
 
-/** What the client was told to allow itself to connect, in milliseconds, whether the store or the application made it; 0: nothing. */
+/** How long the options of a client, of the store or of the application, allow it to connect, in milliseconds; 0: they do not say. */
 function connectTimeoutOf (client: Client): number {
   const options = 'nodes' in client ? client.options.redisOptions : client.options
-  const told = Number(options?.connectTimeout ?? 0)
-  return told === IOREDIS_CONNECT_MS ? 0 : told
+  const allowed = Number(options?.connectTimeout ?? 0)
+  return allowed === IOREDIS_CONNECT_MS ? 0 : allowed
 }
 
 function noDatabase (database: number, reason: string): AsyncEndpointsError {

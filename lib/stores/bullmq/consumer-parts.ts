@@ -1,3 +1,4 @@
+/** What the store gives to each of its consumers. */
 import type { ClaimPace } from './claim-pace.ts'
 import type { Bull, Client, Script } from './internals.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
@@ -8,6 +9,8 @@ import type { Publisher } from './updates.ts'
 /** What a consumer of one queue is made of. */
 export interface ConsumerParts {
   readonly bull: Bull
+  /** Hears what the installed release of BullMQ lacks and can do without. */
+  readonly warn: (message: string) => void
   readonly clock: ServerClock
   readonly client: Client
   readonly pace: ClaimPace

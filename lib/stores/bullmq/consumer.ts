@@ -1,23 +1,25 @@
+/** The consumer of one queue: runs the jobs that BullMQ's worker claims, pauses, drains and closes. */
 import { setImmediate as turn } from 'node:timers/promises'
 import { ChurnMap } from '../../core/churn-map.ts'
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobState } from '../../jobs/states.ts'
-import type { ConsumeOptions, Consumer, SettleVerdict } from '../../jobs/store.ts'
+import type { ConsumeOptions, Consumer, Settlement, SettleVerdict } from '../../jobs/store.ts'
 import { CancelWatch } from './cancel-watch.ts'
 import { isLive } from './clients.ts'
-import { noteClaim } from './claim-pace.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
+import { closed } from './errors.ts'
 import {
-  claimedId, KEY, keepRenewing, makeWorker, NO_JOB, resizeWorker, takeDeferredFailure, type BackendHooks, type BullJob, type BullWorker
+  claimedId, interruptWaiting, keepRenewing, makeWorker, NO_JOB, resizeWorker, startWorker, unreadable,
+  type BullJob, type BullWorker, type Claimed, type NextJob, type WorkerHooks
 } from './internals.ts'
-import { unreadable } from './internals-worker.ts'
 import { limitsOf } from './keeping.ts'
+import { KEY } from './layout.ts'
 import { Leases } from './leases.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
-import { resultSize, Settled, Settler } from './settler.ts'
+import { Settler } from './settler.ts'
 import { Troubles } from './troubles.ts'
 import { isScriptFault, unreadableJob } from './unreadable.ts'
 
@@ -27,13 +29,10 @@ const DRAIN_DELAY_S = 5
 export const LONGEST_BLOCK_MS = 10_000
 /** How often a drain that waits only for a claim looks whether the server is still there. */
 const LOOK_AGAIN_MS = 100
-const STORED: SettleVerdict = Object.freeze({ kind: 'stored' })
-/** What a step answers that was done already. BullMQ notes the time on it. */
-const FINISHED = Object.freeze({ result: undefined, finishedOn: 0 })
 
 /**
- * One queue of one process, worked on by BullMQ's own `Worker`: it claims, renews the leases and looks for stalled
- * jobs. This class makes attempts out of its jobs and listens in on its steps.
+ * One queue of one process. BullMQ's own `Worker` claims its jobs, renews the leases and looks for stalled jobs. This class
+ * makes an attempt out of each claimed job, and has the {@link Settler} store how it ended.
  *
  * ```
  * claiming ◀──pause/resume──▶ paused ──drain──▶ stopped ──close──▶ closed
@@ -44,18 +43,14 @@ export class BullConsumer implements Consumer {
   lastSeenAt = -Infinity
   readonly #parts: ConsumerParts
   readonly #options: ConsumeOptions
-  readonly #worker: BullWorker
+  #started: BullWorker | undefined
   readonly #settler: Settler
   readonly #leases: Leases
   readonly #closing = new AbortController()
   /** By job. When a job is claimed again here after its lease was lost, the older attempt stands below, by its token. */
   readonly #running = new ChurnMap<string, Running>()
   readonly #superseded = new Map<string, Running>()
-  /** Jobs that carry the mark of a cancel, until the processor sees them. */
-  readonly #deferred = new Map<BullJob, string>()
   readonly #claimMs = new Map<string, number>()
-  /** Tokens of jobs that somebody else has marked as failed. */
-  readonly #foreign = new Set<string>()
   readonly #cancels: CancelWatch
   readonly #troubles: Troubles
   #state: 'claiming' | 'paused' | 'stopped' | 'closed' = 'claiming'
@@ -70,7 +65,6 @@ export class BullConsumer implements Consumer {
     this.#troubles = new Troubles(parts.clock, options.onError, parts.settings)
     const { clock, client, handle: { prefix }, settings: { leaseMs } } = parts
     this.#leases = new Leases({ clock, client, prefix, leaseMs, running: () => this.#running.values() })
-    this.#worker = this.#makeWorker()
     this.#cancels = new CancelWatch({
       running: (id) => this.#running.get(id),
       asked: (ids) => runScript(client, 'asked', [prefix], ...ids),
@@ -86,9 +80,22 @@ export class BullConsumer implements Consumer {
     })
   }
 
+  /** Claims jobs from now on. @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when this release of BullMQ does not fit */
+  start (): void {
+    if (this.#started !== undefined) return
+    this.#settler.start()
+    this.#started = this.#makeWorker()
+    startWorker(this.#started)
+  }
+
+  get #worker (): BullWorker {
+    if (this.#started === undefined) throw closed()
+    return this.#started
+  }
+
   get active (): number { return this.#running.size + this.#superseded.size }
   get paused (): boolean { return this.#state !== 'claiming' }
-  resize (concurrency: number): void { resizeWorker(this.#worker, concurrency) }
+  resize (concurrency: number): void { resizeWorker(this.#worker, concurrency, this.#parts.warn) }
 
   pause (): void {
     if (this.#state !== 'claiming') return
@@ -118,7 +125,7 @@ export class BullConsumer implements Consumer {
       const left = until - clock.monotonic()
       if (left <= 0) return this.active === 0
       const change = new Promise<void>((resolve) => { this.#changed.push(resolve) })
-      // The server may go away meanwhile, and no event of ours tells it.
+      // The server may go away in the meantime, and no event of this consumer says so.
       await withDeadline(clock, this.active === 0 ? Math.min(left, LOOK_AGAIN_MS) : left, change)
     }
   }
@@ -145,30 +152,24 @@ export class BullConsumer implements Consumer {
 
   #makeWorker (): BullWorker {
     const { bull, client, settings } = this.#parts
-    const worker = makeWorker(bull, this.queue, (job) => this.#process(job), {
+    const worker = makeWorker(bull, this.queue, {
       connection: client,
       prefix: settings.prefix,
       skipVersionCheck: true,
       concurrency: this.#options.concurrency,
       lockDuration: settings.leaseMs,
       stalledInterval: settings.stalledIntervalMs,
-      // A stall spends an attempt and serves its backoff: the worker decides, never BullMQ by itself.
+      // A stall spends an attempt and serves its backoff: this package's worker decides about it, never BullMQ by itself.
       maxStalledCount: Number.MAX_SAFE_INTEGER,
-      drainDelay: DRAIN_DELAY_S,
-      settings: { backoffStrategy: (_attempts, _type, _error, job) => this.#retryDelay(job) }
+      drainDelay: DRAIN_DELAY_S
     }, this.#hooks())
     worker.on('error', (error) => this.#trouble(error))
-    worker.on('active', (job) => this.#claimed(job))
-    worker.on('completed', (job) => {
-      const running = this.#find(String(job.id), job.token ?? '')
-      if (running !== undefined) this.#ended(running, STORED, 'completed')
-    })
     worker.on('stalled', (id) => {
       this.#parts.publisher.publish(id, 'queued')
       this.#guard(() => this.#options.onStalled(id))
     })
     worker.on('lockRenewalFailed', (ids) => {
-      // BullMQ adds an error for each of them; they are told as attempts whose lease is lost.
+      // BullMQ emits an error for each of them, too. They are reported as attempts whose lease is lost.
       this.#troubles.expect(ids.length)
       for (const id of ids) this.#guard(() => this.#running.get(id)?.abort('lease-lost'))
     })
@@ -176,28 +177,17 @@ export class BullConsumer implements Consumer {
     return worker
   }
 
-  #hooks (): BackendHooks {
-    const { clock } = this.#parts
+  #hooks (): WorkerHooks {
+    const { clock, pace, warn } = this.#parts
     return {
       now: () => clock.now(),
       toLocal: (moment) => clock.toLocal(moment),
-      claim: (look) => this.#parts.pace.run(() => this.#claim(look)),
-      fail: async (id, token, _reason, step) => {
-        const running = this.#find(id, token)
-        if (running?.settlement?.kind === 'completed') return await this.#settler.completeAgain(running, resultSize(running.settlement))
-        if (running !== undefined) return await this.#settler.store(running, 'failed', step, FINISHED)
-        // An attempt that has been answered for already (its lease was lost) is not failed on top of that.
-        if (!this.#foreign.delete(token)) throw new Settled()
-        const answer = await step()
-        this.#parts.publisher.publish(id, 'failed')
-        return answer
-      },
-      delay: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'scheduled', step, undefined),
+      claim: (look) => pace.run(() => this.#claim(look)),
+      run: (claimed) => this.#run({ ...claimed, mayFetch: () => this.#state === 'claiming' && claimed.mayFetch() }),
+      finish: (args) => this.#settler.finish(args),
       renew: (ids, step) => this.#leases.renew(ids, step),
       lookForStalled: async (look) => { await this.#leases.takeBackLate(); return await look() },
-      requeue: async (id, token, step) => await this.#settler.store(this.#need(id, token), 'queued', step, undefined),
-      extras: (id, token) => this.#settler.extras(this.#find(id, token)),
-      finish: (args) => noteClaim(this.#settler.finish(args), this.#parts.clock, this.#claimMs)
+      warn
     }
   }
 
@@ -224,65 +214,51 @@ export class BullConsumer implements Consumer {
     }
   }
 
-  #find (id: string, token: string): Running | undefined {
-    const running = this.#running.get(id)
-    return running?.token === token ? running : this.#superseded.get(token)
-  }
-
-  #need (id: string, token: string): Running {
-    const running = this.#find(id, token)
-    if (running === undefined) throw new Settled()
-    return running
-  }
-
-  /** Called by BullMQ for every job it has claimed, in the turn in which it has it. */
-  #claimed (job: BullJob): void {
-    const deferred = takeDeferredFailure(job)
-    if (deferred !== undefined) this.#deferred.set(job, deferred)
-  }
-
-  #process (job: BullJob): Promise<number | undefined> {
-    // The answer to its claim came after the close: nobody would renew its lease, or hear of its cancel.
-    if (this.#state === 'closed') return this.#settler.handBack(job, this.queue)
+  /** One claimed job, from the claim until its end is stored: run it, settle it, and pass on the next one. */
+  async #run (claimed: Claimed): Promise<NextJob> {
+    const { job } = claimed
+    // The answer to the claim came after the close: nobody would renew the lease, or hear of a cancel.
+    if (this.#state === 'closed') {
+      await this.#settler.handBack(claimed, this.queue)
+      return undefined
+    }
     const id = String(job.id)
     const claimMs = this.#claimMs.get(id)
     this.#claimMs.delete(id)
-    const deferred = this.#deferred.get(job)
-    let asked = false
-    if (deferred !== undefined) {
-      this.#deferred.delete(job)
-      asked = deferred.startsWith('{') && parseNotes(deferred).x !== 1
-      if (!asked) return this.#endDeferred(job, deferred)
-    }
+    const { deferredFailure: mark = '' } = job
+    // A job that was asked to stop while it ran, and then came back into its queue, still needs an attempt that says so.
+    const asked = mark.startsWith('{') && parseNotes(mark).x !== 1
+    if (mark !== '' && !asked) return await this.#endMarked(claimed, mark)
     const fault = unreadable(job)
-    if (fault !== undefined) return this.#endUnreadable(job, unreadableJob(id, this.queue, fault))
-    let running: Running
+    if (fault !== undefined) return await this.#endUnreadable(job, unreadableJob(id, this.queue, fault))
+    const running = this.#begin(id, job, claimMs, asked)
+    if (running === undefined) return undefined
+    let settlement: Settlement
     try {
-      running = this.#begin(id, job, claimMs, asked)
-      if (asked) running.abort('cancelled')
+      settlement = await running.attempt.run()
     } catch (error) {
-      // Without an attempt nothing can be said about the job: its lease runs out.
-      this.#trouble(error)
-      return Promise.reject(new this.#parts.bull.WaitingError())
+      this.#ended(running, { kind: 'error', error: error instanceof Error ? error : new Error('the attempt rejected') })
+      return undefined
     }
-    return running.attempt.run().then((settlement) => {
-      // Closed while it ran.
-      if (running.over) throw new this.#parts.bull.WaitingError()
-      // A handler that blocked the event loop for longer than its lease: nobody had a turn to renew it.
-      const answer = this.#leases.late(running) ? running.takeBack().then(() => this.#settler.settle(running, settlement)) : this.#settler.settle(running, settlement)
-      return answer instanceof Promise ? answer.catch((error: unknown) => { throw this.#instruction(running, error) }) : answer
-    }, (error: unknown) => {
-      if (!running.over) this.#ended(running, { kind: 'error', error: error instanceof Error ? error : new Error('the attempt rejected') })
-      throw new this.#parts.bull.WaitingError()
-    })
+    // The consumer was closed while the job ran.
+    if (running.over) return undefined
+    // A handler that blocked the event loop for longer than its lease: nobody had a turn to renew it.
+    if (this.#leases.late(running)) await running.takeBack()
+    return await this.#settle(running, settlement, claimed)
   }
 
-  /** What BullMQ is to do is said by the kind of error; for a step that is over already it needs to do nothing more. */
-  #instruction (running: Running, error: unknown): unknown {
-    return error instanceof Settled || running.over ? new this.#parts.bull.WaitingError() : error
+  async #settle (running: Running, settlement: Settlement, claimed: Claimed): Promise<NextJob> {
+    const { clock } = this.#parts
+    const began = clock.monotonic()
+    const next = await this.#settler.settle(running, settlement, claimed)
+    const nextId = next && claimedId(next)
+    // The step that ended this job has claimed the next one: that claim took as long as the step.
+    if (nextId !== undefined) this.#claimMs.set(nextId, clock.monotonic() - began)
+    return next
   }
 
-  #begin (id: string, job: BullJob, claimMs: number | undefined, asked: boolean): Running {
+  /** `undefined`: there is no attempt. Nothing can be said about the job then, and its lease runs out. */
+  #begin (id: string, job: BullJob, claimMs: number | undefined, asked: boolean): Running | undefined {
     const older = this.#running.get(id)
     if (older !== undefined) {
       // Its lease was lost, or the job would not be here again.
@@ -290,34 +266,44 @@ export class BullConsumer implements Consumer {
       this.#guard(() => older.abort('lease-lost'))
     }
     this.lastSeenAt = this.#parts.clock.monotonic()
-    const running = new Running(job, this.queue, this.#parts.handle.prefix, claimMs, asked, this.#options.attempt, this.lastSeenAt - (claimMs ?? 0), this.#leases)
-    this.#running.set(id, running)
-    this.#parts.publisher.publish(id, 'in-progress')
-    return running
+    try {
+      const { prefix } = this.#parts.handle
+      const claimedAt = this.lastSeenAt - (claimMs ?? 0)
+      const running = new Running(job, this.queue, prefix, claimMs, asked, this.#options.attempt, claimedAt, this.#leases)
+      this.#running.set(id, running)
+      this.#parts.publisher.publish(id, 'in-progress')
+      if (asked) running.abort('cancelled')
+      return running
+    } catch (error) {
+      this.#trouble(error)
+      return undefined
+    }
   }
 
   /**
-   * A job that was cancelled in the line: it ends here, without an attempt, for it has been told of already. (One that
-   * was asked to stop while it ran, and then came back into the line, still has to be told of: it gets an attempt.)
+   * A job that was marked where it waited ends here, without an attempt: as cancelled, which listeners know already, or as
+   * failed, when another program marked it.
    */
-  async #endDeferred (job: BullJob, deferred: string): Promise<never> {
-    if (!deferred.startsWith('{')) {
-      // Not a mark of ours.
-      this.#foreign.add(job.token ?? '')
-      throw new this.#parts.bull.UnrecoverableError(deferred)
-    }
+  async #endMarked (claimed: Claimed, mark: string): Promise<NextJob> {
+    const { job } = claimed
     try {
-      await this.#settler.endCancelled(job, encodeNotes({ x: 1, m: parseNotes(deferred).m ?? '' }), 0, 'always')
+      if (mark.startsWith('{')) {
+        await this.#settler.endCancelled(job, encodeNotes({ x: 1, m: parseNotes(mark).m ?? '' }), 0, 'always')
+        return undefined
+      }
+      const next = await this.#settler.failMarked(claimed, mark)
+      this.#parts.publisher.publish(String(job.id), 'failed')
+      return next
     } catch (error) {
       // Its lease runs out, and the next worker ends it.
       this.#trouble(error)
+      return undefined
     }
-    throw new this.#parts.bull.WaitingError()
   }
 
   /** No attempt can be made of it: it fails with what is wrong. */
-  async #endUnreadable (job: BullJob, error: AsyncEndpointsError): Promise<never> {
-    const { bull, client, clock, handle, publisher, settings } = this.#parts
+  async #endUnreadable (job: BullJob, error: AsyncEndpointsError): Promise<undefined> {
+    const { client, clock, handle, publisher, settings } = this.#parts
     const id = String(job.id)
     this.#guard(() => this.#options.onError(error))
     try {
@@ -328,7 +314,6 @@ export class BullConsumer implements Consumer {
       // Its lease runs out, and the next worker ends it.
       this.#trouble(problem)
     }
-    throw new bull.WaitingError()
   }
 
   #ended (running: Running, verdict: SettleVerdict, state?: JobState): void {
@@ -348,11 +333,6 @@ export class BullConsumer implements Consumer {
     })
   }
 
-  #retryDelay (job: { id?: string, token?: string } | undefined): number {
-    const settlement = job === undefined ? undefined : this.#find(String(job.id), job.token ?? '')?.settlement
-    return settlement?.kind === 'retry' ? Math.ceil(settlement.delayMs) : 1_000
-  }
-
   /** Messages of cancels can be missed; the renewal of leases is an occasion to ask. */
   #leasesRenewed (ids: readonly string[]): void {
     if (this.active >= this.#worker.concurrency) this.lastSeenAt = this.#parts.clock.monotonic()
@@ -364,20 +344,17 @@ export class BullConsumer implements Consumer {
     this.#interrupt().catch(() => { /* it returns by itself after its time */ })
   }
 
-  /** BullMQ goes on blocking for a job while paused, and would take it. */
   async #interrupt (): Promise<void> {
-    const backend = this.#worker.getBackend()
-    // Disconnecting one that is just reconnecting would keep it from ever coming back.
-    if ((await backend.blockingClient)?.status !== 'ready') return
+    let cut = true
     try {
-      await backend.disconnectBlocking(true)
+      cut = await interruptWaiting(this.#worker)
     } finally {
       // The cut connection may have taken a wake-up with it that another consumer, or this one once resumed, needs.
-      this.#wakeOne()
+      if (cut) this.#wakeOne()
     }
   }
 
-  /** Makes a blocked worker of the queue look for a job, as BullMQ does; for nothing, if none waits. */
+  /** Wakes a worker that waits for a job of this queue, as BullMQ does. If no job waits, it only looks. */
   #wakeOne (): void {
     const { client, handle } = this.#parts
     client.zadd(handle.prefix + KEY.marker, 0, '0').catch(() => { /* all look by themselves after a while */ })
@@ -394,6 +371,6 @@ export class BullConsumer implements Consumer {
   #trouble (error: unknown): void {
     if (this.#state === 'closed') return
     if (isScriptFault(error)) this.#parts.onFault(this.#parts.handle)
-    this.#troubles.tell(error)
+    this.#troubles.report(error)
   }
 }

@@ -1,4 +1,6 @@
-import type { Clock, TimerHandle } from '../../core/context.ts'
+/** Notices connections on which nothing arrives any more, and destroys their sockets. */
+import type { Clock } from '../../core/context.ts'
+import { Periodic } from '../../core/periodic.ts'
 import type { Client } from './internals.ts'
 
 const TICK_MS = 1_000
@@ -54,27 +56,21 @@ export class DeadConnectionWatch {
   readonly #parts: DeadConnectionWatchParts
   readonly #connectMs: number
   readonly #watches = new WeakMap<object, Watch>()
-  #timer: TimerHandle
+  readonly #round: Periodic
   #tickedAt = 0
 
   constructor (parts: DeadConnectionWatchParts) {
     this.#parts = parts
     this.#connectMs = Math.max(CONNECT_MS, parts.connectMs)
+    this.#round = new Periodic({ clock: parts.clock, firstDelayMs: TICK_MS, intervalMs: TICK_MS, turn: async () => { this.#tick() } })
   }
 
   start (): void {
     this.#tickedAt = this.#parts.clock.monotonic()
-    this.#arm()
+    this.#round.start()
   }
 
-  stop (): void { this.#parts.clock.clearTimeout(this.#timer) }
-
-  #arm (): void {
-    this.#timer = this.#parts.clock.setTimeout(() => {
-      this.#tick()
-      this.#arm()
-    }, TICK_MS)
-  }
+  stop (): Promise<void> { return this.#round.stop() }
 
   #tick (): void {
     const now = this.#parts.clock.monotonic()

@@ -1,3 +1,4 @@
+/** Reads from the text of an error whether the server denies something to its user. */
 import { ownMessage } from '../../core/errors.ts'
 
 /** Every wording of a server that does not allow something: of a command, in a script, before version 7, and of ACL DRYRUN. */

@@ -1,3 +1,4 @@
+/** Finds out which commands the server denies to its user, and reports them. */
 import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
 import { FirstOnly } from '../../core/first-only.ts'

@@ -1,3 +1,4 @@
+/** Loads the optional packages bullmq and ioredis. */
 import { unsupported } from './errors.ts'
 import type { IoRedis } from './clients.ts'
 import type { Bull } from './internals.ts'
@@ -38,7 +39,7 @@ async function required<T> (load: Load, name: string, fits: (module: unknown) =>
 }
 
 function isBull (module: unknown): module is Bull {
-  return hasFunctions(module, ['Queue', 'Worker', 'createRedisBackend', 'WaitingError', 'UnrecoverableError', 'RedisConnection'])
+  return hasFunctions(module, ['Queue', 'Worker', 'createRedisBackend', 'RedisConnection'])
 }
 
 function isIoRedis (module: unknown): module is IoRedis {

@@ -1,3 +1,4 @@
+/** What the store keeps in a job beside the fields of BullMQ: the envelope among its options, the notes in its failed reason. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import { cut } from '../../core/text.ts'
 import type { JobInput, JobOrigin, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
@@ -136,7 +137,7 @@ export interface Notes {
   readonly r?: number
   /** Stalls whose backoff was served. */
   readonly s?: number
-  /** Claims up to now that spent no attempt (snoozed, postponed, released), so that one without a lease can be told from them. */
+  /** Claims up to now that spent no attempt (snoozed, postponed, released), so that a job that runs without a lease can be distinguished from them. */
   readonly a?: number
   /** It failed at a claim after a stall, without having been run once more. */
   readonly k?: 1
@@ -182,7 +183,7 @@ export function errorNotes ({ code, message, expose }: StoredError): Notes {
   return expose === true ? { c: code, m: message, e: 1 } : { c: code, m: message }
 }
 
-/** The error of an earlier attempt, for notes that are written anew. */
+/** The error of an earlier attempt, for notes that are written again. */
 export function keptError ({ c, m, e }: Notes): Notes {
   return e === 1 ? { c, m, e } : { c, m }
 }

@@ -1,10 +1,11 @@
+/** Turns errors of the client and answers of the server into coded errors that carry no password and no payload. */
 import { AsyncEndpointsError, isAsyncEndpointsError, type AsyncEndpointsErrorOptions } from '../../core/errors.ts'
 import { adviceOn } from './advice.ts'
 import { withDenied } from './denied-text.ts'
 
 /**
  * Errors of a Redis client carry the command that failed, with payloads and Lua text in it, and an address with a
- * password in its options. None of them leaves this folder: each is replaced by one of ours, without a `cause`.
+ * password in its options. None of them leaves this folder: each is replaced by a coded error without a `cause`.
  */
 export function toStoreError (error: unknown, server?: string): AsyncEndpointsError {
   if (error instanceof AsyncEndpointsError || isAsyncEndpointsError(error)) return error

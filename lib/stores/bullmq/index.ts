@@ -1,3 +1,4 @@
+/** `redisStore()`: the job store on Redis. Each method of the contract is here; what a method needs is in the files beside. */
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError, isAsyncEndpointsError } from '../../core/errors.ts'
 import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
@@ -9,22 +10,23 @@ import { ClaimPace } from './claim-pace.ts'
 import { Coalescer, type Held } from './coalescer.ts'
 import { Connections } from './connections.ts'
 import { BullConsumer, LONGEST_BLOCK_MS } from './consumer.ts'
+import { countsIn } from './counts.ts'
 import { DeniedCheck } from './denied.ts'
 import { saysDenied } from './denied-text.ts'
 import { loadDrivers, type Drivers } from './drivers.ts'
 import { encodeNotes, parseInput } from './envelope.ts'
 import { closed, unavailable } from './errors.ts'
-import { bullScripts, type Client, type Script } from './internals.ts'
+import { checkedScripts, type Script } from './internals.ts'
 import { limitsOf } from './keeping.ts'
 import { Lister } from './list.ts'
 import { readRedisOptions, type ResolvedRedisStoreOptions, type RedisStoreOptions } from './options.ts'
 import { Probe } from './probe.ts'
 import { QueueBook } from './queues.ts'
-import { claimableSince, rawJob, recordOf, type StoredRecord } from './record.ts'
+import { rawJob, recordOf, type StoredRecord } from './record.ts'
 import { Retention } from './retention.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
-import { ServerClock } from './server-clock.ts'
+import { readTime, ServerClock } from './server-clock.ts'
 import { RedisSharedState } from './shared.ts'
 import { remember } from './targets.ts'
 import { readable, Repairs } from './unreadable.ts'
@@ -106,6 +108,7 @@ class RedisStore implements JobStore {
   async #open (host: StoreHost): Promise<void> {
     const drivers = await loadDrivers()
     if (this.#closed) throw closed()
+    const scripts = checkedScripts(drivers.bull)
     const settings = this.#settings
     const report = (code: string, message: string): void => host.report({ kind: 'warning', code, message })
     const connections = new Connections(settings, host, drivers.ioredis, () => this.probe())
@@ -119,17 +122,13 @@ class RedisStore implements JobStore {
       connections, book, clock, shared: this.shared, report, everyMs: Math.min(ATTENDANCE_MS, retention.everyMs), consumed: () => new Set([...this.#consumers].map(({ queue }) => queue))
     })
     const denied = new DeniedCheck({ connections, clock, prefix: settings.prefix, channel: this.#channels.updates, acknowledge: settings.acknowledge, probe: () => this.probe(), report, timeoutMs: settings.operationTimeoutMs })
-    connections.onReady(() => {
-      clock.renew()
-      denied.look().catch(() => { /* what else is wrong is reported where it fails */ })
-    })
-    this.#parts = {
+    const parts: Parts = {
       drivers,
       clock,
       connections,
       book,
-      coalescer: new Coalescer(connections, drivers.bull, settings),
-      finish: finishScript(bullScripts(drivers.bull), settings),
+      coalescer: new Coalescer(connections, scripts, settings),
+      finish: finishScript(scripts, settings),
       publisher,
       subscriptions,
       listeners: new UpdateListeners(subscriptions, this.#channels.updates),
@@ -137,14 +136,24 @@ class RedisStore implements JobStore {
       repairs,
       attendance,
       denied,
-      probe: new Probe(connections.submitter, drivers.bull, settings),
+      probe: new Probe(scripts, settings),
       lister: new Lister(connections, book, clock, retention.expired)
     }
+    connections.open()
+    parts.coalescer.start()
+    parts.probe.start(connections.submitter)
+    // Listens for the server from the beginning: the first answer to it may come before this is open.
+    book.start()
+    connections.onReady(() => {
+      clock.renew()
+      denied.look().catch(() => { /* what else is wrong is reported where it fails */ })
+    })
+    this.#parts = parts
     await connections.start()
     // Asked before the first job is submitted or claimed; a server that is away is asked when it comes.
     if (connections.live) await clock.ready()
     if (this.#closed) return
-    for (const service of [clock, book, retention, attendance]) service.start()
+    for (const service of [clock, retention, attendance]) service.start()
   }
 
   create (job: NewJob): Promise<Created> {
@@ -206,30 +215,12 @@ class RedisStore implements JobStore {
   }
 
   async counts (queue: string): Promise<QueueCounts> {
-    const { connections, book } = this.#need()
-    const answer = await connections.run((client) => runScript(client, 'counts', [book.prefixOf(queue)]))
-    const parts: readonly unknown[] = Array.isArray(answer) ? answer : []
-    const [wait, prioritized, delayed, active, completed, failed, cancelled, cancelling, stuck] = parts.slice(0, 9).map(Number) as [number, number, number, number, number, number, number, number, number]
-    // A set of queues that was lost does not tell of those that only others use.
-    if (wait + prioritized + delayed + active > 0) book.know(queue)
-    const since = parts.slice(9, 11).map((fields) => Array.isArray(fields) ? claimableSince(fields[0], fields[1], fields[2]) : undefined)
-    const due = parts[11] === null ? undefined : Number(parts[11])
-    const waiting = [...since, due].filter((time) => time !== undefined && time <= this.#need().clock.now()) as number[]
-    return {
-      queue,
-      states: {
-        // Cancelled ones that still stand in the line are counted as what they are.
-        queued: Math.max(0, wait + prioritized - cancelling),
-        scheduled: delayed,
-        'in-progress': active,
-        completed,
-        failed: Math.max(0, failed - cancelled),
-        cancelled: cancelled + cancelling
-      },
-      oldestQueuedAt: waiting.length === 0 ? undefined : Math.min(...waiting),
-      stuck,
-      stuckIds: Array.isArray(parts[12]) ? parts[12].map(String) : undefined
-    }
+    const { connections, book, clock } = this.#need()
+    const counts = countsIn(queue, await connections.run((client) => runScript(client, 'counts', [book.prefixOf(queue)])), clock.now())
+    const { queued, scheduled, 'in-progress': running, cancelled } = counts.states
+    // The set of queues may have been lost: it is to name every queue that has jobs, also those that only other processes use.
+    if (queued + scheduled + running + cancelled > 0) book.know(queue)
+    return counts
   }
 
   async cancel (id: string, reason: string): Promise<CancelVerdict | undefined> {
@@ -291,6 +282,7 @@ class RedisStore implements JobStore {
     const client = connections.consumer(replaces)
     const consumer: BullConsumer = new BullConsumer({
       bull: drivers.bull,
+      warn: (message) => { this.#host?.report({ kind: 'warning', code: 'bullmq-changed', message }) },
       clock,
       client,
       pace: new ClaimPace(connections.refusals),
@@ -304,6 +296,12 @@ class RedisStore implements JobStore {
         connections.release(client)
       }
     }, options)
+    try {
+      consumer.start()
+    } catch (error) {
+      connections.release(client)
+      throw error
+    }
     if (this.#consumers.size === 0) {
       // Should it not come into force now, it does when the server is back.
       subscriptions.add(this.#channels.control, (id) => { for (const each of this.#consumers) each.hinted(id) }).catch(() => {})
@@ -344,7 +342,8 @@ class RedisStore implements JobStore {
     const { clock, connections, publisher, retention, book, attendance } = parts
     const until = clock.monotonic() + deadlineMs
     const left = (): number => Math.max(0, until - clock.monotonic())
-    for (const service of [clock, book, retention, attendance]) service.stop()
+    // A turn that is under way waits for the server, and ends with the connections.
+    for (const service of [clock, book, retention, attendance]) void service.stop()
     await Promise.all([...this.#consumers].map((consumer) => consumer.close(left())))
     publisher.close()
     await withDeadline(clock, left(), book.close())
@@ -381,14 +380,6 @@ class RedisStore implements JobStore {
     const job = found === undefined ? undefined : recordIn(id, found)?.record
     return found === undefined || job === undefined || retention.expired(job) ? undefined : { verdict: found.answer[2], job }
   }
-}
-
-/** The server's clock in milliseconds. */
-async function readTime (client: Client, prefix: string): Promise<number> {
-  const answer = await runScript(client, 'time', [`${prefix}:time`])
-  const [seconds, microseconds] = (Array.isArray(answer) ? answer : []).map(Number)
-  if (seconds === undefined || microseconds === undefined || !Number.isFinite(seconds + microseconds)) throw unavailable('no time')
-  return seconds * 1_000 + microseconds / 1_000
 }
 
 function recordIn (id: string, { queue, answer }: { queue: string, answer: readonly unknown[] }): StoredRecord | undefined {

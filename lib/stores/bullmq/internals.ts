@@ -1,96 +1,38 @@
 /**
- * Everything we know about the inside of BullMQ stands here and in `internals-worker.ts`, once: the names of its keys and hash fields, the text of
- * its scripts for adding jobs, and the methods of its worker that we listen in on. `test/stores/bullmq-internals.test.ts`
- * fails when a release of BullMQ changes any of it.
+ * The only file that reaches into BullMQ's objects: it makes workers whose steps pass through the store, so that they follow
+ * the server's clock, keep their leases whatever the wall clock does, survive jobs that they cannot read, and leave the end of
+ * a job to the store. What it relies on stands in `internals-check.ts`, and is checked at start.
+ * `test/stores/bullmq-internals.test.ts` shows that it works with the installed release.
  */
-import type { createRedisBackend, Job, JobJson, Queue, RedisQueueBackend, Worker, WorkerOptions } from 'bullmq'
+import type { createRedisBackend, Job, Queue, RedisQueueBackend, Worker, WorkerOptions } from 'bullmq'
 import type { Cluster, Redis } from 'ioredis'
-import { unsupported } from './errors.ts'
-import { followClock, readGently, renewOften, type WorkerClock } from './internals-worker.ts'
+import { mendFields, readableFields } from './claimed-fields.ts'
+import { checkPackage, checkScript, checkWorker, missingSentence, type BullScripts } from './internals-check.ts'
+import { ADD_SCRIPTS, type AddKind } from './layout.ts'
 
 export type Client = Redis | Cluster
 export type BullJob = Job<unknown, unknown, string>
 export type BullWorker = Worker<unknown, unknown, string>
 export type Backend = RedisQueueBackend
+export type { BullScripts } from './internals-check.ts'
 
-/** The part of the package that we use. */
+/** The part of the package that the store uses by its public types. */
 export interface Bull {
   readonly Queue: typeof Queue
   readonly Worker: typeof Worker
   readonly createRedisBackend: typeof createRedisBackend
-  readonly WaitingError: new (message?: string) => Error
-  readonly UnrecoverableError: new (message?: string) => Error
   readonly RedisConnection: { readonly prototype: object }
 }
 
-/** Fields of a job's hash. */
-export const FIELD = {
-  name: 'name',
-  data: 'data',
-  opts: 'opts',
-  timestamp: 'timestamp',
-  delay: 'delay',
-  priority: 'priority',
-  progress: 'progress',
-  processedOn: 'processedOn',
-  finishedOn: 'finishedOn',
-  failedReason: 'failedReason',
-  returnvalue: 'returnvalue',
-  stacktrace: 'stacktrace',
-  /** Attempts that ended. */
-  attemptsMade: 'atm',
-  /** Attempts that began. */
-  attemptsStarted: 'ats',
-  /** Leases that ran out. */
-  stalls: 'stc',
-  /** A job that carries this is failed with it, instead of being run, by whichever worker takes it. */
-  deferredFailure: 'defa',
-  /** Ours, not BullMQ's: how often the job was redriven. */
-  redrives: 'rdr'
-} as const
+// ---- scripts ---------------------------------------------------------------------------------------------------------
 
-/** What follows a job's key: its lease (holding the token of the claim) and its log, which is deleted together with the job. */
-export const LOCK = ':lock'
-export const LOG = ':logs'
-/** What follows a queue's prefix. `wait` and `active` are lists (new ones at the head), the others sorted sets. */
-export const KEY = {
-  wait: 'wait',
-  active: 'active',
-  prioritized: 'prioritized',
-  delayed: 'delayed',
-  completed: 'completed',
-  failed: 'failed',
-  stalled: 'stalled',
-  /** Wakes a blocked worker. */
-  marker: 'marker',
-  meta: 'meta',
-  /** Counts prioritized jobs, for the order among equals. */
-  priorityCounter: 'pc'
-} as const
-/** Scores: the time in milliseconds times this for `delayed`, the priority times that for `prioritized`. */
-export const DELAYED_SCORE = 0x1000
-export const PRIORITY_SCORE = 0x100000000
+export interface Script { readonly lua: string, readonly numberOfKeys: number }
 
-export function queuePrefix (prefix: string, queue: string): string {
-  return `${prefix}:${queue}:`
-}
-
-/** How a job is added: the script that does it, and the keys of the queue that the script takes. */
-interface AddScript { readonly name: string, readonly keys: readonly string[] }
-const ADD_SCRIPTS = {
-  standard: { name: 'addStandardJob', keys: ['wait', 'paused', 'meta', 'id', 'completed', 'delayed', 'active', 'events', 'marker'] },
-  delayed: { name: 'addDelayedJob', keys: ['marker', 'meta', 'id', 'delayed', 'completed', 'events'] },
-  prioritized: { name: 'addPrioritizedJob', keys: ['marker', 'meta', 'id', 'prioritized', 'delayed', 'completed', 'active', 'events', 'pc'] }
-} as const satisfies Record<string, AddScript>
-export type AddKind = keyof typeof ADD_SCRIPTS
-export const ADD_KINDS = Object.keys(ADD_SCRIPTS) as AddKind[]
-
-export function addKeys (kind: AddKind, queuePrefix: string): string[] {
-  return ADD_SCRIPTS[kind].keys.map((key) => queuePrefix + key)
-}
+/** BullMQ's script that ends a job. `lua/finish.lua` says what it reads from which key and argument of it. */
+const FINISH = 'moveToFinished'
 
 /** The Lua text of every script that BullMQ registers on a client, by name. */
-export function bullScripts (bull: Bull): Map<string, { lua: string, keys: number }> {
+function scriptsOf (bull: Bull): BullScripts {
   const scripts = new Map<string, { lua: string, keys: number }>()
   const recorder = {
     defineCommand (name: string, definition: { lua: string, numberOfKeys: number }): void {
@@ -103,122 +45,185 @@ export function bullScripts (bull: Bull): Map<string, { lua: string, keys: numbe
 }
 
 /**
- * How each of BullMQ's scripts for adding reads its arguments and writes the options of a job. `lua/add.lua` puts other
- * functions in the place of these two, which saves a twentieth of the time. A script that reads or writes in another way
- * would store jobs without their owner, so it is refused.
- */
-const READS_AND_WRITES = [
-  'args = cmsgpack.unpack(ARGV[1])', 'opts = cmsgpack.unpack(ARGV[3])', 'local jsonOpts = cjson.encode(opts)'
-] as const
-/** BullMQ's script that ends a job. `lua/finish.lua` says what it reads from which key and argument of it. */
-const FINISH = { name: 'moveToFinished', keys: 14 } as const
-
-export interface Script { readonly lua: string, readonly numberOfKeys: number }
-
-/** BullMQ's scripts by name. */
-export type BullScripts = ReadonlyMap<string, { lua: string, keys: number }>
-
-function unsupportedBullMq (why: string): Error {
-  return unsupported(`This version of the package bullmq is not supported: ${why}; install bullmq 6.7`)
-}
-
-function scriptNamed (scripts: BullScripts, name: string, numberOfKeys: number, ...texts: readonly string[]): Script {
-  const script = scripts.get(name)
-  if (script === undefined || script.keys !== numberOfKeys || !texts.every((text) => script.lua.includes(text))) {
-    throw unsupportedBullMq(`its script ${name} is not the expected one`)
-  }
-  return { lua: script.lua, numberOfKeys }
-}
-
-/**
- * BullMQ's own script for adding a job.
+ * BullMQ's scripts, after a check of everything that the store relies on.
  *
- * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when this release of BullMQ has no such script
+ * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED`, with what is missing
  */
-export function bullAddScript (scripts: BullScripts, kind: AddKind): Script {
-  const { name, keys } = ADD_SCRIPTS[kind]
-  return scriptNamed(scripts, name, keys.length, ...READS_AND_WRITES)
+export function checkedScripts (bull: Bull): BullScripts {
+  const scripts = scriptsOf(bull)
+  checkPackage(bull, scripts)
+  return scripts
 }
 
-/**
- * BullMQ's own script that ends a job.
- *
- * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when this release of BullMQ has no such script
- */
-export function bullFinishScript (scripts: BullScripts): Script { return scriptNamed(scripts, FINISH.name, FINISH.keys) }
+/** BullMQ's own script for adding a job. @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` */
+export function bullAddScript (scripts: BullScripts, kind: AddKind): Script { return scriptNamed(scripts, ADD_SCRIPTS[kind].name) }
 
-type Finish = { result: void | unknown[], finishedOn: number }
+/** BullMQ's own script that ends a job. @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` */
+export function bullFinishScript (scripts: BullScripts): Script { return scriptNamed(scripts, FINISH) }
 
-/** What the store does around the steps of BullMQ's worker. Each gets the original step and may call it, or not. */
-export interface BackendHooks extends WorkerClock {
+function scriptNamed (scripts: BullScripts, name: string): Script {
+  checkScript(scripts, name)
+  const { lua = '', keys = 0 } = scripts.get(name) ?? {}
+  return { lua, numberOfKeys: keys }
+}
+
+// ---- a worker --------------------------------------------------------------------------------------------------------
+
+/** The time as the store sees it. */
+export interface WorkerClock {
+  /** The server's time, wherever BullMQ stores or compares moments on the server. */
+  now (): number
+  /** A moment of the server as the wall clock of this host shows it: BullMQ compares it with `Date.now()`. */
+  toLocal (moment: number): number
+}
+
+/** The next job, as the step that ended the one before it hands it out: see {@link claimedId}. `undefined`: the worker looks for one. */
+export type NextJob = readonly unknown[] | undefined
+
+/** A job that the worker has claimed. */
+export interface Claimed {
+  readonly job: BullJob
+  /** Whether the step that ends the job may hand out the next one. */
+  mayFetch (): boolean
+  /** The worker renews the lease until then, or until the job is dealt with. */
+  stopRenewing (): void
+}
+
+/** What the store does in the place of, or around, the steps of BullMQ's worker. */
+export interface WorkerHooks extends WorkerClock {
   /** Looks for a job; the answer begins with its data and its id, if there is one. */
   claim (look: () => Promise<unknown[]>): Promise<unknown[]>
-  /**
-   * `reason` may come from the job's deferred failure, without the processor having been called, or from a completion
-   * that was not stored. One that was is told by the event `completed`: listening to it costs less than standing in its way.
-   */
-  fail (jobId: string, token: string, reason: string, store: () => Promise<Finish>): Promise<Finish>
-  delay (jobId: string, token: string, store: () => Promise<void | unknown[]>): Promise<void | unknown[]>
-  requeue (jobId: string, token: string, store: () => Promise<void>): Promise<void>
+  /** Runs a claimed job and stores how it ended. */
+  run (claimed: Claimed): Promise<NextJob>
+  /** Runs `lua/finish.lua`, in which the script of {@link bullFinishScript} stands. */
+  finish (args: readonly unknown[]): Promise<unknown>
   /** Renews leases; answers with those that could not be renewed. */
   renew (jobIds: readonly string[], step: () => Promise<string[]>): Promise<string[]>
   /** Looks for jobs whose leases have run out, and puts them back into the queue. */
   lookForStalled (look: () => Promise<string[]>): Promise<string[]>
-  /** What follows BullMQ's own arguments when a job ends, completed or failed. */
-  extras (jobId: string, token: string): ReadonlyArray<string | number>
-  /** Runs the script `lua/finish.lua`, in which that of {@link bullFinishScript} stands. */
-  finish (args: readonly unknown[]): Promise<unknown>
+  /** Hears what this release of BullMQ lacks and the worker can do without. */
+  warn (message: string): void
 }
 
-/** Makes a worker on BullMQ's own Redis backend whose steps pass through the hooks. */
-export function makeWorker (bull: Bull, queue: string, processor: (job: BullJob, token?: string) => Promise<unknown>, options: WorkerOptions, hooks: BackendHooks): BullWorker {
+/**
+ * Makes a worker that is not started yet: {@link startWorker} does that.
+ *
+ * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED`, with what is missing
+ */
+export function makeWorker (bull: Bull, queue: string, options: WorkerOptions, hooks: WorkerHooks): BullWorker {
   const faults = new Map<string, string>()
-  const worker = new bull.Worker<unknown, unknown, string>(queue, processor, options, (name, given, extra) => {
+  // The processor is never called: `runJobs` replaces the method that would call it.
+  const worker = new bull.Worker<unknown, unknown, string>(queue, async () => {}, { ...options, autorun: false }, (name, given, extra) => {
     const backend = bull.createRedisBackend(name, given, extra)
     hookBackend(backend, hooks, faults)
     return backend
   })
+  try {
+    checkWorker(worker, hooks.warn)
+  } catch (error) {
+    worker.close(true).catch(() => { /* there is nothing to close */ })
+    throw error
+  }
   renewOften(worker)
   readGently(worker, faults)
+  runJobs(worker, hooks)
   return worker
 }
 
-function hookBackend (backend: Backend, hooks: BackendHooks, faults: Map<string, string>): void {
+/** The worker claims jobs from now on. */
+export function startWorker (worker: BullWorker): void {
+  worker.run().catch((error: unknown) => { worker.emit('error', asError(error)) })
+}
+
+/**
+ * Replaces the method in which BullMQ's worker calls a processor, stores how that ended, and takes the next job. The store does
+ * the first two itself: as BullMQ does it, a processor says by the class of the error that it throws what is to be stored.
+ */
+function runJobs (worker: BullWorker, hooks: WorkerHooks): void {
+  const next = methodOf(worker, 'nextJobFromJobData')
+  const updateDelays = methodOf(worker, 'updateDelays')
+  const manager: unknown = Reflect.get(worker, 'lockManager')
+  const track = methodOf(manager, 'trackJob')
+  const untrack = methodOf(manager, 'untrackJob')
+  Reflect.set(worker, 'processJob', async (job: BullJob, token: string, mayFetch: () => boolean): Promise<unknown> => {
+    track(job.id, token, job.processedOn)
+    try {
+      const found = await hooks.run({ job, mayFetch, stopRenewing: () => { untrack(job.id) } })
+      if (found === undefined) return undefined
+      const [data, id, limitedMs, due] = found
+      updateDelays(limitedMs, due)
+      return await next(data, id, token)
+    } catch (error) {
+      // A rejection would end the loop of the worker.
+      worker.emit('error', asError(error))
+      return undefined
+    } finally {
+      untrack(job.id)
+    }
+  })
+}
+
+/** Where a job ends, and what BullMQ's script that ends it is given. */
+export interface Ending {
+  readonly set: 'completed' | 'failed'
+  /** Of a completed job the return value as JSON, of a failed job the reason. */
+  readonly value: string | undefined
+  readonly finishedOn: string
+  readonly fetchNext: boolean
+  /** What follows BullMQ's own arguments: see `lua/finish.lua`. */
+  readonly extras: ReadonlyArray<string | number>
+}
+
+/** Ends a job by {@link WorkerHooks.finish}. Rejects with BullMQ's error when the script refuses. */
+export async function finishJob (backend: Backend, job: BullJob, { set, value, finishedOn, fetchNext, extras }: Ending): Promise<NextJob> {
+  const { removeOnComplete, removeOnFail } = job.opts
+  const [field, remove] = set === 'completed' ? ['returnvalue', removeOnComplete] : ['failedReason', removeOnFail]
+  const args = methodOf(backend, 'moveToFinishedArgs')(job, value, field, remove, set, job.token, finishedOn, fetchNext)
+  return await backend.moveToFinished(String(job.id), [...(Array.isArray(args) ? args : []), ...extras])
+}
+
+function hookBackend (backend: Backend, hooks: WorkerHooks, faults: Map<string, string>): void {
   const moveToActive = backend.moveToActive.bind(backend)
   backend.moveToActive = (token, name) => hooks.claim(() => moveToActive(token, name))
-  const moveToFailed = backend.moveToFailed.bind(backend)
-  backend.moveToFailed = (job, reason, remove, token, fetchNext, fields) =>
-    hooks.fail(String(job.id), token, reason, () => moveToFailed(job, reason, remove, token, fetchNext, fields))
-  const moveToDelayed = backend.moveToDelayed.bind(backend)
-  backend.moveToDelayed = (id, timestamp, delay, token, given) =>
-    hooks.delay(id, token ?? '', () => moveToDelayed(id, timestamp, delay, token, given))
-  const retryJob = backend.retryJob.bind(backend)
-  backend.retryJob = (id, lifo, token, given) => hooks.requeue(id, token ?? '', () => retryJob(id, lifo, token, given))
-  spreadFinishTimes(backend, hooks)
-  finishOurWay(backend, hooks)
-  followClock(backend, hooks, faults)
   const extendLocks = backend.extendLocks.bind(backend)
   backend.extendLocks = (ids, tokens, duration) => hooks.renew(ids, () => extendLocks(ids, tokens, duration))
   const moveStalledJobsToWait = backend.moveStalledJobsToWait.bind(backend)
   backend.moveStalledJobsToWait = () => hooks.lookForStalled(() => moveStalledJobsToWait())
+  hookScripts(backend, hooks, faults)
   blockExactly(backend)
 }
 
+/** Scripts that get the time as an argument, by its place among keys and arguments. The time of an end is in {@link Ending}. */
+const TIME_ARGUMENT: Readonly<Record<string, number>> = { moveToActive: 12, moveToDelayed: 12, retryJob: 12, moveStalledJobsToWait: 11 }
+/** Scripts that may hand out the next job, or else say when the next delayed one is due, and where they say it. */
+const HAND_OUT: ReadonlySet<string> = new Set(['moveToActive', FINISH, 'moveToDelayed'])
+const DUE = 3
+
 /**
- * Replaces BullMQ's script that ends a job by `lua/finish.lua`. What BullMQ does with the answer stays the same.
+ * Replaces the script that ends a job, and the time that BullMQ gives its scripts. BullMQ takes the time of the host that it
+ * runs on: to hand out delayed jobs, to write down when a job began, was put back and ended, and to forget old ones. On hosts
+ * whose clocks differ, a delay of ten seconds would last none, or a hundred.
  */
-function finishOurWay (backend: Backend, hooks: BackendHooks): void {
-  const argsOf = finishedArgsOf(backend)
-  const run: unknown = Reflect.get(backend, 'execCommand')
-  if (argsOf === undefined || typeof run !== 'function') throw unsupportedBullMq('jobs end in another way')
-  const withExtras: FinishedArgs = (job, value, field, remove, target, token, timestamp, fetchNext, fields) => {
-    const args = argsOf.call(backend, job, value, field, remove, target, token, timestamp, fetchNext, fields)
-    const extras = hooks.extras(String(Reflect.get(Object(job), 'id')), token)
-    return [...(Array.isArray(args) ? args : []), ...extras]
+function hookScripts (backend: Backend, { now, toLocal, finish }: WorkerHooks, faults: Map<string, string>): void {
+  const execCommand = methodOf(backend, 'execCommand')
+  Reflect.set(backend, 'execCommand', (client: unknown, name: string, args: unknown[]): unknown => {
+    const place = TIME_ARGUMENT[name]
+    if (place !== undefined) args[place] = now()
+    const answer: unknown = name === FINISH ? finish(args) : execCommand(client, name, args)
+    if (!HAND_OUT.has(name) || !(answer instanceof Promise)) return answer
+    return answer.then((found: unknown) => {
+      if (!Array.isArray(found)) return found
+      if (Number(found[DUE]) > 0) found[DUE] = toLocal(Number(found[DUE]))
+      const fault = Array.isArray(found[0]) ? mendFields(found[0]) : undefined
+      if (fault !== undefined) faults.set(String(found[1]), fault)
+      return found
+    })
+  })
+  const waitForJob = backend.waitForJob.bind(backend)
+  backend.waitForJob = async (timeout) => {
+    const marker = await waitForJob(timeout)
+    return marker !== null && marker !== undefined && marker.score > 0 ? { ...marker, score: toLocal(marker.score) } : marker
   }
-  Reflect.set(backend, 'moveToFinishedArgs', withExtras)
-  Reflect.set(backend, 'execCommand', (client: unknown, name: string, args: readonly unknown[]): unknown =>
-    name === FINISH.name ? hooks.finish(args) : Reflect.apply(run, backend, [client, name, args]))
 }
 
 /**
@@ -234,35 +239,45 @@ function blockExactly (backend: Backend): void {
 }
 
 /**
- * BullMQ orders finished jobs by the millisecond in which they ended; within one, by chance. A fraction keeps the
- * order, so that the oldest really go first when only so many are kept.
+ * The worker renews a lease when the wall clock says that it is time. Set back by a minute it would let every lease run out;
+ * and it takes the start of the attempt, which is a moment of the server's clock, for the last renewal. An entry that was
+ * renewed ages ago is renewed every time the worker looks, four times in the life of a lease.
  */
-function spreadFinishTimes (backend: Backend, { now }: BackendHooks): void {
-  const original = finishedArgsOf(backend)
-  if (original === undefined) return
-  let last = 0
-  let turn = 0
-  const spread: FinishedArgs = (job, value, field, remove, target, token, _timestamp, fetchNext, fields) => {
-    const time = now()
-    if (time > last) {
-      last = time
-      turn = 0
-    } else if (turn < 999) turn++
-    // As text: to print a number with so many digits costs more than all the rest of this.
-    const at = turn === 0 ? last : `${last}.${turn < 10 ? '00' : turn < 100 ? '0' : ''}${turn}`
-    return original.call(backend, job, value, field, remove, target, token, at, fetchNext, fields)
-  }
-  Reflect.set(backend, 'moveToFinishedArgs', spread)
+function renewOften (worker: object): void {
+  const tracked: unknown = Reflect.get(Object(Reflect.get(worker, 'lockManager')), 'trackedJobs')
+  if (!(tracked instanceof Map)) return
+  const set = tracked.set.bind(tracked)
+  Reflect.set(tracked, 'set', (id: unknown, entry: object) => set(id, { ...entry, ts: 1 }))
 }
 
-type FinishedArgs = (job: unknown, value: unknown, field: string, remove: unknown, target: string, token: string, timestamp: number | string, fetchNext?: boolean, fields?: unknown) => unknown
-
-function finishedArgsOf (backend: object): FinishedArgs | undefined {
-  const found: unknown = Reflect.get(backend, 'moveToFinishedArgs')
-  return typeof found === 'function' ? found as FinishedArgs : undefined
+/**
+ * A job whose data is not JSON would make the worker throw after it was claimed: it would stall, and be claimed again, for
+ * ever. The worker gets a job without data instead, which says what is wrong.
+ */
+function readGently (worker: object, faults: Map<string, string>): void {
+  const createJob = methodOf(worker, 'createJob')
+  Reflect.set(worker, 'createJob', (data: object, id: unknown): unknown => {
+    let fault = faults.get(String(id))
+    if (fault === undefined) {
+      try {
+        return createJob(data, id)
+      } catch {
+        fault = 'its field data is not JSON'
+      }
+    }
+    faults.delete(String(id))
+    const job = createJob(readableFields(data), id)
+    if (typeof job === 'object' && job !== null) UNREADABLE.set(job, fault)
+    return job
+  })
 }
 
-/** The raw job that an answer of {@link BackendHooks.claim} carries. */
+const UNREADABLE = new WeakMap<object, string>()
+
+/** What is wrong with a claimed job that BullMQ could not have read as it is. It has no data. */
+export function unreadable (job: object): string | undefined { return UNREADABLE.get(job) }
+
+/** The id of the job that an answer of {@link WorkerHooks.claim} or {@link NextJob} carries. */
 export function claimedId (answer: readonly unknown[]): string | undefined {
   return answer[0] === null || answer[0] === undefined ? undefined : String(answer[1])
 }
@@ -270,39 +285,39 @@ export function claimedId (answer: readonly unknown[]): string | undefined {
 /** An answer to "is there a job?" that says no. */
 export const NO_JOB: readonly unknown[] = Object.freeze([])
 
-/** Takes the deferred failure out of a job before the worker acts on it. */
-export function takeDeferredFailure (job: BullJob): string | undefined {
-  const { deferredFailure } = job
-  if (deferredFailure === undefined || deferredFailure === '') return undefined
-  job.deferredFailure = ''
-  return deferredFailure
-}
-
-/** Lets the worker's own retry run, with the delay that `backoffStrategy` says; kept in memory only. */
-export function allowRetry (job: BullJob): void {
-  job.opts.attempts = Number.MAX_SAFE_INTEGER
-  job.opts.backoff = { type: 'fae' }
-  job.opts.stackTraceLimit = 0
-}
-
 /**
  * The worker tracks leases by job id. When it claims a job again whose lease it lost before, the end of the older
  * attempt would stop the renewal for the newer one.
  */
 export function keepRenewing (worker: BullWorker, jobId: string, token: string): void {
-  const manager: unknown = Reflect.get(worker, 'lockManager')
-  if (typeof manager !== 'object' || manager === null) return
-  const track: unknown = Reflect.get(manager, 'trackJob')
-  if (typeof track === 'function') Reflect.apply(track, manager, [jobId, token, Date.now()])
+  methodOf(Reflect.get(worker, 'lockManager'), 'trackJob')(jobId, token, Date.now())
 }
 
 /** The worker's loop notices a change of its concurrency only when it turns, which it may not do until one of its jobs ends. */
-export function resizeWorker (worker: BullWorker, concurrency: number): void {
+export function resizeWorker (worker: BullWorker, concurrency: number, warn: (message: string) => void): void {
   worker.concurrency = concurrency
   const loop: unknown = Reflect.get(worker, 'mainLoopQueue')
-  if (typeof loop !== 'object' || loop === null) return
-  const add: unknown = Reflect.get(loop, 'add')
+  // The worker is not running.
+  if (loop === null) return
+  const add: unknown = Reflect.get(Object(loop), 'add')
   if (typeof add === 'function') Reflect.apply(add, loop, [Promise.resolve()])
+  else warn(missingSentence('Worker.mainLoopQueue.add', 'a worker uses new slots only after one of its jobs has ended'))
 }
 
-export type { JobJson }
+/** Makes the worker stop waiting for a job. BullMQ goes on waiting while it is paused, and would take the next job. */
+export async function interruptWaiting (worker: BullWorker): Promise<boolean> {
+  const backend = worker.getBackend()
+  // Disconnecting a connection that is just reconnecting would keep it from ever coming back.
+  if ((await backend.blockingClient)?.status !== 'ready') return false
+  await backend.disconnectBlocking(true)
+  return true
+}
+
+/** A method that the check has found: the types of BullMQ do not show it. */
+function methodOf (target: unknown, name: string): (...args: readonly unknown[]) => unknown {
+  const method: unknown = Reflect.get(Object(target), name)
+  if (typeof method !== 'function') throw new TypeError(missingSentence(name, 'nothing works'))
+  return (...args) => Reflect.apply(method, target, args)
+}
+
+function asError (error: unknown): Error { return error instanceof Error ? error : new Error('a step of the worker threw something that is not an error') }

@@ -1,3 +1,4 @@
+/** Renews the leases of running attempts, and takes back those that ran out while the event loop was blocked. */
 import type { Clock } from '../../core/context.ts'
 import type { Client } from './internals.ts'
 import type { Running } from './running.ts'
@@ -17,7 +18,7 @@ export interface LeaseParts {
 }
 
 /**
- * Takes back leases that ran out while the event loop of this process was blocked. On the server the lock of such an attempt is gone, but as
+ * Takes back leases that ran out while the event loop of this process was blocked. On the server BullMQ's lock of such an attempt is gone, but as
  * long as no worker has looked for stalled jobs, its job still stands among the active ones and is nobody else's. Without this, the first
  * thing that a worker did after a block would be to take its own jobs away from itself.
  */

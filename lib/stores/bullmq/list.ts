@@ -1,10 +1,11 @@
+/** Lists jobs page by page. */
 import type { Clock } from '../../core/context.ts'
 import type { JobRecord } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { JobPage, ListQuery } from '../../jobs/store.ts'
 import type { Connections } from './connections.ts'
-import { FIELD, KEY } from './internals.ts'
 import { OWN } from './keeping.ts'
+import { FIELD, KEY } from './layout.ts'
 import { readCursor, writeCursor, type Place } from './list-cursor.ts'
 import type { QueueBook } from './queues.ts'
 import { rawJob, RECORD_FIELDS, recordOf, type RawJob } from './record.ts'
@@ -121,8 +122,8 @@ export class Lister {
     const answer = await this.#connections.run((client) => runScript(client, 'page', [this.#book.prefixOf(queue)], walk, key, STRETCH, from, over, ...seen))
     const [start, entries]: readonly unknown[] = Array.isArray(answer) ? answer : []
     const found = (Array.isArray(entries) ? entries : []).map((entry: unknown) => {
-      const [id, score, fields, locked] = Array.isArray(entry) ? entry as readonly unknown[] : []
-      return { id: String(id), score: String(score), raw: rawJob(fields, locked) }
+      const [id, score, fields, leased] = Array.isArray(entry) ? entry as readonly unknown[] : []
+      return { id: String(id), score: String(score), raw: rawJob(fields, leased) }
     })
     return { start: Number(start) || 0, found }
   }

@@ -1,3 +1,4 @@
+/** The options of `redisStore()`: what they mean, their defaults, and how they are checked. */
 import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
 import { clientOptionProblems, connectionProblems } from './client-options.ts'
 import { parseRedisUrl, URL_FORMS, URL_PATTERN, type RedisConnectionOptions } from './redis-url.ts'
@@ -5,8 +6,8 @@ import { parseRedisUrl, URL_FORMS, URL_PATTERN, type RedisConnectionOptions } fr
 export type { RedisConnectionOptions }
 
 /**
- * A client or cluster of ioredis that the application made. Its own settings hold (its offline queue and retries too);
- * every command gets our deadline on top.
+ * A client or cluster of ioredis that the application made. Its own options hold (its offline queue and retries, too).
+ * Every command of the store gets the deadline `operationTimeoutMs` on top.
  */
 export interface RedisClientLike {
   readonly status: string
@@ -45,8 +46,8 @@ export interface RedisRetentionOptions {
 }
 
 /**
- * Exactly one of `url`, `connection` and `client` says where the server is; without any of them it is localhost:6379. One that is
- * there and `undefined` (an environment variable that is not set) is refused.
+ * One of `url`, `connection` and `client` says where the server is. Without any of them it is localhost:6379. More than one is
+ * refused, and so is one that is there and `undefined`: an environment variable that is not set must not become localhost.
  */
 export interface RedisStoreOptions {
   /**
@@ -60,18 +61,19 @@ export interface RedisStoreOptions {
    */
   connection?: RedisConnectionOptions | undefined
   /**
-   * A client the application made. Used for commands, duplicated for blocking and subscribing, never closed. It must connect
-   * again by itself; one whose server has gone silent loses its socket after ten seconds, so that it does.
+   * A client that the application made. The store sends commands over it, duplicates it for blocking and subscribing, and
+   * never closes it. It must connect again by itself (`retryStrategy`). When nothing arrives from its server any more, the
+   * store destroys its socket after ten seconds, so that it connects again.
    */
   client?: RedisClientLike | undefined
   /**
-   * Begins every key. Applications that share a server need different ones. The braces keep all keys in one slot of a
+   * What every key begins with. Applications that share a server need different prefixes. The braces keep all keys in one slot of a
    * Redis Cluster; there, a prefix without them is refused. @defaultValue '\{fae\}'
    */
   prefix?: string | undefined
   /**
-   * An operation that the server has not answered by then is refused with `FAE_STORE_UNAVAILABLE`, in milliseconds. It
-   * may have been carried out all the same: repeat a submission with the same idempotency key. @defaultValue 2000
+   * How long an operation may take, in milliseconds. One that the server has not answered by then is refused with
+   * `FAE_STORE_UNAVAILABLE`. It may have been carried out all the same: repeat a submission with the same idempotency key. @defaultValue 2000
    */
   operationTimeoutMs?: number | undefined
   /**
@@ -82,19 +84,19 @@ export interface RedisStoreOptions {
    */
   acknowledge?: 'primary' | 'replica' | undefined
   /**
-   * A worker that stops renewing its lease for so long has lost the job, in milliseconds. Shorter means that the jobs
-   * of a crashed worker run again sooner; another worker takes the jobs of one with a blocked event loop
-   * sooner too. @defaultValue 10000
+   * How long a worker may hold a job without renewing its lease, in milliseconds. After that the job counts as stalled, and
+   * another worker runs it. Lower: the jobs of a crashed worker run again sooner. Higher: a worker whose event loop is
+   * blocked keeps its jobs for longer. BullMQ calls a lease a lock. @defaultValue 10000
    */
   leaseMs?: number | undefined
   /**
-   * How often one of the workers looks for lost leases, in milliseconds. A look may find that the last one was too recent
-   * and be left out: from the loss of a lease to the next run it can take twice as long. @defaultValue 1000
+   * How often the workers look for leases that ran out, in milliseconds. A look is left out when another worker has just
+   * looked, so it can take twice as long until a stalled job runs again. Lower costs the server more. @defaultValue 1000
    */
   stalledIntervalMs?: number | undefined
   /**
-   * A submission is refused with `FAE_STORE_FULL` while the inputs of jobs that wait or run take so many bytes, per
-   * queue. Inputs below 4 KiB are neither counted nor refused: `maxQueued` of an endpoint bounds those. Lower keeps
+   * How many bytes the inputs of jobs that wait or run may take, per queue. A submission with an input that does not fit is
+   * refused with `FAE_STORE_FULL`. Inputs below 4 KiB are neither counted nor refused: `maxQueued` of an endpoint bounds those. Lower keeps
    * clients with large bodies from filling the server; higher takes more of a burst. @defaultValue 1073741824 (1 GiB)
    */
   maxWaitingBytes?: number | undefined

@@ -1,6 +1,8 @@
+/** A submission on trial: shows whether the server would take one. */
 import { createHash } from 'node:crypto'
 import { toStoreError } from './errors.ts'
-import { ADD_KINDS, addKeys, bullScripts, type AddKind, type Bull, type Client } from './internals.ts'
+import type { BullScripts, Client } from './internals.ts'
+import { ADD_KINDS, addKeys, type AddKind } from './layout.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
 import { defineCommand, runCommand } from './scripts.ts'
 import { probeScript } from './wrapped-scripts.ts'
@@ -20,15 +22,22 @@ const ASKED = JSON.stringify({ k: 'probe', f: '', t: 1_000 })
 export class Probe {
   readonly #prefix: string
   readonly #id: string
-  readonly #commands: ReadonlyMap<AddKind, string>
+  readonly #scripts: BullScripts
+  readonly #settings: ResolvedRedisStoreOptions
+  #commands: ReadonlyMap<AddKind, string> = new Map()
 
   /** No queue has an empty name, so no key of one begins with the prefix and two colons. */
-  constructor (client: Client, bull: Bull, settings: ResolvedRedisStoreOptions) {
+  constructor (scripts: BullScripts, settings: ResolvedRedisStoreOptions) {
     const { prefix } = settings
     this.#prefix = `${prefix}::probe:`
     this.#id = createHash('sha1').update(prefix).digest('hex')
-    const scripts = bullScripts(bull)
-    this.#commands = new Map(ADD_KINDS.map((kind) => [kind, defineCommand(client, `probe-${kind}`, probeScript(scripts, kind, settings))]))
+    this.#scripts = scripts
+    this.#settings = settings
+  }
+
+  /** Teaches the client of submissions the scripts. */
+  start (client: Client): void {
+    this.#commands = new Map(ADD_KINDS.map((kind) => [kind, defineCommand(client, `probe-${kind}`, probeScript(this.#scripts, kind, this.#settings))]))
   }
 
   /** @throws {AsyncEndpointsError} what a submission would be refused with */

@@ -1,10 +1,13 @@
+/** The queues that this process knows, and how it learns of those of other processes. */
 import type { Queue } from 'bullmq'
-import type { Clock, TimerHandle } from '../../core/context.ts'
+import type { Clock } from '../../core/context.ts'
+import { Periodic } from '../../core/periodic.ts'
 import { cut } from '../../core/text.ts'
 import { QUEUE_NAME } from '../../jobs/definition.ts'
 import type { Connections } from './connections.ts'
 import { serverCode } from './errors.ts'
-import { queuePrefix, type Bull, type Client } from './internals.ts'
+import type { Bull, Client } from './internals.ts'
+import { queuePrefix } from './layout.ts'
 import { runScript } from './scripts.ts'
 
 /**
@@ -13,18 +16,18 @@ import { runScript } from './scripts.ts'
  */
 const EVENTS_KEPT = 100
 /**
- * How often a process says again which queues it uses. A server that was flushed, or restarted without its data, has
- * forgotten it, and no connection is lost when that happens: other processes would never find the jobs.
+ * How often a process writes on the server which queues it uses. A server that was flushed, or restarted without its data,
+ * has forgotten them, and no connection is lost when that happens: other processes would never find the jobs.
  */
-const TELL_EVERY_MS = 2_000
-/** Names that the set should not hold are reported once; no more than this are remembered. */
+const NOTE_EVERY_MS = 2_000
+/** Names that no queue can have are reported once each. At most this many are remembered. */
 const MAX_BAD_NAMES = 100
 const QUEUE_NAMES = new RegExp(QUEUE_NAME)
 
-/** How old the list of all queues may be when somebody asks about all of them. */
+/** How old the list of all queues may be when all of them are asked for. */
 const REFRESH_MAX_MS = 30_000
 
-/** Says something that an operator should know. */
+/** Reports something that an operator should know. */
 export type Report = (code: string, message: string) => void
 
 /** A queue that this process adds to or works on. */
@@ -36,8 +39,8 @@ export interface QueueHandle {
 }
 
 /**
- * The queues under one prefix: those this process uses, and those that others told of in a set on the server. An id
- * does not say in which queue its job is, so every look-up asks about all of them, in one step.
+ * The queues under one prefix: those that this process uses, and those that other processes have written into a set on the
+ * server. An id does not say in which queue its job is, so every look-up asks all of them, in one step.
  */
 export class QueueBook {
   readonly #bull: Bull
@@ -50,11 +53,10 @@ export class QueueBook {
   #refreshedAt = -Infinity
   #refreshing: Promise<boolean> | undefined
   #next: Promise<boolean> | undefined
-  readonly #told = new Set<string>()
+  readonly #noted = new Set<string>()
   readonly #report: Report
   readonly #badNames = new Set<string>()
-  #timer: TimerHandle
-  #stopped = false
+  readonly #round: Periodic
 
   constructor (bull: Bull, connections: Connections, clock: Clock, prefix: string, report: Report) {
     this.#report = report
@@ -62,7 +64,7 @@ export class QueueBook {
     this.#connections = connections
     this.#clock = clock
     this.#prefix = prefix
-    connections.onReady(() => this.#serverIsBack())
+    this.#round = new Periodic({ clock, firstDelayMs: NOTE_EVERY_MS, intervalMs: NOTE_EVERY_MS, turn: () => this.#heal().catch(() => { /* the next time */ }) })
   }
 
   /** The queue with what is needed to add to it. Others can find its jobs from the first one on. */
@@ -77,33 +79,29 @@ export class QueueBook {
         skipVersionCheck: true,
         streams: { events: { maxLen: EVENTS_KEPT } }
       })
-      bull.on('error', () => { /* the same trouble is told where a command fails */ })
+      bull.on('error', () => { /* the sender of the command gets the error */ })
       handle = { name, prefix: queuePrefix(this.#prefix, name), bull }
       this.#handles.set(name, handle)
       this.#learn([name])
     }
-    if (!this.#told.has(name)) this.#tell(name)
+    if (!this.#noted.has(name)) this.#note(name)
     return handle
   }
 
-  /** A queue that has jobs, although this process need not use it: others are to find them as well. */
+  /** Adds a queue that has jobs to the set, even if this process does not use it, so that other processes find its jobs. */
   know (name: string): void {
-    if (this.#told.has(name) || !QUEUE_NAMES.test(name)) return
+    if (this.#noted.has(name) || !QUEUE_NAMES.test(name)) return
     this.#learn([name])
-    this.#tell(name)
+    this.#note(name)
   }
 
-  /** Tells of the queues again and again, from now on. */
+  /** Writes the queues of this process on the server from now on: again and again, and each time the server is back. */
   start (): void {
-    this.#timer = this.#clock.setTimeout(() => {
-      this.#heal().catch(() => { /* the next time */ }).finally(() => { if (!this.#stopped) this.start() }).catch(() => { /* it has none */ })
-    }, TELL_EVERY_MS)
+    this.#connections.onReady(() => this.#serverIsBack())
+    this.#round.start()
   }
 
-  stop (): void {
-    this.#stopped = true
-    this.#clock.clearTimeout(this.#timer)
-  }
+  stop (): Promise<void> { return this.#round.stop() }
 
   /** The prefix of a queue, used here or not. */
   prefixOf (name: string): string { return queuePrefix(this.#prefix, name) }
@@ -111,7 +109,7 @@ export class QueueBook {
   /** All queues that are known here, by name. */
   names (): readonly string[] { return this.#names }
 
-  /** All queues that any process has told of lately. */
+  /** All queues that any process has written down, read at most half a minute ago. */
   async allNames (): Promise<readonly string[]> {
     if (this.#clock.monotonic() - this.#refreshedAt > REFRESH_MAX_MS) await this.#refresh()
     return this.#names
@@ -177,7 +175,7 @@ export class QueueBook {
       try {
         const names = await this.#connections.run((client) => client.smembers(this.#key).catch(async (error: unknown) => {
           if (serverCode(error) !== 'WRONGTYPE') throw error
-          if (this.#told.size > 0) await this.#heal()
+          if (this.#noted.size > 0) await this.#heal()
           else if (await client.del(this.#key) > 0) this.#reportReplaced()
           return await client.smembers(this.#key)
         }))
@@ -193,9 +191,9 @@ export class QueueBook {
   get #key (): string { return `${this.#prefix}:queues` }
 
   // Sent before the first job on the same connection, so that nobody can learn of the job before the queue.
-  #tell (name: string): void {
-    this.#told.add(name)
-    this.#add([name]).then(([, replaced]) => { if (replaced) this.#reportReplaced() }, () => { this.#told.delete(name) })
+  #note (name: string): void {
+    this.#noted.add(name)
+    this.#add([name]).then(([, replaced]) => { if (replaced) this.#reportReplaced() }, () => { this.#noted.delete(name) })
   }
 
   async #add (names: readonly string[]): Promise<[added: number, replaced: boolean]> {
@@ -206,7 +204,7 @@ export class QueueBook {
 
   /** Adds what the server has forgotten. */
   async #heal (): Promise<void> {
-    const names = [...this.#told]
+    const names = [...this.#noted]
     if (names.length === 0 || !this.#connections.live) return
     const [added, replaced] = await this.#add(names)
     if (replaced) this.#reportReplaced()
@@ -218,7 +216,7 @@ export class QueueBook {
     this.#report('queues-replaced', `The key ${this.#key} did not hold the set of queues; it was replaced. Nothing else may use keys that begin with "${this.#prefix}:"`)
   }
 
-  /** Anybody can add to the set: a name that no queue can have would stop whoever acts on it. */
+  /** Any client can add to the set. A name that no queue can have would make every script that uses it fail. */
   #valid (names: readonly string[]): string[] {
     return names.filter((name) => {
       if (QUEUE_NAMES.test(name)) return true
@@ -240,7 +238,7 @@ export class QueueBook {
   #serverIsBack (): void {
     // It may have come back empty.
     this.#heal().catch(() => { /* the next time */ })
-    for (const { name } of this.#handles.values()) if (!this.#told.has(name)) this.#tell(name)
+    for (const { name } of this.#handles.values()) if (!this.#noted.has(name)) this.#note(name)
     this.keepEventsShort()
     this.#refresh().catch(() => { /* the next look-up tries again */ })
   }

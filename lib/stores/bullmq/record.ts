@@ -1,7 +1,9 @@
+/** Makes a record of the contract out of the fields that the server holds of a job. */
 import type { ClaimedJob, JobProgress, JobRecord } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
 import { envelopeIn, errorOf, inputOf, NO_ENVELOPE, originOf, parseNotes, traceOf, type Envelope, type Notes } from './envelope.ts'
-import { FIELD, type BullJob } from './internals.ts'
+import type { BullJob } from './internals.ts'
+import { FIELD } from './layout.ts'
 
 /**
  * The fields of a job's hash that a record is made of, in the order in which scripts give them. All are small: `data`
@@ -15,13 +17,13 @@ export const RECORD_FIELDS = [
 /** What the server says about one job: the fields above, and whether somebody holds its lease. */
 export interface RawJob {
   readonly fields: ReadonlyArray<string | null>
-  readonly locked: boolean
+  readonly leased: boolean
 }
 
 /** `undefined` for an answer that is not a job. */
-export function rawJob (fields: unknown, locked: unknown): RawJob | undefined {
+export function rawJob (fields: unknown, leased: unknown): RawJob | undefined {
   if (!Array.isArray(fields) || typeof fields[0] !== 'string') return undefined
-  return { fields: fields.map((field) => field === null || field === undefined ? null : String(field)), locked: Number(locked) === 1 }
+  return { fields: fields.map((field) => field === null || field === undefined ? null : String(field)), leased: Number(leased) === 1 }
 }
 
 /** A job with what only the store needs to know about it. */
@@ -31,7 +33,7 @@ export interface StoredRecord {
   readonly envelope: Envelope | undefined
 }
 
-export function recordOf (id: string, queue: string, { fields, locked }: RawJob): StoredRecord {
+export function recordOf (id: string, queue: string, { fields, leased }: RawJob): StoredRecord {
   const [name, timestamp, opts, priority, delay, processedOn, finishedOn, failedReason, returnvalue, progress, atm, stc, defa, ats, rdr] = fields
   const { delayMs, ours } = parseOptions(opts)
   const envelope = ours ?? NO_ENVELOPE
@@ -42,7 +44,7 @@ export function recordOf (id: string, queue: string, { fields, locked }: RawJob)
   const counted = (integer(atm) ?? 0) + (integer(stc) ?? 0)
   // A claim that has neither been settled nor counted as a stall: it runs, or its worker died and nobody has looked yet.
   const claimed = (integer(ats) ?? 0) - counted - (notes.a ?? 0) > 0
-  const state = stateOf(ended, returnvalue, notes, deferred, locked || claimed, integer(delay) ?? 0)
+  const state = stateOf(ended, returnvalue, notes, deferred, leased || claimed, integer(delay) ?? 0)
   const running = state === 'in-progress' ? 1 : 0
   const finishedAt = ended ?? (state === 'cancelled' ? deferred?.t : undefined)
   const error = state === 'completed' ? undefined : state === 'cancelled' ? cancelError(ended === undefined ? deferred : notes) : errorOf(notes)

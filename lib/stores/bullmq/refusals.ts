@@ -1,3 +1,4 @@
+/** What is done while the server refuses to serve: a replica, out of memory, loading. */
 import type { Clock } from '../../core/context.ts'
 import { sleep } from '../../core/deadline.ts'
 import type { StoreReport } from '../../jobs/store.ts'
@@ -22,7 +23,7 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
   NOPERM: { about: 'the user of this connection may not run a command that the job store needs', reconnect: false },
   NOAUTH: { about: 'it wants a password', reconnect: false },
   WRONGPASS: { about: 'user or password is wrong', reconnect: false },
-  BUSY: { about: 'a script of somebody blocks it', reconnect: false }
+  BUSY: { about: 'a script that another client runs blocks it', reconnect: false }
 }
 
 /** Between two attempts to find another server, and between two questions whether the refusal is over. */

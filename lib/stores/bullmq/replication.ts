@@ -1,3 +1,4 @@
+/** Waits until a replica has confirmed what was submitted. */
 import { notReplicated } from './errors.ts'
 import type { Client } from './internals.ts'
 

@@ -1,4 +1,5 @@
-import type { TimerHandle } from '../../core/context.ts'
+/** Forgets jobs whose time is over, on one process at a time. */
+import { Periodic } from '../../core/periodic.ts'
 import type { TerminalState } from '../../jobs/states.ts'
 import type { JobRecord } from '../../jobs/job.ts'
 import type { Connections } from './connections.ts'
@@ -16,8 +17,8 @@ const LONGEST_SWEEP_MS = 30_000
 const MAX_SWEPT = 1_000
 
 /**
- * The script that ends a job forgets older ones, too. Nothing may end for long, so one process at a time looks after
- * the rest. When a job's time is over is said by the clock of the server: that of this process may be wrong.
+ * Clears old jobs away. The script that ends a job forgets older ones, too, but nothing may end for a long time. So one process
+ * at a time sweeps all queues. The clock of the server says when a job's time is over: the clock of this process may be wrong.
  */
 export class Retention {
   readonly #connections: Connections
@@ -27,12 +28,12 @@ export class Retention {
   readonly #report: Report
   /** Queues that could not be swept the last time, reported once. */
   readonly #failing = new Set<string>()
-  /** The server did not tell its time, which was reported. */
+  /** The time of the server could not be read, which was reported. */
   #unread = false
   readonly #settings: ResolvedRedisStoreOptions
   readonly #keepMs: Readonly<Record<TerminalState, number>>
   readonly everyMs: number
-  #timer: TimerHandle
+  readonly #round: Periodic
   #stopped = false
 
   constructor (connections: Connections, book: QueueBook, clock: ServerClock, settings: ResolvedRedisStoreOptions, repairs: Repairs, report: Report) {
@@ -45,6 +46,7 @@ export class Retention {
     this.#settings = settings
     this.#keepMs = { completed: completedMs, failed: failedMs, cancelled: completedMs }
     this.everyMs = Math.min(Math.max(Math.min(completedMs, failedMs) / 2, SHORTEST_SWEEP_MS), LONGEST_SWEEP_MS)
+    this.#round = new Periodic({ clock, firstDelayMs: this.everyMs, intervalMs: this.everyMs, turn: () => this.#sweep().catch(() => { /* the next sweep does it */ }) })
   }
 
   /** Its time is over, although nobody may have swept it yet. */
@@ -53,15 +55,11 @@ export class Retention {
     return finishedAt + this.#keepMs[state] <= this.#clock.now()
   }
 
-  start (): void {
-    this.#timer = this.#clock.setTimeout(() => {
-      this.#sweep().catch(() => { /* the next sweep does it */ }).finally(() => { if (!this.#stopped) this.start() })
-    }, this.everyMs)
-  }
+  start (): void { this.#round.start() }
 
-  stop (): void {
+  stop (): Promise<void> {
     this.#stopped = true
-    if (this.#timer !== undefined) this.#clock.clearTimeout(this.#timer)
+    return this.#round.stop()
   }
 
   async #sweep (): Promise<void> {
@@ -83,14 +81,14 @@ export class Retention {
   #clockUnread (): void {
     if (this.#unread || !this.#connections.live) return
     this.#unread = true
-    this.#report('clock-unread', 'The server does not tell its time (TIME): old jobs are not cleared away until it does')
+    this.#report('clock-unread', 'The time of the Redis server cannot be read (TIME). Old jobs are not cleared away until it can')
   }
 
-  /** The lock of the sweep may have lost its time to live (a restored dump has none). No process would ever sweep again. */
+  /** The key that keeps other processes from sweeping may have lost its time to live (a restored dump has none). No process would ever sweep again. */
   async #giveEnd (key: string): Promise<void> {
     if (await this.#connections.run((client) => client.pttl(key)) !== -1) return
     await this.#connections.run((client) => client.pexpire(key, Math.ceil(this.everyMs)))
-    this.#report('key-without-end', `The key ${key} had no end, and would have kept every process from clearing away old jobs; it has one now`)
+    this.#report('key-without-end', `The key ${key} had lost its time to live, and would have kept every process from clearing away old jobs. It has a time to live again`)
   }
 
   /** A queue that cannot be swept is reported once, and does not stop the sweep of the other queues. */
@@ -103,7 +101,7 @@ export class Retention {
     } catch (error) {
       if (!this.#connections.live || this.#failing.has(name)) return
       this.#failing.add(name)
-      this.#report('sweep-failed', `Old jobs of the queue "${name}" could not be cleared away (${serverCode(error)}); it is tried again`)
+      this.#report('sweep-failed', `Old jobs of the queue "${name}" could not be cleared away (${serverCode(error)}). The next sweep tries again`)
     }
   }
 

@@ -1,13 +1,14 @@
+/** One attempt under way, as a consumer on Redis knows it. */
 import type { ClaimedJob } from '../../jobs/job.ts'
 import type { Attempt, Claim, SettleVerdict, Settlement } from '../../jobs/store.ts'
 import { encodeNotes, envelopeIn, parseNotes, type Envelope, type Notes } from './envelope.ts'
 import type { BullJob } from './internals.ts'
 import { claimedRecord } from './record.ts'
 
-/** Stands for an attempt of which nobody has to hear any more. */
+/** Takes the place of an attempt that has been reported to, and must not be kept in memory. */
 export const OVER: Attempt = Object.freeze({ run: async (): Promise<Settlement> => ({ kind: 'release' }), abort () {}, settled () {} })
 
-/** Who can take a lease back that ran out without anybody else having noticed. */
+/** Takes back a lease that ran out, if no other worker has noticed. */
 export interface LeaseKeeper {
   takeBack (attempts: readonly Running[]): Promise<readonly string[]>
 }
@@ -27,7 +28,7 @@ export class Running implements Claim {
   readonly claimMs: number | undefined
   /** Prefix of the queue's keys. */
   readonly prefix: string
-  /** Stands in the job's lock as long as the lease is ours. */
+  /** BullMQ's lock key of the job holds it for as long as the lease belongs to this attempt. */
   readonly token: string
   readonly bullJob: BullJob
   /** `undefined`: somebody else added the job, with BullMQ alone. */
@@ -94,7 +95,7 @@ export class Running implements Claim {
     return !this.over && (await this.#keeper?.takeBack([this]))?.includes(this.id) === true
   }
 
-  /** Tells the attempt to stop; once for each reason. */
+  /** Asks the attempt to stop, once for each reason. */
   abort (reason: 'cancelled' | 'lease-lost'): void {
     if (this.over || (reason === 'cancelled' ? this.cancelAsked : this.leaseLost)) return
     if (reason === 'cancelled') this.cancelAsked = true
@@ -102,7 +103,7 @@ export class Running implements Claim {
     this.attempt.abort(reason)
   }
 
-  /** Tells the attempt what became of its settlement; only the first verdict counts. */
+  /** Reports to the attempt what became of its settlement. Only the first verdict counts. */
   end (verdict: SettleVerdict): void {
     if (this.over) return
     this.over = true

@@ -1,4 +1,9 @@
+/** The clock of the Redis server, from which every moment that the store keeps or compares is taken. */
 import type { Clock, TimerHandle } from '../../core/context.ts'
+import { Periodic } from '../../core/periodic.ts'
+import { unavailable } from './errors.ts'
+import type { Client } from './internals.ts'
+import { runScript } from './scripts.ts'
 
 /** How often the server's clock is read. The clocks of two machines drift apart by a few milliseconds in that time. */
 const READ_EVERY_MS = 30_000
@@ -33,10 +38,10 @@ interface Found {
  * on one server, some have a clock that is wrong, and one that is five minutes ahead would delete everybody's jobs.
  *
  * A wall clock that agrees with the server's, as far as the round trip lets one see, is taken as it is. When it is set
- * while the process runs, the monotonic clock tells the time until the server has been asked again.
+ * while the process runs, the time is counted by the monotonic clock until the server has been asked again.
  *
  * ```
- * unread ──(server answered)──▶ read ◀──(wall clock was set | connected anew)──▶ stale
+ * unread ──(server answered)──▶ read ◀──(wall clock was set | connected again)──▶ stale
  * ```
  */
 export class ServerClock implements Clock {
@@ -46,22 +51,23 @@ export class ServerClock implements Clock {
   #fresh = false
   #again = false
   #looking: Promise<void> | undefined
-  #timer: TimerHandle
-  #stopped = false
+  readonly #round: Periodic
 
-  /** @param read the server's time in milliseconds; rejects when the server does not tell it */
+  /** @param read the server's time in milliseconds; rejects when it cannot be read */
   constructor (local: Clock, read: () => Promise<number>) {
     this.#local = local
     this.#read = read
+    this.#round = new Periodic({ clock: local, firstDelayMs: READ_EVERY_MS, intervalMs: READ_EVERY_MS, turn: () => this.#look() })
   }
 
+  /** The server's time. When the wall clock of this host was set, the server is asked again in the background. */
   now (): number {
     const wall = this.#local.now()
     const reading = this.#reading
     if (reading === undefined) return wall
     const expected = reading.serverAt + this.#local.monotonic() - reading.monotonicAt
-    const told = wall + reading.offset
-    if (Math.abs(told - expected) <= STEP_MS) return told
+    const shown = wall + reading.offset
+    if (Math.abs(shown - expected) <= STEP_MS) return shown
     if (this.#fresh) this.renew()
     return Math.round(expected)
   }
@@ -73,10 +79,10 @@ export class ServerClock implements Clock {
   /** A moment of the server's clock as this host's wall clock shows it, for code that compares it with `Date.now()`. */
   toLocal (moment: number): number { return moment - this.now() + Date.now() }
 
-  /** The server has told its time, if only long ago. */
+  /** The server's clock has been read, if only long ago. */
   get known (): boolean { return this.#reading !== undefined }
 
-  /** What is told now comes from the server, and from no reading of long ago. */
+  /** The last reading is recent, and nothing has happened since that makes it doubtful. */
   get fresh (): boolean { return this.#fresh }
 
   /** Resolves when the server was asked, at once if it has been lately. Never rejects: without an answer the last reading stands. */
@@ -92,17 +98,9 @@ export class ServerClock implements Clock {
     this.#look().catch(() => { /* it never rejects */ })
   }
 
-  start (): void {
-    this.#stopped = false
-    this.#timer = this.#local.setTimeout(() => {
-      this.#look().finally(() => { if (!this.#stopped) this.start() }).catch(() => { /* it never rejects */ })
-    }, READ_EVERY_MS)
-  }
+  start (): void { this.#round.start() }
 
-  stop (): void {
-    this.#stopped = true
-    this.#local.clearTimeout(this.#timer)
-  }
+  stop (): Promise<void> { return this.#round.stop() }
 
   #look (): Promise<void> {
     this.#looking ??= this.#lookUntilFresh().finally(() => { this.#looking = undefined })
@@ -141,4 +139,12 @@ export class ServerClock implements Clock {
     this.#reading = { offset, serverAt: best.wallAt + offset, monotonicAt: best.monotonicAt }
     this.#fresh = !this.#again
   }
+}
+
+/** The server's clock in milliseconds. @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE` when the answer is no time */
+export async function readTime (client: Client, prefix: string): Promise<number> {
+  const answer = await runScript(client, 'time', [`${prefix}:time`])
+  const [seconds, microseconds] = (Array.isArray(answer) ? answer : []).map(Number)
+  if (seconds === undefined || microseconds === undefined || !Number.isFinite(seconds + microseconds)) throw unavailable('no time')
+  return seconds * 1_000 + microseconds / 1_000
 }

@@ -3,14 +3,14 @@ export type ServerProduct = 'Redis' | 'Valkey' | 'Dragonfly'
 
 export interface ServerDescription {
   readonly product: ServerProduct
-  /** Of the product itself; `undefined` when the server does not tell. */
+  /** Of the product itself; `undefined` when the server does not say. */
   readonly version: string | undefined
-  /** It lacks commands that BullMQ and our scripts use. */
+  /** It lacks commands that the scripts of BullMQ and of the store use. */
   readonly tooOld: boolean
   readonly evictionPolicy: string | undefined
 }
 
-/** The oldest server with all commands that BullMQ and our scripts use. */
+/** The oldest server with all commands that the scripts of BullMQ and of the store use. */
 export const OLDEST_VERSION = [6, 2] as const
 /** With any other the server may throw jobs away. */
 export const SAFE_EVICTION_POLICY = 'noeviction'

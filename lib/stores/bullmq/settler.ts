@@ -1,10 +1,11 @@
+/** Stores how an attempt ended: one step on the server for each way in which it can end. */
 import type { Clock } from '../../core/context.ts'
 import { sleep } from '../../core/deadline.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { SettleVerdict, Settlement } from '../../jobs/store.ts'
 import { CANCELLED_MARK, encodeNotes, errorNotes, keptError } from './envelope.ts'
 import { refusalCode, toStoreError } from './errors.ts'
-import { allowRetry, type Backend, type Bull, type BullJob, type Client, type Script } from './internals.ts'
+import { finishJob, type Backend, type BullJob, type Claimed, type Client, type NextJob, type Script } from './internals.ts'
 import { limitsOf } from './keeping.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
 import { OVER, Running } from './running.ts'
@@ -14,14 +15,14 @@ import { defineCommand, runCommand, runScript } from './scripts.ts'
 const RETRY_MS = 500
 /** A result outlives its job by this, so that it never goes first. */
 const RESULT_MARGIN_MS = 60_000
+/** The extra arguments of `lua/finish.lua` for a job that ends without an attempt. */
+const NO_EXTRAS: readonly string[] = Object.freeze(['', '', ''])
+type Again = Extract<Settlement, { kind: 'retry' | 'snooze' | 'postpone' | 'release' }>
 
-/** Thrown into BullMQ to end a step that is over as far as we are concerned. Never shown to anybody. */
-export class Settled extends Error {
-  override name = 'Settled'
-}
+/** A step that nobody needs any more: the consumer was closed, or the attempt is over. */
+const GIVEN_UP = Symbol('given up')
 
 export interface SettlerParts {
-  readonly bull: Bull
   readonly clock: Clock
   readonly client: Client
   readonly backend: () => Backend
@@ -36,130 +37,72 @@ export interface SettlerParts {
 }
 
 /**
- * Turns the settlement of an attempt into the step of BullMQ's own that stores it: what the processor returns or
- * throws where that is enough (one command, which also fetches the next job), a call of its backend where it is not.
+ * Turns the settlement of an attempt into a step on the server, and reports to the attempt once what became of it: stored,
+ * refused because the lease is no longer good, or given up. Nothing here throws.
+ *
+ * | settlement | step | hands out the next job |
+ * |---|---|---|
+ * | completed, failed | BullMQ's script that ends a job, inside `lua/finish.lua` | yes |
+ * | retry after a delay | BullMQ's `moveToDelayed`, an attempt counted | yes |
+ * | retry at once | BullMQ's `retryJob` | no |
+ * | snooze, postpone | BullMQ's `moveToDelayed`, no attempt counted | no |
+ * | release | `lua/note.lua`, then BullMQ's `moveJobFromActiveToWait` | no |
+ * | cancelled | `lua/end-cancelled.lua` | no |
+ *
+ * Whatever would run the job again asks first whether somebody cancelled it, and ends it then.
  */
 export class Settler {
   readonly #parts: SettlerParts
   readonly #limits: readonly number[]
-  readonly #finish: string
   readonly #resultMs: number
+  #finish = ''
+  #lastFinish = 0
+  #finishes = 0
 
   constructor (parts: SettlerParts) {
     this.#parts = parts
     this.#limits = limitsOf(parts.settings)
-    this.#finish = defineCommand(parts.client, 'finish', parts.finish)
     this.#resultMs = Math.ceil(parts.settings.retention.completedMs) + RESULT_MARGIN_MS
   }
 
-  /**
-   * The extra arguments of the script that ends a job: see `lua/finish.lua`. `undefined`: the job ends without an attempt.
-   */
-  extras (running: Running | undefined): ReadonlyArray<string | number> {
-    if (running === undefined) return ['', '', '']
-    const { settlement, envelope } = running
-    const always = [envelope === undefined ? '' : '1', envelope?.b ?? '', envelope?.o ?? '']
-    if (settlement?.kind !== 'completed' || settlement.result === undefined) return always
-    return [...always, this.#resultMs, settlement.result]
-  }
+  /** Teaches the client the script that ends jobs. */
+  start (): void { this.#finish = defineCommand(this.#parts.client, 'finish', this.#parts.finish) }
 
   /** Runs the script that ends a job, in the place of BullMQ's. */
   finish (args: readonly unknown[]): Promise<unknown> { return runCommand(this.#parts.client, this.#finish, args) }
 
-  /**
-   * @returns what the processor returns: the size of the result, which is stored by the same step that ends the job.
-   * Throws what makes BullMQ's worker do the rest. Nothing has to be waited for in the most common case, and is not.
-   */
-  settle (running: Running, settlement: Settlement): number | undefined | Promise<number | undefined> {
+  /** @returns the next job, if the step has handed one out */
+  async settle (running: Running, settlement: Settlement, claimed: Claimed): Promise<NextJob> {
     running.settlement = settlement
-    return settlement.kind === 'completed' ? resultSize(settlement) : this.#settle(running, settlement)
-  }
-
-  async #settle (running: Running, settlement: Exclude<Settlement, { kind: 'completed' }>): Promise<never> {
     switch (settlement.kind) {
+      case 'completed':
+        return await this.#end(running, claimed, 'completed', json(resultSize(settlement)))
       case 'failed': {
-        running.bullJob.opts.stackTraceLimit = 0
-        throw new this.#parts.bull.UnrecoverableError(running.write({ ...errorNotes(settlement.error), ...(running.stalled && { k: 1 }) }))
-      }
-      case 'retry': {
-        await this.#endIfAsked(running)
-        allowRetry(running.bullJob)
-        throw new Error(running.write({ ...errorNotes(settlement.error), r: this.#parts.clock.now() + settlement.delayMs, ...(running.unspent > 1 && { a: running.unspent - 1 }) }))
+        const notes = running.write({ ...errorNotes(settlement.error), ...(running.stalled && { k: 1 }) })
+        return await this.#end(running, claimed, 'failed', notes)
       }
       case 'cancelled':
-        await this.#cancel(running, encodeNotes({ x: 1, m: settlement.reason }), running.stillborn ? 0 : 1)
-        throw this.#done()
-      case 'snooze':
-      case 'postpone':
-        await this.#endIfAsked(running)
-        await this.#delay(running, settlement.delayMs)
-        throw this.#done()
-      case 'release':
-        await this.#endIfAsked(running)
-        await this.#release(running)
-        throw this.#done()
+        await this.#cancel(running, encodeNotes({ x: 1, m: settlement.reason }), running.stillborn ? 0 : 1, 'always')
+        return undefined
+      default: {
+        const cancelled = await this.#cancel(running, encodeNotes({ x: 1, m: '' }), 1, 'asked')
+        return cancelled ? undefined : await this.#again(running, settlement, claimed)
+      }
     }
   }
 
-  /** BullMQ could not store a completion and would make a failure of it: it is tried again instead. Always throws. */
-  async completeAgain (running: Running, resultBytes: number | undefined): Promise<never> {
-    const { bullJob, token } = running
-    await this.store(running, 'completed', () => bullJob.moveToCompleted(resultBytes, token, false), undefined)
-    throw new Settled()
+  /** Gives back a job that was claimed too late to be run here. No attempt is spent. */
+  async handBack (claimed: Claimed, queue: string): Promise<void> {
+    const running = new Running(claimed.job, queue, this.#parts.prefix, undefined, false, () => OVER)
+    await this.settle(running, { kind: 'release' }, claimed)
   }
-
-  /** Gives back a job that was claimed too late to be run here, no attempt spent. Always throws. */
-  async handBack (job: BullJob, queue: string): Promise<never> {
-    await this.settle(new Running(job, queue, this.#parts.prefix, undefined, false, () => OVER), { kind: 'release' })
-    throw this.#done()
-  }
-
-  /** Makes BullMQ's worker go on to the next job, without touching this one. */
-  #done (): Error { return new this.#parts.bull.WaitingError() }
 
   /**
-   * Stores a settlement by a step of BullMQ's. Says so exactly once, whatever happens: refused when the lease is no
-   * longer ours, given up when the server would not take it for as long as the lease can last.
-   *
-   * @param instead what to answer if the step turns out to have been done although its answer was lost
-   * @throws {Settled} when it was not stored
+   * Fails a job without an attempt, because another program has marked it as failed. Rejects when that cannot be stored.
    */
-  async store<T> (running: Running, state: JobState, step: () => Promise<T>, instead: T): Promise<T> {
-    let answer: T
-    try {
-      answer = await step()
-    } catch (error) {
-      return await this.#storeAgain(running, state, step, instead, error)
-    }
-    this.#ended(running, { kind: 'stored' }, state)
-    return answer
-  }
-
-  async #storeAgain<T> (running: Running, state: JobState, step: () => Promise<T>, instead: T, first: unknown): Promise<T> {
-    const { clock, closing, settings } = this.#parts
-    const until = clock.monotonic() + settings.leaseMs
-    for (let error = first; ;) {
-      if (refusalCode(error) !== undefined) {
-        if (await this.#wasStored(running)) {
-          this.#ended(running, { kind: 'stored' }, state)
-          return instead
-        }
-        this.#ended(running, { kind: 'refused', code: 'FAE_LEASE_LOST' })
-        throw new Settled()
-      }
-      if (closing.aborted || clock.monotonic() > until) {
-        this.#ended(running, { kind: 'error', error: toStoreError(error) })
-        throw new Settled()
-      }
-      await sleep(clock, RETRY_MS, closing)
-      try {
-        const answer = await step()
-        this.#ended(running, { kind: 'stored' }, state)
-        return answer
-      } catch (next) {
-        error = next
-      }
-    }
+  async failMarked ({ job, mayFetch }: Claimed, reason: string): Promise<NextJob> {
+    const ending = { set: 'failed', value: reason, finishedOn: this.#finishedOn(), fetchNext: mayFetch(), extras: NO_EXTRAS } as const
+    return await finishJob(this.#parts.backend(), job, ending)
   }
 
   /**
@@ -169,26 +112,82 @@ export class Settler {
    * @param when 'asked': only if somebody asked for it
    * @returns whether it was ended (by this call or, if its answer was lost, by this one sent before)
    */
-  async endCancelled (job: BullJob, reason: string, spent: 0 | 1, when: 'always' | 'asked'): Promise<'done' | 'not-asked' | 'refused'> {
+  async endCancelled (
+    job: BullJob, reason: string, spent: 0 | 1, when: 'always' | 'asked'
+  ): Promise<'done' | 'not-asked' | 'refused'> {
     const { client, prefix, clock } = this.#parts
-    const code = Number(await runScript(
-      client, 'end-cancelled', [prefix], String(job.id), job.token ?? '', reason, clock.now(), spent, when,
-      ...this.#limits
-    ))
+    const args = [String(job.id), job.token ?? '', reason, clock.now(), spent, when, ...this.#limits]
+    const code = Number(await runScript(client, 'end-cancelled', [prefix], ...args))
     return code === 1 ? 'done' : code === 0 ? 'not-asked' : 'refused'
   }
 
-  /** Somebody asked a job to stop that would be run again: that is its end, then. */
-  async #endIfAsked (running: Running): Promise<void> {
-    if (await this.#cancel(running, encodeNotes({ x: 1, m: '' }), 1, 'asked')) throw this.#done()
+  async #end (
+    running: Running, { mayFetch, stopRenewing }: Claimed, set: 'completed' | 'failed', value: string | undefined
+  ): Promise<NextJob> {
+    stopRenewing()
+    const { settlement, envelope, bullJob } = running
+    const extras: Array<string | number> = [envelope === undefined ? '' : '1', envelope?.b ?? '', envelope?.o ?? '']
+    if (settlement?.kind === 'completed' && settlement.result !== undefined) extras.push(this.#resultMs, settlement.result)
+    return await this.#store(running, set, () => {
+      const ending = { set, value, finishedOn: this.#finishedOn(), fetchNext: mayFetch(), extras }
+      return finishJob(this.#parts.backend(), bullJob, ending)
+    })
   }
 
-  async #cancel (running: Running, reason: string, spent: 0 | 1, when: 'always' | 'asked' = 'always'): Promise<boolean> {
+  /** The job is to run again. */
+  async #again (running: Running, settlement: Again, claimed: Claimed): Promise<NextJob> {
+    switch (settlement.kind) {
+      case 'retry': return await this.#retry(running, settlement, claimed)
+      case 'release': return await this.#release(running)
+      default: return await this.#delay(running, settlement.delayMs)
+    }
+  }
+
+  async #retry (
+    running: Running, { error, delayMs }: Settlement & { kind: 'retry' }, { mayFetch, stopRenewing }: Claimed
+  ): Promise<NextJob> {
+    stopRenewing()
+    const { id, token, unspent, bullJob: { opts: { lifo = false } } } = running
+    const { backend, clock } = this.#parts
+    const now = clock.now()
+    const failedReason = running.write({ ...errorNotes(error), r: now + delayMs, ...(unspent > 1 && { a: unspent - 1 }) })
+    const fieldsToUpdate = { failedReason }
+    const delay = Math.ceil(delayMs)
+    if (delay <= 0) {
+      return await this.#store(running, 'queued', () => backend().retryJob(id, lifo, token, { fieldsToUpdate }))
+    }
+    return await this.#store(running, 'scheduled', async () =>
+      nextOf(await backend().moveToDelayed(id, now, delay, token, { fieldsToUpdate, fetchNext: mayFetch() })))
+  }
+
+  async #delay (running: Running, delayMs: number): Promise<undefined> {
+    const { backend, clock } = this.#parts
+    const { id, token, notes, unspent } = running
+    const now = clock.now()
+    const delay = Math.ceil(delayMs)
+    const failedReason = running.write({ ...keptError(notes), r: now + delay, a: unspent })
+    const how = { skipAttempt: true, fieldsToUpdate: { failedReason } }
+    await this.#store(running, 'scheduled', async () => { await backend().moveToDelayed(id, now, delay, token, how) })
+  }
+
+  async #release (running: Running): Promise<undefined> {
+    const { client, prefix, clock, backend } = this.#parts
+    const { id, token } = running
+    const notes = encodeNotes({ ...keptError(running.notes), r: clock.now(), s: running.notes.s, a: running.unspent })
+    running.written = notes
+    const noted = await this.#patiently(running, () => runScript(client, 'note', [prefix], id, token, notes))
+    if (noted === GIVEN_UP) return
+    await this.#store(running, 'queued', async () => { await backend().moveJobFromActiveToWait(id, token) })
+  }
+
+  /** @returns whether the settlement is dealt with */
+  async #cancel (running: Running, reason: string, spent: 0 | 1, when: 'always' | 'asked'): Promise<boolean> {
     running.written = CANCELLED_MARK
     const verdict = await this.#patiently(running, () => this.endCancelled(running.bullJob, reason, spent, when))
+    if (verdict === GIVEN_UP) return true
     if (verdict === 'not-asked') return false
     if (verdict === 'done' || await this.#wasStored(running)) {
-      // The attempt said something else: the worker is told that it did not come to that.
+      // The attempt ended in another way: the worker hears that the job was cancelled instead.
       const instead = running.settlement?.kind === 'cancelled' ? undefined : 'cancelled'
       this.#ended(running, instead === undefined ? { kind: 'stored' } : { kind: 'stored', instead }, 'cancelled')
     } else {
@@ -197,23 +196,38 @@ export class Settler {
     return true
   }
 
-  async #delay (running: Running, delayMs: number): Promise<void> {
-    const now = this.#parts.clock.now()
-    const delay = Math.ceil(delayMs)
-    const failedReason = running.write({ ...keptError(running.notes), r: now + delay, a: running.unspent })
-    // Passes through the hook that calls `store`.
-    await this.#parts.backend().moveToDelayed(running.id, now, delay, running.token, { skipAttempt: true, fieldsToUpdate: { failedReason } })
-  }
-
-  async #release (running: Running): Promise<void> {
-    const { client, prefix, clock } = this.#parts
-    running.written = encodeNotes({ ...keptError(running.notes), r: clock.now(), s: running.notes.s, a: running.unspent })
-    await this.#patiently(running, () => runScript(client, 'note', [prefix], running.id, running.token, running.written ?? ''))
-    await this.store(running, 'queued', () => this.#parts.backend().moveJobFromActiveToWait(running.id, running.token), 0)
+  /**
+   * Stores a settlement by a step that BullMQ refuses when the lease is not this attempt's. Reports to the attempt once,
+   * whatever happens: refused when the lease is no longer its own, given up when the server would not take it for as long as
+   * the lease can last.
+   */
+  async #store (running: Running, state: JobState, step: () => Promise<NextJob | void>): Promise<NextJob> {
+    const { clock, closing, settings } = this.#parts
+    const until = clock.monotonic() + settings.leaseMs
+    for (;;) {
+      let error: unknown
+      try {
+        const next = await step()
+        this.#ended(running, { kind: 'stored' }, state)
+        return next ?? undefined
+      } catch (caught) {
+        error = caught
+      }
+      if (refusalCode(error) !== undefined) {
+        if (await this.#wasStored(running)) this.#ended(running, { kind: 'stored' }, state)
+        else this.#ended(running, { kind: 'refused', code: 'FAE_LEASE_LOST' })
+        return undefined
+      }
+      if (closing.aborted || clock.monotonic() > until) {
+        this.#ended(running, { kind: 'error', error: toStoreError(error) })
+        return undefined
+      }
+      await sleep(clock, RETRY_MS, closing)
+    }
   }
 
   /** While the attempt has not been settled its lease is renewed, so this can wait for the server as long as that holds. */
-  async #patiently<T> (running: Running, step: () => Promise<T>): Promise<T> {
+  async #patiently<T> (running: Running, step: () => Promise<T>): Promise<T | typeof GIVEN_UP> {
     const { clock, closing } = this.#parts
     for (;;) {
       try {
@@ -221,7 +235,7 @@ export class Settler {
       } catch (error) {
         if (closing.aborted || running.over) {
           this.#ended(running, { kind: 'error', error: toStoreError(error) })
-          throw this.#done()
+          return GIVEN_UP
         }
       }
       await sleep(clock, RETRY_MS, closing)
@@ -230,7 +244,7 @@ export class Settler {
 
   /**
    * A step whose answer was lost is sent again when the connection is back, and refused then, because it has been done.
-   * The job tells: nobody else has started it since, and it carries what this settlement wrote.
+   * The job shows it: no other attempt has begun since, and it carries what this settlement wrote.
    */
   async #wasStored (running: Running): Promise<boolean> {
     const { client, prefix } = this.#parts
@@ -251,8 +265,27 @@ export class Settler {
   #ended (running: Running, verdict: SettleVerdict, state?: JobState): void {
     if (!running.over) this.#parts.ended(running, verdict, state)
   }
+
+  /**
+   * BullMQ orders finished jobs by the millisecond in which they ended; within one, by chance. A fraction keeps the
+   * order, so that the oldest really go first when only so many are kept.
+   */
+  #finishedOn (): string {
+    const now = this.#parts.clock.now()
+    if (now > this.#lastFinish) {
+      this.#lastFinish = now
+      this.#finishes = 0
+    } else if (this.#finishes < 999) this.#finishes++
+    const nth = this.#finishes
+    // As text: to print a number with so many digits costs more than all the rest of this.
+    return nth === 0 ? String(this.#lastFinish) : `${this.#lastFinish}.${nth < 10 ? '00' : nth < 100 ? '0' : ''}${nth}`
+  }
 }
 
-export function resultSize (settlement: Settlement & { kind: 'completed' }): number | undefined {
+function resultSize (settlement: Settlement & { kind: 'completed' }): number | undefined {
   return settlement.result === undefined ? undefined : settlement.resultBytes ?? Buffer.byteLength(settlement.result)
 }
+
+function json (size: number | undefined): string | undefined { return size === undefined ? undefined : String(size) }
+
+function nextOf (answer: unknown): NextJob { return Array.isArray(answer) ? answer : undefined }

@@ -1,3 +1,4 @@
+/** Locks and short texts that all processes on one server share. */
 import { invalidOptions } from '../../core/options.ts'
 import type { SharedState } from '../../core/shared.ts'
 import type { Client } from './internals.ts'

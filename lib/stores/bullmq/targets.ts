@@ -1,3 +1,4 @@
+/** Which server and prefix a store uses, for programs that look at the same place. */
 import type { ResolvedRedisStoreOptions } from './options.ts'
 
 /** What a program needs to connect to the server of a store. */

@@ -1,20 +1,21 @@
+/** Reports errors of BullMQ's worker, each kind once in a while. */
 import type { Clock } from '../../core/context.ts'
 import { serverOf } from './advice.ts'
 import { refusalCode, serverCode, toStoreError } from './errors.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
-import { Settled } from './settler.ts'
 
-/** The same trouble is told once in this time. */
-const TELL_AGAIN_MS = 30_000
+/** The same error is reported once in this time. */
+const REPORT_AGAIN_MS = 30_000
 
 /**
- * Errors of BullMQ's worker that belong to no settlement, on their way to whoever asked to hear of them. Lost
- * connections are told by the store, once for all; refused settlements are told to their attempts.
+ * Passes errors of BullMQ's worker that belong to no settlement on to the owner of the consumer, each kind once in a while.
+ * Lost connections are left out, because the store reports them once for all, and so are refused settlements, because their
+ * attempts hear of them.
  */
 export class Troubles {
   readonly #clock: Clock
   readonly #onError: (error: Error) => void
-  readonly #told = new Map<string, number>()
+  readonly #reportedAt = new Map<string, number>()
   readonly #server: string | undefined
   #expected = 0
 
@@ -24,12 +25,12 @@ export class Troubles {
     this.#onError = onError
   }
 
-  /** The next so many are known already. */
+  /** The next so many errors are known already. */
   expect (count: number): void { this.#expected = count }
 
   /** Never throws. */
-  tell (error: unknown): void {
-    if (error instanceof Settled || refusalCode(error) !== undefined) return
+  report (error: unknown): void {
+    if (refusalCode(error) !== undefined) return
     if (this.#expected > 0) {
       this.#expected--
       return
@@ -37,8 +38,8 @@ export class Troubles {
     const code = serverCode(error)
     if (code === 'not connected' || /^E[A-Z_]{3,}$/.test(code)) return
     const now = this.#clock.monotonic()
-    if (now - (this.#told.get(code) ?? -Infinity) < TELL_AGAIN_MS) return
-    this.#told.set(code, now)
+    if (now - (this.#reportedAt.get(code) ?? -Infinity) < REPORT_AGAIN_MS) return
+    this.#reportedAt.set(code, now)
     try { this.#onError(toStoreError(error, this.#server)) } catch { /* its own trouble */ }
   }
 }

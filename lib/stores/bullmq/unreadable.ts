@@ -1,3 +1,4 @@
+/** Ends jobs that no worker can read because another program wrote over them. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { Clock } from '../../core/context.ts'
 import type { JobState } from '../../jobs/states.ts'
@@ -89,7 +90,7 @@ export class Repairs {
       const error = unreadableJob(id, name, faults[index + 1] ?? '')
       await this.#end(prefix, id, error)
     }
-    for (const id of endless) report('lease-without-end', `The lease of the job ${id} of the queue "${name}" had no end; it ends in ${leaseMs} ms, unless its worker renews it`)
-    for (const key of keys) report('key-without-end', `The key ${key} had no end, and would have kept workers from looking for lost leases; it has one now`)
+    for (const id of endless) report('lease-without-end', `The lease of the job ${id} of the queue "${name}" had lost its time to live, so that the job would never have run again. It ends in ${leaseMs} ms, unless its worker renews it`)
+    for (const key of keys) report('key-without-end', `The key ${key} had lost its time to live, and would have kept workers from looking for lost leases. It has a time to live again`)
   }
 }

@@ -1,3 +1,4 @@
+/** How processes hear of changes of jobs: what is published, the channels, and the listeners of this process. */
 import { EXPIRED, withDeadline } from '../../core/deadline.ts'
 import type { Clock, TimerHandle } from '../../core/context.ts'
 import type { JobProgress, JobUpdate } from '../../jobs/job.ts'
@@ -13,7 +14,7 @@ const LINE_BYTES = ID_LENGTH + 2
 /** A message holds no more changes than this. */
 const MAX_LINES = 1_000
 
-/** Messages of ours are shorter; a longer one is read by nobody. */
+/** Messages of this store are shorter. A longer one comes from another program, and is ignored. */
 const MAX_MESSAGE = 100_000
 
 /** One letter per state; `p` for progress. */
@@ -31,7 +32,7 @@ export function progressMessage (id: string, progressJson: string): string {
   return PROGRESS + id + progressJson
 }
 
-/** Nothing for what is not ours: anybody may publish on a channel. */
+/** Empty for what this store has not published: any client may publish on a channel. */
 export function parseUpdates (message: string): JobUpdate[] {
   const updates: JobUpdate[] = []
   if (message.length > MAX_MESSAGE) return updates
@@ -60,7 +61,7 @@ function parseProgress (json: string): JobProgress | undefined {
 }
 
 /**
- * Tells every process what changed. The first change goes out at once, those of the next few milliseconds follow in
+ * Publishes to every process what changed. The first change goes out at once, those of the next few milliseconds follow in
  * one message: a busy worker spends about a microsecond per job on it.
  */
 export class Publisher {
@@ -108,7 +109,7 @@ export class Publisher {
     // A copy: what the client still has to send must not change.
     const message = Buffer.from(this.#bytes.subarray(0, this.#length - 1))
     this.#length = 0
-    // Best effort: who waits reads again now and then.
+    // Best effort: clients that wait for a job read it again now and then.
     this.#connections.run((client) => client.publish(this.#channel, message)).catch(() => {})
   }
 }
@@ -185,7 +186,7 @@ export class UpdateListeners {
     try {
       await inForce
     } catch (error) {
-      // The next one tries anew, also when others who waited for the same are still here.
+      // The next listener subscribes again, even if others that waited for the same answer are still here.
       if (this.#inForce === inForce) this.#inForce = undefined
       remove()
       throw error

@@ -1,6 +1,7 @@
 /** The scripts of the store in which a script of BullMQ's stands, so that both are one command and one atomic step. */
-import { bullAddScript, bullFinishScript, type AddKind, type BullScripts, type Script } from './internals.ts'
+import { bullAddScript, bullFinishScript, type BullScripts, type Script } from './internals.ts'
 import { limitsByName } from './keeping.ts'
+import type { AddKind } from './layout.ts'
 import { luaScript } from './lua.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
 

@@ -1,3 +1,4 @@
+/** The one timer of the memory store. */
 import type { Clock, TimerHandle } from '../../core/context.ts'
 
 /** The one timer of a store: it rings at the nearest of all the moments that were asked for. */

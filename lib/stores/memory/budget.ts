@@ -1,3 +1,4 @@
+/** Bounds the bytes that the memory store takes. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import { KEY_BYTES, type IdempotencyKeys } from './idempotency.ts'
 import type { Retention } from './retention.ts'
@@ -33,23 +34,30 @@ export class Budget {
   }
 
   /**
-   * Finished jobs go, if there is no room for so many bytes more. With 0 bytes it only looks.
+   * Whether the bytes fit when finished jobs go. Changes nothing.
    *
-   * @throws {AsyncEndpointsError} `FAE_STORE_FULL`; `FAE_JOB_TOO_LARGE`: an empty store would not have the room either
+   * @throws {AsyncEndpointsError} `FAE_STORE_FULL`; `FAE_JOB_TOO_LARGE`: they would not fit into an empty store either
    */
-  assertRoom (bytes: number): void {
+  assertRoom (bytes = 0): void {
     if (bytes > this.#maxBytes) throw new AsyncEndpointsError('FAE_JOB_TOO_LARGE', `The job takes ${bytes} bytes, more than maxBytes of the memory store (${this.#maxBytes}): submit a smaller one, or raise maxBytes`)
-    const limit = this.#maxBytes - bytes - this.#keys.size * KEY_BYTES
-    // What does not fit even without them must not push out what others have yet to read.
-    if (this.#bytes - this.#retention.bytes <= limit) {
-      if (bytes === 0) return
-      while (this.#bytes > limit && this.#retention.makeRoom()) { /* until it fits */ }
-      return
-    }
+    if (this.#bytes - this.#retention.bytes <= this.#limit(bytes)) return
     throw new AsyncEndpointsError(
       'FAE_STORE_FULL',
       'Jobs that wait or run in the memory store take maxBytes: let more of them run, limit them with maxQueued, or keep them on Redis',
       { retryAfterSeconds: 5 }
     )
   }
+
+  /**
+   * Forgets finished jobs until so many bytes more fit. What would not fit even without them pushes out none.
+   *
+   * @throws {AsyncEndpointsError} as {@link Budget.assertRoom}
+   */
+  makeRoom (bytes: number): void {
+    this.assertRoom(bytes)
+    const limit = this.#limit(bytes)
+    while (this.#bytes > limit && this.#retention.makeRoom()) { /* until it fits */ }
+  }
+
+  #limit (bytes: number): number { return this.#maxBytes - bytes - this.#keys.size * KEY_BYTES }
 }

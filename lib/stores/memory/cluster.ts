@@ -1,3 +1,4 @@
+/** Warns of a memory store in a process of a cluster. */
 import cluster from 'node:cluster'
 import type { StoreReport } from '../../jobs/store.ts'
 

@@ -1,3 +1,4 @@
+/** The consumer of one queue in memory: claims jobs in slices, pauses, drains and closes. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { Clock, TimerHandle } from '../../core/context.ts'
 import type { ConsumeOptions, Consumer, Settlement, SettleVerdict } from '../../jobs/store.ts'
@@ -47,8 +48,12 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
     this.#options = options
     this.#concurrency = options.concurrency
     this.#line = engine.queue(options.queue)
-    this.#line.consumers.push(this)
     this.#seenAt = engine.clock.monotonic()
+  }
+
+  /** Claims jobs from now on. */
+  start (): void {
+    this.#line.consumers.push(this)
     this.wake()
   }
 
@@ -57,10 +62,9 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
   get closed (): boolean { return this.#phase === 'closed' }
 
   get lastSeenAt (): number {
-    // The queue wakes this consumer, so that an idle one has nothing to do: it looks when somebody asks. With jobs
-    // waiting and none taken the old moment stands, and a watchdog sees that something is wrong.
-    if (this.#mayClaim && this.#line.waiting === 0) this.#seenAt = this.#clock.monotonic()
-    return this.#seenAt
+    // The queue wakes this consumer, so an idle one has nothing to do, and is seen now. With jobs waiting and none taken the
+    // moment of the last wake-up or claim stands, and a watchdog sees that something is wrong.
+    return this.#mayClaim && this.#line.waiting === 0 ? this.#clock.monotonic() : this.#seenAt
   }
 
   pause (): void {
@@ -99,14 +103,16 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
 
   /** Called by the queue when a job has come into it. */
   wake (): void {
-    // Never at once: whoever submits goes on first, and its answer is on its way before the job runs.
-    if (this.#turn === undefined && this.#mayClaim) this.#turn = setImmediate(this.#onTurn)
+    if (this.#turn !== undefined || !this.#mayClaim) return
+    this.#seenAt = this.#clock.monotonic()
+    // Never at once: the code that submits goes on first, and its answer is on its way before the job runs.
+    this.#turn = setImmediate(this.#onTurn)
   }
 
   trouble (error: unknown): void {
     try {
       this.#options.onError(error instanceof Error ? error : new AsyncEndpointsError('FAE_HANDLER_ERROR', 'The worker threw something that is not an error'))
-    } catch { /* nobody is left to tell */ }
+    } catch { /* the error handler itself threw */ }
   }
 
   stalled (jobId: string): void {

@@ -1,3 +1,4 @@
+/** All jobs of the memory store in the order of their creation, for lists. */
 import type { StoredJob } from './record.ts'
 
 /** Small, so that a job that is kept for long holds little room for its forgotten neighbours. */

@@ -1,3 +1,4 @@
+/** The memory store proper: all jobs, and every change to them. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { Clock, Context } from '../../core/context.ts'
 import type { JobProgress, JobUpdate, NewJob, StoredError } from '../../jobs/job.ts'
@@ -72,7 +73,7 @@ export class Engine {
     // A clock that was set back after the submission must not turn a prompt job into a delayed one.
     const later = submission.runAt > submission.createdAt && submission.runAt > now
     const job = new StoredJob(submission, later ? 'scheduled' : 'queued')
-    this.#budget.assertRoom(job.bytes)
+    this.#budget.makeRoom(job.bytes)
     this.#budget.added(job)
     job.hash = hash
     this.log.add(job)
@@ -84,16 +85,14 @@ export class Engine {
   }
 
   /** @throws {AsyncEndpointsError} `FAE_STORE_FULL` */
-  assertRoom (): void { this.#budget.assertRoom(0) }
+  assertRoom (): void { this.#budget.assertRoom() }
 
-  /** The job, unless its time is over. */
+  /** The job, unless its time is over. The alarm forgets it then. */
   find (id: string): StoredJob | undefined {
-    // Whoever is given an id by plain JavaScript may have none.
+    // Plain JavaScript may pass something else than a text.
     if (typeof id !== 'string') return undefined
     const job = this.#jobs.get(id)
-    if (job === undefined || !this.#retention.expired(job, this.#context.clock.now())) return job
-    this.#forget(job)
-    return undefined
+    return job === undefined || this.#retention.expired(job, this.#context.clock.now()) ? undefined : job
   }
 
   queue (name: string): MemoryQueue {
@@ -106,7 +105,6 @@ export class Engine {
   }
 
   counts (name: string): QueueCounts {
-    this.#retention.sweep(this.#context.clock.now(), SLICE)
     const queue = this.#queues.get(name) ?? new MemoryQueue(name)
     const now = this.#context.clock.monotonic()
     const stuck: string[] = []
@@ -140,7 +138,7 @@ export class Engine {
     return lease
   }
 
-  /** Tells listeners of a job that was claimed: apart from the claim, so that its attempt is there when they hear. */
+  /** Publishes that a job was claimed. Not done by the claim itself, so that the attempt is there when listeners hear of it. */
   announce (job: StoredJob): void {
     this.#publish(job)
   }
@@ -250,7 +248,7 @@ export class Engine {
 
   subscribe (hear: (update: JobUpdate) => void): () => void { return this.#listeners.add(hear) }
 
-  /** Lets everything go. Attempts under way are told that their lease is lost. */
+  /** Lets everything go. Attempts under way are aborted, because their lease is lost. */
   close (): void {
     this.#closed = true
     this.#alarm.stop()

@@ -1,3 +1,4 @@
+/** Finds jobs of the memory store by id. */
 import type { StoredJob } from './record.ts'
 
 /** Each part grows alone: growing one that holds a 64th of a million jobs takes a millisecond, not a tenth of a second. */

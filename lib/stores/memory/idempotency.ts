@@ -1,3 +1,4 @@
+/** The idempotency keys that the memory store remembers. */
 import type { IdempotencyClaim } from '../../jobs/job.ts'
 import { LinkedList, type Listed } from '../../core/linked-list.ts'
 import { JobHeap, type Heaped } from './heap.ts'
@@ -9,7 +10,7 @@ const STEPS = 100
 /** About what one takes in the heap: its text, the entry, and its places in the map, the list and the heap. */
 export const KEY_BYTES = 400
 
-/** Of all bytes that a store may take, keys take a quarter at the most: they must not leave jobs without room. */
+/** Keys take at most a quarter of all bytes that a store may take, so that there is room for jobs. */
 export function maxKeysIn (maxBytes: number): number { return Math.max(1, Math.floor(maxBytes / 4 / KEY_BYTES)) }
 
 /** An idempotency key. It does not point at its job, which may be forgotten before it. */
@@ -50,8 +51,8 @@ class Owned implements Heaped {
 
 /**
  * The idempotency keys that are remembered, each for its own time, whatever becomes of its job. A client that makes very
- * many loses its own oldest; it cannot end the promise made to another. When all together are too many, whoever has the most
- * gives way.
+ * many loses its own oldest; it cannot end the promise made to another. When all together are too many, the owner who
+ * has the most loses its oldest.
  */
 export class IdempotencyKeys {
   readonly #maxPerOwner: number
@@ -70,12 +71,12 @@ export class IdempotencyKeys {
   get size (): number { return this.#keys.size }
 
   find (key: string, now: number): { readonly id: string, readonly fingerprint: string } | undefined {
-    this.#sweep(now)
     const found = this.#keys.get(key)
     return found === undefined || found.expiresAt <= now ? undefined : found
   }
 
   add (claim: IdempotencyClaim, id: string, owner: string | undefined, now: number): void {
+    this.#sweep(now)
     const old = this.#keys.get(claim.key)
     if (old !== undefined) this.#drop(old)
     const key = new Key(claim, id, owner, now, this.#turns++)

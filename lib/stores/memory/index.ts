@@ -1,3 +1,4 @@
+/** `memoryStore()`: jobs in the memory of this process. */
 import type { JobStore } from '../../jobs/store.ts'
 import { readMemoryOptions, type MemoryStoreOptions } from './options.ts'
 import { MemoryStore } from './store.ts'

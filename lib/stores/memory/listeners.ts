@@ -1,3 +1,4 @@
+/** Calls the listeners of the memory store for each change of a job. */
 import type { Context } from '../../core/context.ts'
 import type { JobProgress, JobUpdate } from '../../jobs/job.ts'
 import type { StoredJob } from './record.ts'

@@ -1,3 +1,4 @@
+/** The options of `memoryStore()`: what they mean, their defaults, and how they are checked. */
 import { processMemory } from '../../core/process-memory.ts'
 import { readOptions, type OptionsSchema } from '../../core/options.ts'
 
@@ -30,15 +31,15 @@ export interface MemoryStoreOptions {
   /** What is kept of jobs that are over. */
   retention?: RetentionOptions | undefined
   /**
-   * Bytes that everything in the store may take, jobs that wait and run included. A submission that finds no room makes
-   * finished jobs go, and is refused with `FAE_STORE_FULL` when that is not enough: without a limit, clients with large
-   * bodies could end the process. What was submitted counts by its length as JSON, and once more while it is
-   * worked on. @defaultValue a quarter of V8's heap limit
+   * How many bytes everything in the store may take, jobs that wait and run included. A submission that does not fit pushes
+   * finished jobs out, and is refused with `FAE_STORE_FULL` when that is not enough. Without a limit, clients with large
+   * bodies could end the process. An input counts by its length as JSON, and once more while its job runs. @defaultValue a quarter of V8's heap limit
    */
   maxBytes?: number | undefined
   /**
-   * An attempt whose lease is not renewed for this long, in milliseconds, is given up and its job run again. Renewal
-   * is automatic, at a third of it, as long as its consumer is there; a blocked event loop loses nothing. @defaultValue 30000
+   * How long an attempt may go on without a renewal of its lease, in milliseconds. After that it is given up, and its job
+   * runs again. The store renews leases by itself, at a third of this time, as long as the consumer is there. A blocked
+   * event loop loses nothing. @defaultValue 30000
    */
   leaseMs?: number | undefined
 }

@@ -1,3 +1,4 @@
+/** The order of one queue in memory: what is claimed next. */
 import type { JobState } from '../../jobs/states.ts'
 import { JobHeap } from './heap.ts'
 import { LinkedList } from '../../core/linked-list.ts'
@@ -24,7 +25,7 @@ export class MemoryQueue {
   readonly #returned = new LinkedList<StoredJob>()
   readonly #plain = new LinkedList<StoredJob>()
   readonly #urgent = new JobHeap<StoredJob>(byPriority)
-  /** The jobs of the heap, in the order of their arrival: the heap cannot tell which of them waits longest. */
+  /** The jobs of the heap, in the order of their arrival: the heap does not know which of them waits longest. */
   readonly #urgentArrivals = new LinkedList<StoredJob>()
   readonly #scheduled = new JobHeap<StoredJob>(byTime)
   #turns = 0

@@ -1,3 +1,4 @@
+/** A job and its lease, as they lie in memory. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { ClaimedJob, JobInput, JobOrigin, JobProgress, JobRecord, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
@@ -115,7 +116,7 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
     this.#origin = undefined
   }
 
-  /** The input, parsed anew: the caller may do with it what it likes. */
+  /** The input, parsed each time: the caller may do with it what it likes. */
   input (): JobInput {
     const body: unknown = this.#body === undefined ? undefined : JSON.parse(this.#body)
     if (this.#rest === undefined) return { body, params: NOTHING, query: NOTHING, headers: NOTHING }
@@ -154,7 +155,7 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   }
 }
 
-/** Whoever runs attempts, as their leases see it. */
+/** What runs attempts (a consumer), as their leases see it. */
 export interface LeaseHolder {
   /** It has let go: its leases are not renewed any more. */
   readonly closed: boolean
@@ -192,7 +193,7 @@ export class Lease implements Listed<Lease> {
 
   get good (): boolean { return this.job.lease === this }
 
-  /** Tells the attempt to stop. */
+  /** Asks the attempt to stop. */
   abort (reason: 'cancelled' | 'lease-lost'): void {
     try {
       this.attempt?.abort(reason)

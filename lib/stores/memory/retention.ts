@@ -1,3 +1,4 @@
+/** What the memory store keeps of jobs that are over, and which of them go first. */
 import { TERMINAL_STATES, type TerminalState } from '../../jobs/states.ts'
 import { LinkedList } from '../../core/linked-list.ts'
 import { JobHeap, type Heaped } from './heap.ts'
@@ -22,7 +23,7 @@ class Share {
   readonly byCount = new Rank(this)
   readonly byBytes = new Rank(this)
   readonly byAge = new Rank(this)
-  /** Tells equal ones apart, as a heap requires. */
+  /** Makes the order strict, as a heap requires. */
   readonly turn: number
 
   constructor (owner: string | undefined, turn: number) {
@@ -33,7 +34,7 @@ class Share {
   get oldest (): number { return this.jobs.head?.finishedAt ?? Infinity }
 }
 
-/** The jobs that ended in one way. Whoever has the most of them gives way first: nobody can push out what others have yet to read. */
+/** The jobs that ended in one way. The owner who has the most of them loses one first: nobody can push out what others have yet to read. */
 class Ended {
   readonly #shares = new Map<string | undefined, Share>()
   readonly #byCount = new JobHeap<Rank>((a, b) => before(b.share.jobs.size, a.share.jobs.size, a, b))

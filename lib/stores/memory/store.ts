@@ -1,3 +1,4 @@
+/** The contract of a job store over the engine: opening, lists, consumers, closing. */
 import { setImmediate as turn } from 'node:timers/promises'
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
@@ -70,7 +71,7 @@ export class MemoryStore implements JobStore {
     const engine = this.#use()
     const limit = Math.min(Math.max(Math.trunc(query.limit) || 1, 1), MAX_LIMIT)
     const found: StoredJob[] = []
-    // One more than asked for tells whether there is another page.
+    // One more than asked for shows whether there is another page.
     const visitor = (job: StoredJob): boolean => {
       if (matches(job, query)) found.push(job)
       return found.length <= limit
@@ -114,6 +115,7 @@ export class MemoryStore implements JobStore {
     const consumer = new MemoryConsumer(this.#use(), options)
     for (const other of this.#consumers) if (other.closed) this.#consumers.delete(other)
     this.#consumers.add(consumer)
+    consumer.start()
     return consumer
   }
 

@@ -6,7 +6,7 @@ KEYS       1 prefix of the queue
 Returns    { waiting, prioritized, delayed, active, completed, failed, cancelled, cancelled but still listed as waiting,
            active without a lease, three fields of the first waiting job, three fields of the first prioritized job,
            when the next delayed job is due or nil, ids of jobs that are active without a lease }
-Called by  RedisStore.counts (index.ts)
+Called by  RedisStore.counts (index.ts); counts.ts reads the answer
 ]]
 local call = redis.call
 local queue = KEYS[1]
@@ -16,7 +16,7 @@ local LEASES_CHECKED = 100
 local STUCK_NAMED = 20
 -- The most cancelled jobs at the end of the list that are passed over to find the job that waits longest.
 local PASSED_OVER = 50
--- BullMQ orders delayed jobs by the time times this, plus a count: DELAYED_SCORE in internals.ts.
+-- BullMQ orders delayed jobs by the time times this, plus a count: DELAYED_SCORE in layout.ts.
 local DELAYED_SCORE = 4096
 
 local function size (command, key) return call(command, queue .. key) end

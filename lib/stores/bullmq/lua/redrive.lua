@@ -12,7 +12,7 @@ Called by  RedisStore.redrive (index.ts)
 local call = redis.call
 -- @include parts/record
 -- @include parts/keep
--- BullMQ orders prioritized jobs by the priority times this, plus a count: PRIORITY_SCORE in internals.ts.
+-- BullMQ orders prioritized jobs by the priority times this, plus a count: PRIORITY_SCORE in layout.ts.
 local PRIORITY_SCORE = 4294967296
 for i = 1, #KEYS do
   local queue, id = KEYS[i], ARGV[1]
