@@ -70,11 +70,13 @@ class Face {
   declarationsOf (symbol) { return (symbol.declarations ?? []).filter((declaration) => this.isOurs(declaration.getSourceFile().fileName)) }
 
   show (declaration, exportName) {
-    if (!this.walked.has(declaration)) {
+    const computed = ts.isTypeAliasDeclaration(declaration) && isComputed(declaration)
+    // What a type without parameters is computed with does not appear in it: the report shows what it comes to.
+    if (!this.walked.has(declaration) && !(computed && declaration.typeParameters === undefined)) {
       this.walked.add(declaration)
       this.walk(declaration, declaration)
     }
-    if (ts.isTypeAliasDeclaration(declaration) && isComputed(declaration)) return `export type ${exportName ?? declaration.name.text} = ${this.resolved(declaration)}`
+    if (computed) return `export type ${exportName ?? declaration.name.text} = ${this.resolved(declaration)}`
     const statement = ts.isVariableDeclaration(declaration) ? declaration.parent.parent : declaration
     const text = this.printer.printNode(ts.EmitHint.Unspecified, statement, declaration.getSourceFile()).replace(/^ {4,}/gm, (spaces) => ' '.repeat(spaces.length / 2))
     const name = declaration.name?.text
