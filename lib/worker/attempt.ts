@@ -163,7 +163,7 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
     return { kind: 'snooze', delayMs }
   }
 
-  /** A middleware of the attempt failed, or a backoff function did: that counts as an error of the attempt. A stall stays a stall. */
+  /** A middleware around the attempt failed. That counts as an error of the attempt; a stall stays a stall. */
   #settleBroken (error: unknown, definition: JobDefinition): Settlement {
     const { claim: { job, stalled } } = this
     if (stalled) return settleStall(job, definition)

@@ -199,7 +199,7 @@ export class RunningHandler {
     resolve?.(how)
   }
 
-  /** The only place that changes the state. No timer outlives the state that it belongs to. */
+  /** The only method that changes the state. No timer outlives the state that it belongs to. */
   #change (to: HandlerState): void {
     assertHandlerTransition(this.#state, to)
     if (this.#timer !== undefined) this.#clock.clearTimeout(this.#timer)
