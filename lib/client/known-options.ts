@@ -24,14 +24,14 @@ export const LIST_KEYS: Known<ListOptions> = { queue: true, name: true, state: t
 
 export const WAIT_KEYS: Known<WaitOptions> = { timeoutMs: true, signal: true }
 
-/** What people expect of a submission, and where it is found. */
+/** Options that people expect of a submission, and what to use instead. */
 const ELSEWHERE: Readonly<Record<string, string>> = {
   signal: 'a submission cannot be aborted: it ends within submitTimeoutMs, and app.jobs.cancel(id) cancels the job',
   delay: 'say delayMs',
   jobId: 'say idempotencyKey'
 }
 
-/** What belongs to a job and not to one submission of it. */
+/** Options that belong to the definition of a job, and not to one submission. */
 const OF_THE_DEFINITION = new Set(['attempts', 'backoff', 'graceMs', 'maxResultBytes', 'queue', 'retry', 'slaMs', 'timeoutMs'])
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */

@@ -19,17 +19,20 @@ export async function readResult (store: JobStore, id: string, name: string | un
   const text = await store.result(id)
   if (text !== undefined) return JSON.parse(text)
   if (job.resultBytes === undefined) return undefined
-  throw new AsyncEndpointsError('FAE_RESULT_EXPIRED', `The job ${shown(id)} was completed, but its result is no longer kept`, { details: { jobStatus: job.state } })
+  const details = { jobStatus: job.state }
+  throw new AsyncEndpointsError('FAE_RESULT_EXPIRED', `The job ${shown(id)} was completed, but its result is no longer kept`, { details })
 }
 
 /** The error of a handler may hold anything: it goes along as the cause, and never into the message. */
 function withoutResult ({ id, state, error }: JobRecord): AsyncEndpointsError {
   const details = { jobStatus: state }
-  switch (state) {
-    case 'failed': return new AsyncEndpointsError('FAE_JOB_FAILED', `The job ${shown(id)} failed and has no result; the cause of this error is the error of the job`, { details, cause: error })
-    case 'cancelled': return new AsyncEndpointsError('FAE_JOB_CANCELLED', `The job ${shown(id)} was cancelled and has no result`, { details, cause: error })
-    default: return new AsyncEndpointsError('FAE_JOB_NOT_FINISHED', `The job ${shown(id)} is ${state}; await app.jobs.waitFor(id) before its result`, { details })
+  const options = { details, cause: error }
+  const job = `The job ${shown(id)}`
+  if (state === 'failed') {
+    return new AsyncEndpointsError('FAE_JOB_FAILED', `${job} failed and has no result; the cause of this error is the error of the job`, options)
   }
+  if (state === 'cancelled') return new AsyncEndpointsError('FAE_JOB_CANCELLED', `${job} was cancelled and has no result`, options)
+  return new AsyncEndpointsError('FAE_JOB_NOT_FINISHED', `${job} is ${state}; await app.jobs.waitFor(id) before its result`, { details })
 }
 
 export function notFound (id: string): AsyncEndpointsError {

@@ -9,13 +9,14 @@ import type { BaseEndpointOptions } from './options.ts'
  * members (`tags`, `summary`, `description`, `security`, …) are OpenAPI's and go to the route as they are.
  */
 export interface EndpointSchema {
+  /** What a client sends. A body that does not fit it is answered with 400. */
   body?: unknown
   params?: unknown
   querystring?: unknown
   headers?: unknown
-  /** What the handler returns. A result is written by this schema: what it does not name never reaches a client. */
+  /** What the handler returns. The result is serialized by this schema: a member that it does not name never reaches a client. */
   result?: unknown
-  /** More responses for OpenAPI, or other words for ours. */
+  /** More responses for the OpenAPI document, by status code; they replace those of this package. */
   response?: Readonly<Record<string, unknown>> | undefined
   tags?: readonly string[] | undefined
   summary?: string | undefined
@@ -24,7 +25,7 @@ export interface EndpointSchema {
   [member: string]: unknown
 }
 
-/** What a type provider makes of an input schema; `Fallback` where it knows nothing. */
+/** The type that a type provider infers from a schema of input; `Fallback` where it infers nothing. */
 type Validated<Provider extends FastifyTypeProvider, Schema, Fallback> = Known<(Provider & { readonly schema: Schema })['validator'], Fallback>
 type Serialized<Provider extends FastifyTypeProvider, Schema> = (Provider & { readonly schema: Schema })['serializer']
 type Known<T, Fallback> = unknown extends T ? Fallback : T
@@ -32,7 +33,7 @@ type Loose = Readonly<Record<string, unknown>>
 /** A member that a literal schema may lack. */
 type Member<Schema, Key extends string> = Key extends keyof Schema ? Schema[Key] : undefined
 
-/** What a schema takes, where it says so itself (Standard Schema): a schema that converts takes another type than it makes. */
+/** The input type of a Standard Schema (Zod, Valibot, …): a schema that converts takes another type than it makes. */
 type InputOf<Schema> = Schema extends { readonly '~standard': { readonly types?: { readonly input: infer I } | undefined } } ? I : unknown
 
 // A type given by hand wins over the schema's, as in Fastify's own route generics.

@@ -9,7 +9,7 @@ import type { Outcome } from './outcome.ts'
 import { CompiledSchemas, jobSchemasProperty, type JobSchemas, type SchemaCompilers } from './schemas.ts'
 import type { ChildSubmitted, SubmitMeta } from './submit.ts'
 
-/** Types of what a job takes and gives. Unset parts are `unknown` (body, result) or loose records. */
+/** The types of a job. A part that is left out is `unknown` (body, result) or a record of unknown values. */
 export interface JobTypes {
   body?: unknown
   params?: unknown
@@ -59,7 +59,7 @@ export interface JobContext<T extends JobTypes = JobTypes> {
   readonly maxAttempts: number
   readonly owner: string | undefined
   readonly correlationId: string
-  /** The submission's trace context as it came, for a client library that wants the header text. */
+  /** The W3C trace context of this attempt, as header texts: for a client library that takes those. `undefined` without a trace. */
   readonly trace: TraceCarrier | undefined
   /**
    * Aborts on timeout, cancellation, a lost lease and (after the drain) shutdown; its reason is an error with a code.
@@ -72,24 +72,32 @@ export interface JobContext<T extends JobTypes = JobTypes> {
   readonly signal: AbortSignal
   /** A logger that carries the ids of job, trace and correlation. */
   readonly log: Logger
-  /** Tells how far the job is: a number (percent), or units. Throttled on its way to the store; the last one is never lost. */
+  /**
+   * Reports how far the job is: a number (percent), or units. Clients read it in the status document. Reports are throttled on their way to
+   * the store; the last one is always stored.
+   */
   progress (progress: JobProgress | number): void
-  /** Runs `work` inside a child span when the job is traced; otherwise it just runs it. */
+  /**
+   * Runs `work` inside a child span when the job is traced, else without one. Returns what `work` returns, and throws what it throws.
+   *
+   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for an option that does not exist
+   */
   span<R> (name: string, work: () => R | Promise<R>, options?: JobSpanOptions): Promise<R>
   /**
-   * Submits another job, with the correlation id, the owner and the trace of this one. Its idempotency key is made of this
-   * job's id, the child's name and its number among the children of that name, in the order of the calls: an attempt that is
-   * repeated, and a redrive, gets the children that are there instead of submitting them again. An `idempotencyKey` of your own
-   * is taken as it is, as by `app.jobs.submit()`.
+   * Submits another job (a child), with the correlation id, the owner and the trace of this one. The idempotency key of the child is made
+   * of the id of this job, the name of the child, and how many children of that name this attempt submitted before. So a later attempt, or
+   * a redrive, that makes the same calls in the same order gets the children that exist instead of new ones. With an `idempotencyKey` of
+   * your own that key is used, as by `app.jobs.submit()`.
    *
-   * @throws {AsyncEndpointsError} as `app.jobs.submit()`; `FAE_IDEMPOTENCY_KEY_REUSED` when an earlier attempt submitted another
-   * body in this place
+   * @throws {AsyncEndpointsError} what `app.jobs.submit()` throws; `FAE_IDEMPOTENCY_KEY_REUSED` when an earlier attempt submitted another
+   * body at this position
    */
   submit<const J extends JobReference> (child: J, ...submission: SubmitArguments<J>): Promise<ChildSubmitted>
-  /** Throws the signal's reason if the attempt was aborted: a checkpoint for long loops. */
+  /** Throws the reason of `signal` if the attempt was aborted. Call it now and then in long loops. */
   throwIfAborted (): void
 }
 
+/** Does the work of a job: returns its result, or `snooze()`, `cancel()` or `discard()`; throws for another attempt. */
 export type JobHandler<T extends JobTypes = JobTypes> =
   (job: JobContext<T>) => Promise<Part<T, 'result', unknown> | Outcome> | Part<T, 'result', unknown> | Outcome
 
@@ -102,7 +110,7 @@ export type HandlerMiddleware = (job: JobContext, next: () => Promise<unknown>) 
 export interface RetryOptions {
   /** Attempts in all, the first included; an error or a stall spends one. @defaultValue 3 */
   attempts?: number | undefined
-  /** @defaultValue exponential, 1 s, jitter 0.2, at most 1 h */
+  /** The pause before the next attempt. @defaultValue exponential, from 1 s to at most 1 h, jitter 0.2 */
   backoff?: BackoffOptions | CustomBackoff | undefined
 }
 
@@ -117,30 +125,33 @@ export const PROPAGATIONS: readonly Propagation[] = ['auto', 'parent', 'link']
 /** How the traces of one job are chosen. */
 export interface JobTracingOptions {
   /**
-   * Of the submissions that would begin a trace, so many do: 0 none, 1 all that the sampler takes. A submission that comes with a trace (from a
-   * caller, or from a job) keeps to what was decided there.
+   * The share of submissions of this job that begin a trace, 0 to 1, among those that the sampler takes. A submission that already belongs to
+   * a trace (of a caller, or of another job) follows the decision of that trace.
    *
    * @defaultValue 1
    */
   readonly sampleRate?: number | undefined
 }
 
-/** What a span of `job.span` says from its start on. */
+/** The kind and the first attributes of a span of `job.span`. */
 export interface JobSpanOptions {
-  /** `client` around a call to another service, for example. @defaultValue 'internal' */
+  /** For example `client` around a call to another service. @defaultValue 'internal' */
   readonly kind?: 'internal' | 'client' | 'server' | 'producer' | 'consumer' | undefined
-  /** Bounded and redacted as those of `spanAttributes`. */
+  /** Cut and redacted like those of `spanAttributes`. */
   readonly attributes?: SpanAttributeValues | undefined
 }
 
-/** Values of span attributes: few, short, and never personal data. `undefined` leaves the attribute away. */
+/** Values of span attributes: few, short, and never personal data. `undefined` leaves the attribute out. */
 export type SpanAttributeValues = Readonly<Record<string, string | number | boolean | undefined>>
 
-/** What an application adds to the spans of one job. Called only when the attempt is recorded; one that throws harms nothing. */
+/**
+ * Functions that return attributes for the spans of one job. They are called only for attempts whose spans are recorded; the failure of one
+ * is counted and harms no job.
+ */
 export interface SpanAttributesOptions<T extends JobTypes = JobTypes> {
-  /** From what was submitted: on the spans `process {queue}` and of the handler. */
+  /** Attributes made from the submission, for the spans `process {queue}` and of the handler. */
   input? (job: Pick<JobContext<T>, 'id' | 'name' | 'body' | 'params' | 'query' | 'headers' | 'owner' | 'attempt'>): SpanAttributeValues
-  /** From what the handler returned, when the attempt completed. */
+  /** Attributes made from what the handler returned, when the attempt completed. */
   result? (result: Part<T, 'result', unknown>): SpanAttributeValues
 }
 
