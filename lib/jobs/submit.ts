@@ -1,28 +1,30 @@
 import type { JobInput, JobRecord, TraceCarrier } from './job.ts'
 
-/** Per-submission settings. */
+/** Options of one submission. */
 export interface SubmitMeta {
-  /** Run no sooner than this many milliseconds from now. Not together with `runAt`. */
+  /** The job runs after this many milliseconds at the earliest. Not together with `runAt`. */
   delayMs?: number | undefined
-  /** Run no sooner than this moment: a Date or milliseconds since the epoch. */
+  /** The job runs at this time at the earliest: a Date, or milliseconds since the epoch. */
   runAt?: Date | number | undefined
-  /** Instead of the definition's. */
+  /** Replaces the priority of the definition. */
   priority?: number | undefined
-  /** Who may see the job over HTTP: requests for which an owner function says this name, and no other. Not empty. */
+  /** The owner: only requests for which the owner function returns this text may see the job over HTTP. Not empty. */
   owner?: string | undefined
-  /** 1 to 128 visible ASCII characters. @defaultValue a new one */
+  /** 1 to 128 visible ASCII characters. @defaultValue a new id */
   correlationId?: string | undefined
   /**
-   * The W3C trace context that the job belongs to, for example `job.trace` of the handler that submits it. The span of the
-   * submission becomes a child of it; without tracing it is stored as it is. An active span of the same trace is nearer, and
-   * is the parent then. @defaultValue the active span, if one is known
+   * The W3C trace context of the job, for example `job.trace` of the handler that submits it. The span of the
+   * submission becomes its child; but if a span of the same trace is active, that span is the parent. Without
+   * tracing, the context is stored as it is.
+   *
+   * @defaultValue the active span, if there is one
    */
   trace?: TraceCarrier | undefined
-  /** Any text of 1 to 255 characters; the same owner, job and key again gives the same job. */
+  /** A text of 1 to 255 characters. A second submission with the same owner, job and key returns the existing job. */
   idempotencyKey?: string | undefined
   /** How long the idempotency key is remembered. @defaultValue 86400000 (24 h) */
   idempotencyTtlMs?: number | undefined
-  /** `false`: the body is taken as it is, whatever `schema.body` of the job says. @defaultValue true */
+  /** `false`: the body is not validated with the job's `schema.body`. @defaultValue true */
   validate?: boolean | undefined
   params?: JobInput['params'] | undefined
   query?: JobInput['query'] | undefined
@@ -31,13 +33,13 @@ export interface SubmitMeta {
 
 export interface Submitted {
   readonly id: string
-  /** `false`: the idempotency key was known, and this is the job it belongs to. */
+  /** `false`: the idempotency key was already used, and this is the job of that key. */
   readonly created: boolean
   readonly job: JobRecord
 }
 
-/** What `job.submit()` gives. */
+/** What `job.submit()` resolves with. */
 export interface ChildSubmitted extends Omit<Submitted, 'job'> {
-  /** `undefined`: an earlier attempt submitted it, it has ended, and the store no longer keeps it. */
+  /** `undefined`: an earlier attempt submitted the child, it has ended, and the store no longer has it. */
   readonly job: JobRecord | undefined
 }
