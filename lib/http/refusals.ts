@@ -55,7 +55,7 @@ async function refuse (http: HttpRuntime, request: FastifyRequest, rest: string)
 /** Fastify's own message repeats the whole URL, whose query may hold secrets. */
 function withoutUrl (error: FastifyError): FastifyError | AsyncEndpointsError {
   if (error.code !== 'FST_ERR_BAD_URL') return error
-  return new AsyncEndpointsError('FAE_INVALID_REQUEST', 'The path cannot be decoded: a percent sign is not followed by two hex digits')
+  return new AsyncEndpointsError('FAE_INVALID_REQUEST', 'The path cannot be decoded: a percent sign in it does not begin a valid escape of UTF-8')
 }
 
 function unknownPath (): Error {

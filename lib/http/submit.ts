@@ -67,7 +67,7 @@ export function submitHandler (parts: SubmitParts): Handler {
       origin: new RequestOrigin(request, userId),
       payloadBytes: payloadBytes(request)
     }
-    request.log.debug({ job_name: definition.name, payload_bytes: meta.payloadBytes }, 'submitting a job')
+    request.log.debug({ job_name: definition.name, payload_bytes: meta.payloadBytes }, 'processing job creation')
     const submitted = await jobs.submitJob(definition, request.body, meta).catch((error: unknown) => { throw forgotten(error, reply) })
 
     // From here on the job exists. If something fails below, the headers of the response still name it.
