@@ -162,7 +162,10 @@ function makeCoordinator (
   })
 }
 
-/** What the store tells is the same for all processes, what runs is a share of each; the rest (how busy) is told by the worst. */
+/**
+ * How to combine a gauge of several processes: values from the store are the same everywhere, running attempts are
+ * added up, and for load the worst value counts.
+ */
 const GAUGE_RULES = Object.freeze({
   [INSTRUMENTS.jobsCurrentCount.name]: 'newest',
   [INSTRUMENTS.jobsOldestAge.name]: 'newest',
@@ -213,6 +216,8 @@ function metricsAccess (metrics: ResolvedTelemetryOptions<FastifyRequest>['metri
   return metrics.authorize !== undefined ? 'guarded' : metrics.access ?? 'left-open'
 }
 
-/** Metrics at `/metrics`, traces, numbered log lines, for every job of this application. Register it before the worker. */
+/**
+ * Metrics at `/metrics`, traces, numbered log lines, for every job of this application. Register it before the worker.
+ */
 export const observability = fp(observabilityPlugin, { name: PLUGIN.observability, fastify: '5.x', dependencies: [PLUGIN.jobStore] })
 export default observability

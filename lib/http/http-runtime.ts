@@ -141,9 +141,9 @@ export function problemHandler (http: HttpRuntime, factories: ResponseFactories,
     copyErrorHeaders(error, reply)
     if (retryAfterSeconds !== undefined && !reply.hasHeader('retry-after')) reply.header('retry-after', String(retryAfterSeconds))
     reply.header('cache-control', 'no-store')
-    const told = submits !== undefined && toldByClient(error)
-    log(request, redaction.fields({ err: error }), told && code === 'FAE_STORE_FULL' ? 'debug' : levelOf(problem.status, code !== undefined))
-    if (submits !== undefined && code !== undefined && !told) {
+    const emitted = submits !== undefined && emittedByClient(error)
+    log(request, redaction.fields({ err: error }), emitted && code === 'FAE_STORE_FULL' ? 'debug' : levelOf(problem.status, code !== undefined))
+    if (submits !== undefined && code !== undefined && !emitted) {
       bus.emit('job.rejected', { jobName: submits.name, queue: submits.queue, correlationId, reason: problemSlug(code), submitMs: reply.elapsedTime, origin: new RequestOrigin(request, undefined) })
     }
     const unexpected = code === undefined && problem.status >= 500
@@ -159,7 +159,7 @@ export function problemHandler (http: HttpRuntime, factories: ResponseFactories,
 }
 
 /** Errors that the client of the store has already emitted an event for. */
-function toldByClient (error: unknown): boolean {
+function emittedByClient (error: unknown): boolean {
   if (!isAsyncEndpointsError(error)) return false
   return error.code === 'FAE_IDEMPOTENCY_KEY_REUSED' || error.code === 'FAE_JOB_EXPIRED' || error.code === 'FAE_STORE_UNAVAILABLE' || error.code === 'FAE_STORE_FULL' || error.code === 'FAE_JOB_TOO_LARGE'
 }
