@@ -6,7 +6,10 @@ import type { IoRedis } from '../stores/bullmq/clients.ts'
 import { serverCode } from '../stores/bullmq/errors.ts'
 import { infoField } from '../stores/bullmq/server.ts'
 import { channels } from '../stores/bullmq/updates.ts'
-import { clockFacts, NOT_ASKED, type Answer, type ClockFacts, type ClockSample, type ConnectionFacts, type ConnectionStage, type RedisFacts } from './redis-facts.ts'
+import {
+  clockFacts, NOT_ASKED, type Answer, type ClockFacts, type ClockSample, type ConnectionFacts, type ConnectionStage,
+  type RedisFacts
+} from './redis-facts.ts'
 
 const CONNECT_MS = 3_000
 const COMMAND_MS = 1_500
@@ -29,7 +32,9 @@ export interface RedisTarget {
  * cannot ask, commands are tried inside a transaction that is discarded. Always resolves; when the time is up, with
  * the facts read so far.
  */
-export async function readRedis (ioredis: IoRedis, { connection, shown, prefix }: RedisTarget, clock: Clock, totalMs = TOTAL_MS): Promise<RedisFacts> {
+export async function readRedis (
+  ioredis: IoRedis, { connection, shown, prefix }: RedisTarget, clock: Clock, totalMs = TOTAL_MS
+): Promise<RedisFacts> {
   const facts: { -readonly [K in keyof RedisFacts]: RedisFacts[K] } = {
     target: shown,
     tls: connection['tls'] !== undefined,
@@ -118,7 +123,9 @@ function isAnswer (code: string): boolean {
   return /^[A-Z]+$/.test(code) && !/^E[A-Z]{3,}$/.test(code)
 }
 
-async function ask (client: Client, prefix: string, clock: Clock, facts: { -readonly [K in keyof RedisFacts]: RedisFacts[K] }): Promise<void> {
+async function ask (
+  client: Client, prefix: string, clock: Clock, facts: { -readonly [K in keyof RedisFacts]: RedisFacts[K] }
+): Promise<void> {
   facts.info = await answer(async () => String(await client.info()))
   facts.settings = await answer(async () => ({ ...await setting(client, 'save'), ...await setting(client, 'appendfsync') }))
   facts.clock = await answer(() => readClock(client, clock))

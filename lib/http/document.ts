@@ -55,7 +55,9 @@ class FreshDocument implements SubmittedDocument {
 }
 
 /** @param format writes a time as ISO 8601 */
-export function submittedDocument (job: JobRecord, links: JobLinks, format: (time: number) => string): SubmittedDocument {
+export function submittedDocument (
+  job: JobRecord, links: JobLinks, format: (time: number) => string
+): SubmittedDocument {
   return new FreshDocument(job, links, format(job.createdAt))
 }
 
@@ -77,7 +79,9 @@ export function writeSubmitted (payload: unknown): string {
  * @param expose which error messages are shown
  * @param maxRedrives how often a failed job may be redriven
  */
-export function statusDocument (job: JobRecord, links: JobLinks, expose: ExposeErrors = 'marked', maxRedrives = Infinity): StatusDocument {
+export function statusDocument (
+  job: JobRecord, links: JobLinks, expose: ExposeErrors = 'marked', maxRedrives = Infinity
+): StatusDocument {
   return {
     id: job.id,
     name: job.name,

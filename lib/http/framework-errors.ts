@@ -10,7 +10,9 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 type FrameworkErrors = (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => void
 
 /** Answers the router's refusals for some requests. All others are answered as before. */
-export function answerRefusals (app: FastifyInstance, isOurs: (method: string, path: string) => boolean, answer: FrameworkErrors): void {
+export function answerRefusals (
+  app: FastifyInstance, isOurs: (method: string, path: string) => boolean, answer: FrameworkErrors
+): void {
   const options = optionsOf(app)
   if (options === undefined) return
   const given: unknown = Reflect.get(options, 'frameworkErrors')

@@ -116,7 +116,9 @@ export function vary (reply: FastifyReply, name: string): void {
 }
 
 /** The first hook of this package's routes. It sets the correlation id and `X-Content-Type-Options`. */
-export function correlationHook (http: HttpRuntime): (request: FastifyRequest, reply: FastifyReply, done: () => void) => void {
+export function correlationHook (
+  http: HttpRuntime
+): (request: FastifyRequest, reply: FastifyReply, done: () => void) => void {
   const { correlation } = http
   return (request, reply, done) => {
     correlation.begin(request, reply)
@@ -131,7 +133,9 @@ export function correlationHook (http: HttpRuntime): (request: FastifyRequest, r
  *
  * @param submits the definition whose submissions arrive here; `undefined` on the job routes
  */
-export function problemHandler (http: HttpRuntime, factories: ResponseFactories, submits: JobDefinition | undefined): NonNullable<RouteOptions['errorHandler']> {
+export function problemHandler (
+  http: HttpRuntime, factories: ResponseFactories, submits: JobDefinition | undefined
+): NonNullable<RouteOptions['errorHandler']> {
   const { bus, redaction } = http.runtime
   return async (error: unknown, request, reply) => {
     const correlationId = http.correlation.of(request, reply)

@@ -39,7 +39,9 @@ export function parseIdempotencyKey (header: string | readonly string[] | undefi
  *
  * @throws {AsyncEndpointsError} `FAE_INVALID_IDEMPOTENCY_KEY`, `FAE_IDEMPOTENCY_KEY_REQUIRED`
  */
-export function idempotencyKey (headers: Readonly<Record<string, string | string[] | undefined>>, mode: 'optional' | 'required'): string | undefined {
+export function idempotencyKey (
+  headers: Readonly<Record<string, string | string[] | undefined>>, mode: 'optional' | 'required'
+): string | undefined {
   const key = parseIdempotencyKey(headers['idempotency-key'] ?? headers['x-async-request-id'])
   if (key === undefined && mode === 'required') {
     throw new AsyncEndpointsError('FAE_IDEMPOTENCY_KEY_REQUIRED', 'Send an Idempotency-Key header (a UUID is best), so that a repeated request does not start a second job')

@@ -1,4 +1,7 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerDefault, RouteOptions } from 'fastify'
+import type {
+  FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, RawReplyDefaultExpression,
+  RawRequestDefaultExpression, RawServerDefault, RouteOptions
+} from 'fastify'
 import type { RedriveAdmission } from '../client/jobs.ts'
 import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
 import { openApiMembers } from '../core/openapi.ts'
@@ -14,8 +17,13 @@ import { appliedWait, parsePrefer, waitLimit, waitTime } from './prefer.ts'
 import { problemSlug } from './problem.ts'
 import { asJson, bodyFor } from './responses.ts'
 import { noResult, resultText, sendResult } from './result.ts'
-import { clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRuntime } from './http-runtime.ts'
-import { correlationHeader, emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse, statusSchema, withCorrelation } from './schemas.ts'
+import {
+  clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRuntime
+} from './http-runtime.ts'
+import {
+  correlationHeader, emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse,
+  statusSchema, withCorrelation
+} from './schemas.ts'
 import { shownError } from './shown-error.ts'
 
 /** The status document as it is sent. */
@@ -113,7 +121,9 @@ interface Described {
   readonly response: Readonly<Record<number, Readonly<Record<string, unknown>>>>
 }
 
-function described (http: HttpRuntime, operationId: string, schema: Described): FastifySchema & Record<string, unknown> {
+function described (
+  http: HttpRuntime, operationId: string, schema: Described
+): FastifySchema & Record<string, unknown> {
   const { header } = http.correlation
   const { headers, response, summary, hide } = schema
   return {
@@ -240,7 +250,9 @@ function admissionOf (http: HttpRuntime, { name }: JobRecord): RedriveAdmission 
 }
 
 /** Answers with the status document after the job was changed. */
-async function answer (http: HttpRuntime, job: JobRecord, code: 200 | 202, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+async function answer (
+  http: HttpRuntime, job: JobRecord, code: 200 | 202, request: FastifyRequest, reply: FastifyReply
+): Promise<unknown> {
   reply.code(code).header('cache-control', 'no-store')
   if (code === 202) reply.header('location', http.links.self(job.id)).header('retry-after', String(retryAfterSeconds(job, storeNow(http.runtime.store, http.runtime.context.clock))))
   const { body } = await show(http, job, request, reply)

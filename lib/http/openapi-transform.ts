@@ -23,7 +23,9 @@ const INPUTS = ['body', 'querystring', 'query', 'params', 'headers'] as const
  * await app.register(swagger, { openapi: {}, transform: openApiTransform(jsonSchemaTransform) })
  * ```
  */
-export function openApiTransform<Input extends TransformInput, Output extends TransformOutput> (transform: (input: Input) => Output): (input: Input) => Output {
+export function openApiTransform<Input extends TransformInput, Output extends TransformOutput> (
+  transform: (input: Input) => Output
+): (input: Input) => Output {
   return (input) => {
     const schema = membersOf(input.schema)
     if (schema === undefined || !isMixed(schema)) return transform(input)

@@ -1,7 +1,10 @@
 import type { FastifyContextConfig, FastifySerializerCompiler, RouteOptions } from 'fastify'
 import { openApiProperty, type OpenApiOptions } from '../core/openapi.ts'
 import { invalidOptions, OptionProblems, pathProperty, readOptions, type OptionsSchema } from '../core/options.ts'
-import { jobNameProperty, jobOptionProperties, jobTracingProperty, propagationProperty, requiresProperty, spanAttributesProperty, type JobOptions, type JobRequirements, type JobTracingOptions, type Propagation } from '../jobs/definition.ts'
+import {
+  jobNameProperty, jobOptionProperties, jobTracingProperty, propagationProperty, requiresProperty,
+  spanAttributesProperty, type JobOptions, type JobRequirements, type JobTracingOptions, type Propagation
+} from '../jobs/definition.ts'
 import { headerListProblems } from './captured-headers.ts'
 import { correlationHeaderProblems, DEFAULT_CORRELATION_HEADER } from './correlation.ts'
 import type { IdempotencyMode } from './idempotency.ts'
@@ -258,7 +261,9 @@ export function readHttpOptions (given: HttpOptions | undefined): ResolvedHttpOp
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-export function readEndpointOptions<T extends BaseEndpointOptions & { headers?: readonly string[] }> (given: T): Readonly<T> {
+export function readEndpointOptions<T extends BaseEndpointOptions & { headers?: readonly string[] }> (
+  given: T
+): Readonly<T> {
   const where = `asyncEndpoint "${String((given as Partial<T> | undefined)?.name)}"`
   if (typeof given !== 'object' || given === null) throw invalidOptions(where, ['options must be an object'])
   const options = readOptions(where, endpointSchema, {}, given)

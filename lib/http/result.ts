@@ -40,7 +40,9 @@ export function sendResult (text: string | undefined, reply: FastifyReply): unkn
  *
  * @param error the job's error as the client may see it
  */
-export function noResult (job: JobRecord, error: ShownError | undefined, retryAfterSeconds: number): AsyncEndpointsError {
+export function noResult (
+  job: JobRecord, error: ShownError | undefined, retryAfterSeconds: number
+): AsyncEndpointsError {
   const details = { jobStatus: job.state }
   switch (job.state) {
     case 'completed': return new AsyncEndpointsError('FAE_RESULT_EXPIRED', 'The job was completed, but its result is no longer stored', { details })

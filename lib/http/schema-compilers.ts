@@ -8,7 +8,9 @@ import type { SchemaCompiler, SchemaCompilers } from '../jobs/schemas.ts'
  * same schema means the same for a route and for a job without a route. The compilers are looked up when they are
  * first needed, because an application may set them after it has defined the job.
  */
-export function compilersOf (context: Pick<FastifyInstance, 'validatorCompiler' | 'serializerCompiler' | 'getSchemas'>, own: SchemaCompilers = {}): SchemaCompilers {
+export function compilersOf (
+  context: Pick<FastifyInstance, 'validatorCompiler' | 'serializerCompiler' | 'getSchemas'>, own: SchemaCompilers = {}
+): SchemaCompilers {
   return {
     get validatorCompiler () { return own.validatorCompiler ?? context.validatorCompiler as SchemaCompiler | undefined ?? validators(context.getSchemas()) },
     get serializerCompiler () { return own.serializerCompiler ?? context.serializerCompiler as SchemaCompiler | undefined ?? serializers(context.getSchemas()) }

@@ -153,7 +153,9 @@ function compilePrefer ({ http, endpoint }: SubmitParts, maxWaitMs: number, acce
 /**
  * Waits for the end of the job or of the waiting time. Returns the job as it was accepted if it disappeared meanwhile.
  */
-async function waitForEnd (http: HttpRuntime, job: JobRecord, waitMs: number, client: string, reply: FastifyReply): Promise<JobRecord> {
+async function waitForEnd (
+  http: HttpRuntime, job: JobRecord, waitMs: number, client: string, reply: FastifyReply
+): Promise<JobRecord> {
   const over = ({ state }: { readonly state: JobRecord['state'] }): boolean => isTerminal(state)
   if (over(job)) return job
   return await http.waiting.until({ client, job, isEnough: over, isNews: over, waitMs, reply }) ?? job
@@ -162,7 +164,9 @@ async function waitForEnd (http: HttpRuntime, job: JobRecord, waitMs: number, cl
 /**
  * The result; `undefined` if it cannot be read now or by this process. The client then gets a 202 and asks again later.
  */
-async function readResult (http: HttpRuntime, job: JobRecord): Promise<{ readonly text: string | undefined } | undefined> {
+async function readResult (
+  http: HttpRuntime, job: JobRecord
+): Promise<{ readonly text: string | undefined } | undefined> {
   try {
     const text = await http.jobs.resultText(job.id)
     return text === undefined && job.resultBytes !== undefined ? undefined : { text: resultText(http.runtime.registry.get(job.name), text) }

@@ -43,7 +43,9 @@ export type Backoff = (context: BackoffContext) => number
  *
  * @param random a number from 0 (inclusive) to 1 (exclusive)
  */
-export function compileBackoff (options: BackoffOptions | CustomBackoff = {}, random: () => number = Math.random): Backoff {
+export function compileBackoff (
+  options: BackoffOptions | CustomBackoff = {}, random: () => number = Math.random
+): Backoff {
   if (typeof options === 'function') {
     return (context) => {
       let delay: unknown

@@ -76,7 +76,7 @@ const TABLES: Readonly<Record<string, { readonly page: string, readonly text: st
   rooms: { page: 'architecture.md', text: table(['room', 'what it is for', 'may import', 'begin with'], roomRows()) },
   events: {
     page: 'observability.md',
-    text: table(['event', 'told when', 'numbers', 'words'], Object.entries(EVENT_CATALOGUE).map(([name, { about, measurements, metadata }]) => [code(name), about, codes(measurements), codes(metadata)]))
+    text: table(['event', 'emitted when', 'numbers', 'words'], Object.entries(EVENT_CATALOGUE).map(([name, { about, measurements, metadata }]) => [code(name), about, codes(measurements), codes(metadata)]))
   }
 }
 
