@@ -8,7 +8,7 @@ const SleepRequest = Type.Object({
   failTimes: Type.Integer({ minimum: 0, maximum: 1_000, default: 0 })
 }, { additionalProperties: false })
 
-/** Something to try retries, cancelling, timeouts and shutdown with. */
+/** Jobs for trying out retries, cancellation, timeouts and shutdown. */
 export function demoEndpoints (fastify: FastifyInstance): void {
   fastify.withTypeProvider<TypeBoxTypeProvider>().asyncEndpoint({
     method: 'POST',
@@ -25,7 +25,7 @@ export function demoEndpoints (fastify: FastifyInstance): void {
     handler: async (job) => {
       const { ms, failTimes } = job.body
       await sleep(ms, undefined, { signal: job.signal })
-      // Whoever asked for it may read it. Without the mark clients see the code and a fixed text.
+      // The client may read this message. Without `expose`, it would see only the code and a fixed text.
       if (job.attempt <= failTimes) throw Object.assign(new Error(`attempt ${job.attempt} fails as asked`), { expose: true })
       return { sleptMs: ms, attempt: job.attempt }
     }

@@ -2,23 +2,23 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { defineMetrics, type AsyncEndpointsMetrics, type Logger } from '../plugins/async-endpoints.ts'
 
 export interface HttpPushMetricsOptions {
-  /** Gets a POST with a JSON array of {@link PushedMetric}. */
+  /** The URL that gets POST requests with a JSON array of {@link PushedMetric}. */
   endpoint: string
-  /** So many recordings wait at most; the oldest are dropped when more come. @defaultValue 10000 */
+  /** The largest number of waiting recordings. If there are more, the oldest are dropped. @defaultValue 10000 */
   maxQueue?: number
-  /** Recordings of one request, at most. @defaultValue 500 */
+  /** The largest number of recordings in one request. @defaultValue 500 */
   batchSize?: number
-  /** How often what has come together is sent. @defaultValue 1000 */
+  /** How often the waiting recordings are sent. @defaultValue 1000 */
   intervalMs?: number
-  /** A request that takes longer is given up. @defaultValue 5000 */
+  /** A request that takes longer is cancelled. @defaultValue 5000 */
   timeoutMs?: number
   logger?: Pick<Logger, 'warn' | 'info'>
 }
 
-/** One recording, as the receiver gets it. */
+/** One recording as the receiver gets it. */
 export interface PushedMetric {
   readonly MetricName: string
-  /** Seconds, a number of things, or 1 for what is only counted. */
+  /** Seconds, a number of things, or 1 for each count. */
   readonly Value: number
   readonly Labels: Readonly<Record<string, string>>
   /** ISO 8601. */
@@ -26,17 +26,18 @@ export interface PushedMetric {
 }
 
 export interface HttpPushMetrics {
-  /** For `observability.metrics.recorder`. Recording never waits, and never fails. */
+  /** The value for `observability.metrics.recorder`. Recording never waits and never fails. */
   readonly recorder: Partial<AsyncEndpointsMetrics>
-  /** Recordings that were lost: the queue was full, or the receiver did not take them. */
+  /** The number of lost recordings: the queue was full, or the receiver did not accept them. */
   readonly dropped: number
-  /** Sends what is left, once, and ends. Takes as long as one request at most. */
+  /** Sends the waiting recordings once and stops. Takes at most as long as one request. */
   close (): Promise<void>
 }
 
 /**
- * An implementation of the metrics interface that needs no scraper: every recording is sent by HTTP, fire and forget. An
- * example of how far one gets with a few lines; for real use look at `observability.export`, which sends sums instead of events.
+ * An implementation of the metrics interface that needs no scraper: it sends every recording over HTTP and does not
+ * retry. This is only an example of a small implementation; for real use see `observability.export`, which sends sums
+ * instead of events.
  */
 export function httpPushMetrics ({ endpoint, maxQueue = 10_000, batchSize = 500, intervalMs = 1_000, timeoutMs = 5_000, logger }: HttpPushMetricsOptions): HttpPushMetrics {
   const queue: PushedMetric[] = []
@@ -47,7 +48,7 @@ export function httpPushMetrics ({ endpoint, maxQueue = 10_000, batchSize = 500,
   const record = (name: string, value: number, labels: object): void => {
     if (closing.signal.aborted) return
     if (queue.length >= maxQueue) {
-      // The newest tell more about now. Rarely reached, so that moving the rest does not matter.
+      // Drop the oldest one. The limit is rarely reached, so the cost of shift() does not matter.
       queue.shift()
       dropped++
     }
@@ -59,18 +60,19 @@ export function httpPushMetrics ({ endpoint, maxQueue = 10_000, batchSize = 500,
       const response = await fetch(endpoint, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(batch), signal: AbortSignal.timeout(timeoutMs) })
       await response.body?.cancel()
       if (!response.ok) throw new Error(`it answered ${response.status}`)
-      if (outage) logger?.info({ dropped }, 'metrics are taken again')
+      if (outage) logger?.info({ dropped }, 'the receiver accepts metrics again')
       outage = false
     } catch (error) {
       dropped += batch.length
-      // One line per outage: the next batch will fail as well.
-      if (!outage) logger?.warn({ reason: error instanceof Error ? error.message : 'unknown' }, 'metrics cannot be pushed; they are dropped until the receiver is back')
+      // One line per outage, because the next batches will fail too.
+      if (!outage) logger?.warn({ reason: error instanceof Error ? error.message : 'unknown' }, 'metrics could not be pushed; they are dropped until the receiver accepts them again')
       outage = true
     }
   }
 
   const sendAll = async (): Promise<void> => {
-    // Only what is there now: a busy application must not keep a turn from ending. A failed batch ends it too.
+    // Send only what is waiting now, so that a turn ends even if the application keeps recording. A failed batch ends
+    // it too.
     for (let left = queue.length; left > 0; left -= batchSize) {
       await send(queue.splice(0, Math.min(batchSize, left)))
       if (outage) return
@@ -103,14 +105,14 @@ const MEASURED = [
   'jobCurrentCount', 'channelUtilization', 'jobsActive', 'handlersAbandoned', 'jobsOldestAge', 'jobsStuck', 'storeCountsAge'
 ] as const
 
-/** Each method sends its own name; a method that counts sends a 1. Both timers feed the durations that are there. */
+/** Each method sends its own name. A method that counts sends 1. The two timers use the methods for durations. */
 function recorderOf (record: (name: string, value: number, labels: object) => void): Partial<AsyncEndpointsMetrics> {
   const counted = Object.fromEntries(COUNTED.map((name) => [name, (labels: object) => { record(name, 1, labels) }]))
   const measured = Object.fromEntries(MEASURED.map((name) => [name, (value: number, labels: object) => { record(name, value, labels) }]))
   return defineMetrics({ ...counted, ...measured })
 }
 
-/** `jobName` is `job_name`, as on `/metrics`. */
+/** Label names as on `/metrics`: `jobName` becomes `job_name`. */
 function snakeCased (labels: object): Record<string, string> {
   return Object.fromEntries(Object.entries(labels).map(([name, value]) => [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), String(value)]))
 }

@@ -5,8 +5,9 @@ import { readSettings, type Settings } from './settings.ts'
 import { welcome } from './welcome.ts'
 
 /**
- * Reads the environment, serves, and leaves in good order on SIGTERM or SIGINT: not ready → a moment for the load
- * balancer → close, which lets running jobs end or hands them back. A second signal does not wait.
+ * Reads the environment, starts the server, and shuts down gracefully on SIGTERM or SIGINT: it becomes unready, waits
+ * until load balancers have noticed, and closes, which lets running jobs end or hands them back. A second signal ends
+ * the process at once.
  */
 async function main (): Promise<void> {
   const settings = readSettings(process.env)
@@ -26,17 +27,20 @@ async function main (): Promise<void> {
   try {
     await app.listen({ port: settings.port, host: settings.host })
   } catch (error) {
-    // A port that is taken: the store and the worker are open already, and would keep the process alive.
+    // If the port is in use, the store and the worker are already open and would keep the process alive.
     await app.close()
     throw error
   }
   if (settings.redisUrl === undefined && settings.role !== 'all') {
-    app.log.warn(`ROLE=${settings.role} without REDIS_URL: jobs live in this process alone, no other process sees them`)
+    app.log.warn(`ROLE=${settings.role} without REDIS_URL: jobs are kept in this process, and no other process sees them`)
   }
   process.stdout.write(welcome(settings, urlOf(app, settings)))
 }
 
-/** Whoever stops `npm start` stops npm and its shell, and neither passes it on: the server would stay behind, unseen. */
+/**
+ * Stops the server when its parent is gone: stopping `npm start` stops npm and its shell, but neither forwards the
+ * signal to the server.
+ */
 function watchParent (leave: (signal: NodeJS.Signals) => void): void {
   const parent = process.ppid
   const timer = setInterval(() => {
@@ -44,7 +48,7 @@ function watchParent (leave: (signal: NodeJS.Signals) => void): void {
     clearInterval(timer)
     leave('SIGTERM')
   }, 500)
-  // The server keeps the process alive, not this.
+  // The server keeps the process alive, not this timer.
   timer.unref()
 }
 
@@ -55,7 +59,7 @@ async function shutDown (app: FastifyInstance, signal: NodeJS.Signals): Promise<
 }
 
 function urlOf (app: FastifyInstance, { host }: Settings): string {
-  // Not a pipe: it listens on a port.
+  // The server listens on a port, not on a pipe, so the address is an object.
   const { port } = app.server.address() as AddressInfo
   const name = host === '0.0.0.0' || host === '::' ? 'localhost' : host
   return `http://${name.includes(':') ? `[${name}]` : name}:${port}`

@@ -18,7 +18,7 @@ const Report = Type.Object({
 const ExportRequest = Type.Object({ year: Year, rows: Type.Integer({ minimum: 0, maximum: 10_000, default: 1_000 }) }, { additionalProperties: false })
 const Export = Type.Object({ fileName: Type.String(), mediaType: Type.String(), bytes: Type.Integer(), sha256: Type.String(), content: Type.String() })
 
-/** What this service is for. Each endpoint is its schemas and a handler: no telemetry, no queue, no retry code. */
+/** The purpose of this service. An endpoint has schemas and a handler, and no code for telemetry, queues or retries. */
 export function reportEndpoints (fastify: FastifyInstance): void {
   const app = fastify.withTypeProvider<TypeBoxTypeProvider>()
 
@@ -54,7 +54,7 @@ export function reportEndpoints (fastify: FastifyInstance): void {
     method: 'POST',
     url: '/exports',
     name: 'export-sales',
-    // Exports are long and many: with a queue of their own they cannot hold up the reports.
+    // Exports take long and are many. In a queue of their own they cannot delay the reports.
     queue: 'exports',
     maxQueued: 1_000,
     schema: { summary: 'Write the sales of a year as CSV', operationId: 'exportSales', tags: ['reports'], body: ExportRequest, result: Export },

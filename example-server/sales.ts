@@ -1,16 +1,16 @@
 import { setTimeout as pause } from 'node:timers/promises'
 
-/** One sale. Amounts are cents: money is never a fraction of a bit. */
+/** One sale. Amounts are in cents, because binary fractions cannot represent money exactly. */
 export interface Sale { readonly month: number, readonly product: string, readonly quantity: number, readonly cents: number }
 
 const PRODUCTS = [['lamp', 4_900], ['desk', 32_000], ['chair', 18_500], ['shelf', 9_900], ['rug', 14_900]] as const
 const PAGE = 100
 
 /**
- * The sales of a year, a hundred at a time, about a millisecond each: a database behind a network would be no faster.
+ * Generates the sales of a year in batches of a hundred, about one millisecond each, like a database in a network.
  * The same year always has the same sales.
  *
- * @throws the signal's reason when it aborts
+ * @throws the signal's reason if it aborts
  */
 export async function * salesOf (year: number, rows: number, signal: AbortSignal): AsyncGenerator<readonly Sale[]> {
   const random = randomFrom(year)
@@ -27,7 +27,7 @@ function sale (random: () => number): Sale {
   return { month: 1 + Math.floor(random() * 12), product, quantity, cents: quantity * price }
 }
 
-/** A small generator of numbers from 0 to 1 that begins the same for the same seed (mulberry32). */
+/** A small generator of random numbers from 0 to 1 (mulberry32). The same seed gives the same numbers. */
 function randomFrom (seed: number): () => number {
   let state = seed >>> 0
   return () => {

@@ -5,9 +5,9 @@ import { demoEndpoints } from './demo.ts'
 import { reportEndpoints } from './reports.ts'
 import type { Settings } from './settings.ts'
 
-/** The whole service, not yet listening. A worker defines the same jobs; without `http` they get no routes. */
+/** The whole service, not yet listening. A worker defines the same jobs, but without `http` they get no routes. */
 export async function buildServer (settings: Settings): Promise<FastifyInstance> {
-  // A body is stored with its job, and none of ours has more than two numbers.
+  // A body is stored with its job, and the bodies of this service have at most two numbers.
   const app = Fastify({ logger: { level: settings.logLevel }, bodyLimit: 1_024 })
 
   await app.register(swagger, {
@@ -15,7 +15,7 @@ export async function buildServer (settings: Settings): Promise<FastifyInstance>
       openapi: '3.1.0',
       info: { title: 'Sales reports', version: '1.0.0', description: 'An example of fastify-async-endpoints: slow endpoints as jobs.' },
       servers: [{ url: '/' }],
-      // Open to everybody, for it is a demonstration.
+      // Open to everybody, because this is a demonstration.
       security: [],
       tags: [
         { name: 'reports', description: 'What this service is for' },
@@ -29,11 +29,12 @@ export async function buildServer (settings: Settings): Promise<FastifyInstance>
   await app.register(asyncEndpoints, {
     store: settings.redisUrl === undefined ? undefined : redisStore({ url: settings.redisUrl, prefix: settings.redisPrefix }),
     worker: settings.role === 'api' ? false : { concurrency: 20, queues: { exports: { concurrency: 2 } }, drainTimeoutMs: settings.drainTimeoutMs },
-    // A demonstration has no users, and so no owners. Elsewhere: http.owner and metrics.authorize, see docs/security.md.
+    // A demonstration has no users and so no owners. In a real service set http.owner and metrics.authorize, see
+    // docs/security.md.
     http: settings.role === 'worker' ? false : { access: 'open' },
     observability: { metrics: { access: 'open' } },
     health: { shutdownDelayMs: settings.shutdownDelayMs },
-    // Log lines, and a webhook if there is one. A report of ten million rows may take its time, and sleeping is asked for.
+    // Alerts go to the log, and to a webhook if one is set. Large reports and sleeping jobs are meant to take long.
     alerts: { longJobs: ['generate-report', 'demo-sleep'], ...(settings.alertWebhook === undefined ? undefined : { webhook: settings.alertWebhook }) }
   })
   reportEndpoints(app)

@@ -4,31 +4,31 @@ export type Role = typeof ROLES[number]
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 export type LogLevel = typeof LOG_LEVELS[number]
 
-/** What the environment says, checked. */
+/** The settings from the environment, validated. */
 export interface Settings {
   readonly port: number
   readonly host: string
-  /** `undefined`: jobs live in this process. */
+  /** `undefined`: jobs are kept in the memory of this process. */
   readonly redisUrl: string | undefined
-  /** Of every key in Redis: one for each application that shares it. */
+  /** The prefix of all keys in Redis. Applications that share a Redis need different ones. */
   readonly redisPrefix: string
   /** `api` takes requests, `worker` runs jobs, `all` does both. */
   readonly role: Role
   readonly logLevel: LogLevel
-  /** Between "not ready" and closing, so that a load balancer can look elsewhere. */
+  /** The time between "not ready" and closing, in which load balancers notice that this process is not ready. */
   readonly shutdownDelayMs: number
-  /** Running jobs have this long to end when the process is told to; then they are handed back. */
+  /** How long running jobs have to end when the process is stopped. After that they are handed back. */
   readonly drainTimeoutMs: number
-  /** Who is told of alerts besides the log; `undefined`: nobody. */
+  /** The webhook that gets alerts in addition to the log; `undefined`: none. */
   readonly alertWebhook: { readonly url: string, readonly secret: string } | undefined
 }
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** @throws {Error} one message that names every variable that cannot be used, without its value if that may be secret */
+/** @throws {Error} one message that names every invalid variable, without its value if that may be secret */
 export function readSettings (env: Environment): Settings {
   const problems: string[] = []
-  // An empty variable counts as not set: shells and orchestrators leave those behind.
+  // An empty variable counts as not set, because shells and orchestrators often set empty ones.
   const text = (name: string): string | undefined => {
     const value = env[name]?.trim()
     return value === '' ? undefined : value
@@ -50,11 +50,12 @@ export function readSettings (env: Environment): Settings {
   if (redisUrl !== undefined && !isRedisUrl(redisUrl)) problems.push('REDIS_URL must be a URL like redis://localhost:6379 (or rediss://…, or redis+sentinel://host1:26379,host2:26379/name)')
   const [alertUrl, alertSecret] = [text('ALERT_WEBHOOK_URL'), text('ALERT_WEBHOOK_SECRET')]
   if (alertUrl !== undefined && !/^https?:$/.test(URL.canParse(alertUrl) ? new URL(alertUrl).protocol : '')) problems.push('ALERT_WEBHOOK_URL must be a URL like https://ops.example.com/hooks/jobs')
-  if (alertSecret !== undefined && !/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/.test(alertSecret)) problems.push('ALERT_WEBHOOK_SECRET must be whsec_ and at least 24 random bytes in base64: echo "whsec_$(openssl rand -base64 32)"')
-  if ((alertUrl === undefined) !== (alertSecret === undefined)) problems.push('ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET belong together: alerts are signed')
+  if (alertSecret !== undefined && !/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/.test(alertSecret)) problems.push('ALERT_WEBHOOK_SECRET must be whsec_ followed by at least 24 random bytes in base64: echo "whsec_$(openssl rand -base64 32)"')
+  if ((alertUrl === undefined) !== (alertSecret === undefined)) problems.push('ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET must be set together, because alerts are signed')
   const redisPrefix = text('REDIS_PREFIX') ?? '{fae}'
-  // As the store will have it, said here with all the rest. The braces keep the keys of a cluster together.
-  if (!/^[A-Za-z0-9{}_.-]{1,100}$/.test(redisPrefix)) problems.push(`REDIS_PREFIX may have letters, digits and {}_.- only, not ${JSON.stringify(redisPrefix)}`)
+  // The store's own rule, checked here so that one message lists all problems. The braces keep all keys in one slot
+  // of a cluster.
+  if (!/^[A-Za-z0-9{}_.-]{1,100}$/.test(redisPrefix)) problems.push(`REDIS_PREFIX may only contain letters, digits and {}_.-, not ${JSON.stringify(redisPrefix)}`)
   const settings: Settings = {
     port: number('PORT', 3_000, 65_535),
     host: text('HOST') ?? '127.0.0.1',
@@ -71,7 +72,7 @@ export function readSettings (env: Environment): Settings {
 }
 
 function isRedisUrl (text: string): boolean {
-  // Several hosts are no URL for Node; the store looks at them more closely.
+  // Node cannot parse a URL with several hosts. The store validates it.
   if (/^rediss?\+sentinel:\/\/[^/]+\/[^/]+/.test(text)) return true
   if (!URL.canParse(text)) return false
   const url = new URL(text)

@@ -1,6 +1,6 @@
 import type { Settings } from './settings.ts'
 
-/** What the server prints when it listens. Every line behind a label can be pasted into a shell as it is. */
+/** The text that the server prints when it listens. Every command after a label can be pasted into a shell as it is. */
 export function welcome ({ role, redisUrl }: Pick<Settings, 'role' | 'redisUrl'>, url: string): string {
   const lines: Array<readonly [label: string, command: string]> = [
     ...(role === 'worker' ? [] : submissions(url)),
@@ -17,7 +17,7 @@ export function welcome ({ role, redisUrl }: Pick<Settings, 'role' | 'redisUrl'>
 function submissions (url: string): Array<readonly [label: string, command: string]> {
   const post = (path: string, body: object): string => `-X POST ${url}${path} -H 'content-type: application/json' -d '${JSON.stringify(body)}'`
   const report = post('/reports', { year: 2026, rows: 1_000 })
-  // Takes the job's path from the answer, so that the line works without an id filled in by hand.
+  // Takes the job's path from the response, so that the command works without filling in an id.
   const thenAsk = (options: string): string => `| sed 's/.*"self":"\\([^"]*\\)".*/\\1/' | xargs -I@ curl -i ${options} ${url}@`
   return [
     ['submit a job', `curl -i ${report}`],

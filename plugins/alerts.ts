@@ -46,6 +46,9 @@ async function alertsPlugin (app: FastifyInstance, given: AlertsOptions): Promis
   app.addHook('onClose', async () => { await alerts.stop(STOP_MS) })
 }
 
-/** Tells people when jobs are slow, fail, get stuck or find no worker. Works with and without observability. */
+/**
+ * Notifies people when jobs are slow, fail or get stuck, or when a worker is missing. Works with and without
+ * observability.
+ */
 export const alerts = fp(alertsPlugin, { name: PLUGIN.alerts, fastify: '5.x', dependencies: [PLUGIN.jobStore] })
 export default alerts

@@ -24,19 +24,29 @@ import { jobStore, jobStoreSchema, type JobStoreOptions } from './job-store.ts'
 import { observability, readObservabilityOptions, type ObservabilityOptions } from './observability.ts'
 import { worker, type WorkerOptions } from './worker.ts'
 
-/** The options of the whole suite; each part is also a plugin of its own. */
+/** The options of the whole suite. Each part is also a plugin of its own. */
 export interface AsyncEndpointsOptions extends JobStoreOptions {
-  /** Whether (and how) this process runs jobs. `false`: an API-only process. @defaultValue true */
+  /** Whether, and how, this process runs jobs. `false`: an API-only process. @defaultValue true */
   worker?: boolean | WorkerOptions | undefined
-  /** The routes. `false`: a worker-only process; `app.asyncEndpoint()` then defines the job and adds no route. @defaultValue true */
+  /**
+   * The job routes and endpoints. `false`: a worker-only process, in which `app.asyncEndpoint()` defines the job but
+   * adds no route.
+   *
+   * @defaultValue true
+   */
   http?: boolean | HttpOptions | undefined
-  /** Metrics at `/metrics`, traces, numbered log lines. `false`: none of them, and no part of OpenTelemetry is loaded. @defaultValue true */
+  /**
+   * Metrics at `/metrics`, traces, and numbered log lines. `false`: none of these, and no part of OpenTelemetry is
+   * loaded.
+   *
+   * @defaultValue true
+   */
   observability?: boolean | ObservabilityOptions | undefined
-  /** `/health` and its parts. @defaultValue true */
+  /** The health checks and their routes. @defaultValue true */
   health?: boolean | HealthOptions | undefined
   /**
-   * Tells people when jobs are slow, fail, get stuck or find no worker: `true` in log lines, an object to say more. Off unless
-   * asked for: what is too slow, or too much, is for the application to say.
+   * Notifies people when jobs are slow, fail or get stuck, or when a worker is missing. `true`: in log lines; an
+   * object sets more options. Off by default, because only the application knows what is too slow or too much.
    *
    * @defaultValue false
    */
@@ -51,7 +61,8 @@ declare module 'fastify' {
     /**
      * Defines a job and the route that submits it, in this context: its prefix, hooks and type provider apply.
      *
-     * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` (one message with every bad key), `FAE_DUPLICATE_JOB`; nothing is registered then
+     * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` (one message with every bad key), `FAE_DUPLICATE_JOB`;
+     * nothing is registered then
      */
     asyncEndpoint<
       Types extends JobTypes = JobTypes, const Schema extends EndpointSchema = EndpointSchema, const Header extends string = string,

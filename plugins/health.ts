@@ -20,8 +20,8 @@ export type { PressureOptions } from '../lib/health/options.ts'
 
 export interface HealthOptions extends BaseHealthOptions {
   /**
-   * With `details: 'authorized'`: whether this request may see the checks. One that throws, rejects or takes more than a
-   * second says no.
+   * With `details: 'authorized'`: whether this request may see the checks. One that throws, rejects or takes more
+   * than a second says no.
    */
   authorize?: ((request: FastifyRequest) => boolean | Promise<boolean>) | undefined
 }
@@ -80,7 +80,7 @@ function addRoutes (app: FastifyInstance, health: Health, options: ResolvedHealt
       handler: async (request, reply) => {
         const report = await ask()
         reply.code(codes[report.status]).header('cache-control', 'no-store')
-        // Liveness has none, and must not depend on what an application asks to tell who is allowed.
+        // Liveness has no checks, and must not depend on the application's `authorize`.
         const checks = report.checks.length > 0 && await maySee(app, options, request) ? report.checks : []
         return format === 'list' ? { ...report, checks } : toMap({ ...report, checks })
       }
@@ -124,7 +124,8 @@ async function watchPressure (app: FastifyInstance, options: PressureOptions | f
     maxRssBytes: limits.maxRssBytes,
     sampleInterval: limits.sampleIntervalMs,
     retryAfter: limits.retryAfterSeconds,
-    // A rejection, not a throw: only that reaches the error handler of the route, which answers and tells `job.rejected`.
+    // Reject instead of throwing: only a rejection reaches the error handler of the route, which answers and emits
+    // `job.rejected`.
     pressureHandler: (request: FastifyRequest, _reply: FastifyReply, type: string) => {
       if (!isNewWork(request) || (OF_THE_LOOP.has(type) && !settled() && !outgrown(app.memoryUsage(), limits))) return undefined
       return Promise.reject(overloaded(limits.retryAfterSeconds))

@@ -25,31 +25,32 @@ import { memoryStore } from '../lib/stores/memory/index.ts'
 import { ObservedStore, storeHost } from '../lib/stores/observed.ts'
 
 export interface JobStoreOptions {
-  /** Where jobs live. @defaultValue memoryStore(): embedded, gone with the process */
+  /** Where jobs are stored. @defaultValue memoryStore(): in this process, and lost when it ends */
   store?: JobStore | undefined
-  /** Defaults of every job, under what its definition says. */
+  /** Defaults for all jobs. The options of a definition replace them. */
   jobs?: JobOptions | undefined
   /**
-   * A submission that the store has not confirmed so long after it was sent is refused with 503; it may have been stored. One that
-   * could not be sent for so long, because the process has too many others under way, is refused and is not stored.
+   * How many milliseconds a submission may wait for the store. If the store has not confirmed it by then, it is
+   * refused with 503, but may have been stored. A submission that could not even be sent within this time, because
+   * the process has too many others under way, is refused too, and is not stored.
    *
    * @defaultValue 2000
    */
   submitTimeoutMs?: number | undefined
-  /** What is replaced by `[FILTERED]` in log lines, span attributes, stored headers and errors, besides what everybody hides. */
+  /** More names whose values are replaced by `[FILTERED]` in log lines, span attributes, stored headers and errors. */
   redact?: RedactOptions | undefined
-  /** Another clock, for tests. */
+  /** Replaces the system clock, for tests. */
   clock?: Clock | undefined
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Listen to what happens: every lifecycle event, typed. */
+    /** Listens to lifecycle events. */
     jobEvents: JobEvents
-    /** Submit, read, cancel, redrive, wait for jobs from code. */
+    /** Submits, reads, cancels and redrives jobs from code, and waits for them. */
     jobs: Jobs
     /**
-     * Registers a job without a route.
+     * Defines a job without a route.
      *
      * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, `FAE_DUPLICATE_JOB`
      */
@@ -110,12 +111,13 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   app.decorate(DEFINER, definer)
   app.addHook('onReady', async () => { definer.ready() })
   app.decorate('defineJob', function defineJob<T extends JobTypes> (this: FastifyInstance | undefined, input: JobDefinitionInput<T>) {
-    // `this` is the context it was called on; a detached call means the one it was made for.
+    // `this` is the context on which it is called. A call without `this` means the context in which the plugin is
+    // registered.
     return definer.define(this ?? app, input)
   })
 
-  // Last of all, because this hook is the first of the suite and onClose runs in reverse: a handler that is still running
-  // while the worker drains may submit follow-up jobs.
+  // onClose hooks run in reverse order and this one was added first, so it runs last: a handler that is still running
+  // while the worker drains may submit further jobs.
   app.addHook('onClose', async () => {
     client.close()
     await store.close(CLOSE_TIMEOUT_MS)
@@ -123,14 +125,14 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   closeIdleConnections(app, context.clock)
   closeSessions(app)
   const host = storeHost(store.type, context, bus)
-  // Every plugin has connected its listeners by then.
+  // All plugins have added their listeners by then.
   app.addHook('onReady', async () => { host.listening() })
   await store.open(host)
 }
 
 /**
- * An HTTP/2 session stays open as long as its client likes, and until the last is gone nothing of ours is closed. Each is told
- * to end: the requests under way on it are still answered, and no new ones are taken.
+ * Ends open HTTP/2 sessions: their requests are still answered, but no new ones are accepted. Without this, a client
+ * could keep a session open for ever, and the plugins would not be closed until it ends.
  */
 function closeSessions (app: FastifyInstance): void {
   const sessions = new Set<ClosableSession>()
@@ -141,16 +143,16 @@ function closeSessions (app: FastifyInstance): void {
   app.addHook('preClose', async () => { for (const session of sessions) session.close() })
 }
 
-/** Of `node:http2`. */
+/** The part of a `node:http2` session that is used here. */
 interface ClosableSession {
   close (): void
   once (event: 'close', listener: () => void): unknown
 }
 
 /**
- * A request that is open when the server begins to close leaves a kept-alive connection behind, which Node would wait for
- * until its `keepAliveTimeout` (72 s in Fastify): longer than an orchestrator has patience, and until then nothing of ours
- * is closed.
+ * Closes the connections of requests that are open when the server begins to close. Node would otherwise wait for
+ * these kept-alive connections until their `keepAliveTimeout` (72 s in Fastify), which is longer than the grace
+ * period of an orchestrator, and the plugins would not be closed before that.
  */
 function closeIdleConnections (app: FastifyInstance, clock: Clock): void {
   const closing = new Periodic({ clock, intervalMs: CLOSE_IDLE_EVERY_MS, turn: () => { app.server.closeIdleConnections?.() } })
@@ -159,18 +161,19 @@ function closeIdleConnections (app: FastifyInstance, clock: Clock): void {
 }
 
 /**
- * Somebody has registered something with the OpenTelemetry API by now (an SDK started by `--import`), so it is loaded
- * anyway, and the connections made here must not hang on to a span. Without it no part of OpenTelemetry is loaded here.
+ * Whether something is already registered with the OpenTelemetry API, for example by an SDK started with `--import`.
+ * Then the API is loaded, and connections that are opened here must not keep the active span. Otherwise no part of
+ * OpenTelemetry is loaded here.
  */
 function openTelemetryIsThere (): boolean {
   return Reflect.get(globalThis, Symbol.for('opentelemetry.js.api.1')) !== undefined
 }
 
-/** Catches the promise of a store, or its options. */
+/** Detects a wrong `store` option, such as a promise of a store or the options of one. */
 function isStore (store: JobStore): boolean {
   return typeof store.open === 'function' && typeof store.create === 'function' && typeof store.consume === 'function'
 }
 
-/** Where jobs live, `app.jobs` and `app.defineJob`. The other plugins of this package stand on it. */
+/** Adds the store, `app.jobs` and `app.defineJob`. The other plugins of this package need it. */
 export const jobStore = fp(jobStorePlugin, { name: PLUGIN.jobStore, fastify: '5.x' })
 export default jobStore

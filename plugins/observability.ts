@@ -203,6 +203,8 @@ function metricsAccess (metrics: ResolvedTelemetryOptions<FastifyRequest>['metri
   return metrics.authorize !== undefined ? 'guarded' : metrics.access ?? 'left-open'
 }
 
-/** Metrics at `/metrics`, traces, numbered log lines, for every job of this application. Register it before the worker. */
+/**
+ * Metrics at `/metrics`, traces, numbered log lines, for every job of this application. Register it before the worker.
+ */
 export const observability = fp(observabilityPlugin, { name: PLUGIN.observability, fastify: '5.x', dependencies: [PLUGIN.jobStore] })
 export default observability

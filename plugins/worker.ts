@@ -36,8 +36,9 @@ async function workerPlugin (app: FastifyInstance, options: WorkerOptions): Prom
 }
 
 /**
- * A process that is about to go takes no more jobs: others take them, and what it has begun gets longer to end. Jobs in memory
- * are the exception while requests bring new ones: nobody else can take those, and the clients were promised that they run.
+ * A process that is about to go takes no more jobs: others take them, and what it has begun gets longer to end. Jobs
+ * in memory are the exception while requests bring new ones: nobody else can take those, and the clients were
+ * promised that they run.
  */
 function stopWhenDraining (app: FastifyInstance, worker: Worker): void {
   let takesSubmissions = false

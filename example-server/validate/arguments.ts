@@ -26,28 +26,28 @@ export interface Arguments {
 
 export const USAGE = `Usage: npm run validate -- [options]
 
-Submits jobs whose endings are known, and checks that metrics, Prometheus and traces all tell so.
+Submits jobs whose outcome is known, and checks that metrics, Prometheus and traces show that outcome.
 
   --url URL          a running example server; without it, one is started
-  --worker URL       a further process over the same Redis (may be repeated)
-  --prometheus URL   a Prometheus that scrapes these processes; without it, one is started if there is one
-  --no-prometheus    do not ask a Prometheus
-  --jaeger URL       ask Jaeger's query API for traces; without it, a collector of our own takes them
+  --worker URL       another process on the same Redis (may be repeated)
+  --prometheus URL   a Prometheus that scrapes these processes; without it, one is started if it is installed
+  --no-prometheus    skip the checks with Prometheus
+  --jaeger URL       read traces from Jaeger's query API; without it, a built-in collector receives them
   --jobs N           jobs of each kind (5)
-  --performance      measure as well:
-    --requests N       jobs at a time (10)
-    --max-slow N       so many of them may be slow (5)
-    --slow-ms N        slower than this is slow (1000)
-    --p95-ms N         95 of 100 must be faster (5000)
-  --require NAME     redis, prometheus or traces: not checked is a failure (may be repeated)
-  --timeout S        for a job, a scrape or a trace (60)
-  --json             a report for programs
+  --performance      also measure:
+    --requests N       jobs at the same time (10)
+    --max-slow N       how many of them may be slow (5)
+    --slow-ms N        a job that takes longer is slow (1000)
+    --p95-ms N         95 of 100 jobs must be faster (5000)
+  --require NAME     redis, prometheus or traces: fail if it cannot be checked (may be repeated)
+  --timeout S        seconds to wait for a job, a scrape or a trace (60)
+  --json             print a report for programs
   --help
 
-Exit codes: 0 every check held, 1 one did not, 2 it could not run.
+Exit codes: 0 every check passed, 1 a check failed, 2 it could not run.
 `
 
-/** Something about how it was called: exit code 2. */
+/** The command cannot run, for example because of a wrong argument: exit code 2. */
 export class CannotRun extends Error {}
 
 const OPTIONS = {

@@ -6,13 +6,13 @@ import { findTarget } from './target.ts'
 export const OK = 0
 export const FAILED = 1
 export const COULD_NOT_RUN = 2
-const TOLD_TO_STOP = 'it was told to stop'
+const STOPPED = 'it was stopped by a signal'
 
 export interface Surroundings {
   readonly env: NodeJS.ProcessEnv
   out (text: string): void
   err (text: string): void
-  /** Ends it early; what it has started is stopped first. */
+  /** Stops the command early. Processes that it has started are stopped first. */
   readonly signal: AbortSignal
 }
 
@@ -35,7 +35,7 @@ export async function command (args: readonly string[], surroundings: Surroundin
     out(options.json ? `${JSON.stringify(report, null, 2)}\n` : summaryOf(report))
     return report.ok ? OK : FAILED
   } catch (error) {
-    // An error that nobody foresaw is no answer either.
+    // An unexpected error is no result either.
     const message = error instanceof CannotRun ? error.message : error instanceof Error ? error.stack ?? error.message : String(error)
     err(`Could not run: ${message}\n`)
     return COULD_NOT_RUN
@@ -44,12 +44,12 @@ export async function command (args: readonly string[], surroundings: Surroundin
 
 async function prove (options: Arguments, { env, out, err, signal }: Surroundings): Promise<Report> {
   const startedAt = new Date()
-  const tell = (text: string): void => { if (!options.json) out(text) }
+  const print = (text: string): void => { if (!options.json) out(text) }
   const target = await findTarget(options, env)
   try {
-    if (signal.aborted) throw new CannotRun(TOLD_TO_STOP)
-    tell(`Validating ${target.description}\n\n`)
-    const findings = new Findings(options.require, (check) => { tell(lineOf(check)) })
+    if (signal.aborted) throw new CannotRun(STOPPED)
+    print(`Validating ${target.description}\n\n`)
+    const findings = new Findings(options.require, (check) => { print(lineOf(check)) })
     await Promise.race([validate(options, target, findings), aborted(signal)])
     return { ok: findings.ok, target: target.description, startedAt: startedAt.toISOString(), durationMs: Date.now() - startedAt.getTime(), checks: findings.checks }
   } finally {
@@ -59,6 +59,6 @@ async function prove (options: Arguments, { env, out, err, signal }: Surrounding
 
 function aborted (signal: AbortSignal): Promise<never> {
   return new Promise((_resolve, reject) => {
-    signal.addEventListener('abort', () => { reject(new CannotRun(TOLD_TO_STOP)) }, { once: true })
+    signal.addEventListener('abort', () => { reject(new CannotRun(STOPPED)) }, { once: true })
   })
 }

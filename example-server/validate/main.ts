@@ -1,4 +1,4 @@
-/** `npm run validate`: proves that metrics, Prometheus and traces tell what happened. See docs/monitoring.md. */
+/** `npm run validate`: checks that metrics, Prometheus and traces show what happened. See docs/monitoring.md. */
 import { command, COULD_NOT_RUN } from './command.ts'
 
 const interruption = new AbortController()
@@ -16,6 +16,7 @@ const exitCode = await command(process.argv.slice(2), {
   err: (text) => { process.stderr.write(text) },
   signal: interruption.signal
 })
-// What was under way when it was interrupted goes on asking until its time is up, and nobody wants its answers any more.
+// What was under way when it was interrupted goes on asking until its time is up, and nobody wants its answers any
+// more.
 if (interruption.signal.aborted) process.exit(exitCode)
 process.exitCode = exitCode

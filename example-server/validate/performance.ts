@@ -16,7 +16,9 @@ export interface Subject {
   readonly traces: TraceSource | undefined
 }
 
-/** Many jobs at a time: how long they take, how many are slow, and whether the metrics tell the same as the clock of the client. */
+/**
+ * Many jobs at a time: how long they take, how many are slow, and whether the metrics agree with the client's clock.
+ */
 export async function measure (findings: Findings, { url, processes, traces }: Subject, { requests, maxSlow, slowMs, p95Ms, timeoutMs }: Arguments): Promise<void> {
   const before = await pagesOf(processes)
   const begun = performance.now()
@@ -50,7 +52,9 @@ async function judgeSlow (findings: Findings, traces: TraceSource | undefined, j
   findings.judge(`slow ${what}`, slow.length > maxSlow ? [`${slow.length} of ${jobs.length} are slower than ${slowMs} ms; ${maxSlow} may be`, ...slow] : [], `${slow.length} of ${jobs.length} are slower than ${slowMs} ms (${maxSlow} may be)`, 'Look at such a trace: is the time spent waiting, in the handler, or in the store?', { slow: slow.length })
 }
 
-/** The quantile that a dashboard would show cannot be larger than what the slowest client waited for, up to its bucket. */
+/**
+ * The quantile that a dashboard would show cannot be larger than what the slowest client waited for, up to its bucket.
+ */
 async function judgeHistogram (findings: Findings, processes: readonly string[], before: readonly Page[], requests: number, slowestMs: number): Promise<void> {
   const sample = exposedName(INSTRUMENTS.jobEndToEndDuration).sample
   const labels = { job_name: KIND.job, status: KIND.ends }

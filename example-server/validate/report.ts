@@ -30,16 +30,16 @@ const MAX_PROBLEMS = 10
 export class Findings {
   readonly checks: Check[] = []
   readonly #required: readonly Part[]
-  readonly #tell: (check: Check) => void
+  readonly #report: (check: Check) => void
 
-  constructor (required: readonly Part[], tell: (check: Check) => void) {
+  constructor (required: readonly Part[], report: (check: Check) => void) {
     this.#required = required
-    this.#tell = tell
+    this.#report = report
   }
 
   add (check: Check): void {
     this.checks.push(check)
-    this.#tell(check)
+    this.#report(check)
   }
 
   /** @param good what is said when there are no problems */

@@ -16,7 +16,7 @@ export async function validate (options: Arguments, target: Target, findings: Fi
   for (const url of target.processes) await reach(url)
   // One of our own takes some seconds to find its targets, so it is started before all else.
   const prometheus = connectPrometheus(options, target.processes)
-  // What went wrong with it is told where it is waited for.
+  // An error of it is reported where its result is awaited.
   prometheus.catch(() => {})
   try {
     await check(options, target, findings, prometheus)

@@ -85,7 +85,7 @@ async function ownTarget (env: NodeJS.ProcessEnv): Promise<Target> {
     const [url, worker] = await Promise.all([start('api'), start('worker')])
     return { description: `an API and a worker process of its own, jobs in Redis (${redis.why})`, url, processes: [url, worker], receiver, single: undefined, stop }
   } catch (error) {
-    // What was in the way of the start is told, not what is in the way of the end.
+    // Report the error of the start, not one of the clean-up.
     await stop().catch(() => {})
     throw error
   }
@@ -117,7 +117,7 @@ async function findRedis (env: NodeJS.ProcessEnv, running: Program[]): Promise<F
 async function removeKeys (url: string, prefix: string): Promise<void> {
   const { Redis } = await import('ioredis')
   const client = new Redis(url, { lazyConnect: true, connectTimeout: REDIS_MS, commandTimeout: REDIS_MS, retryStrategy: () => null, maxRetriesPerRequest: 0 })
-  // `connect` tells it as well.
+  // `connect` reports the error as well.
   client.on('error', () => {})
   try {
     await client.connect()
@@ -169,7 +169,9 @@ class Program {
     })
   }
 
-  /** The first group of what is looked for in its output. @throws {CannotRun} when it ends, or does not say it in time */
+  /**
+   * The first group of what is looked for in its output. @throws {CannotRun} when it ends, or does not say it in time
+   */
   async says (pattern: RegExp): Promise<string> {
     const end = performance.now() + START_MS
     for (;;) {

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const PAUSE_MS = { first: 20, last: 500, factor: 1.5 } as const
 
 /**
- * Asks until there is an answer, and gives it; `undefined` when there was none in time. The longer it takes, the more seldom it asks:
- * some questions are whole pages.
+ * Asks until there is an answer, and gives it; `undefined` when there was none in time. The longer it takes, the more
+ * seldom it asks: some questions are whole pages.
  *
  * @throws whatever `ask` throws
  */

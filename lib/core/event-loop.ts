@@ -68,7 +68,9 @@ export function watchEventLoop (resolutionMs = RESOLUTION_MS): LoopWatch {
  * @param count the number of intervals
  * @param resolution the length of an interval without delay, in the unit of the values
  */
-export function lateness (percentiles: ReadonlyArray<readonly [percentile: number, value: number]>, count: number, resolution: number): number {
+export function lateness (
+  percentiles: ReadonlyArray<readonly [percentile: number, value: number]>, count: number, resolution: number
+): number {
   const groups = percentiles.map(([percentile, value], index) => {
     const below = percentiles[index - 1]?.[0] ?? 0
     return { n: count * (index === 0 ? 0 : percentile - below) / 100, late: Math.max(0, value - resolution) }

@@ -98,7 +98,9 @@ export async function deliver (options: DeliveryOptions): Promise<DeliveryError 
   return error ?? new DeliveryError('FAE_CLOSED', 'it was not sent', false)
 }
 
-async function post ({ clock, url, receiver, timeoutMs, signal, message }: DeliveryOptions): Promise<DeliveryError | undefined> {
+async function post (
+  { clock, url, receiver, timeoutMs, signal, message }: DeliveryOptions
+): Promise<DeliveryError | undefined> {
   const late = new AbortController()
   const timer = clock.setTimeout(() => { late.abort() }, Math.max(0, timeoutMs))
   try {

@@ -82,7 +82,9 @@ export function readArguments (args: readonly string[], env: Variables): Request
   return { kind: 'doctor', redisUrl, prefix, leaseMs, app, imports, requires, json: values.json === true, strict: values.strict === true }
 }
 
-function parse (args: readonly string[]): ReturnType<typeof parseArgs<{ options: typeof OPTIONS, allowPositionals: true }>> {
+function parse (
+  args: readonly string[]
+): ReturnType<typeof parseArgs<{ options: typeof OPTIONS, allowPositionals: true }>> {
   try {
     return parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true, strict: true })
   } catch (error) {

@@ -36,7 +36,9 @@ export interface Surroundings {
 /**
  * Reads the facts, then judges them. Every check of the table gives at least one finding, in the order of the table.
  */
-export async function examine (request: DoctorRequest, { cwd, env, clock, eventLoopMs }: Surroundings): Promise<Finding[]> {
+export async function examine (
+  request: DoctorRequest, { cwd, env, clock, eventLoopMs }: Surroundings
+): Promise<Finding[]> {
   const begin = clock.monotonic()
   const packages = readPackages(cwd)
   // First, because it shows which store to check.

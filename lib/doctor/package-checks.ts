@@ -60,7 +60,9 @@ const EXPORTERS = {
 
 export const EXPORTER_PACKAGES: readonly string[] = Object.values(EXPORTERS).flatMap((byProtocol) => Object.values(byProtocol))
 
-export function checkExporters (environment: OtelEnvironment, { installed, peers }: PackageFacts, app: AppFacts): Finding[] {
+export function checkExporters (
+  environment: OtelEnvironment, { installed, peers }: PackageFacts, app: AppFacts
+): Finding[] {
   const id = 'otel.exporters'
   if (environment.disabled) return [found(id, 'ok', 'OTEL_SDK_DISABLED is true: nothing is exported')]
   const findings: Finding[] = [...environment.problems, ...environment.metrics.problems]

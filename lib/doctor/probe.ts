@@ -32,7 +32,7 @@ const access: { jobRoutes?: () => unknown, metrics?: () => unknown, store?: () =
 let ours = false
 
 function loadedPackages (): string[] {
-  // An ES module's CommonJS imports are in the cache before they have run; `loaded` tells the difference.
+  // An ES module's CommonJS imports are in the cache before they have run; `loaded` shows whether they have.
   const names = new Set(Object.entries(cache).map(([file, module]) => module?.loaded === true ? FOLDER.exec(file)?.[1] : undefined))
   return WATCHED.filter((name) => names.has(name))
 }
@@ -110,12 +110,12 @@ function watchServers (): void {
   subscribe('fastify.initialization', (message) => {
     const server: unknown = isObject(message) ? Reflect.get(message, 'fastify') : undefined
     // This hook is the first one. The hooks that start the worker come after it, and so never run.
-    if (isServer(server)) server.addHook('onReady', async () => { if (ours || server.hasPlugin(PLUGIN.jobStore)) await tell(server) })
+    if (isServer(server)) server.addHook('onReady', async () => { if (ours || server.hasPlugin(PLUGIN.jobStore)) await sendReport(server) })
   })
 }
 
 /** Never resolves: the doctor kills this process when the report has arrived. */
-function tell (server: object): Promise<never> {
+function sendReport (server: object): Promise<never> {
   const options = optionsOf(server)
   const report: ProbeReport = {
     sdk,

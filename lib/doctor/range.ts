@@ -1,5 +1,5 @@
 /**
- * Tells whether a version is in a range. It supports the kinds of range that this package's manifest uses: `^`, `>=`,
+ * Whether a version is in a range. It supports the kinds of range that this package's manifest uses: `^`, `>=`,
  * `<`, an exact version, a space for *and*, `||` for *or*. A test checks every range of the manifest.
  */
 type Version = readonly [major: number, minor: number, patch: number]

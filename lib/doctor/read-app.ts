@@ -25,7 +25,9 @@ export interface AppTarget {
  * Starts the application in a separate process, with the probe preloaded before everything else, waits until its
  * server is ready, and kills the process. It is always gone when this resolves.
  */
-export async function readApp ({ file, imports, requires, cwd, env }: AppTarget, clock: Clock, startMs = START_MS): Promise<AppFacts> {
+export async function readApp (
+  { file, imports, requires, cwd, env }: AppTarget, clock: Clock, startMs = START_MS
+): Promise<AppFacts> {
   const path = resolve(cwd, file)
   if (!existsSync(path)) return { state: 'missing' }
   // Node loads the modules of NODE_OPTIONS before all other preloads.

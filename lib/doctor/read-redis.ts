@@ -7,7 +7,10 @@ import { serverCode } from '../stores/bullmq/errors.ts'
 import { infoField } from '../stores/bullmq/server.ts'
 import type { RedisTarget } from '../stores/bullmq/targets.ts'
 import { channels } from '../stores/bullmq/updates.ts'
-import { clockFacts, NOT_ASKED, type Answer, type ClockFacts, type ClockSample, type ConnectionFacts, type ConnectionStage, type RedisFacts } from './redis-facts.ts'
+import {
+  clockFacts, NOT_ASKED, type Answer, type ClockFacts, type ClockSample, type ConnectionFacts, type ConnectionStage,
+  type RedisFacts
+} from './redis-facts.ts'
 
 const CONNECT_MS = 3_000
 const COMMAND_MS = 1_500
@@ -117,7 +120,9 @@ function isAnswer (code: string): boolean {
   return /^[A-Z]+$/.test(code) && !/^E[A-Z]{3,}$/.test(code)
 }
 
-async function ask (client: Client, prefix: string, clock: Clock, facts: { -readonly [K in keyof RedisFacts]: RedisFacts[K] }): Promise<void> {
+async function ask (
+  client: Client, prefix: string, clock: Clock, facts: { -readonly [K in keyof RedisFacts]: RedisFacts[K] }
+): Promise<void> {
   facts.info = await answer(async () => String(await client.info()))
   facts.settings = await answer(async () => ({ ...await setting(client, 'save'), ...await setting(client, 'appendfsync') }))
   facts.clock = await answer(() => readClock(client, clock))

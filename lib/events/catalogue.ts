@@ -70,7 +70,7 @@ export const EVENT_CATALOGUE = {
     metadata: [...JOB_RUN, 'correlationId', 'errorCode', 'errorMessage', ...TRACE]
   },
   'job.cancel_requested': {
-    about: 'Somebody asked to cancel a job that is running; its attempt is told to stop.',
+    about: 'Somebody asked to cancel a job that is running. Its signal aborts.',
     measurements: [], metadata: [...JOB, 'correlationId', ...TRACE]
   },
   'job.cancelled': {

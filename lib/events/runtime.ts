@@ -10,8 +10,8 @@ import type { EventBus } from './bus.ts'
 import type { TraceExits } from './trace-exits.ts'
 
 /**
- * What the plugins of one Fastify instance share, see {@link RUNTIME}: made by the job store's plugin, added to by the others before
- * `onReady`.
+ * What the plugins of one Fastify instance share, see {@link RUNTIME}: made by the job store's plugin, added to by
+ * the others before `onReady`.
  */
 export interface JobRuntime {
   readonly context: Context
@@ -39,13 +39,16 @@ export interface JobRuntime {
   submitChild?: SubmitChild | undefined
   /** The worker of this process, once its plugin is registered; see {@link workerOf}. */
   worker?: object
-  /** Calls the listener when this process is told to go (`app.jobHealth.drain()`). Absent: the plugin of the health checks is not registered. */
+  /**
+   * Calls the listener when this process begins to drain (`app.jobHealth.drain()`). Absent: the health plugin is not
+   * registered.
+   */
   onDraining?: (listener: () => void) => void
 }
 
 /**
- * Where the plugins of one Fastify instance find what they share. A symbol and not a name: it cannot collide with a decorator of the
- * application, and an editor does not offer it.
+ * Where the plugins of one Fastify instance find what they share. A symbol and not a name: it cannot collide with a
+ * decorator of the application, and an editor does not offer it.
  */
 export const RUNTIME: unique symbol = Symbol.for('fastify-async-endpoints.runtime')
 
@@ -60,8 +63,8 @@ export function runtimeOf (app: RuntimeOwner): JobRuntime {
 }
 
 /**
- * The worker of this process, for the plugins that look at it: `undefined` until its plugin is registered. `View` names the members
- * that the caller needs.
+ * The worker of this process, for the plugins that look at it: `undefined` until its plugin is registered. `View`
+ * names the members that the caller needs.
  */
 export function workerOf<View extends object> (app: RuntimeOwner): View | undefined {
   return runtimeOf(app).worker as View | undefined

@@ -1,11 +1,14 @@
 import type { Redaction } from '../core/redact.ts'
 
-/** Kept with every job: what a handler may need to answer in the client's language, or to find the request in a log. */
+/** Kept with every job: a handler may need them to answer in the client's language, or to find the request in a log. */
 export const DEFAULT_CAPTURED_HEADERS = ['accept-language', 'user-agent', 'x-request-id'] as const
 
 export type DefaultCapturedHeader = typeof DEFAULT_CAPTURED_HEADERS[number]
 
-/** Credentials. They would lie in the store for as long as the job, so asking for one fails the registration. */
+/**
+ * Headers with credentials. They would be stored as long as the job, so the registration fails if an option asks for
+ * one.
+ */
 export const FORBIDDEN_HEADERS: ReadonlySet<string> = new Set([
   'authorization', 'cookie', 'set-cookie', 'proxy-authorization', 'proxy-authenticate', 'www-authenticate',
   'x-api-key', 'api-key', 'x-auth-token', 'x-access-token', 'x-csrf-token', 'x-xsrf-token', 'x-amz-security-token', 'x-goog-iap-jwt-assertion'
@@ -16,7 +19,7 @@ const NONE: Readonly<Record<string, string>> = Object.freeze({})
 
 type RequestHeaders = Readonly<Record<string, string | string[] | undefined>>
 
-/** What is wrong with a list of header names, one sentence per bad entry. */
+/** Checks a list of header names. @returns one sentence per bad entry */
 export function headerListProblems (where: string, names: readonly string[]): string[] {
   const problems: string[] = []
   for (const name of names) {
@@ -27,10 +30,12 @@ export function headerListProblems (where: string, names: readonly string[]): st
 }
 
 /**
- * Compiles the allow-list (the defaults, plus `additions`) into a function that picks those headers. Of one whose name is
- * hidden the job tells that it was sent, and not what it said.
+ * Compiles the allow-list (the defaults and `additions`) to a function that picks those headers. A header with a
+ * hidden name is stored with the mask instead of its value.
  */
-export function compileCapture (additions: readonly string[], { hides, mask }: Pick<Redaction, 'hides' | 'mask'>): (headers: RequestHeaders) => Readonly<Record<string, string>> {
+export function compileCapture (
+  additions: readonly string[], { hides, mask }: Pick<Redaction, 'hides' | 'mask'>
+): (headers: RequestHeaders) => Readonly<Record<string, string>> {
   const names = [...new Set<string>([...DEFAULT_CAPTURED_HEADERS, ...additions.map((name) => name.toLowerCase())])]
   const hidden = names.map(hides)
   return (headers) => {

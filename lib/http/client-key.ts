@@ -1,9 +1,10 @@
 import type { FastifyRequest } from 'fastify'
 
 /**
- * Whose request this is, for sharing what there is little of: the owner, where an owner function gave one, else the address. An IPv6
- * address counts with its /64, which is what one customer of a provider has. Behind a proxy all requests have the proxy's address,
- * unless Fastify's `trustProxy` is set.
+ * Identifies the client of a request, so that limited resources can be shared fairly among clients: by its owner if
+ * an owner function returned one, otherwise by its address. IPv6 addresses are compared by their /64 network, which
+ * is what one customer of a provider has. Behind a proxy all requests have the proxy's address, unless Fastify's
+ * `trustProxy` is set.
  */
 export function clientKey (request: FastifyRequest, owner: string | undefined): string {
   return owner === undefined ? `ip:${network(request.ip)}` : `owner:${owner}`

@@ -5,7 +5,7 @@ import { isTerminal, type JobState } from '../jobs/states.ts'
 import type { JobLinks, Links } from './links.ts'
 import { shownError, type ExposeErrors, type ShownError } from './shown-error.ts'
 
-/** The body of a 202: enough to find the job again. Times are ISO 8601 in UTC, everywhere. */
+/** The body of a 202: what a client needs to find the job again. All times are ISO 8601 in UTC. */
 export interface SubmittedDocument {
   readonly id: string
   readonly name: string
@@ -14,24 +14,30 @@ export interface SubmittedDocument {
   readonly links: Links
 }
 
-/** The body of `GET /jobs/:id`: an allow-list. Neither payload, owner, result, worker nor stack trace is part of it. */
+/** The body of `GET /jobs/:id`. An allow-list: payload, owner, result, worker and stack trace are never part of it. */
 export interface StatusDocument extends SubmittedDocument {
-  /** When a scheduled job may run (again). */
+  /** The earliest moment at which a scheduled job runs. */
   readonly scheduledFor?: string
   readonly startedAt?: string
   readonly finishedAt?: string
   readonly attempts: { readonly made: number, readonly max: number }
   readonly progress?: JobProgress
-  /** Why the newest attempt went wrong; the reason of a failed job. Its message as far as it is for clients. */
+  /**
+   * The error of the newest attempt; of a failed job, the reason for its failure. The message is shown only if it is
+   * meant for clients.
+   */
   readonly error?: ShownError
-  /** `true`: the running attempt was asked to stop and has not yet. */
+  /** `true`: somebody asked to cancel the job, and its running attempt has not stopped yet. */
   readonly cancelRequested: boolean
   readonly correlationId: string
-  /** The trace of the submission (W3C), when it was traced. */
+  /** The W3C trace id of the submission, if it was traced. */
   readonly traceId?: string
 }
 
-/** The document of a job that was just submitted. A class, so that {@link writeSubmitted} can tell it from what a hook made of it. */
+/**
+ * The document of a job that was just submitted. A class, so that {@link writeSubmitted} notices when a hook has
+ * replaced the document.
+ */
 class FreshDocument implements SubmittedDocument {
   readonly id: string
   readonly name: string
@@ -49,16 +55,18 @@ class FreshDocument implements SubmittedDocument {
 }
 
 /** @param format writes a time as ISO 8601 */
-export function submittedDocument (job: JobRecord, links: JobLinks, format: (time: number) => string): SubmittedDocument {
+export function submittedDocument (
+  job: JobRecord, links: JobLinks, format: (time: number) => string
+): SubmittedDocument {
   return new FreshDocument(job, links, format(job.createdAt))
 }
 
-/** Nothing that JSON would have to escape. */
+/** Texts without characters that JSON must escape. */
 const PLAIN = /^[\w:/.~-]*$/
 
 /**
- * `JSON.stringify`, and for the document of a waiting job the same by hand, at a fourth of the cost: every submission is
- * answered with one.
+ * Writes the body of a 202 as JSON. Every submission is answered with one, so the usual document is written by hand,
+ * at a quarter of the cost of `JSON.stringify`.
  */
 export function writeSubmitted (payload: unknown): string {
   if (!(payload instanceof FreshDocument)) return JSON.stringify(payload)
@@ -68,16 +76,18 @@ export function writeSubmitted (payload: unknown): string {
 }
 
 /**
- * @param expose whose messages are shown
- * @param maxRedrives how often a failed job may be run again
+ * @param expose which error messages are shown
+ * @param maxRedrives how often a failed job may be redriven
  */
-export function statusDocument (job: JobRecord, links: JobLinks, expose: ExposeErrors = 'marked', maxRedrives = Infinity): StatusDocument {
+export function statusDocument (
+  job: JobRecord, links: JobLinks, expose: ExposeErrors = 'marked', maxRedrives = Infinity
+): StatusDocument {
   return {
     id: job.id,
     name: job.name,
     status: job.state,
     createdAt: iso(job.createdAt),
-    // JSON drops what is undefined.
+    // JSON leaves out `undefined`.
     scheduledFor: job.state === 'scheduled' ? iso(job.runAt) : undefined,
     startedAt: job.startedAt === undefined ? undefined : iso(job.startedAt),
     finishedAt: job.finishedAt === undefined ? undefined : iso(job.finishedAt),
@@ -91,17 +101,17 @@ export function statusDocument (job: JobRecord, links: JobLinks, expose: ExposeE
   }
 }
 
-/** A weak validator (RFC 9110 §8.8.3): equal documents, equal tags, in every process. */
+/** A weak entity tag (RFC 9110 §8.8.3). Equal documents have equal tags, in every process. */
 export function weakETag (body: string): string {
   return `W/"${createHash('sha1').update(body).digest('base64url')}"`
 }
 
-/** Whether an `If-None-Match` names this tag, by the weak comparison of RFC 9110 §13.1.2. */
+/** Whether an `If-None-Match` header names this tag, with the weak comparison of RFC 9110 §13.1.2. */
 export function matchesETag (ifNoneMatch: string | undefined, etag: string): boolean {
   if (ifNoneMatch === undefined) return false
   if (ifNoneMatch.trim() === '*') return true
   const opaque = etag.slice(etag.indexOf('"'))
-  // An opaque tag has no quotes inside, so every quoted run is one tag; our own never contain a comma.
+  // An opaque tag has no quotes inside, so every quoted part is one tag.
   const tags: readonly string[] = ifNoneMatch.match(/"[^"]*"/g) ?? []
   return tags.includes(opaque)
 }
@@ -109,8 +119,8 @@ export function matchesETag (ifNoneMatch: string | undefined, etag: string): boo
 const MAX_RETRY_AFTER = 60
 
 /**
- * Whole seconds after which asking again makes sense; 0 when the job is over. Short for a young job, longer for one
- * that takes its time (a tenth of its age, up to 30 s), and no sooner than its start for a scheduled one.
+ * How many whole seconds a client should wait before it polls again; 0 if the job has ended. Short for a young job,
+ * longer for an old one (a tenth of its age, up to 30 s), and at least until the start of a scheduled job.
  */
 export function retryAfterSeconds (job: JobRecord, now: number): number {
   if (isTerminal(job.state)) return 0

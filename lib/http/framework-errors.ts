@@ -1,20 +1,23 @@
 /**
- * Refusals that Fastify's router makes before there is a route: a malformed escape in the path, a parameter that is too
- * long. They reach no hook and no error handler, only the server option `frameworkErrors`, which a plugin cannot give.
- * This file, and no other, puts it among the options that Fastify keeps under a symbol of its own; where a release of
- * Fastify has no such symbol, the router's own plain answers stay. A test holds the other answers against Fastify's.
+ * Handles refusals that Fastify's router makes before it has found a route: a malformed escape in the path, a
+ * parameter that is too long. They reach no hook and no error handler, only the server option `frameworkErrors`,
+ * which a plugin cannot set. So this file, and no other, adds it to the options that Fastify keeps under a private
+ * symbol. If a release of Fastify has no such symbol, the router's plain answers stay. A test compares the answers to
+ * other requests with Fastify's own.
  */
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 type FrameworkErrors = (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => void
 
-/** Answers refusals of the router for some requests; all others are answered as before. */
-export function answerRefusals (app: FastifyInstance, isOurs: (method: string, path: string) => boolean, answer: FrameworkErrors): void {
+/** Answers the router's refusals for some requests. All others are answered as before. */
+export function answerRefusals (
+  app: FastifyInstance, isOurs: (method: string, path: string) => boolean, answer: FrameworkErrors
+): void {
   const options = optionsOf(app)
   if (options === undefined) return
   const given: unknown = Reflect.get(options, 'frameworkErrors')
   const others: FrameworkErrors = typeof given === 'function' ? (error, request, reply) => { given(error, request, reply) } : asFastifyDoes
-  // Read again for each refusal; a frozen object simply keeps what it has.
+  // Fastify reads the option for each refusal. If the options are frozen, they stay as they are.
   Reflect.set(options, 'frameworkErrors', (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => {
     const path = request.url.split('?', 1)[0] ?? ''
     if (isOurs(request.method, path)) answer(error, request, reply)
@@ -22,7 +25,7 @@ export function answerRefusals (app: FastifyInstance, isOurs: (method: string, p
   })
 }
 
-/** The symbol stands on the instance of the server; contexts inherit from it. */
+/** The symbol is a property of the root instance, from which all contexts inherit. */
 function optionsOf (app: object): object | undefined {
   for (let instance: object | null = app; instance !== null; instance = Object.getPrototypeOf(instance) as object | null) {
     const symbol = Object.getOwnPropertySymbols(instance).find(({ description }) => description === 'fastify.options')
@@ -32,7 +35,7 @@ function optionsOf (app: object): object | undefined {
   return undefined
 }
 
-/** What Fastify writes when nobody has given the option. */
+/** What Fastify answers without the option. */
 function asFastifyDoes (error: FastifyError, _request: FastifyRequest, reply: FastifyReply): void {
   const { code, message, statusCode } = error
   const plain = code === 'FST_ERR_BAD_URL' || code === 'FST_ERR_MAX_PARAM_LENGTH'

@@ -20,17 +20,17 @@ import { RoutePaths } from './route-paths.ts'
 import type { ExposeErrors } from './shown-error.ts'
 import { Waiting } from './waiting.ts'
 
-/** An endpoint as the job routes need it: how its jobs are shown, wherever they were submitted. */
+/** The part of an endpoint that the job routes need: how its jobs are shown, wherever they were submitted. */
 export interface Endpoint {
   readonly name: string
   readonly owner: OwnerFunction | undefined
   readonly responses: ResponseFactories
   readonly exposeErrors: ExposeErrors
-  /** What a redrive over HTTP has to pass. */
+  /** The limits of a redrive over HTTP. */
   readonly redrives: RedriveAdmission
 }
 
-/** What our routes of one Fastify instance share. */
+/** What the endpoints and job routes of one Fastify instance share. */
 export interface HttpRuntime {
   readonly runtime: JobRuntime
   readonly jobs: JobsClient
@@ -38,7 +38,7 @@ export interface HttpRuntime {
   readonly links: JobLinks
   readonly waiting: Waiting
   readonly correlation: Correlation
-  /** By job name. */
+  /** Endpoints by job name. */
   readonly endpoints: Map<string, Endpoint>
   readonly ownership: Ownership
   readonly paths: RoutePaths
@@ -49,15 +49,18 @@ export interface HttpRuntimeParts {
   readonly jobs: JobsClient
   readonly backbone: Backbone
   readonly options: ResolvedHttpOptions
-  /** The prefix of the context where the job routes live. */
+  /** The prefix of the context in which the job routes are registered. */
   readonly prefix: string
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
 export function createHttpRuntime ({ runtime, jobs, backbone, options, prefix }: HttpRuntimeParts): HttpRuntime {
-  // Fastify writes a colon of the path itself twice.
+  // In Fastify, `::` stands for a colon in the path itself.
   if (/[:*(]/.test(prefix.replaceAll('::', ''))) {
-    throw invalidOptions('http', [`the prefix "${prefix}" has a parameter, a wildcard or an expression, so that no link to a job could be made; register the plugin outside of it: its endpoints may have any prefix`])
+    throw invalidOptions('http', [
+      `the prefix "${prefix}" has a parameter, a wildcard or a regular expression, so no link to a job can be made; ` +
+      'register the plugin in a context without such a prefix: endpoints may still have any prefix'
+    ])
   }
   const endpoints = new Map<string, Endpoint>()
   return Object.freeze({
@@ -73,39 +76,49 @@ export function createHttpRuntime ({ runtime, jobs, backbone, options, prefix }:
   })
 }
 
-/** Whether the job routes ask anybody who sends a request. Complete when the application is ready and every endpoint is defined. */
+/**
+ * Whether an owner function protects the job routes. Call it when the application is ready and every endpoint is
+ * defined.
+ */
 export function jobRoutesAccess ({ options, endpoints }: Pick<HttpRuntime, 'options' | 'endpoints'>): RouteAccess {
   const owned = options.owner !== undefined || options.access === 'owner' || (endpoints.size > 0 && [...endpoints.values()].every(({ owner }) => owner !== undefined))
   return owned ? 'guarded' : options.access ?? 'left-open'
 }
 
-/** Whose request it is: where an owner function let it see the job, the job's owner. */
+/**
+ * Identifies the client of a request for a job: by the job's owner if an owner function let the request see the job.
+ */
 export function clientOf (http: HttpRuntime, job: JobRecord, request: FastifyRequest): string {
   const owner = http.endpoints.get(job.name)?.owner ?? http.options.owner
   return clientKey(request, owner === undefined ? undefined : job.owner)
 }
 
-/** Whose errors of a job clients see in full: its endpoint says it, or the plugin where the endpoint is not in this process. */
+/**
+ * Which error messages of a job clients see: as its endpoint says, or as the plugin says if the endpoint is not in
+ * this process.
+ */
 export function exposureOf (http: HttpRuntime, job: JobRecord): ExposeErrors {
   return http.endpoints.get(job.name)?.exposeErrors ?? http.options.exposeErrors
 }
 
-/** The `config.asyncEndpoints` of our routes, by which other plugins know them. */
+/** The `config.asyncEndpoints` of this package's routes, by which other plugins recognise them. */
 export interface AsyncEndpointsRouteConfig {
   readonly kind: 'submit' | 'status' | 'result' | 'cancel' | 'redrive' | 'refusal'
   /** The job's name, on a submit route. */
   readonly name?: string
 }
 
-/** Adds a name to `Vary` beside what others (CORS, compression) have put there. */
+/** Adds a name to `Vary`, next to those that other plugins (CORS, compression) have added. */
 export function vary (reply: FastifyReply, name: string): void {
   const present = reply.getHeader('vary')
   if (present === undefined) reply.header('vary', name)
   else if (typeof present === 'string' && present !== '*' && !present.toLowerCase().split(/,\s*/).includes(name.toLowerCase())) reply.header('vary', `${present}, ${name}`)
 }
 
-/** The first hook of our routes: everything after it has a correlation id, and no answer is taken for another media type. */
-export function correlationHook (http: HttpRuntime): (request: FastifyRequest, reply: FastifyReply, done: () => void) => void {
+/** The first hook of this package's routes. It sets the correlation id and `X-Content-Type-Options`. */
+export function correlationHook (
+  http: HttpRuntime
+): (request: FastifyRequest, reply: FastifyReply, done: () => void) => void {
   const { correlation } = http
   return (request, reply, done) => {
     correlation.begin(request, reply)
@@ -115,12 +128,14 @@ export function correlationHook (http: HttpRuntime): (request: FastifyRequest, r
 }
 
 /**
- * The error handler of our routes, and of nobody else's. Whatever goes wrong on them, in our code, in Fastify's
- * (validation, parsing, limits) or in a hook of the application, is answered as a problem.
+ * The error handler of this package's routes, and of no others. It answers every error on them with a problem
+ * document: errors of this package, of Fastify (validation, parsing, limits) and of the application's hooks.
  *
  * @param submits the definition whose submissions arrive here; `undefined` on the job routes
  */
-export function problemHandler (http: HttpRuntime, factories: ResponseFactories, submits: JobDefinition | undefined): NonNullable<RouteOptions['errorHandler']> {
+export function problemHandler (
+  http: HttpRuntime, factories: ResponseFactories, submits: JobDefinition | undefined
+): NonNullable<RouteOptions['errorHandler']> {
   const { bus, redaction } = http.runtime
   return async (error: unknown, request, reply) => {
     const correlationId = http.correlation.of(request, reply)
@@ -130,9 +145,9 @@ export function problemHandler (http: HttpRuntime, factories: ResponseFactories,
     copyErrorHeaders(error, reply)
     if (retryAfterSeconds !== undefined && !reply.hasHeader('retry-after')) reply.header('retry-after', String(retryAfterSeconds))
     reply.header('cache-control', 'no-store')
-    const told = submits !== undefined && toldByClient(error)
-    log(request, redaction.fields({ err: error }), told && code === 'FAE_STORE_FULL' ? 'debug' : levelOf(problem.status, code !== undefined))
-    if (submits !== undefined && code !== undefined && !told) {
+    const emitted = submits !== undefined && emittedByClient(error)
+    log(request, redaction.fields({ err: error }), emitted && code === 'FAE_STORE_FULL' ? 'debug' : levelOf(problem.status, code !== undefined))
+    if (submits !== undefined && code !== undefined && !emitted) {
       bus.emit('job.rejected', { jobName: submits.name, queue: submits.queue, correlationId, reason: problemSlug(code), submitMs: reply.elapsedTime, origin: new RequestOrigin(request, undefined) })
     }
     const unexpected = code === undefined && problem.status >= 500
@@ -147,8 +162,8 @@ export function problemHandler (http: HttpRuntime, factories: ResponseFactories,
   }
 }
 
-/** These were refused after the request was handed to the client of the store, which emits its own event. */
-function toldByClient (error: unknown): boolean {
+/** Errors that the client of the store has already emitted an event for. */
+function emittedByClient (error: unknown): boolean {
   if (!isAsyncEndpointsError(error)) return false
   return error.code === 'FAE_IDEMPOTENCY_KEY_REUSED' || error.code === 'FAE_JOB_EXPIRED' || error.code === 'FAE_STORE_UNAVAILABLE' || error.code === 'FAE_STORE_FULL' || error.code === 'FAE_JOB_TOO_LARGE'
 }
@@ -157,7 +172,7 @@ function levelOf (status: number, expected: boolean): 'info' | 'warn' | 'error' 
   return status < 500 ? 'info' : expected ? 'warn' : 'error'
 }
 
-/** `debug`: the event of the submission has a log line already, and a full store refuses very many. */
+/** Level `debug` is for errors whose event already has a log line: a full store refuses very many submissions. */
 function log (request: FastifyRequest, fields: object, level: 'debug' | 'info' | 'warn' | 'error'): void {
   request.log[level](fields, level === 'error' ? 'request failed' : 'request refused')
 }

@@ -1,4 +1,7 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerDefault, RouteOptions } from 'fastify'
+import type {
+  FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, RawReplyDefaultExpression,
+  RawRequestDefaultExpression, RawServerDefault, RouteOptions
+} from 'fastify'
 import type { RedriveAdmission } from '../client/jobs.ts'
 import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
 import { openApiMembers } from '../core/openapi.ts'
@@ -14,26 +17,34 @@ import { appliedWait, parsePrefer, waitLimit, waitTime } from './prefer.ts'
 import { problemSlug } from './problem.ts'
 import { asJson, bodyFor } from './responses.ts'
 import { noResult, resultText, sendResult } from './result.ts'
-import { clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRuntime } from './http-runtime.ts'
-import { correlationHeader, emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse, statusSchema, withCorrelation } from './schemas.ts'
+import {
+  clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRuntime
+} from './http-runtime.ts'
+import {
+  correlationHeader, emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse,
+  statusSchema, withCorrelation
+} from './schemas.ts'
 import { shownError } from './shown-error.ts'
 
-/** The status document as it goes out. */
+/** The status document as it is sent. */
 interface Shown {
   readonly job: JobRecord
   readonly body: unknown
   readonly etag: string
 }
 
-/** Read by @fastify/under-pressure: under load a client needs to know what becomes of its job, and may want to cancel it. Not a redrive: it is new work. */
+/**
+ * Read by @fastify/under-pressure: even under load a client must be able to read and cancel its job. Not for
+ * redrives, which are new work.
+ */
 const NEVER_SHED = { pressureHandler: () => {} }
 
 type JobRequest = FastifyRequest<{ Params: { id: string } }>
 
-/** Adds the routes of jobs that are there: status, result, cancel, redrive. */
+/** Adds the routes of existing jobs: status, result, cancel, redrive. */
 export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
   const path = `${http.options.path}/:id`
-  const gone = problemResponse('There is no such job, it is no longer kept, or it is somebody else\'s')
+  const gone = problemResponse('The job does not exist, is no longer stored, or belongs to another owner')
   const away = problemResponse('The job store cannot be reached')
   const status = jsonResponse('The status of the job', statusSchema)
 
@@ -44,7 +55,7 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
       exposeHeadRoute: false,
       schema: described(http, operationId(operation, app.prefix + http.options.path), schema),
       ...ownCompilers,
-      // Polling is no story worth a trace; @fastify/otel reads this.
+      // Read by @fastify/otel: polling is not worth a trace.
       config: { asyncEndpoints: { kind }, ...(kind === 'redrive' ? undefined : NEVER_SHED), ...(kind === 'status' ? { otel: false } : undefined) },
       onRequest: correlationHook(http),
       ...(method === 'GET' ? undefined : { preParsing: anyBody }),
@@ -52,12 +63,12 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
       handler
     }
     app.route(route)
-    // Fastify's own HEAD would claim a Content-Length of 0 for a 304.
+    // Fastify's own HEAD route would send a Content-Length of 0 with a 304.
     if (method === 'GET') app.route({ ...route, method: 'HEAD' })
   }
 
   add('status', 'GET', path, 'getJob', {
-    summary: 'How a job is doing',
+    summary: 'The status of a job',
     headers: { ...preferHeader, ...ifNoneMatchHeader },
     response: { 200: status, 304: emptyResponse('Not changed since the given ETag'), 404: gone, 503: away }
   }, (request, reply) => sendStatus(http, request, reply))
@@ -68,37 +79,51 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
       200: jsonResponse('The result', {}),
       204: emptyResponse('The job was completed without a result'),
       404: gone,
-      409: problemResponse('The job is not completed; `jobStatus` says what it is'),
-      410: problemResponse('The result is no longer kept'),
+      409: problemResponse('The job is not completed; `jobStatus` says which state it is in'),
+      410: problemResponse('The result is no longer stored'),
       503: away
     }
   }, (request, reply) => sendJobResult(http, request, reply))
 
-  const cancelResponses = { 200: jsonResponse('The job is cancelled', statusSchema), 202: jsonResponse('The running job was asked to stop', statusSchema), 404: gone, 409: problemResponse('The job is already over'), 503: away }
+  const cancelResponses = {
+    200: jsonResponse('The job is cancelled', statusSchema),
+    202: jsonResponse('The job is running and was asked to stop', statusSchema),
+    404: gone,
+    409: problemResponse('The job has already ended'),
+    503: away
+  }
   add('cancel', 'DELETE', path, 'deleteJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(http, request, reply))
   add('cancel', 'POST', `${path}/cancel`, 'cancelJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(http, request, reply))
 
   const redrive: Described = {
-    summary: 'Redrive a failed job: run it again with a fresh budget of attempts',
-    response: { 202: jsonResponse('The job is queued again', statusSchema), 404: gone, 409: problemResponse('The job has not failed, or was run again too often'), 429: problemResponse('The queue is full'), 503: away }
+    summary: 'Redrive a failed job: run it again with a new budget of attempts',
+    response: {
+      202: jsonResponse('The job is queued again', statusSchema),
+      404: gone,
+      409: problemResponse('The job has not failed, or was redriven too often'),
+      429: problemResponse('The queue is full'),
+      503: away
+    }
   }
   add('redrive', 'POST', `${path}/redrive`, 'redriveJob', redrive, (request, reply) => redriveJob(http, request, reply))
-  // The name that other systems have for it. Left out of OpenAPI: one operation, one description.
+  // An alias: other systems call it retry. It is not in the OpenAPI document, so that the operation appears once.
   add('redrive', 'POST', `${path}/retry`, 'retryJob', { ...redrive, hide: true }, (request, reply) => redriveJob(http, request, reply))
 }
 
-/** What OpenAPI shows of a job route. */
+/** What the OpenAPI document shows of a job route. */
 interface Described {
   readonly summary: string
-  /** Not shown at all. */
+  /** `true`: the route is not in the OpenAPI document. */
   readonly hide?: boolean
-  /** By name. */
+  /** Headers by name. */
   readonly headers?: Readonly<Record<string, unknown>>
-  /** By status. */
+  /** Responses by status code. */
   readonly response: Readonly<Record<number, Readonly<Record<string, unknown>>>>
 }
 
-function described (http: HttpRuntime, operationId: string, schema: Described): FastifySchema & Record<string, unknown> {
+function described (
+  http: HttpRuntime, operationId: string, schema: Described
+): FastifySchema & Record<string, unknown> {
   const { header } = http.correlation
   const { headers, response, summary, hide } = schema
   return {
@@ -112,33 +137,34 @@ function described (http: HttpRuntime, operationId: string, schema: Described): 
   }
 }
 
-/** Two sets of job routes in one document need different names. */
+/** Operation ids, which must differ if one document has two sets of job routes. */
 function operationId (operation: string, path: string): string {
   return path === '/jobs' ? operation : `${operation}${path.replaceAll(/[^A-Za-z0-9]+/g, '_')}`
 }
 
-/** Ids of ours. What cannot be one is not asked of the store. */
+/** The form of job ids. The store is not asked for anything else. */
 const POSSIBLE_ID = /^[A-Za-z0-9_-]{1,128}$/
 
 /**
- * The job, if it is there and the client may see it. Unknown, expired and somebody else's are one and the same answer,
- * and take the same time: the owner functions are asked first, whatever the id is.
+ * The job, if it exists and the client may see it. An unknown job, an expired one and one of another owner give the
+ * same answer after the same time: the owner functions are asked first, whatever the id is.
  *
- * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_STORE_UNAVAILABLE`, and whatever the owner functions throw
+ * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_STORE_UNAVAILABLE`, and what the owner functions throw
  */
 async function findJob (http: HttpRuntime, request: JobRequest): Promise<JobRecord> {
   const { id } = request.params
   const viewer = await http.ownership.ask(request)
   const job = POSSIBLE_ID.test(id) ? await http.jobs.get(id) : undefined
   if (job !== undefined && viewer.maySee(job)) return job
-  // The answer for an unknown id takes one more round trip to the server. A hidden job takes as long, so that the time does not reveal it.
+  // For an unknown id the store needs one more round trip. A hidden job makes one too, so that the time does not
+  // reveal it.
   if (job !== undefined) await http.runtime.store.ping()
   viewer.throwIfRefused()
   throw notFound()
 }
 
 export function notFound (): AsyncEndpointsError {
-  return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', 'There is no job with this id; it is unknown or no longer kept')
+  return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', 'There is no job with this id: it never existed, or it is no longer stored')
 }
 
 async function sendStatus (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
@@ -161,8 +187,8 @@ async function sendStatus (http: HttpRuntime, request: JobRequest, reply: Fastif
 }
 
 /**
- * Waits until the document differs from the one the client has (`If-None-Match`), or the job is over. A client that
- * names no document waits for the end.
+ * Waits until the document differs from the one that the client has (`If-None-Match`), or the job has ended. Without
+ * `If-None-Match` it waits for the end.
  */
 async function waitForChange (http: HttpRuntime, first: Shown, ifNoneMatch: string | undefined, waitMs: number, request: JobRequest, reply: FastifyReply): Promise<Shown> {
   let shown = first
@@ -208,7 +234,7 @@ async function cancelJob (http: HttpRuntime, request: JobRequest, reply: Fastify
 async function redriveJob (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
   const job = await findJob(http, request)
   const redriven = await http.jobs.redriveJob(job, admissionOf(http, job)).catch((error: unknown) => {
-    // New work that was turned away counts like a submission that was.
+    // A refused redrive is counted like a refused submission.
     if (isAsyncEndpointsError(error) && (error.statusCode === 429 || error.statusCode === 503)) {
       const { name: jobName, queue, correlationId } = job
       http.runtime.bus.emit('job.rejected', { jobName, queue, correlationId, reason: problemSlug(error.code), submitMs: reply.elapsedTime, origin: new RequestOrigin(request, undefined) })
@@ -218,13 +244,15 @@ async function redriveJob (http: HttpRuntime, request: JobRequest, reply: Fastif
   return await answer(http, redriven, 202, request, reply)
 }
 
-/** Where the endpoint is not defined in this process, nobody knows how long its queue may be. */
+/** The limit of the job's queue; none if its endpoint is not defined in this process. */
 function admissionOf (http: HttpRuntime, { name }: JobRecord): RedriveAdmission {
   return http.endpoints.get(name)?.redrives ?? { maxRedrives: http.options.maxRedrives }
 }
 
-/** The status document after something was done to the job. */
-async function answer (http: HttpRuntime, job: JobRecord, code: 200 | 202, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+/** Answers with the status document after the job was changed. */
+async function answer (
+  http: HttpRuntime, job: JobRecord, code: 200 | 202, request: FastifyRequest, reply: FastifyReply
+): Promise<unknown> {
   reply.code(code).header('cache-control', 'no-store')
   if (code === 202) reply.header('location', http.links.self(job.id)).header('retry-after', String(retryAfterSeconds(job, storeNow(http.runtime.store, http.runtime.context.clock))))
   const { body } = await show(http, job, request, reply)

@@ -2,25 +2,26 @@ import { invalidOptions } from '../core/options.ts'
 import type { JobState } from '../jobs/states.ts'
 import { uriPath } from './uri-path.ts'
 
-/** Where to go from a job; only what makes sense in its present state is there. */
+/** The links of a job. Only those that are useful in its present state are present. */
 export interface Links {
   /** The status document. */
   readonly self: string
-  /** The result: there once the job is completed, 409 before that. Absent when there will be none. */
+  /** The result: 409 until the job is completed. Absent if there will be no result. */
   readonly result?: string
-  /** POST here, or DELETE `self`. Absent when the job is over. */
+  /** POST here, or DELETE `self`, to cancel the job. Absent if the job has ended. */
   readonly cancel?: string
   /** POST here to run a failed job again. Absent when it was run again as often as `maxRedrives` allows. */
   readonly redrive?: string
 }
 
-/** Makes the links of jobs, from the path where the job routes live. */
+/** Makes the links of jobs from the path of the job routes. */
 export class JobLinks {
-  /** Path (or, with `publicUrl`, URL) of the job routes, without a slash at the end. */
+  /** The path (or, with `publicUrl`, the URL) of the job routes, without a slash at the end. */
   readonly base: string
 
   constructor (prefix: string, jobsPath: string, publicUrl: string | undefined) {
-    // A link goes into a header, where nothing but ASCII may stand (RFC 3986 §2). The router takes two colons for one that is meant as such.
+    // A link goes into a header, which must be ASCII (RFC 3986 §2). In Fastify's router, `::` stands for a colon in
+    // the path.
     this.base = `${rootOf(publicUrl)}${uriPath(prefix.replace(/\/+$/, '').replaceAll('::', ':'))}${jobsPath}`
   }
 
@@ -44,6 +45,6 @@ function rootOf (publicUrl: string | undefined): string {
   if (publicUrl === undefined) return ''
   const ascii = /^[!-~]*$/.test(publicUrl)
   if (!ascii && !URL.canParse(publicUrl)) throw invalidOptions('http', ['publicUrl is not a URL'])
-  // Beyond ASCII, a URL writes its host and its path differently.
+  // A URL encodes characters outside of ASCII differently in its host and in its path.
   return (ascii ? publicUrl : new URL(publicUrl).href).replace(/\/+$/, '')
 }

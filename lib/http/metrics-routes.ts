@@ -10,13 +10,13 @@ import { PROBE_CONFIG } from './probe-config.ts'
 export interface MetricsPage {
   readonly contentType: string
   readonly body: string | Buffer
-  /** Called when the answer is over: nobody reads `body` any more, and its memory may be used again. */
+  /** Called when the response has been sent: `body` is no longer read, and its memory can be reused. */
   readonly release?: (() => void) | undefined
 }
 
-/** What the routes show; who makes it is none of their business. */
+/** What the routes show, and who may see it. */
 export interface MetricsRoutesParts {
-  /** Of the page itself; the others lie under it. */
+  /** The path of the page for scrapers. The other routes are below it. */
   readonly path: string
   /** @defaultValue everybody may read, and nothing is shown about single jobs */
   readonly authorize?: ((request: FastifyRequest) => boolean | Promise<boolean>) | undefined
@@ -29,35 +29,36 @@ export interface MetricsRoutesParts {
   page (accept: string | undefined, format: string | undefined): Promise<MetricsPage>
   /** `GET {path}/jobs`: a summary for people and dashboards. */
   readonly jobs: JobsRoute
-  /** Told of what nobody expected (an `authorize` that throws): these routes have no log lines of their own. */
+  /** Called with unexpected errors, such as an `authorize` that throws: these routes write no log lines themselves. */
   failed (error: unknown): void
   /** `GET {path}/bottlenecks`: what limits the throughput now. */
   readonly bottlenecks?: BottlenecksRoute | undefined
 }
 
 export interface JobsRoute {
-  /** Of what `show` returns. */
+  /** The JSON Schema of what `show` returns. */
   readonly schema: unknown
-  /** @param detailed the reader is authorized: ids of jobs may be in it */
+  /** @param detailed `true`: the reader is authorized, so job ids may be shown */
   show (detailed: boolean): unknown
 }
 
 export interface BottlenecksRoute {
-  /** Of what `report` returns. */
+  /** The JSON Schema of what `report` returns. */
   readonly schema: unknown
-  /** The most samples that may be asked for. */
+  /** The largest number of samples that a client may ask for. */
   readonly maxSamples: number
   /**
    * @param samples how many slow operations and queries to show; `undefined`: as many as a person reads
-   * @param detailed the reader is authorized: contexts of operations and texts of queries may be in it
+   * @param detailed `true`: the reader is authorized, so contexts of operations and texts of queries may be shown
    */
   report (samples: number | undefined, detailed: boolean): unknown
 }
 
-/** `GET` and `HEAD` of the metrics and what lies under them; each answers errors as problems and is never cached. */
+/** Adds `GET` and `HEAD` routes for the metrics. They answer errors with problem documents and are never cached. */
 export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesParts): void {
   const { path, authorize, openapi, bottlenecks } = parts
-  // Without an owner function the id of a job is enough to read it. So ids are shown only where `authorize` has checked the request.
+  // Without an owner function the id of a job is enough to read it. So ids are shown only where `authorize` has
+  // checked the request.
   const detailed = authorize !== undefined
   const route = (url: string, handler: NonNullable<RouteOptions['handler']>, schema: NonNullable<RouteOptions['schema']> = { hide: true }): void => {
     app.route({
@@ -71,7 +72,7 @@ export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesPart
       ...plainProblems(parts.failed),
       handler: async function (request, reply) {
         if (authorize !== undefined && await authorize(request) !== true) {
-          throw new AsyncEndpointsError('FAE_FORBIDDEN', 'These metrics are not for everybody; see metrics.authorize')
+          throw new AsyncEndpointsError('FAE_FORBIDDEN', 'You may not read these metrics: the function metrics.authorize of this server refused the request')
         }
         reply.header('cache-control', 'no-store')
         return await handler.call(this, request, reply)
@@ -80,11 +81,11 @@ export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesPart
   }
   route(path, async (request, reply) => {
     const { contentType, body, release } = await parts.page(request.headers.accept, formatOf(request.query))
-    // Not before: the connection reads the body for as long as the scraper takes.
+    // Not earlier: the body is read from this memory until the scraper has received all of it.
     if (release !== undefined) reply.raw.once('close', release)
     return reply.header('content-type', contentType).header('vary', 'accept').send(body)
   })
-  const forbidden = authorize === undefined ? {} : { 403: problemResponse('These metrics are not for everybody') }
+  const forbidden = authorize === undefined ? {} : { 403: problemResponse('The client may not read these metrics') }
   route(pathBelow(path, 'jobs'), async (_request, reply) => reply.type('application/json; charset=utf-8').send(parts.jobs.show(detailed)), {
     summary: 'The jobs of this process in numbers',
     operationId: 'getJobMetrics',
@@ -100,8 +101,8 @@ export function addMetricsRoutes (app: FastifyInstance, parts: MetricsRoutesPart
     ...openApiMembers(openapi, ['metrics']),
     querystring: { type: 'object', properties: { samples: { type: 'integer', minimum: 0, maximum: bottlenecks.maxSamples, description: 'How many slow operations and queries to show' } } },
     response: {
-      200: jsonResponse('The verdict, what it was found by, and the numbers', bottlenecks.schema),
-      400: problemResponse('`samples` is no number of samples'),
+      200: jsonResponse('The verdict, the findings that it is based on, and the numbers', bottlenecks.schema),
+      400: problemResponse('`samples` is not a whole number in the allowed range'),
       ...forbidden
     }
   })
@@ -116,7 +117,7 @@ function samplesOf (query: unknown, max: number): number | undefined {
   return number
 }
 
-/** A parameter that comes twice is none. */
+/** A parameter that is given twice is ignored. */
 function formatOf (query: unknown): string | undefined {
   const format: unknown = typeof query === 'object' && query !== null ? Reflect.get(query, 'format') : undefined
   return typeof format === 'string' ? format : undefined

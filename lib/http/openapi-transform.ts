@@ -1,4 +1,4 @@
-/** What `@fastify/swagger` hands to a transform, as far as it is looked at here. */
+/** The part of what `@fastify/swagger` passes to a transform that is used here. */
 export interface TransformInput {
   readonly schema?: unknown
   readonly url: string
@@ -11,19 +11,21 @@ export interface TransformOutput {
 
 type Members = Readonly<Record<string, unknown>>
 
-/** The members of a route's schema that say what comes and goes; all others are OpenAPI's own. */
+/** The members of a route's schema that describe request and response. All others are OpenAPI's own. */
 const INPUTS = ['body', 'querystring', 'query', 'params', 'headers'] as const
 
 /**
- * For `transform` of `@fastify/swagger` in an application whose schemas are of another kind, for example Zod: the transforms of such
- * packages know no JSON Schema, and the routes of this package have nothing else, the routes of endpoints both. What is JSON Schema
- * already stays as it is; everything else goes through the given transform.
+ * Wraps the `transform` of `@fastify/swagger` for an application whose schemas are not JSON Schema, for example Zod.
+ * The transforms of such packages cannot handle JSON Schema, but the job routes have only JSON Schema, and endpoints
+ * have both. Parts that are JSON Schema stay as they are; everything else goes through the given transform.
  *
  * ```ts
  * await app.register(swagger, { openapi: {}, transform: openApiTransform(jsonSchemaTransform) })
  * ```
  */
-export function openApiTransform<Input extends TransformInput, Output extends TransformOutput> (transform: (input: Input) => Output): (input: Input) => Output {
+export function openApiTransform<Input extends TransformInput, Output extends TransformOutput> (
+  transform: (input: Input) => Output
+): (input: Input) => Output {
   return (input) => {
     const schema = membersOf(input.schema)
     if (schema === undefined || !isMixed(schema)) return transform(input)
@@ -41,7 +43,7 @@ export function openApiTransform<Input extends TransformInput, Output extends Tr
   }
 }
 
-/** Whether some response is JSON Schema: then the route is ours, or describes one by hand. */
+/** Whether a response is JSON Schema, as on this package's routes. */
 function isMixed ({ response }: Members): boolean {
   return Object.values(membersOf(response) ?? {}).some(isPlain)
 }
@@ -61,7 +63,7 @@ function membersOf (value: unknown): Members | undefined {
   return typeof value === 'object' && value !== null ? value as Members : undefined
 }
 
-/** JSON Schema is made of literals; the schemas of other languages are instances of classes. */
+/** JSON Schema is made of plain objects. Schemas of other libraries are class instances. */
 function isPlain (value: unknown): value is object {
   if (typeof value !== 'object' || value === null) return false
   const prototype: unknown = Object.getPrototypeOf(value)

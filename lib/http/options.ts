@@ -1,7 +1,10 @@
 import type { FastifyContextConfig, FastifySerializerCompiler, RouteOptions } from 'fastify'
 import { openApiProperty, type OpenApiOptions } from '../core/openapi.ts'
 import { invalidOptions, OptionProblems, pathProperty, readOptions, type OptionsSchema } from '../core/options.ts'
-import { jobNameProperty, jobOptionProperties, jobTracingProperty, propagationProperty, requiresProperty, spanAttributesProperty, type JobOptions, type JobRequirements, type JobTracingOptions, type Propagation } from '../jobs/definition.ts'
+import {
+  jobNameProperty, jobOptionProperties, jobTracingProperty, propagationProperty, requiresProperty,
+  spanAttributesProperty, type JobOptions, type JobRequirements, type JobTracingOptions, type Propagation
+} from '../jobs/definition.ts'
 import { headerListProblems } from './captured-headers.ts'
 import { correlationHeaderProblems, DEFAULT_CORRELATION_HEADER } from './correlation.ts'
 import type { IdempotencyMode } from './idempotency.ts'
@@ -9,110 +12,151 @@ import type { OwnerFunction } from './owner.ts'
 import type { ResponseFactories } from './responses.ts'
 import type { ExposeErrors } from './shown-error.ts'
 
-/** How the job routes are meant to be. */
+/** Who may use the job routes. */
 export type HttpAccess = 'owner' | 'open'
 
-/** What all endpoints and the job routes share. */
+/** Options of the job routes, and defaults for all endpoints. */
 export interface HttpOptions {
   /**
-   * The path of the job routes (status, result, cancel, redrive), under the prefix of the context that the plugin is registered
-   * in. Endpoints have a `url` of their own. @defaultValue '/jobs'
+   * The path of the job routes (status, result, cancel, redrive), under the prefix of the context that the plugin is
+   * registered in. Endpoints have a `url` of their own.
+   *
+   * @defaultValue '/jobs'
    */
   path?: string | undefined
   /**
-   * The URL that clients know the root of this server by, for example `https://api.example.com`. Links are paths
-   * without it; give it where a proxy takes a part of the path away or clients need absolute URLs.
+   * The URL by which clients reach the root of this server, for example `https://api.example.com`. Without it, links
+   * are paths. Set it if a proxy removes a part of the path, or if clients need absolute URLs.
    */
   publicUrl?: string | undefined
-  /** Who sends a request. Without it, knowing an id is enough to read and cancel a job that has no owner. */
+  /**
+   * Returns the owner of a request, for example the id of the authenticated user. The owner is stored with a job and
+   * compared on every read, cancel and redrive. Without it, anybody who knows the id of a job that has no owner can
+   * read and cancel it.
+   */
   owner?: OwnerFunction | undefined
   /**
-   * Says how the job routes are meant to be. `'owner'`: every endpoint must have an owner function, its own or the plugin's;
-   * one that has none is refused, and a job that no owner function speaks for is shown to nobody. `'open'`: whoever knows an id may
-   * read, cancel and redrive the job, and this is on purpose: the warning about it in production is not written. A job with a recorded
-   * owner stays hidden all the same where no owner function speaks for it.
+   * Who may use the job routes.
    *
-   * @defaultValue neither: as `'open'`, with a warning in production where endpoints have no owner function
+   * - `'owner'`: every endpoint must have an owner function, its own or the plugin's. An endpoint without one is
+   *   refused, and a job for which there is no owner function is shown to nobody.
+   * - `'open'`: anybody who knows an id may read, cancel and redrive the job, and this is intended, so the warning in
+   *   production is not logged. A job that was stored with an owner stays hidden if there is no owner function for it.
+   *
+   * @defaultValue undefined: like `'open'`, with a warning in production if an endpoint has no owner function
    */
   access?: HttpAccess | undefined
-  /** More request headers to keep with every job, besides `accept-language`, `user-agent` and `x-request-id`. Never credentials. */
+  /**
+   * More request headers to keep with every job, in addition to `accept-language`, `user-agent` and `x-request-id`.
+   * Headers with credentials are refused.
+   */
   headers?: readonly string[] | undefined
   /**
-   * The request header that a client may send its correlation id in, and the response header that every answer of our
-   * routes has it in. An id of up to 128 letters, digits, `.`, `_`, `-` is taken over; in the place of any other, or of none,
-   * a new one is made.
+   * The request header in which a client may send its correlation id, and the header of every response that has it.
+   * An id of up to 128 letters, digits, `.`, `_`, `-` is accepted; otherwise a new one is made.
    *
    * @defaultValue 'X-Correlation-ID'
    */
   correlationHeader?: string | undefined
-  /** The longest `Prefer: wait`, in milliseconds; a client that asks for more waits this long. 0: nobody waits. @defaultValue 30000 */
+  /**
+   * The longest `Prefer: wait`, in milliseconds. A client that asks for more waits this long. 0: no request waits.
+   *
+   * @defaultValue 30000
+   */
   maxWaitMs?: number | undefined
   /**
-   * Requests that may wait at one time. Each holds a connection and little else. When so many wait, the client (its owner, or else its
-   * address) with the most loses its oldest wait to one that has fewer: that one is answered as if its time were up. A client that
-   * has its share is answered at once. 0: nobody waits.
+   * How many requests may wait at the same time. Each needs a connection and little else. When all places are taken,
+   * the client (its owner, or else its address) with the most waiting requests loses its oldest one to a client that
+   * has fewer: that request is answered as if its time were up. A client that already has its share is answered at
+   * once. 0: no request waits.
    *
    * @defaultValue 1000
    */
   maxWaiters?: number | undefined
   /**
-   * A failed job can be run again so often over HTTP, whatever process is asked; after that it is a 409, `FAE_REDRIVE_LIMIT`. From code there is no limit.
-   * 0: not at all.
+   * How often a failed job can be redriven over HTTP, counted over all processes. After that the answer is 409,
+   * `FAE_REDRIVE_LIMIT`. There is no limit for redrives from code. 0: jobs cannot be redriven over HTTP.
    *
    * @defaultValue 10
    */
   maxRedrives?: number | undefined
-  /** How long an `Idempotency-Key` is remembered, also when its job is forgotten before that. @defaultValue 86400000 (24 h) */
+  /**
+   * How long an `Idempotency-Key` is remembered, in milliseconds, even if its job is deleted before that.
+   *
+   * @defaultValue 86400000 (24 h)
+   */
   idempotencyTtlMs?: number | undefined
   /**
-   * Whose message clients see, of errors that ended an attempt. `'marked'`: what was written for them, which is the reason of
-   * `discard()` and `cancel()` and errors with `expose: true`; of any other they see the code and a fixed text. `'all'`: of every error: messages of
-   * drivers tell hosts, paths and values. A function `(error, job) => boolean` decides each; one that throws says no.
+   * Which messages of errors that ended an attempt are shown to clients.
+   *
+   * - `'marked'`: those that were written for clients: the reasons of `discard()` and `cancel()`, and of errors with
+   *   `expose: true`. For any other error, clients see its code and a fixed text.
+   * - `'all'`: every message. Messages of drivers can reveal hosts, paths and values.
+   * - A function `(error, job) => boolean` decides for each error. If it throws, the message is not shown.
    *
    * @defaultValue 'marked'
    */
   exposeErrors?: ExposeErrors | undefined
-  /** Bodies of your own. */
+  /** Functions that make response bodies of your own. */
   responses?: ResponseFactories | undefined
   /**
-   * How the job routes stand in the OpenAPI document. `tags` and `security` hold for endpoints too whose `schema` does not name
-   * its own; `hide` is for the job routes alone. @defaultValue under the tag `jobs`
+   * How the routes appear in the OpenAPI document. `tags` and `security` also apply to endpoints whose `schema` does
+   * not have its own; `hide` applies to the job routes only.
+   *
+   * @defaultValue under the tag `jobs`
    */
   openapi?: OpenApiOptions | undefined
 }
 
-/** Fastify's own route options that make sense on an endpoint: hooks, constraints, config, compilers, log level. */
+/** The options of Fastify's routes that an endpoint accepts: hooks, constraints, config, compilers, log level. */
 export type EndpointRouteOptions = Pick<RouteOptions,
   'onRequest' | 'preParsing' | 'preValidation' | 'preHandler' | 'preSerialization' | 'onSend' | 'onResponse' | 'onTimeout' | 'onError' | 'onRequestAbort' |
   'constraints' | 'logLevel' | 'logSerializers' | 'childLoggerFactory' | 'validatorCompiler' | 'schemaErrorFormatter' | 'handlerTimeout' | 'prefixTrailingSlash'>
   & { config?: FastifyContextConfig & Record<string, unknown>, serializerCompiler?: FastifySerializerCompiler<unknown> }
 
-/** Everything about an endpoint that has no type parameters. */
+/** The options of an endpoint, except those with type parameters. */
 export interface BaseEndpointOptions extends JobOptions {
   /** @defaultValue 'POST' */
   method?: 'POST' | 'PUT' | 'PATCH' | 'DELETE' | undefined
+  /** The path that submits the job, under the prefix of the context. */
   url: string
-  /** The job's name: stable, low-cardinality, the metric label `job_name`. Letters, digits, `_`, `-`, `.`, `:`; at most 100. */
+  /**
+   * The job's name. Keep it stable: stored jobs refer to it, and it is the metric label `job_name`. At most 100
+   * letters, digits, `_`, `-`, `.`, `:`.
+   */
   name: string
-  /** Instead of the plugin's. */
+  /** Replaces `http.owner` for this endpoint. */
   owner?: OwnerFunction | undefined
-  /** `'required'`: refuse a submission without an `Idempotency-Key`. `false`: take no notice of one. @defaultValue 'optional' */
+  /**
+   * `'required'`: a submission without an `Idempotency-Key` is refused. `false`: the header is ignored.
+   *
+   * @defaultValue 'optional'
+   */
   idempotency?: IdempotencyMode | undefined
-  /** Instead of the plugin's. */
+  /** Replaces `http.maxRedrives` for this endpoint. */
   maxRedrives?: number | undefined
-  /** With this many jobs waiting in the queue, a submission or a redrive over HTTP is refused with 429. Counts are up to a quarter of a second old. @defaultValue no limit */
+  /**
+   * If at least this many jobs are waiting in the queue, a submission or a redrive over HTTP is refused with 429. The
+   * count is at most a quarter of a second old.
+   *
+   * @defaultValue no limit
+   */
   maxQueued?: number | undefined
-  /** Bytes. @defaultValue Fastify's own, 1 MiB */
+  /** The largest request body, in bytes. @defaultValue Fastify's own, 1 MiB */
   bodyLimit?: number | undefined
-  /** Run the job no sooner than this long after its submission. @defaultValue 0 */
+  /** The job runs this many milliseconds after its submission at the earliest. @defaultValue 0 */
   delayMs?: number | undefined
-  /** Instead of the plugin's. */
+  /** Replaces `http.maxWaitMs` for this endpoint. */
   maxWaitMs?: number | undefined
-  /** Instead of the plugin's. */
+  /** Replaces `http.exposeErrors` for this endpoint. */
   exposeErrors?: ExposeErrors | undefined
-  /** Each instead of the plugin's. */
+  /** Each function replaces the one of `http.responses` for this endpoint. */
   responses?: ResponseFactories | undefined
-  /** How the span of an attempt is tied to the request's. @defaultValue the one of `observability.tracing` */
+  /**
+   * How the span of an attempt is connected to the span of the request.
+   *
+   * @defaultValue that of `observability.tracing`
+   */
   propagation?: Propagation | undefined
   tracing?: JobTracingOptions | undefined
   requires?: JobRequirements | undefined
@@ -150,7 +194,7 @@ const httpSchema: OptionsSchema = {
   }
 }
 
-/** Where nothing else is said. */
+/** The tags of routes without tags of their own. */
 export const OPENAPI_TAGS: readonly string[] = Object.freeze(['jobs'])
 
 const HTTP_DEFAULTS = Object.freeze({
@@ -195,7 +239,7 @@ const endpointSchema: OptionsSchema = {
     tracing: jobTracingProperty,
     spanAttributes: spanAttributesProperty,
     requires: requiresProperty,
-    // Values are Fastify's to judge.
+    // Fastify validates the values.
     routeOptions: { type: 'object', additionalProperties: false, properties: Object.fromEntries(ROUTE_OPTIONS.map((name) => [name, {}])) }
   }
 }
@@ -207,15 +251,19 @@ export function readHttpOptions (given: HttpOptions | undefined): ResolvedHttpOp
   const problems = new OptionProblems()
   const options = problems.collect('', () => readOptions('http', httpSchema, HTTP_DEFAULTS, given))
   if (Array.isArray(given?.headers)) problems.add(...headerListProblems('headers', given.headers))
-  if (given?.access === 'open' && given.owner !== undefined) problems.add('access "open" contradicts owner: with an owner function the job routes are not open; leave one of them out')
+  if (given?.access === 'open' && given.owner !== undefined) {
+    problems.add('access "open" contradicts owner: with an owner function the job routes are not open; remove one of the two')
+  }
   if (typeof given?.correlationHeader === 'string') problems.add(...correlationHeaderProblems('correlationHeader', given.correlationHeader))
   problems.throwIfAny('http')
-  if (options === undefined) throw new Error('the reader of options returned nothing and found nothing wrong')
+  if (options === undefined) throw new Error('reading the options gave neither a result nor a problem')
   return options
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-export function readEndpointOptions<T extends BaseEndpointOptions & { headers?: readonly string[] }> (given: T): Readonly<T> {
+export function readEndpointOptions<T extends BaseEndpointOptions & { headers?: readonly string[] }> (
+  given: T
+): Readonly<T> {
   const where = `asyncEndpoint "${String((given as Partial<T> | undefined)?.name)}"`
   if (typeof given !== 'object' || given === null) throw invalidOptions(where, ['options must be an object'])
   const options = readOptions(where, endpointSchema, {}, given)

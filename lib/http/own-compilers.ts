@@ -1,8 +1,8 @@
 import type { RouteOptions } from 'fastify'
 
 /**
- * For routes of ours whose schemas are documentation: an application's own compilers (Zod, …) could make nothing of them.
- * Bodies are written by `JSON.stringify`, field by field.
+ * Compilers for this package's routes, whose schemas are only documentation: the application's own compilers (Zod, …)
+ * could not handle them. Bodies are built field by field and written with `JSON.stringify`.
  */
 export const ownCompilers: Pick<RouteOptions, 'validatorCompiler' | 'serializerCompiler'> = {
   validatorCompiler: () => () => true,

@@ -2,16 +2,16 @@ import type { FastifyRequest } from 'fastify'
 import type { JobRecord } from '../jobs/job.ts'
 
 /**
- * Says who sends a request, for example `(request) => request.user.id`. Recorded with the job, and compared on every
- * read, cancel and redrive. `undefined`, `null` and `''` all mean: nobody in particular; a job that nobody in particular
- * has submitted can be read by requests of nobody in particular, and by no other. What the function throws is answered
- * as a problem, with the error's own `statusCode`.
+ * Returns the owner of a request, for example `(request) => request.user.id`. The owner is stored with a submitted
+ * job and compared on every read, cancel and redrive. `undefined`, `null` and `''` mean that there is no owner; a job
+ * without an owner can only be seen by requests without an owner. If the function throws, the request is answered
+ * with a problem document that has the error's own `statusCode`.
  *
- * On the job routes it is asked before the job is looked for, so it cannot depend on the job.
+ * On the job routes the function is called before the job is read, so it cannot depend on the job.
  */
 export type OwnerFunction = (request: FastifyRequest) => string | null | undefined | Promise<string | null | undefined>
 
-/** @throws {TypeError} when the function returns something else: an object would compare as equal to nothing */
+/** @throws {TypeError} if the function returns anything else: an object would never equal a stored owner */
 export async function ownerOf (owner: OwnerFunction, request: FastifyRequest): Promise<string | undefined> {
   const name: unknown = await owner(request)
   if (name === undefined || name === null || name === '') return undefined
@@ -19,27 +19,27 @@ export async function ownerOf (owner: OwnerFunction, request: FastifyRequest): P
   return name
 }
 
-/** What one owner function said about a request. */
+/** What one owner function returned or threw for a request. */
 type Answer = { readonly owner: string | undefined } | { readonly thrown: unknown }
 
 /** The part of an endpoint that decides who may see its jobs. */
 interface OwnedEndpoint { readonly owner: OwnerFunction | undefined }
 
-/** Who sends one request to the job routes, according to every owner function of the application. */
+/** The owner of one request to the job routes, according to every owner function of the application. */
 export interface Viewer {
   /** Whether this request may see the job. */
   maySee (job: JobRecord): boolean
   /**
-   * Throws what the owner functions threw, if all of them did; otherwise does nothing. It does not depend on a job: an
-   * id that is unknown and one that is somebody else's are answered in the same way.
+   * Throws the error of an owner function if all of them threw; otherwise does nothing. It does not depend on the
+   * job, so that an unknown id and the id of another owner's job get the same answer.
    */
   throwIfRefused (): void
 }
 
 /**
- * Decides who may see which job. Every owner function is asked about every request, before the store is: which of them
- * counts is known only when the job is read, and asking it then would tell by its duration, or by what it throws, that
- * the job exists.
+ * Decides who may see which job. Every owner function is called for every request, before the store is asked. Which
+ * function applies is known only when the job is read, and calling it only then would reveal, by its duration or by
+ * what it throws, that the job exists.
  */
 export class Ownership {
   readonly #shared: OwnerFunction | undefined
@@ -48,9 +48,9 @@ export class Ownership {
   #functions: readonly OwnerFunction[] | undefined
 
   /**
-   * @param shared the plugin's function, for jobs without an endpoint here
+   * @param shared the plugin's owner function, for jobs whose endpoint is not defined in this process
    * @param endpoints by job name; complete when the first request comes
-   * @param required a job that no owner function speaks for is shown to nobody, even if it has no owner
+   * @param required `true`: a job for which there is no owner function is shown to nobody, even if it has no owner
    */
   constructor (shared: OwnerFunction | undefined, endpoints: ReadonlyMap<string, OwnedEndpoint>, required: boolean) {
     this.#shared = shared
@@ -59,7 +59,7 @@ export class Ownership {
   }
 
   async ask (request: FastifyRequest): Promise<Viewer> {
-    // Endpoints are defined before the application is ready, and requests come after that.
+    // All endpoints are defined before the application is ready, so before the first request.
     this.#functions ??= this.#distinct()
     const asked = await Promise.all(this.#functions.map(async (owner) => [owner, await answerOf(owner, request)] as const))
     const answers = new Map(asked)
@@ -71,7 +71,7 @@ export class Ownership {
 
   #maySee (job: JobRecord, answers: ReadonlyMap<OwnerFunction, Answer>): boolean {
     const owner = this.#endpoints.get(job.name)?.owner ?? this.#shared
-    // Without an owner function a job that has an owner is shown to nobody: this process cannot compare.
+    // A job with an owner is shown to nobody if there is no owner function to compare with.
     if (owner === undefined) return job.owner === undefined && !this.#required
     const answer = answers.get(owner)
     return answer !== undefined && 'owner' in answer && answer.owner === job.owner
@@ -91,7 +91,10 @@ async function answerOf (owner: OwnerFunction, request: FastifyRequest): Promise
   }
 }
 
-/** One that answered is enough to go on: an endpoint for administrators must not shut out the clients of another. */
+/**
+ * One function that returned is enough: the owner function of an endpoint for administrators must not lock out other
+ * clients.
+ */
 function throwIfAllThrew (answers: readonly Answer[]): void {
   const [first] = answers
   if (first !== undefined && 'thrown' in first && answers.every((answer) => 'thrown' in answer)) throw first.thrown

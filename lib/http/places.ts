@@ -1,18 +1,18 @@
-/** Who holds a place, and has it ended when somebody else needs it more. */
+/** A waiting request that holds a place. It is ended if another client needs the place. */
 export interface Seated {
-  /** Ends it at once. Its place is given away already. */
+  /** Ends the wait at once. The place is already given to another client. */
   end (): void
 }
 
 /**
- * A bounded number of places for requests that wait, shared among clients. A free place goes to any client. When all are taken, the
- * client with the most places loses its oldest one to a client that has fewer. A client that has as many as any other may only
- * exchange its own oldest place for a new one. So all clients end up with equally many, and a client with a single place keeps
- * it, however many another one asks for.
+ * A bounded number of places for waiting requests, shared fairly among clients. A free place goes to any client. When
+ * all are taken, the client with the most places loses its oldest one to a client that has fewer. A client that
+ * already has the most can only exchange its own oldest place for a new one. So all clients end up with the same
+ * number of places, and a client with one place keeps it, however many places another client asks for.
  */
 export class Places<S extends Seated> {
   readonly #max: number
-  /** By client, the oldest first. No entry is empty. */
+  /** The holders by client, the oldest first. No entry is empty. */
   readonly #seated = new Map<string, Set<S>>()
   #size = 0
 
@@ -20,13 +20,13 @@ export class Places<S extends Seated> {
     this.#max = max
   }
 
-  /** Places that are taken. */
+  /** The number of places that are taken. */
   get size (): number { return this.#size }
 
   /** Whether `take` would give this client a place. */
   has (client: string): boolean { return this.#size < this.#max || this.#loserTo(client) !== undefined }
 
-  /** @returns `false`: every place is taken, and nobody has more than this client may have */
+  /** @returns `false`: every place is taken, and no client has more places than this one would have */
   take (client: string, seat: S): boolean {
     if (this.#size >= this.#max) {
       const loser = this.#loserTo(client)
@@ -44,7 +44,7 @@ export class Places<S extends Seated> {
     return true
   }
 
-  /** Gives a place back; nothing happens when it was lost meanwhile. */
+  /** Gives a place back. Does nothing if the place was already given to another client. */
   give (client: string, seat: S): void {
     const own = this.#seated.get(client)
     if (own?.delete(seat) !== true) return
@@ -56,7 +56,7 @@ export class Places<S extends Seated> {
     for (const seats of this.#seated.values()) yield * seats
   }
 
-  /** The client that has to give a place to this one. There are at most as many entries as places. */
+  /** The client that must give up a place for this one. */
   #loserTo (client: string): string | undefined {
     const own = this.#seated.get(client)?.size ?? 0
     let most: string | undefined
@@ -66,7 +66,7 @@ export class Places<S extends Seated> {
       most = other
       count = size
     }
-    // With a difference of one, the two clients would only change roles.
+    // If they differ by one place only, the two clients would just change roles.
     if (count > own + 1) return most
     return own > 0 ? client : undefined
   }

@@ -3,10 +3,10 @@ import { copyErrorHeaders, noSniff } from './error-headers.ts'
 import { describeError, PROBLEM_MEDIA_TYPE } from './problem.ts'
 
 /**
- * For routes beside those of jobs (metrics, health): whatever goes wrong is a problem document, and no answer is taken for
- * another media type.
+ * Route options for the metrics and health routes: errors are answered with problem documents, and browsers must not
+ * guess another media type.
  *
- * @param failed is called with what nobody expected
+ * @param failed called with unexpected errors
  */
 export function plainProblems (failed: (error: unknown) => void): Pick<RouteOptions, 'onRequest' | 'errorHandler'> {
   return {

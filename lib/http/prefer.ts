@@ -1,23 +1,26 @@
-/** What a `Prefer` header (RFC 7240) asks of us. */
+/** The preferences of a `Prefer` header (RFC 7240) that are supported. */
 export interface Preference {
-  /** `wait`: answer with the result if it is there within this many seconds. `undefined`: not asked, or not a number. */
+  /**
+   * `wait`: answer with the result if it is ready within this many seconds. `undefined`: not given, or not a number.
+   */
   readonly waitSeconds: number | undefined
-  /** `respond-async`: answer at once. Together with `wait` it only says what to do when the time is up. */
+  /** `respond-async`: answer at once. Together with `wait` it only says what to do after the waiting time. */
   readonly respondAsync: boolean
 }
 
 const NOTHING_PREFERRED: Preference = Object.freeze({ waitSeconds: undefined, respondAsync: false })
 
 /**
- * Reads the two preferences we honour. Names are case-insensitive, the first occurrence of a name counts, and whatever
- * cannot be read is ignored: a preference is never a reason to refuse a request (RFC 7240 §2).
+ * Reads the two supported preferences. Names are case-insensitive, and the first occurrence of a name counts.
+ * Everything that cannot be read is ignored, because a preference is never a reason to refuse a request (RFC 7240
+ * §2).
  */
 export function parsePrefer (header: string | readonly string[] | undefined): Preference {
   if (header === undefined || header.length === 0) return NOTHING_PREFERRED
   const text = typeof header === 'string' ? header : header.join(',')
   const seen = new Map<string, string>()
   for (const member of splitUnquoted(text, ',')) {
-    // Parameters after `;` refine a preference; none is defined for ours.
+    // Parameters after `;` refine a preference. None is defined for these two.
     const preference = splitUnquoted(member, ';')[0] ?? ''
     const equals = preference.indexOf('=')
     const name = (equals === -1 ? preference : preference.slice(0, equals)).trim().toLowerCase()
@@ -30,21 +33,22 @@ export function parsePrefer (header: string | readonly string[] | undefined): Pr
   }
 }
 
-/** Milliseconds to wait, 0 for not at all: what was asked for, but never more than `maxWaitMs`. */
+/** How many milliseconds to wait: as many as the client asks for, but at most `maxWaitMs`. 0: not at all. */
 export function waitTime (preference: Preference, maxWaitMs: number): number {
   return preference.waitSeconds === undefined ? 0 : Math.min(preference.waitSeconds * 1_000, maxWaitMs)
 }
 
-/** What is left of the time that Fastify gives a handler is needed to answer: a tenth of it, and no more than half a second. */
+/** The part of Fastify's handler timeout that is kept for answering: a tenth of it, but at most half a second. */
 const ANSWER_SHARE = 0.1
 const MAX_ANSWER_MS = 500
 
 /**
- * Milliseconds that a request may wait at all. Fastify's `handlerTimeout` would answer a request that waits longer with a 503,
- * although its job is well.
+ * The longest time in milliseconds that a request may wait. If it waited longer, Fastify's `handlerTimeout` would
+ * answer it with a 503, although nothing is wrong with its job.
  *
- * @param handlerTimeoutMs of the route or the server; 0 for none, `undefined` in releases of Fastify that have no such limit
- * @param elapsedMs since the request came
+ * @param handlerTimeoutMs the limit of the route or the server; 0 for none, `undefined` in releases of Fastify
+ * without this limit
+ * @param elapsedMs the time since the request arrived
  */
 export function waitLimit (maxWaitMs: number, handlerTimeoutMs: number | undefined, elapsedMs: number): number {
   if (handlerTimeoutMs === undefined || handlerTimeoutMs <= 0) return maxWaitMs
@@ -52,7 +56,7 @@ export function waitLimit (maxWaitMs: number, handlerTimeoutMs: number | undefin
   return Math.max(0, Math.min(maxWaitMs, Math.floor(handlerTimeoutMs - answerMs - elapsedMs)))
 }
 
-/** The `Preference-Applied` value for a wait: the seconds that were granted, so that a client sees the cap. */
+/** The `Preference-Applied` value for a wait: the seconds that were granted, so that a client notices a cap. */
 export function appliedWait (waitMs: number): string {
   return `wait=${Math.ceil(waitMs / 1_000)}`
 }

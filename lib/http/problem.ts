@@ -3,17 +3,17 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ERROR_TABLE, isAsyncEndpointsError, type ErrorCode } from '../core/errors.ts'
 import { cut } from '../core/text.ts'
 
-/** One thing that is wrong with a request. */
+/** One validation error of a request. */
 export interface ProblemError {
   readonly detail: string
-  /** JSON Pointer (RFC 6901, as a URI fragment) to what is wrong, within the part that `in` names. */
+  /** A JSON Pointer (RFC 6901, as a URI fragment) to the wrong value, within the part that `in` names. */
   readonly pointer: string
   readonly in: string
 }
 
-/** RFC 9457 problem details. */
+/** A problem document (RFC 9457). */
 export interface Problem {
-  /** Identifies the kind of problem; stable. `about:blank`: nothing more than the HTTP status says. */
+  /** Identifies the kind of problem. Stable. `about:blank`: it says no more than the HTTP status. */
   readonly type: string
   readonly title: string
   readonly status: number
@@ -29,13 +29,13 @@ export const PROBLEM_MEDIA_TYPE = 'application/problem+json'
 const TYPE_PREFIX = 'urn:fastify-async-endpoints:problem:'
 const MAX_ERRORS = 50
 const MAX_INSTANCE = 300
-/** Half a character, which a JSON string can hold and a URI cannot. */
+/** Half a surrogate pair: allowed in a JavaScript string, but not in a URI. */
 const LONE_SURROGATE = /\p{Surrogate}/gu
 
-/** When trying again makes sense, for errors that do not say so themselves. Seconds. */
+/** `Retry-After` in seconds, for errors that do not have their own. */
 const RETRY_AFTER: Partial<Record<ErrorCode, number>> = { FAE_QUEUE_FULL: 5, FAE_OVERLOADED: 10, FAE_STORE_UNAVAILABLE: 2, FAE_STORE_FULL: 30, FAE_CLOSED: 5 }
 
-/** Errors of Fastify and its plugins that have a name of ours. */
+/** Errors of Fastify and its plugins that have a code of this package. */
 const FOREIGN: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_VALIDATION: 'FAE_INVALID_REQUEST',
   FST_ERR_CTP_INVALID_JSON_BODY: 'FAE_INVALID_REQUEST',
@@ -46,23 +46,25 @@ const FOREIGN: Readonly<Record<string, ErrorCode>> = {
   FST_UNDER_PRESSURE: 'FAE_OVERLOADED'
 }
 
-/** The part of a problem type's URI that differs: `FAE_QUEUE_FULL` is `queue-full`. Also the `reason` of `job.rejected`. */
+/**
+ * The last part of a problem's `type`: `queue-full` for `FAE_QUEUE_FULL`. It is also the `reason` of `job.rejected`.
+ */
 export function problemSlug (code: ErrorCode): string {
   return code.slice(4).toLowerCase().replaceAll('_', '-')
 }
 
-/** How an error is told to the client. */
+/** How a client is informed about an error. */
 export interface ProblemReply {
   readonly problem: Problem
-  /** Our code, when the error has one (its own, or the name we give to Fastify's). */
+  /** The code of this package: the error's own, or the one for an error of Fastify. */
   readonly code: ErrorCode | undefined
   readonly retryAfterSeconds: number | undefined
 }
 
 /**
- * Describes whatever was thrown. Its message is shown when it was thrown for the client: with a status of its own below 500, or
- * with `expose: true`; never with `expose: false`. Anything else (a driver's error, a store that is away) is for the log, and the
- * client reads fixed text.
+ * Describes a thrown value as a problem. Its message is shown if it is meant for the client: if the error has a
+ * status below 500 or `expose: true`, and never with `expose: false`. All other messages (of drivers, or of an
+ * unreachable store) are only for the log, and the client gets a fixed text.
  */
 export function describeError (error: unknown, request: FastifyRequest, reply: FastifyReply): ProblemReply {
   const instance = pathOf(request.url)
@@ -79,7 +81,7 @@ export function describeError (error: unknown, request: FastifyRequest, reply: F
   const errors = validationErrors(error)
   return {
     problem: {
-      // First, so that no detail can take the name of a member that the standard defines.
+      // First, so that a detail cannot replace a member that the standard defines.
       ...(status < 500 ? own?.details : undefined),
       type: TYPE_PREFIX + problemSlug(code),
       title,
@@ -94,23 +96,24 @@ export function describeError (error: unknown, request: FastifyRequest, reply: F
   }
 }
 
-/** The problem of an error inside one of the response factories, or of anything else that must not be told. */
+/** The problem for an error of a response factory, or for any other error that must not be shown. */
 export function unexpectedProblem (request: FastifyRequest): Problem {
   return { type: 'about:blank', title: STATUS_CODES[500] ?? 'Internal Server Error', status: 500, instance: pathOf(request.url) }
 }
 
 function codeOf (error: unknown): ErrorCode | undefined {
   const { code, validation, statusCode } = fieldsOf(error)
-  // A code of ours from another copy of the package is as good as one of this copy's.
+  // An error of another copy of this package may have a code that this copy does not know.
   if (isAsyncEndpointsError(error)) return error.code in ERROR_TABLE ? error.code : undefined
   if (typeof code === 'string' && Object.hasOwn(FOREIGN, code)) return FOREIGN[code]
   if (Array.isArray(validation)) return 'FAE_INVALID_REQUEST'
-  // secure-json-parse throws a plain SyntaxError for a poisoned prototype; Fastify makes it a 400.
+  // For a body that tries to set the prototype, secure-json-parse throws a plain SyntaxError, which Fastify answers
+  // with 400.
   if (error instanceof SyntaxError && statusCode === 400) return 'FAE_INVALID_REQUEST'
   return undefined
 }
 
-/** As Fastify's own error handler finds it: the error's, else one that a hook has set before it threw. */
+/** The status as Fastify's own error handler finds it: the error's, or else one that a hook has set before it threw. */
 function statusOf (error: unknown, present: number): number {
   const { statusCode, status } = fieldsOf(error)
   for (const candidate of [statusCode, status, present]) {
@@ -119,7 +122,7 @@ function statusOf (error: unknown, present: number): number {
   return 500
 }
 
-/** As `http-errors` has it: what has a status below 500 is for the client, unless it says otherwise. */
+/** As `http-errors` defines it: an error with a status below 500 is meant for the client, unless it says otherwise. */
 function isForClients (error: unknown): boolean {
   const { expose, statusCode, status } = fieldsOf(error)
   if (typeof expose === 'boolean') return expose
@@ -133,14 +136,15 @@ function validationErrors (error: unknown): ProblemError[] | undefined {
   return validation.slice(0, MAX_ERRORS).map((entry: unknown) => {
     const { instancePath, message, params } = fieldsOf(entry)
     const missing = textOf(fieldsOf(params).missingProperty)
-    // A lone slash would be the member with the empty name (RFC 6901 §5); some validators mean the whole by it.
+    // A single slash would point to the member with an empty name (RFC 6901 §5), but some validators use it for the
+    // whole value.
     const at = textOf(instancePath) ?? ''
     const path = `${at === '/' ? '' : at}${missing === undefined ? '' : `/${missing.replaceAll('~', '~0').replaceAll('/', '~1')}`}`
     return { detail: textOf(message) ?? 'is not valid', pointer: `#${encodeURI(path.replace(LONE_SURROGATE, '\ufffd'))}`, in: part }
   })
 }
 
-/** Own text only as long as a person would read it. */
+/** Cuts a text to a length that a person would read. */
 function textOf (value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? cut(value, 1_000) : undefined
 }
@@ -149,7 +153,7 @@ function fieldsOf (value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null ? value as Record<string, unknown> : {}
 }
 
-/** Without the query: it may hold what nobody should see again, and says nothing about where the problem is. */
+/** The path without the query, which may hold secrets and does not help to find the problem. */
 function pathOf (url: string): string {
   const query = url.indexOf('?')
   return cut(query === -1 ? url : url.slice(0, query), MAX_INSTANCE)

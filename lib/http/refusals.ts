@@ -5,7 +5,7 @@ import { notFound } from './job-routes.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
 
-/** What there is under the path of the job routes, and by which methods. */
+/** The paths below the job routes, and the methods of each. */
 const SHAPES: ReadonlyArray<{ readonly path: RegExp, readonly methods: readonly string[] }> = [
   { path: /^[^/]+$/, methods: ['GET', 'HEAD', 'DELETE'] },
   { path: /^[^/]+\/result$/, methods: ['GET', 'HEAD'] },
@@ -13,12 +13,13 @@ const SHAPES: ReadonlyArray<{ readonly path: RegExp, readonly methods: readonly 
 ]
 
 /**
- * Answers what the job routes do not: other methods, other paths under theirs, ids that the router finds too long. Without
- * it, the application's own answer to unknown routes would be given, which is no problem document.
+ * Answers requests that the job routes do not handle: other methods, other paths below theirs, ids that are too long
+ * for the router. Without it, the client would get the application's own answer for unknown routes, which is not a
+ * problem document.
  */
 export function addRefusals (app: FastifyInstance, http: HttpRuntime): void {
   const url = `${http.options.path}/*`
-  // A preflight request is for whatever the application has registered for CORS.
+  // Preflight requests are left to the application's CORS plugin.
   const methods = app.supportedMethods.filter((method) => method !== 'OPTIONS' && !app.hasRoute({ method, url: app.prefix + url }))
   if (methods.length > 0) {
     app.route<{ Params: { '*': string } }>({
@@ -28,7 +29,7 @@ export function addRefusals (app: FastifyInstance, http: HttpRuntime): void {
       schema: { hide: true },
       ...ownCompilers,
       config: { asyncEndpoints: { kind: 'refusal' }, otel: false },
-      // Before the body is read: nobody needs it.
+      // Before the body is read, because it is not needed.
       onRequest: [correlationHook(http), async (request) => { await refuse(http, request, request.params['*']) }],
       errorHandler: problemHandler(http, http.options.responses, undefined),
       handler: () => { throw unknownPath() }
@@ -39,7 +40,7 @@ export function addRefusals (app: FastifyInstance, http: HttpRuntime): void {
   answerRefusals(app, (method, path) => http.paths.has(method, path), (error, request, reply) => { send(answer.call(app, withoutUrl(error), request, reply), reply) })
 }
 
-/** Always throws. An id that is too long is one that no job has, and is answered as any other. */
+/** Always throws. An id that is too long belongs to no job, and gets the same answer as an unknown id. */
 async function refuse (http: HttpRuntime, request: FastifyRequest, rest: string): Promise<void> {
   const shape = SHAPES.find(({ path }) => path.test(rest))
   if (shape === undefined) throw unknownPath()
@@ -51,16 +52,17 @@ async function refuse (http: HttpRuntime, request: FastifyRequest, rest: string)
   throw notFound()
 }
 
-/** Fastify's own message repeats the whole URL: what is in its query is nothing for an answer or a log line. */
+/** Fastify's own message repeats the whole URL, whose query may hold secrets. */
 function withoutUrl (error: FastifyError): FastifyError | AsyncEndpointsError {
-  return error.code === 'FST_ERR_BAD_URL' ? new AsyncEndpointsError('FAE_INVALID_REQUEST', 'The path cannot be decoded: a percent sign is not followed by the code of a character') : error
+  if (error.code !== 'FST_ERR_BAD_URL') return error
+  return new AsyncEndpointsError('FAE_INVALID_REQUEST', 'The path cannot be decoded: a percent sign in it does not begin a valid escape of UTF-8')
 }
 
 function unknownPath (): Error {
-  return Object.assign(new Error('There is nothing at this path'), { statusCode: 404 })
+  return Object.assign(new Error('There is no route at this path'), { statusCode: 404 })
 }
 
-/** There is no route here that would send what the handler returns. */
+/** Sends a reply for a request without a route, where nothing else sends what a handler returns. */
 function send (body: unknown, reply: FastifyReply): void {
   Promise.resolve(body).then(
     (sent) => { if (!reply.sent) reply.send(sent) },

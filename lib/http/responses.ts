@@ -5,45 +5,45 @@ import type { Problem } from './problem.ts'
 
 export interface SubmittedContext {
   readonly job: JobRecord
-  /** `true`: an `Idempotency-Key` was repeated, and this is the job it belongs to. */
+  /** `true`: the `Idempotency-Key` was already used, and this is the job of that key. */
   readonly replayed: boolean
-  /** What would be sent. */
+  /** The body that is sent without a factory. */
   readonly document: SubmittedDocument
 }
 
 export interface StatusContext {
-  /** As it is stored. The message of its error may be nothing for a client; the one in `document` is. */
+  /** The job as it is stored. The message of its error may not be meant for clients; the one in `document` is. */
   readonly job: JobRecord
-  /** What would be sent. */
+  /** The body that is sent without a factory. */
   readonly document: StatusDocument
 }
 
 export interface ProblemContext {
-  /** What was thrown. May carry what no client should see. */
+  /** The thrown error. It may hold details that no client should see. */
   readonly error: unknown
-  /** What would be sent. */
+  /** The body that is sent without a factory. */
   readonly problem: Problem
 }
 
-/** Makes the body of a response; `undefined` keeps the one that would be sent. Status and headers can be changed on `reply`. */
+/** Makes the body of a response; `undefined` keeps the default body. Status and headers can be changed on `reply`. */
 export type ResponseFactory<Context> = (context: Context, request: FastifyRequest, reply: FastifyReply) => unknown
 
 /**
- * Bodies of your own. A factory may be async. One that throws is answered with a 500 problem; the job, once stored,
- * stays, and the headers of the response still name it.
+ * Functions that make your own response bodies. A factory may be async. If it throws, the answer is a problem with
+ * status 500; a job that was already stored stays, and the headers of the response still name it.
  */
 export interface ResponseFactories {
-  /** The 202 after a submission; its headers are already set. */
+  /** The 202 after a submission. Its headers are already set. */
   submitted?: ResponseFactory<SubmittedContext> | undefined
   /** The status document. Its `ETag` is computed from what the factory returns. */
   status?: ResponseFactory<StatusContext> | undefined
-  /** A submission that was refused: invalid, not authorised, queue full, store away, … */
+  /** A submission that was refused: invalid, not authorised, queue full, store not reachable, … */
   submitError?: ResponseFactory<ProblemContext> | undefined
-  /** Every other error on our routes, and unexpected errors (500) on the submit routes. */
+  /** Every other error on the job routes, and unexpected errors (500) on the submit routes. */
   exception?: ResponseFactory<ProblemContext> | undefined
 }
 
-/** The body: the factory's, or the default one. `undefined` when the factory has sent the reply itself. */
+/** The body of the factory, or the default body. `undefined` if the factory has sent the reply itself. */
 export async function bodyFor<Context> (factory: ResponseFactory<Context> | undefined, context: Context, fallback: unknown, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
   if (factory === undefined) return fallback
   const body = await factory(context, request, reply)
@@ -53,8 +53,9 @@ export async function bodyFor<Context> (factory: ResponseFactory<Context> | unde
 export const JSON_MEDIA_TYPE = 'application/json; charset=utf-8'
 
 /**
- * Makes Fastify write a body with `JSON.stringify`, whatever serializer the application has: our documents are built
- * field by field. A factory that set its own content type may hand over text, which then goes out as it is.
+ * Makes Fastify write a body with `JSON.stringify`, whatever serializer the application has: the documents of this
+ * package are built field by field. A factory that has set its own content type may return text, which is sent as it
+ * is.
  */
 export function asJson (reply: FastifyReply, body: unknown, mediaType: string = JSON_MEDIA_TYPE): unknown {
   if (reply.getHeader('content-type') === undefined) reply.header('content-type', mediaType).serializer(JSON.stringify)

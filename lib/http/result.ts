@@ -6,11 +6,13 @@ import { JSON_MEDIA_TYPE } from './responses.ts'
 import type { ShownError } from './shown-error.ts'
 
 /**
- * The text of a result for a client: written by the job's `schema.result` if it has one, else as it was stored.
+ * The text of a result for a client: serialised with the job's `schema.result` if it has one, otherwise as it was
+ * stored.
  *
- * @param definition `undefined` where the job is not defined in this process
- * @param text the stored JSON; `undefined` when the handler returned nothing
- * @throws {AsyncEndpointsError} `FAE_RESULT_INVALID`: the worker has found that it fits, so this process has another schema
+ * @param definition `undefined` if the job is not defined in this process
+ * @param text the stored JSON; `undefined` if the handler returned nothing
+ * @throws {AsyncEndpointsError} `FAE_RESULT_INVALID`: it matched the schema of the worker, so this process has
+ * another schema
  */
 export function resultText (definition: JobDefinition | undefined, text: string | undefined): string | undefined {
   const write = definition?.schemas.writeResult
@@ -18,13 +20,15 @@ export function resultText (definition: JobDefinition | undefined, text: string 
   try {
     return write(JSON.parse(text))
   } catch (cause) {
-    throw new AsyncEndpointsError('FAE_RESULT_INVALID', 'The result does not fit schema.result of the process that was asked: deploy the same schema.result to the processes that serve requests and to the workers', { cause })
+    throw new AsyncEndpointsError('FAE_RESULT_INVALID',
+      'The result does not match schema.result of the process that answers: deploy the same schema.result to the processes that serve ' +
+      'requests and to the workers', { cause })
   }
 }
 
-/** Answers with a result. A job without one is a 204. */
+/** Answers with a result; with 204 if the job has none. */
 export function sendResult (text: string | undefined, reply: FastifyReply): unknown {
-  // What a job computed for one client is nothing for a cache.
+  // A result is computed for one client, so caches must not store it.
   reply.header('cache-control', 'private, no-store')
   if (text === undefined) return reply.code(204).send()
   reply.code(200).header('content-type', JSON_MEDIA_TYPE)
@@ -32,16 +36,18 @@ export function sendResult (text: string | undefined, reply: FastifyReply): unkn
 }
 
 /**
- * Why there is no result to send.
+ * The error that says why there is no result to send.
  *
- * @param error what the client may know of the job's error
+ * @param error the job's error as the client may see it
  */
-export function noResult (job: JobRecord, error: ShownError | undefined, retryAfterSeconds: number): AsyncEndpointsError {
+export function noResult (
+  job: JobRecord, error: ShownError | undefined, retryAfterSeconds: number
+): AsyncEndpointsError {
   const details = { jobStatus: job.state }
   switch (job.state) {
-    case 'completed': return new AsyncEndpointsError('FAE_RESULT_EXPIRED', 'The job was completed, but its result is no longer kept', { details })
+    case 'completed': return new AsyncEndpointsError('FAE_RESULT_EXPIRED', 'The job was completed, but its result is no longer stored', { details })
     case 'failed': return new AsyncEndpointsError('FAE_JOB_FAILED', error?.message ?? 'The job failed', { details: { ...details, error } })
-    case 'cancelled': return new AsyncEndpointsError('FAE_JOB_CANCELLED', 'The job was cancelled; there will be no result', { details })
-    default: return new AsyncEndpointsError('FAE_JOB_NOT_FINISHED', `The job is ${job.state}; ask for the result when it is completed`, { details, retryAfterSeconds })
+    case 'cancelled': return new AsyncEndpointsError('FAE_JOB_CANCELLED', 'The job was cancelled, so it has no result', { details })
+    default: return new AsyncEndpointsError('FAE_JOB_NOT_FINISHED', `The job is ${job.state}; try again when it is completed`, { details, retryAfterSeconds })
   }
 }

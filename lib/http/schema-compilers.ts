@@ -4,11 +4,13 @@ import type { FastifyInstance } from 'fastify'
 import type { SchemaCompiler, SchemaCompilers } from '../jobs/schemas.ts'
 
 /**
- * The compilers of a context, under those of a route, and above what Fastify itself uses for an application that has set none: the
- * same schemas mean the same for a route and for a job without one. They are read when they are needed, as an application may set
- * them after the definition.
+ * The compilers for the schemas of a job: those of the route, else those of the context, else Fastify's own. So the
+ * same schema means the same for a route and for a job without a route. The compilers are looked up when they are
+ * first needed, because an application may set them after it has defined the job.
  */
-export function compilersOf (context: Pick<FastifyInstance, 'validatorCompiler' | 'serializerCompiler' | 'getSchemas'>, own: SchemaCompilers = {}): SchemaCompilers {
+export function compilersOf (
+  context: Pick<FastifyInstance, 'validatorCompiler' | 'serializerCompiler' | 'getSchemas'>, own: SchemaCompilers = {}
+): SchemaCompilers {
   return {
     get validatorCompiler () { return own.validatorCompiler ?? context.validatorCompiler as SchemaCompiler | undefined ?? validators(context.getSchemas()) },
     get serializerCompiler () { return own.serializerCompiler ?? context.serializerCompiler as SchemaCompiler | undefined ?? serializers(context.getSchemas()) }

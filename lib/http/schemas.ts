@@ -1,9 +1,8 @@
 import { JOB_STATES } from '../jobs/states.ts'
 
 /**
- * JSON Schemas of what our routes answer, for OpenAPI. They document; they do not serialise: our bodies are built field
- * by field and written by `JSON.stringify`, so that an application with another serializer compiler (Zod, …) is served
- * the same documents.
+ * JSON Schemas of the responses, for OpenAPI. They only document: the bodies are built field by field and written
+ * with `JSON.stringify`, so that an application with another serializer compiler (Zod, …) sends the same documents.
  */
 type Schema = Readonly<Record<string, unknown>>
 
@@ -12,14 +11,14 @@ const time: Schema = { type: 'string', format: 'date-time' }
 
 const links: Schema = {
   type: 'object',
-  description: 'Where to go from here; only what makes sense in the present state',
+  description: 'Links of the job; only those that are useful in its present state',
   required: ['self'],
   properties: { self: uri, result: uri, cancel: uri, redrive: uri }
 }
 
 const submittedProperties: Schema = {
   id: { type: 'string' },
-  name: { type: 'string', description: 'The kind of job' },
+  name: { type: 'string', description: 'The name of the job\'s definition' },
   status: { type: 'string', enum: [...JOB_STATES] },
   createdAt: time
 }
@@ -35,13 +34,13 @@ export const statusSchema: Schema = {
   required: ['id', 'name', 'status', 'createdAt', 'attempts', 'cancelRequested', 'correlationId', 'links'],
   properties: {
     ...submittedProperties,
-    scheduledFor: { ...time, description: 'When a scheduled job may run (again)' },
+    scheduledFor: { ...time, description: 'The earliest moment at which a scheduled job runs' },
     startedAt: time,
     finishedAt: time,
     attempts: { type: 'object', required: ['made', 'max'], properties: { made: { type: 'integer' }, max: { type: 'integer' } } },
     progress: { type: 'object', properties: { done: { type: 'number' }, total: { type: 'number' }, message: { type: 'string' } } },
     error: { type: 'object', required: ['code', 'message'], properties: { code: { type: 'string' }, message: { type: 'string' } } },
-    cancelRequested: { type: 'boolean', description: 'The running attempt was asked to stop' },
+    cancelRequested: { type: 'boolean', description: 'Somebody asked to cancel the job, and its running attempt has not stopped yet' },
     correlationId: { type: 'string' },
     traceId: { type: 'string' },
     links
@@ -82,15 +81,15 @@ export function problemResponse (description: string): Schema {
 
 type Responses = Readonly<Record<string | number, Schema>>
 
-/** The header that all answers of our routes have. */
+/** Adds the correlation header, which all responses have. */
 export function withCorrelation (header: string, responses: Responses): Responses {
-  const headers = { [header]: { type: 'string', description: 'Ties the request, its job and their log lines together: the id that the client has sent, or a new one' } }
+  const headers = { [header]: { type: 'string', description: 'Connects the request, its job and their log lines: the id that the client has sent, or a new one' } }
   return Object.fromEntries(Object.entries(responses).map(([status, response]) => [status, { ...response, headers }]))
 }
 
-/** The same header on a request. */
+/** The correlation header of a request. */
 export function correlationHeader (header: string): Schema {
-  return { [header.toLowerCase()]: { type: 'string', description: 'Your own correlation id: up to 128 letters, digits, `.`, `_`, `-`; any other is replaced by a new one' } }
+  return { [header.toLowerCase()]: { type: 'string', description: 'Your own correlation id: up to 128 letters, digits, `.`, `_`, `-`; any other value is replaced by a new id' } }
 }
 
 /** A response without a body. */
@@ -105,9 +104,9 @@ export const idParams: Schema = {
 }
 
 export const preferHeader: Schema = {
-  prefer: { type: 'string', description: '`wait=N`: answer when something has changed, at the latest after N seconds (RFC 7240)' }
+  prefer: { type: 'string', description: '`wait=N`: answer when the job has changed, after N seconds at the latest (RFC 7240)' }
 }
 
 export const ifNoneMatchHeader: Schema = {
-  'if-none-match': { type: 'string', description: 'The ETag of the document you have; 304 when it has not changed' }
+  'if-none-match': { type: 'string', description: 'The ETag of the document that the client has; the answer is 304 if it has not changed' }
 }

@@ -3,28 +3,28 @@ import type { JobRecord, StoredError } from '../jobs/job.ts'
 import { takeRejection } from '../core/rejections.ts'
 
 /**
- * Whose message a client may read, of errors that ended an attempt. `marked`: of those that the application wrote for the client:
- * the reason of `discard()` and `cancel()`, and errors with `expose: true`, as `http-errors` sets it. `all`: of every error. A function says
- * it for each; one that throws says no.
+ * Which messages of errors that ended an attempt a client may read. `marked`: those that the application wrote for
+ * clients, which are the reasons of `discard()` and `cancel()`, and errors with `expose: true`, as `http-errors` sets
+ * it. `all`: every message. A function decides for each error; if it throws, the message is not shown.
  */
 export type ExposeErrors = 'marked' | 'all' | ((error: StoredError, job: JobRecord) => boolean)
 
-/** An error as a client sees it. */
+/** An error as clients see it. */
 export interface ShownError {
   readonly code: string
   readonly message: string
 }
 
-/** Says what went wrong with a handler and nothing of what it works with. */
+/** The text for a handler's error whose message is not shown. */
 const HANDLER_FAILED = 'The handler threw an error'
-/** Anything else in the field `code` of an error may be a text with private content. */
+/** Codes that are shown. Any other value of an error's `code` may be a text with private content. */
 const CODE = /^[\w.:-]{1,100}$/
 const NO_CODE = 'Error'
 
 /**
- * What a client is told of a job's error, wherever it reads it: in a status document, in a problem, on a stream. The one place
- * that decides it. A message that is not for the client is replaced by the title of its code or one fixed sentence; the full text is in
- * logs, spans and `app.jobs.get(id)`.
+ * What a client sees of a job's error, in a status document, a problem or a stream. Only this function decides it. A
+ * message that is not meant for clients is replaced by the title of its code or by a fixed sentence; the full message
+ * is in logs, spans and `app.jobs.get(id)`.
  */
 export function shownError (job: JobRecord, expose: ExposeErrors): ShownError | undefined {
   const { error } = job
@@ -34,7 +34,7 @@ export function shownError (job: JobRecord, expose: ExposeErrors): ShownError | 
 }
 
 function mayShow (error: StoredError, job: JobRecord, expose: ExposeErrors): boolean {
-  // The reason of a cancel is written for whoever asks what became of the job.
+  // The reason of a cancellation is written for the readers of the job.
   if (expose === 'all' || error.expose === true || job.state === 'cancelled') return true
   if (expose === 'marked') return false
   try {

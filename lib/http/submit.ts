@@ -20,17 +20,20 @@ import { clientOf, vary, type Endpoint, type HttpRuntime } from './http-runtime.
 
 type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
 
-/** Everything a submission needs, settled once per endpoint. */
+/** Everything that a submission needs and that is the same for all submissions of an endpoint. */
 export interface SubmitParts {
   readonly http: HttpRuntime
   readonly endpoint: Endpoint
   readonly definition: JobDefinition
   readonly settings: BaseEndpointOptions & { readonly headers?: readonly string[] }
-  /** Method and full path of the route: two routes never share an idempotency key. */
+  /** Method and full path of the route, so that two routes never share an idempotency key. */
   readonly scope: string
 }
 
-/** The handler of a submit route. Nothing in it is made per request that could be made per endpoint. */
+/**
+ * Makes the handler of a submit route. Everything that does not depend on the request is prepared here, once per
+ * endpoint.
+ */
 export function submitHandler (parts: SubmitParts): Handler {
   const { http, definition, settings, scope } = parts
   const { jobs, links, options, runtime, correlation } = http
@@ -67,7 +70,7 @@ export function submitHandler (parts: SubmitParts): Handler {
     request.log.debug({ job_name: definition.name, payload_bytes: meta.payloadBytes }, 'processing job creation')
     const submitted = await jobs.submitJob(definition, request.body, meta).catch((error: unknown) => { throw forgotten(error, reply) })
 
-    // From here on the job exists: whatever fails below, the headers of the response name it.
+    // From here on the job exists. If something fails below, the headers of the response still name it.
     reply.header('x-async-job-id', submitted.id)
     reply.header('location', links.self(submitted.id))
     reply.header('x-processing-time', format(clock.now()))
@@ -84,19 +87,25 @@ function sentBody (headers: FastifyRequest['headers']): boolean {
   return headers['transfer-encoding'] !== undefined || (headers['content-length'] !== undefined && headers['content-length'] !== '0')
 }
 
-/** `@fastify/multipart`, as it comes, leaves the body to the handler of the route; here that one runs elsewhere, and later. */
+/**
+ * By default, `@fastify/multipart` leaves the body to the route's handler. A job's handler runs later, so it could
+ * not read the body.
+ */
 function unread (headers: FastifyRequest['headers']): AsyncEndpointsError {
   const hint = headers['content-type']?.startsWith('multipart/') === true ? ': register @fastify/multipart with attachFieldsToBody: "keyValues", and put files somewhere else, as a job can carry nothing but JSON' : ''
-  return new AsyncEndpointsError('FAE_INVALID_REQUEST', `A body was sent, and nothing has read it${hint}`)
+  return new AsyncEndpointsError('FAE_INVALID_REQUEST', `The request has a body that no parser has read${hint}`)
 }
 
-/** Of a client that nobody names: its credentials tell its keys from those of others. No path has a space in it. */
+/**
+ * The scope of a client's idempotency keys. For a client without an owner it has a hash of its credentials, after a
+ * space, which no path has.
+ */
 function scopeOf (scope: string, headers: FastifyRequest['headers']): string {
   const credentials = credentialScope(headers)
   return credentials === undefined ? scope : `${scope} ${credentials}`
 }
 
-/** Answers with a 202. `job` may be newer than what was submitted. */
+/** Answers with a 202. `job` may be newer than the submission. */
 type Accept = (submitted: Submitted, job: JobRecord, request: FastifyRequest, reply: FastifyReply) => unknown
 
 function compileAccept ({ http, endpoint }: SubmitParts, format: (time: number) => string): Accept {
@@ -113,12 +122,12 @@ function compileAccept ({ http, endpoint }: SubmitParts, format: (time: number) 
   }
 }
 
-/** Answers in the way that `Prefer` asks for, as far as `maxWaitMs` lets it. */
+/** Makes the function that answers as the `Prefer` header asks, within `maxWaitMs`. */
 type Prefer = (submitted: Submitted, preference: Preference, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
 
 /**
- * A 200 is always the result and nothing else; a job that failed or was cancelled in time is a 202 whose body is the
- * full status document.
+ * A 200 always has the result as its body. A job that failed or was cancelled within the waiting time is answered
+ * with a 202 whose body is the full status document.
  */
 function compilePrefer ({ http, endpoint }: SubmitParts, maxWaitMs: number, accept: Accept): Prefer {
   return async (submitted, preference, request, reply) => {
@@ -141,15 +150,23 @@ function compilePrefer ({ http, endpoint }: SubmitParts, maxWaitMs: number, acce
   }
 }
 
-/** The job when it is over or the wait is; one that disappeared meanwhile is told as it was accepted. */
-async function waitForEnd (http: HttpRuntime, job: JobRecord, waitMs: number, client: string, reply: FastifyReply): Promise<JobRecord> {
+/**
+ * Waits for the end of the job or of the waiting time. Returns the job as it was accepted if it disappeared meanwhile.
+ */
+async function waitForEnd (
+  http: HttpRuntime, job: JobRecord, waitMs: number, client: string, reply: FastifyReply
+): Promise<JobRecord> {
   const over = ({ state }: { readonly state: JobRecord['state'] }): boolean => isTerminal(state)
   if (over(job)) return job
   return await http.waiting.until({ client, job, isEnough: over, isNews: over, waitMs, reply }) ?? job
 }
 
-/** `undefined` when the result cannot be given at this moment or by this process: the job is accepted, and the client asks later. */
-async function readResult (http: HttpRuntime, job: JobRecord): Promise<{ readonly text: string | undefined } | undefined> {
+/**
+ * The result; `undefined` if it cannot be read now or by this process. The client then gets a 202 and asks again later.
+ */
+async function readResult (
+  http: HttpRuntime, job: JobRecord
+): Promise<{ readonly text: string | undefined } | undefined> {
   try {
     const text = await http.jobs.resultText(job.id)
     return text === undefined && job.resultBytes !== undefined ? undefined : { text: resultText(http.runtime.registry.get(job.name), text) }
@@ -158,7 +175,7 @@ async function readResult (http: HttpRuntime, job: JobRecord): Promise<{ readonl
   }
 }
 
-/** A repeated request whose job is no longer kept: the headers say so like those of any other repetition. */
+/** For a repeated request whose job is no longer stored, sets the headers of a repeated request. */
 function forgotten (error: unknown, reply: FastifyReply): unknown {
   if (isAsyncEndpointsError(error, 'FAE_JOB_EXPIRED')) reply.headers({ 'x-async-job-id': String(error.details?.['id']), 'idempotency-replayed': 'true' })
   return error

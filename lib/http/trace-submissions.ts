@@ -1,14 +1,14 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 
-/** What tracing makes of one request that submits a job. */
+/** The trace of one request that submits a job. */
 export interface TracedSubmission {
-  /** For the log lines of the request; `undefined`: leave them as they are. */
+  /** Fields for the log lines of the request; `undefined`: none. */
   readonly logFields: Readonly<Record<string, string>> | undefined
-  /** `finish` is waited for. */
+  /** Whether there is a span that `finish` must end. */
   readonly open: boolean
-  /** Runs the rest of the request, in whatever way makes its span known to what happens inside. */
+  /** Runs the rest of the request with the span as the active one. */
   run (work: () => void): void
-  /** Called once or twice. @param statusCode `undefined`: the client went away before there was an answer */
+  /** Called once or twice. @param statusCode `undefined`: the client disconnected before there was a response */
   finish (statusCode: number | undefined): void
 }
 
@@ -22,15 +22,15 @@ export function tracedSubmission (request: FastifyRequest): TracedSubmission | u
   return (request as TracedRequest)[TRACED]
 }
 
-/** Who traces submissions; lib/http knows no more of it. Nothing of it throws. */
+/** Traces submissions. This is all that lib/http knows of tracing. Its methods never throw. */
 export interface SubmissionTracer {
-  /** @returns handed to the submission as it is; `undefined`: nothing to do for this request */
+  /** @returns the trace, which is passed on to the submission; `undefined`: this request is not traced */
   begin (request: FastifyRequest, jobName: string): TracedSubmission | undefined
 }
 
 /**
- * Hooks on the routes that submit jobs, and on no other: they run after those of every other plugin and see what these
- * did, and cost other routes nothing.
+ * Adds hooks to the routes that submit jobs, and to no others, so that other routes pay nothing. The hooks run after
+ * those of all other plugins and see what those did.
  */
 export function traceSubmissions (app: FastifyInstance, tracer: SubmissionTracer): void {
   app.decorateRequest(TRACED, undefined)
@@ -38,13 +38,13 @@ export function traceSubmissions (app: FastifyInstance, tracer: SubmissionTracer
     const jobName = submittedJob(route)
     if (jobName === undefined) return
 
-    // Named: other instrumentation shows hooks by their names.
+    // A named function, because instrumentation shows hooks by their names.
     function traceSubmission (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
       const traced = tracer.begin(request, jobName ?? '')
       const holder: TracedRequest = request
       holder[TRACED] = traced
       if (traced?.open !== true) return done()
-      // A client that goes away has no response: Fastify then calls no hook, and the span would never end.
+      // If the client disconnects, Fastify calls no onResponse hook, and the span would never end.
       reply.raw.once('close', () => { traced.finish(reply.raw.writableFinished ? reply.statusCode : undefined) })
       if (traced.logFields !== undefined) request.log = reply.log = request.log.child(traced.logFields)
       traced.run(done)
@@ -60,7 +60,7 @@ export function traceSubmissions (app: FastifyInstance, tracer: SubmissionTracer
   })
 }
 
-/** The job of a route of ours, by what its endpoint wrote into `config`. */
+/** The name of the job that a route submits, from the route's `config`. */
 function submittedJob ({ config }: RouteOptions): string | undefined {
   const ours: unknown = config === undefined ? undefined : Reflect.get(config, 'asyncEndpoints')
   if (typeof ours !== 'object' || ours === null || !('kind' in ours) || ours.kind !== 'submit') return undefined

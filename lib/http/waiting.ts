@@ -5,24 +5,30 @@ import type { Clock } from '../core/context.ts'
 import type { JobRecord, JobUpdate } from '../jobs/job.ts'
 import { Places } from './places.ts'
 
-/** A published change can be missed while a connection is away: look again this often although nothing was heard. */
+/**
+ * An update can be missed while the connection to the store is down, so the job is read again after this time in any
+ * case.
+ */
 const LOOK_AGAIN_MS = 5_000
 
 export interface WaitRequest {
-  /** Who waits, see `clientKey`. */
+  /** Identifies the client, see `clientKey`. */
   readonly client: string
-  /** The job as it was read or created just now. */
+  /** The job as it was just read or created. */
   readonly job: JobRecord
-  /** Is this what was waited for? */
+  /** Whether the wait can end with this job. */
   readonly isEnough: (job: JobRecord) => boolean | Promise<boolean>
-  /** Which updates are worth reading the job again for. */
+  /** Whether the job must be read again after this update. */
   readonly isNews: (update: JobUpdate) => boolean
   readonly waitMs: number
-  /** Its connection: when it closes, nobody waits any more. */
+  /** The reply of the waiting request. The wait ends when its connection closes. */
   readonly reply: FastifyReply
 }
 
-/** Requests that wait for a job (`Prefer: wait`). Bounded in number and time, shared among clients, and never in the way of a shutdown. */
+/**
+ * Requests that wait for a job (`Prefer: wait`): bounded in number and time, shared fairly among clients, and ended
+ * by a shutdown.
+ */
 export class Waiting {
   readonly #jobs: JobsClient
   readonly #backbone: Backbone
@@ -37,32 +43,33 @@ export class Waiting {
     this.#places = new Places(maxWaiters)
   }
 
-  /** Requests that wait at this moment. */
+  /** The number of requests that are waiting. */
   get size (): number { return this.#places.size }
 
-  /** `false`: too many wait, and this client has its share of the places; or the application is closing. */
+  /** `false`: all places are taken and this client already has its share, or the application is closing. */
   mayWait (client: string): boolean { return !this.#closed && this.#places.has(client) }
 
-  /** Every waiting request is answered with what is known, now and from now on. */
+  /** Ends all waits, now and from now on: the requests are answered with the job as last seen. */
   close (): void {
     this.#closed = true
     for (const waiter of this.#places.all()) waiter.end()
   }
 
   /**
-   * Waits until the job is what was asked for, the time is up, the client is gone, its place is needed for another client or
-   * the application closes; without a place it does not wait at all. A store that fails meanwhile ends nothing: the wait goes on without it.
+   * Waits until `isEnough` accepts the job, the time is up, the client disconnects, its place is given to another
+   * client, or the application closes. Without a place it does not wait at all. An error of the store does not end
+   * the wait.
    *
-   * @returns the job as last seen, or `undefined` when it disappeared meanwhile
+   * @returns the job as last seen, or `undefined` if it disappeared meanwhile
    */
   async until (request: WaitRequest): Promise<JobRecord | undefined> {
-    // A client that has hung up by now has emitted its `close`, and would keep a place that others need.
+    // If the client has already disconnected, its `close` event is over, and it would keep a place that others need.
     if (isGone(request.reply) || !this.mayWait(request.client)) return request.job
     const waiter = new Waiter(this.#clock, request.waitMs)
     const onClose = (): void => waiter.end()
     this.#places.take(request.client, waiter)
     request.reply.raw.once('close', onClose)
-    // Reads come after the subscription is in force; without one (the store is away) looking again has to do.
+    // The job is read after the subscription is active. If the subscription fails, the regular reads must be enough.
     const watching = this.#backbone.watch(request.job.id, (update) => { if (request.isNews(update)) waiter.wake() })
     const subscribed = watching.then(() => undefined, () => undefined)
     try {
@@ -80,7 +87,7 @@ export class Waiting {
     let job = request.job
     for (;;) {
       const last = waiter.over
-      // Ended by shutdown or disconnection: what is known has to do. Ended by the clock: one last look.
+      // Ended by a shutdown or a disconnection: return the job as last seen. Ended by the clock: read it once more.
       if (last && !waiter.timedOut) return job
       const seen = await Promise.race([this.#jobs.get(job.id).catch(() => job), waiter.cut.then(() => job)])
       if (seen === undefined) return undefined
@@ -91,13 +98,13 @@ export class Waiting {
   }
 }
 
-/** Whether the client has closed its connection or, over HTTP/2, its stream: there only the stream knows. */
+/** Whether the client has closed its connection or, with HTTP/2, its stream. */
 function isGone ({ raw }: FastifyReply): boolean {
   const stream: unknown = Reflect.get(raw, 'stream')
   return raw.destroyed || (typeof stream === 'object' && stream !== null && Reflect.get(stream, 'destroyed') === true)
 }
 
-/** One wait. Ends once: by time, or from outside. Between looks it sleeps until woken. */
+/** One wait. It ends once, by the clock or by `end()`. Between two reads of the job it sleeps until it is woken. */
 class Waiter {
   readonly #clock: Clock
   readonly #timer: unknown
@@ -105,9 +112,9 @@ class Waiter {
   #wake: () => void = () => {}
   #resolveEnded: () => void = () => {}
   #resolveCut: () => void = () => {}
-  /** Resolves at the end, whatever ends it. */
+  /** Resolves when the wait ends, for whatever reason. */
   readonly ended = new Promise<void>((resolve) => { this.#resolveEnded = resolve })
-  /** Resolves when it is ended from outside: nobody has time for another look. */
+  /** Resolves when `end()` is called: there is no time for another read. */
   readonly cut = new Promise<void>((resolve) => { this.#resolveCut = resolve })
   over = false
   timedOut = false
@@ -131,7 +138,7 @@ class Waiter {
     this.#wake()
   }
 
-  /** Returns at once when there was news since the last sleep. */
+  /** Returns at once if there was an update since the last sleep. */
   async sleep (delayMs: number): Promise<void> {
     if (!this.over && !this.#news) {
       await new Promise<void>((resolve) => {

@@ -26,7 +26,9 @@ declare const TYPES: unique symbol
 /** The name of a job: any text, or one of {@link JobNames} once the application has declared them. */
 export type JobName = keyof JobNames extends never ? string : Extract<keyof JobNames, string>
 
-/** Which job is meant: its name, or what `app.defineJob()` or `app.asyncEndpoint()` returned, which brings its types. */
+/**
+ * Which job is meant: its name, or what `app.defineJob()` or `app.asyncEndpoint()` returned, which brings its types.
+ */
 export type JobReference = JobName | JobDefinition
 
 /** The types of the job that a {@link JobReference} means. */
@@ -38,23 +40,26 @@ export type BodyOf<J> = TypesOf<J> extends { body: infer B } ? Submittable<B> : 
 /** What a job returned, as it is read: after it has travelled as JSON. */
 export type ResultOf<J> = TypesOf<J> extends { result: infer R } ? Travelled<R> : unknown
 
-/** What a submission takes after the job: the body, which may be left out only where it may be `undefined`, and settings. */
+/**
+ * What a submission takes after the job: the body, which may be left out only where it may be `undefined`, and
+ * settings.
+ */
 export type SubmitArguments<J> = undefined extends BodyOf<J>
   ? [body?: BodyOf<J>, meta?: SubmitMeta]
   : [body: BodyOf<J>, meta?: SubmitMeta]
 
-/** What a handler is given for one attempt. */
+/** The argument of a handler, for one attempt. */
 export interface JobContext<T extends JobTypes = JobTypes> {
   readonly id: string
   readonly name: string
   readonly queue: string
-  /** As it arrived: a `Date` that was submitted is a text here. */
+  /** The body as JSON carries it: a `Date` that was submitted is a string here. */
   readonly body: Travelled<Part<T, 'body', unknown>>
   readonly params: Travelled<Part<T, 'params', Readonly<Record<string, unknown>>>>
   readonly query: Travelled<Part<T, 'query', Readonly<Record<string, unknown>>>>
   /** Only the headers on the endpoint's allow-list. */
   readonly headers: Part<T, 'headers', Readonly<Record<string, string>>>
-  /** This attempt, from 1. */
+  /** The number of this attempt, from 1. */
   readonly attempt: number
   readonly maxAttempts: number
   readonly owner: string | undefined
@@ -62,15 +67,16 @@ export interface JobContext<T extends JobTypes = JobTypes> {
   /** The W3C trace context of this attempt, as header texts: for a client library that takes those. `undefined` without a trace. */
   readonly trace: TraceCarrier | undefined
   /**
-   * Aborts on timeout, cancellation, a lost lease and (after the drain) shutdown; its reason is an error with a code.
+   * Aborts on timeout, cancellation, a lost lease, and a shutdown after the drain. Its reason is an error with a code.
    *
-   * Reading it, or calling {@link throwIfAborted}, once in an attempt says that the handler stops when it is asked to. What it returns or
-   * throws after an abort may be half done, and does not count: a cancelled job is `cancelled`, a job of a worker that stops goes to
-   * another. A handler that never reads it cannot know of the abort: if it ends within `graceMs`, what it returned or threw counts. A
-   * timeout is an error of the attempt either way.
+   * Reading it, or calling {@link throwIfAborted}, once in an attempt says that the handler stops when it is asked
+   * to. What it returns or throws after an abort may be half done, and does not count: a cancelled job is
+   * `cancelled`, a job of a worker that stops goes to another. A handler that never reads it cannot know of the
+   * abort: if it ends within `graceMs`, what it returned or threw counts. A timeout is an error of the attempt either
+   * way.
    */
   readonly signal: AbortSignal
-  /** A logger that carries the ids of job, trace and correlation. */
+  /** A logger whose lines have the ids of job, trace and correlation. */
   readonly log: Logger
   /**
    * Reports how far the job is: a number (percent), or units. Clients read it in the status document. Reports are throttled on their way to
@@ -102,27 +108,28 @@ export type JobHandler<T extends JobTypes = JobTypes> =
   (job: JobContext<T>) => Promise<Part<T, 'result', unknown> | Outcome> | Part<T, 'result', unknown> | Outcome
 
 /**
- * Wraps every handler: call `next()` once and return what it returns (or something else). A second call rejects with
+ * Wraps every handler. Call `next()` once, and return its result or another one. A second call rejects with
  * `FAE_NEXT_CALLED_TWICE` and does not run the handler again; to run it again, let it throw: the job's `retry` does.
  */
 export type HandlerMiddleware = (job: JobContext, next: () => Promise<unknown>) => Promise<unknown>
 
 export interface RetryOptions {
-  /** Attempts in all, the first included; an error or a stall spends one. @defaultValue 3 */
+  /** The number of attempts in all, including the first. An error or a stall spends one. @defaultValue 3 */
   attempts?: number | undefined
   /** The pause before the next attempt. @defaultValue exponential, from 1 s to at most 1 h, jitter 0.2 */
   backoff?: BackoffOptions | CustomBackoff | undefined
 }
 
 /**
- * How an attempt is tied to its submission. `parent`: one trace. `link`: a trace of its own that points at the
- * submission's. `auto`: parent for the first attempt if it comes promptly; link for retries, snoozes, redrives and
- * whatever waited longer than an hour, because a trace of days is of use to nobody.
+ * How the span of an attempt is connected to its submission. `parent`: both are in one trace. `link`: the attempt has
+ * a trace of its own with a link to the submission's. `auto`: `parent` for a first attempt that begins promptly;
+ * `link` for retries, snoozes, redrives and jobs that waited longer than an hour, because a trace that lasts for days
+ * is hard to read.
  */
 export type Propagation = 'auto' | 'parent' | 'link'
 export const PROPAGATIONS: readonly Propagation[] = ['auto', 'parent', 'link']
 
-/** How the traces of one job are chosen. */
+/** Which submissions of a job are traced. */
 export interface JobTracingOptions {
   /**
    * The share of submissions of this job that begin a trace, 0 to 1, among those that the sampler takes. A submission that already belongs to
@@ -155,61 +162,84 @@ export interface SpanAttributesOptions<T extends JobTypes = JobTypes> {
   result? (result: Part<T, 'result', unknown>): SpanAttributeValues
 }
 
-/** What kind of work a job is: a plain handler, a saga made of steps, or something that a schedule submits. The metric label `handler_type`. */
+/**
+ * The kind of a job: a plain handler, a saga of steps, or a job that a schedule submits. It is the metric label
+ * `handler_type`.
+ */
 export type HandlerType = 'function' | 'saga' | 'schedule'
 
-/** How a job runs, wherever it was submitted. */
+/** Options for how a job runs, wherever it was submitted. */
 export interface JobOptions {
-  /** Where the job waits; a queue has its own concurrency. Letters, digits, `_`, `-`, `.`; at most 64. @defaultValue 'default' */
+  /**
+   * The queue in which the job waits. Each queue has its own concurrency. At most 64 letters, digits, `_`, `-`, `.`.
+   *
+   * @defaultValue 'default'
+   */
   queue?: string | undefined
   retry?: RetryOptions | undefined
-  /** One attempt may take this long; then its signal aborts and it counts as an error. 0 means no limit. @defaultValue 1800000 (30 min) */
+  /**
+   * The longest time of one attempt. After that its signal aborts, and the attempt counts as an error. 0: no limit.
+   *
+   * @defaultValue 1800000 (30 min)
+   */
   timeoutMs?: number | undefined
-  /** After an abort the handler has this long to end by itself before the attempt is settled without it. @defaultValue 2000 */
+  /**
+   * How long a handler may go on after its signal has aborted. After that its attempt is settled without it.
+   *
+   * @defaultValue 2000
+   */
   graceMs?: number | undefined
-  /** 1 is the most urgent; 0 (none) runs before all that have one. @defaultValue 0 */
+  /** Jobs with 0 (no priority) run first; among the others, 1 is the most urgent. @defaultValue 0 */
   priority?: number | undefined
-  /** A result longer than this as JSON fails the job with `FAE_RESULT_TOO_LARGE`. @defaultValue 1048576 (1 MiB) */
+  /**
+   * The largest result as JSON, in bytes. A larger one fails the job with `FAE_RESULT_TOO_LARGE`.
+   *
+   * @defaultValue 1048576 (1 MiB)
+   */
   maxResultBytes?: number | undefined
   /**
-   * What was promised: a job that is completed or failed later than this after its submission is counted in
-   * `asyncendpoints.jobs.sla.missed.total`. It stops nothing; `timeoutMs` does. A delay that the submission asked for counts as well.
-   * 0: nothing was promised. @defaultValue 0
+   * The promised time from submission to end, including a delay that the submission asked for. A job that completes
+   * or fails later is counted in `asyncendpoints.jobs.sla.missed.total`. Nothing is aborted; `timeoutMs` does that.
+   * 0: no promise.
+   *
+   * @defaultValue 0
    */
   slaMs?: number | undefined
 }
 
 export interface JobDefinitionInput<T extends JobTypes = JobTypes> extends JobOptions {
-  /** The job's name: stable, low-cardinality, the metric label `job_name`. Letters, digits, `_`, `-`, `.`, `:`; at most 100. */
+  /** The job's name. Keep it stable: stored jobs refer to it, and it is the metric label `job_name`. At most 100 letters,
+   * digits, `_`, `-`, `.`, `:`. */
   name: string
   /**
-   * Does the work. Left out: this process only submits the job, and a worker of another process has the handler. A process
-   * whose worker would run the job refuses a definition without one.
+   * Does the work. Without a handler, this process only submits the job, and a worker of another process runs it. If
+   * the worker of this process would run the job, a definition without a handler is refused.
    */
   handler?: JobHandler<T> | undefined
-  /** By what a submission and a result are judged. Compiled with the compilers of the context that the job is defined in. */
+  /** The schemas of the body and the result. They are compiled with the compilers of the context in which the job is
+   * defined. */
   schema?: JobSchemas | undefined
-  /** How an attempt's span is tied to its submission. @defaultValue the one of `observability.tracing` */
+  /** How an attempt's span is connected to its submission. @defaultValue that of `observability.tracing` */
   propagation?: Propagation | undefined
   tracing?: JobTracingOptions | undefined
-  /** Attributes of your own on the spans of this job. */
+  /** Functions that add attributes to the spans of this job. */
   spanAttributes?: SpanAttributesOptions<T> | undefined
   requires?: JobRequirements | undefined
 }
 
-/** What a job cannot do without: a question, or a question and how it is to be asked. */
+/** A health check of something that a job needs, alone or with options. */
 export type JobRequirement = HealthCheck | (Readonly<HealthCheckOptions> & { readonly check: HealthCheck })
 
 /**
- * Health checks of what the handler needs, by a short name: `{ s3: checkBucket }` is shown as `<job>-s3` on `/health` of the
- * processes that run the job. Asked at most every ten seconds, five seconds each, and no part of readiness, unless it says
- * otherwise.
+ * Health checks of what the handler needs, by a short name: `{ s3: checkBucket }` is shown as `<job>-s3` on `/health`
+ * of the processes that run the job. By default, each runs at most every ten seconds, may take five seconds, and does
+ * not affect readiness.
  */
 export type JobRequirements = Readonly<Record<string, JobRequirement>>
 
 /**
- * A defined job, with the defaults filled in: what `app.defineJob()` and `app.asyncEndpoint()` return, and `app.jobs` takes. `T` carries the
- * types of body and result.
+ * A defined job, with the defaults filled in: what `app.defineJob()` and `app.asyncEndpoint()` return, and `app.jobs`
+ * takes. `T` carries the types of body and result.
  */
 export interface JobDefinition<T extends JobTypes = JobTypes> {
   readonly [TYPES]?: T
@@ -227,7 +257,7 @@ export interface JobDefinition<T extends JobTypes = JobTypes> {
   readonly maxResultBytes: number
   /** Milliseconds from submission to end that were promised; 0: nothing was promised. */
   readonly slaMs: number
-  /** `undefined`: the job is only declared here, and run by another process. @internal */
+  /** `undefined`: the job is only declared here, and another process runs it. @internal */
   readonly handler: JobHandler | undefined
   /** @internal */
   readonly backoff: Backoff
@@ -235,7 +265,7 @@ export interface JobDefinition<T extends JobTypes = JobTypes> {
   readonly handlerType: HandlerType
   /** @internal */
   readonly propagation: Propagation | undefined
-  /** Of the traces that submissions of this job would begin, 0 to 1; `undefined`: all. @internal */
+  /** The share of submissions that may begin a new trace, 0 to 1; `undefined`: all. @internal */
   readonly sampleRate: number | undefined
   /** @internal */
   readonly spanAttributes: SpanAttributesOptions | undefined
@@ -246,7 +276,7 @@ export interface JobDefinition<T extends JobTypes = JobTypes> {
 }
 
 export const JOB_NAME = '^[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}$'
-/** What a queue may be called, on every store. */
+/** The names of queues that every store accepts. */
 export const QUEUE_NAME = '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$'
 
 export const retrySchema: OptionsSchema = {

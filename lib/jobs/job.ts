@@ -1,17 +1,18 @@
 /**
- * Words used everywhere, for one thing each:
+ * The vocabulary. Each word means one thing, everywhere:
  *
  * - *job*: one unit of submitted work. *queue*: where it waits. *worker*: the service that claims and runs jobs.
  * - *attempt*: one run of a job. *claim*: taking a job to run it. *lease*: the time-bound right to that attempt.
  * - *stalled*: the lease ran out while the job was in progress. *backoff*: the wait before the next attempt.
- * - *snooze*: run again later, no attempt spent. *cancel*: stop it, somebody no longer wants it.
- *   *discard*: fail it now, no more attempts. *redrive*: run a failed job again, with a fresh budget of attempts.
+ * - *snooze*: run the job again later, without spending an attempt. *cancel*: stop a job that is no longer wanted.
+ *   *discard*: fail the job now, whatever attempts are left. *redrive*: run a failed job again, with a fresh budget
+ *   of attempts.
  * - *error*: this attempt went wrong. *failed*: the job is over.
- * - *owner*: who may see a job. *correlation id*: ties a request, its job and their log lines together.
+ * - *owner*: who may see a job. *correlation id*: connects a request, its job and their log lines.
  */
 import type { JobState } from './states.ts'
 
-/** What the request brought: only what the endpoint's allow-lists let through is kept. All of it is JSON. */
+/** What was submitted. Of the request's headers, only those on the endpoint's allow-list. All of it is JSON. */
 export interface JobInput {
   body: unknown
   params: Readonly<Record<string, unknown>>
@@ -19,13 +20,13 @@ export interface JobInput {
   headers: Readonly<Record<string, string>>
 }
 
-/** W3C Trace Context of the submission, carried to the attempts. */
+/** The W3C trace context of the submission. It is stored, so that the attempts can continue the trace. */
 export interface TraceCarrier {
   traceparent: string
   tracestate?: string | undefined
 }
 
-/** How far a job is. `done` and `total` are in units of the handler's choice. */
+/** The progress of a job. The handler chooses the unit of `done` and `total`. */
 export interface JobProgress {
   done?: number
   total?: number
@@ -33,19 +34,20 @@ export interface JobProgress {
   message?: string
 }
 
-/** An error as it is stored and shown: bounded, without a stack, without the payload. */
+/** An error as it is stored: bounded, without stack and payload. */
 export interface StoredError {
-  /** Our code, or the error's own `code` if it has one, else its class name. The metric label `error_type`. */
+  /** The error's own `code`, or else the name of its class. It is the metric label `error_type`. */
   code: string
   /** At most 1,000 characters, control characters removed. */
   message: string
-  /** The message was written for the client. Without it clients see a fixed text, see `http.exposeErrors`. */
+  /** The message is meant for clients. Otherwise they see a fixed text; see `http.exposeErrors`. */
   expose?: true
 }
 
 /**
- * A job as the store shows it. Times are milliseconds since the epoch. What was submitted is no part of it: it may be a
- * thousand times as large as the rest, and only the handler needs it (see {@link ClaimedJob} and `JobStore.input`).
+ * A job as the store returns it. Times are milliseconds since the epoch. What was submitted is not part of it,
+ * because it may be a thousand times as large as the rest, and only the handler needs it (see {@link ClaimedJob} and
+ * `JobStore.input`).
  */
 export interface JobRecord {
   readonly id: string
@@ -55,44 +57,44 @@ export interface JobRecord {
   readonly owner: string | undefined
   readonly correlationId: string
   readonly trace: TraceCarrier | undefined
-  /** 1 is the most urgent, larger numbers run later; 0 means none was given and runs before all that have one. */
+  /** Jobs with 0 (no priority) run first; among the others, 1 is the most urgent. */
   readonly priority: number
   readonly createdAt: number
-  /** When the job may (or might) first be claimed: `createdAt`, or later for a scheduled one. */
+  /** The earliest moment at which the job can be claimed: `createdAt`, or later for a scheduled job. */
   readonly runAt: number
-  /** Start of the newest attempt. */
+  /** When the newest attempt began. */
   readonly startedAt: number | undefined
   readonly finishedAt: number | undefined
-  /** Attempts that were spent: errors and stalls; while in progress, the running attempt included. */
+  /** The number of spent attempts (errors and stalls); while the job is in progress, including the running one. */
   readonly attempts: number
   readonly maxAttempts: number
   readonly progress: JobProgress | undefined
-  /** The newest attempt's error; kept after a later success is recorded only if the job failed. */
+  /** The error of the newest attempt that failed. A job that completes loses it. */
   readonly error: StoredError | undefined
-  /** Somebody asked a running job to stop, and it has not yet. */
+  /** Somebody asked to cancel the job, and its running attempt has not stopped yet. */
   readonly cancelRequested: boolean
-  /** Bytes of the stored result as JSON; `undefined` unless completed with a result. */
+  /** The size of the stored result as JSON; `undefined` unless the job completed with a result. */
   readonly resultBytes: number | undefined
-  /** How often it was redriven. Absent where the store hands out a claim without looking. */
+  /** How often the job was redriven. Absent on a claim if the store does not read it for claims. */
   readonly redrives?: number | undefined
 }
 
-/** Who sent the request of a submission, as far as the log lines of its job are to tell (`logging.enrich`). Bounded texts. */
+/** Who sent a submission, as far as the job's log lines show it (`logging.enrich`). The texts are bounded. */
 export interface JobOrigin {
   readonly requestId?: string | undefined
-  /** Where it differs from the owner. */
+  /** Only if it differs from the owner. */
   readonly userId?: string | undefined
   readonly clientIp?: string | undefined
   readonly userAgent?: string | undefined
 }
 
-/** A job that was claimed to be run: with what its handler is given. */
+/** A job that was claimed, with the input for its handler. */
 export interface ClaimedJob extends JobRecord {
   readonly input: JobInput
   readonly origin?: JobOrigin | undefined
 }
 
-/** What a submission hands to the store. */
+/** A job as a submission passes it to the store. */
 export interface NewJob {
   readonly id: string
   readonly name: string
@@ -107,21 +109,21 @@ export interface NewJob {
   readonly runAt: number
   readonly maxAttempts: number
   readonly idempotency: IdempotencyClaim | undefined
-  /** Kept for the attempts; a store that drops it loses a few words of log lines. */
+  /** Kept for the log lines of the attempts. A store may drop it. */
   readonly origin?: JobOrigin | undefined
 }
 
-/** Asks the store for create-or-return-existing. */
+/** Makes `create` return the existing job if the key is already known. */
 export interface IdempotencyClaim {
-  /** A hash over owner, endpoint and the client's key: never the client's text itself. Lower-case hex. */
+  /** A hash of the owner, the endpoint and the client's key, as lower-case hex; never the client's text itself. */
   readonly key: string
-  /** Hash of what was submitted, to tell a repeated request from a different one under the same key. */
+  /** A hash of what was submitted, which distinguishes a repeated request from another request with the same key. */
   readonly fingerprint: string
-  /** How long the key is remembered, also when its job is forgotten sooner. */
+  /** How long the key is remembered, even if its job is deleted before that. */
   readonly ttlMs: number
 }
 
-/** A change of a job, as listeners hear it. Never carries a result or a payload. */
+/** A change of a job, as listeners receive it. It never contains a result or a payload. */
 export interface JobUpdate {
   readonly id: string
   readonly state: JobState
@@ -129,5 +131,5 @@ export interface JobUpdate {
 }
 
 export const DEFAULT_QUEUE = 'default'
-/** BullMQ's range is larger; this is what every store keeps exactly. */
+/** Every store must support priorities up to this. BullMQ supports larger ones. */
 export const MAX_PRIORITY = 1_000_000

@@ -1,22 +1,22 @@
 import { types } from 'node:util'
 
-/** Deeper than this nothing is taken: nobody looks into it, and `JSON.stringify` gives up some thousand levels further down. */
+/** The deepest nesting that is accepted. `JSON.stringify` fails some thousand levels further down. */
 const MAX_DEPTH = 1_000
 const SHOWN_PATH = 60
 
 /**
- * Says what JSON would lose of a value without a word: `JSON.stringify` makes `{}` of a `Map`, a stream or an `Error`, and a list of
- * numbers of a `Buffer`. What has no members of its own is left to it: it leaves out functions and `undefined`, writes `null` for what
- * is no finite number, and refuses what refers to itself.
+ * Finds the first part of a value that JSON would lose silently: `JSON.stringify` writes `{}` for a `Map`, a stream
+ * or an `Error`, and a list of numbers for a `Buffer`. The rest is left to `JSON.stringify`, which leaves out
+ * functions and `undefined`, writes `null` for `NaN` and `Infinity`, and throws for circular references.
  *
- * @param path what the value is called, for the sentence
- * @returns for example `body.photo is a Buffer`; `undefined` when nothing would be lost
+ * @param path the name of the value, for the sentence
+ * @returns for example `body.photo is a Buffer`; `undefined` if nothing would be lost
  */
 export function lostInJson (value: unknown, path: string): string | undefined {
   try {
     return lostIn(value, path, [])
   } catch {
-    // A getter that throws: JSON cannot read it either, and says so.
+    // A getter throws. `JSON.stringify` throws the same error later, and the caller reports it.
     return undefined
   }
 }
@@ -44,13 +44,15 @@ function lostIn (value: unknown, path: string, above: object[]): string | undefi
   return found
 }
 
-/** The name of what JSON cannot write. Plain objects and arrays, which are nearly everything, are passed over at once. */
+/**
+ * Names a value that JSON cannot represent. Plain objects and arrays, which are nearly all values, are handled first.
+ */
 function unwritable (value: object): string | undefined {
   const prototype: unknown = Object.getPrototypeOf(value)
   if (prototype === Object.prototype || prototype === null || Array.isArray(value)) return undefined
   if (Buffer.isBuffer(value)) return 'a Buffer'
   if (ArrayBuffer.isView(value) || types.isAnyArrayBuffer(value)) return `a ${nameOf(value)}`
-  // An object with `toJSON` decides itself what is written.
+  // An object with `toJSON` decides itself how it is written.
   if (typeof Reflect.get(value, 'toJSON') === 'function') return undefined
   if (typeof Reflect.get(value, 'pipe') === 'function' || typeof Reflect.get(value, 'getReader') === 'function') return 'a stream'
   if (types.isPromise(value) || typeof Reflect.get(value, 'then') === 'function') return 'a Promise; await it'
@@ -64,19 +66,19 @@ function nameOf (value: object): string {
   return typeof name === 'string' && /^[\w ]{1,40}$/.test(name) ? name : 'value with an iterator'
 }
 
-/** Names of members may be anything. */
+/** The name of a member for a message. It comes from outside and may be anything. */
 function shown (name: string): string {
   return /^[\w$-]{1,60}$/.test(name) ? name : '…'
 }
 
 /**
- * What a value is once it has travelled as JSON text: a `Date` arrives as a text, what has a `toJSON` as what that returns, and members
- * that JSON leaves out are not there. What cannot be submitted at all (`Map`, `Set`, `bigint`, …) is `never`. A type that travels as it
- * is stays itself, so that an editor shows its name.
+ * The type of a value after it has travelled as JSON: a `Date` becomes a string, an object with `toJSON` becomes what
+ * that returns, and members that JSON leaves out are missing. A type that cannot be submitted (`Map`, `Set`,
+ * `bigint`, …) becomes `never`. A type that JSON does not change stays itself, so that an editor shows its name.
  */
 export type Travelled<T> = Same<T, Arriving<T>> extends true ? T : Arriving<T>
 
-/** What may be submitted where `T` is expected: `T` itself, with `never` for what JSON would lose (`Map`, `Set`, `bigint`, …). */
+/** What can be submitted where `T` is expected: `T`, with `never` for parts that JSON would lose (`Map`, `Set`, `bigint`, …). */
 export type Submittable<T> = [T] extends [Sendable<T>] ? T : Sendable<T>
 
 type Same<A, B> = [A, B] extends [B, A] ? true : false

@@ -1,7 +1,7 @@
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobDefinition } from './definition.ts'
 
-/** Throws when a definition cannot be used in this process. */
+/** Throws if a definition cannot be used in this process. */
 export type DefinitionGuard = (definition: JobDefinition) => void
 
 /** The jobs that this process knows, by name. Independent of routes: a worker-only process has no routes. */
@@ -11,24 +11,29 @@ export class JobRegistry {
   readonly #guards: DefinitionGuard[] = []
 
   /**
-   * Lets somebody refuse definitions, by throwing: those that come, and at once those that are there.
+   * Adds a guard, which can refuse definitions by throwing. It is called at once for the existing definitions, and
+   * later for each new one.
    *
-   * @throws what the guard throws about a definition that is there
+   * @throws what the guard throws for an existing definition
    */
   guard (guard: DefinitionGuard): void {
     for (const definition of this.#definitions.values()) guard(definition)
     this.#guards.push(guard)
   }
 
-  /** @throws {AsyncEndpointsError} what `add` would throw */
+  /** Throws what `add` would throw, without adding the definition. */
   assertFree (definition: JobDefinition): void {
     if (this.#definitions.has(definition.name)) {
-      throw new AsyncEndpointsError('FAE_DUPLICATE_JOB', `A job named "${definition.name}" is already defined; names are unique per application`)
+      throw new AsyncEndpointsError('FAE_DUPLICATE_JOB',
+        `A job named "${definition.name}" is already defined in this application; give the second one another name`)
     }
     for (const guard of this.#guards) guard(definition)
   }
 
-  /** @throws {AsyncEndpointsError} `FAE_DUPLICATE_JOB` when the name is taken: two handlers under one name are a mistake */
+  /**
+   * @throws {AsyncEndpointsError} `FAE_DUPLICATE_JOB` if the name is already used: two handlers with one name are a
+   * mistake
+   */
   add (definition: JobDefinition): void {
     this.assertFree(definition)
     this.#definitions.set(definition.name, definition)
@@ -55,7 +60,7 @@ export class JobRegistry {
     return [...new Set(this.all().map((definition) => definition.queue))]
   }
 
-  /** Calls the listener for every definition, those already there first. */
+  /** Calls the listener for every definition: at once for the existing ones, and later for each new one. */
   watch (listener: (definition: JobDefinition) => void): void {
     for (const definition of this.#definitions.values()) listener(definition)
     this.#onAdded.add(listener)
@@ -63,5 +68,5 @@ export class JobRegistry {
 }
 
 export function unknownJob (name: string): AsyncEndpointsError {
-  return new AsyncEndpointsError('FAE_UNKNOWN_JOB', `No job named "${name}" is defined here; call app.defineJob() or app.asyncEndpoint() first`)
+  return new AsyncEndpointsError('FAE_UNKNOWN_JOB', `No job named "${name}" is defined in this process; call app.defineJob() or app.asyncEndpoint() first`)
 }

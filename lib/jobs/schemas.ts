@@ -1,32 +1,35 @@
 import { takeRejection } from '../core/rejections.ts'
 import { invalidOptions, type OptionsSchema } from '../core/options.ts'
 
-/** Schemas of what a job takes and gives, in whatever language the application's compilers understand: JSON Schema without any. */
+/** The schemas of a job, in the language of the application's compilers; JSON Schema if it has set none. */
 export interface JobSchemas {
-  /** Of what is submitted, by HTTP and from code. */
+  /** The schema of the body, for submissions over HTTP and from code. */
   body?: unknown
-  /** Of what the handler returns. A result that does not fit it fails the job; what it does not name never reaches a client. */
+  /**
+   * The schema of the result. A result that does not match fails the job. Properties that it does not name never
+   * reach a client.
+   */
   result?: unknown
 }
 
 export const jobSchemasProperty: OptionsSchema = { type: 'object', additionalProperties: false, properties: { body: {}, result: {} } }
 
-/** Makes a function of a schema, as Fastify has it made. */
+/** Compiles a schema to a function, like Fastify's compilers. */
 export type SchemaCompiler = (route: { readonly schema: unknown, readonly method: string, readonly url: string, readonly httpPart?: string, readonly httpStatus?: string }) => unknown
 
-/** What compiles the schemas of one context. */
+/** The compilers of one context. */
 export interface SchemaCompilers {
   readonly validatorCompiler?: SchemaCompiler | undefined
   readonly serializerCompiler?: SchemaCompiler | undefined
 }
 
-/** Says what is wrong with a body, or gives the body with defaults and conversions of the schema. */
+/** Validates a body. Returns the body with the schema's defaults and conversions, or what is wrong with it. */
 export type BodyReader = (body: unknown) => Promise<{ readonly value: unknown } | { readonly problem: string }>
 
-/** @returns the JSON text. @throws when the result does not fit its schema */
+/** @returns the JSON text. @throws if the result does not match its schema */
 export type ResultWriter = (result: unknown) => string
 
-/** The schemas of a job as functions: compiled when they are first needed, or all at once by `compile`. */
+/** The compiled schemas of a job. They are compiled when they are first needed, or by `compile`. */
 export class CompiledSchemas {
   readonly #job: string
   readonly #schemas: JobSchemas
@@ -60,7 +63,7 @@ export class CompiledSchemas {
     this.#writer = (result) => {
       const text = write(result)
       takeRejection(text)
-      if (typeof text !== 'string') throw new TypeError('the serializer of schema.result gave no text at once')
+      if (typeof text !== 'string') throw new TypeError('the serializer of schema.result must return a string, and not a promise')
       return text
     }
     return this.#writer
@@ -68,9 +71,9 @@ export class CompiledSchemas {
 
   #function (which: 'body' | 'result', compiler: SchemaCompiler | undefined, about: { httpPart?: string, httpStatus?: string }): (value: unknown) => unknown {
     try {
-      if (compiler === undefined) throw new TypeError('there is no compiler for it')
+      if (compiler === undefined) throw new TypeError('the application has no compiler for it')
       const made = compiler({ schema: this.#schemas[which], method: 'POST', url: this.#job, ...about })
-      if (typeof made !== 'function') throw new TypeError('its compiler gives no function')
+      if (typeof made !== 'function') throw new TypeError('its compiler does not return a function')
       return made as (value: unknown) => unknown
     } catch (error) {
       throw invalidOptions(`job "${this.#job}"`, [`schema.${which} cannot be compiled: ${error instanceof Error ? error.message : String(error)}`])
@@ -78,7 +81,10 @@ export class CompiledSchemas {
   }
 }
 
-/** A validator of Fastify's says `false` and has `errors`, or gives `{ value }` or `{ error }`; any of it later. */
+/**
+ * Adapts a validator of Fastify, which returns `false` and has `errors`, or returns `{ value }` or `{ error }`, or a
+ * promise of these.
+ */
 function readerOf (validate: ((body: unknown) => unknown) & { errors?: unknown }): BodyReader {
   return async (body) => {
     const answer: unknown = await validate(body)
@@ -93,7 +99,7 @@ function readerOf (validate: ((body: unknown) => unknown) & { errors?: unknown }
 const MAX_SHOWN = 10
 
 function problemsOf (errors: unknown): string {
-  if (!Array.isArray(errors)) return errors instanceof Error ? errors.message : 'it does not fit its schema'
+  if (!Array.isArray(errors)) return errors instanceof Error ? errors.message : 'the body does not match its schema'
   return errors.slice(0, MAX_SHOWN).map((error: unknown) => {
     const { instancePath, message } = (typeof error === 'object' && error !== null ? error : {}) as { readonly instancePath?: unknown, readonly message?: unknown }
     return `body${typeof instancePath === 'string' ? instancePath.replaceAll('/', '.') : ''} ${typeof message === 'string' ? message : 'is not valid'}`

@@ -1,7 +1,7 @@
 import { AsyncEndpointsError } from '../core/errors.ts'
 
 /**
- * The states of a job and where each may lead. Everything else (types, guards, docs) derives from this table.
+ * The states of a job and the allowed transitions. Types, guards and docs are derived from this table.
  *
  * ```
  *            ┌────────── scheduled ◀──────────┐ backoff, snooze
@@ -26,7 +26,7 @@ export type JobState = keyof typeof TRANSITIONS
 
 export const JOB_STATES = Object.keys(TRANSITIONS) as JobState[]
 
-/** Nothing happens to a job in one of these, except that a failed one may be redriven. */
+/** A job in one of these states has ended. It does not change any more, except that a failed job can be redriven. */
 export const TERMINAL_STATES = ['completed', 'failed', 'cancelled'] as const satisfies readonly JobState[]
 
 export type TerminalState = typeof TERMINAL_STATES[number]

@@ -4,119 +4,125 @@ import type { ClaimedJob, JobInput, JobProgress, JobRecord, JobUpdate, NewJob, S
 import type { JobState } from './states.ts'
 
 /**
- * Where jobs live. Delivery is at least once: an acknowledged job is run until it is settled, and an attempt whose
- * lease was lost cannot settle it any more.
+ * Stores jobs and hands them to workers. Delivery is at least once: a job that was accepted is run until it is
+ * settled, and an attempt that has lost its lease can no longer settle its job.
  *
- * Rules for every method: it rejects with `FAE_STORE_UNAVAILABLE` (503) when the server behind the store does not
- * answer within the store's own deadline, with `FAE_STORE_FULL` when there is no room, with
- * `FAE_JOB_TOO_LARGE` for a job that would not fit into an empty store, and with nothing that carries a
- * payload, a command or a password. `undefined` always means: there is no such job (unknown, expired or removed).
- * `exerciseJobStore` (in `fastify-async-endpoints/testing`) proves these rules.
+ * Rules for every method: it rejects with `FAE_STORE_UNAVAILABLE` (503) if the server behind the store does not
+ * answer within the store's own deadline, with `FAE_STORE_FULL` if there is no space, and with `FAE_JOB_TOO_LARGE`
+ * for a job that would not fit into an empty store. No error may contain a payload, a command or a password.
+ * `undefined` always means that the job does not exist (unknown, expired or removed). `exerciseJobStore` (in
+ * `fastify-async-endpoints/testing`) tests these rules.
  */
 export interface JobStore {
-  /** Low-cardinality name for metrics and spans (`memory`, `bullmq`, …): the label `store_type`. */
+  /** The kind of store for metrics and spans (`memory`, `bullmq`, …): the label `store_type`. */
   readonly type: string
-  /** What processes on this store can agree on; absent where there is only one process. */
+  /** State that the processes on this store share. Absent if the store lives in one process. */
   readonly shared?: SharedState | undefined
   /**
-   * How long a consumer that works may go without a look into an empty queue, in milliseconds: nobody can call it silent
-   * sooner than that. Absent: it is always known to work.
+   * The longest time in milliseconds between two reads of an empty queue by a consumer that works. A consumer counts
+   * as silent only after a longer time. Absent: the store always knows whether its consumers work.
    */
   readonly longestLookMs?: number | undefined
   /**
-   * Now, on the clock that every moment in a record, a claim and the counts comes from: that of the server behind the store.
-   * `NewJob.createdAt` and `runAt` are given on it. Absent: the store's moments come from the clock of its host.
+   * The current time of the server behind the store. All times in records, claims and counts are on this clock, and
+   * `NewJob.createdAt` and `runAt` must be, too. Absent: the store uses the clock of its host.
    */
   readonly now?: (() => number) | undefined
   /**
-   * Takes the store into service. Resolves even when the server behind it is away (it connects in the background and
-   * reports `connected` later); rejects only for what waiting cannot heal.
+   * Starts the store. Resolves even if the server behind it cannot be reached: then the store connects in the
+   * background and reports `connected` later. Rejects only for problems that waiting cannot solve.
    */
   open (host: StoreHost): Promise<void>
   /**
-   * Atomic create-or-return-existing: of any number of calls with one idempotency key, exactly one creates. The key is
-   * remembered for its own time, also when its job is forgotten before that (retention); removing the job frees it.
-   * Resolves only when the job is as durable as the store can make it; a `get` straight afterwards finds it.
+   * Creates a job, or returns the existing one, atomically: of any number of calls with one idempotency key, exactly
+   * one creates a job. The key is remembered for its own time, even if its job is deleted before that (retention);
+   * removing the job frees the key. Resolves when the job is as durable as the store can make it. A `get` immediately
+   * afterwards finds it.
    */
   create (job: NewJob): Promise<Created>
   get (id: string): Promise<JobRecord | undefined>
   /**
-   * What was submitted, while the store keeps it: until the job is completed or cancelled. A failed job keeps it, for its
-   * redrive.
+   * What was submitted. It is kept until the job is completed or cancelled; a failed job keeps it, so that it can be
+   * redriven.
    */
   input (id: string): Promise<JobInput | undefined>
-  /** The result as JSON text. `undefined` as well when the job has none or it has expired. */
+  /** The result as JSON text. Also `undefined` if the job has no result, or the result has expired. */
   result (id: string): Promise<string | undefined>
   /**
-   * A page of jobs. Whoever follows the cursors gets every job that matches from the first page to the last, whatever
-   * happens to other jobs meanwhile: a job that a reader cancels, removes or redrives leaves no gap. A job that changes its
-   * state during the paging may come twice. Jobs that are submitted during the paging may be missing, and so may, in a list
-   * without a state, a job that is retried again and again while a long list is read.
+   * One page of jobs. A caller that follows the cursors gets every job that matches all the time from the first page
+   * to the last: jobs that are cancelled, removed or redriven meanwhile leave no gap. A job that changes its state
+   * during the paging may appear twice. Jobs that are submitted during the paging may be missing; and in a list
+   * without a state, so may a job that is retried repeatedly while a long list is read.
    */
   list (query: ListQuery): Promise<JobPage>
-  /** Counts of one queue; cost does not grow with the number of jobs. A queue nobody used has zeros. */
+  /** The counts of one queue. The cost must not grow with the number of jobs. An unused queue has zeros. */
   counts (queue: string): Promise<QueueCounts>
   /**
-   * Atomic: a job that is waiting becomes `cancelled` and its handler never runs, one that is in progress (in whatever
-   * process) has its attempt aborted.
+   * Cancels a job, atomically. A waiting job becomes `cancelled`, and its handler never runs. The attempt of a job in
+   * progress is aborted, in whichever process it runs.
    */
   cancel (id: string, reason: string): Promise<CancelVerdict | undefined>
   /**
-   * A failed job becomes `queued` again, with a fresh budget of attempts; any other state stays as it is. So does a job that
-   * was redriven `limit` times already: the store counts, so that the limit holds over all processes.
+   * Puts a failed job back into its queue with a new budget of attempts. A job in any other state stays as it is, and
+   * so does a job that was already redriven `limit` times: the store counts redrives, so that the limit applies
+   * across all processes.
    */
   redrive (id: string, limit?: number): Promise<RedriveVerdict | undefined>
-  /** Forgets a job and its result. A job in progress is left alone: cancel it first. */
+  /** Deletes a job and its result. A job in progress is not deleted; cancel it first. */
   remove (id: string): Promise<'removed' | 'active' | undefined>
-  /** Stores the progress of a running attempt. `false`: the lease was lost and nothing was stored. */
+  /** Stores the progress of a running attempt. `false`: the lease was lost, and nothing was stored. */
   progress (claim: Claim, progress: JobProgress): Promise<boolean>
-  /** Starts claiming jobs of one queue. Never throws for a server that is away: it waits for it. */
+  /** Starts to claim jobs of one queue. If the server cannot be reached, it waits for it instead of throwing. */
   consume (options: ConsumeOptions): Consumer
   /**
-   * Calls the listener for every change of any job, from whatever process, after it was stored. Best effort: a message
-   * may be missed while the connection is away, so a waiter reads after it subscribed and reads again now and then.
+   * Calls the listener for every change of any job, in any process, after it was stored. Best effort: changes can be
+   * missed while the connection is down, so a caller reads the job after it has subscribed, and again from time to
+   * time.
    *
-   * @returns stops the listening
+   * @returns a function that ends the subscription
    */
   subscribe (listener: (update: JobUpdate) => void): Promise<() => void>
   /** One round trip to the server behind the store. */
   ping (): Promise<void>
   /**
-   * A submission on trial: goes the way that `create` goes, on the same connection and with a write, and leaves nothing
-   * behind: no job, no count, nothing that a worker, a list or a listener could see. Rejects with what `create` would
-   * reject with. Absent: the store cannot tell without making a job.
+   * A trial submission: does what `create` does, on the same connection and with a write, but leaves nothing behind
+   * that a worker, a list, a count or a listener could see. Rejects with the error that `create` would reject with.
+   * Absent: the store cannot test this without creating a job.
    */
   readonly probe?: (() => Promise<void>) | undefined
   /**
-   * Queues that hold jobs for a worker, and that no worker of any process works on, as far as is known: a deploy may have
-   * removed them. Answered at once, from what was last seen. Absent: the store cannot tell.
+   * Queues with waiting jobs that no worker of any process consumes, as far as the store knows; for example after a
+   * deploy that removed a queue. Answers at once, from the last reading. Absent: the store does not know.
    */
   readonly unattended?: (() => readonly UnattendedQueue[]) | undefined
-  /** Lets go of everything the store made itself; what was handed to it stays open. Never takes longer than the deadline. */
+  /**
+   * Closes everything that the store opened itself, but nothing that it was given. Never takes longer than the
+   * deadline.
+   */
   close (deadlineMs: number): Promise<void>
 }
 
-/** What the application gives a store when it opens. */
+/** What the application passes to a store when it opens. */
 export interface StoreHost {
   readonly context: Context
-  /** Tells what happens to the store itself. Never throws. */
+  /** Reports what happens to the store itself. Never throws. */
   report (event: StoreReport): void
 }
 
 export type StoreReport =
-  /** `server`: where it is, without user and password. */
+  /** `server`: its host and port, without user and password. */
   | { readonly kind: 'connected', readonly server?: string | undefined }
   /** `message`: what it means and what to do. */
   | { readonly kind: 'disconnected', readonly code: string, readonly server?: string | undefined, readonly message?: string }
   | { readonly kind: 'error', readonly code: string, readonly message: string }
-  /** Something an operator should change, for example an eviction policy that loses jobs. */
+  /** Something that an operator should change, for example an eviction policy that loses jobs. */
   | { readonly kind: 'warning', readonly code: string, readonly message: string }
 
 export type Created =
   | { readonly created: true, readonly id: string }
   /**
-   * The job that holds the idempotency key; `job: undefined` when the store has forgotten it and only remembers the key.
-   * `sameRequest`: its fingerprint equals the new one's.
+   * The job of the idempotency key. `job` is `undefined` if the store only remembers the key and has deleted the job.
+   * `sameRequest`: both submissions have the same fingerprint.
    */
   | { readonly created: false, readonly id: string, readonly job: JobRecord | undefined, readonly sameRequest: boolean }
 
@@ -125,7 +131,7 @@ export interface ListQuery {
   readonly name?: string
   readonly state?: JobState
   readonly owner?: string
-  /** From a page before; opaque. An unusable one starts from the beginning. */
+  /** The cursor of the previous page. Opaque. An invalid one starts from the beginning. */
   readonly cursor?: string
   /** 1 to 100. */
   readonly limit: number
@@ -133,28 +139,34 @@ export interface ListQuery {
 
 export interface JobPage {
   readonly jobs: readonly JobRecord[]
-  /** Ask for the next page with it; absent on the last page. */
+  /** The cursor for the next page. Absent on the last page. */
   readonly cursor?: string
 }
 
 export interface QueueCounts {
   readonly queue: string
   readonly states: Readonly<Record<JobState, number>>
-  /** When the job that waits longest could have been claimed, milliseconds since the epoch. `undefined`: none waits. */
+  /**
+   * Since when the longest waiting job could have been claimed, in milliseconds since the epoch. `undefined`: no job
+   * is waiting.
+   */
   readonly oldestQueuedAt: number | undefined
-  /** Jobs in progress whose lease has run out or was not renewed in time. */
+  /** The number of jobs in progress whose lease has run out or was not renewed in time. */
   readonly stuck: number
-  /** Which, at most 20 of them. Absent: the store cannot tell. */
+  /** The ids of at most 20 of those jobs. Absent: the store does not know them. */
   readonly stuckIds?: readonly string[] | undefined
 }
 
 export interface UnattendedQueue {
   readonly queue: string
-  /** Jobs that wait there, for a worker or for their time. */
+  /** The number of queued and scheduled jobs. */
   readonly waiting: number
 }
 
-/** `cancelled`: it is (now, or was already: `already`) cancelled. `requested`: asked of the running attempt. `finished`: too late. */
+/**
+ * `cancelled`: the job is cancelled (`already`: it was before). `requested`: its running attempt was asked to stop.
+ * `finished`: it had ended.
+ */
 export type CancelVerdict =
   | { readonly kind: 'cancelled', readonly already: boolean, readonly job: JobRecord }
   | { readonly kind: 'requested', readonly job: JobRecord }
@@ -167,48 +179,50 @@ export type RedriveVerdict =
 
 export interface ConsumeOptions {
   readonly queue: string
-  /** Attempts at one time, in this process. */
+  /** The largest number of attempts at the same time in this process. */
   readonly concurrency: number
   readonly workerId: string
-  /** Makes the attempt for a claim; called once per claim, synchronously, must not throw. */
+  /** Makes the attempt for a claim. Called once per claim. Synchronous; must not throw. */
   readonly attempt: (claim: Claim) => Attempt
-  /** A lease ran out somewhere and the job is back in the queue. */
+  /** Called when a lease ran out in any process and the job is back in the queue. */
   readonly onStalled: (jobId: string) => void
-  /** Trouble in the claiming itself; it goes on by itself. The error is already free of payloads. */
+  /** Called with an error of the claiming itself, which goes on by itself. The error contains no payload. */
   readonly onError: (error: Error) => void
 }
 
-/** A job that was taken to be run. */
+/** A job that was claimed. */
 export interface Claim {
-  /** As it was when claimed; `attempts` includes this one. */
+  /** The job as it was when it was claimed. `attempts` includes this attempt. */
   readonly job: ClaimedJob
-  /** When it last became claimable: its `runAt`, or the end of its backoff. The queue wait counts from here. */
+  /**
+   * When the job last became claimable: its `runAt`, or the end of its backoff. The queue wait is measured from here.
+   */
   readonly availableAt: number
-  /** The job was claimed before, and came back: by a retry, a snooze, a redrive, a stall or a worker that stopped. */
+  /** The job was claimed before: it came back by a retry, a snooze, a redrive, a stall or a worker that stopped. */
   readonly again?: boolean
   /**
-   * The attempt before this one stalled, and its backoff has not been served. The worker answers with `postpone`
-   * (or with `failed`, if the budget is spent); the claim after that has `stalled: false`.
+   * The previous attempt stalled, and its backoff has not passed yet. The worker settles with `postpone` (or with
+   * `failed` if no attempt is left). The next claim then has `stalled: false`.
    */
   readonly stalled: boolean
-  /** How long the store took to hand the job out, if it can tell. */
+  /** How long the store took for the claim, if it knows. */
   readonly claimMs: number | undefined
 }
 
-/** One run of a claimed job, made by the worker, driven by the store. */
+/** One run of a claimed job. The worker makes it, and the store drives it. */
 export interface Attempt {
   /** Runs the handler and says how it ended. Never rejects. */
   run (): Promise<Settlement>
-  /** The store learnt that the attempt must stop: it was cancelled, or its lease is lost. */
+  /** Called when the attempt must stop, because the job was cancelled or the lease is lost. */
   abort (reason: 'cancelled' | 'lease-lost'): void
-  /** Called exactly once, after the store has stored the settlement, or could not. */
+  /** Called exactly once, after the store has stored the settlement or failed to. */
   settled (verdict: SettleVerdict): void
 }
 
 /**
- * How an attempt ended; what the store makes of it:
- * `completed`, `failed`, `cancelled`: terminal. `retry`: scheduled, an attempt spent. `snooze`: scheduled, none spent.
- * `postpone`: like snooze, and the stall is accounted for. `release`: queued at once for another worker, none spent.
+ * How an attempt ended, and so what state the job gets. `completed`, `failed`, `cancelled`: the job has ended.
+ * `retry`: scheduled, and the attempt is spent. `snooze`: scheduled, no attempt is spent. `postpone`: like `snooze`,
+ * and the stall counts as handled. `release`: queued at once for another worker, no attempt is spent.
  */
 export type Settlement =
   | { readonly kind: 'completed', /** JSON text; `undefined`: no result */ readonly result: string | undefined, readonly resultBytes: number | undefined }
@@ -220,37 +234,38 @@ export type Settlement =
   | { readonly kind: 'release' }
 
 export type SettleVerdict =
-  /** `instead`: somebody had asked the job to stop, and so it ended where the attempt wanted it to be run again. */
+  /** `instead`: the attempt wanted the job to run again, but somebody had asked to cancel it, so it is cancelled. */
   | { readonly kind: 'stored', readonly instead?: 'cancelled' }
-  /** Another worker owns the job now, or it is gone: this attempt's ending does not count. */
+  /** Another worker has the job now, or the job is gone. The settlement is ignored. */
   | { readonly kind: 'refused', readonly code: 'FAE_LEASE_LOST' }
-  /** The store gave up storing it; the lease will run out and the job be run again. */
+  /** The settlement could not be stored. The lease will run out, and the job will run again. */
   | { readonly kind: 'error', readonly error: Error }
 
 /** Claims jobs of one queue until it is drained. */
 export interface Consumer {
   readonly queue: string
-  /** Attempts under way. */
+  /** The number of running attempts. */
   readonly active: number
   /**
-   * Milliseconds on the monotonic clock of the newest proof that this consumer works: a claim, or a look into an
-   * empty queue that the server answered.
+   * When this consumer last proved that it works, on the monotonic clock in milliseconds: by a claim, or by a read of
+   * an empty queue that the server answered.
    */
   readonly lastSeenAt: number
   readonly paused: boolean
   /**
-   * From now on so many attempts at one time (1 or more); those under way go on. Absent: it stays what it was made with.
+   * Changes how many attempts may run at the same time (1 or more). Running attempts go on. Absent: the number cannot
+   * be changed.
    */
   readonly resize?: ((concurrency: number) => void) | undefined
-  /** No new claims; attempts under way go on. */
+  /** Stops claiming. Running attempts go on. */
   pause (): void
   resume (): void
   /**
-   * Stops claiming for good and waits for the attempts under way; leases are renewed until the last one ends.
+   * Stops claiming for good and waits for the running attempts. Their leases are renewed until the last one ends.
    *
-   * @returns whether all had ended by the deadline
+   * @returns whether all attempts ended before the deadline
    */
   drain (deadlineMs: number): Promise<boolean>
-  /** After `drain`: lets go of connections and timers, whether or not attempts are left. */
+  /** Closes connections and timers, whether or not attempts are still running. Called after `drain`. */
   close (deadlineMs: number): Promise<void>
 }

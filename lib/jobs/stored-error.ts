@@ -6,17 +6,17 @@ const MAX_CODE = 100
 const MAX_CAUSES = 5
 const MAX_CAUSE = 300
 const MAX_FRAMES = 10
-/** Of a stack: what ten long frames need. */
+/** The most characters of a stack: enough for ten long frames. */
 const MAX_STACK = 8_192
 
-/** Takes out of a text what must not be shown. */
+/** Removes from a text what must not be shown. */
 type Clean = (text: string) => string
 
 /**
- * Whatever a handler threw, as it may be stored and shown: a code for machines, a bounded message for people. Never
- * throws, whatever was thrown (a string, `undefined`, an object whose getters throw).
+ * Makes an error that may be stored and shown of anything that a handler threw: a code for machines and a bounded
+ * message for people. Never throws, whatever was thrown (a string, `undefined`, an object whose getters throw).
  *
- * @param clean the application's redaction, for what is stored or leaves the process
+ * @param clean the application's redaction; required for everything that is stored or leaves the process
  */
 export function toStoredError (thrown: unknown, clean?: Clean): StoredError {
   try {
@@ -31,7 +31,7 @@ export function toStoredError (thrown: unknown, clean?: Clean): StoredError {
   }
 }
 
-/** What an error is called where only a name is wanted: its own `code`, else its class. Never throws. */
+/** The code of an error, for labels and events: its own `code`, or else the name of its class. Never throws. */
 export function errorCodeOf (thrown: unknown, clean?: Clean): string {
   try {
     return thrown instanceof Error ? codeOf(thrown, clean) : 'UNKNOWN'
@@ -46,7 +46,7 @@ function codeOf (error: Error, clean?: Clean): string {
   return singleLine(String(code || 'Error'), MAX_CODE, clean)
 }
 
-/** As `http-errors` marks an error whose message a client may read. */
+/** Whether a client may read the message; `http-errors` marks errors in the same way. */
 function isForClients (error: Error): boolean {
   return 'expose' in error && error.expose === true
 }
@@ -57,8 +57,8 @@ export function toReason (text: unknown, fallback: string, clean?: Clean): strin
 }
 
 /**
- * What an operator wants to know of a thrown error besides its code and message. It is worked out when it is asked for:
- * writing down a stack takes longer than many handlers. Never throws.
+ * Causes and stack of a thrown error. They are computed on access, because formatting a stack takes longer than many
+ * handlers. Never throws.
  */
 export class ThrownFailure {
   readonly #thrown: unknown
@@ -69,7 +69,7 @@ export class ThrownFailure {
     this.#clean = clean
   }
 
-  /** The errors behind the thrown one, the nearest first, each as `code: message`. */
+  /** The chain of causes, the nearest first, each as `code: message`. */
   get causes (): readonly string[] {
     const causes: string[] = []
     try {
@@ -83,17 +83,17 @@ export class ThrownFailure {
         causes.push(singleLine(cause instanceof Error ? `${code}: ${message}` : message, MAX_CAUSE))
         open.push(...behind(cause))
       }
-    } catch { /* what was found so far is better than nothing */ }
+    } catch { /* return the causes found so far */ }
     return causes
   }
 
-  /** Where it was thrown: the innermost frames, without the message. */
+  /** The innermost stack frames, without the message. */
   get stack (): readonly string[] {
     try {
       if (!(this.#thrown instanceof Error)) return []
       const { stack, name, message } = this.#thrown
       if (typeof stack !== 'string') return []
-      // Behind the message, whose own lines could look like frames.
+      // Skip the message, because its lines could look like frames.
       const head = `${name}: ${message}`
       const frames = stack.startsWith(head) ? stack.slice(head.length, head.length + MAX_STACK) : stack.slice(0, MAX_STACK)
       return frames.split('\n').filter((line) => /^\s+at /.test(line)).slice(0, MAX_FRAMES).map((line) => singleLine(line.trim(), MAX_CAUSE, this.#clean))
@@ -103,7 +103,7 @@ export class ThrownFailure {
   }
 }
 
-/** An `AggregateError` has several. */
+/** The direct causes of an error; an `AggregateError` has several. */
 function behind (thrown: unknown): unknown[] {
   if (!(thrown instanceof Error)) return []
   const { cause, errors } = thrown as { cause?: unknown, errors?: unknown }

@@ -5,7 +5,9 @@ export interface TraceIds {
   readonly spanId: string
 }
 
-/** W3C Trace Context §3.2: version 00, or a later one, which may have more fields. Ids of zeros alone mean nothing. */
+/**
+ * W3C Trace Context §3.2: version 00, or a later version, which may have more fields. Ids of only zeros are invalid.
+ */
 const TRACEPARENT = /^(?:00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}|(?!00|ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.{0,400})?)$/
 
 export function isTraceparent (text: unknown): text is string { return typeof text === 'string' && TRACEPARENT.test(text) }
@@ -14,8 +16,8 @@ export function isTraceparent (text: unknown): text is string { return typeof te
 const SAMPLED = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]$/
 
 /**
- * Where the trace of a submission can be found, if it is recorded: for events whose own work has no span. Checked, because
- * it may have lain in a store: exemplars are made of it.
+ * The ids of a submission's trace if it is sampled, for events whose own work has no span. The text is validated
+ * because it comes from the store, and exemplars are made of it.
  */
 export function sampledIds (trace: TraceCarrier | undefined): TraceIds | undefined {
   if (trace === undefined || !SAMPLED.test(trace.traceparent)) return undefined

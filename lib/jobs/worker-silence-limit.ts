@@ -1,10 +1,15 @@
 import type { JobStore } from './store.ts'
 
-/** Of the longest time between two looks: a shorter silence could not tell a consumer that works from one that does not. */
+/**
+ * A multiple of the longest time between two reads of a queue. With a shorter limit, a consumer that works would
+ * count as silent.
+ */
 const LEAST_LOOKS = 1.5
 
-/** What is wrong, if anything, with an option that says how long a consumer may be silent. */
-export function workerSilenceProblem (option: string, silentMs: number, { longestLookMs = 0 }: Pick<JobStore, 'longestLookMs'>): string | undefined {
+/** Checks an option that limits how long a consumer may be silent. @returns the problem, if there is one */
+export function workerSilenceProblem (
+  option: string, silentMs: number, { longestLookMs = 0 }: Pick<JobStore, 'longestLookMs'>
+): string | undefined {
   const leastMs = LEAST_LOOKS * longestLookMs
-  return silentMs < leastMs ? `${option} must be at least ${leastMs} with this store: a worker that works may look only every ${longestLookMs} ms` : undefined
+  return silentMs < leastMs ? `${option} must be at least ${leastMs} with this store: a worker without jobs asks for new ones only every ${longestLookMs} ms` : undefined
 }

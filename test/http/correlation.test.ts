@@ -91,7 +91,7 @@ t.test('it is documented, for the request and for every answer', async (t) => {
 t.test('names that cannot be are refused, with everything else that is wrong', async (t) => {
   t.equal(readHttpOptions({}).correlationHeader, 'X-Correlation-ID')
   for (const [header, problem] of [
-    ['a b', /not a header name/], ['', /not a header name/], ['x\r\ny', /not a header name/], ['Authorization', /credentials/], ['cookie', /credentials/], ['Content-Type', /meaning of its own/], ['traceparent', /meaning of its own/]
+    ['a b', /not a header name/], ['', /not a header name/], ['x\r\ny', /not a header name/], ['Authorization', /credentials/], ['cookie', /credentials/], ['Content-Type', /already has another meaning/], ['traceparent', /already has another meaning/]
   ] as const) t.throws(() => readHttpOptions({ correlationHeader: header }), { code: 'FAE_INVALID_OPTIONS', message: problem }, header)
   t.throws(() => readHttpOptions({ correlationHeader: 'host', headers: ['cookie'], maxWaiters: -1 }), { message: /maxWaiters.*cookie.*correlationHeader/ })
 })

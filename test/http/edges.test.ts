@@ -82,7 +82,7 @@ t.test('a prefix that no link could be made of is refused at registration', asyn
   for (const prefix of ['/tenants/:tenant', '/:lang(^[a-z]{2}$)', '/files/*']) {
     const app = Fastify()
     t.teardown(() => app.close())
-    await t.rejects(async () => await app.register(async (scope) => { await scope.register(asyncEndpoints, { observability: false, health: false }) }, { prefix }), { code: 'FAE_INVALID_OPTIONS', message: /register the plugin outside of it/ }, prefix)
+    await t.rejects(async () => await app.register(async (scope) => { await scope.register(asyncEndpoints, { observability: false, health: false }) }, { prefix }), { code: 'FAE_INVALID_OPTIONS', message: /register the plugin in a context without such a prefix/ }, prefix)
   }
 })
 

@@ -186,7 +186,7 @@ export class PrometheusClient {
   /** Seconds, by its own clock. */
   async now (): Promise<number> {
     const [sample] = await this.query('vector(time())')
-    if (sample === undefined) throw new Error(`${this.url} does not tell its time`)
+    if (sample === undefined) throw new Error(`${this.url} does not return its time`)
     return sample.value
   }
 

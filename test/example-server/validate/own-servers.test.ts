@@ -66,7 +66,7 @@ t.test('whoever interrupts it leaves nothing running', { timeout: LIMIT_MS }, as
   t.ok(await client.dbsize() > 0)
   child.kill('SIGTERM')
   const [code] = await closed
-  t.match([code, stderr], [2, /^Could not run: it was told to stop\n$/])
+  t.match([code, stderr], [2, /^Could not run: it was stopped by a signal\n$/])
   t.equal(await client.dbsize(), 0)
   await eventually('the connections of its servers to be gone', async () => (await client.client('LIST') as string).trim().split('\n').length === 1 ? true : undefined)
 })
