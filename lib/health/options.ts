@@ -72,13 +72,13 @@ export interface BaseHealthOptions {
    */
   workerSilentMs?: number | undefined
   /** More resident memory than this is Degraded. @defaultValue 524288000 (500 MiB) */
-  maxRssBytes?: number | undefined
+  degradedRssBytes?: number
   /** A fuller heap than this share of V8's limit is Degraded. @defaultValue 0.9 */
-  maxHeapRatio?: number | undefined
+  degradedHeapRatio?: number
   /** An event loop that is later than this, on average over a second, is Degraded. @defaultValue 200 */
-  maxEventLoopDelayMs?: number | undefined
+  degradedEventLoopDelayMs?: number
   /** An event loop that is busier than this over a second, 0 to 1, is Degraded. At 1 it may be as busy as it can. @defaultValue 1 */
-  maxEventLoopUtilization?: number | undefined
+  degradedEventLoopUtilization?: number
   /**
    * How long `app.jobHealth.drain()` waits between "not ready" and letting you close: until every load balancer has noticed,
    * in milliseconds. Kubernetes needs 5 to 10 s; it counts against its grace. @defaultValue 5000
@@ -132,10 +132,10 @@ export const healthSchema: OptionsSchema = {
     maxStuckJobs: { type: 'integer', minimum: 0 },
     maxQueueDepth: { type: 'integer', minimum: 1 },
     workerSilentMs: threshold,
-    maxRssBytes: threshold,
-    maxHeapRatio: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
-    maxEventLoopDelayMs: threshold,
-    maxEventLoopUtilization: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
+    degradedRssBytes: threshold,
+    degradedHeapRatio: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
+    degradedEventLoopDelayMs: threshold,
+    degradedEventLoopUtilization: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
     shutdownDelayMs: { type: 'number', minimum: 0, maximum: 600_000 },
     pressure: { anyOf: [{ const: false }, pressureSchema] },
     openapi: openApiProperty
@@ -169,10 +169,10 @@ export const HEALTH_DEFAULTS = Object.freeze({
   maxStuckJobs: 10,
   maxQueueDepth: 100,
   workerSilentMs: 30_000,
-  maxRssBytes: 524_288_000,
-  maxHeapRatio: 0.9,
-  maxEventLoopDelayMs: 200,
-  maxEventLoopUtilization: 1,
+  degradedRssBytes: 524_288_000,
+  degradedHeapRatio: 0.9,
+  degradedEventLoopDelayMs: 200,
+  degradedEventLoopUtilization: 1,
   shutdownDelayMs: 5_000,
   pressure: PRESSURE_DEFAULTS as PressureOptions | false
 })

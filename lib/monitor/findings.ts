@@ -8,7 +8,7 @@ import { durationText } from './duration-text.ts'
 /** All that the rules look at. */
 export interface Evidence {
   readonly facts: Facts
-  readonly options: Pick<ResolvedPerformanceOptions, 'slowMs' | 'slowQueryMs' | 'eventLoopLagMs' | 'queueWaitMs' | 'storeLatencyMs'>
+  readonly options: Pick<ResolvedPerformanceOptions, 'slowMs' | 'slowQueryMs' | 'eventLoopLagMs' | 'queueWaitMs' | 'slowStoreMs'>
   readonly timeouts: ReadonlyMap<string, number>
   readonly worker: WorkerView | undefined
   readonly countsIntervalMs: Surroundings['countsIntervalMs']
@@ -107,7 +107,7 @@ function eventLoop ({ facts: { eventLoop: { lagMs, highestLagMs, utilizationPerc
   }]
 }
 
-function storeSlow ({ facts: { store, eventLoop: { meanLagMs } }, options: { storeLatencyMs: threshold } }: Evidence): Finding[] {
+function storeSlow ({ facts: { store, eventLoop: { meanLagMs } }, options: { slowStoreMs: threshold } }: Evidence): Finding[] {
   const worst = store.operations.find(({ operation, duration }) => !ASIDE.has(operation) && duration.count >= ENOUGH)
   if (worst === undefined || worst.duration.p95Ms <= threshold) return []
   // An answer that lay there until the loop came round to it is not the store's fault.

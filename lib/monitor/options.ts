@@ -15,7 +15,7 @@ export interface PerformanceOptions {
   /** Jobs that wait longer for a place (95th percentile), or longest, are a bottleneck. @defaultValue 5000 */
   queueWaitMs?: number | undefined
   /** A store whose operations take longer (95th percentile) is a bottleneck. @defaultValue 100 */
-  storeLatencyMs?: number | undefined
+  slowStoreMs?: number
   /** How often the event loop is looked at, and a point of the window is taken. @defaultValue 10000 */
   sampleIntervalMs?: number | undefined
   /** `GET /metrics/bottlenecks`: what limits the throughput now. @defaultValue true */
@@ -34,7 +34,7 @@ const performanceSchema: OptionsSchema = {
     slowQueryMs: { type: 'number', minimum: 0 },
     slowQueries: { type: 'boolean' },
     queueWaitMs: { type: 'number', exclusiveMinimum: 0 },
-    storeLatencyMs: { type: 'number', exclusiveMinimum: 0 },
+    slowStoreMs: { type: 'number', exclusiveMinimum: 0 },
     memorySpikeMb: { type: 'number', exclusiveMinimum: 0 },
     eventLoopLagMs: { type: 'number', exclusiveMinimum: 0 },
     sampleIntervalMs: { type: 'number', minimum: 100, maximum: 3_600_000 },
@@ -51,7 +51,7 @@ const PERFORMANCE_DEFAULTS: Readonly<Required<PerformanceOptions>> = Object.free
   memorySpikeMb: 100,
   eventLoopLagMs: 200,
   queueWaitMs: 5_000,
-  storeLatencyMs: 100,
+  slowStoreMs: 100,
   sampleIntervalMs: 10_000,
   bottlenecks: true,
   windowMs: 300_000,

@@ -41,11 +41,11 @@ t.test('worker: abandoned handlers are Degraded, and Unhealthy when they have he
 })
 
 t.test('memory: over a limit is Degraded, never worse', async (t) => {
-  const limits = { maxRssBytes: 500, maxHeapRatio: 0.9 }
+  const limits = { degradedRssBytes: 500, degradedHeapRatio: 0.9 }
   const verdict = async ({ rssBytes = 500, heapUsedBytes = 90 }): Promise<HealthVerdict> =>
     await ask(memoryCheck(limits, { rssBytes: () => rssBytes, heap: () => ({ usedBytes: heapUsedBytes, limitBytes: 100 }) }))
   t.match(await verdict({}), { status: 'Healthy', data: { rss_bytes: 500, rss_limit_bytes: 500, heap_used_bytes: 90, heap_limit_bytes: 100 } })
   t.match(await verdict({ rssBytes: 501 }), { status: 'Degraded', description: 'resident memory is over its limit' })
   t.match(await verdict({ heapUsedBytes: 91, rssBytes: 501 }), { status: 'Degraded', description: 'resident memory is over its limit; the heap is nearly full' })
-  t.match(await ask(memoryCheck({ maxRssBytes: 1, maxHeapRatio: 1 })), { status: 'Degraded' }, 'this very process uses more than a byte')
+  t.match(await ask(memoryCheck({ degradedRssBytes: 1, degradedHeapRatio: 1 })), { status: 'Degraded' }, 'this very process uses more than a byte')
 })

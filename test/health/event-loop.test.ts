@@ -8,7 +8,7 @@ import { FakeClock } from '../../lib/testing/fake-clock.ts'
 import { until } from '../support/redis-jobs.ts'
 
 async function ask (reading: Omit<LoopSample, 'lagMs'> | undefined): Promise<HealthVerdict> {
-  return await eventLoopCheck({ maxEventLoopDelayMs: 200, maxEventLoopUtilization: 0.95 }, () => reading && { ...reading, lagMs: 0 })({ signal: new AbortController().signal })
+  return await eventLoopCheck({ degradedEventLoopDelayMs: 200, degradedEventLoopUtilization: 0.95 }, () => reading && { ...reading, lagMs: 0 })({ signal: new AbortController().signal })
 }
 
 t.test('over a limit is Degraded, never worse', async (t) => {
