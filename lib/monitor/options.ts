@@ -1,29 +1,38 @@
 import { readOptions, type OptionsSchema } from '../core/options.ts'
 
-/** Thresholds of the performance monitor. */
+/** What the performance monitor measures, and from when on it emits an event. */
 export interface PerformanceOptions {
-  /** A monitored operation, a submission, a claim or a store operation that takes longer is told as `performance.slow_operation`. @defaultValue 1000 */
-  slowMs?: number | undefined
-  /** A database query that takes longer is told as `performance.slow_query`. @defaultValue 1000 */
-  slowQueryMs?: number | undefined
-  /** A monitored operation that leaves the heap so much larger is told as `performance.memory_spike`; in MiB. @defaultValue 100 */
-  memorySpikeMb?: number | undefined
-  /** An event loop that is late by more (for one in a hundred moments of a sampling interval) is told as `performance.event_loop_lagged`. @defaultValue 200 */
-  eventLoopLagMs?: number | undefined
-  /** Database queries are measured by the spans of instrumented clients, for which a span processor is added to the provider of the process. @defaultValue true */
-  slowQueries?: boolean | undefined
-  /** Jobs that wait longer for a place (95th percentile), or longest, are a bottleneck. @defaultValue 5000 */
-  queueWaitMs?: number | undefined
-  /** A store whose operations take longer (95th percentile) is a bottleneck. @defaultValue 100 */
+  /**
+   * A monitored operation, a submission, a claim or a store operation that takes longer than this many milliseconds emits
+   * `performance.slow_operation`. @defaultValue 1000
+   */
+  slowMs?: number
+  /** A database query that takes longer emits `performance.slow_query`. @defaultValue 1000 */
+  slowQueryMs?: number
+  /** A monitored operation after which the heap is larger by more than this many MiB emits `performance.memory_spike`. @defaultValue 100 */
+  memorySpikeMb?: number
+  /**
+   * An event loop that is late by more than this many milliseconds, in one of a hundred moments of a sample, emits
+   * `performance.event_loop_lagged`. @defaultValue 200
+   */
+  eventLoopLagMs?: number
+  /**
+   * Measures database queries by the spans of instrumented clients. For this a span processor is added to the tracer provider of the
+   * process. @defaultValue true
+   */
+  slowQueries?: boolean
+  /** A queue is a bottleneck when its jobs wait longer than this for a free slot (95th percentile, or the oldest that waits now). @defaultValue 5000 */
+  queueWaitMs?: number
+  /** The store is a bottleneck when its operations take longer than this (95th percentile). @defaultValue 100 */
   slowStoreMs?: number
-  /** How often the event loop is looked at, and a point of the window is taken. @defaultValue 10000 */
-  sampleIntervalMs?: number | undefined
-  /** `GET /metrics/bottlenecks`: what limits the throughput now. @defaultValue true */
-  bottlenecks?: boolean | undefined
-  /** How far back `now` reaches for the bottlenecks. @defaultValue 300000 (5 min) */
-  windowMs?: number | undefined
-  /** Slow operations and queries that are kept to be shown, the newest. @defaultValue 1000 */
-  maxSamples?: number | undefined
+  /** How often the event loop is measured, and the window over the metrics gets a new point. @defaultValue 10000 */
+  sampleIntervalMs?: number
+  /** Serves `GET /metrics/bottlenecks`: what limits the throughput now. @defaultValue true */
+  bottlenecks?: boolean
+  /** How far back "now" reaches in the report of bottlenecks, in milliseconds. @defaultValue 300000 (5 min) */
+  windowMs?: number
+  /** How many slow operations, and how many slow queries, are kept for the report: the newest. @defaultValue 1000 */
+  maxSamples?: number
 }
 
 const performanceSchema: OptionsSchema = {
