@@ -51,14 +51,14 @@ export function workerCheck (worker: WorkerView, clock: Clock, silentMs: number,
       oldest_proof_ms: Math.round(oldestMs),
       threshold_ms: silentMs
     }
-    if (silent.length > 0) return { status: 'Unhealthy', description: `nothing was claimed or looked for in ${names(silent)}`, data }
+    if (silent.length > 0) return { status: 'Unhealthy', description: `the worker has stopped looking for jobs in ${names(silent)}`, data }
     if (exhausted.length > 0) {
-      const description = `handlers that ignored their abort hold every place of ${names(exhausted)}; nothing is claimed there`
+      const description = `handlers that ignored their abort signal hold every slot of ${names(exhausted)}; no job is claimed there until one of them ends`
       return { status: heldMs > silentMs ? 'Unhealthy' : 'Degraded', description, data }
     }
     if (paused.length > 0) return { status: 'Degraded', description: `paused: ${names(paused)}`, data }
-    if (abandoned > 0) return { status: 'Degraded', description: `handlers that ignored their abort still run: ${abandoned}`, data }
-    return { status: 'Healthy', description: consumers.length === 0 ? 'no job is defined' : 'claiming', data }
+    if (abandoned > 0) return { status: 'Degraded', description: `handlers that ignored their abort signal are still running: ${abandoned}`, data }
+    return { status: 'Healthy', description: consumers.length === 0 ? 'no job is defined' : 'claiming jobs', data }
   }
 }
 

@@ -47,8 +47,8 @@ export function eventLoopCheck (limits: EventLoopLimits, read: () => LoopSample 
     if (reading === undefined) return { status: 'Healthy', description: 'not measured yet' }
     const { meanMs, worstMs, utilization } = reading
     const problems: string[] = []
-    if (meanMs > limits.degradedEventLoopDelayMs) problems.push('the event loop is late')
-    if (utilization > limits.degradedEventLoopUtilization) problems.push('the event loop is never idle')
+    if (meanMs > limits.degradedEventLoopDelayMs) problems.push('the event loop is blocked too long')
+    if (utilization > limits.degradedEventLoopUtilization) problems.push('the event loop has no idle time left')
     return {
       status: problems.length > 0 ? 'Degraded' : 'Healthy',
       description: problems.length > 0 ? problems.join('; ') : 'within its limits',
