@@ -8,9 +8,9 @@ export interface FileTargetOptions {
   /** Path of the file. Its folder must exist. */
   path: string
   /** Any registered format. @defaultValue 'prometheus' */
-  format?: string
+  format?: string | undefined
   /** How often the file is replaced, in milliseconds. @defaultValue 60000 */
-  intervalMs?: number
+  intervalMs?: number | undefined
   /**
    * Whose metrics the file holds where several processes share a store. `host`: those of the processes on this host, so that each host
    * has a file of its own at this path. `all`: those of all processes, in one file that all hosts can write; one process writes it.
@@ -24,35 +24,35 @@ export interface PushTargetOptions {
   /** May hold a user and a password, which become an `authorization` header. Redirects are not followed. */
   url: string
   /** Any registered format. @defaultValue 'prometheus' */
-  format?: string
+  format?: string | undefined
   /** Further headers. */
-  headers?: Readonly<Record<string, string>>
+  headers?: Readonly<Record<string, string>> | undefined
   /** How often metrics are sent, in milliseconds. @defaultValue 15000 */
-  intervalMs?: number
+  intervalMs?: number | undefined
   /** Sends sooner, once this many values have been recorded since the last time. @defaultValue no threshold */
-  threshold?: number
+  threshold?: number | undefined
   /** The deadline of one attempt, in milliseconds. @defaultValue 5000 */
-  timeoutMs?: number
+  timeoutMs?: number | undefined
   /** How often one page is tried, with exponential backoff and `Retry-After` respected; then the next page is sent. @defaultValue 5 */
-  attempts?: number
+  attempts?: number | undefined
 }
 
 /** Brings metrics to a file or an HTTP receiver, besides `/metrics`. */
 export interface ExportOptions {
-  targets?: { file?: FileTargetOptions, push?: PushTargetOptions }
+  targets?: { file?: FileTargetOptions, push?: PushTargetOptions } | undefined
   /** How often a process shows its metrics to the other processes on its store, in milliseconds. @defaultValue 30000 */
-  syncIntervalMs?: number
+  syncIntervalMs?: number | undefined
   /** How long the metrics of a process that has ended are still exported, in milliseconds. @defaultValue 300000 */
-  retentionMs?: number
+  retentionMs?: number | undefined
   /**
    * The metrics of an ended process are kept until every target has been served, and this much longer, even beyond `retentionMs`.
    * Without it the last values of a process could be lost between two exports, or while another process takes over the exports.
    *
    * @defaultValue 60000, and at most a fifth of `retentionMs`
    */
-  safetyMarginMs?: number
+  safetyMarginMs?: number | undefined
   /** `true`: one series per process, with the label `instance`. `false`: sums over all processes. @defaultValue true */
-  includeInstances?: boolean
+  includeInstances?: boolean | undefined
 }
 
 const interval = { type: 'number', minimum: 100, maximum: 2_147_483_647 }

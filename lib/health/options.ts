@@ -9,20 +9,20 @@ export interface PressureOptions {
    * The event loop is later than this, in milliseconds, on average over one sample. The first two samples after the start do not
    * count: the start itself holds the loop up. @defaultValue 1000
    */
-  maxEventLoopDelayMs?: number
+  maxEventLoopDelayMs?: number | undefined
   /** The event loop is busy for a larger share of the time, 0 to 1, from the third sample on. A busy process need not be overloaded. @defaultValue 0 */
-  maxEventLoopUtilization?: number
+  maxEventLoopUtilization?: number | undefined
   /**
    * The heap is larger than this. @defaultValue nine tenths of `--max-old-space-size`: above that, V8 spends its time on garbage
    * collection until the process dies
    */
-  maxHeapUsedBytes?: number
+  maxHeapUsedBytes?: number | undefined
   /** Resident memory is larger than this. @defaultValue 0 */
-  maxRssBytes?: number
+  maxRssBytes?: number | undefined
   /** The `Retry-After` of a refused submission, in seconds. @defaultValue 10 */
-  retryAfterSeconds?: number
+  retryAfterSeconds?: number | undefined
   /** How often the process is measured, in milliseconds. @defaultValue 1000 */
-  sampleIntervalMs?: number
+  sampleIntervalMs?: number | undefined
 }
 
 /** `stuck` and `requires`: those of the jobs. */
@@ -42,18 +42,18 @@ export interface BaseHealthOptions {
    * Who sees the single checks: their names and findings can help an attacker. `authorized` means the requests that `authorize`
    * accepts. The HTTP status is the same for everybody. @defaultValue 'always'
    */
-  details?: 'always' | 'authorized' | 'never'
+  details?: 'always' | 'authorized' | 'never' | undefined
   /** `list` puts the checks into an array, `map` puts them by name under `entries`. @defaultValue 'list' */
-  format?: 'list' | 'map'
+  format?: 'list' | 'map' | undefined
   /** The HTTP status that stands for each health status, on `/health` and `/health/ready`. @defaultValue 200, 200, 503 */
-  statusCodes?: Partial<Record<HealthStatus, number>>
+  statusCodes?: Partial<Record<HealthStatus, number>> | undefined
   /** `false` leaves a built-in check out. @defaultValue all are on */
-  checks?: Partial<Record<BuiltInCheck, boolean>>
+  checks?: Partial<Record<BuiltInCheck, boolean>> | undefined
   /**
    * A store that takes longer to answer is Degraded, in milliseconds. One that takes twice as long, or longer than `probeTimeoutMs`, is
    * Unhealthy. Must be less than `probeTimeoutMs`. @defaultValue 1000
    */
-  storeLatencyMs?: number
+  storeLatencyMs?: number | undefined
   /**
    * `/health/ready` answers within this many milliseconds (at most 100 ms later), whatever the store and the checks do. Give less than
    * your orchestrator allows for the probe: Kubernetes gives up after `timeoutSeconds`, which is 1 unless you set it.
@@ -66,26 +66,26 @@ export interface BaseHealthOptions {
    * the store; submissions are answered 503. A process that has not reached its store since its start is unready in both cases.
    * @defaultValue 'unready'
    */
-  storeOutage?: 'unready' | 'ready'
+  storeOutage?: 'unready' | 'ready' | undefined
   /** `dry-run` checks that the store would accept a job, by a write that leaves nothing behind. `false` leaves this out. @defaultValue 'dry-run' */
-  submitProbe?: 'dry-run' | false
+  submitProbe?: 'dry-run' | false | undefined
   /** More stuck jobs than this are Degraded. @defaultValue 10 */
-  maxStuckJobs?: number
+  maxStuckJobs?: number | undefined
   /** This many waiting jobs, or more, are Degraded. @defaultValue 100 */
-  maxQueueDepth?: number
+  maxQueueDepth?: number | undefined
   /**
    * The process is unready when a worker has a free slot for a queue but has not looked for a job in it for this many milliseconds. With
    * Redis it must be at least 15000, because a healthy worker may look only every ten seconds. @defaultValue 30000
    */
-  workerSilentMs?: number
+  workerSilentMs?: number | undefined
   /** More resident memory than this is Degraded, in bytes. @defaultValue 524288000 (500 MiB) */
-  degradedRssBytes?: number
+  degradedRssBytes?: number | undefined
   /** A heap that fills a larger share of V8's limit is Degraded, 0 to 1. @defaultValue 0.9 */
-  degradedHeapRatio?: number
+  degradedHeapRatio?: number | undefined
   /** An event loop that is later than this, in milliseconds on average over a second, is Degraded. @defaultValue 200 */
-  degradedEventLoopDelayMs?: number
+  degradedEventLoopDelayMs?: number | undefined
   /** An event loop that is busy for a larger share of a second, 0 to 1, is Degraded; 1 switches this off. @defaultValue 1 */
-  degradedEventLoopUtilization?: number
+  degradedEventLoopUtilization?: number | undefined
   /**
    * How many milliseconds `app.jobHealth.drain()` waits after readiness has turned to 503, until every load balancer has noticed. Kubernetes
    * needs 5 to 10 s, which count against its grace period. @defaultValue 5000
@@ -96,9 +96,9 @@ export interface BaseHealthOptions {
    * and cancel are always answered. If the application has registered `@fastify/under-pressure` itself, that registration decides
    * what is refused, and `pressure` must not be given. `false` switches it off.
    */
-  pressure?: false | PressureOptions
+  pressure?: false | PressureOptions | undefined
   /** How the three routes appear in the OpenAPI document. @defaultValue under the tag `health` */
-  openapi?: OpenApiOptions
+  openapi?: OpenApiOptions | undefined
 }
 
 const path = pathProperty({ root: true, off: true })

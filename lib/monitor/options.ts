@@ -6,33 +6,33 @@ export interface PerformanceOptions {
    * A monitored operation, a submission, a claim or a store operation that takes longer than this many milliseconds emits
    * `performance.slow_operation`. @defaultValue 1000
    */
-  slowMs?: number
+  slowMs?: number | undefined
   /** A database query that takes longer emits `performance.slow_query`. @defaultValue 1000 */
-  slowQueryMs?: number
+  slowQueryMs?: number | undefined
   /** A monitored operation after which the heap is larger by more than this many MiB emits `performance.memory_spike`. @defaultValue 100 */
-  memorySpikeMb?: number
+  memorySpikeMb?: number | undefined
   /**
    * An event loop that is late by more than this many milliseconds, in one of a hundred moments of a sample, emits
    * `performance.event_loop_lagged`. @defaultValue 200
    */
-  eventLoopLagMs?: number
+  eventLoopLagMs?: number | undefined
   /**
    * Measures database queries by the spans of instrumented clients. For this a span processor is added to the tracer provider of the
    * process. @defaultValue true
    */
-  slowQueries?: boolean
+  slowQueries?: boolean | undefined
   /** A queue is a bottleneck when its jobs wait longer than this for a free slot (95th percentile, or the oldest that waits now). @defaultValue 5000 */
-  queueWaitMs?: number
+  queueWaitMs?: number | undefined
   /** The store is a bottleneck when its operations take longer than this (95th percentile). @defaultValue 100 */
-  slowStoreMs?: number
+  slowStoreMs?: number | undefined
   /** How often the event loop is measured, and the window over the metrics gets a new point. @defaultValue 10000 */
-  sampleIntervalMs?: number
+  sampleIntervalMs?: number | undefined
   /** Serves `GET /metrics/bottlenecks`: what limits the throughput now. @defaultValue true */
-  bottlenecks?: boolean
+  bottlenecks?: boolean | undefined
   /** How far back "now" reaches in the report of bottlenecks, in milliseconds. @defaultValue 300000 (5 min) */
-  windowMs?: number
+  windowMs?: number | undefined
   /** How many slow operations, and how many slow queries, are kept for the report: the newest. @defaultValue 1000 */
-  maxSamples?: number
+  maxSamples?: number | undefined
 }
 
 const performanceSchema: OptionsSchema = {

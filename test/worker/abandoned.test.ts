@@ -74,7 +74,7 @@ t.test('they keep their slots: concurrency bounds what runs, and their end gives
     const { app, told } = await build(t, store, deaf, { concurrency: 2 })
     t.equal(await gauge(app), 0)
     await abandonOne(app, deaf)
-    t.equal(app.jobWorker.slotsOf('default'), 1)
+    t.equal(workerOf<Worker>(app)?.slotsOf('default'), 1)
     t.match(await workerCheckOf(app), { status: 'Degraded', description: 'handlers that ignored their abort signal are still running: 1' })
     await abandonOne(app, deaf)
     t.strictSame(told, ['handler.abandoned', 'handler.abandoned', 'worker.exhausted'])

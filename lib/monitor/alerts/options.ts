@@ -6,55 +6,55 @@ import { readWebhook, type AlertWebhookOptions, type ResolvedAlertWebhookOptions
 /** When an alert is raised, and who is notified. Each threshold has a default; `false` switches its rule off. */
 export interface AlertsOptions {
   /** How often the rules are evaluated, in milliseconds, by one of the processes on a store. @defaultValue 300000 (5 min) */
-  intervalMs?: number
+  intervalMs?: number | undefined
   /** Alerts when the attempts of a job took longer than this in the last hour (95th percentile). @defaultValue 5000 */
-  slowP95Ms?: number | false
+  slowP95Ms?: number | false | undefined
   /** Alerts when a single attempt, finished or still running, took longer than this. @defaultValue 30000 */
-  slowJobMs?: number | false
+  slowJobMs?: number | false | undefined
   /** Alerts when this many jobs, or more, failed in the last hour. @defaultValue 10 */
-  failedPerHour?: number | false
+  failedPerHour?: number | false | undefined
   /** Alerts when a larger share of the jobs that ended in the last hour failed, 0 to 1. @defaultValue 0.1 */
-  failureRate?: number | false
+  failureRate?: number | false | undefined
   /** `slowP95Ms` needs this many attempts and `failureRate` this many jobs: fewer prove nothing. @defaultValue 20 */
-  minSamples?: number
+  minSamples?: number | undefined
   /** Alerts when `count` jobs or more have been in progress without a renewed lease for `afterMs`. @defaultValue { count: 5, afterMs: 600000 } */
-  stuck?: { count?: number, afterMs?: number } | false
+  stuck?: { count?: number, afterMs?: number } | false | undefined
   /** Alerts when a process uses a larger share of its memory limit, 0 to 1. @defaultValue 0.8 */
-  memoryRatio?: number | false
+  memoryRatio?: number | false | undefined
   /**
    * The limit that resident memory is compared with, in bytes. @defaultValue the limit of the container; without a container the heap
    * is compared with V8's heap limit
    */
-  memoryLimitBytes?: number
+  memoryLimitBytes?: number | undefined
   /** Alerts when the store keeps this many more failed jobs than an hour ago. @defaultValue 50 */
-  deadLetterGrowth?: number | false
+  deadLetterGrowth?: number | false | undefined
   /**
    * Alerts when jobs have waited longer than this and no worker claims them, or when a worker with free slots has not looked for a job
    * for this long. @defaultValue 300000 (5 min)
    */
-  workerMissingMs?: number | false
+  workerMissingMs?: number | false | undefined
   /** Alerts when a process cannot reach the store for this long. Every process raises this alert for itself. @defaultValue 60000 */
-  storeUnreachableMs?: number | false
+  storeUnreachableMs?: number | false | undefined
   /** Names of jobs that the rules about durations and failures leave out. */
-  excludeJobs?: ReadonlyArray<string | RegExp>
+  excludeJobs?: ReadonlyArray<string | RegExp> | undefined
   /** Names of jobs that are meant to take long: `slowP95Ms` and `slowJobMs` leave them out. */
-  longJobs?: ReadonlyArray<string | RegExp>
+  longJobs?: ReadonlyArray<string | RegExp> | undefined
   /** Your own rules. */
-  rules?: readonly AlertRule[]
+  rules?: readonly AlertRule[] | undefined
   /** No second notice of the same alert within this time after it was resolved. @defaultValue 900000 (15 min) */
-  cooldownMs?: number
+  cooldownMs?: number | undefined
   /** An alert that is still firing is sent again after this time; `false` sends it once. @defaultValue 14400000 (4 h) */
-  repeatMs?: number | false
+  repeatMs?: number | false | undefined
   /** Writes numbered log lines: at `warn` when an alert is raised or still firing, at `info` when it is resolved. @defaultValue true */
-  log?: boolean
+  log?: boolean | undefined
   /** HTTP receivers of notices, signed as Standard Webhooks. */
-  webhook?: AlertWebhookOptions | readonly AlertWebhookOptions[]
+  webhook?: AlertWebhookOptions | readonly AlertWebhookOptions[] | undefined
   /** Sends notices as mail, through your own function: it receives a subject and a text. */
-  email?: EmailOptions
+  email?: EmailOptions | undefined
   /** Your own senders of notices. */
-  senders?: readonly AlertSender[]
+  senders?: readonly AlertSender[] | undefined
   /** How many milliseconds a sender may take for one notice, its own retries included. @defaultValue 30000 */
-  senderTimeoutMs?: number
+  senderTimeoutMs?: number | undefined
 }
 
 const patterns = { type: 'array', items: { anyOf: [{ type: 'string', minLength: 1 }, { isRegExp: true }] } }
