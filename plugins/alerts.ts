@@ -42,6 +42,7 @@ async function alertsPlugin (app: FastifyInstance, given: AlertsOptions): Promis
     plainly: (work) => traceExits === undefined ? work() : traceExits.plainly(work)
   })
   app.decorate('jobAlerts', alerts)
+  alerts.watch()
   app.addHook('onReady', async () => { await alerts.start() })
   app.addHook('onClose', async () => { await alerts.stop(STOP_MS) })
 }

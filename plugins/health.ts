@@ -46,6 +46,7 @@ async function healthPlugin (app: FastifyInstance, given: HealthOptions): Promis
   const runtime = runtimeOf(app)
   const health = new Health(runtime.context, runtime.bus, options)
   const builtIn = new BuiltInChecks(health, runtime, options)
+  builtIn.addChecks()
   app.decorate('jobHealth', health)
   runtime.onDraining = (listener) => { health.onDraining(listener) }
   addRoutes(app, health, options)

@@ -85,11 +85,9 @@ export class ExportCoordinator extends BaseService {
   constructor (parts: CoordinatorParts) {
     super()
     this.#parts = parts
-    const { context, bus, shared, rules, exporters, options: { file, push, syncIntervalMs, retentionMs } } = parts
+    const { context, bus, shared, rules, exporters, options: { syncIntervalMs, retentionMs } } = parts
     this.#host = parts.host ?? hostname()
     this.#fleet = new Fleet({ context, bus, shared, rules, syncIntervalMs, retentionMs, host: this.#host, snapshot: () => exporters.snapshot(false) })
-    // Without a target the processes on a store show each other nothing, and one that is alone knows all there is.
-    if (shared === undefined || (file ?? push) !== undefined) exporters.useFleet(this.#fleet.view)
   }
 
   /** @throws {AsyncEndpointsError} `FAE_UNKNOWN_FORMAT` when no exporter for the format of a target was registered */
@@ -98,6 +96,8 @@ export class ExportCoordinator extends BaseService {
     for (const target of [file, push]) {
       if (target !== undefined && exporters.findByFormat(target.format) === undefined) throw exporters.unknownFormat(target.format)
     }
+    // Without a target the processes on a store do not show their metrics to each other; a process that is alone has all there are.
+    if (shared === undefined || (file ?? push) !== undefined) exporters.useFleet(this.#fleet.view)
     if (file !== undefined) this.#targets.push(this.#fileTarget(file))
     if (push !== undefined) this.#targets.push(this.#pushTarget(push))
     if (this.#targets.length === 0) return

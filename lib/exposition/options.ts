@@ -3,52 +3,55 @@ import { unsendableHeaders } from '../core/http-delivery.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
 import { cut } from '../core/text.ts'
 
-/** A target whose file is written anew, and atomically, by the clock. */
+/** A file that is replaced, atomically, with the newest metrics. */
 export interface FileTargetOptions {
-  /** Its folder must exist. */
+  /** Path of the file. Its folder must exist. */
   path: string
   /** Any registered format. @defaultValue 'prometheus' */
   format?: string | undefined
-  /** @defaultValue 60000 */
+  /** How often the file is replaced, in milliseconds. @defaultValue 60000 */
   intervalMs?: number | undefined
   /**
-   * Whose metrics the file holds, where processes share a store. `host`: those of the processes of this host, so that each host has a file of
-   * its own under this path. `all`: those of all processes, in one file that all hosts can write; one of them does. @defaultValue 'host'
+   * Whose metrics the file holds where several processes share a store. `host`: those of the processes on this host, so that each host
+   * has a file of its own at this path. `all`: those of all processes, in one file that all hosts can write; one process writes it.
+   * @defaultValue 'host'
    */
   scope?: 'host' | 'all' | undefined
 }
 
-/** A target that is sent to by HTTP POST. */
+/** A receiver of metrics by HTTP POST. */
 export interface PushTargetOptions {
+  /** May hold a user and a password, which become an `authorization` header. Redirects are not followed. */
   url: string
   /** Any registered format. @defaultValue 'prometheus' */
   format?: string | undefined
+  /** Further headers. */
   headers?: Readonly<Record<string, string>> | undefined
-  /** @defaultValue 15000 */
+  /** How often metrics are sent, in milliseconds. @defaultValue 15000 */
   intervalMs?: number | undefined
-  /** Send sooner, when so many recordings have come together. @defaultValue no threshold */
+  /** Sends sooner, once this many values have been recorded since the last time. @defaultValue no threshold */
   threshold?: number | undefined
-  /** One attempt may take this long. @defaultValue 5000 */
+  /** The deadline of one attempt, in milliseconds. @defaultValue 5000 */
   timeoutMs?: number | undefined
-  /** Attempts at one page, with exponential backoff between them; then the next page has its turn. @defaultValue 5 */
+  /** How often one page is tried, with exponential backoff and `Retry-After` respected; then the next page is sent. @defaultValue 5 */
   attempts?: number | undefined
 }
 
-/** What carries metrics out of the process besides `/metrics`. */
+/** Brings metrics to a file or an HTTP receiver, besides `/metrics`. */
 export interface ExportOptions {
   targets?: { file?: FileTargetOptions, push?: PushTargetOptions } | undefined
-  /** How often a process shows its metrics to the others on its store. @defaultValue 30000 */
+  /** How often a process shows its metrics to the other processes on its store, in milliseconds. @defaultValue 30000 */
   syncIntervalMs?: number | undefined
-  /** How long those of a process that is gone are still exported. @defaultValue 300000 */
+  /** How long the metrics of a process that has ended are still exported, in milliseconds. @defaultValue 300000 */
   retentionMs?: number | undefined
   /**
-   * They are exported until every target has had its turn and so much longer, even where that is longer than `retentionMs`: what a process
-   * counted last is not forgotten between two turns, nor while the lock of a process that exported runs out and another takes over.
+   * The metrics of an ended process are kept until every target has been served, and this much longer, even beyond `retentionMs`.
+   * Without it the last values of a process could be lost between two exports, or while another process takes over the exports.
    *
    * @defaultValue 60000, and at most a fifth of `retentionMs`
    */
   safetyMarginMs?: number | undefined
-  /** A series per process, with the label `instance`; otherwise sums over all. @defaultValue true */
+  /** `true`: one series per process, with the label `instance`. `false`: sums over all processes. @defaultValue true */
   includeInstances?: boolean | undefined
 }
 

@@ -40,6 +40,10 @@ export class BuiltInChecks extends BaseService {
     this.#readings = new StoreReadings(store, counts, clock, () => registry.queues())
     this.#outage = options.storeOutage === 'ready' ? new StoreOutage(clock) : undefined
     this.#loop = this.#wanted.eventLoop ? new EventLoopSampler(clock) : undefined
+  }
+
+  /** The checks that can be asked as soon as the plugin is registered. */
+  addChecks (): void {
     this.#addStoreChecks()
     this.#addProcessChecks()
   }

@@ -51,14 +51,14 @@ export function workerCheck (worker: WorkerView, clock: Clock, silentMs: number,
       oldest_proof_ms: Math.round(oldestMs),
       threshold_ms: silentMs
     }
-    if (silent.length > 0) return { status: 'Unhealthy', description: `nothing was claimed or looked for in ${names(silent)}`, data }
+    if (silent.length > 0) return { status: 'Unhealthy', description: `the worker has stopped looking for jobs in ${names(silent)}`, data }
     if (exhausted.length > 0) {
-      const description = `handlers that ignored their abort hold every place of ${names(exhausted)}; nothing is claimed there`
+      const description = `handlers that ignored their abort signal hold every slot of ${names(exhausted)}; no job is claimed there until one of them ends`
       return { status: heldMs > silentMs ? 'Unhealthy' : 'Degraded', description, data }
     }
     if (paused.length > 0) return { status: 'Degraded', description: `paused: ${names(paused)}`, data }
-    if (abandoned > 0) return { status: 'Degraded', description: `handlers that ignored their abort still run: ${abandoned}`, data }
-    return { status: 'Healthy', description: consumers.length === 0 ? 'no job is defined' : 'claiming', data }
+    if (abandoned > 0) return { status: 'Degraded', description: `handlers that ignored their abort signal are still running: ${abandoned}`, data }
+    return { status: 'Healthy', description: consumers.length === 0 ? 'no job is defined' : 'claiming jobs', data }
   }
 }
 
@@ -68,9 +68,9 @@ function names (queues: readonly string[]): string {
 
 export interface MemoryLimits {
   /** Bytes of resident memory above which the process is Degraded. */
-  readonly maxRssBytes: number
+  readonly degradedRssBytes: number
   /** Share of V8's heap limit above which the process is Degraded, 0 to 1. */
-  readonly maxHeapRatio: number
+  readonly degradedHeapRatio: number
 }
 
 /** Never worse than Degraded: to restart the process is up to the kernel, and readiness must not take a busy process out. */
@@ -79,13 +79,13 @@ export function memoryCheck (limits: MemoryLimits, memory: Pick<ProcessMemory, '
     const rssBytes = memory.rssBytes()
     const heap = memory.heap()
     const problems: string[] = []
-    if (rssBytes > limits.maxRssBytes) problems.push('resident memory is over its limit')
-    if (heap.usedBytes > heap.limitBytes * limits.maxHeapRatio) problems.push('the heap is nearly full')
+    if (rssBytes > limits.degradedRssBytes) problems.push('resident memory is over its limit')
+    if (heap.usedBytes > heap.limitBytes * limits.degradedHeapRatio) problems.push('the heap is nearly full')
     const status: HealthStatus = problems.length > 0 ? 'Degraded' : 'Healthy'
     return {
       status,
       description: problems.length > 0 ? problems.join('; ') : 'within its limits',
-      data: { rss_bytes: rssBytes, rss_limit_bytes: limits.maxRssBytes, heap_used_bytes: heap.usedBytes, heap_limit_bytes: heap.limitBytes }
+      data: { rss_bytes: rssBytes, rss_limit_bytes: limits.degradedRssBytes, heap_used_bytes: heap.usedBytes, heap_limit_bytes: heap.limitBytes }
     }
   }
 }

@@ -36,8 +36,8 @@ export class EventLoopSampler extends BaseService {
 
 export interface EventLoopLimits {
   /** Milliseconds, on average over a sample. */
-  readonly maxEventLoopDelayMs: number
-  readonly maxEventLoopUtilization: number
+  readonly degradedEventLoopDelayMs: number
+  readonly degradedEventLoopUtilization: number
 }
 
 /** Never worse than Degraded: what is too busy should not get more of what it has too much of, nor be taken away. */
@@ -47,17 +47,17 @@ export function eventLoopCheck (limits: EventLoopLimits, read: () => LoopSample 
     if (reading === undefined) return { status: 'Healthy', description: 'not measured yet' }
     const { meanMs, worstMs, utilization } = reading
     const problems: string[] = []
-    if (meanMs > limits.maxEventLoopDelayMs) problems.push('the event loop is late')
-    if (utilization > limits.maxEventLoopUtilization) problems.push('the event loop is never idle')
+    if (meanMs > limits.degradedEventLoopDelayMs) problems.push('the event loop is blocked too long')
+    if (utilization > limits.degradedEventLoopUtilization) problems.push('the event loop has no idle time left')
     return {
       status: problems.length > 0 ? 'Degraded' : 'Healthy',
       description: problems.length > 0 ? problems.join('; ') : 'within its limits',
       data: {
         delay_ms: rounded(meanMs),
         max_delay_ms: rounded(worstMs),
-        delay_limit_ms: limits.maxEventLoopDelayMs,
+        delay_limit_ms: limits.degradedEventLoopDelayMs,
         utilization: rounded(utilization),
-        utilization_limit: limits.maxEventLoopUtilization
+        utilization_limit: limits.degradedEventLoopUtilization
       }
     }
   }

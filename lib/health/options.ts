@@ -3,22 +3,25 @@ import { openApiProperty, type OpenApiOptions } from '../core/openapi.ts'
 import { OptionProblems, pathProperty, readOptions, type OptionsSchema } from '../core/options.ts'
 import { processMemory } from '../core/process-memory.ts'
 
-/** When to refuse new jobs. A limit of 0 is no limit. */
+/** When new jobs are refused. The limit 0 means: no limit. */
 export interface PressureOptions {
   /**
-   * Milliseconds by which the event loop is late, on average over one sample. Not looked at for two samples after the start,
-   * which has held it up itself. @defaultValue 1000
+   * The event loop is later than this, in milliseconds, on average over one sample. The first two samples after the start do not
+   * count: the start itself holds the loop up. @defaultValue 1000
    */
   maxEventLoopDelayMs?: number | undefined
-  /** Share of time the event loop is busy, 0 to 1; from the third sample on, too. A busy process is not yet an overloaded one. @defaultValue 0 */
+  /** The event loop is busy for a larger share of the time, 0 to 1, from the third sample on. A busy process need not be overloaded. @defaultValue 0 */
   maxEventLoopUtilization?: number | undefined
-  /** 0: off. @defaultValue nine tenths of `--max-old-space-size`: beyond that V8 collects garbage without end, and then the process dies */
+  /**
+   * The heap is larger than this. @defaultValue nine tenths of `--max-old-space-size`: above that, V8 spends its time on garbage
+   * collection until the process dies
+   */
   maxHeapUsedBytes?: number | undefined
-  /** @defaultValue 0 */
+  /** Resident memory is larger than this. @defaultValue 0 */
   maxRssBytes?: number | undefined
-  /** Seconds, the `Retry-After` of a refused submission. @defaultValue 10 */
+  /** The `Retry-After` of a refused submission, in seconds. @defaultValue 10 */
   retryAfterSeconds?: number | undefined
-  /** How often the process is measured. @defaultValue 1000 */
+  /** How often the process is measured, in milliseconds. @defaultValue 1000 */
   sampleIntervalMs?: number | undefined
 }
 
@@ -26,7 +29,7 @@ export interface PressureOptions {
 export const BUILT_IN_CHECKS = ['asyncendpoints', 'queueDepth', 'redis', 'worker', 'memory', 'eventLoop', 'stuck', 'requires'] as const
 export type BuiltInCheck = typeof BUILT_IN_CHECKS[number]
 
-/** All but the hook that sees a request. */
+/** The options of the health plugin, without the hook that sees a request. */
 export interface BaseHealthOptions {
   /**
    * The path of the health routes: every check here, `/ready` and `/live` below it. `false` registers no routes; `app.jobHealth` still
@@ -36,62 +39,65 @@ export interface BaseHealthOptions {
   /** Moves a single route to another path, whatever `path` says; `false` leaves it out. */
   paths?: { health?: string | false, ready?: string | false, live?: string | false } | undefined
   /**
-   * Who sees the checks behind the status; their names and findings can help an attacker. `authorized`: whom `authorize`
-   * lets. The HTTP status is the same for everybody. @defaultValue 'always'
+   * Who sees the single checks: their names and findings can help an attacker. `authorized` means the requests that `authorize`
+   * accepts. The HTTP status is the same for everybody. @defaultValue 'always'
    */
   details?: 'always' | 'authorized' | 'never' | undefined
-  /** `list`: checks in an array. `map`: checks by name, under `entries`. @defaultValue 'list' */
+  /** `list` puts the checks into an array, `map` puts them by name under `entries`. @defaultValue 'list' */
   format?: 'list' | 'map' | undefined
-  /** HTTP status of each health status, on `/health` and `/health/ready`. @defaultValue 200, 200, 503 */
+  /** The HTTP status that stands for each health status, on `/health` and `/health/ready`. @defaultValue 200, 200, 503 */
   statusCodes?: Partial<Record<HealthStatus, number>> | undefined
-  /** Checks of ours to leave out. @defaultValue all are on */
+  /** `false` leaves a built-in check out. @defaultValue all are on */
   checks?: Partial<Record<BuiltInCheck, boolean>> | undefined
-  /** A store that answers slower than this is Degraded; after twice as long, or `probeTimeoutMs`, Unhealthy. Less than `probeTimeoutMs`. @defaultValue 1000 */
+  /**
+   * A store that takes longer to answer is Degraded, in milliseconds. One that takes twice as long, or longer than `probeTimeoutMs`, is
+   * Unhealthy. Must be less than `probeTimeoutMs`. @defaultValue 1000
+   */
   storeLatencyMs?: number | undefined
   /**
-   * `/health/ready` answers within this time, and up to 100 ms, whatever the store and the checks do. Less than the time that your
-   * orchestrator gives the probe: Kubernetes hangs up after `timeoutSeconds`, 1 unless you say more. @defaultValue 1500
+   * `/health/ready` answers within this many milliseconds (at most 100 ms later), whatever the store and the checks do. Give less than
+   * your orchestrator allows for the probe: Kubernetes gives up after `timeoutSeconds`, which is 1 unless you set it.
+   * @defaultValue 1500
    */
   probeTimeoutMs?: number | undefined
   /**
-   * What `/health/ready` says while the store cannot be used. `unready`: 503, so that nobody sends jobs here; all processes on one
-   * store get no traffic at the same time. `ready`: 200 and Degraded, for a process whose other routes do without the store;
-   * submissions are answered 503 by themselves. A process that has not reached its store since it started is unready either way.
+   * What `/health/ready` answers while the store cannot be used. `unready`: 503, so that no traffic comes here; all processes that
+   * share the store lose their traffic at the same time. `ready`: 200 and Degraded, for a process whose other routes work without
+   * the store; submissions are answered 503. A process that has not reached its store since its start is unready in both cases.
    * @defaultValue 'unready'
    */
   storeOutage?: 'unready' | 'ready' | undefined
-  /** `dry-run`: shows that a job would be taken by a write to the store that leaves nothing behind. @defaultValue 'dry-run' */
+  /** `dry-run` checks that the store would accept a job, by a write that leaves nothing behind. `false` leaves this out. @defaultValue 'dry-run' */
   submitProbe?: 'dry-run' | false | undefined
   /** More stuck jobs than this are Degraded. @defaultValue 10 */
   maxStuckJobs?: number | undefined
-  /** So many waiting jobs, or more, are Degraded. @defaultValue 100 */
+  /** This many waiting jobs, or more, are Degraded. @defaultValue 100 */
   maxQueueDepth?: number | undefined
   /**
-   * A queue with a free worker place, of which nothing was heard for this long, makes the process unready. With Redis not
-   * below 15000: a worker that works may look only every ten seconds. @defaultValue 30000
+   * The process is unready when a worker has a free slot for a queue but has not looked for a job in it for this many milliseconds. With
+   * Redis it must be at least 15000, because a healthy worker may look only every ten seconds. @defaultValue 30000
    */
   workerSilentMs?: number | undefined
-  /** More resident memory than this is Degraded. @defaultValue 524288000 (500 MiB) */
-  maxRssBytes?: number | undefined
-  /** A fuller heap than this share of V8's limit is Degraded. @defaultValue 0.9 */
-  maxHeapRatio?: number | undefined
-  /** An event loop that is later than this, on average over a second, is Degraded. @defaultValue 200 */
-  maxEventLoopDelayMs?: number | undefined
-  /** An event loop that is busier than this over a second, 0 to 1, is Degraded. At 1 it may be as busy as it can. @defaultValue 1 */
-  maxEventLoopUtilization?: number | undefined
+  /** More resident memory than this is Degraded, in bytes. @defaultValue 524288000 (500 MiB) */
+  degradedRssBytes?: number | undefined
+  /** A heap that fills a larger share of V8's limit is Degraded, 0 to 1. @defaultValue 0.9 */
+  degradedHeapRatio?: number | undefined
+  /** An event loop that is later than this, in milliseconds on average over a second, is Degraded. @defaultValue 200 */
+  degradedEventLoopDelayMs?: number | undefined
+  /** An event loop that is busy for a larger share of a second, 0 to 1, is Degraded; 1 switches this off. @defaultValue 1 */
+  degradedEventLoopUtilization?: number | undefined
   /**
-   * How long `app.jobHealth.drain()` waits between "not ready" and letting you close: until every load balancer has noticed,
-   * in milliseconds. Kubernetes needs 5 to 10 s; it counts against its grace. @defaultValue 5000
+   * How many milliseconds `app.jobHealth.drain()` waits after readiness has turned to 503, until every load balancer has noticed. Kubernetes
+   * needs 5 to 10 s, which count against its grace period. @defaultValue 5000
    */
   shutdownDelayMs?: number | undefined
   /**
-   * Refuses job submissions and redrives (503, `FAE_OVERLOADED`) while the process is overloaded; nothing else is ever refused by it.
-   * When the application has registered `@fastify/under-pressure` itself, its limits and its handler decide what is
-   * refused, and limits given here would have no effect: they are refused. Probes, `/metrics`, status, result and cancel are
-   * answered all the same.
+   * Refuses job submissions and redrives (503, `FAE_OVERLOADED`) while the process is overloaded. Probes, `/metrics`, status, result
+   * and cancel are always answered. If the application has registered `@fastify/under-pressure` itself, that registration decides
+   * what is refused, and `pressure` must not be given. `false` switches it off.
    */
   pressure?: false | PressureOptions | undefined
-  /** How the three routes stand in the OpenAPI document. @defaultValue under the tag `health` */
+  /** How the three routes appear in the OpenAPI document. @defaultValue under the tag `health` */
   openapi?: OpenApiOptions | undefined
 }
 
@@ -132,10 +138,10 @@ export const healthSchema: OptionsSchema = {
     maxStuckJobs: { type: 'integer', minimum: 0 },
     maxQueueDepth: { type: 'integer', minimum: 1 },
     workerSilentMs: threshold,
-    maxRssBytes: threshold,
-    maxHeapRatio: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
-    maxEventLoopDelayMs: threshold,
-    maxEventLoopUtilization: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
+    degradedRssBytes: threshold,
+    degradedHeapRatio: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
+    degradedEventLoopDelayMs: threshold,
+    degradedEventLoopUtilization: { type: 'number', exclusiveMinimum: 0, maximum: 1 },
     shutdownDelayMs: { type: 'number', minimum: 0, maximum: 600_000 },
     pressure: { anyOf: [{ const: false }, pressureSchema] },
     openapi: openApiProperty
@@ -169,10 +175,10 @@ export const HEALTH_DEFAULTS = Object.freeze({
   maxStuckJobs: 10,
   maxQueueDepth: 100,
   workerSilentMs: 30_000,
-  maxRssBytes: 524_288_000,
-  maxHeapRatio: 0.9,
-  maxEventLoopDelayMs: 200,
-  maxEventLoopUtilization: 1,
+  degradedRssBytes: 524_288_000,
+  degradedHeapRatio: 0.9,
+  degradedEventLoopDelayMs: 200,
+  degradedEventLoopUtilization: 1,
   shutdownDelayMs: 5_000,
   pressure: PRESSURE_DEFAULTS as PressureOptions | false
 })

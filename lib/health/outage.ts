@@ -40,7 +40,7 @@ export class StoreOutage {
     return async (context) => {
       // Both are asked at the same time, and the store's answer decides.
       await this.#asking
-      return this.#out ? { status: 'Degraded', description: 'the store cannot be used now, so nothing is claimed', data: {} } : await check(context)
+      return this.#out ? { status: 'Degraded', description: 'the store cannot be reached, so no job can be claimed', data: {} } : await check(context)
     }
   }
 

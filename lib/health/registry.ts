@@ -260,7 +260,7 @@ function toAnswer (verdict: unknown): Answer {
     const { status, description, data } = verdict as { status?: unknown, description?: unknown, data?: unknown }
     if (isStatus(status)) return { status, description: typeof description === 'string' ? bounded(description) : '', data: facts(data) }
   }
-  return { status: 'Unhealthy', description: 'the check answered with something that is no verdict', data: {} }
+  return { status: 'Unhealthy', description: 'the check returned neither a status nor a boolean', data: {} }
 }
 
 function isStatus (value: unknown): value is HealthStatus {

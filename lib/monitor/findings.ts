@@ -8,7 +8,7 @@ import { durationText } from './duration-text.ts'
 /** All that the rules look at. */
 export interface Evidence {
   readonly facts: Facts
-  readonly options: Pick<ResolvedPerformanceOptions, 'slowMs' | 'slowQueryMs' | 'eventLoopLagMs' | 'queueWaitMs' | 'storeLatencyMs'>
+  readonly options: Pick<ResolvedPerformanceOptions, 'slowMs' | 'slowQueryMs' | 'eventLoopLagMs' | 'queueWaitMs' | 'slowStoreMs'>
   readonly timeouts: ReadonlyMap<string, number>
   readonly worker: WorkerView | undefined
   readonly countsIntervalMs: Surroundings['countsIntervalMs']
@@ -69,7 +69,7 @@ function storeAway (evidence: Evidence): Finding[] {
   if (countsAgeMs === null || countsAgeMs <= threshold) return []
   return [{
     cause: 'store-away', severity: 'critical', subject: null, value: countsAgeMs, threshold, unit: 'ms',
-    sentence: `The job store has not said for ${durationText(countsAgeMs)} how many jobs wait: look whether its server runs and can be reached from here.`
+    sentence: `The job store has not answered for ${durationText(countsAgeMs)}: check that its server is running and can be reached from this host.`
   }]
 }
 
@@ -91,13 +91,13 @@ function eventLoop ({ facts: { eventLoop: { lagMs, highestLagMs, utilizationPerc
   if (lagMs !== null && lagMs > threshold) {
     return [{
       ...base, cause: 'event-loop-blocked', severity: 'critical', value: lagMs,
-      sentence: `The event loop is late by up to ${durationText(lagMs)} (p99): something computes without a pause; move it to a worker thread or split it up, because everything else in this process waits for it.`
+      sentence: `The event loop is late by up to ${durationText(lagMs)} (p99): code in this process computes without a pause, and everything else in the process waits for it; move it to a worker thread or split it up.`
     }]
   }
   if (highestLagMs > threshold) {
     return [{
       ...base, cause: 'event-loop-blocked', severity: 'warning', value: highestLagMs,
-      sentence: `The event loop was late by up to ${durationText(highestLagMs)} (p99) a while ago: something computed without a pause, and everything else in this process waited for it.`
+      sentence: `The event loop was late by up to ${durationText(highestLagMs)} (p99) a while ago: code in this process computed without a pause, and everything else in the process waited for it.`
     }]
   }
   if (utilizationPercent < BUSY_LOOP_PERCENT) return []
@@ -107,7 +107,7 @@ function eventLoop ({ facts: { eventLoop: { lagMs, highestLagMs, utilizationPerc
   }]
 }
 
-function storeSlow ({ facts: { store, eventLoop: { meanLagMs } }, options: { storeLatencyMs: threshold } }: Evidence): Finding[] {
+function storeSlow ({ facts: { store, eventLoop: { meanLagMs } }, options: { slowStoreMs: threshold } }: Evidence): Finding[] {
   const worst = store.operations.find(({ operation, duration }) => !ASIDE.has(operation) && duration.count >= ENOUGH)
   if (worst === undefined || worst.duration.p95Ms <= threshold) return []
   // An answer that lay there until the loop came round to it is not the store's fault.
@@ -152,15 +152,15 @@ function ownWorker (evidence: Evidence, { queue, wait, active, concurrency, busy
     const work = name === undefined ? '' : ` with \`${name}\`${duration === undefined ? '' : ` (p95 ${atLeast(duration)})`}`
     // The average of the window counts the time before the work came, too: what is busy now is what holds the jobs up.
     const full = busy >= 99 || (active ?? 0) >= (concurrency ?? 0)
-    const places = full ? (concurrency === 1 ? 'the only place is busy' : `all ${concurrency} places are busy`) : `${busy} % of ${concurrency} places were busy on average`
+    const places = full ? (concurrency === 1 ? 'its only slot is busy' : `all ${concurrency} slots are busy`) : `${busy} % of ${concurrency} slots were busy on average`
     const { utilizationPercent } = evidence.facts.eventLoop
     const cure = (utilizationPercent ?? 0) >= BUSY_LOOP_PERCENT ? 'add worker processes; this one has no time left for more concurrency' : 'add workers or raise `worker.concurrency`'
     return { cause: 'workers-saturated', sentence: `${told} while ${places}${work}: ${cure}.` }
   }
   if (waiting && wait === null && (active ?? 0) === 0) {
-    return { cause: 'not-claiming', severity: 'critical', sentence: `${told}, and the worker of this process has claimed none although its ${concurrency} places are free: see whether it is paused or has lost its connection (\`/health/ready\`).` }
+    return { cause: 'not-claiming', severity: 'critical', sentence: `${told}, and the worker of this process has claimed none although its ${concurrency} slots are free: see whether it is paused or has lost its connection (\`/health/ready\`).` }
   }
-  return { cause: 'queue-wait', sentence: `${told} although only ${busy} % of ${concurrency} places were busy: it came in a burst, or other processes are slower than this one.` }
+  return { cause: 'queue-wait', sentence: `${told} although only ${busy} % of ${concurrency} slots were busy: the jobs came in a burst, or other processes are slower than this one.` }
 }
 
 /** The job that takes most of the time of a queue; before any has ended, the one that most attempts are of. */
@@ -199,7 +199,7 @@ function handlers ({ facts, options, timeouts }: Evidence): Finding[] {
         ? []
         : [{
             cause: 'handler-failing', severity: failing >= 50 ? 'critical' : 'warning', subject: name, value: failing, threshold: FAILING_PERCENT, unit: '%',
-            sentence: `${failing} % of the attempts of \`${name}\` failed${errorCode === null ? '' : `, mostly with ${errorCode}`}: their retries take places from other jobs.`
+            sentence: `${failing} % of the attempts of \`${name}\` failed${errorCode === null ? '' : `, mostly with ${errorCode}`}: their retries take slots from other jobs.`
           } as const]),
       ...(timeoutMs === 0 || duration.p95Ms < near
         ? []

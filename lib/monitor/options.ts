@@ -1,28 +1,37 @@
 import { readOptions, type OptionsSchema } from '../core/options.ts'
 
-/** Thresholds of the performance monitor. */
+/** What the performance monitor measures, and from when on it emits an event. */
 export interface PerformanceOptions {
-  /** A monitored operation, a submission, a claim or a store operation that takes longer is told as `performance.slow_operation`. @defaultValue 1000 */
+  /**
+   * A monitored operation, a submission, a claim or a store operation that takes longer than this many milliseconds emits
+   * `performance.slow_operation`. @defaultValue 1000
+   */
   slowMs?: number | undefined
-  /** A database query that takes longer is told as `performance.slow_query`. @defaultValue 1000 */
+  /** A database query that takes longer emits `performance.slow_query`. @defaultValue 1000 */
   slowQueryMs?: number | undefined
-  /** A monitored operation that leaves the heap so much larger is told as `performance.memory_spike`; in MiB. @defaultValue 100 */
+  /** A monitored operation after which the heap is larger by more than this many MiB emits `performance.memory_spike`. @defaultValue 100 */
   memorySpikeMb?: number | undefined
-  /** An event loop that is late by more (for one in a hundred moments of a sampling interval) is told as `performance.event_loop_lagged`. @defaultValue 200 */
+  /**
+   * An event loop that is late by more than this many milliseconds, in one of a hundred moments of a sample, emits
+   * `performance.event_loop_lagged`. @defaultValue 200
+   */
   eventLoopLagMs?: number | undefined
-  /** Database queries are measured by the spans of instrumented clients, for which a span processor is added to the provider of the process. @defaultValue true */
+  /**
+   * Measures database queries by the spans of instrumented clients. For this a span processor is added to the tracer provider of the
+   * process. @defaultValue true
+   */
   slowQueries?: boolean | undefined
-  /** Jobs that wait longer for a place (95th percentile), or longest, are a bottleneck. @defaultValue 5000 */
+  /** A queue is a bottleneck when its jobs wait longer than this for a free slot (95th percentile, or the oldest that waits now). @defaultValue 5000 */
   queueWaitMs?: number | undefined
-  /** A store whose operations take longer (95th percentile) is a bottleneck. @defaultValue 100 */
-  storeLatencyMs?: number | undefined
-  /** How often the event loop is looked at, and a point of the window is taken. @defaultValue 10000 */
+  /** The store is a bottleneck when its operations take longer than this (95th percentile). @defaultValue 100 */
+  slowStoreMs?: number | undefined
+  /** How often the event loop is measured, and the window over the metrics gets a new point. @defaultValue 10000 */
   sampleIntervalMs?: number | undefined
-  /** `GET /metrics/bottlenecks`: what limits the throughput now. @defaultValue true */
+  /** Serves `GET /metrics/bottlenecks`: what limits the throughput now. @defaultValue true */
   bottlenecks?: boolean | undefined
-  /** How far back `now` reaches for the bottlenecks. @defaultValue 300000 (5 min) */
+  /** How far back "now" reaches in the report of bottlenecks, in milliseconds. @defaultValue 300000 (5 min) */
   windowMs?: number | undefined
-  /** Slow operations and queries that are kept to be shown, the newest. @defaultValue 1000 */
+  /** How many slow operations, and how many slow queries, are kept for the report: the newest. @defaultValue 1000 */
   maxSamples?: number | undefined
 }
 
@@ -34,7 +43,7 @@ const performanceSchema: OptionsSchema = {
     slowQueryMs: { type: 'number', minimum: 0 },
     slowQueries: { type: 'boolean' },
     queueWaitMs: { type: 'number', exclusiveMinimum: 0 },
-    storeLatencyMs: { type: 'number', exclusiveMinimum: 0 },
+    slowStoreMs: { type: 'number', exclusiveMinimum: 0 },
     memorySpikeMb: { type: 'number', exclusiveMinimum: 0 },
     eventLoopLagMs: { type: 'number', exclusiveMinimum: 0 },
     sampleIntervalMs: { type: 'number', minimum: 100, maximum: 3_600_000 },
@@ -51,7 +60,7 @@ const PERFORMANCE_DEFAULTS: Readonly<Required<PerformanceOptions>> = Object.free
   memorySpikeMb: 100,
   eventLoopLagMs: 200,
   queueWaitMs: 5_000,
-  storeLatencyMs: 100,
+  slowStoreMs: 100,
   sampleIntervalMs: 10_000,
   bottlenecks: true,
   windowMs: 300_000,

@@ -284,6 +284,7 @@ t.test('a page over all processes, where nobody shows the others anything, is re
   await shared.coordinator.start()
   for (const includeInstances of [true, false]) await t.rejects(shared.exporters.export({ includeInstances }), { code: 'FAE_INVALID_OPTIONS', message: /includeInstances needs a target/ })
   const alone = processOf(t, 'one', {}, { clock })
+  await alone.coordinator.start()
   t.match(String((await alone.exporters.export({ includeInstances: true })).body), /^jobs_total{instance="one"} 0$/m, 'one that is alone is all there is')
   t.throws(() => readExportOptions({ includeInstances: false, retentionMs: 90_000 }), { code: 'FAE_INVALID_OPTIONS', message: /retentionMs has no effect without targets.*includeInstances has no effect/ })
 })

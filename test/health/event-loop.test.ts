@@ -8,7 +8,7 @@ import { FakeClock } from '../../lib/testing/fake-clock.ts'
 import { until } from '../support/redis-jobs.ts'
 
 async function ask (reading: Omit<LoopSample, 'lagMs'> | undefined): Promise<HealthVerdict> {
-  return await eventLoopCheck({ maxEventLoopDelayMs: 200, maxEventLoopUtilization: 0.95 }, () => reading && { ...reading, lagMs: 0 })({ signal: new AbortController().signal })
+  return await eventLoopCheck({ degradedEventLoopDelayMs: 200, degradedEventLoopUtilization: 0.95 }, () => reading && { ...reading, lagMs: 0 })({ signal: new AbortController().signal })
 }
 
 t.test('over a limit is Degraded, never worse', async (t) => {
@@ -16,8 +16,8 @@ t.test('over a limit is Degraded, never worse', async (t) => {
   t.match(await ask({ meanMs: 200, worstMs: 900, utilization: 0.95 }), {
     status: 'Healthy', description: 'within its limits', data: { delay_ms: 200, max_delay_ms: 900, delay_limit_ms: 200, utilization: 0.95, utilization_limit: 0.95 }
   })
-  t.match(await ask({ meanMs: 201, worstMs: 900, utilization: 0.5 }), { status: 'Degraded', description: 'the event loop is late' })
-  t.match(await ask({ meanMs: 201, worstMs: 900, utilization: 0.96 }), { status: 'Degraded', description: 'the event loop is late; the event loop is never idle' })
+  t.match(await ask({ meanMs: 201, worstMs: 900, utilization: 0.5 }), { status: 'Degraded', description: 'the event loop is blocked too long' })
+  t.match(await ask({ meanMs: 201, worstMs: 900, utilization: 0.96 }), { status: 'Degraded', description: 'the event loop is blocked too long; the event loop has no idle time left' })
 })
 
 /** Keeps the event loop from turning. */

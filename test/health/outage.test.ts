@@ -34,7 +34,7 @@ t.test('a worker that cannot claim because of the outage is not silent by its ow
   t.match(await both(), { status: 'Healthy' })
   good = false
   await clock.advance(60_000)
-  t.match(await both(), { status: 'Degraded', description: 'the store cannot be used now, so nothing is claimed' })
+  t.match(await both(), { status: 'Degraded', description: 'the store cannot be reached, so no job can be claimed' })
   good = true
   await clock.advance(1_000)
   t.match(await both(), { status: 'Healthy' }, 'it gets its time to look again')

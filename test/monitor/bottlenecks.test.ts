@@ -59,11 +59,11 @@ t.test('workers saturated, with what keeps them busy', async (t) => {
     run(world, 100, { wait: 12.4, takes: 9.8 })
   })
   t.equal(report.limitedBy, 'workers-saturated')
-  t.match(report.verdict, /^Jobs wait .* while all 20 places are busy with `report` \(p95 9\.\d s\): add workers or raise `worker\.concurrency`\.$/)
+  t.match(report.verdict, /^Jobs wait .* while all 20 slots are busy with `report` \(p95 9\.\d s\): add workers or raise `worker\.concurrency`\.$/)
   t.same(causes(report), ['warning workers-saturated', 'info handler-slow'])
   t.match(report.findings[0], { subject: 'default', threshold: 5_000, unit: 'ms' })
   const one = await after((world) => { worker(world, 1, 1); counts(world, { queued: 9, running: 1, oldest: 95 }) })
-  t.equal(one.verdict, 'The job that waits longest in queue `default` has waited for 2 min while the only place is busy with `report`: add workers or raise `worker.concurrency`.', 'nothing has ended yet')
+  t.equal(one.verdict, 'The job that waits longest in queue `default` has waited for 2 min while its only slot is busy with `report`: add workers or raise `worker.concurrency`.', 'nothing has ended yet')
 })
 
 t.test('all places are taken at this moment, though they were free for most of the window', async (t) => {
@@ -73,7 +73,7 @@ t.test('all places are taken at this moment, though they were free for most of t
     worker(world, 20)
     run(world, 40, { wait: 12.4, takes: 9.8 })
   })
-  t.match(report.verdict, / while all 20 places are busy with `report` \(p95 9\.8 s\): add workers or raise `worker\.concurrency`\.$/)
+  t.match(report.verdict, / while all 20 slots are busy with `report` \(p95 9\.8 s\): add workers or raise `worker\.concurrency`\.$/)
   t.ok((report.queues.find(({ queue }) => queue === 'default')?.busyPercent ?? 100) < 90)
   const mostly = await after(async (world) => {
     worker(world, 20)
@@ -81,7 +81,7 @@ t.test('all places are taken at this moment, though they were free for most of t
     worker(world, 19)
     run(world, 40, { wait: 12.4, takes: 9.8 })
   })
-  t.match(mostly.verdict, / while (?:9\d(?:\.\d)? % of 20 places were busy on average|all 20 places are busy) with /)
+  t.match(mostly.verdict, / while (?:9\d(?:\.\d)? % of 20 slots were busy on average|all 20 slots are busy) with /)
 })
 
 t.test('a percentile is never above what was measured at most', async (t) => {
@@ -120,7 +120,7 @@ t.test('no worker at all, against workers elsewhere, against a worker that claim
   t.match(elsewhere.verdict, /look at the same page of those that do \(20 jobs are being worked on\)/)
   const deaf = await after((world) => { worker(world, 0); counts(world, { queued: 12, oldest: 40 }) })
   t.same(causes(deaf), ['critical not-claiming'])
-  t.match(deaf.verdict, /its 20 places are free: see whether it is paused/)
+  t.match(deaf.verdict, /its 20 slots are free: see whether it is paused/)
   const burst = await after((world) => { worker(world, 4); run(world, 10, { wait: 8 }) })
   t.same(causes(burst), ['warning queue-wait'])
 })
@@ -137,7 +137,7 @@ t.test('a slow store; not when the event loop is what makes it look slow', async
     slow(world)
   }, monitored({ windowMs: 60_000 }))
   t.same(causes(blocked), ['critical event-loop-blocked'])
-  t.match(blocked.verdict, /^The event loop is late by up to 450 ms \(p99\): something computes without a pause/)
+  t.match(blocked.verdict, /^The event loop is late by up to 450 ms \(p99\): code in this process computes without a pause/)
   const aside = await after((world) => { for (let n = 0; n < 20; n++) world.metrics.storeOperationDuration(0.4, { operation: 'gather', storeType: 'redis' }) })
   t.same(causes(aside), [], 'no job waits for that')
 })
@@ -156,7 +156,7 @@ t.test('a loop that was blocked a while ago', async (t) => {
 t.test('a store that is away, or fails', async (t) => {
   const away = await after((world) => { counts(world, { queued: 5, oldest: 95, age: 75 }) })
   t.same(causes(away), ['critical store-away'], 'old counts prove nothing about workers')
-  t.match(away.verdict, /^The job store has not said for 75 s how many jobs wait/)
+  t.match(away.verdict, /^The job store has not answered for 75 s/)
   const failing = await after(({ metrics }) => {
     for (let n = 0; n < 40; n++) metrics.storeOperationDuration(0.01, { operation: 'create', storeType: 'redis' })
     for (let n = 0; n < 6; n++) metrics.storeError({ operation: 'create', errorType: 'FAE_STORE_UNAVAILABLE', storeType: 'redis' })
@@ -177,7 +177,7 @@ t.test('what needs attention but limits nothing', async (t) => {
   })
   t.match(report, { limitedBy: null, verdict: 'Nothing limits the throughput now, but the findings need attention.', pressure: { retries: 1, refused: [{ reason: 'queue-full', count: 1 }, { count: 1 }] } })
   t.same(report.findings.map(({ severity, cause, sentence }) => `${severity} ${cause}: ${sentence}`), [
-    'critical handler-failing: 62.5 % of the attempts of `report` failed, mostly with E_CONN: their retries take places from other jobs.',
+    'critical handler-failing: 62.5 % of the attempts of `report` failed, mostly with E_CONN: their retries take slots from other jobs.',
     'warning submissions-refused: 1 submission was refused (queue-full): clients were told to come back later.',
     'warning handler-near-timeout: `report` takes 29 s (p95) and is aborted after 30 s: make it faster, or give it a longer `timeoutMs`.',
     'warning jobs-stuck: 3 jobs have lost the worker that ran them, and will be taken over by another: if the number stays, look for workers that crash or do not answer.',

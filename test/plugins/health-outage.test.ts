@@ -68,7 +68,7 @@ t.test('a killed Redis: unready by default, Degraded and ready with storeOutage:
     return answer.status === 'Degraded' && answer.checks.some(({ name, status }) => name === 'worker' && status === 'Degraded')
   }, 20_000)
   t.match(answer.checks.find(({ name }) => name === 'asyncendpoints')?.description, /health\.storeOutage keeps this process ready$/)
-  t.match(answer.checks.find(({ name }) => name === 'worker'), { status: 'Degraded', description: 'the store cannot be used now, so nothing is claimed' })
+  t.match(answer.checks.find(({ name }) => name === 'worker'), { status: 'Degraded', description: 'the store cannot be reached, so no job can be claimed' })
   t.notMatch(JSON.stringify([await ready(strict), answer]), String(redis.port), 'probes are open to many: where the server is stands in the log')
   for (const app of [strict, lenient]) {
     t.equal((await app.inject('/mine')).statusCode, 200)

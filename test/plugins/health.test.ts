@@ -120,11 +120,11 @@ t.test('options: paths, prefix, details, status codes, checks', async (t) => {
 })
 
 t.test('bad options fail the registration with one message', async (t) => {
-  const bad = { storeLatencyMs: 0, maxRssBytes: 0, colour: 'red', pressure: { maxEventLoopDelay: 5 } } as unknown as HealthOptions
+  const bad = { storeLatencyMs: 0, degradedRssBytes: 0, colour: 'red', pressure: { maxEventLoopDelay: 5 } } as unknown as HealthOptions
   await t.rejects(async () => await build(t, { options: bad }), { code: 'FAE_INVALID_OPTIONS', message: /health: .*colour is not an option/ })
   await t.rejects(async () => await build(t, { options: bad }), { message: /pressure\.maxEventLoopDelay is not an option/ })
   await t.rejects(async () => await build(t, { options: bad }), { message: /storeLatencyMs must be a number greater than 0/ })
-  await t.rejects(async () => await build(t, { options: bad }), { message: /maxRssBytes must be a number greater than 0/ })
+  await t.rejects(async () => await build(t, { options: bad }), { message: /degradedRssBytes must be a number greater than 0/ })
 })
 
 /** An endpoint's submit route, as lib/http marks it, and one of everything that must never be refused. */

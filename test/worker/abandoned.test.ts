@@ -75,11 +75,11 @@ t.test('they keep their slots: concurrency bounds what runs, and their end gives
     t.equal(await gauge(app), 0)
     await abandonOne(app, deaf)
     t.equal(workerOf<Worker>(app)?.slotsOf('default'), 1)
-    t.match(await workerCheckOf(app), { status: 'Degraded', description: 'handlers that ignored their abort still run: 1' })
+    t.match(await workerCheckOf(app), { status: 'Degraded', description: 'handlers that ignored their abort signal are still running: 1' })
     await abandonOne(app, deaf)
     t.strictSame(told, ['handler.abandoned', 'handler.abandoned', 'worker.exhausted'])
     t.equal(await gauge(app), 2)
-    t.match(await workerCheckOf(app), { status: 'Degraded', description: /hold every place of default/ })
+    t.match(await workerCheckOf(app), { status: 'Degraded', description: /hold every slot of default/ })
     t.equal((await app.inject('/health/ready')).statusCode, 200)
 
     const waiting = await Promise.all([1, 2, 3].map(async () => (await app.jobs.submit('deaf')).id))

@@ -113,6 +113,11 @@ export class Alerts extends BaseService {
   /** This process evaluates. */
   get leading (): boolean { return this.#leading }
 
+  /**
+   * Counts what happens to jobs from now on. `start` does it too; a worker that is ready before would have run jobs uncounted.
+   */
+  watch (): void { this.#watcher.start() }
+
   /** What is firing on this store now, the oldest first; while the store is away, as far as this process knows. */
   async active (): Promise<readonly Alert[]> {
     const { store: { shared } } = this.#parts
@@ -130,6 +135,7 @@ export class Alerts extends BaseService {
   }
 
   protected async onStart (): Promise<void> {
+    this.#watcher.start()
     this.#parts.quietly(() => { this.#periodic.start() })
   }
 

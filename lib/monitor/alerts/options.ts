@@ -3,51 +3,57 @@ import type { AlertRule, AlertSender, EmailOptions } from './alert.ts'
 import { BUILT_IN_RULES, type AlertThresholds } from './rules.ts'
 import { readWebhook, type AlertWebhookOptions, type ResolvedAlertWebhookOptions } from './webhook.ts'
 
-/** When to alert, and whom to tell. Every number has a default; `false` switches a rule off. */
+/** When an alert is raised, and who is notified. Each threshold has a default; `false` switches its rule off. */
 export interface AlertsOptions {
-  /** How often the rules are evaluated; once in a cluster. @defaultValue 300000 (5 min) */
+  /** How often the rules are evaluated, in milliseconds, by one of the processes on a store. @defaultValue 300000 (5 min) */
   intervalMs?: number | undefined
-  /** 95th percentile of the time that attempts of a job took in the last hour. @defaultValue 5000 */
+  /** Alerts when the attempts of a job took longer than this in the last hour (95th percentile). @defaultValue 5000 */
   slowP95Ms?: number | false | undefined
-  /** A single attempt, over or under way. @defaultValue 30000 */
+  /** Alerts when a single attempt, finished or still running, took longer than this. @defaultValue 30000 */
   slowJobMs?: number | false | undefined
-  /** Failed jobs in the last hour. @defaultValue 10 */
+  /** Alerts when this many jobs, or more, failed in the last hour. @defaultValue 10 */
   failedPerHour?: number | false | undefined
-  /** Share of the jobs that ended in the last hour and failed, 0 to 1. @defaultValue 0.1 */
+  /** Alerts when a larger share of the jobs that ended in the last hour failed, 0 to 1. @defaultValue 0.1 */
   failureRate?: number | false | undefined
-  /** `slowP95Ms` and `failureRate` say nothing about fewer attempts or jobs than this. @defaultValue 20 */
+  /** `slowP95Ms` needs this many attempts and `failureRate` this many jobs: fewer prove nothing. @defaultValue 20 */
   minSamples?: number | undefined
-  /** So many jobs in progress whose lease nobody renews, for so long. @defaultValue { count: 5, afterMs: 600000 } */
+  /** Alerts when `count` jobs or more have been in progress without a renewed lease for `afterMs`. @defaultValue { count: 5, afterMs: 600000 } */
   stuck?: { count?: number, afterMs?: number } | false | undefined
-  /** Share of its memory limit that a process uses, 0 to 1. @defaultValue 0.8 */
+  /** Alerts when a process uses a larger share of its memory limit, 0 to 1. @defaultValue 0.8 */
   memoryRatio?: number | false | undefined
-  /** @defaultValue the limit of the container, compared with resident memory; without one V8's heap limit, compared with the heap */
+  /**
+   * The limit that resident memory is compared with, in bytes. @defaultValue the limit of the container; without a container the heap
+   * is compared with V8's heap limit
+   */
   memoryLimitBytes?: number | undefined
-  /** The failed jobs that the store keeps have become so many more within an hour. @defaultValue 50 */
+  /** Alerts when the store keeps this many more failed jobs than an hour ago. @defaultValue 50 */
   deadLetterGrowth?: number | false | undefined
-  /** Jobs wait for so long, and nobody claims any; or a worker with free places has not looked for any for so long. @defaultValue 300000 (5 min) */
+  /**
+   * Alerts when jobs have waited longer than this and no worker claims them, or when a worker with free slots has not looked for a job
+   * for this long. @defaultValue 300000 (5 min)
+   */
   workerMissingMs?: number | false | undefined
-  /** The store cannot be reached for so long. Every process tells this for itself. @defaultValue 60000 */
+  /** Alerts when a process cannot reach the store for this long. Every process raises this alert for itself. @defaultValue 60000 */
   storeUnreachableMs?: number | false | undefined
-  /** Jobs, by name, that no rule about durations and failures counts. */
+  /** Names of jobs that the rules about durations and failures leave out. */
   excludeJobs?: ReadonlyArray<string | RegExp> | undefined
-  /** Jobs, by name, that are meant to take long: the two rules about slowness leave them alone. */
+  /** Names of jobs that are meant to take long: `slowP95Ms` and `slowJobMs` leave them out. */
   longJobs?: ReadonlyArray<string | RegExp> | undefined
-  /** Rules of your own. */
+  /** Your own rules. */
   rules?: readonly AlertRule[] | undefined
-  /** An alert that comes back sooner after it was resolved is not told again before that. @defaultValue 900000 (15 min) */
+  /** No second notice of the same alert within this time after it was resolved. @defaultValue 900000 (15 min) */
   cooldownMs?: number | undefined
-  /** An alert that is still firing is told again after so long; `false`: never. @defaultValue 14400000 (4 h) */
+  /** An alert that is still firing is sent again after this time; `false` sends it once. @defaultValue 14400000 (4 h) */
   repeatMs?: number | false | undefined
-  /** Numbered log lines, at `warn` for raised and reminded, at `info` for resolved. @defaultValue true */
+  /** Writes numbered log lines: at `warn` when an alert is raised or still firing, at `info` when it is resolved. @defaultValue true */
   log?: boolean | undefined
-  /** Signed as Standard Webhooks are. */
+  /** HTTP receivers of notices, signed as Standard Webhooks. */
   webhook?: AlertWebhookOptions | readonly AlertWebhookOptions[] | undefined
-  /** Mail in your way: gets subject and text. */
+  /** Sends notices as mail, through your own function: it receives a subject and a text. */
   email?: EmailOptions | undefined
-  /** Senders of your own. */
+  /** Your own senders of notices. */
   senders?: readonly AlertSender[] | undefined
-  /** How long a sender may take for one notice, its own retries included. @defaultValue 30000 */
+  /** How many milliseconds a sender may take for one notice, its own retries included. @defaultValue 30000 */
   senderTimeoutMs?: number | undefined
 }
 

@@ -32,16 +32,96 @@ export interface BuiltInRule {
 
 /** The alerts that there are, each with its threshold. */
 const RULES = {
-  slowP95: { name: 'slow-p95', type: 'Performance', severity: 'medium', title: 'Slow Jobs', option: 'slowP95Ms', per: 'job', about: 'The 95th percentile of the time that attempts of a job took in the last hour is over the threshold' },
-  slowJobs: { name: 'slow-jobs', type: 'Performance', severity: 'high', title: 'Slow Job Processing Detected', option: 'slowJobMs', per: 'cluster', about: 'Attempts, of the last hour or under way, took longer than the threshold; `jobs` lists the longest' },
-  failureRate: { name: 'failure-rate', type: 'Error', severity: 'high', title: 'High Job Failure Rate', option: 'failureRate', per: 'job', about: 'Of the jobs that ended in the last hour, a larger share failed; `failure_rate`' },
-  failedJobs: { name: 'failed-jobs', type: 'Error', severity: 'medium', title: 'Many Failed Jobs', option: 'failedPerHour', per: 'cluster', about: 'So many jobs, or more, failed in the last hour; `jobs` says which' },
-  stuckJobs: { name: 'stuck-jobs', type: 'System', severity: 'medium', title: 'Stuck Jobs Detected', option: 'stuck', per: 'cluster', about: 'So many jobs, or more, are in progress and nobody renews their lease, for so long; `jobs` lists those that began first' },
-  memory: { name: 'memory', type: 'System', severity: 'high', title: 'High Memory Usage', option: 'memoryRatio', per: 'process', about: 'A process uses a larger share of its memory limit; `memory_usage_percent`' },
-  deadLetters: { name: 'dead-letter-growth', type: 'Error', severity: 'medium', title: 'Failed Jobs Pile Up', option: 'deadLetterGrowth', per: 'cluster', about: 'The failed jobs that the store keeps have become so many more within an hour, whoever ran them' },
-  workerMissing: { name: 'worker-missing', type: 'System', severity: 'critical', title: 'No Worker Claims Jobs', option: 'workerMissingMs', per: 'queue', about: 'Jobs of a queue wait for so long, no process claims any, and not because all are busy' },
-  workerSilent: { name: 'worker-silent', type: 'System', severity: 'high', title: 'Worker Does Not Consume', option: 'workerMissingMs', per: 'process', about: 'A worker with free places that is not paused has not looked for jobs for so long' },
-  storeUnreachable: { name: 'store-unreachable', type: 'System', severity: 'critical', title: 'Job Store Unreachable', option: 'storeUnreachableMs', per: 'process', about: 'The store cannot be reached for so long; each process tells it for itself' }
+  slowP95: {
+    name: 'slow-p95',
+    type: 'Performance',
+    severity: 'medium',
+    title: 'Slow Jobs',
+    option: 'slowP95Ms',
+    per: 'job',
+    about: 'The 95th percentile of the time that the attempts of a job took in the last hour is over the threshold'
+  },
+  slowJobs: {
+    name: 'slow-jobs',
+    type: 'Performance',
+    severity: 'high',
+    title: 'Slow Job Processing Detected',
+    option: 'slowJobMs',
+    per: 'cluster',
+    about: 'Attempts of the last hour, or attempts that are still running, took longer than the threshold; `jobs` lists the longest'
+  },
+  failureRate: {
+    name: 'failure-rate',
+    type: 'Error',
+    severity: 'high',
+    title: 'High Job Failure Rate',
+    option: 'failureRate',
+    per: 'job',
+    about: 'A larger share of the jobs that ended in the last hour failed; `failure_rate`'
+  },
+  failedJobs: {
+    name: 'failed-jobs',
+    type: 'Error',
+    severity: 'medium',
+    title: 'Many Failed Jobs',
+    option: 'failedPerHour',
+    per: 'cluster',
+    about: 'This many jobs, or more, failed in the last hour; `jobs` lists which'
+  },
+  stuckJobs: {
+    name: 'stuck-jobs',
+    type: 'System',
+    severity: 'medium',
+    title: 'Stuck Jobs Detected',
+    option: 'stuck',
+    per: 'cluster',
+    about: 'This many jobs, or more, are in progress but no worker has renewed their lease for this long; `jobs` lists those that began first'
+  },
+  memory: {
+    name: 'memory',
+    type: 'System',
+    severity: 'high',
+    title: 'High Memory Usage',
+    option: 'memoryRatio',
+    per: 'process',
+    about: 'A process uses a larger share of its memory limit; `memory_usage_percent`'
+  },
+  deadLetters: {
+    name: 'dead-letter-growth',
+    type: 'Error',
+    severity: 'medium',
+    title: 'Failed Jobs Pile Up',
+    option: 'deadLetterGrowth',
+    per: 'cluster',
+    about: 'The store keeps this many more failed jobs than at its lowest count in the last hour, whichever process ran them'
+  },
+  workerMissing: {
+    name: 'worker-missing',
+    type: 'System',
+    severity: 'critical',
+    title: 'No Worker Claims Jobs',
+    option: 'workerMissingMs',
+    per: 'queue',
+    about: 'Jobs of a queue have waited for this long and no process claims them, although not every worker is busy'
+  },
+  workerSilent: {
+    name: 'worker-silent',
+    type: 'System',
+    severity: 'high',
+    title: 'Worker Does Not Consume',
+    option: 'workerMissingMs',
+    per: 'process',
+    about: 'A worker that has free slots and is not paused has not looked for jobs for this long'
+  },
+  storeUnreachable: {
+    name: 'store-unreachable',
+    type: 'System',
+    severity: 'critical',
+    title: 'Job Store Unreachable',
+    option: 'storeUnreachableMs',
+    per: 'process',
+    about: 'A process has not reached the store for this long; each process raises this alert for itself'
+  }
 } as const satisfies Record<string, BuiltInRule>
 
 export const BUILT_IN_RULES: readonly BuiltInRule[] = Object.values(RULES)
@@ -130,7 +210,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     if (deadLetters.growth < deadLetterGrowth) return []
     return [{
       ...words(RULES.deadLetters),
-      message: `the store keeps ${deadLetters.growth} more failed jobs than at some time in the last hour, ${deadLetters.kept} in all; the threshold is ${deadLetterGrowth}`,
+      message: `the store keeps ${deadLetters.growth} more failed jobs than at its lowest count in the last hour, ${deadLetters.kept} in total; the threshold is ${deadLetterGrowth}`,
       details: { kept: deadLetters.kept, growth: deadLetters.growth, threshold: deadLetterGrowth }
     }]
   }],
@@ -141,7 +221,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     return worst(missing, ({ oldestAgeMs = 0 }) => oldestAgeMs).map((queue) => ({
       ...words(RULES.workerMissing),
       key: queue.queue,
-      message: `jobs wait in ${queue.queue}, the oldest for ${durationText(queue.oldestAgeMs ?? 0)} (${queue.states.queued} queued, ${queue.states.scheduled} scheduled), and ${why(queue)}`,
+      message: `jobs wait in the queue ${queue.queue}, the oldest for ${durationText(queue.oldestAgeMs ?? 0)} (${queue.states.queued} queued, ${queue.states.scheduled} scheduled), and ${why(queue)}`,
       details: { queue: queue.queue, queued: queue.states.queued, oldest_age_ms: Math.round(queue.oldestAgeMs ?? 0), last_claim_ms: Math.round(queue.claimAgeMs), paused: queue.paused, threshold_ms: workerMissingMs }
     }))
   }],
@@ -152,7 +232,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     return worst(silent, ({ silentMs }) => silentMs).map(({ instance, queue, active, silentMs }) => ({
       ...words(RULES.workerSilent),
       key: `${instance}:${queue}`,
-      message: `the worker ${instance} has neither claimed a job of ${queue} nor looked for one for ${durationText(silentMs)}`,
+      message: `the worker ${instance} has free slots but has not looked for jobs in the queue ${queue} for ${durationText(silentMs)}: restart it if it does not recover`,
       details: { instance, queue, active, silent_ms: Math.round(silentMs), threshold_ms: workerMissingMs }
     }))
   }]
@@ -164,7 +244,7 @@ export function storeUnreachable (instance: string, storeType: string, awayMs: n
   return [{
     ...words(RULES.storeUnreachable),
     key: instance,
-    message: `${instance} has not reached the ${storeType} store for ${durationText(awayMs)}; no alert that needs it is evaluated meanwhile`,
+    message: `${instance} has not reached the ${storeType} store for ${durationText(awayMs)}: check its server and the network. Alerts that need the store are not evaluated until it is back`,
     details: { instance, store_type: storeType, away_ms: Math.round(awayMs), threshold_ms: storeUnreachableMs }
   }]
 }
@@ -176,7 +256,7 @@ function words ({ type, severity, title }: BuiltInRule): Pick<AlertFinding, 'typ
 }
 
 function why ({ paused, claimAgeMs }: QueueFacts): string {
-  return paused ? 'every worker of it is paused' : `no worker has claimed any for ${durationText(claimAgeMs)}`
+  return paused ? 'every worker of this queue is paused' : `no worker has claimed a job of it for ${durationText(claimAgeMs)}`
 }
 
 function worst<T> (entries: readonly T[], weight: (entry: T) => number): T[] {

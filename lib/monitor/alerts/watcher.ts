@@ -24,7 +24,13 @@ export interface WatcherParts {
 /** More names of queues are not told of: they are part of options, not of what clients send. */
 const MAX_QUEUES = 1_000
 
-/** What this process sees of jobs and of itself. It listens from the moment that it is made. */
+/**
+ * What this process sees of jobs and of itself.
+ *
+ * ```
+ * made ──start──▶ listening to the events of jobs ──stop──▶ stopped
+ * ```
+ */
 export class JobWatcher {
   readonly #parts: WatcherParts
   readonly #window: JobWindow
@@ -36,13 +42,20 @@ export class JobWatcher {
    * silent one has proven nothing yet, and says that it was last seen at the beginning of time.
    */
   #seenAt: ReadonlyMap<string, number> = new Map()
-  readonly #stops: ReadonlyArray<() => void>
+  #stops: ReadonlyArray<() => void> = []
 
   constructor (parts: WatcherParts) {
     this.#parts = parts
-    const { clock, bus, options: { slowJobMs }, excluded, long } = parts
+    const { clock, options: { slowJobMs } } = parts
     this.#startedAt = clock.monotonic()
-    const window = this.#window = new JobWindow(() => clock.now(), slowJobMs === false ? Infinity : slowJobMs)
+    this.#window = new JobWindow(() => clock.now(), slowJobMs === false ? Infinity : slowJobMs)
+  }
+
+  start (): void {
+    if (this.#stops.length > 0) return
+    const { clock, bus, excluded, long } = this.#parts
+    const window = this.#window
+    this.#startedAt = clock.monotonic()
     const took = ({ jobId, jobName, processingMs }: { readonly jobId: string, readonly jobName: string, readonly processingMs: number }): void => {
       window.took(jobName, processingMs)
       if (!long(jobName)) window.slow(jobId, jobName, processingMs)
@@ -52,7 +65,7 @@ export class JobWatcher {
     }
     this.#stops = [
       bus.on('job.claimed', claimed),
-      // A job of a worker that was lost: told as this instead.
+      // A claim of a job whose worker was lost is emitted as this instead.
       bus.on('job.recovered', claimed),
       bus.on('job.completed', (event) => {
         if (excluded(event.jobName)) return
@@ -117,5 +130,8 @@ export class JobWatcher {
     return facts
   }
 
-  stop (): void { for (const stop of this.#stops) stop() }
+  stop (): void {
+    for (const stop of this.#stops) stop()
+    this.#stops = []
+  }
 }
