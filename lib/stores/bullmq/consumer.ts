@@ -7,6 +7,7 @@ import type { ConsumeOptions, Consumer, SettleVerdict } from '../../jobs/store.t
 import { CancelWatch } from './cancel-watch.ts'
 import { isLive } from './clients.ts'
 import { noteClaim } from './claim-pace.ts'
+import { FirstJob } from './first-job.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import {
@@ -17,7 +18,7 @@ import { limitsOf } from './keeping.ts'
 import { Leases } from './leases.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
-import { resultSize, Settled, Settler } from './settler.ts'
+import { resultSize, retryDelay, Settled, Settler } from './settler.ts'
 import { Troubles } from './troubles.ts'
 import { isScriptFault, unreadableJob } from './unreadable.ts'
 
@@ -56,6 +57,7 @@ export class BullConsumer implements Consumer {
   readonly #claimMs = new Map<string, number>()
   /** Tokens of jobs that somebody else has marked as failed. */
   readonly #foreign = new Set<string>()
+  readonly #firstJob = new FirstJob()
   readonly #cancels: CancelWatch
   readonly #troubles: Troubles
   #state: 'claiming' | 'paused' | 'stopped' | 'closed' = 'claiming'
@@ -155,7 +157,7 @@ export class BullConsumer implements Consumer {
       // A stall spends an attempt and serves its backoff: the worker decides, never BullMQ by itself.
       maxStalledCount: Number.MAX_SAFE_INTEGER,
       drainDelay: DRAIN_DELAY_S,
-      settings: { backoffStrategy: (_attempts, _type, _error, job) => this.#retryDelay(job) }
+      settings: { backoffStrategy: (_attempts, _type, _error, job?: { id?: string, token?: string }) => retryDelay(this.#find(String(job?.id), job?.token ?? '')) }
     }, this.#hooks())
     worker.on('error', (error) => this.#trouble(error))
     worker.on('active', (job) => this.#claimed(job))
@@ -210,12 +212,14 @@ export class BullConsumer implements Consumer {
       this.#wakeOne()
       return [...NO_JOB]
     }
+    if (this.#firstJob.goesFirst()) return [...NO_JOB]
     const began = clock.monotonic()
     this.#looking++
     try {
       const answer = await look()
       this.lastSeenAt = clock.monotonic()
       const id = claimedId(answer)
+      this.#firstJob.claimed(id !== undefined)
       if (id !== undefined) this.#claimMs.set(id, this.lastSeenAt - began)
       return answer
     } finally {
@@ -242,6 +246,7 @@ export class BullConsumer implements Consumer {
   }
 
   #process (job: BullJob): Promise<number | undefined> {
+    this.#firstJob.began()
     // The answer to its claim came after the close: nobody would renew its lease, or hear of its cancel.
     if (this.#state === 'closed') return this.#settler.handBack(job, this.queue)
     const id = String(job.id)
@@ -346,11 +351,6 @@ export class BullConsumer implements Consumer {
       const running = this.#running.get(id)
       if (running !== undefined && this.#state !== 'closed') keepRenewing(this.#worker, id, running.token)
     })
-  }
-
-  #retryDelay (job: { id?: string, token?: string } | undefined): number {
-    const settlement = job === undefined ? undefined : this.#find(String(job.id), job.token ?? '')?.settlement
-    return settlement?.kind === 'retry' ? Math.ceil(settlement.delayMs) : 1_000
   }
 
   /** Messages of cancels can be missed; the renewal of leases is an occasion to ask. */

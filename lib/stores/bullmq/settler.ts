@@ -256,3 +256,8 @@ export class Settler {
 export function resultSize (settlement: Settlement & { kind: 'completed' }): number | undefined {
   return settlement.result === undefined ? undefined : settlement.resultBytes ?? Buffer.byteLength(settlement.result)
 }
+
+/** How long BullMQ delays a job that its attempt has settled to be run again, in milliseconds. */
+export function retryDelay (running: Running | undefined): number {
+  return running?.settlement?.kind === 'retry' ? Math.ceil(running.settlement.delayMs) : 1_000
+}
