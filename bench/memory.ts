@@ -12,6 +12,7 @@ import type { Consumer, JobStore, Settlement } from '../lib/jobs/store.ts'
 import { memoryStore } from '../lib/stores/memory/index.ts'
 import jobStore from '../plugins/job-store.ts'
 import worker from '../plugins/worker.ts'
+import { median, whole } from './measuring/figures.ts'
 
 const SMOKE = process.argv.includes('--smoke')
 const SIZES = SMOKE
@@ -172,10 +173,6 @@ async function storeRateAtDepth (depth: number): Promise<Figures> {
   return figures
 }
 
-function median (values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN
-}
-
 function typical (all: readonly Figures[]): Figures {
   return { perSecond: median(all.map(({ perSecond }) => perSecond)), cpuMicros: median(all.map(({ cpuMicros }) => cpuMicros)) }
 }
@@ -188,10 +185,6 @@ async function repeat (run: () => Promise<Figures>): Promise<Figures> {
 
 function row (what: string, value: string): void {
   process.stdout.write(`${what.padEnd(56)} ${value.padStart(30)}\n`)
-}
-
-function whole (value: number): string {
-  return Math.round(value).toLocaleString('en-US')
 }
 
 function show ({ perSecond, cpuMicros }: Figures): string {

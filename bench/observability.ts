@@ -17,13 +17,14 @@
  *   --warm-up N   jobs before the first turn (15000)
  *   --smoke       one short run, to see that the benchmark works; its figures mean nothing
  */
-import { execFile, fork, type ChildProcess } from 'node:child_process'
+import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { parseArgs, promisify } from 'node:util'
+import { parseArgs } from 'node:util'
 import { Redis } from 'ioredis'
 import { startRedis, uniquePrefix } from '../test/support/redis.ts'
+import { median, print, quantile } from './measuring/figures.ts'
+import { pin, serverMicros } from './measuring/machine.ts'
 import { Load } from './observability/load.ts'
 import type { Answer, Order } from './observability/serve.ts'
 import { BODY, isVariant, MEMORY, SPANS_PER_JOB, VARIANTS, type Variant } from './observability/variants.ts'
@@ -127,21 +128,17 @@ class Child {
   }
 }
 
-/** Best effort: not every system has the command, or more than one processor. */
-async function pin (pid: number | undefined, processor: number): Promise<boolean> {
-  if (pid === undefined || availableParallelism() < 2) return false
-  return await promisify(execFile)('taskset', ['-a', '-c', '-p', String(processor), String(pid)]).then(() => true, () => false)
-}
+/** What a turn cost for each job: microseconds of CPU of the process, and of the Redis server (NaN without one). */
+interface Cost { readonly process: number, readonly server: number }
+/** By variant: one figure per slice of a round. */
+type Round = Map<Variant, Cost[]>
 
-/** Microseconds of CPU per job, by variant: one figure per slice of a round. */
-type Round = Map<Variant, number[]>
-
-async function measureRound (variants: readonly Variant[], url: string, spans: (line: string) => void): Promise<Round> {
+async function measureRound (variants: readonly Variant[], place: Place, spans: (line: string) => void): Promise<Round> {
   const children: Child[] = []
   try {
     // One after another: all at once take longer to start than Fastify allows a plugin.
     for (const variant of variants) {
-      const child = new Child(variant, url)
+      const child = new Child(variant, place.url)
       children.push(child)
       await child.open()
     }
@@ -151,7 +148,9 @@ async function measureRound (variants: readonly Variant[], url: string, spans: (
       // Each is first once, and none has two turns in a row: whoever comes back sooner finds its caches warm.
       for (const child of [...children.slice(slice % children.length), ...children.slice(0, slice % children.length)]) {
         await child.work(SETTLE_JOBS)
-        round.get(child.variant)?.push(await child.work(JOBS))
+        const servedBefore = await place.served()
+        const process = await child.work(JOBS)
+        round.get(child.variant)?.push({ process, server: (await place.served() - servedBefore) / JOBS })
       }
     }
     for (const child of children) {
@@ -165,15 +164,6 @@ async function measureRound (variants: readonly Variant[], url: string, spans: (
   }
 }
 
-function quantile (values: readonly number[], share: number): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const at = (sorted.length - 1) * share
-  const [low, high] = [sorted[Math.floor(at)] ?? NaN, sorted[Math.ceil(at)] ?? NaN]
-  return low + (high - low) * (at - Math.floor(at))
-}
-
-const median = (values: readonly number[]): number => quantile(values, 0.5)
-
 /** Of one variant in one round. Not the median: a collection of garbage that comes every other slice is a cost, too. */
 function mean (values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length
@@ -181,6 +171,7 @@ function mean (values: readonly number[]): number {
 
 interface Figures {
   readonly micros: number
+  readonly serverMicros: number
   /** Over its base, in the same round. */
   readonly added: number
   readonly quarter: number
@@ -189,24 +180,20 @@ interface Figures {
 }
 
 function figuresOf (variant: Variant, rounds: readonly Round[]): Figures {
-  const of = (name: Variant): number[] => rounds.map((round) => mean(round.get(name) ?? []))
+  const of = (name: Variant, whose: keyof Cost = 'process'): number[] => rounds.map((round) => mean((round.get(name) ?? []).map((cost) => cost[whose])))
   const [own, base] = [of(variant), of(baseOf(variant))]
   const differences = own.map((value, index) => value - (base[index] ?? NaN))
-  return { micros: median(own), added: median(differences), quarter: quantile(differences, 0.25), threeQuarters: quantile(differences, 0.75), percent: median(differences) / median(base) * 100 }
-}
-
-function print (line: string): void {
-  process.stdout.write(`${line}\n`)
+  return { micros: median(own), serverMicros: median(of(variant, 'server')), added: median(differences), quarter: quantile(differences, 0.25), threeQuarters: quantile(differences, 0.75), percent: median(differences) / median(base) * 100 }
 }
 
 function printFigures (variants: readonly Variant[], rounds: readonly Round[]): void {
   const figures = new Map(variants.map((variant) => [variant, figuresOf(variant, rounds)]))
-  print(`${''.padEnd(16)} CPU µs/job   added µs/job (quartiles)      added %   wanted`)
-  for (const [variant, { micros, added, quarter, threeQuarters, percent }] of figures) {
+  print(`${''.padEnd(16)} CPU µs/job${INSIDE ? '' : '   of Redis'}   added µs/job (quartiles)      added %   wanted`)
+  for (const [variant, { micros, serverMicros: served, added, quarter, threeQuarters, percent }] of figures) {
     const text = variant === baseOf(variant)
       ? ''
       : `${added.toFixed(2).padStart(10)} (${quarter.toFixed(2)} … ${threeQuarters.toFixed(2)})`.padEnd(32) + `${percent.toFixed(2).padStart(6)} %   ${wantedOf(variant)}`
-    print(`${variant.padEnd(16)} ${micros.toFixed(1).padStart(10)}   ${text}`)
+    print(`${variant.padEnd(16)} ${micros.toFixed(1).padStart(10)}${INSIDE ? '' : served.toFixed(1).padStart(11)}   ${text}`)
   }
   const compare = (ours: Variant, theirs: Variant, wanted: string): void => {
     const [a, b] = [figures.get(ours), figures.get(theirs)]
@@ -226,13 +213,23 @@ function chosen (): Variant[] {
 }
 
 /** Where jobs live, and how to leave it empty and for good. */
-async function openPlace (): Promise<{ readonly url: string, readonly pid: number | undefined, clear (): Promise<unknown>, close (): Promise<void> }> {
-  if (INSIDE) return { url: MEMORY, pid: process.pid, clear: async () => {}, close: async () => {} }
+interface Place {
+  readonly url: string
+  readonly pid: number | undefined
+  /** Microseconds of CPU that the server has used. */
+  served (): Promise<number>
+  clear (): Promise<unknown>
+  close (): Promise<void>
+}
+
+async function openPlace (): Promise<Place> {
+  if (INSIDE) return { url: MEMORY, pid: process.pid, served: async () => NaN, clear: async () => {}, close: async () => {} }
   const redis = await startRedis()
   const client = new Redis(redis.url)
   return {
     url: redis.url,
     pid: redis.pid,
+    served: () => serverMicros(client),
     clear: () => client.flushall(),
     close: async () => {
       await client.quit()
@@ -250,10 +247,10 @@ async function main (): Promise<void> {
   const spans = new Map<string, string>()
   try {
     for (let round = 0; round < ROUNDS; round++) {
-      const measured = await measureRound(variants, place.url, (line) => { spans.set(line.split(':', 1)[0] ?? '', line) })
+      const measured = await measureRound(variants, place, (line) => { spans.set(line.split(':', 1)[0] ?? '', line) })
       rounds.push(measured)
       // It takes minutes: whoever ends it has what was measured until then.
-      print(`round ${round + 1}: ${[...measured].map(([variant, slices]) => `${variant} ${mean(slices).toFixed(1)}`).join(', ')}`)
+      print(`round ${round + 1}: ${[...measured].map(([variant, slices]) => `${variant} ${mean(slices.map(({ process }) => process)).toFixed(1)}`).join(', ')}`)
       await place.clear()
     }
   } finally {

@@ -9,6 +9,8 @@ import { createContext } from '../lib/core/context.ts'
 import type { NewJob } from '../lib/jobs/job.ts'
 import { redisStore } from '../lib/stores/bullmq/index.ts'
 import { startRedis } from '../test/support/redis.ts'
+import { median, print, quantile } from './measuring/figures.ts'
+import { serverMicros } from './measuring/machine.ts'
 
 const SMOKE = process.argv.includes('--smoke')
 const DEPTHS = SMOKE ? [1, 1_000] : [1, 100_000]
@@ -36,23 +38,6 @@ function submission (): NewJob {
   }
 }
 
-async function serverMicros (redis: Redis): Promise<number> {
-  const info = await redis.info('cpu')
-  return (Number(/used_cpu_user:([\d.]+)/.exec(info)?.[1]) + Number(/used_cpu_sys:([\d.]+)/.exec(info)?.[1])) * 1_000_000
-}
-
-function quantile (sorted: readonly number[], share: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN
-}
-
-function median (values: readonly number[]): number {
-  return quantile([...values].sort((a, b) => a - b), 0.5)
-}
-
-function print (line: string): void {
-  process.stdout.write(`${line}\n`)
-}
-
 async function main (): Promise<void> {
   const server = await startRedis()
   const redis = new Redis(server.url)
@@ -69,7 +54,6 @@ async function main (): Promise<void> {
       times.push(performance.now() - startedAt)
     }
     const { user, system } = process.cpuUsage(cpu)
-    times.sort((a, b) => a - b)
     return { p50: quantile(times, 0.5), p99: quantile(times, 0.99), cpuMicros: (user + system) / READS, redisMicros: (await serverMicros(redis) - served) / READS }
   }
 

@@ -89,13 +89,13 @@ interface Ours {
   /** Lines are written many at a time. */
   readonly collect?: boolean
   /** Done before the umbrella is registered, and after. */
-  readonly before?: (app: FastifyInstance) => void
+  readonly before?: (app: FastifyInstance) => Promise<void>
   readonly after?: (app: FastifyInstance) => void
 }
 
 async function ours (place: Place, handled: Handled, { observability, exporter, processor, collect, before, after }: Ours): Promise<Subject> {
   const app = plain(collect)
-  before?.(app)
+  await before?.(app)
   await app.register(asyncEndpoints, { store: storeAt(place), submitTimeoutMs: PATIENCE_MS, worker: { concurrency: CONCURRENCY }, health: { pressure: false }, observability })
   after?.(app)
   app.asyncEndpoint({ url: '/reports', name: 'report', schema: { body: SCHEMA }, handler: async () => { handled() } })
@@ -109,9 +109,9 @@ async function ours (place: Place, handled: Handled, { observability, exporter, 
   }
 }
 
-/** An empty plugin with the name of observability: the umbrella registers no part that is there already. */
-function withoutObservability (app: FastifyInstance): void {
-  app.register(fp(async () => {}, { name: PLUGIN.observability }))
+/** The umbrella registers no part whose name is registered already: so nothing of observability is there. */
+async function withoutObservability (app: FastifyInstance): Promise<void> {
+  await app.register(fp(async () => {}, { name: PLUGIN.observability }))
 }
 
 /** Metrics, and spans into an exporter that discards them. */

@@ -18,6 +18,8 @@ const USED = [
 const UNUSED = new Set(['LTRIM', 'PERSIST', 'LSET'])
 /** Sent as they are, by BullMQ's worker or by us. */
 const SENT = ['PING', 'EVAL', 'EVALSHA', 'BZPOPMIN', 'PUBLISH']
+/** BullMQ puts jobs back at the head of the line with a command that stands in a variable, which the expression below does not see. */
+const IN_VARIABLES = ['RPUSH']
 
 const CALL = /\b(?:rcall|call|redis\.call)\(\s*['"]([A-Za-z]+)['"]/g
 
@@ -28,7 +30,7 @@ function commandsOf (lua: string): string[] {
 t.test('it has every command that the scripts call, and no other', async (t) => {
   const folder = join(dirname(createRequire(import.meta.url).resolve('bullmq')), 'scripts')
   const files = readdirSync(folder)
-  const called = new Set(SENT)
+  const called = new Set([...SENT, ...IN_VARIABLES])
   for (const name of USED) {
     const file = files.find((candidate) => new RegExp(`^${name}-\\d+\\.js$`).test(candidate))
     if (file === undefined) t.fail(`BullMQ has no script ${name} any more`)

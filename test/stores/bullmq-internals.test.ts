@@ -312,6 +312,15 @@ t.test('a worker wakes for a delayed job to the millisecond, without asking the 
   t.ok((late[0] ?? Infinity) < 400, `${String(late[0])} ms late`)
 })
 
+t.test('handing out a job puts the marker back that wakes a blocked worker', async (t) => {
+  const { queue, keys } = newQueue(t)
+  await add('standard', keys, [[randomUUID(), '{}', '{}']])
+  t.equal((await redis.zpopmin(keys + KEY.marker))[0], '0', 'as a blocked worker takes it')
+  // A worker that is woken for one job relies on it: see `FirstJob`.
+  await queue.getBackend().moveToActive('0')
+  t.equal(await redis.zscore(keys + KEY.marker, '0'), '0')
+})
+
 t.test('a worker whose slots are all taken fetches at once when it gets more', async (t) => {
   const { prefix, keys } = newQueue(t)
   const running: string[] = []

@@ -101,6 +101,21 @@ t.test('redriven and removed jobs are no longer counted among the finished ones'
   t.same((await redis.keys(key('*'))).filter((name) => name.includes('fae:')), [], 'nothing of ours is left')
 })
 
+t.test('a result is read from in front of what another program wrote into the log of the job', async (t) => {
+  const { store, prefix, key } = await opened(t)
+  const { attempt } = play(store)
+  const id = await create(store)
+  const running = await attempt(1)
+  const queue = new Queue(QUEUE, { connection: redis, prefix })
+  t.teardown(() => queue.close())
+  const theirs = await queue.getJob(id)
+  await theirs?.log('while it ran')
+  await running.settle(result(10))
+  await theirs?.log('afterwards')
+  t.equal(await store.result(id), JSON.stringify('r'.repeat(8)))
+  t.equal(await redis.llen(key(`${id}:logs`)), 3)
+})
+
 t.test('over maxBytes the oldest go, whether they are results or inputs; the newest stays, however large', async (t) => {
   const { store, key } = await opened(t, { retention: { maxBytes: 20_000 } })
   const { attempt } = play(store)

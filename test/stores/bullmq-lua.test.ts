@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import t from 'tap'
 import { CANCELLED_MARK, OURS } from '../../lib/stores/bullmq/envelope.ts'
-import { LARGE_BYTES, OWN } from '../../lib/stores/bullmq/keeping.ts'
+import { FORGOTTEN_AT_ONCE, LARGE_BYTES, OWN } from '../../lib/stores/bullmq/keeping.ts'
 import { DELAYED_SCORE, FIELD, KEY, LOCK, LOG, PRIORITY_SCORE } from '../../lib/stores/bullmq/layout.ts'
 import { luaScript } from '../../lib/stores/bullmq/lua.ts'
 import { LUA_TEXTS, type LuaName } from '../../lib/stores/bullmq/lua/texts.ts'
@@ -88,12 +88,13 @@ t.test('keys and fields have the names that the TypeScript gives them', async (t
 
 t.test('numbers and orders are the same in both', async (t) => {
   const number = (name: LuaName, constant: string): number => Number(new RegExp(`local ${constant} = (\\d+)`).exec(LUA_TEXTS[name])?.[1])
-  t.equal(number('parts/keep', 'LARGE_BYTES'), LARGE_BYTES)
+  t.equal(number('parts/forget', 'LARGE_BYTES'), LARGE_BYTES)
+  t.equal(number('parts/forget', 'STEPS'), FORGOTTEN_AT_ONCE)
   t.equal(number('counts', 'DELAYED_SCORE'), DELAYED_SCORE)
   t.equal(number('redrive', 'PRIORITY_SCORE'), PRIORITY_SCORE)
   t.ok(LUA_TEXTS['parts/record'].includes(`string.sub(notes, 1, ${CANCELLED_MARK.length}) == '${CANCELLED_MARK}'`))
   t.ok(LUA_TEXTS['parts/cancelled'].includes(`reason = '${CANCELLED_MARK},'`))
-  t.ok(LUA_TEXTS['parts/keep'].includes(`given.${OURS}\n`))
+  t.ok(LUA_TEXTS['parts/forget'].includes(`given.${OURS}\n`))
   const fields = [...(/HMGET', job, ([^)]*)\)/.exec(LUA_TEXTS['parts/record'])?.[1] ?? '').matchAll(/'(\w+)'/g)].map(([, field]) => field)
   t.same(fields, RECORD_FIELDS)
   const [, names = '', places = ''] = /^local (AT_\w+(?:, AT_\w+)*) = ([\d, ]+)$/m.exec(LUA_TEXTS['parts/record']) ?? []

@@ -7,6 +7,7 @@ import type { JobState } from '../../jobs/states.ts'
 import type { ConsumeOptions, Consumer, Settlement, SettleVerdict } from '../../jobs/store.ts'
 import { CancelWatch } from './cancel-watch.ts'
 import { isLive } from './clients.ts'
+import { FirstJob } from './first-job.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import { closed } from './errors.ts'
@@ -51,6 +52,7 @@ export class BullConsumer implements Consumer {
   readonly #running = new ChurnMap<string, Running>()
   readonly #superseded = new Map<string, Running>()
   readonly #claimMs = new Map<string, number>()
+  readonly #firstJob = new FirstJob()
   readonly #cancels: CancelWatch
   readonly #troubles: Troubles
   #state: 'claiming' | 'paused' | 'stopped' | 'closed' = 'claiming'
@@ -200,12 +202,14 @@ export class BullConsumer implements Consumer {
       this.#wakeOne()
       return [...NO_JOB]
     }
+    if (this.#firstJob.goesFirst()) return [...NO_JOB]
     const began = clock.monotonic()
     this.#looking++
     try {
       const answer = await look()
       this.lastSeenAt = clock.monotonic()
       const id = claimedId(answer)
+      this.#firstJob.claimed(id !== undefined)
       if (id !== undefined) this.#claimMs.set(id, this.lastSeenAt - began)
       return answer
     } finally {
@@ -217,6 +221,7 @@ export class BullConsumer implements Consumer {
   /** One claimed job, from the claim until its end is stored: run it, settle it, and pass on the next one. */
   async #run (claimed: Claimed): Promise<NextJob> {
     const { job } = claimed
+    this.#firstJob.began()
     // The answer to the claim came after the close: nobody would renew the lease, or hear of a cancel.
     if (this.#state === 'closed') {
       await this.#settler.handBack(claimed, this.queue)

@@ -28,14 +28,18 @@ export const OWN = {
 
 /** What a job leaves behind counts towards `maxBytes` from this size on. Smaller ones are bounded by `maxCount`. */
 export const LARGE_BYTES = 4_096
+/** One script forgets at most this many jobs for each reason: STEPS in `lua/parts/forget.lua`. */
+export const FORGOTTEN_AT_ONCE = 100
 
 /** The limits as arguments of a script, in the order in which `keep` takes them (`lua/parts/keep.lua`). */
 export function limitsOf (settings: Pick<ResolvedRedisStoreOptions, 'retention'>): number[] {
   return Object.values(limitsByName(settings))
 }
 
+export type Limits = Readonly<Record<'maxCount' | 'completedMs' | 'failedMs' | 'maxPerOwner' | 'maxBytes', number>>
+
 /** The limits by their names in Lua, in the same order. */
-export function limitsByName ({ retention }: Pick<ResolvedRedisStoreOptions, 'retention'>): Readonly<Record<string, number>> {
+export function limitsByName ({ retention }: Pick<ResolvedRedisStoreOptions, 'retention'>): Limits {
   const { maxCount, completedMs, failedMs, maxPerOwner, maxBytes } = retention
   return {
     maxCount: Math.ceil(maxCount),

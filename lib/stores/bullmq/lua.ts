@@ -9,7 +9,7 @@ export type { LuaName } from './lua/texts.ts'
 /** What a script needs that is known only at run time. */
 export interface LuaParts {
   /** Local variables in front of the script: settings of the store. The header of the script names them. */
-  readonly constants?: Readonly<Record<string, number | boolean>>
+  readonly constants?: Readonly<Record<string, number | boolean | string>>
   /** BullMQ's own script, where the text says `-- @insert bullmq`. */
   readonly bullmq?: string
 }
@@ -33,7 +33,7 @@ export function luaScript (name: LuaName, { constants = {}, bullmq }: LuaParts =
     included.add(wanted)
     return resolve(LUA_TEXTS[wanted])
   })
-  const given = Object.entries(constants).map(([constant, value]) => `local ${constant} = ${String(value)}\n`)
+  const given = Object.entries(constants).map(([constant, value]) => `local ${constant} = ${typeof value === 'string' ? `'${value}'` : String(value)}\n`)
   return given.join('') + resolve(LUA_TEXTS[name])
 }
 

@@ -61,19 +61,23 @@ function parseProgress (json: string): JobProgress | undefined {
 }
 
 /**
- * Publishes to every process what changed. The first change goes out at once, those of the next few milliseconds follow in
- * one message: a busy worker spends about a microsecond per job on it.
+ * Publishes to every process what changed. The first change goes out at once, changes of the next few milliseconds follow in
+ * one message: a busy worker spends about a microsecond per job on it. That a job began is not worth a message of its own:
+ * it waits for that time, or for the next change of another kind, and so a job that is alone has one message for its
+ * beginning and its end, which does not stand in the way of its handler.
  */
 export class Publisher {
-  readonly #connections: Connections
+  readonly #connections: Pick<Connections, 'run'>
   readonly #clock: Clock
   readonly #channel: string
   // Bytes and not a string: putting thousands of pieces together and encoding them is what would cost most.
   readonly #bytes = Buffer.alloc(MAX_LINES * LINE_BYTES)
   #length = 0
   #timer: TimerHandle
+  /** The timer runs although nothing was sent just before: what comes now need not wait for it. */
+  #mayGo = false
 
-  constructor (connections: Connections, clock: Clock, channel: string) {
+  constructor (connections: Pick<Connections, 'run'>, clock: Clock, channel: string) {
     this.#connections = connections
     this.#clock = clock
     this.#channel = channel
@@ -86,8 +90,9 @@ export class Publisher {
     this.#bytes.write(id, at + 1, 'latin1')
     this.#bytes[at + LINE_BYTES - 1] = LINE_FEED
     this.#length = at + LINE_BYTES
-    if (this.#timer === undefined) this.#flush()
-    else if (this.#length === this.#bytes.length) this.#send()
+    if (this.#length === this.#bytes.length) this.#send()
+    else if (state === 'in-progress') this.#wait()
+    else if (this.#timer === undefined || this.#mayGo) this.#sendNow()
   }
 
   /** Sends what is left. */
@@ -98,8 +103,20 @@ export class Publisher {
     if (this.#length > 0) this.#send()
   }
 
+  #wait (): void {
+    if (this.#timer !== undefined) return
+    this.#mayGo = true
+    this.#timer = this.#clock.setTimeout(this.#flush, GATHER_MS)
+  }
+
+  #sendNow (): void {
+    if (this.#timer !== undefined) this.#clock.clearTimeout(this.#timer)
+    this.#flush()
+  }
+
   readonly #flush = (): void => {
     this.#timer = undefined
+    this.#mayGo = false
     if (this.#length === 0) return
     this.#send()
     this.#timer = this.#clock.setTimeout(this.#flush, GATHER_MS)

@@ -1,6 +1,6 @@
 /** The scripts of the store in which a script of BullMQ's stands, so that both are one command and one atomic step. */
 import { bullAddScript, bullFinishScript, type BullScripts, type Script } from './internals.ts'
-import { limitsByName } from './keeping.ts'
+import { FORGOTTEN_AT_ONCE, limitsByName } from './keeping.ts'
 import type { AddKind } from './layout.ts'
 import { luaScript } from './lua.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
@@ -23,5 +23,7 @@ function aroundAdd (name: 'add' | 'probe', scripts: BullScripts, kind: AddKind, 
 /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when the script of this release of BullMQ is another one */
 export function finishScript (scripts: BullScripts, limits: Pick<ResolvedRedisStoreOptions, 'retention'>): Script {
   const { lua, numberOfKeys } = bullFinishScript(scripts)
-  return { lua: luaScript('finish', { constants: limitsByName(limits), bullmq: lua }), numberOfKeys }
+  const { maxCount, ...others } = limitsByName(limits)
+  const constants = { ...others, firstOver: String(maxCount), lastOver: String(maxCount + FORGOTTEN_AT_ONCE - 1) }
+  return { lua: luaScript('finish', { constants, bullmq: lua }), numberOfKeys }
 }

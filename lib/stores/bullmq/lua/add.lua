@@ -20,6 +20,8 @@ local call = redis.call
 -- @include parts/inputs
 local A, K = ARGV, KEYS
 local decode, stored = cjson.decode, nil
+-- Without a delay and a priority. Texts, like the timestamp: a number would be printed for each job.
+local NONE = { delay = '0', priority = '0' }
 
 -- Returns nil when the job is to be added, or the answer for a job that is not.
 local function held (queue, id, asked)
@@ -75,7 +77,9 @@ local function addOne (i)
     if answer then return answer end
   end
   stored = A[i + 4]
-  local answer = add(K, { { A[1], id, A[i + 1], tonumber(A[i + 2]) }, A[i + 3], readsOptions and decode(A[i + 4]) or {} })
+  local timestamp, options = A[i + 2], NONE
+  if readsOptions then timestamp, options = tonumber(timestamp), decode(A[i + 4]) end
+  local answer = add(K, { { A[1], id, A[i + 1], timestamp }, A[i + 3], options })
   if answer ~= id then return answer end
   if asked then remember(A[1], id, asked) end
   return 1

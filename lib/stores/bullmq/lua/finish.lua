@@ -9,13 +9,28 @@ ARGV       1 to 9 those of BullMQ's script: 1 id, 2 now, 5 'completed' or 'faile
            12 owner, or ''
            13 time to live of the result in milliseconds, if there is a result
            14 the result
-Constants  maxCount, completedMs, failedMs, maxPerOwner, maxBytes: limits of the retention
+Constants  completedMs, failedMs, maxPerOwner, maxBytes: limits of the retention
+           firstOver, lastOver: places of the jobs that exceed maxCount, as texts: a number would be printed for each call
 Inserted   BullMQ's script moveToFinished
 Returns    what BullMQ's script returns
 Called by  Settler.finish (settler.ts)
 ]]
 local call = redis.call
--- @include parts/keep
+-- @include parts/forget
+
+-- What few endings need. A script makes its functions each time that it runs, which costs as much as a command does:
+-- these are made when they are needed.
+local function keepMore (queue, id, key, now, keepMs, there, bytes, submitted, owner)
+-- @include parts/inputs
+-- @include parts/limits
+  if submitted ~= '' then dropInput(queue, id) end
+  if not there then return end
+  if bytes >= LARGE_BYTES then keepBytes(queue, id, bytes, maxBytes) end
+  if owner ~= '' then keepOwner(queue, id, owner, maxPerOwner, math.max(completedMs, failedMs)) end
+  forgetPast(queue, key, now, keepMs)
+end
+
+-- Does what `keep` of parts/keep does.
 local function afterEnd (queue, id, job, set, now, added, submitted, owner, resultMs, result)
   local bytes = tonumber(submitted) or 0
   local there
@@ -25,19 +40,24 @@ local function afterEnd (queue, id, job, set, now, added, submitted, owner, resu
     there = added == '1' and call('HDEL', job, 'data') == 1 or call('EXISTS', job) == 1
     if there and result then
       bytes = #result
-      -- Kept as the log of the job, which BullMQ deletes together with the job.
-      call('DEL', job .. ':logs')
-      call('RPUSH', job .. ':logs', result)
+      -- Kept in the log of the job, which BullMQ deletes together with the job, and in front of what another program may
+      -- have written there.
+      call('LPUSH', job .. ':logs', result)
       call('PEXPIRE', job .. ':logs', resultMs)
     end
   else
     there = call('EXISTS', job) == 1
   end
-  if submitted ~= '' then dropInput(queue, id) end
-  -- The options of the job may have made BullMQ remove it.
-  if there then
-    keep(queue, id, set, now, bytes, owner ~= '' and owner or nil, maxCount, completedMs, failedMs, maxPerOwner, maxBytes)
+  local key = queue .. set
+  -- Readers do not see a job whose time is over, and the sweep deletes it. The endings help, because a sweep alone could not
+  -- keep up with a busy queue: each sixteenth of them, by the last digit of the id, which is random, deletes a hundred.
+  if submitted ~= '' or owner ~= '' or bytes >= LARGE_BYTES or string.sub(id, -1) == '0' then
+    keepMore(queue, id, key, now, set == 'completed' and completedMs or failedMs, there, bytes, submitted, owner)
   end
+  -- The options of the job may have made BullMQ remove it.
+  if not there then return end
+  local over = call('ZREVRANGE', key, firstOver, lastOver)
+  if over[1] then forgetAll(queue, key, over) end
 end
 
 local function finish (KEYS, ARGV)
