@@ -8,7 +8,7 @@ import { sharedRedis, uniquePrefix } from '../support/redis.ts'
 import { openStore, until } from '../support/redis-jobs.ts'
 import type { ClockAsked, ClockTold } from './fixtures/clock-app.ts'
 
-t.setTimeout(60_000)
+t.setTimeout(120_000)
 
 const server = await sharedRedis()
 t.teardown(() => server.stop())
