@@ -61,7 +61,7 @@ t.test('a serializer that gives no text at once', async (t) => {
   app.defineJob({ name: 'd', schema: { result: ROWS }, handler: async () => ({ rows: 1 }) })
   await app.ready()
   const { id } = await app.jobs.submit('d', {})
-  t.match((await app.jobs.waitFor(id)).error, { code: 'FAE_RESULT_INVALID', message: /gave no text at once/ })
+  t.match((await app.jobs.waitFor(id)).error, { code: 'FAE_RESULT_INVALID', message: /must return a string, and not a promise/ })
 })
 
 t.test('submissions from code are held against the schema, with its defaults', async (t) => {

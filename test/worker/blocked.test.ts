@@ -50,7 +50,7 @@ t.test('it is settled by the attempt that did the work, on every store', async (
       t.strictSame({ state, error, attempts }, { state: 'completed', error: undefined, attempts: 1 }, `${store.type}: ${name}`)
     }
     t.strictSame(told.filter((name) => name.startsWith('job.')), [])
-    await until('the event loop to be told of', () => told.some((line) => line.includes('blocks-again')))
+    await until('the lag of the event loop to be reported', () => told.some((line) => line.includes('blocks-again')), 30_000)
   }
 })
 
