@@ -15,8 +15,11 @@ ajv.addKeyword({ keyword: 'isFunction', schemaType: 'boolean', validate: (_: boo
 ajv.addKeyword({ keyword: 'isObject', schemaType: 'boolean', validate: (_: boolean, value: unknown) => typeof value === 'object' && value !== null })
 ajv.addKeyword({ keyword: 'isRegExp', schemaType: 'boolean', validate: (_: boolean, value: unknown) => value instanceof RegExp })
 
-/** The path of a group of routes, without a slash at its end. */
-const SEGMENTS = '(/[A-Za-z0-9._~-]+)+'
+/**
+ * The path of a group of routes, without a slash at its end. No segment is `.` or `..`: clients resolve those before they
+ * send a request, so that no request would reach the routes.
+ */
+const SEGMENTS = '(/(?!\\.{1,2}(/|$))[A-Za-z0-9._~-]+)+'
 
 /**
  * The schema of the option `path` of a group of routes (`http`, `health`, `observability.metrics`): where the group

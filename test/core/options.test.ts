@@ -1,5 +1,5 @@
 import t from 'tap'
-import { OptionProblems, readOptions } from '../../lib/core/options.ts'
+import { OptionProblems, pathProperty, readOptions } from '../../lib/core/options.ts'
 
 const schema = {
   type: 'object',
@@ -103,6 +103,16 @@ t.test('every message is a sentence that says what would be right, and none show
     [{ needed: undefined }, 'needed is missing']
   ] as const) {
     t.strictSame(problemsOf(limits, { needed: 'x', ...given }), problems, JSON.stringify(given))
+  }
+  t.end()
+})
+
+t.test('a path of a group of routes is one that requests can have', (t) => {
+  const read = (path: string): unknown => readOptions('thing', { type: 'object', properties: { path: pathProperty() } }, {}, { path })
+  for (const path of ['/jobs', '/a/b', '/.well-known/jobs', '/a..b', '/..a', '/...']) t.doesNotThrow(() => read(path), path)
+  // Clients resolve the last four before they send a request.
+  for (const path of ['', '/', 'jobs', '//jobs', '/jobs/', '/:id', '/*', '/.', '/..', '/a/../b', '/a/.']) {
+    t.throws(() => read(path), { code: 'FAE_INVALID_OPTIONS' }, path)
   }
   t.end()
 })
