@@ -24,12 +24,12 @@ export const LIST_KEYS: Known<ListOptions> = { queue: true, name: true, state: t
 
 export const WAIT_KEYS: Known<WaitOptions> = { timeoutMs: true, signal: true }
 
-/** Options that people expect of a submission, and what to use instead. */
-const ELSEWHERE: Readonly<Record<string, string>> = {
-  signal: 'a submission cannot be aborted: it ends within submitTimeoutMs, and app.jobs.cancel(id) cancels the job',
-  delay: 'say delayMs',
-  jobId: 'say idempotencyKey'
-}
+/** Options that people expect of a submission, and what to use instead. A map, because the name asked for may be `constructor`. */
+const ELSEWHERE: ReadonlyMap<string, string> = new Map([
+  ['signal', 'a submission cannot be aborted: it ends within submitTimeoutMs, and app.jobs.cancel(id) cancels the job'],
+  ['delay', 'say delayMs'],
+  ['jobId', 'say idempotencyKey']
+])
 
 /** Options that belong to the definition of a job, and not to one submission. */
 const OF_THE_DEFINITION = new Set(['attempts', 'backoff', 'graceMs', 'maxResultBytes', 'queue', 'retry', 'slaMs', 'timeoutMs'])
@@ -40,5 +40,5 @@ export function assertSubmitKeys (name: string, meta: SubmitMeta): void {
 }
 
 function adviceOn (key: string): string | undefined {
-  return OF_THE_DEFINITION.has(key) ? 'it belongs to the definition of the job' : ELSEWHERE[key]
+  return OF_THE_DEFINITION.has(key) ? 'it belongs to the definition of the job' : ELSEWHERE.get(key)
 }
