@@ -47,6 +47,7 @@ export const ERROR_TABLE = {
   FAE_HANDLER_ERROR: { statusCode: 500, title: 'The handler threw something that is not an error' },
   FAE_DISCARDED: { statusCode: 500, title: 'The handler discarded the job' },
   FAE_NEXT_CALLED_TWICE: { statusCode: 500, title: 'A middleware called next() more than once' },
+  FAE_NEXT_CALLED_LATE: { statusCode: 500, title: 'A middleware called next() after it had ended' },
   FAE_NO_HANDLER: { statusCode: 500, title: 'No worker has a handler for this job' },
   FAE_RESULT_TOO_LARGE: { statusCode: 500, title: 'The result is larger than maxResultBytes' },
   FAE_RESULT_INVALID: { statusCode: 500, title: 'The result does not match its schema' },

@@ -52,6 +52,7 @@ const compiled = new WeakMap<OptionsSchema, ValidateFunction>()
 export function readOptions<T extends object, D extends Partial<T>> (
   where: string, schema: OptionsSchema, defaults: D, given: T | undefined
 ): Readonly<T & D> {
+  if (Array.isArray(given)) throw invalidOptions(where, ['options must be an object, not an array'])
   const present = withoutUndefined(given ?? {}, schema)
   let validate = compiled.get(schema)
   if (validate === undefined) {

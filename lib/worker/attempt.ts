@@ -178,7 +178,7 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
     const context = new AttemptContext(this, this.#handler, this.#runtime)
     const call = (): unknown => handler(context)
     // Each layer is made only where there is something in it.
-    const wrapped = handlerMiddleware.length === 0 ? call : () => compose(handlerMiddleware, context, call)
+    const wrapped = handlerMiddleware.length === 0 ? call : () => compose(handlerMiddleware, context, call, true)
     const carried = currentJobs?.carries === true ? () => currentJobs.run(context, wrapped) : wrapped
     return compose(handlerSpanMiddleware, this, carried)
   }

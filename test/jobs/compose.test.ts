@@ -59,3 +59,24 @@ t.test('a second call that nobody waits for ends neither the work nor the proces
   await new Promise((resolve) => setImmediate(resolve))
   t.strictSame([unhandled, runs], [[], 1])
 })
+
+t.test('a middleware of the application that does not wait for next() ends no process', async (t) => {
+  const unhandled: unknown[] = []
+  const note = (error: unknown): void => { unhandled.push(error) }
+  process.on('unhandledRejection', note)
+  t.teardown(() => process.off('unhandledRejection', note))
+  const broken = async (): Promise<never> => { throw new Error('no') }
+  t.equal(await compose([async (_scope, next) => { void next(); return 'answered' }], [], broken, true), 'answered')
+  await new Promise((resolve) => setImmediate(resolve))
+  t.strictSame(unhandled, [])
+})
+
+t.test('next() after the middleware of the application has ended runs nothing', async (t) => {
+  let runs = 0
+  const kept: Array<() => Promise<unknown>> = []
+  for (const end of [() => 'early', () => { throw new Error('early') }]) {
+    await compose([(_scope, next) => { kept.push(next); return end() }], [], () => ++runs, true).catch(() => {})
+  }
+  for (const next of kept) await t.rejects(next(), { code: 'FAE_NEXT_CALLED_LATE' })
+  t.equal(runs, 0)
+})
