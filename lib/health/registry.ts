@@ -129,7 +129,7 @@ export class Health {
   startDraining (): void {
     if (this.#phase === 'draining') return
     this.#phase = 'draining'
-    this.#tell('Unhealthy')
+    this.#tell('Unhealthy', [])
     for (const listener of this.#onDraining) {
       const failed = (error: unknown): void => { this.#context.logger.error({ err: error }, 'a listener for the beginning of draining failed; the shutdown goes on') }
       try { takeRejection(listener(), failed) } catch (error) { failed(error) }
@@ -149,7 +149,7 @@ export class Health {
     const report = await this.#ask([...this.#entries.values()].filter((entry) => entry.options.tags.includes('ready')), this.#probeTimeoutMs)
     // Draining may have begun while a slow check was asked: its news must not be overtaken by an older answer.
     const status = this.draining ? 'Unhealthy' : report.status
-    this.#tell(status)
+    this.#tell(status, report.checks)
     return { ...report, status }
   }
 
@@ -223,13 +223,14 @@ export class Health {
     return { status: 'Unhealthy', description: this.#phase === 'draining' ? 'shutting down' : 'starting' }
   }
 
-  #tell (status: HealthStatus): void {
+  #tell (status: HealthStatus, reports: readonly CheckReport[]): void {
     const previous = this.#readiness
     if (previous === status) return
     this.#readiness = status
     // The first good answer is no news.
     if (previous === 'Unknown' && status === 'Healthy') return
-    this.#bus.emit('health.changed', { status, previous, reason: this.draining ? SHUTTING_DOWN : 'checks' })
+    const checks = this.draining ? [] : reports.filter((check) => check.status !== 'Healthy').map(({ name }) => name)
+    this.#bus.emit('health.changed', { status, previous, reason: this.draining ? SHUTTING_DOWN : 'checks', checks: checks.join(', ') })
   }
 }
 
