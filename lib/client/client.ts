@@ -256,7 +256,7 @@ export class Client implements JobsClient {
     const verdict = await this.#runtime.store.redrive(id, limit)
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
-    if (verdict.kind === 'not-failed') throw new AsyncEndpointsError('FAE_JOB_NOT_FAILED', `The job is ${job.state}; only a failed job can be run again`, { details: { jobStatus: job.state } })
+    if (verdict.kind === 'not-failed') throw new AsyncEndpointsError('FAE_JOB_NOT_FAILED', `The job is ${job.state}; only a failed job can be redriven`, { details: { jobStatus: job.state } })
     if (verdict.kind === 'limit') {
       throw new AsyncEndpointsError('FAE_REDRIVE_LIMIT', `The job was run again ${String(limit)} times already; submit it as a new one`, { details: { jobStatus: job.state } })
     }
