@@ -62,7 +62,7 @@ export const jobStoreSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   properties: {
-    store: { isObject: true },
+    store: { isObject: true, description: 'a store, such as memoryStore() or redisStore({ url })' },
     jobs: { type: 'object', additionalProperties: false, properties: jobOptionProperties },
     submitTimeoutMs: { type: 'number', minimum: 1 },
     redact: redactProperty,

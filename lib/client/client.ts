@@ -64,7 +64,7 @@ export class Client implements JobsClient {
     setMaxListeners(0, this.#closing.signal)
   }
 
-  /** No submission is taken any more, and whoever waits for a job is told so. */
+  /** Refuses further submissions with `FAE_CLOSED`, and ends every wait for a job with the same error. */
   close (): void {
     this.#closing.abort(closed())
     this.#gate.close(closed())
@@ -231,7 +231,7 @@ export class Client implements JobsClient {
     const about = aboutOf(job)
     if (verdict.kind === 'requested') this.#runtime.bus.emit('job.cancel_requested', about)
     else if (!verdict.already) {
-      // It never ran: no worker will tell of its end.
+      // It never ran, so no worker will emit its end.
       const totalMs = Math.max(0, storeNow(this.#runtime.store, this.#runtime.context.clock) - job.createdAt)
       this.#runtime.bus.emit('job.cancelled', { ...about, workerId: '', processingMs: 0, totalMs })
     }
@@ -256,7 +256,7 @@ export class Client implements JobsClient {
     const verdict = await this.#runtime.store.redrive(id, limit)
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
-    if (verdict.kind === 'not-failed') throw new AsyncEndpointsError('FAE_JOB_NOT_FAILED', `The job is ${job.state}; only a failed job can be run again`, { details: { jobStatus: job.state } })
+    if (verdict.kind === 'not-failed') throw new AsyncEndpointsError('FAE_JOB_NOT_FAILED', `The job is ${job.state}; only a failed job can be redriven`, { details: { jobStatus: job.state } })
     if (verdict.kind === 'limit') {
       throw new AsyncEndpointsError('FAE_REDRIVE_LIMIT', `The job was run again ${String(limit)} times already; submit it as a new one`, { details: { jobStatus: job.state } })
     }
@@ -267,7 +267,7 @@ export class Client implements JobsClient {
   }
 
   async remove (id: string): Promise<void> {
-    // Asked for first, so that it can be told whose job is gone.
+    // Read before the removal: the event names the job, and afterwards there is nothing to read.
     const job = await this.#runtime.store.get(id)
     const verdict = job === undefined ? undefined : await this.#runtime.store.remove(id)
     if (job === undefined || verdict === undefined) throw notFound(id)

@@ -140,9 +140,9 @@ export interface EndpointSubmitMeta extends SubmitMeta {
   idempotencyScope?: string
   /** It may wait in the process for any time until it is sent. @defaultValue false */
   patient?: boolean
-  /** Who sent it, for whoever tells of it. */
+  /** Who sent the request, for the events and log lines about the submission. */
   origin?: SubmitOrigin
-  /** Length of the request's body, as its sender told it. */
+  /** Length of the request's body, as its `Content-Length` says. */
   payloadBytes?: number | undefined
 }
 

@@ -17,7 +17,7 @@ const MAX_KEY_LENGTH = 255
 const CORRELATION_ID = /^[\x21-\x7e]{1,128}$/
 /** What every tracing system must pass on (W3C Trace Context §3.3.1.5); a longer one is left out as a whole. */
 const MAX_TRACESTATE = 512
-/** The last moment that a Date can tell (ECMA-262 §21.4.1.1), milliseconds since the epoch. */
+/** The last moment that a Date can hold (ECMA-262 §21.4.1.1), milliseconds since the epoch. */
 const LAST_MOMENT = 8.64e15
 
 /**
@@ -90,7 +90,7 @@ function readRunAt (meta: EndpointSubmitMeta, now: number, problems: string[]): 
     return now
   }
   if (at > LAST_MOMENT) {
-    problems.push(`${delayMs !== undefined ? 'delayMs' : 'runAt'} is beyond the last moment that a Date can tell`)
+    problems.push(`${delayMs !== undefined ? 'delayMs' : 'runAt'} is beyond the last moment that a Date can hold`)
     return now
   }
   return Math.max(Math.round(at), now)

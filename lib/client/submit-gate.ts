@@ -13,7 +13,7 @@ const SLOW_PART = 4
 /** The store's own time limit may be a little shorter. A failure after this share of `timeoutMs` counts as no answer. */
 const SILENT_PART = 0.9
 
-/** How often the line is looked at. A look that comes late tells that the event loop was busy, which counts against nobody who waits. */
+/** How often waiting submissions are checked. A check that comes late shows that the event loop was busy; that time does not count as waiting. */
 const LOOK_MS = 100
 
 /** The errors of a submission that ran out of time. Made only when they are needed. */
@@ -69,7 +69,7 @@ export class SubmitGate {
    * Sends one submission as soon as there is room.
    *
    * @param timeoutMs from the moment it is sent
-   * @param more `patient`: it may wait in the line for any time, as one of many that shall go at the pace of the store; `onWait`: called when it has to wait
+   * @param more `patient`: it may wait for any time, as one of many that are sent at the pace of the store; `onWait`: called when it has to wait
    */
   run<T> (timeoutMs: number, send: () => Promise<T>, errors: () => GateErrors, { patient = false, onWait }: { patient?: boolean | undefined, onWait?: () => void } = {}): Promise<T> {
     if (this.#sent < this.#window && this.waiting === 0) return this.#send(timeoutMs, send, errors)

@@ -23,5 +23,5 @@ function unknownOptions (where: string, known: Readonly<Record<string, true>>, g
     const more = advice?.(key)
     return `${key} is not an option${more === undefined ? '' : ` (${more})`}`
   })
-  return invalidOptions(where, [...problems, `there are ${Object.keys(known).join(', ')}`])
+  return invalidOptions(where, [...problems.slice(0, -1), `${problems.at(-1)} (known: ${Object.keys(known).join(', ')})`])
 }

@@ -211,7 +211,7 @@ export const EVENT_CATALOGUE = {
   },
   'health.changed': {
     about: 'The readiness of this process changed, because of its checks or because it is shutting down.',
-    measurements: [], metadata: ['status', 'previous', 'reason']
+    measurements: [], metadata: ['status', 'previous', 'reason', 'checks']
   },
 
   'performance.slow_operation': {

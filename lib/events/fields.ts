@@ -56,6 +56,8 @@ export interface EventFields {
   check: string
   status: string
   previous: string
+  /** Names of the health checks that are not Healthy, separated by commas; empty if there are none. */
+  checks: string
 
   /** What the caller said about a monitored operation: bounded and redacted. */
   context: OperationContext | undefined

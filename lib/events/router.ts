@@ -80,7 +80,7 @@ const ROUTE_KEYS = ['sinks', 'sampleRate', 'enabled']
 export function checkRoutes (routes: EventRoutes): void {
   const problems: string[] = []
   for (const [name, route] of Object.entries(routes) as Array<[string, EventRoute | undefined]>) {
-    if (!(EVENT_NAMES as readonly string[]).includes(name)) problems.push(`${name} is not an event`)
+    if (!(EVENT_NAMES as readonly string[]).includes(name)) problems.push(`${name} is not an event (app.jobEvents.catalogue lists them)`)
     if (typeof route !== 'object' || route === null) {
       problems.push(`${name} must be an object`)
       continue

@@ -88,7 +88,7 @@ function namesOf (subscriber: EventSubscriber): string[] {
 
 function check (where: string, names: readonly string[], listeners: readonly unknown[]): void {
   const problems = names.flatMap((name, index) => {
-    if (!(EVENT_NAMES as readonly string[]).includes(name)) return [`${name} is not an event`]
+    if (!(EVENT_NAMES as readonly string[]).includes(name)) return [`${name} is not an event (app.jobEvents.catalogue lists them)`]
     return typeof listeners[index] === 'function' ? [] : [`${name} must be a function`]
   })
   if (problems.length > 0) throw invalidOptions(where, problems)

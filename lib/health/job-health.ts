@@ -1,4 +1,4 @@
-import type { HealthCheck, HealthCheckOptions } from '../core/health-check.ts'
+import type { HealthCheckOptions, HealthVerdict } from '../core/health-check.ts'
 import type { HealthReport } from './registry.ts'
 
 /** `app.jobHealth`: health checks of your own, and the beginning of a shutdown. */
@@ -13,7 +13,8 @@ export interface JobHealth {
    * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a name that is not valid or is taken, a check that is no function, or options
    * that are not valid
    */
-  addCheck (name: string, check: HealthCheck, options?: HealthCheckOptions): void
+  // `const` keeps a text that an async check returns: without it, `async () => 'Healthy'` would be a promise of any text, and would not compile.
+  addCheck<const V extends HealthVerdict> (name: string, check: (context: { readonly signal: AbortSignal }) => V | Promise<V>, options?: HealthCheckOptions): void
   /**
    * The first half of a shutdown: readiness answers 503 and the worker claims no more jobs, while requests and running jobs go on. Resolves
    * after `health.shutdownDelayMs`, when load balancers have noticed; then call `app.close()`. It does not wait once the application closes.

@@ -129,7 +129,7 @@ export class Health {
   startDraining (): void {
     if (this.#phase === 'draining') return
     this.#phase = 'draining'
-    this.#tell('Unhealthy')
+    this.#emitChange('Unhealthy', [])
     for (const listener of this.#onDraining) {
       const failed = (error: unknown): void => { this.#context.logger.error({ err: error }, 'a listener for the beginning of draining failed; the shutdown goes on') }
       try { takeRejection(listener(), failed) } catch (error) { failed(error) }
@@ -144,12 +144,12 @@ export class Health {
     return await this.#ask([...this.#entries.values()])
   }
 
-  /** Asks the checks tagged `ready`, and tells `health.changed` when the answer is another than last time. */
+  /** Asks the checks tagged `ready`, and emits `health.changed` when the answer is another than last time. */
   async readiness (): Promise<HealthReport> {
     const report = await this.#ask([...this.#entries.values()].filter((entry) => entry.options.tags.includes('ready')), this.#probeTimeoutMs)
     // Draining may have begun while a slow check was asked: its news must not be overtaken by an older answer.
     const status = this.draining ? 'Unhealthy' : report.status
-    this.#tell(status)
+    this.#emitChange(status, report.checks)
     return { ...report, status }
   }
 
@@ -213,7 +213,7 @@ export class Health {
 
   /** The first answer is news only when it is not good. */
   #compare ({ name, status, description }: CheckReport, previous: HealthStatus | undefined): void {
-    // Its starting and draining are told by `health.changed`; and that a process which is about to go does less is no news.
+    // `health.changed` reports its starting and draining; and that a process which is about to go does less is no news.
     if (name === APPLICATION || this.draining || status === (previous ?? 'Healthy')) return
     this.#bus.emit('health.check_changed', { check: name, status, previous: previous ?? 'Unknown', message: description })
   }
@@ -223,13 +223,14 @@ export class Health {
     return { status: 'Unhealthy', description: this.#phase === 'draining' ? 'shutting down' : 'starting' }
   }
 
-  #tell (status: HealthStatus): void {
+  #emitChange (status: HealthStatus, reports: readonly CheckReport[]): void {
     const previous = this.#readiness
     if (previous === status) return
     this.#readiness = status
     // The first good answer is no news.
     if (previous === 'Unknown' && status === 'Healthy') return
-    this.#bus.emit('health.changed', { status, previous, reason: this.draining ? SHUTTING_DOWN : 'checks' })
+    const checks = this.draining ? [] : reports.filter((check) => check.status !== 'Healthy').map(({ name }) => name)
+    this.#bus.emit('health.changed', { status, previous, reason: this.draining ? SHUTTING_DOWN : 'checks', checks: checks.join(', ') })
   }
 }
 

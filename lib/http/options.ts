@@ -264,7 +264,8 @@ export function readHttpOptions (given: HttpOptions | undefined): ResolvedHttpOp
 export function readEndpointOptions<T extends BaseEndpointOptions & { headers?: readonly string[] }> (
   given: T
 ): Readonly<T> {
-  const where = `asyncEndpoint "${String((given as Partial<T> | undefined)?.name)}"`
+  const { name, url }: { readonly name?: unknown, readonly url?: unknown } = given ?? {}
+  const where = `asyncEndpoint "${String(name ?? url)}"`
   if (typeof given !== 'object' || given === null) throw invalidOptions(where, ['options must be an object'])
   const options = readOptions(where, endpointSchema, {}, given)
   refuse(where, headerListProblems('headers', options.headers ?? []))

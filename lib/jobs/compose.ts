@@ -27,9 +27,9 @@ function runFrom<Scope, Result> (
   chain: ReadonlyArray<Middleware<Scope, Result>>, index: number, scope: Scope, last: () => Result | PromiseLike<Result>, foreign: boolean
 ): Promise<Result> {
   const middleware = chain[index]
+  let state: 'open' | 'called' | 'over' = 'open'
   try {
     if (middleware === undefined) return promiseOf(last())
-    let state: 'open' | 'called' | 'over' = 'open'
     const answer = promiseOf(middleware(scope, () => {
       if (state !== 'open') return refuse(state)
       state = 'called'
@@ -43,6 +43,7 @@ function runFrom<Scope, Result> (
     }
     return answer
   } catch (error) {
+    if (state === 'open') state = 'over'
     return Promise.reject(error)
   }
 }

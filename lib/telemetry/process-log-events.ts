@@ -97,9 +97,9 @@ export const PROCESS_LOG_EVENTS = {
   'health.changed': {
     id: 10501,
     level: 'warn',
-    message: 'readiness changed from {previous} to {status}: {reason}',
+    message: 'readiness changed from {previous} to {status}: {reason}[ ({checks})]',
     lighter: ['reason', 'shutting-down', 'info'],
-    fields: { status: 'status', previous: 'previous', reason: 'reason' }
+    fields: { status: 'status', previous: 'previous', reason: 'reason', checks: 'checks' }
   },
   'health.check_changed': {
     id: 10502,

@@ -14,7 +14,7 @@ const schema = {
 interface Options { size?: number, mode?: string, hook?: () => void, nested?: { deep?: boolean } }
 
 t.test('an array is no group of options', async (t) => {
-  t.throws(() => readOptions('worker', { type: 'object', additionalProperties: false, properties: {} }, {}, []), { code: 'FAE_INVALID_OPTIONS', message: /must be an object, not an array/ })
+  t.throws(() => readOptions<object, object>('worker', { type: 'object', additionalProperties: false, properties: {} }, {}, []), { code: 'FAE_INVALID_OPTIONS', message: /must be an object, not an array/ })
 })
 
 t.test('defaults are filled in, the result is frozen and the given object untouched', async (t) => {

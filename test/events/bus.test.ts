@@ -103,7 +103,7 @@ t.test('a router row for nothing that exists is refused', async (t) => {
   const routes = { 'job.finshed': {}, 'job.failed': { sinks: ['pager'], sampleRate: 2 } } as unknown as EventRoutes
   t.throws(() => connectSinks(new EventBus(silentLogger), {}, routes), {
     code: 'FAE_INVALID_OPTIONS',
-    details: { problems: ['job.finshed is not an event', 'job.failed.sinks: pager is not one of traces, metrics, log', 'job.failed.sampleRate must be a number from 0 to 1'] }
+    details: { problems: ['job.finshed is not an event (app.jobEvents.catalogue lists them)', 'job.failed.sinks: pager is not one of traces, metrics, log', 'job.failed.sampleRate must be a number from 0 to 1'] }
   })
   t.same(DEFAULT_ROUTES['job.failed'].sinks, ['traces', 'metrics', 'log'])
 })

@@ -105,7 +105,7 @@ t.test('what is no event, and what is no function, is refused by name', async (t
   t.throws(() => events.on('job.complete' as EventName, () => {}), { code: 'FAE_INVALID_OPTIONS', message: /jobEvents\.on: job\.complete is not an event/ })
   t.throws(() => events.on('job.completed', 'x' as unknown as () => void), { code: 'FAE_INVALID_OPTIONS', message: /job\.completed must be a function/ })
   const wrong = { 'job.complete': () => {}, 'job.failed': 5, toString: () => 'x' } as unknown as EventSubscriber
-  t.throws(() => events.subscribe('audit', wrong), { code: 'FAE_INVALID_OPTIONS', message: /subscriber "audit": job\.complete is not an event; job\.failed must be a function; toString is not an event/ })
+  t.throws(() => events.subscribe('audit', wrong), { code: 'FAE_INVALID_OPTIONS', message: /subscriber "audit": job\.complete is not an event \(app\.jobEvents\.catalogue lists them\); job\.failed must be a function; toString is not an event/ })
   for (const none of [undefined, null, 'x', 5]) t.throws(() => events.subscribe('audit', none as unknown as EventSubscriber), { code: 'FAE_INVALID_OPTIONS', message: /an object with a function per event/ })
   t.notOk(bus.wants('job.failed'), 'nothing of it was subscribed')
   t.same(registered, [])

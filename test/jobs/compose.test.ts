@@ -66,7 +66,7 @@ t.test('a middleware of the application that does not wait for next() ends no pr
   process.on('unhandledRejection', note)
   t.teardown(() => process.off('unhandledRejection', note))
   const broken = async (): Promise<never> => { throw new Error('no') }
-  t.equal(await compose([async (_scope, next) => { void next(); return 'answered' }], [], broken, true), 'answered')
+  t.equal(await compose<string[], unknown>([async (_scope, next) => { void next(); return 'answered' }], [], broken, true), 'answered')
   await new Promise((resolve) => setImmediate(resolve))
   t.strictSame(unhandled, [])
 })
@@ -75,7 +75,7 @@ t.test('next() after the middleware of the application has ended runs nothing', 
   let runs = 0
   const kept: Array<() => Promise<unknown>> = []
   for (const end of [() => 'early', () => { throw new Error('early') }]) {
-    await compose([(_scope, next) => { kept.push(next); return end() }], [], () => ++runs, true).catch(() => {})
+    await compose<string[], unknown>([(_scope, next) => { kept.push(next); return end() }], [], () => ++runs, true).catch(() => {})
   }
   for (const next of kept) await t.rejects(next(), { code: 'FAE_NEXT_CALLED_LATE' })
   t.equal(runs, 0)

@@ -79,5 +79,5 @@ t.test('a readiness that changed because of a check is still a warning', async (
   await app.inject('/health/ready')
   good = false
   await app.inject('/health/ready')
-  t.match(lines.filter(({ eventId }) => eventId === 10501), [{ level: 40, status: 'Unhealthy', reason: 'checks', msg: 'readiness changed from Healthy to Unhealthy: checks' }])
+  t.match(lines.filter(({ eventId }) => eventId === 10501), [{ level: 40, status: 'Unhealthy', reason: 'checks', checks: 'mine', msg: 'readiness changed from Healthy to Unhealthy: checks (mine)' }])
 })

@@ -24,7 +24,7 @@ t.test('where a server is, without user and password, however the store was told
 t.test('what a message says after its code', (t) => {
   t.match(adviceOn('ECONNREFUSED'), /^: nothing listens there\. Start the server/)
   t.match(adviceOn('NOPERM: XADD'), /^: its user may not run a command .* doctor says which$/)
-  t.equal(adviceOn('not connected'), ': there is no connection now; it is being made again')
+  t.equal(adviceOn('not connected'), ': the connection was lost, and this process keeps trying to connect')
   t.equal(adviceOn('SOMETHING'), '')
   t.end()
 })

@@ -1,6 +1,6 @@
 /** The options of the plugin and what it decorates. Compiled with everything else, never run. */
 import type { FastifyInstance } from 'fastify'
-import asyncEndpoints, { health, jobStore, memoryStore, observability, worker, type AsyncEndpointsOptions, type Jobs, type JobStore } from '../../plugins/async-endpoints.ts'
+import asyncEndpoints, { health, jobStore, memoryStore, observability, worker, type AsyncEndpointsOptions, type HealthCheck, type Jobs, type JobStore } from '../../plugins/async-endpoints.ts'
 import { same } from './support.ts'
 
 export async function registers (app: FastifyInstance, store: JobStore): Promise<void> {
@@ -31,6 +31,17 @@ export async function decorates (app: FastifyInstance): Promise<void> {
   // @ts-expect-error there is no such setting
   await app.jobs.submit('report', {}, { delay: 10 })
   app.defineJob<{ body: { to: string } }>({ name: 'mail', handler: async (job) => { job.body.to satisfies string } })
+}
+
+export function checks (app: FastifyInstance): void {
+  app.jobHealth.addCheck('a', async () => 'Healthy')
+  app.jobHealth.addCheck('b', () => 'Degraded')
+  app.jobHealth.addCheck('c', async ({ signal }) => { signal.throwIfAborted() })
+  app.jobHealth.addCheck('d', async () => true, { tags: ['ready'] })
+  const either: HealthCheck = () => false
+  app.jobHealth.addCheck('e', either)
+  // @ts-expect-error there is no such status
+  app.jobHealth.addCheck('f', async () => 'healthy')
 }
 
 const options: AsyncEndpointsOptions = { http: { owner: (request) => request.headers['x-user']?.toString(), responses: { status: ({ document }) => document.links.self } } }

@@ -244,7 +244,7 @@ export function storeUnreachable (instance: string, storeType: string, awayMs: n
   return [{
     ...words(RULES.storeUnreachable),
     key: instance,
-    message: `${instance} has not reached the ${storeType} store for ${durationText(awayMs)}: check its server and the network. Alerts that need the store are not evaluated until it is back`,
+    message: `process ${instance} has not reached the ${storeType} store for ${durationText(awayMs)}: check its server and the network. Alerts that need the store are not evaluated until it is back`,
     details: { instance, store_type: storeType, away_ms: Math.round(awayMs), threshold_ms: storeUnreachableMs }
   }]
 }

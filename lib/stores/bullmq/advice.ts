@@ -26,7 +26,7 @@ export const CONNECTION_ADVICE: Readonly<Record<string, Advice>> = {
 const IN_USE: Readonly<Record<string, Advice>> = {
   ETIMEDOUT: ['it did not answer in time', 'Check the network (nc -vz HOST PORT) and on the server redis-cli --latency and SLOWLOG GET; for a server that is far away raise operationTimeoutMs'],
   NOPERM: ['its user may not run a command that the job store needs', 'fastify-async-endpoints doctor says which'],
-  'not connected': ['there is no connection now; it is being made again', '']
+  'not connected': ['the connection was lost, and this process keeps trying to connect', '']
 }
 
 /** What a message about a server that cannot be used says after its code. Empty for a code that speaks for itself. */

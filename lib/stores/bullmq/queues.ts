@@ -208,7 +208,7 @@ export class QueueBook {
     if (names.length === 0 || !this.#connections.live) return
     const [added, replaced] = await this.#add(names)
     if (replaced) this.#reportReplaced()
-    else if (added > 0) this.#report('queues-lost', `The key ${this.#key} had lost ${added} of the queues of this process, and has them again. The server was flushed, or started again without its data: jobs that were on it are gone`)
+    else if (added > 0) this.#report('queues-lost', `The server was flushed, or restarted without its data: the jobs that were stored on it are gone, and clients get 404 for them. (${added} of the queues of this process were missing in the key ${this.#key}; they were added again.)`)
     if (added > 0) this.keepEventsShort()
   }
 

@@ -29,7 +29,7 @@ t.test('nothing is wrong, nothing is found; and every rule can be switched off',
     t.match(judge(name, terrible), [{ type, severity, title }], name)
     t.same(judge(name, terrible, { [option]: false }), [], `${name} off`)
   }
-  t.match(storeUnreachable('x', 'bullmq', 60_000, readAlertsOptions({})), [{ severity: 'critical', key: 'x', message: /^x has not reached the bullmq store for 60 s:/ }])
+  t.match(storeUnreachable('x', 'bullmq', 60_000, readAlertsOptions({})), [{ severity: 'critical', key: 'x', message: /^process x has not reached the bullmq store for 60 s:/ }])
   t.same(storeUnreachable('x', 'bullmq', 59_999, readAlertsOptions({})), [])
   t.same(storeUnreachable('x', 'bullmq', 1e9, readAlertsOptions({ storeUnreachableMs: false })), [])
 })
