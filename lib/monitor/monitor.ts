@@ -11,14 +11,14 @@ import { INSTRUMENTS } from '../telemetry/instruments.ts'
 import type { MetricsRegistry } from '../telemetry/registry.ts'
 import type { SpanWatcher } from '../telemetry/sdk/span-watch.ts'
 import type { SpanWatch } from '../telemetry/telemetry.ts'
-import { FactReader, type Surroundings } from './facts.ts'
-import { findings, limitOf, verdict } from './findings.ts'
-import { LastingBottleneck } from './lasting.ts'
+import { FactReader, type Surroundings } from './fact-reader.ts'
+import { findings, limitOf, verdict } from './bottleneck-findings.ts'
+import { LastingBottleneck } from './lasting-bottleneck.ts'
 import { Operations, type SlowOperation } from './operations.ts'
 import type { ResolvedPerformanceOptions } from './options.ts'
 import { Queries, type SlowQuery } from './queries.ts'
-import type { BottleneckReport, Facts, Finding, Shown } from './report.ts'
-import { Samples } from './samples.ts'
+import type { BottleneckReport, Facts, Finding, Shown } from './bottleneck-report.ts'
+import { NewestSamples } from './newest-samples.ts'
 import { cut } from '../core/text.ts'
 
 /** Measures pieces of an application's own work; what `app.jobMonitor` is. */
@@ -81,8 +81,8 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   readonly #queries: Queries
   readonly #facts: FactReader | undefined
   readonly #lasting: LastingBottleneck
-  readonly #slowOperations: Samples<SlowOperation>
-  readonly #slowQueries: Samples<SlowQuery>
+  readonly #slowOperations: NewestSamples<SlowOperation>
+  readonly #slowQueries: NewestSamples<SlowQuery>
   readonly #lag: Instrument<'gauge'>
   readonly #utilization: Instrument<'gauge'>
   /** Names of the jobs that were claimed here since the last sample. */
@@ -100,8 +100,8 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     const { context: { clock }, bus, redaction, registry, options, heapUsed } = parts
     this.#loop = parts.loop ?? watchEventLoop()
     this.#lasting = new LastingBottleneck(options.windowMs)
-    this.#slowOperations = new Samples(options.maxSamples)
-    this.#slowQueries = new Samples(options.maxSamples)
+    this.#slowOperations = new NewestSamples(options.maxSamples)
+    this.#slowQueries = new NewestSamples(options.maxSamples)
     this.#lag = registry.instrument(INSTRUMENTS.eventLoopLag)
     this.#utilization = registry.instrument(INSTRUMENTS.eventLoopUtilization)
     this.#samples = new Periodic({ clock, intervalMs: options.sampleIntervalMs, turn: () => { this.#sample() } })

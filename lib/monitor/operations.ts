@@ -7,7 +7,7 @@ import type { EventBus } from '../events/bus.ts'
 import type { OperationContext } from '../events/catalogue.ts'
 import type { HistogramCell } from '../telemetry/metric-cells.ts'
 import type { ResolvedPerformanceOptions } from './options.ts'
-import type { Samples } from './samples.ts'
+import type { NewestSamples } from './newest-samples.ts'
 
 /** A slow operation, as it is kept to be shown. */
 export interface SlowOperation {
@@ -23,7 +23,7 @@ export interface OperationsParts {
   readonly bus: EventBus
   readonly redaction: Redaction
   readonly options: Pick<ResolvedPerformanceOptions, 'slowMs' | 'memorySpikeMb'>
-  readonly samples: Samples<SlowOperation>
+  readonly samples: NewestSamples<SlowOperation>
   readonly duration: (operation: string) => HistogramCell
   readonly memoryDelta: (operation: string) => HistogramCell
   /** Bytes in use. @defaultValue that of V8, which costs a microsecond */

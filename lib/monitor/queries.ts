@@ -5,8 +5,8 @@ import type { EventBus } from '../events/bus.ts'
 import type { HistogramCell } from '../telemetry/metric-cells.ts'
 import type { FinishedSpan, SpanWatcher } from '../telemetry/sdk/span-watch.ts'
 import type { ResolvedPerformanceOptions } from './options.ts'
-import type { Samples } from './samples.ts'
-import { operationName, readStatement, type Statement } from './statement.ts'
+import type { NewestSamples } from './newest-samples.ts'
+import { operationName, readStatement, type Statement } from './query-statement.ts'
 
 /** A slow query, as it is kept to be shown. */
 export interface SlowQuery {
@@ -24,7 +24,7 @@ export interface QueriesParts {
   readonly bus: EventBus
   readonly redaction: Redaction
   readonly options: Pick<ResolvedPerformanceOptions, 'slowQueryMs'>
-  readonly samples: Samples<SlowQuery>
+  readonly samples: NewestSamples<SlowQuery>
   readonly duration: (system: string, operation: string, target: string) => HistogramCell
   /** Hears of what went wrong in here; must not throw. */
   readonly failed: (error: unknown) => void

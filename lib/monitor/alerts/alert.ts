@@ -1,5 +1,5 @@
 /** The words of alerts: what a rule finds, what is told of it, and who tells it. */
-import type { AlertFacts } from './facts.ts'
+import type { AlertFacts } from './alert-facts.ts'
 
 /** From a note to a call at night. */
 export const ALERT_SEVERITIES = ['low', 'medium', 'high', 'critical'] as const

@@ -12,12 +12,12 @@ import { Dispatcher } from './dispatcher.ts'
 import { factsOf, failedJobsKept, QueueReader, STORE_TIMEOUT_MS, type AlertStore } from './queue-reader.ts'
 import { Ledger } from './ledger.ts'
 import type { ResolvedAlertsOptions } from './options.ts'
-import { decodeReport, encodeReport, type AlertWorkerView, type ProcessReport } from './report.ts'
+import { decodeReport, encodeReport, type AlertWorkerView, type ProcessReport } from './process-report.ts'
 import { STORE_UNREACHABLE, storeUnreachable } from './rules.ts'
-import { RuleRunner } from './runner.ts'
+import { RuleRunner } from './rule-runner.ts'
 import { eventOf, sendersOf } from './senders.ts'
-import { JobWatcher } from './watcher.ts'
-import { decodeWindow, encodeWindow, WINDOW_MS, type ShownWindow } from './window.ts'
+import { JobWatcher } from './job-watcher.ts'
+import { decodeWindow, encodeWindow, WINDOW_MS, type ShownWindow } from './job-window.ts'
 
 export interface AlertsParts {
   readonly context: Context

@@ -3,9 +3,9 @@ import { orReject } from '../../core/deadline.ts'
 import { storeNow } from '../../jobs/store-clock.ts'
 import type { StoreCounts } from '../../jobs/store-counts.ts'
 import type { JobStore, QueueCounts } from '../../jobs/store.ts'
-import type { AlertFacts, ConsumerFacts, QueueFacts, SlowJob } from './facts.ts'
-import type { ProcessReport } from './report.ts'
-import { MAX_SLOW, sumUp, type ShownWindow } from './window.ts'
+import type { AlertFacts, ConsumerFacts, QueueFacts, SlowJob } from './alert-facts.ts'
+import type { ProcessReport } from './process-report.ts'
+import { MAX_SLOW, sumUp, type ShownWindow } from './job-window.ts'
 
 export type AlertStore = Pick<JobStore, 'type' | 'shared' | 'get' | 'ping' | 'now'>
 

@@ -1,6 +1,6 @@
 import type { AlertFinding, AlertSeverity, AlertType } from './alert.ts'
 import { durationText } from '../duration-text.ts'
-import type { AlertFacts, JobFacts, QueueFacts } from './facts.ts'
+import type { AlertFacts, JobFacts, QueueFacts } from './alert-facts.ts'
 
 /** What a rule compares with; `false`: it is switched off. */
 export interface AlertThresholds {

@@ -1,5 +1,5 @@
 /** The newest so many of something: adding costs the same however many there were. */
-export class Samples<S> {
+export class NewestSamples<S> {
   readonly #max: number
   readonly #ring: S[] = []
   #next = 0

@@ -1,4 +1,4 @@
-import type { Finding } from './report.ts'
+import type { Finding } from './bottleneck-report.ts'
 
 /** In windows: a single burst is in the numbers for one window, and would look like something that lasts. */
 const LASTING = 1.1

@@ -4,8 +4,8 @@ import { INSTRUMENTS } from '../telemetry/instruments.ts'
 import type { MetricsRegistry } from '../telemetry/registry.ts'
 import type { Labels } from '../telemetry/snapshot.ts'
 import { durations, ms, together, type Distribution } from './distribution.ts'
-import type { Facts, HandlerFacts, QueueFacts, StoreOperationFacts } from './report.ts'
-import { Window, type QueueLoad } from './window.ts'
+import type { Facts, HandlerFacts, QueueFacts, StoreOperationFacts } from './bottleneck-report.ts'
+import { MetricsWindow, type QueueLoad } from './metrics-window.ts'
 
 /** What there is around the monitor, asked at the moment of asking. */
 export interface Surroundings {
@@ -27,7 +27,7 @@ const MAX_LISTED = 50
 
 /** Reads the numbers of the report out of the instruments, and out of the window over them. */
 export class FactReader {
-  readonly window: Window
+  readonly window: MetricsWindow
   readonly #surroundings: Surroundings
   readonly #wait: Instrument<'histogram'>
   readonly #handler: Instrument<'histogram'>
@@ -55,7 +55,7 @@ export class FactReader {
     this.#counts = registry.instrument(INSTRUMENTS.jobCurrentCount)
     this.#countsAge = registry.instrument(INSTRUMENTS.storeCountsAge)
     this.#stuck = registry.instrument(INSTRUMENTS.jobsStuck)
-    this.window = new Window([this.#wait, this.#handler, this.#operation], [this.#handlerErrors, this.#storeErrors, this.#retries, this.#refused], windowMs, now)
+    this.window = new MetricsWindow([this.#wait, this.#handler, this.#operation], [this.#handlerErrors, this.#storeErrors, this.#retries, this.#refused], windowMs, now)
   }
 
   read (): Facts {

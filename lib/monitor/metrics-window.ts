@@ -33,7 +33,7 @@ const MAX_POINTS = 60
  * What was recorded lately, as the difference between now and a point in the past: a ring of the sums of a few
  * instruments, taken now and then. It knows series, and no jobs: however many of those there were, it costs the same.
  */
-export class Window {
+export class MetricsWindow {
   readonly #histograms: readonly Histogram[]
   readonly #counters: readonly Counter[]
   readonly #now: () => number

@@ -1,5 +1,5 @@
 /** The answer of `GET /metrics/bottlenecks` as JSON Schema, for OpenAPI: it documents, and a test compares it with real reports. */
-import { CAUSES, SEVERITIES } from './report.ts'
+import { CAUSES, SEVERITIES } from './bottleneck-report.ts'
 
 type Schema = Readonly<Record<string, unknown>>
 

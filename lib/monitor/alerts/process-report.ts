@@ -1,6 +1,6 @@
 /** What a process tells the others about itself, as long as it lives. */
 import type { Consumer } from '../../jobs/store.ts'
-import type { ConsumerFacts, ProcessFacts, SlowJob } from './facts.ts'
+import type { ConsumerFacts, ProcessFacts, SlowJob } from './alert-facts.ts'
 import { isArrayOf, isCount, isRecord } from './type-guards.ts'
 
 /** The part of a worker that is looked at. */

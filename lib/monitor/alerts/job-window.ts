@@ -1,7 +1,7 @@
 import { quantile } from '../../core/quantile.ts'
-import { Samples } from '../samples.ts'
+import { NewestSamples } from '../newest-samples.ts'
 import { isArrayOf, isCount, isNamedCount } from './type-guards.ts'
-import type { JobFacts, SlowJob } from './facts.ts'
+import type { JobFacts, SlowJob } from './alert-facts.ts'
 
 /** The last hour, in steps of five minutes: counting forgets in these steps. */
 const SLOTS = 12
@@ -40,7 +40,7 @@ export class JobWindow {
   readonly #now: () => number
   readonly #slowMs: number
   readonly #jobs = new Map<string, Slot[]>()
-  readonly #slow = new Samples<ShownSlow>(MAX_SLOW)
+  readonly #slow = new NewestSamples<ShownSlow>(MAX_SLOW)
 
   /** @param slowMs attempts that take longer are remembered one by one, the newest */
   constructor (now: () => number, slowMs: number) {

@@ -1,8 +1,8 @@
 /** What limits the throughput: each cause by what it leaves in the instruments, and only that cause. */
 import { Ajv } from 'ajv'
 import t from 'tap'
-import type { BottleneckReport } from '../../lib/monitor/report.ts'
-import { bottleneckSchema } from '../../lib/monitor/report-schema.ts'
+import type { BottleneckReport } from '../../lib/monitor/bottleneck-report.ts'
+import { bottleneckSchema } from '../../lib/monitor/bottleneck-schema.ts'
 import { monitored, span } from './support.ts'
 
 const JOB = { jobName: 'report', storeType: 'redis' }

@@ -1,8 +1,8 @@
 import type { Durations } from './distribution.ts'
-import type { Surroundings, WorkerView } from './facts.ts'
+import type { Surroundings, WorkerView } from './fact-reader.ts'
 import type { ResolvedPerformanceOptions } from './options.ts'
 import type { SlowQuery } from './queries.ts'
-import { CAUSES, SEVERITIES, type Cause, type Facts, type Finding, type HandlerFacts, type QueueFacts } from './report.ts'
+import { CAUSES, SEVERITIES, type Cause, type Facts, type Finding, type HandlerFacts, type QueueFacts } from './bottleneck-report.ts'
 import { durationText } from './duration-text.ts'
 
 /** All that the rules look at. */

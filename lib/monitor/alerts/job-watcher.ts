@@ -2,9 +2,9 @@ import type { Clock } from '../../core/context.ts'
 import { memoryUse, type ProcessMemory } from '../../core/process-memory.ts'
 import type { EventBus } from '../../events/bus.ts'
 import type { ResolvedAlertsOptions } from './options.ts'
-import type { ConsumerFacts } from './facts.ts'
-import type { AlertWorkerView, ProcessReport } from './report.ts'
-import { JobWindow, MAX_SLOW, WINDOW_MS, type ShownWindow } from './window.ts'
+import type { ConsumerFacts } from './alert-facts.ts'
+import type { AlertWorkerView, ProcessReport } from './process-report.ts'
+import { JobWindow, MAX_SLOW, WINDOW_MS, type ShownWindow } from './job-window.ts'
 
 export interface WatcherParts {
   readonly clock: Clock
