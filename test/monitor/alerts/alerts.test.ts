@@ -306,7 +306,7 @@ t.test('rules of an application: what they see, and that they cannot stop the ot
     { severity: 'medium', type: 'System', message: 'password=[FILTERED]', details: { left_out: 'the details cannot be written as JSON' } }, { severity: 'critical', details: { password: '[FILTERED]', n: 1 } }
   ])
   t.same(one.lines.filter(({ rule }) => rule !== undefined).map(({ rule, detail }) => `${String(rule)}: ${String(detail)}`).sort(), [
-    'hangs: it did not end within 10000 ms', 'nonsense: a finding needs a title and a message; they and its key are text', 'throws: token=[FILTERED] is wrong'
+    'hangs: it did not end within 10000 ms', 'nonsense: a finding needs a title and a message; these and the key must be strings', 'throws: token=[FILTERED] is wrong'
   ], 'each is logged once')
   broken = false
   await one.alerts.check()
