@@ -1,4 +1,4 @@
-/** The newest so many of something: adding costs the same however many there were. */
+/** Keeps the newest samples, at most `max`, in a ring: adding one costs the same however many there were before. */
 export class NewestSamples<S> {
   readonly #max: number
   readonly #ring: S[] = []
