@@ -5,7 +5,7 @@ import { runtimeOf, workerOf } from '../lib/events/runtime.ts'
 import { Alerts } from '../lib/monitor/alerts/alerts.ts'
 import type { JobAlerts } from '../lib/monitor/alerts/job-alerts.ts'
 import { readAlertsOptions, type AlertsOptions } from '../lib/monitor/alerts/options.ts'
-import type { AlertWorkerView } from '../lib/monitor/alerts/report.ts'
+import type { AlertWorkerView } from '../lib/monitor/alerts/process-report.ts'
 import { compileExclusion } from '../lib/telemetry/job-exclusion.ts'
 import type { AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'
 

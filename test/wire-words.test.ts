@@ -20,7 +20,7 @@ import { problemSlug } from '../lib/http/problem.ts'
 import { JOB_STATES } from '../lib/jobs/states.ts'
 import { ALERT_SEVERITIES, ALERT_TYPES } from '../lib/monitor/alerts/alert.ts'
 import { BUILT_IN_RULES } from '../lib/monitor/alerts/rules.ts'
-import { CAUSES, SEVERITIES } from '../lib/monitor/report.ts'
+import { CAUSES, SEVERITIES } from '../lib/monitor/bottleneck-report.ts'
 import asyncEndpoints from '../plugins/async-endpoints.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))

@@ -1,19 +1,19 @@
 import { quantile } from '../core/quantile.ts'
 import type { HistogramPoint } from '../telemetry/snapshot.ts'
 
-/** What was recorded into a histogram between two moments; those of the same bounds can be added up. */
+/** What was recorded into a histogram between two moments. Distributions with the same bounds can be added up. */
 export interface Distribution {
   readonly count: number
   readonly sum: number
   readonly buckets: readonly number[]
-  /** The largest value, where it is known. */
+  /** The largest value, if it is known. */
   readonly max?: number
 }
 
 /**
- * A distribution in milliseconds. A histogram knows only how many values lie between two bounds: percentiles are read
- * from where they would be if the values were spread evenly in between, but never above the largest value that was
- * measured. `p95FromMs` and `p95ToMs` are the bounds.
+ * A distribution in milliseconds. A histogram knows only how many values lie between two bounds, so a percentile is
+ * estimated as if the values were spread evenly between them, but is never more than the largest value that was
+ * measured. The true 95th percentile lies between `p95FromMs` and `p95ToMs`.
  */
 export interface Durations {
   readonly count: number
@@ -21,15 +21,18 @@ export interface Durations {
   readonly p50Ms: number
   readonly p95Ms: number
   readonly p95FromMs: number
-  /** `null`: beyond the last bound; `p95Ms` is that bound then, and the truth is more. */
+  /** `null`: the percentile lies beyond the last bound. `p95Ms` is that bound then, and the true value is larger. */
   readonly p95ToMs: number | null
 }
 
-export function grown (now: HistogramPoint, before: Distribution | undefined): Distribution {
-  if (before === undefined) return { count: now.count, sum: now.sum, buckets: now.bucketCounts }
-  return { count: now.count - before.count, sum: now.sum - before.sum, buckets: now.bucketCounts.map((n, index) => n - (before.buckets[index] ?? 0)) }
+/** What was recorded since `before`. */
+export function grown ({ count, sum, bucketCounts }: HistogramPoint, before: Distribution | undefined): Distribution {
+  if (before === undefined) return { count, sum, buckets: bucketCounts }
+  const buckets = bucketCounts.map((n, index) => n - (before.buckets[index] ?? 0))
+  return { count: count - before.count, sum: sum - before.sum, buckets }
 }
 
+/** The sum of distributions with the same bounds. Its largest value is known only if that of every part is. */
 export function together (parts: readonly Distribution[]): Distribution {
   const all = parts.reduce((all, { count, sum, buckets }) => ({
     count: all.count + count, sum: all.sum + sum, buckets: buckets.map((n, index) => n + (all.buckets[index] ?? 0))
@@ -52,7 +55,7 @@ export function durations ({ count, sum, buckets, max = Infinity }: Distribution
   }
 }
 
-/** Milliseconds with two decimals: more would be made up. */
+/** Milliseconds with two decimals; the measurements are not more exact than that. */
 export function ms (seconds: number): number {
   return Math.round(seconds * 100_000) / 100
 }

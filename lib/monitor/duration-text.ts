@@ -1,4 +1,4 @@
-/** A span of time as a person would say it. */
+/** A duration for people: `3.2 ms`, `45 s`, `12 min`, `2.5 h`. */
 export function durationText (ms: number): string {
   if (ms < 1_000) return `${ms < 10 ? Math.round(ms * 10) / 10 : Math.round(ms)} ms`
   if (ms < 90_000) return `${Math.round(ms / 100) / 10} s`

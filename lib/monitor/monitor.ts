@@ -11,33 +11,33 @@ import { INSTRUMENTS } from '../telemetry/instruments.ts'
 import type { MetricsRegistry } from '../telemetry/registry.ts'
 import type { SpanWatcher } from '../telemetry/sdk/span-watch.ts'
 import type { SpanWatch } from '../telemetry/telemetry.ts'
-import { FactReader, type Surroundings } from './facts.ts'
-import { findings, limitOf, verdict } from './findings.ts'
-import { LastingBottleneck } from './lasting.ts'
+import { FactReader, type Surroundings } from './fact-reader.ts'
+import { findings, limitOf, verdict } from './bottleneck-findings.ts'
+import { LastingBottleneck } from './lasting-bottleneck.ts'
 import { Operations, type SlowOperation } from './operations.ts'
 import type { ResolvedPerformanceOptions } from './options.ts'
 import { Queries, type SlowQuery } from './queries.ts'
-import type { BottleneckReport, Facts, Finding, Shown } from './report.ts'
-import { Samples } from './samples.ts'
+import type { BottleneckReport, Facts, Finding, Shown } from './bottleneck-report.ts'
+import { NewestSamples } from './newest-samples.ts'
 import { cut } from '../core/text.ts'
 
-/** Measures pieces of an application's own work; what `app.jobMonitor` is. */
+/** `app.jobMonitor`: measures operations of the application, and reports what limits the throughput. */
 export interface PerformanceMonitor {
   /**
-   * Runs the work and measures it: its duration and what it did to the heap as metrics, and as events when it was slow or
-   * left the heap much larger. Returns what the work returns, throws what it throws.
+   * Runs the work and measures it. Its duration and the change of the heap become metrics, and events when the work was
+   * slow or left the heap much larger. Returns what the work returns, throws what it throws.
    *
-   * @param operation low-cardinality: it becomes a metric label
-   * @param context a few words for the events: which customer, how many rows. Never a label
-   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a name that is none, before the work begins
+   * @param operation a name out of few: it becomes a metric label
+   * @param context facts for the events, such as which customer or how many rows; they never become labels
+   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for an invalid name, before the work begins
    */
   monitor<R> (operation: string, work: () => PromiseLike<R>, context?: OperationContext): Promise<R>
   monitor<R> (operation: string, work: () => R, context?: OperationContext): R
-  /** What limits the throughput now; `undefined` when that is switched off. */
+  /** What limits the throughput now; `undefined` when the report is switched off. */
   bottlenecks (): BottleneckReport | undefined
   /**
-   * For an OpenTelemetry SDK that the monitor cannot find by itself: put it among the span processors of that SDK, and its
-   * database spans are measured. From then on no other is looked at.
+   * For an OpenTelemetry SDK that the monitor cannot find by itself: add what this returns to the span processors of
+   * that SDK, and its database spans are measured. From the call on, the spans of no other SDK are measured.
    */
   spanProcessor (): SpanWatcher
 }
@@ -48,30 +48,33 @@ export interface MonitorParts {
   readonly redaction: Redaction
   readonly registry: MetricsRegistry
   readonly options: ResolvedPerformanceOptions
-  /** False where no metrics are recorded, out of which bottlenecks could be read. */
+  /** False: there is no bottleneck report. It is made from metrics, so this must be false where none are recorded. */
   readonly bottlenecks: boolean
   readonly surroundings: Surroundings
-  /** Shows a watcher the spans of this process; see {@link SpanWatch}. */
+  /** Passes the spans of this process to a watcher; see {@link SpanWatch}. */
   readonly watchSpans: (watcher: SpanWatcher) => SpanWatch
-  /** Runs what is started inside where it leaves no spans. */
+  /** Runs the work, and what it starts, without spans. */
   readonly quietly: <R>(work: () => R) => R
-  /** @defaultValue that of this process */
+  /** @defaultValue the event loop of this process */
   readonly loop?: LoopWatch
-  /** @defaultValue that of V8 */
+  /** Bytes of the heap in use. @defaultValue V8's own count */
   readonly heapUsed?: () => number
 }
 
-/** Newest samples in a report that does not say how many it wants. */
+/** How many slow operations and slow queries a report shows, unless it is asked for another number. */
 const SHOWN = 20
-/** Of jobs that ran while the event loop was blocked, so many are named; more would be a list that nobody reads. */
+/** How many jobs an event names that ran while the event loop was blocked; nobody reads a longer list. */
 const MAX_NAMED = 10
+const NO_SPANS = 'slow database queries cannot be seen: the library cannot add a span processor to the tracer provider of this process; ' +
+  'add app.jobMonitor.spanProcessor() to it, or set performance.slowQueries to false'
 const FAILURE_SOURCE = 'performance.slow-queries'
 
 /**
- * Watches how the process does: operations it is given, database queries, the event loop, and what limits the throughput.
+ * The implementation of `app.jobMonitor`: measures operations, database queries and the event loop, and finds what
+ * limits the throughput.
  *
  * ```
- * made (monitor() works) ──start──▶ running: a sample every sampleIntervalMs, spans are watched ──stop──▶ stopped
+ * made (monitor() works) ──start──▶ running: a sample every sampleIntervalMs, spans and events are watched ──stop──▶ stopped
  * ```
  */
 export class Monitor extends BaseService implements PerformanceMonitor {
@@ -81,8 +84,8 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   readonly #queries: Queries
   readonly #facts: FactReader | undefined
   readonly #lasting: LastingBottleneck
-  readonly #slowOperations: Samples<SlowOperation>
-  readonly #slowQueries: Samples<SlowQuery>
+  readonly #slowOperations: NewestSamples<SlowOperation>
+  readonly #slowQueries: NewestSamples<SlowQuery>
   readonly #lag: Instrument<'gauge'>
   readonly #utilization: Instrument<'gauge'>
   /** Names of the jobs that were claimed here since the last sample. */
@@ -90,35 +93,55 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   #unlisten: ReadonlyArray<() => void> = []
   #watch: SpanWatch | undefined
   readonly #samples: Periodic
-  /** An application has put the processor where it belongs. */
+  /** The application has asked for the span processor, in order to add it to its own SDK. */
   #taken = false
   readonly #failures = new FirstOnly()
 
   constructor (parts: MonitorParts) {
     super()
     this.#parts = parts
-    const { context: { clock }, bus, redaction, registry, options, heapUsed } = parts
+    const { context: { clock }, registry, options } = parts
     this.#loop = parts.loop ?? watchEventLoop()
     this.#lasting = new LastingBottleneck(options.windowMs)
-    this.#slowOperations = new Samples(options.maxSamples)
-    this.#slowQueries = new Samples(options.maxSamples)
+    this.#slowOperations = new NewestSamples(options.maxSamples)
+    this.#slowQueries = new NewestSamples(options.maxSamples)
     this.#lag = registry.instrument(INSTRUMENTS.eventLoopLag)
     this.#utilization = registry.instrument(INSTRUMENTS.eventLoopUtilization)
     this.#samples = new Periodic({ clock, intervalMs: options.sampleIntervalMs, turn: () => { this.#sample() } })
-    const [duration, memoryDelta, query] = [registry.instrument(INSTRUMENTS.operationDuration), registry.instrument(INSTRUMENTS.operationMemoryDelta), registry.instrument(INSTRUMENTS.databaseQueryDuration)]
-    this.#operations = new Operations({
-      clock, bus, redaction, options, heapUsed, samples: this.#slowOperations, duration: (operation) => duration.bind({ operation }), memoryDelta: (operation) => memoryDelta.bind({ operation })
+    this.#operations = this.#newOperations()
+    this.#queries = this.#newQueries()
+    if (parts.bottlenecks) this.#facts = new FactReader(registry, parts.surroundings, options.windowMs, () => clock.monotonic())
+  }
+
+  #newOperations (): Operations {
+    const { context: { clock }, bus, redaction, registry, options, heapUsed } = this.#parts
+    const duration = registry.instrument(INSTRUMENTS.operationDuration)
+    const memoryDelta = registry.instrument(INSTRUMENTS.operationMemoryDelta)
+    return new Operations({
+      clock,
+      bus,
+      redaction,
+      options,
+      heapUsed,
+      samples: this.#slowOperations,
+      duration: (operation) => duration.bind({ operation }),
+      memoryDelta: (operation) => memoryDelta.bind({ operation })
     })
-    this.#queries = new Queries({
+  }
+
+  #newQueries (): Queries {
+    const { context: { clock }, bus, redaction, registry, options } = this.#parts
+    const duration = registry.instrument(INSTRUMENTS.databaseQueryDuration)
+    return new Queries({
       clock,
       bus,
       redaction,
       options,
       samples: this.#slowQueries,
-      duration: (system, operation, target) => query.bind({ db_system_name: system, db_operation_name: operation, db_collection_name: target }),
+      duration: (system, operation, target) =>
+        duration.bind({ db_system_name: system, db_operation_name: operation, db_collection_name: target }),
       failed: (error) => { this.#queriesFailed(error) }
     })
-    this.#facts = parts.bottlenecks ? new FactReader(registry, parts.surroundings, options.windowMs, () => clock.monotonic()) : undefined
   }
 
   monitor<R> (operation: string, work: () => PromiseLike<R>, context?: OperationContext): Promise<R>
@@ -138,7 +161,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
   bottlenecks (samples = SHOWN): BottleneckReport | undefined {
     const { context: { clock }, registry, options } = this.#parts
     if (this.#facts === undefined) return undefined
-    // Brings the gauges up to date that say how old the counts of the store are.
+    // Updates the gauges that are computed when they are read, such as the age of the counts of the store.
     registry.families()
     const facts = this.#facts.read()
     const now = clock.now()
@@ -185,20 +208,24 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     this.#loop.stop()
   }
 
-  /** What the library does itself is measured already, and told here when it was slow. Handlers are not: jobs may take long. */
+  /**
+   * The library measures its own operations; their events carry the durations, and slow ones are reported like slow
+   * operations of the application. Handlers are not: jobs may take long.
+   */
   #listen (): Array<() => void> {
     const { bus, options } = this.#parts
     const operations = this.#operations
     return [
-      bus.on('job.submitted', ({ submitMs }) => { operations.told('submit', submitMs) }),
+      bus.on('job.submitted', ({ submitMs }) => { operations.reportIfSlow('submit', submitMs) }),
       bus.on('job.claimed', ({ jobName, claimMs }) => {
         this.#claimed.add(jobName)
-        if (claimMs !== undefined) operations.told('claim', claimMs)
+        if (claimMs !== undefined) operations.reportIfSlow('claim', claimMs)
       }),
-      // A submission is told as a whole, and a claim as one of its job.
       bus.on('store.operated', ({ operation, durationMs }) => {
-        // Asked here as well: several come with every job, and most are fast.
-        if (durationMs > options.slowMs && operation !== 'create' && operation !== 'claim') operations.told(`store.${operation}`, durationMs)
+        // Compared here too, before a name is made: every job has several of these events, and most are fast.
+        if (durationMs <= options.slowMs) return
+        // These two are reported by the listeners above, as `submit` and `claim`.
+        if (operation !== 'create' && operation !== 'claim') operations.reportIfSlow(`store.${operation}`, durationMs)
       })
     ]
   }
@@ -207,8 +234,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     this.#queries.listening = true
     this.#watch = this.#parts.watchSpans(this.#queries)
     if (!this.#watch.missed) return
-    this.#parts.context.logger.warn({ source: 'performance' },
-      'slow database queries cannot be seen: the tracer provider of this process has no list of span processors that could be added to; add app.jobMonitor.spanProcessor() to it, or set performance.slowQueries to false')
+    this.#parts.context.logger.warn({ source: 'performance' }, NO_SPANS)
   }
 
   #unwatch (): void {
@@ -220,7 +246,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     const { bus, options } = this.#parts
     const moment = this.#moment()
     this.#facts?.window.take(moment)
-    this.#tellBottleneck()
+    this.#reportBottleneck()
     const jobs = this.#jobsThatRan()
     if (moment.loop === undefined) return
     const { lagMs, utilization } = moment.loop
@@ -229,7 +255,7 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     if (lagMs > options.eventLoopLagMs) bus.emit('performance.event_loop_lagged', { lagMs, thresholdMs: options.eventLoopLagMs, jobs })
   }
 
-  /** Since the last sample: one of them may have blocked the event loop. */
+  /** The names of the jobs that ran since the last sample: one of them may have blocked the event loop. */
   #jobsThatRan (): string {
     const names = this.#claimed
     for (const { name } of this.#parts.surroundings.worker()?.attempts() ?? []) names.add(name)
@@ -239,11 +265,11 @@ export class Monitor extends BaseService implements PerformanceMonitor {
     return more > 0 ? `${shown} and ${more} more` : shown
   }
 
-  #tellBottleneck (): void {
+  #reportBottleneck (): void {
     const { bus, context: { clock } } = this.#parts
     const now = clock.monotonic()
     if (this.#facts === undefined || !this.#lasting.due(now)) return
-    const limit = this.#lasting.look(limitOf(this.#findings(this.#facts.read(), clock.now())), now)
+    const limit = this.#lasting.check(limitOf(this.#findings(this.#facts.read(), clock.now())), now)
     if (limit === undefined) return
     const { cause, severity, subject, value, threshold, unit, sentence } = limit
     bus.emit('performance.bottleneck_found', { cause, severity, subject: subject ?? undefined, value, threshold, unit, sentence })
@@ -265,11 +291,11 @@ function shown<S extends { readonly at: number, readonly durationMs: number }> (
   return { ...sample, at: new Date(sample.at).toISOString(), durationMs: Math.round(sample.durationMs * 100) / 100 }
 }
 
-const DEAF: SpanWatcher = Object.freeze({ onStart: () => {}, onEnd: () => {}, forceFlush: async () => {}, shutdown: async () => {} })
+const IGNORES_SPANS: SpanWatcher = Object.freeze({ onStart: () => {}, onEnd: () => {}, forceFlush: async () => {}, shutdown: async () => {} })
 
-/** In the place of a monitor that is switched off. */
+/** Used instead of a monitor when monitoring is switched off. */
 export const UNMONITORED: PerformanceMonitor = Object.freeze({
   monitor: <R>(_operation: string, work: () => R): R => work(),
   bottlenecks: () => undefined,
-  spanProcessor: () => DEAF
+  spanProcessor: () => IGNORES_SPANS
 }) as PerformanceMonitor

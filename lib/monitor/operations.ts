@@ -7,9 +7,9 @@ import type { EventBus } from '../events/bus.ts'
 import type { OperationContext } from '../events/catalogue.ts'
 import type { HistogramCell } from '../telemetry/metric-cells.ts'
 import type { ResolvedPerformanceOptions } from './options.ts'
-import type { Samples } from './samples.ts'
+import type { NewestSamples } from './newest-samples.ts'
 
-/** A slow operation, as it is kept to be shown. */
+/** A slow operation in the bottleneck report. */
 export interface SlowOperation {
   /** Wall clock, milliseconds since the epoch. */
   readonly at: number
@@ -23,10 +23,10 @@ export interface OperationsParts {
   readonly bus: EventBus
   readonly redaction: Redaction
   readonly options: Pick<ResolvedPerformanceOptions, 'slowMs' | 'memorySpikeMb'>
-  readonly samples: Samples<SlowOperation>
+  readonly samples: NewestSamples<SlowOperation>
   readonly duration: (operation: string) => HistogramCell
   readonly memoryDelta: (operation: string) => HistogramCell
-  /** Bytes in use. @defaultValue that of V8, which costs a microsecond */
+  /** Bytes of the heap in use. @defaultValue V8's own count; reading it takes about a microsecond */
   readonly heapUsed?: () => number
 }
 
@@ -38,7 +38,7 @@ const MAX_CONTEXT_TEXT = 256
 // eslint-disable-next-line no-control-regex
 const NOT_IN_NAMES = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\p{Surrogate}]/u
 
-/** Measures what it is given to run. */
+/** Runs operations of the application and measures them: `app.jobMonitor.monitor()`. */
 export class Operations {
   readonly #parts: OperationsParts
   readonly #heapUsed: () => number
@@ -48,7 +48,10 @@ export class Operations {
     this.#heapUsed = parts.heapUsed ?? (() => processMemory.heap().usedBytes)
   }
 
-  /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a bad name, before the work begins; then whatever the work throws */
+  /**
+   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a bad name, before the work begins; afterwards, what the
+   * work throws
+   */
   measure<R> (operation: string, work: () => R, context?: OperationContext): R {
     checkName(operation)
     const { clock } = this.#parts
@@ -66,12 +69,13 @@ export class Operations {
       end()
       return result
     }
-    // Asked only once: builders of queries are thenable too, and each `then` of theirs sends the query again.
+    // Promise.resolve calls `then` once. Query builders are thenable too, and each call of their `then` sends the query
+    // again.
     return Promise.resolve(result).finally(end) as R
   }
 
-  /** For what is measured already: only whether it was slow. */
-  told (operation: string, durationMs: number): void {
+  /** Reports an operation that has been measured elsewhere, if it was slow. */
+  reportIfSlow (operation: string, durationMs: number): void {
     if (durationMs > this.#parts.options.slowMs) this.#slow(operation, durationMs, undefined)
   }
 
@@ -106,14 +110,18 @@ export class Operations {
 
 function checkName (operation: unknown): void {
   if (typeof operation === 'string' && operation !== '' && operation.length <= MAX_NAME && !NOT_IN_NAMES.test(operation)) return
-  throw invalidOptions('jobMonitor.monitor', [`the operation must be a name of 1 to ${MAX_NAME} printable characters: it becomes a metric label, so give few different ones`])
+  const advice = 'it becomes a metric label, so give few different ones'
+  throw invalidOptions('jobMonitor.monitor', [`the operation must be a name of 1 to ${MAX_NAME} printable characters: ${advice}`])
 }
 
 function isThenable (value: unknown): value is PromiseLike<unknown> {
   return (typeof value === 'object' || typeof value === 'function') && value !== null && typeof Reflect.get(value, 'then') === 'function'
 }
 
-/** A caller's object may be anything, at run time: what is no number, word or flag is left out, and getters may throw. */
+/**
+ * The context as it may be emitted: bounded, redacted, with strings, numbers and booleans only. At run time the object
+ * of a caller may contain anything, also getters that throw.
+ */
 function cleanContext (given: unknown, redaction: Redaction): OperationContext | undefined {
   if (typeof given !== 'object' || given === null) return undefined
   const clean: Record<string, string | number | boolean> = {}

@@ -1,15 +1,18 @@
 import { readOptions, type OptionsSchema } from '../core/options.ts'
 
-/** What the performance monitor measures, and from when on it emits an event. */
+/** What the performance monitor measures, and from which values on it emits an event. */
 export interface PerformanceOptions {
   /**
-   * A monitored operation, a submission, a claim or a store operation that takes longer than this many milliseconds emits
-   * `performance.slow_operation`. @defaultValue 1000
+   * A monitored operation, a submission, a claim or a store operation that takes longer than this many milliseconds
+   * emits `performance.slow_operation`. @defaultValue 1000
    */
   slowMs?: number | undefined
   /** A database query that takes longer emits `performance.slow_query`. @defaultValue 1000 */
   slowQueryMs?: number | undefined
-  /** A monitored operation after which the heap is larger by more than this many MiB emits `performance.memory_spike`. @defaultValue 100 */
+  /**
+   * A monitored operation after which the heap is larger by more than this many MiB emits `performance.memory_spike`.
+   * @defaultValue 100
+   */
   memorySpikeMb?: number | undefined
   /**
    * An event loop that is late by more than this many milliseconds, in one of a hundred moments of a sample, emits
@@ -17,11 +20,14 @@ export interface PerformanceOptions {
    */
   eventLoopLagMs?: number | undefined
   /**
-   * Measures database queries by the spans of instrumented clients. For this a span processor is added to the tracer provider of the
-   * process. @defaultValue true
+   * Measures database queries by the spans of instrumented clients. For this a span processor is added to the tracer
+   * provider of the process. @defaultValue true
    */
   slowQueries?: boolean | undefined
-  /** A queue is a bottleneck when its jobs wait longer than this for a free slot (95th percentile, or the oldest that waits now). @defaultValue 5000 */
+  /**
+   * A queue is a bottleneck when its jobs wait longer than this for a free slot (95th percentile, or the oldest that
+   * waits now). @defaultValue 5000
+   */
   queueWaitMs?: number | undefined
   /** The store is a bottleneck when its operations take longer than this (95th percentile). @defaultValue 100 */
   slowStoreMs?: number | undefined

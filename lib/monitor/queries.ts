@@ -5,10 +5,10 @@ import type { EventBus } from '../events/bus.ts'
 import type { HistogramCell } from '../telemetry/metric-cells.ts'
 import type { FinishedSpan, SpanWatcher } from '../telemetry/sdk/span-watch.ts'
 import type { ResolvedPerformanceOptions } from './options.ts'
-import type { Samples } from './samples.ts'
-import { operationName, readStatement, type Statement } from './statement.ts'
+import type { NewestSamples } from './newest-samples.ts'
+import { operationName, readStatement, type Statement } from './query-statement.ts'
 
-/** A slow query, as it is kept to be shown. */
+/** A slow query in the bottleneck report. */
 export interface SlowQuery {
   /** Wall clock, milliseconds since the epoch. */
   readonly at: number
@@ -24,35 +24,38 @@ export interface QueriesParts {
   readonly bus: EventBus
   readonly redaction: Redaction
   readonly options: Pick<ResolvedPerformanceOptions, 'slowQueryMs'>
-  readonly samples: Samples<SlowQuery>
+  readonly samples: NewestSamples<SlowQuery>
   readonly duration: (system: string, operation: string, target: string) => HistogramCell
-  /** Hears of what went wrong in here; must not throw. */
+  /** Called with each error that happened while a span was read. Must not throw. */
   readonly failed: (error: unknown) => void
 }
 
 const MAX_STATEMENT = 500
 const MAX_NAME = 100
-/** Texts with placeholders come again and again: reading one takes some microseconds, finding it a fraction of one. */
+/**
+ * Query texts with placeholders come again and again. Reading one takes some microseconds, looking it up a fraction of
+ * one.
+ */
 const MAX_REMEMBERED = 500
 const MAX_REMEMBERED_LENGTH = 2_000
-/** Questions about the database itself, and what clients do to be connected. */
+/** Not measured: questions about the database itself, and what clients send to connect. */
 const NOT_QUERIES: ReadonlySet<string> = new Set(['show', 'describe', 'desc', 'explain', 'schema', 'pragma', 'connect', 'auth', 'hello', 'info'])
 const CATALOGUES = /^(?:information_schema|pg_catalog|sqlite_master|sqlite_schema)\b/i
 const NOTHING_READ: Statement = Object.freeze({ operation: 'unknown', target: '', text: '' })
-/** The conventions of OpenTelemetry, the stable ones first; many clients still write the older ones. */
+/** Attribute names of OpenTelemetry's conventions, the stable ones first; many clients still write the older ones. */
 const TEXT = ['db.query.text', 'db.statement'] as const
 const OPERATION = ['db.operation.name', 'db.operation'] as const
 const TARGET = ['db.collection.name', 'db.sql.table', 'db.mongodb.collection', 'db.cassandra.table'] as const
 
 /**
- * Measures database queries by the spans that instrumented clients leave, of whatever database: a span that carries no
- * database costs two look-ups. Nothing in here can throw into the tracing of an application.
+ * Measures database queries from the spans of instrumented clients, for every database. A span that is not of a
+ * database costs two look-ups. It never throws into the tracing of the application.
  */
 export class Queries implements SpanWatcher {
   readonly #parts: QueriesParts
   readonly #read = new Map<string, Map<string, Statement>>()
   #remembered = 0
-  /** False: it stays where an application has put it, and does nothing. */
+  /** While this is false, spans are ignored: an application that has added this to its SDK cannot remove it. */
   listening = false
 
   constructor (parts: QueriesParts) { this.#parts = parts }
@@ -77,7 +80,7 @@ export class Queries implements SpanWatcher {
     const { attributes, duration: [seconds, nanoseconds] } = span
     const text = firstText(attributes, TEXT)
     const named = firstText(attributes, OPERATION)
-    // A connection, or a wait for one.
+    // The span of a connection, or of waiting for one.
     if (text === '' && named === '') return
     const read = text === '' ? NOTHING_READ : this.#statement(text, system)
     const operation = named === '' ? read.operation : operationName(named)
@@ -99,7 +102,7 @@ export class Queries implements SpanWatcher {
     const known = this.#read.get(system)?.get(text)
     if (known !== undefined) return known
     const read = readStatement(text, system)
-    // Texts with values in them fill it up: then it begins anew.
+    // Texts that contain values fill the cache, because each is different. Then it is emptied.
     if (this.#remembered++ >= MAX_REMEMBERED) {
       this.#read.clear()
       this.#remembered = 1

@@ -1,16 +1,22 @@
-/** The words of alerts: what a rule finds, what is told of it, and who tells it. */
-import type { AlertFacts } from './facts.ts'
+/** The types of alerts: what a rule finds, the notice that is sent about it, and the sender that sends it. */
+import type { AlertFacts } from './alert-facts.ts'
 
-/** From a note to a call at night. */
+/** The least urgent first. */
 export const ALERT_SEVERITIES = ['low', 'medium', 'high', 'critical'] as const
 export type AlertSeverity = typeof ALERT_SEVERITIES[number]
 
 export const ALERT_TYPES = ['Performance', 'Error', 'System'] as const
 export type AlertType = typeof ALERT_TYPES[number]
 
-/** What a rule found to be wrong, at this evaluation. An alert is raised when it is new, and resolved when it is no longer found. */
+/**
+ * One problem that a rule found in one evaluation. The first evaluation that finds it raises an alert; the first that
+ * no longer finds it resolves the alert.
+ */
 export interface AlertFinding {
-  /** Tells the alerts of one rule apart: a job, a queue, a process. At most 100 characters. @defaultValue '' */
+  /**
+   * Distinguishes the alerts of one rule: the name of a job, a queue, a process. At most 100 characters. @defaultValue
+   * ''
+   */
   readonly key?: string | undefined
   /** @defaultValue 'medium' */
   readonly severity?: AlertSeverity | undefined
@@ -20,24 +26,32 @@ export interface AlertFinding {
   readonly title: string
   /** One sentence with the numbers, at most 1,000 characters. */
   readonly message: string
-  /** Facts for whoever looks into it; JSON, at most 8,000 characters. Never a payload. */
+  /**
+   * Facts for the person who investigates, as JSON of at most 8,000 characters. Never put a job's input or result in
+   * here.
+   */
   readonly details?: Readonly<Record<string, unknown>> | undefined
-  /** The alert is raised only when it has been found for so long, evaluation after evaluation. @defaultValue 0 */
+  /**
+   * The alert is raised only after every evaluation has found the problem for this many milliseconds. @defaultValue 0
+   */
   readonly forMs?: number | undefined
 }
 
-/** A rule of an application's own. */
+/** A rule that the application defines. */
 export interface AlertRule {
   /** Letters, digits, `_`, `-`, `.`; it becomes a metric label. */
   readonly name: string
-  /** What is wrong now; nothing: all is well. One that throws, or takes longer than 10 s, leaves its alerts as they are. */
+  /**
+   * Returns what is wrong now, or nothing if all is well. When it throws, or takes longer than 10 s, the alerts of this
+   * rule stay as they are.
+   */
   evaluate (facts: AlertFacts, context: { readonly signal: AbortSignal }): AlertOutcome | Promise<AlertOutcome>
 }
 
 export type AlertOutcome = AlertFinding | readonly AlertFinding[] | undefined | void
 
 export interface Alert {
-  /** `rule`, or `rule:key`: the same thing has the same one, whoever evaluates it. */
+  /** `rule`, or `rule:key`. The same problem has the same fingerprint in every process that evaluates it. */
   readonly fingerprint: string
   readonly rule: string
   readonly type: AlertType
@@ -45,16 +59,16 @@ export interface Alert {
   readonly title: string
   readonly message: string
   readonly details: Readonly<Record<string, unknown>>
-  /** When it was first found, milliseconds since the epoch. */
+  /** When the problem was first found, in milliseconds since the epoch. */
   readonly startedAt: number
 }
 
-/** `reminded`: it is still firing after `repeatMs`. */
+/** `reminded`: the alert is still firing after `repeatMs`. */
 export type AlertNoticeKind = 'raised' | 'reminded' | 'resolved'
 
-/** One thing to tell. */
+/** One message about an alert, as the senders get it. */
 export interface AlertNotice {
-  /** The same however often it is tried: who receives it can tell a repeated delivery by it. */
+  /** Stays the same in every attempt to send the notice, so that a receiver can recognize a repeated delivery. */
   readonly id: string
   readonly kind: AlertNoticeKind
   /** Milliseconds since the epoch. */
@@ -62,7 +76,10 @@ export interface AlertNotice {
   readonly alert: Alert
 }
 
-/** Passes notices on. One that throws, rejects or hangs harms neither jobs nor other senders; the notice is tried again later. */
+/**
+ * Sends notices to people or to another system. A sender that throws, rejects or hangs affects neither jobs nor other
+ * senders; the notice is sent again later.
+ */
 export interface AlertSender {
   /** Letters, digits, `_`, `-`, `.`; it becomes a metric label. */
   readonly name: string
@@ -70,7 +87,7 @@ export interface AlertSender {
   send (notice: AlertNotice, context: { readonly signal: AbortSignal }): void | Promise<void>
 }
 
-/** A notice as a mail. */
+/** A notice, written as a mail. */
 export interface AlertMail {
   /** One line, for example `[HIGH] High Job Failure Rate`. */
   readonly subject: string
@@ -79,11 +96,13 @@ export interface AlertMail {
 }
 
 export interface EmailOptions {
-  /** Hands the mail to whatever the application sends mail with. */
+  /** Sends the mail with the mail client of the application. */
   send (mail: AlertMail, context: { readonly signal: AbortSignal }): void | Promise<void>
 }
 
-/** An error with a code that may be shown. */
+/**
+ * Why a notice could not be sent. Its code and message appear in events and log lines, so they must contain no secrets.
+ */
 export class AlertSendError extends Error {
   readonly code: string
 

@@ -12,12 +12,12 @@ import { Dispatcher } from './dispatcher.ts'
 import { factsOf, failedJobsKept, QueueReader, STORE_TIMEOUT_MS, type AlertStore } from './queue-reader.ts'
 import { Ledger } from './ledger.ts'
 import type { ResolvedAlertsOptions } from './options.ts'
-import { decodeReport, encodeReport, type AlertWorkerView, type ProcessReport } from './report.ts'
+import { decodeReport, encodeReport, type AlertWorkerView, type ProcessReport } from './process-report.ts'
 import { STORE_UNREACHABLE, storeUnreachable } from './rules.ts'
-import { RuleRunner } from './runner.ts'
+import { RuleRunner } from './rule-runner.ts'
 import { eventOf, sendersOf } from './senders.ts'
-import { JobWatcher } from './watcher.ts'
-import { decodeWindow, encodeWindow, WINDOW_MS, type ShownWindow } from './window.ts'
+import { JobWatcher } from './job-watcher.ts'
+import { decodeWindow, encodeWindow, WINDOW_MS, type ShownWindow } from './job-window.ts'
 
 export interface AlertsParts {
   readonly context: Context
@@ -31,39 +31,43 @@ export interface AlertsParts {
   /** Compiled from `excludeJobs` and `longJobs`. */
   readonly excluded: (jobName: string) => boolean
   readonly long: (jobName: string) => boolean
-  /** For work of ours: no spans. */
+  /** Runs the library's own work without spans. */
   readonly quietly: <R>(work: () => R) => R
-  /** For the application's rules and senders: spans of their own, if they make any. */
+  /** Runs the application's rules and senders, whose spans are recorded. */
   readonly plainly: <R>(work: () => R) => R
-  /** Shows how many fire. Must not throw. */
+  /** Records how many alerts of a rule are firing. Must not throw. */
   readonly firing?: (count: number, labels: { readonly rule: string, readonly severity: string }) => void
   /** From 0 to 1. @defaultValue Math.random */
   readonly random?: () => number
   readonly memory?: ProcessMemory
 }
 
-/** Where things lie on the store: who evaluates, what each process counted, how each is, and what is known of alerts. */
+/**
+ * Names in the shared state of the store: the lock of the process that evaluates, what each process counted, the report
+ * of each process, and the ledger of the alerts.
+ */
 const LOCK = 'alerts'
 const WINDOWS = 'alerts-window'
 const REPORTS = 'alerts-process'
 const STATE = 'alerts-state'
 const STATE_KEY = 'ledger'
-/** A process shows itself, and asks who evaluates, so often at least. */
+/** A process writes its report, and tries to take or renew the lock, at least this often. */
 const BEAT_MS = 30_000
-/** Alerts that nobody has evaluated for so long are forgotten. */
+/** The store forgets the ledger when no process has evaluated the rules for this long. */
 const STATE_TTL_MS = 7 * 86_400_000
 const MARGIN_MS = 15_000
-/** While closing: everything on the store runs out by itself. */
+/** How long closing waits for the store. It need not wait longer: what is not removed expires by itself. */
 const STORE_PATIENCE_MS = 1_000
 
 /**
- * Evaluates the rules and tells what they find; what `app.jobAlerts` is. On a shared store every process shows what it counted, and
- * the one that holds the lock judges over all of it; what it knows lies on the store, so that another can take over without
- * repeating or forgetting. A notice is on the store before it is sent: if its sender dies in between, the next one sends
- * it, under the same id.
+ * Evaluates the rules and notifies people of what they find: the implementation of `app.jobAlerts`. On a shared store
+ * every process writes down what it counted, and the one that holds the lock (the leader) evaluates the rules over all
+ * of it. The leader keeps its ledger on the store, so that another process can take over without repeating or
+ * forgetting a notice. A notice is stored before it is sent: if the leader dies in between, the next leader sends it
+ * under the same id.
  *
  * ```
- * new ──start──▶ beat: show, ask for the lock, evaluate when it is due ──stop──▶ what is under way ends, or is cut off ──▶ stopped
+ * new ──start──▶ beat: write the report, take the lock, evaluate when due ──stop──▶ calls end, or are aborted ──▶ stopped
  * ```
  */
 export class Alerts extends BaseService {
@@ -75,19 +79,20 @@ export class Alerts extends BaseService {
   readonly #periodic: Periodic
   readonly #ttlMs: number
   #ledger: Ledger
-  /** Of what every process tells for itself. */
+  /** Alerts that every process raises for itself: that it cannot reach the store. */
   readonly #own: Ledger
   #leading = false
   /** When the next evaluation is due, on the monotonic clock. */
   #dueAt: number
-  /** Since when the store has not answered, on the monotonic clock; and until when that was excused. */
+  /** Since when the store has not answered, on the monotonic clock. */
   #awaySince: number | undefined
+  /** The part of that outage up to this moment has been excused already: it counts against no worker. */
   #excusedUntil = 0
-  /** Notices that are not on the store yet, so that nobody was told of them. */
+  /** Notices that are not on the store yet: their events have not been emitted, and they have not been sent. */
   #unannounced: AlertNotice[] = []
-  /** The end of the newest beat: there are never two at once. */
+  /** Resolves when the newest beat ends; beats run one after the other. */
   #beating: Promise<void> = Promise.resolve()
-  /** What was shown to fire, by rule and severity. */
+  /** Every rule and severity that the metric of firing alerts has had a value for, so that it can go back to 0. */
   #shown = new Map<string, { readonly rule: string, readonly severity: string }>()
 
   constructor (parts: AlertsParts) {
@@ -98,36 +103,42 @@ export class Alerts extends BaseService {
     this.#watcher = new JobWatcher({ ...parts, clock, instanceId })
     this.#reader = new QueueReader(store, parts.counts, clock)
     this.#runner = new RuleRunner({ ...parts, clock, logger })
-    this.#dispatcher = new Dispatcher({ clock, bus, logger, redaction, senders: sendersOf(options, logger, clock, parts.plainly), timeoutMs: options.senderTimeoutMs })
+    const senders = sendersOf(options, logger, clock, parts.plainly)
+    this.#dispatcher = new Dispatcher({ clock, bus, logger, redaction, senders, timeoutMs: options.senderTimeoutMs })
     this.#ledger = this.#newLedger()
     this.#own = this.#newLedger()
     const { intervalMs, senderTimeoutMs } = options
-    // A whole number of beats, so that an evaluation is not late by most of one.
+    // Evaluations happen only in beats. If the interval were not a whole number of beats, each would be late by up to
+    // one beat.
     const beatMs = intervalMs / Math.ceil(intervalMs / BEAT_MS)
-    // It outlasts two beats that fail, and an evaluation whose senders take all their time and one call more.
+    // Long enough for two beats that fail, and for an evaluation whose senders take all their time and one more call.
     this.#ttlMs = 3 * beatMs + 2 * senderTimeoutMs + MARGIN_MS
     this.#dueAt = clock.monotonic() + intervalMs * random()
     this.#periodic = new Periodic({ clock, intervalMs: beatMs, firstDelayMs: beatMs * random(), turn: () => this.#next(false) })
   }
 
-  /** This process evaluates. */
+  /** Whether this process is the one that evaluates the rules. */
   get leading (): boolean { return this.#leading }
 
   /**
-   * Counts what happens to jobs from now on. `start` does it too; a worker that is ready before would have run jobs uncounted.
+   * Begins to count what happens to jobs. `start` does this too, but a worker may be ready earlier, and the jobs that
+   * it runs until then would not be counted.
    */
   watch (): void { this.#watcher.start() }
 
-  /** What is firing on this store now, the oldest first; while the store is away, as far as this process knows. */
+  /**
+   * The alerts that fire on this store now, the oldest first. While the store is away, only those that this process
+   * knows of.
+   */
   async active (): Promise<readonly Alert[]> {
     const { store: { shared } } = this.#parts
-    if (shared !== undefined) await this.#catchUp(shared).catch(() => { /* told as store.operation_failed */ })
+    if (shared !== undefined) await this.#catchUp(shared).catch(() => { /* emitted as store.operation_failed */ })
     return [...this.#ledger.firing(), ...this.#own.firing()].sort((a, b) => a.startedAt - b.startedAt)
   }
 
   /**
-   * Evaluates the rules now, if this process is the one that evaluates; resolves when new notices were sent. The job counts that it
-   * judges by are at most 250 ms old. Never rejects.
+   * Evaluates the rules now, if this process is the one that evaluates, with job counts that are at most 250 ms old.
+   * Resolves after new notices were sent. Never rejects.
    */
   async check (): Promise<void> {
     if (!this.running) return
@@ -139,22 +150,27 @@ export class Alerts extends BaseService {
     this.#parts.quietly(() => { this.#periodic.start() })
   }
 
-  /** What is being sent may go on for half of the time; a store that says nothing is not waited for so long. Never rejects. */
+  /**
+   * Notices that are being sent get half of the time; without any, closing waits for the store only a second. Then
+   * calls are aborted. Never rejects.
+   */
   protected async onStop (deadlineMs: number): Promise<void> {
     const { context: { clock, instanceId }, store: { shared }, quietly } = this.#parts
     this.#watcher.stop()
     const until = clock.monotonic() + deadlineMs
-    const left = (): number => Math.max(0, until - clock.monotonic())
+    const leftMs = (): number => Math.max(0, until - clock.monotonic())
     await quietly(async () => {
-      // Whatever an evaluation under way has told or still owes, it writes down itself before it ends.
+      // An evaluation that is under way stores which notices it has sent and which it still owes before it ends.
       const ended = Promise.all([this.#periodic.stop(), this.#beating])
-      const inTime = await withDeadline(clock, this.#dispatcher.sending ? deadlineMs / 2 : Math.min(STORE_PATIENCE_MS, deadlineMs / 2), ended)
+      const patienceMs = this.#dispatcher.sending ? deadlineMs / 2 : Math.min(STORE_PATIENCE_MS, deadlineMs / 2)
+      const inTime = await withDeadline(clock, patienceMs, ended)
       this.#dispatcher.close()
-      const over = inTime === EXPIRED ? await withDeadline(clock, Math.min(STORE_PATIENCE_MS, left()), ended) : inTime
+      const over = inTime === EXPIRED ? await withDeadline(clock, Math.min(STORE_PATIENCE_MS, leftMs()), ended) : inTime
       if (shared === undefined || over === EXPIRED) return
-      // Not given back, both run out by themselves.
-      const given = [this.#showWindow(shared), shared.put(REPORTS, instanceId, '', 1), ...(this.#leading ? [shared.unlock(LOCK, instanceId)] : [])]
-      await withDeadline(clock, Math.min(STORE_PATIENCE_MS, left()), Promise.allSettled(given))
+      // Removes the report of this process and releases the lock. If that fails, both expire by themselves.
+      const written = [this.#writeWindow(shared), shared.put(REPORTS, instanceId, '', 1)]
+      if (this.#leading) written.push(shared.unlock(LOCK, instanceId))
+      await withDeadline(clock, Math.min(STORE_PATIENCE_MS, leftMs()), Promise.allSettled(written))
       this.#leading = false
     })
   }
@@ -163,39 +179,49 @@ export class Alerts extends BaseService {
 
   /** Never rejects. */
   #next (now: boolean): Promise<void> {
-    this.#beating = this.#beating.then(() => this.#beat(now)).catch(() => { /* the store went away on the way: told, and owed */ })
+    // It fails when the store goes away during the beat. The store emits that, and what was not sent is still owed.
+    this.#beating = this.#beating.then(() => this.#beat(now)).catch(() => {})
     return this.#beating
   }
 
   async #beat (now: boolean): Promise<void> {
     if (this.#ending) return
     const { context: { clock }, store: { shared }, options: { intervalMs } } = this.#parts
-    const reached = await this.#show()
-    // Alone, much can be judged without the store; together, nobody knows who should.
+    const reached = await this.#writeReport()
+    // A process with a store of its own always evaluates; most rules need no answer of the store. Processes that share
+    // a store cannot agree on one of them while it does not answer, so none evaluates.
     if (shared === undefined) this.#leading = true
     else if (!reached) this.#leading = false
-    await this.#tellOwn()
+    await this.#judgeOwn()
     if (this.#ending) return
     if (shared !== undefined && reached) await this.#elect(shared)
     if (this.#leading && !this.#ending && (now || clock.monotonic() >= this.#dueAt)) {
       this.#dueAt = clock.monotonic() + intervalMs
-      await this.#evaluate().finally(() => { this.#showFiring() })
-    } else this.#showFiring()
+      await this.#evaluate().finally(() => { this.#recordFiring() })
+    } else this.#recordFiring()
   }
 
-  /** Shows this process to the others, which proves the store as well. @returns whether it answered */
-  async #show (): Promise<boolean> {
+  /**
+   * Stores the report of this process and what it counted; this also checks the store. @returns whether the store
+   * answered
+   */
+  async #writeReport (): Promise<boolean> {
     const { context: { clock, instanceId }, store } = this.#parts
     const startedAt = clock.monotonic()
     if (this.#awaySince !== undefined) {
-      // Before this process tells how it is: the first to evaluate again would take everybody for dead.
+      // Excuse the outage before this process writes its report. Otherwise the first evaluation after the outage would
+      // find that no process has claimed a job for as long as the store was away, and raise worker-missing for every
+      // queue.
       this.#watcher.excuse(startedAt - this.#excusedUntil)
       this.#excusedUntil = startedAt
     }
     try {
       const { shared } = store
       if (shared === undefined) await this.#limited(store.ping())
-      else await this.#limited(Promise.all([shared.put(REPORTS, instanceId, encodeReport(this.#watcher.report()), this.#ttlMs), this.#showWindow(shared)]))
+      else {
+        const report = encodeReport(this.#watcher.report())
+        await this.#limited(Promise.all([shared.put(REPORTS, instanceId, report, this.#ttlMs), this.#writeWindow(shared)]))
+      }
       this.#awaySince = undefined
       return true
     } catch {
@@ -204,19 +230,20 @@ export class Alerts extends BaseService {
     }
   }
 
-  async #showWindow (shared: SharedState): Promise<void> {
+  async #writeWindow (shared: SharedState): Promise<void> {
     const window = this.#watcher.window()
     const counted = window.jobs.length + window.slow.length + window.claims.length > 0
     if (counted) await shared.put(WINDOWS, this.#parts.context.instanceId, encodeWindow(window), WINDOW_MS)
   }
 
+  /** Takes or renews the lock. A process that has just got it reads the ledger of the leader before it. */
   async #elect (shared: SharedState): Promise<void> {
     const { context: { clock, instanceId }, options: { intervalMs } } = this.#parts
     const before = this.#leading
     try {
       this.#leading = await this.#limited(shared.tryLock(LOCK, instanceId, this.#ttlMs))
       if (!this.#leading || before) return
-      // When the one before has evaluated, it is not due yet.
+      // The next evaluation is due one interval after the last one of the leader before.
       await this.#catchUp(shared)
       if (this.#ledger.judgedAt > 0) {
         const sinceMs = Math.max(0, clock.now() - this.#ledger.judgedAt)
@@ -251,7 +278,7 @@ export class Alerts extends BaseService {
     return { kept: counts.reduce((sum, [, count]) => sum + count, 0), growth }
   }
 
-  /** This process first, read now. */
+  /** What each process counted and reported: this process first, with its present numbers. */
   async #gather (shared: SharedState | undefined): Promise<{ windows: ShownWindow[], reports: ProcessReport[] }> {
     const windows = [this.#watcher.window()]
     const reports = [this.#watcher.report()]
@@ -271,15 +298,16 @@ export class Alerts extends BaseService {
 
   async #catchUp (shared: SharedState): Promise<void> {
     const text = (await this.#limited(shared.entries(STATE))).get(STATE_KEY)
-    // Whoever wrote that has judged the same since, and told it.
+    // The process that wrote the newer ledger has evaluated the same problems since, and emitted its own notices for
+    // them.
     if (text !== undefined && this.#ledger.adopt(text)) this.#unannounced = []
   }
 
-  /** @returns whether this process still is the one that may */
+  /** Stores the ledger, if this process still holds the lock. @returns whether it does */
   async #write (shared: SharedState): Promise<boolean> {
     const { instanceId } = this.#parts.context
     if (!await this.#limited(shared.tryLock(LOCK, instanceId, this.#ttlMs))) {
-      // Another one took over: what it knows counts.
+      // Another process took over; its ledger is the one that counts.
       this.#leading = false
       this.#ledger = this.#newLedger()
       this.#unannounced = []
@@ -289,11 +317,14 @@ export class Alerts extends BaseService {
     return true
   }
 
-  /** That the store cannot be reached is told without it, by each process for itself. */
-  async #tellOwn (): Promise<void> {
+  /**
+   * Raises and resolves `store-unreachable`. Each process does this for itself, because it must work without the store.
+   */
+  async #judgeOwn (): Promise<void> {
     const { context: { clock, instanceId }, store, options } = this.#parts
     const awayMs = this.#awaySince === undefined ? undefined : clock.monotonic() - this.#awaySince
-    const found = storeUnreachable(instanceId, store.type, awayMs, options).map((finding) => this.#runner.whole(STORE_UNREACHABLE, finding))
+    const findings = storeUnreachable(instanceId, store.type, awayMs, options)
+    const found = findings.map((finding) => this.#runner.whole(STORE_UNREACHABLE, finding))
     this.#announce(this.#own.judge(found, () => false, this.#dispatcher.names, clock.now()))
     if (this.#own.owed.length === 0) return
     await this.#dispatcher.deliver(this.#own.owed)
@@ -307,7 +338,8 @@ export class Alerts extends BaseService {
     }
   }
 
-  #showFiring (): void {
+  /** The leader records the alerts of the whole store; every process records its own. */
+  #recordFiring (): void {
     const { firing } = this.#parts
     if (firing === undefined) return
     const counts = new Map([...this.#shown.keys()].map((key) => [key, 0]))
@@ -324,8 +356,11 @@ export class Alerts extends BaseService {
     return new Ledger({ cooldownMs, repeatMs, windowMs: WINDOW_MS }, () => `alert_${ids.job()}`)
   }
 
-  /** A store that hangs, against its contract, must not hang this. */
-  #limited<T> (asked: Promise<T>): Promise<T> {
-    return orReject(this.#parts.context.clock, STORE_TIMEOUT_MS, asked, () => new Error('the store did not answer in time'))
+  /**
+   * Bounds a call of the store. A store that breaks its contract and never answers would otherwise stop all
+   * evaluations.
+   */
+  #limited<T> (call: Promise<T>): Promise<T> {
+    return orReject(this.#parts.context.clock, STORE_TIMEOUT_MS, call, () => new Error('the store did not answer in time'))
   }
 }

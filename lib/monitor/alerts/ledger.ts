@@ -1,10 +1,10 @@
 import { ALERT_SEVERITIES, ALERT_TYPES, type Alert, type AlertFinding, type AlertNotice, type AlertNoticeKind } from './alert.ts'
 import { isArrayOf, isCount, isNamedCount, isRecord } from './type-guards.ts'
 
-/** A finding of a rule, made whole. */
+/** A finding with the name of its rule and all defaults filled in. */
 export interface Found extends Required<AlertFinding> { readonly rule: string }
 
-/** A notice, and the senders that have not passed it on yet. */
+/** A notice, and the senders that have not sent it yet. */
 export interface Owed {
   readonly notice: AlertNotice
   readonly senders: Set<string>
@@ -19,40 +19,47 @@ export interface Owed {
  *    └──not found──▶ forgotten   ▲└─────found again────┘
  * ```
  *
- * `told` is another question: within the cooldown after a resolved notice it fires without being told.
+ * An alert that fires again within the cooldown after its resolved notice sends no notice yet: it is firing, and
+ * `notified` is false.
  */
 interface Entry {
   phase: 'pending' | 'firing' | 'over'
   alert: Alert
-  told: boolean
-  /** Of the newest notice, of whatever kind. */
+  /** People were notified that it is raised, and not yet that it is resolved. */
+  notified: boolean
+  /** When the newest notice was made, of whatever kind. */
   noticedAt: number | undefined
 }
 
 export interface LedgerOptions {
   readonly cooldownMs: number
   readonly repeatMs: number | false
-  /** Hours may pass between two counts of failed jobs; those of so long are compared. */
+  /** Counts of failed jobs are compared with those of this long ago, at most. */
   readonly windowMs: number
 }
 
-/** How many failed jobs each queue kept at a time. */
+/** How many failed jobs each queue kept at one moment. */
 type Kept = readonly [at: number, counts: ReadonlyArray<readonly [queue: string, count: number]>]
 
 const VERSION = 1
-/** More alerts of one rule at one time are a flood that nobody reads; who is in stays in. */
+/** Alerts of one rule at one time. Nobody reads more; further ones are ignored until one of these is over. */
 const MAX_PER_RULE = 20
-/** With those that are over and cooling down. */
+/** Including those that are over and still in their cooldown. */
 const MAX_ENTRIES = 1_000
 const MAX_OWED = 200
-/** With five minutes between evaluations, a receiver may be away for an hour. */
+/**
+ * With the default of five minutes between evaluations, a receiver may be unreachable for an hour and still get the
+ * notice.
+ */
 const MAX_TRIES = 12
-/** Counts are kept so far apart, or evaluations every second would keep thousands. */
+/**
+ * The smallest distance between two counts that are kept. Without it, evaluations every second would keep thousands.
+ */
 const COUNT_EVERY_MS = 300_000
 
 /**
- * Which alerts there are, whom they were told, and what is still to be told: everything that has to outlive the process that
- * evaluates. Pure: time comes in with each call.
+ * Which alerts there are, of which people were notified, and which notices are still owed to senders: everything that
+ * must survive the process that evaluates. Pure: the time is an argument of each call.
  */
 export class Ledger {
   readonly #options: LedgerOptions
@@ -61,7 +68,7 @@ export class Ledger {
   #owed: Owed[] = []
   #kept: Kept[] = []
   #judgedAt = 0
-  /** Of two ledgers, the one that changed later is the newer one. */
+  /** Decides which of two ledgers is the newer one. */
   #changedAt = 0
 
   constructor (options: LedgerOptions, newId: () => string) {
@@ -69,20 +76,24 @@ export class Ledger {
     this.#newId = newId
   }
 
-  /** When alerts were last judged, or what is owed was last settled, by the wall clock; 0: never. */
+  /** Wall clock time of the last change: an evaluation, or the end of a delivery. 0: never. */
   get changedAt (): number { return this.#changedAt }
 
-  /** When alerts were last judged; 0: never. */
+  /** Wall clock time of the last evaluation; 0: never. */
   get judgedAt (): number { return this.#judgedAt }
 
   get owed (): readonly Owed[] { return this.#owed }
 
-  /** What fires, the oldest first; told or not. */
+  /** What fires, the oldest first, whether or not people were notified. */
   firing (): Alert[] {
-    return [...this.#entries.values()].filter(({ phase }) => phase === 'firing').map(({ alert }) => alert).sort((a, b) => a.startedAt - b.startedAt)
+    const firing = [...this.#entries.values()].filter(({ phase }) => phase === 'firing')
+    return firing.map(({ alert }) => alert).sort((a, b) => a.startedAt - b.startedAt)
   }
 
-  /** @returns by how many the failed jobs that the store keeps have grown: over all queues, each since its lowest count within the window */
+  /**
+   * @returns how many more failed jobs the store keeps than before: the sum over all queues, each compared with its
+   * lowest count within the window
+   */
   grownBy (counts: Kept[1], now: number): number {
     const least = new Map(counts)
     for (const [queue, kept] of this.#keptSince(now).flatMap(([, earlier]) => earlier)) {
@@ -92,24 +103,27 @@ export class Ledger {
     return counts.reduce((grown, [queue, count]) => grown + count - (least.get(queue) ?? count), 0)
   }
 
-  /** Remembers counts of failed jobs for later evaluations to compare with; those that are older than the window are forgotten. */
+  /**
+   * Keeps counts of failed jobs, for later evaluations to compare with, and forgets those that are older than the
+   * window.
+   */
   remember (counts: Kept[1], now: number): void {
     this.#kept = this.#keptSince(now)
     const last = this.#kept.at(-1)
     if (last === undefined || now - last[0] >= COUNT_EVERY_MS) this.#kept.push([now, counts])
   }
 
-  /** Those of the window. Not those of the future: the clock has been set back since. */
+  /** The counts of the window. Counts from the future are dropped: the clock has been set back since they were made. */
   #keptSince (now: number): Kept[] {
     return this.#kept.filter(([at]) => at > now - this.#options.windowMs && at <= now)
   }
 
   /**
-   * Takes in what an evaluation found.
+   * Updates the alerts with the findings of one evaluation.
    *
-   * @param unknown rules that could not be judged: their alerts stay as they are
-   * @param senders who is to be told
-   * @returns the new notices; they are owed to the senders
+   * @param unknown whether a rule could not be evaluated: its alerts stay as they are
+   * @param senders names of the senders that the new notices are owed to
+   * @returns the new notices
    */
   judge (found: readonly Found[], unknown: (rule: string) => boolean, senders: readonly string[], now: number): AlertNotice[] {
     this.#judgedAt = now
@@ -131,14 +145,19 @@ export class Ledger {
     return notices
   }
 
-  /** After a delivery: what is still owed has had one more try, and some of it the last. */
+  /**
+   * Ends a delivery: counts one more try for every notice that is still owed, and drops those that have had their last.
+   */
   settle (now: number): void {
     this.#change(now)
     for (const entry of this.#owed) entry.tries++
     this.#owed = this.#owed.filter(({ senders, tries }) => senders.size > 0 && tries < MAX_TRIES)
   }
 
-  /** A clock that has been set back: what it wrote before must not keep alerts silent until then. */
+  /**
+   * Moves times from the future to now. They mean that the clock has been set back; without this, alerts would send no
+   * notice until the clock gets there again.
+   */
   #correct (now: number): void {
     for (const entry of this.#entries.values()) {
       if (entry.noticedAt !== undefined && entry.noticedAt > now) entry.noticedAt = now
@@ -150,7 +169,8 @@ export class Ledger {
 
   #meet (fingerprint: string, { rule, type, severity, title, message, details }: Found, now: number): Entry | undefined {
     const known = this.#entries.get(fingerprint)
-    const alert = { fingerprint, rule, type, severity, title, message, details, startedAt: known === undefined || known.phase === 'over' ? now : known.alert.startedAt }
+    const startedAt = known === undefined || known.phase === 'over' ? now : known.alert.startedAt
+    const alert = { fingerprint, rule, type, severity, title, message, details, startedAt }
     if (known !== undefined) {
       if (known.phase === 'over') known.phase = 'pending'
       known.alert = alert
@@ -158,7 +178,7 @@ export class Ledger {
     }
     if (this.#entries.size >= MAX_ENTRIES) this.#forgetOne()
     if (this.#entries.size >= MAX_ENTRIES || this.#ofRule(rule) >= MAX_PER_RULE) return undefined
-    const entry: Entry = { phase: 'pending', alert, told: false, noticedAt: undefined }
+    const entry: Entry = { phase: 'pending', alert, notified: false, noticedAt: undefined }
     this.#entries.set(fingerprint, entry)
     return entry
   }
@@ -168,24 +188,26 @@ export class Ledger {
     if (entry.phase !== 'firing') return
     const { cooldownMs, repeatMs } = this.#options
     const silentMs = entry.noticedAt === undefined ? Infinity : now - entry.noticedAt
-    if (!entry.told && silentMs >= cooldownMs) this.#tell(entry, 'raised', now, notices)
-    else if (entry.told && repeatMs !== false && silentMs >= repeatMs) this.#tell(entry, 'reminded', now, notices)
+    if (!entry.notified && silentMs >= cooldownMs) this.#notify(entry, 'raised', now, notices)
+    else if (entry.notified && repeatMs !== false && silentMs >= repeatMs) this.#notify(entry, 'reminded', now, notices)
   }
 
   #miss (fingerprint: string, entry: Entry, now: number, notices: AlertNotice[]): void {
-    if (entry.phase === 'firing' && entry.told) this.#tell(entry, 'resolved', now, notices)
+    if (entry.phase === 'firing' && entry.notified) this.#notify(entry, 'resolved', now, notices)
     entry.phase = 'over'
-    if (entry.noticedAt === undefined || now - entry.noticedAt >= this.#options.cooldownMs) this.#entries.delete(fingerprint)
+    const cooling = entry.noticedAt !== undefined && now - entry.noticedAt < this.#options.cooldownMs
+    if (!cooling) this.#entries.delete(fingerprint)
   }
 
-  #tell (entry: Entry, kind: AlertNoticeKind, now: number, notices: AlertNotice[]): void {
-    entry.told = kind !== 'resolved'
+  #notify (entry: Entry, kind: AlertNoticeKind, now: number, notices: AlertNotice[]): void {
+    entry.notified = kind !== 'resolved'
     entry.noticedAt = now
     notices.push({ id: this.#newId(), kind, at: now, alert: entry.alert })
   }
 
   #owe (notice: AlertNotice, senders: readonly string[]): void {
-    // What could not be told before is told by the newer one, or over.
+    // An older notice of the same alert that was never sent is dropped: the newer one says more, or that the alert is
+    // over.
     this.#owed = this.#owed.filter(({ notice: { alert } }) => alert.fingerprint !== notice.alert.fingerprint)
     if (senders.length > 0) this.#owed.push({ notice, senders: new Set(senders), tries: 0 })
     if (this.#owed.length > MAX_OWED) this.#owed.shift()
@@ -217,9 +239,9 @@ export class Ledger {
   }
 
   /**
-   * Takes over what another process has written, unless it is older than what is known here. Nothing happens to what cannot be read.
+   * Replaces the content of this ledger by what another process has written, unless that is older or cannot be read.
    *
-   * @returns whether it did
+   * @returns whether it was replaced
    */
   adopt (text: string): boolean {
     const parsed = parse(text)
@@ -247,7 +269,8 @@ function parse (text: string): Written | undefined {
     const parsed: unknown = JSON.parse(text)
     if (!isRecord(parsed) || parsed['version'] !== VERSION) return undefined
     const { judgedAt, changedAt, entries, owed, kept } = parsed
-    const whole = isCount(judgedAt) && isCount(changedAt) && isArrayOf(entries, isEntry) && isArrayOf(owed, isOwed) && isArrayOf(kept, isKept)
+    const whole = isCount(judgedAt) && isCount(changedAt) &&
+      isArrayOf(entries, isEntry) && isArrayOf(owed, isOwed) && isArrayOf(kept, isKept)
     return whole ? { judgedAt, changedAt, entries, owed, kept } : undefined
   } catch {
     return undefined
@@ -256,8 +279,9 @@ function parse (text: string): Written | undefined {
 
 function isEntry (value: unknown): value is Entry {
   if (!isRecord(value)) return false
-  const { phase, alert, told, noticedAt } = value
-  return (phase === 'pending' || phase === 'firing' || phase === 'over') && isAlert(alert) && typeof told === 'boolean' && (noticedAt === undefined || isCount(noticedAt))
+  const { phase, alert, notified, noticedAt } = value
+  return (phase === 'pending' || phase === 'firing' || phase === 'over') && isAlert(alert) && typeof notified === 'boolean' &&
+    (noticedAt === undefined || isCount(noticedAt))
 }
 
 function isOwed (value: unknown): value is Written['owed'][number] {
@@ -266,7 +290,8 @@ function isOwed (value: unknown): value is Written['owed'][number] {
   if (!isRecord(notice)) return false
   const { id, kind, at, alert } = notice
   const known = kind === 'raised' || kind === 'reminded' || kind === 'resolved'
-  return typeof id === 'string' && known && isCount(at) && isAlert(alert) && isCount(tries) && isArrayOf(senders, (name): name is string => typeof name === 'string')
+  return typeof id === 'string' && known && isCount(at) && isAlert(alert) && isCount(tries) &&
+    isArrayOf(senders, (name): name is string => typeof name === 'string')
 }
 
 function isKept (value: unknown): value is Kept {
@@ -276,6 +301,6 @@ function isKept (value: unknown): value is Kept {
 function isAlert (value: unknown): value is Alert {
   if (!isRecord(value)) return false
   const { fingerprint, rule, title, message, type, severity, details, startedAt } = value
-  return [fingerprint, rule, title, message].every((text) => typeof text === 'string') &&
-    ALERT_TYPES.some((known) => known === type) && ALERT_SEVERITIES.some((known) => known === severity) && isRecord(details) && isCount(startedAt)
+  return [fingerprint, rule, title, message].every((text) => typeof text === 'string') && isRecord(details) && isCount(startedAt) &&
+    ALERT_TYPES.some((known) => known === type) && ALERT_SEVERITIES.some((known) => known === severity)
 }

@@ -2,22 +2,23 @@ import type { Clock } from '../../core/context.ts'
 import { orReject } from '../../core/deadline.ts'
 import { storeNow } from '../../jobs/store-clock.ts'
 import type { StoreCounts } from '../../jobs/store-counts.ts'
+import type { JobRecord } from '../../jobs/job.ts'
 import type { JobStore, QueueCounts } from '../../jobs/store.ts'
-import type { AlertFacts, ConsumerFacts, QueueFacts, SlowJob } from './facts.ts'
-import type { ProcessReport } from './report.ts'
-import { MAX_SLOW, sumUp, type ShownWindow } from './window.ts'
+import type { AlertFacts, ConsumerFacts, QueueFacts, SlowJob } from './alert-facts.ts'
+import type { ProcessReport } from './process-report.ts'
+import { MAX_SLOW, sumUp, type ShownWindow } from './job-window.ts'
 
 export type AlertStore = Pick<JobStore, 'type' | 'shared' | 'get' | 'ping' | 'now'>
 
-/** Everything that is asked of a store has to be answered by then. */
+/** How long alerts wait for one answer of the store. */
 export const STORE_TIMEOUT_MS = 5_000
 
-/** What the store says of its queues, and the reports of the processes that use them. */
+/** Makes the facts about queues out of the counts of the store and the reports of the processes. */
 export class QueueReader {
   readonly #store: Pick<AlertStore, 'get' | 'now'>
   readonly #counts: Pick<StoreCounts, 'read'>
   readonly #clock: Clock
-  /** A reading that outlived its deadline: no second one is sent after it. */
+  /** The reading under way. One that outlives its deadline stays here, so that no second one is sent before it ends. */
   #pending: Promise<unknown> | undefined
 
   constructor (store: Pick<AlertStore, 'get' | 'now'>, counts: Pick<StoreCounts, 'read'>, clock: Clock) {
@@ -26,7 +27,7 @@ export class QueueReader {
     this.#clock = clock
   }
 
-  /** `undefined`: the store did not answer; it has told so itself. */
+  /** @returns `undefined` if the store did not answer; the store has emitted `store.operation_failed` then */
   async read (reports: readonly ProcessReport[], windows: readonly ShownWindow[]): Promise<QueueFacts[] | undefined> {
     if (this.#pending !== undefined) return undefined
     const queues = [...new Set(reports.flatMap((report) => report.queues.map(([queue]) => queue)))]
@@ -44,7 +45,7 @@ export class QueueReader {
   async #read (queue: string, reports: readonly ProcessReport[], windows: readonly ShownWindow[]): Promise<QueueFacts> {
     const { counts } = await this.#counts.read(queue)
     const now = this.#clock.now()
-    // Moments of jobs come from the store's clock, those of reports from the clocks of processes.
+    // Times of jobs come from the store's clock, times of reports from the clocks of the processes.
     const storedNow = storeNow(this.#store, this.#clock)
     const consumers = reports.flatMap((report) => report.consumers).filter((consumer) => consumer.queue === queue)
     return {
@@ -61,29 +62,38 @@ export class QueueReader {
 
   async #stuckJobs ({ stuckIds = [] }: QueueCounts, now: number): Promise<QueueFacts['stuckJobs']> {
     const jobs = await Promise.all(stuckIds.map((id) => this.#store.get(id)))
-    // Meanwhile one of them may have been taken over and ended.
-    const stuck = jobs.flatMap((job) => job !== undefined && job.finishedAt === undefined ? [{ jobId: job.id, jobName: job.name, state: job.state, runningMs: Math.max(0, now - (job.startedAt ?? job.createdAt)) }] : [])
-    return stuck.sort((a, b) => b.runningMs - a.runningMs)
+    // Since it was counted, a job may have been removed, or claimed by another worker and ended.
+    const stuck = jobs.flatMap((job) => job === undefined || job.finishedAt !== undefined ? [] : [job])
+    const runningMs = ({ startedAt, createdAt }: JobRecord): number => Math.max(0, now - (startedAt ?? createdAt))
+    return stuck
+      .map((job) => ({ jobId: job.id, jobName: job.name, state: job.state, runningMs: runningMs(job) }))
+      .sort((a, b) => b.runningMs - a.runningMs)
   }
 }
 
 /**
- * Since the newest claim of any process, even one that is gone: between the old worker and the new one of a deployment nobody
- * claims, and yet somebody just did. Never longer than the longest of them has been watching.
+ * Milliseconds since the newest claim by any process, including processes that have ended: during a deployment no
+ * worker may be running for a while, although the old one has just claimed a job. Never longer than the time for which
+ * the oldest process has been counting.
  */
 function claimAge (queue: string, reports: readonly ProcessReport[], windows: readonly ShownWindow[], now: number): number {
   const reported = reports.flatMap((report) => report.queues).filter(([name]) => name === queue).flatMap(([, age]) => age ?? [])
-  const remembered = windows.flatMap(({ claims }) => claims).filter(([name]) => name === queue).map(([, at]) => Math.max(0, now - at))
+  const claims = windows.flatMap((window) => window.claims).filter(([name]) => name === queue)
+  const remembered = claims.map(([, at]) => Math.max(0, now - at))
   return Math.min(...reported, ...remembered, Math.max(...reports.map(({ watchedMs }) => watchedMs)))
 }
 
-/** Leases are kept alive that none of the workers we know of has: there is one that does not report. */
+/**
+ * More jobs are in progress, with valid leases, than the known workers run: there is a worker that writes no reports.
+ */
 function othersWork ({ states, stuck }: QueueCounts, consumers: readonly ConsumerFacts[]): boolean {
   return stuck === 0 && states['in-progress'] > consumers.reduce((sum, { active }) => sum + active, 0)
 }
 
-/** Everything but what only the ledger knows. */
-export function factsOf (now: number, windows: readonly ShownWindow[], reports: readonly ProcessReport[], queues: readonly QueueFacts[] | undefined): Omit<AlertFacts, 'deadLetters'> {
+/** The facts of one evaluation, without the growth of the failed jobs: only the ledger knows earlier counts. */
+export function factsOf (
+  now: number, windows: readonly ShownWindow[], reports: readonly ProcessReport[], queues: readonly QueueFacts[] | undefined
+): Omit<AlertFacts, 'deadLetters'> {
   const { jobs, slow } = sumUp(windows, now)
   return {
     now,
@@ -94,7 +104,10 @@ export function factsOf (now: number, windows: readonly ShownWindow[], reports: 
   }
 }
 
-/** One line per job: a report may still tell of an attempt that is over. */
+/**
+ * One entry per job, its longest: a report may still show an attempt as running that has ended since, and is in a
+ * window as well.
+ */
 function longest (slow: readonly SlowJob[]): SlowJob[] {
   const byJob = new Map<string, SlowJob>()
   for (const job of slow) {
@@ -104,7 +117,10 @@ function longest (slow: readonly SlowJob[]): SlowJob[] {
   return [...byJob.values()].sort((a, b) => b.durationMs - a.durationMs).slice(0, MAX_SLOW)
 }
 
-/** By queue: a process that comes or goes brings its queues along, or takes them with it, and that is no growth. */
+/**
+ * The counts by queue, because growth is measured queue by queue. A process that starts or ends adds or removes whole
+ * queues, and the failed jobs of those must not count as growth.
+ */
 export function failedJobsKept (queues: readonly QueueFacts[]): Array<readonly [queue: string, count: number]> {
   return queues.map(({ queue, states }) => [queue, states.failed])
 }

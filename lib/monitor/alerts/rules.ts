@@ -1,6 +1,6 @@
 import type { AlertFinding, AlertSeverity, AlertType } from './alert.ts'
 import { durationText } from '../duration-text.ts'
-import type { AlertFacts, JobFacts, QueueFacts } from './facts.ts'
+import type { AlertFacts, JobFacts, ProcessFacts, QueueFacts } from './alert-facts.ts'
 
 /** What a rule compares with; `false`: it is switched off. */
 export interface AlertThresholds {
@@ -16,21 +16,20 @@ export interface AlertThresholds {
   readonly storeUnreachableMs: number | false
 }
 
-/** One rule of ours; its words are in the docs as well. */
+/** A built-in rule as the docs list it. */
 export interface BuiltInRule {
   readonly name: string
   readonly type: AlertType
   readonly severity: AlertSeverity
   readonly title: string
-  /** The option that sets its threshold, or switches it off. */
+  /** The option that sets the threshold, or switches the rule off. */
   readonly option: keyof AlertThresholds
-  /** What is wrong when it fires, and what its details hold. */
+  /** What is wrong when an alert of this rule fires, and what the details of the alert contain. */
   readonly about: string
-  /** One alert for each of these. */
+  /** The rule raises one alert for each of these. */
   readonly per: 'cluster' | 'job' | 'queue' | 'process'
 }
 
-/** The alerts that there are, each with its threshold. */
 const RULES = {
   slowP95: {
     name: 'slow-p95',
@@ -126,21 +125,23 @@ const RULES = {
 
 export const BUILT_IN_RULES: readonly BuiltInRule[] = Object.values(RULES)
 
-/** `unknown`: what it looks at could not be read, so its alerts stay as they are. */
-type Judge = (facts: AlertFacts, thresholds: AlertThresholds, excludedFromSlow: (jobName: string) => boolean) => AlertFinding[] | 'unknown'
+/** @returns `unknown` when the facts that the rule needs could not be read: its alerts stay as they are */
+type Judge = (
+  facts: AlertFacts, thresholds: AlertThresholds, excludedFromSlow: (jobName: string) => boolean
+) => AlertFinding[] | 'unknown'
 
-/** The share of a list that a person reads. */
+/** Entries of a list in the details of an alert; nobody reads more. */
 const LISTED = 20
-/** Of the alerts of one rule. */
+/** Findings of one rule: the ledger keeps no more alerts of one rule. */
 const MANY = 20
 
-/** Every rule that looks at the facts; `store-unreachable` is judged where it is noticed. */
+/** Every rule that needs only the facts. `store-unreachable` is not among them: each process judges it for itself. */
 export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
   [RULES.slowP95.name, ({ jobs }, { slowP95Ms, minSamples }, excluded) => {
     if (slowP95Ms === false) return []
-    const candidates = jobs.filter(({ name, attempts, p95Ms }) => attempts >= minSamples && p95Ms !== undefined && p95Ms > slowP95Ms && !excluded(name))
+    const candidates = jobs.filter(({ name, attempts, p95Ms = 0 }) => attempts >= minSamples && p95Ms > slowP95Ms && !excluded(name))
     return worst(candidates, ({ p95Ms = 0 }) => p95Ms).map(({ name, attempts, p95Ms = 0 }) => ({
-      ...words(RULES.slowP95),
+      ...kindOf(RULES.slowP95),
       key: name,
       message: `95 % of the attempts of ${name} took up to ${durationText(p95Ms)}; the threshold is ${durationText(slowP95Ms)}`,
       details: { job_name: name, p95_ms: Math.round(p95Ms), attempts, threshold_ms: slowP95Ms }
@@ -149,34 +150,54 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
   [RULES.slowJobs.name, ({ slowJobs }, { slowJobMs }) => {
     const [longest] = slowJobs
     if (slowJobMs === false || longest === undefined) return []
+    const took = `${longest.running ? 'has been running for' : 'took'} ${durationText(longest.durationMs)}`
+    const listed = slowJobs.slice(0, LISTED).map(({ jobId, jobName, durationMs, running }) => ({
+      job_id: jobId, job_name: jobName, duration_ms: Math.round(durationMs), running
+    }))
     return [{
-      ...words(RULES.slowJobs),
-      message: `${longest.jobName} ${longest.running ? 'has been running for' : 'took'} ${durationText(longest.durationMs)}; the threshold is ${durationText(slowJobMs)}`,
-      details: { threshold_ms: slowJobMs, jobs: slowJobs.slice(0, LISTED).map(({ jobId, jobName, durationMs, running }) => ({ job_id: jobId, job_name: jobName, duration_ms: Math.round(durationMs), running })) }
+      ...kindOf(RULES.slowJobs),
+      message: `${longest.jobName} ${took}; the threshold is ${durationText(slowJobMs)}`,
+      details: { threshold_ms: slowJobMs, jobs: listed }
     }]
   }],
   [RULES.failureRate.name, ({ jobs }, { failureRate, minSamples }) => {
     if (failureRate === false) return []
     const ended = ({ completed, failed }: JobFacts): number => completed + failed
-    // Jobs that run too seldom to be judged alone are judged together.
+    // Names with fewer than `minSamples` jobs are judged together, under an empty name.
     const alone = jobs.filter((job) => ended(job) >= minSamples)
     const rest = jobs.filter((job) => ended(job) < minSamples)
-    const together = { name: '', completed: sum(rest, ({ completed }) => completed), failed: sum(rest, ({ failed }) => failed), attempts: 0, p95Ms: undefined }
+    const together: JobFacts = {
+      name: '',
+      completed: sum(rest, ({ completed }) => completed),
+      failed: sum(rest, ({ failed }) => failed),
+      attempts: 0,
+      p95Ms: undefined
+    }
     const judged = ended(together) >= minSamples ? [...alone, together] : alone
     const rate = (job: JobFacts): number => job.failed / ended(job)
-    return worst(judged.filter((job) => rate(job) > failureRate), rate).map((job) => ({
-      ...words(RULES.failureRate),
-      key: job.name,
-      message: `${percent(rate(job))} of ${job.name === '' ? 'the jobs that run seldom' : job.name} failed in the last hour (${job.failed} of ${ended(job)}); the threshold is ${percent(failureRate)}`,
-      details: { ...(job.name === '' ? undefined : { job_name: job.name }), failure_rate: rounded(rate(job)), failed: job.failed, ended: ended(job), threshold: failureRate }
-    }))
+    return worst(judged.filter((job) => rate(job) > failureRate), rate).map((job) => {
+      const which = job.name === '' ? 'the jobs that run seldom' : job.name
+      const share = `${percent(rate(job))} of ${which} failed in the last hour (${job.failed} of ${ended(job)})`
+      return {
+        ...kindOf(RULES.failureRate),
+        key: job.name,
+        message: `${share}; the threshold is ${percent(failureRate)}`,
+        details: {
+          ...(job.name === '' ? undefined : { job_name: job.name }),
+          failure_rate: rounded(rate(job)),
+          failed: job.failed,
+          ended: ended(job),
+          threshold: failureRate
+        }
+      }
+    })
   }],
   [RULES.failedJobs.name, ({ jobs }, { failedPerHour }) => {
     const failed = sum(jobs, (job) => job.failed)
     if (failedPerHour === false || failed < failedPerHour) return []
     const which = worst(jobs.filter((job) => job.failed > 0), (job) => job.failed)
     return [{
-      ...words(RULES.failedJobs),
+      ...kindOf(RULES.failedJobs),
       message: `${failed} jobs failed in the last hour; the threshold is ${failedPerHour}`,
       details: { failed, threshold: failedPerHour, jobs: which.map((job) => ({ job_name: job.name, failed: job.failed })) }
     }]
@@ -186,72 +207,109 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     if (queues === undefined) return 'unknown'
     const count = sum(queues, (queue) => queue.stuck)
     if (count < stuck.count) return []
-    const oldest = worst(queues.flatMap(({ stuckJobs, queue }) => stuckJobs.map((job) => ({ ...job, queue }))), ({ runningMs }) => runningMs)
+    const all = queues.flatMap(({ stuckJobs, queue }) => stuckJobs.map((job) => ({ ...job, queue })))
+    const listed = worst(all, ({ runningMs }) => runningMs).map(({ jobId, jobName, queue, state, runningMs }) => ({
+      job_id: jobId, job_name: jobName, queue, status: state, running_ms: Math.round(runningMs)
+    }))
+    const since = durationText(stuck.afterMs)
     return [{
-      ...words(RULES.stuckJobs),
+      ...kindOf(RULES.stuckJobs),
       forMs: stuck.afterMs,
-      message: `${count} jobs are in progress, and no worker has renewed their lease for ${durationText(stuck.afterMs)} or longer; the threshold is ${stuck.count}`,
-      details: { stuck: count, threshold: stuck.count, jobs: oldest.map(({ jobId, jobName, queue, state, runningMs }) => ({ job_id: jobId, job_name: jobName, queue, status: state, running_ms: Math.round(runningMs) })) }
+      message: `${count} jobs are in progress, and no worker has renewed their lease for ${since} or longer; the threshold is ${stuck.count}`,
+      details: { stuck: count, threshold: stuck.count, jobs: listed }
     }]
   }],
   [RULES.memory.name, ({ processes }, { memoryRatio }) => {
     if (memoryRatio === false) return []
-    const used = ({ memory }: AlertFacts['processes'][number]): number => memory.usedBytes / memory.limitBytes
-    return worst(processes.filter((process) => used(process) > memoryRatio), used).map((process) => ({
-      ...words(RULES.memory),
-      key: process.instance,
-      message: `${process.instance} uses ${percent(used(process))} of its memory (${mebibytes(process.memory.usedBytes)} of ${mebibytes(process.memory.limitBytes)} MiB); the threshold is ${percent(memoryRatio)}`,
-      details: { instance: process.instance, memory_usage_percent: rounded(100 * used(process)), used_bytes: process.memory.usedBytes, limit_bytes: process.memory.limitBytes, threshold_percent: rounded(100 * memoryRatio) }
-    }))
+    const used = ({ memory }: ProcessFacts): number => memory.usedBytes / memory.limitBytes
+    return worst(processes.filter((process) => used(process) > memoryRatio), used).map((process) => {
+      const { instance, memory: { usedBytes, limitBytes } } = process
+      const use = `${percent(used(process))} of its memory (${mebibytes(usedBytes)} of ${mebibytes(limitBytes)} MiB)`
+      return {
+        ...kindOf(RULES.memory),
+        key: instance,
+        message: `${instance} uses ${use}; the threshold is ${percent(memoryRatio)}`,
+        details: {
+          instance,
+          memory_usage_percent: rounded(100 * used(process)),
+          used_bytes: usedBytes,
+          limit_bytes: limitBytes,
+          threshold_percent: rounded(100 * memoryRatio)
+        }
+      }
+    })
   }],
   [RULES.deadLetters.name, ({ deadLetters }, { deadLetterGrowth }) => {
     if (deadLetterGrowth === false) return []
     if (deadLetters === undefined) return 'unknown'
-    if (deadLetters.growth < deadLetterGrowth) return []
+    const { growth, kept } = deadLetters
+    if (growth < deadLetterGrowth) return []
+    const grown = `the store keeps ${growth} more failed jobs than at its lowest count in the last hour, ${kept} in total`
     return [{
-      ...words(RULES.deadLetters),
-      message: `the store keeps ${deadLetters.growth} more failed jobs than at its lowest count in the last hour, ${deadLetters.kept} in total; the threshold is ${deadLetterGrowth}`,
-      details: { kept: deadLetters.kept, growth: deadLetters.growth, threshold: deadLetterGrowth }
+      ...kindOf(RULES.deadLetters),
+      message: `${grown}; the threshold is ${deadLetterGrowth}`,
+      details: { kept, growth, threshold: deadLetterGrowth }
     }]
   }],
   [RULES.workerMissing.name, ({ queues }, { workerMissingMs }) => {
     if (workerMissingMs === false) return []
     if (queues === undefined) return 'unknown'
-    const missing = queues.filter(({ oldestAgeMs, claimAgeMs, busy }) => oldestAgeMs !== undefined && oldestAgeMs > workerMissingMs && claimAgeMs > workerMissingMs && !busy)
-    return worst(missing, ({ oldestAgeMs = 0 }) => oldestAgeMs).map((queue) => ({
-      ...words(RULES.workerMissing),
-      key: queue.queue,
-      message: `jobs wait in the queue ${queue.queue}, the oldest for ${durationText(queue.oldestAgeMs ?? 0)} (${queue.states.queued} queued, ${queue.states.scheduled} scheduled), and ${why(queue)}`,
-      details: { queue: queue.queue, queued: queue.states.queued, oldest_age_ms: Math.round(queue.oldestAgeMs ?? 0), last_claim_ms: Math.round(queue.claimAgeMs), paused: queue.paused, threshold_ms: workerMissingMs }
-    }))
+    const missing = queues.filter(({ oldestAgeMs = 0, claimAgeMs, busy }) => oldestAgeMs > workerMissingMs && claimAgeMs > workerMissingMs && !busy)
+    return worst(missing, ({ oldestAgeMs = 0 }) => oldestAgeMs).map((facts) => {
+      const { queue, states: { queued, scheduled }, oldestAgeMs = 0, claimAgeMs, paused } = facts
+      const waiting = `jobs wait in the queue ${queue}, the oldest for ${durationText(oldestAgeMs)} (${queued} queued, ${scheduled} scheduled)`
+      return {
+        ...kindOf(RULES.workerMissing),
+        key: queue,
+        message: `${waiting}, and ${why(facts)}`,
+        details: {
+          queue,
+          queued,
+          oldest_age_ms: Math.round(oldestAgeMs),
+          last_claim_ms: Math.round(claimAgeMs),
+          paused,
+          threshold_ms: workerMissingMs
+        }
+      }
+    })
   }],
   [RULES.workerSilent.name, ({ processes }, { workerMissingMs }) => {
     if (workerMissingMs === false) return []
     const all = processes.flatMap(({ instance, consumers }) => consumers.map((consumer) => ({ instance, ...consumer })))
     const silent = all.filter(({ active, concurrency, paused, silentMs }) => !paused && active < concurrency && silentMs > workerMissingMs)
-    return worst(silent, ({ silentMs }) => silentMs).map(({ instance, queue, active, silentMs }) => ({
-      ...words(RULES.workerSilent),
-      key: `${instance}:${queue}`,
-      message: `the worker ${instance} has free slots but has not looked for jobs in the queue ${queue} for ${durationText(silentMs)}: restart it if it does not recover`,
-      details: { instance, queue, active, silent_ms: Math.round(silentMs), threshold_ms: workerMissingMs }
-    }))
+    return worst(silent, ({ silentMs }) => silentMs).map(({ instance, queue, active, silentMs }) => {
+      const quiet = `has free slots but has not looked for jobs in the queue ${queue} for ${durationText(silentMs)}`
+      return {
+        ...kindOf(RULES.workerSilent),
+        key: `${instance}:${queue}`,
+        message: `the worker ${instance} ${quiet}: restart it if it does not recover`,
+        details: { instance, queue, active, silent_ms: Math.round(silentMs), threshold_ms: workerMissingMs }
+      }
+    })
   }]
 ])
 
-/** Judged by each process for itself. @param awayMs since when the store has not answered */
-export function storeUnreachable (instance: string, storeType: string, awayMs: number | undefined, { storeUnreachableMs }: AlertThresholds): AlertFinding[] {
+/**
+ * Each process evaluates this rule for itself. @param awayMs for how long the store has not answered; `undefined`: it
+ * answers
+ */
+export function storeUnreachable (
+  instance: string, storeType: string, awayMs: number | undefined, { storeUnreachableMs }: AlertThresholds
+): AlertFinding[] {
   if (storeUnreachableMs === false || awayMs === undefined || awayMs < storeUnreachableMs) return []
+  const advice = 'check its server and the network. Alerts that need the store are not evaluated until it is back'
   return [{
-    ...words(RULES.storeUnreachable),
+    ...kindOf(RULES.storeUnreachable),
     key: instance,
-    message: `process ${instance} has not reached the ${storeType} store for ${durationText(awayMs)}: check its server and the network. Alerts that need the store are not evaluated until it is back`,
+    message: `process ${instance} has not reached the ${storeType} store for ${durationText(awayMs)}: ${advice}`,
     details: { instance, store_type: storeType, away_ms: Math.round(awayMs), threshold_ms: storeUnreachableMs }
   }]
 }
 
 export const STORE_UNREACHABLE = RULES.storeUnreachable.name
 
-function words ({ type, severity, title }: BuiltInRule): Pick<AlertFinding, 'type' | 'severity' | 'title'> {
+/** What all findings of a rule have in common. */
+function kindOf ({ type, severity, title }: BuiltInRule): Pick<AlertFinding, 'type' | 'severity' | 'title'> {
   return { type, severity, title }
 }
 

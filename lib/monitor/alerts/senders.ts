@@ -6,31 +6,32 @@ import type { AlertMail, AlertNotice, AlertSender, EmailOptions } from './alert.
 import type { ResolvedAlertsOptions } from './options.ts'
 import { webhookSender } from './webhook.ts'
 
-/** What a notice is called in events and log lines. */
+/** The event of a notice; its log line has the same name and fields. */
 export function eventOf ({ kind, at, alert }: AlertNotice) {
   const { fingerprint, rule, severity, type, title, message, startedAt } = alert
-  return { name: `alert.${kind}` as const, payload: { fingerprint, rule, severity, alertType: type, title, message, firingMs: Math.max(0, at - startedAt) } }
+  const firingMs = Math.max(0, at - startedAt)
+  return { name: `alert.${kind}` as const, payload: { fingerprint, rule, severity, alertType: type, title, message, firingMs } }
 }
 
-/** Characters of a text that are looked at for the message of a line. */
+/** Longer texts are cut off in the message of a log line. */
 const MAX_SHOWN = 1_000
 
 type LineName = keyof typeof ALERT_LINES
 
-/** Writes one numbered line, as the table of the log events says. */
+/** Writes one numbered log line; {@link ALERT_LINES} defines its level, message and fields. */
 export function writeLine (logger: Logger, name: LineName, payload: Readonly<Record<string, unknown>>, more: object = {}): void {
   const { id, level, message, fields } = ALERT_LINES[name]
   const line: Record<string, unknown> = { eventId: id, event: name, component: 'asyncendpoints.alert' }
   const shown: Record<string, unknown> = {}
   for (const [from, to] of Object.entries(fields)) {
     const value = line[to] = payload[from]
-    // A rule of the application may have written it over several lines.
+    // A text from a rule of the application may have line breaks; the message of a log line must not.
     shown[to] = typeof value === 'string' ? singleLine(value, MAX_SHOWN) : value
   }
   logger[level]({ ...line, ...more }, compileMessage(message, fields)(shown, payload))
 }
 
-/** @param logger hides already what must not be shown */
+/** @param logger a logger that redacts what it is given */
 export function logSender (logger: Logger): AlertSender {
   return {
     name: 'log',
@@ -48,18 +49,20 @@ export function emailSender ({ send }: EmailOptions): AlertSender {
 export function mailOf (notice: AlertNotice): AlertMail {
   const { kind, at, alert: { title, severity, message, rule, type, startedAt, details } } = notice
   const word = kind === 'resolved' ? 'RESOLVED' : severity.toUpperCase()
-  const text = [
-    message, '', `${type} alert of rule ${rule}, ${kind} at ${new Date(at).toISOString()}, first found at ${new Date(startedAt).toISOString()}.`, '', JSON.stringify(details, null, 2), ''
-  ].join('\n')
+  const when = `${kind} at ${new Date(at).toISOString()}, first found at ${new Date(startedAt).toISOString()}`
+  const text = [message, '', `${type} alert of rule ${rule}, ${when}.`, '', JSON.stringify(details, null, 2), ''].join('\n')
   return { subject: singleLine(`[${word}] ${title}`, 200), text, notice }
 }
 
 /**
- * All that the options ask for, the log first: it cannot hang.
+ * All senders that the options ask for.
  *
- * @param plainly runs the application's own work, which may leave spans; ours leaves none, and no trace goes to a receiver
+ * @param plainly runs the application's senders, whose spans are recorded. The built-in senders make no spans and send
+ * no trace context to receivers.
  */
-export function sendersOf ({ log, webhooks, email, senders }: ResolvedAlertsOptions, logger: Logger, clock: Clock, plainly: <R>(work: () => R) => R): AlertSender[] {
+export function sendersOf (
+  { log, webhooks, email, senders }: ResolvedAlertsOptions, logger: Logger, clock: Clock, plainly: <R>(work: () => R) => R
+): AlertSender[] {
   const own = email === undefined ? senders : [emailSender(email), ...senders]
   return [
     ...(log ? [logSender(logger)] : []), ...webhooks.map((webhook) => webhookSender(webhook, clock)),

@@ -1,4 +1,7 @@
-/** What another process wrote is looked at before it is believed. */
+/**
+ * Type guards for what other processes wrote to the store. They may run another version, so nothing they wrote is used
+ * before it is checked.
+ */
 
 export function isCount (value: unknown): value is number {
   return typeof value === 'number' && value >= 0 && Number.isFinite(value)

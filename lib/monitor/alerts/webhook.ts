@@ -1,4 +1,6 @@
-/** Notices by HTTP, signed as Standard Webhooks 1.0.0 asks (`webhook-id`, `webhook-timestamp`, `webhook-signature`). */
+/**
+ * Sends notices by HTTP, signed after Standard Webhooks 1.0.0 (`webhook-id`, `webhook-timestamp`, `webhook-signature`).
+ */
 import { createHmac } from 'node:crypto'
 import type { Clock } from '../../core/context.ts'
 import { deliver, DeliveryPace, unsendableHeaders } from '../../core/http-delivery.ts'
@@ -7,22 +9,26 @@ import { cut } from '../../core/text.ts'
 import { AlertSendError, type AlertNotice, type AlertSender } from './alert.ts'
 
 export interface AlertWebhookOptions {
-  /** `https:` or `http:`. It is yours to choose, so private addresses are allowed; redirects are not followed. */
+  /** `https:` or `http:`. You choose the URL, so private addresses are allowed. Redirects are not followed. */
   url: string
   /**
-   * `whsec_` and 24 to 64 random bytes in base64, as `openssl rand -base64 32` makes them. Of several, each signs: give the
-   * new one and the old one while receivers change over.
+   * `whsec_` and 24 to 64 random bytes in base64, as `openssl rand -base64 32` makes them. With several secrets, each
+   * adds a signature: give the new and the old one while receivers change over.
    */
   secret: string | readonly string[]
-  /** Further headers. */
+  /** Further headers of the request. */
   headers?: Readonly<Record<string, string>> | undefined
-  /** One attempt may take this long. @defaultValue 5000 */
+  /** How many milliseconds one request may take. @defaultValue 5000 */
   timeoutMs?: number | undefined
-  /** Attempts at one notice, with exponential backoff between them, as far as `senderTimeoutMs` allows. @defaultValue 3 */
+  /**
+   * How often a notice is sent until a request succeeds, with exponential backoff, as far as `senderTimeoutMs` allows.
+   * @defaultValue 3
+   */
   attempts?: number | undefined
 }
 
-export type ResolvedAlertWebhookOptions = Readonly<Required<Omit<AlertWebhookOptions, 'secret'>> & { name: string, secrets: readonly string[] }>
+export type ResolvedAlertWebhookOptions =
+  Readonly<Required<Omit<AlertWebhookOptions, 'secret'>> & { name: string, secrets: readonly string[] }>
 
 const SECRET = /^whsec_[A-Za-z0-9+/]+={0,2}$/
 /** Headers that the sender writes itself. */
@@ -45,18 +51,24 @@ const webhookSchema: OptionsSchema = {
   }
 }
 
-const WEBHOOK_DEFAULTS = Object.freeze({ headers: Object.freeze({}) as Readonly<Record<string, string>>, timeoutMs: 5_000, attempts: 3 })
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({})
+const WEBHOOK_DEFAULTS = Object.freeze({ headers: NO_HEADERS, timeoutMs: 5_000, attempts: 3 })
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`; its message shows neither the URL nor a secret */
 export function readWebhook (given: AlertWebhookOptions, name: string): ResolvedAlertWebhookOptions {
-  const { secret, ...options } = readOptions<AlertWebhookOptions, typeof WEBHOOK_DEFAULTS>('alerts.webhook', webhookSchema, WEBHOOK_DEFAULTS, given)
+  const read = readOptions<AlertWebhookOptions, typeof WEBHOOK_DEFAULTS>('alerts.webhook', webhookSchema, WEBHOOK_DEFAULTS, given)
+  const { secret, ...options } = read
   const secrets = [secret].flat() as readonly string[]
   const problems: string[] = []
   const url = URL.canParse(options.url) ? new URL(options.url) : undefined
   if (url === undefined) problems.push('url is not a URL')
   else if (url.username !== '' || url.password !== '') problems.push('url must hold no credentials; give them in headers')
-  if (!secrets.every(isSecret)) problems.push(`secret must be "whsec_" and ${MIN_SECRET_BYTES} to ${MAX_SECRET_BYTES} random bytes in base64, for example from: openssl rand -base64 32`)
-  problems.push(...Object.keys(options.headers).filter((header) => SIGNED.test(header)).map((header) => `headers: ${header} is set by the sender`))
+  if (!secrets.every(isSecret)) {
+    const bytes = `${MIN_SECRET_BYTES} to ${MAX_SECRET_BYTES} random bytes in base64`
+    problems.push(`secret must be "whsec_" and ${bytes}, for example from: openssl rand -base64 32`)
+  }
+  const reserved = Object.keys(options.headers).filter((header) => SIGNED.test(header))
+  problems.push(...reserved.map((header) => `headers: ${header} is set by the sender`))
   problems.push(...unsendableHeaders(options.headers).map((header) => `headers: ${JSON.stringify(cut(header, 50))} cannot be sent`))
   if (problems.length > 0) throw invalidOptions('alerts.webhook', problems)
   return Object.freeze({ ...options, name, secrets: Object.freeze([...secrets]) })
@@ -71,14 +83,20 @@ function keyOf (secret: string): Buffer {
   return Buffer.from(secret.slice(secret.indexOf('_') + 1), 'base64')
 }
 
-/** The value of `webhook-signature`: over id, seconds and body, byte for byte, one signature per secret. */
+/**
+ * The value of the header `webhook-signature`: one signature per secret. `body` must be exactly what is sent.
+ *
+ * @param timestamp seconds since the epoch, as in `webhook-timestamp`
+ */
 export function signWebhook (secrets: readonly string[], id: string, timestamp: number, body: string): string {
-  return secrets.map((secret) => `v1,${createHmac('sha256', keyOf(secret)).update(`${id}.${timestamp}.${body}`).digest('base64')}`).join(' ')
+  const signed = `${id}.${timestamp}.${body}`
+  return secrets.map((secret) => `v1,${createHmac('sha256', keyOf(secret)).update(signed).digest('base64')}`).join(' ')
 }
 
-/** What is sent: the envelope of Standard Webhooks. */
+/** The body of the request, in the envelope of Standard Webhooks. */
 export function webhookBody ({ kind, at, alert: { startedAt, ...alert } }: AlertNotice): string {
-  return JSON.stringify({ type: `alert.${kind}`, timestamp: new Date(at).toISOString(), data: { ...alert, startedAt: new Date(startedAt).toISOString() } })
+  const data = { ...alert, startedAt: new Date(startedAt).toISOString() }
+  return JSON.stringify({ type: `alert.${kind}`, timestamp: new Date(at).toISOString(), data })
 }
 
 export function webhookSender (options: ResolvedAlertWebhookOptions, clock: Clock, random?: () => number): AlertSender {
@@ -93,14 +111,18 @@ export function webhookSender (options: ResolvedAlertWebhookOptions, clock: Cloc
         receiver: 'the webhook',
         timeoutMs,
         attempts,
-        // Of one notice: the alert behind it does not wait longer because an earlier one failed.
+        // Each notice begins with a short backoff of its own: failures of the notice before must not delay it.
         pace: new DeliveryPace(clock, LONGEST_BACKOFF_MS, random),
         signal,
         message: () => {
-          // The time of this attempt: a receiver refuses an old one as a replay.
+          // The time of this request, not of the first one: receivers refuse old timestamps as replays.
           const timestamp = Math.floor(clock.now() / 1_000)
-          const signature = signWebhook(secrets, notice.id, timestamp, body)
-          const signed = { 'content-type': 'application/json', 'webhook-id': notice.id, 'webhook-timestamp': String(timestamp), 'webhook-signature': signature }
+          const signed = {
+            'content-type': 'application/json',
+            'webhook-id': notice.id,
+            'webhook-timestamp': String(timestamp),
+            'webhook-signature': signWebhook(secrets, notice.id, timestamp, body)
+          }
           return { headers: { ...options.headers, ...signed }, body }
         }
       })

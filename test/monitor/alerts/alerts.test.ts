@@ -5,11 +5,11 @@ import { AsyncEndpointsError } from '../../../lib/core/errors.ts'
 import { readRedactOptions } from '../../../lib/core/redact.ts'
 import type { SharedState } from '../../../lib/core/shared.ts'
 import { EventBus } from '../../../lib/events/bus.ts'
-import type { AlertFacts } from '../../../lib/monitor/alerts/facts.ts'
+import type { AlertFacts } from '../../../lib/monitor/alerts/alert-facts.ts'
 import { Alerts } from '../../../lib/monitor/alerts/alerts.ts'
 import type { AlertNotice, AlertRule, AlertSender } from '../../../lib/monitor/alerts/alert.ts'
 import { readAlertsOptions, type AlertsOptions } from '../../../lib/monitor/alerts/options.ts'
-import type { AlertWorkerView } from '../../../lib/monitor/alerts/report.ts'
+import type { AlertWorkerView } from '../../../lib/monitor/alerts/process-report.ts'
 import { FakeClock } from '../../../lib/testing/fake-clock.ts'
 import type { JobRecord } from '../../../lib/jobs/job.ts'
 import { StoreCounts } from '../../../lib/jobs/store-counts.ts'
@@ -306,7 +306,7 @@ t.test('rules of an application: what they see, and that they cannot stop the ot
     { severity: 'medium', type: 'System', message: 'password=[FILTERED]', details: { left_out: 'the details cannot be written as JSON' } }, { severity: 'critical', details: { password: '[FILTERED]', n: 1 } }
   ])
   t.same(one.lines.filter(({ rule }) => rule !== undefined).map(({ rule, detail }) => `${String(rule)}: ${String(detail)}`).sort(), [
-    'hangs: it did not end within 10000 ms', 'nonsense: a finding needs a title and a message; they and its key are text', 'throws: token=[FILTERED] is wrong'
+    'hangs: it did not end within 10000 ms', 'nonsense: a finding needs a title and a message; these and the key must be strings', 'throws: token=[FILTERED] is wrong'
   ], 'each is logged once')
   broken = false
   await one.alerts.check()

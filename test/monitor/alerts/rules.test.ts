@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { AlertFacts, ProcessFacts, QueueFacts } from '../../../lib/monitor/alerts/facts.ts'
+import type { AlertFacts, ProcessFacts, QueueFacts } from '../../../lib/monitor/alerts/alert-facts.ts'
 import { readAlertsOptions, type AlertsOptions } from '../../../lib/monitor/alerts/options.ts'
 import { BUILT_IN_RULES, JUDGES, storeUnreachable } from '../../../lib/monitor/alerts/rules.ts'
 

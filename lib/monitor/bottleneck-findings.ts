@@ -1,63 +1,83 @@
 import type { Durations } from './distribution.ts'
-import type { Surroundings, WorkerView } from './facts.ts'
+import type { Surroundings, WorkerView } from './fact-reader.ts'
 import type { ResolvedPerformanceOptions } from './options.ts'
 import type { SlowQuery } from './queries.ts'
-import { CAUSES, SEVERITIES, type Cause, type Facts, type Finding, type HandlerFacts, type QueueFacts } from './report.ts'
+import { CAUSES, SEVERITIES, type Cause, type Facts, type Finding, type HandlerFacts, type QueueFacts } from './bottleneck-report.ts'
 import { durationText } from './duration-text.ts'
 
-/** All that the rules look at. */
+/** Everything that the findings are made from. */
 export interface Evidence {
   readonly facts: Facts
   readonly options: Pick<ResolvedPerformanceOptions, 'slowMs' | 'slowQueryMs' | 'eventLoopLagMs' | 'queueWaitMs' | 'slowStoreMs'>
+  /** `timeoutMs` by job name; 0: none. */
   readonly timeouts: ReadonlyMap<string, number>
   readonly worker: WorkerView | undefined
   readonly countsIntervalMs: Surroundings['countsIntervalMs']
-  /** Those of the window. */
+  /** The slow queries of the window. */
   readonly slowQueries: readonly SlowQuery[]
 }
 
-/** Places that are taken so far are all taken: an attempt ends and the next begins between two looks. */
+/** From this share of busy slots on, a queue counts as saturated: between two attempts a slot is free for a moment. */
 const SATURATED_PERCENT = 90
 const BUSY_LOOP_PERCENT = 95
 const WORKING_PERCENT = 70
 const FAILING_PERCENT = 20
 const NEAR_TIMEOUT_PERCENT = 80
 const STORE_FAILING_PERCENT = 5
-/** A percentile of fewer says nothing. */
+/** A percentile of fewer measurements means nothing. */
 const ENOUGH = 5
 const MANY_QUERIES = 10
 const COUNTS_TOO_OLD_MS = 60_000
-/** So much over a threshold is not only bad but urgent. */
+/** A value of more than this many times its threshold is critical. */
 const URGENT = 10
 
-/** Operations by which the processes of a store tell each other how they are: no job waits for them. */
+/** Operations through which the processes on a store exchange reports: no job waits for them. */
 const ASIDE: ReadonlySet<string> = new Set(['list', 'gather', 'share', 'lock', 'unlock', 'subscribe'])
-/** Refusals that come from too much work, not from bad requests. */
+/** Reasons of refusals that mean too much work, not a bad request. */
 const OVERLOAD: ReadonlySet<string> = new Set(['queue-full', 'overloaded', 'store-unavailable', 'store-full'])
-/** These hold work up; the others need attention all the same. */
+/** Causes that limit the throughput. The others need attention, but do not hold up other work. */
 const LIMITS: ReadonlySet<Cause> = new Set<Cause>([
-  'store-away', 'store-failing', 'event-loop-blocked', 'no-worker', 'not-claiming', 'store-slow', 'event-loop-busy', 'workers-saturated', 'workers-elsewhere', 'queue-wait'
+  'store-away', 'store-failing', 'event-loop-blocked', 'no-worker', 'not-claiming', 'store-slow', 'event-loop-busy',
+  'workers-saturated', 'workers-elsewhere', 'queue-wait'
 ])
 
-/** What the numbers mean, the worst first. A pure function: the same evidence, the same findings. */
+/** What the numbers mean, the worst first. A pure function: the same evidence gives the same findings. */
 export function findings (evidence: Evidence): Finding[] {
-  const found = [
-    ...storeAway(evidence), ...storeFailing(evidence), ...eventLoop(evidence), ...storeSlow(evidence), ...queues(evidence), ...refused(evidence), ...handlers(evidence), ...stuck(evidence), ...queries(evidence)
-  ]
-  return found.map(({ cause, severity, subject, value, threshold, unit, sentence }) => ({ cause, severity, subject, value, threshold, unit, sentence })).sort((a, b) => SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity) || CAUSES.indexOf(a.cause) - CAUSES.indexOf(b.cause) || b.value - a.value)
+  return [
+    ...storeAway(evidence),
+    ...storeFailing(evidence),
+    ...eventLoop(evidence),
+    ...storeSlow(evidence),
+    ...queues(evidence),
+    ...refused(evidence),
+    ...handlers(evidence),
+    ...stuck(evidence),
+    ...queries(evidence)
+  ].map(inOrder).sort(worstFirst)
 }
 
-/** Of the findings, the one that limits the throughput most. */
+/** Every finding with its fields in the same order, however it was made: they are shown as JSON. */
+function inOrder ({ cause, severity, subject, value, threshold, unit, sentence }: Finding): Finding {
+  return { cause, severity, subject, value, threshold, unit, sentence }
+}
+
+function worstFirst (a: Finding, b: Finding): number {
+  const bySeverity = SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity)
+  return bySeverity || CAUSES.indexOf(a.cause) - CAUSES.indexOf(b.cause) || b.value - a.value
+}
+
+/** The finding that limits the throughput most; `findings` has put it before the others. */
 export function limitOf (found: readonly Finding[]): Finding | undefined {
   return found.find(({ cause, severity }) => severity !== 'info' && LIMITS.has(cause))
 }
 
-/** One sentence over all of them. */
+/** The findings in one sentence. */
 export function verdict (found: readonly Finding[], { coveredMs, queues, handlers }: Facts): { verdict: string, limitedBy: Cause | null } {
   const limit = limitOf(found)
   if (limit !== undefined) return { verdict: limit.sentence, limitedBy: limit.cause }
   const idle = handlers.length === 0 && queues.every(({ wait, active }) => wait === null && (active ?? 0) === 0)
-  const rest = found.some(({ severity }) => severity !== 'info') ? ', but the findings need attention' : idle ? `: no job was run here in the last ${durationText(coveredMs)}` : ''
+  const nothingRan = idle ? `: no job was run here in the last ${durationText(coveredMs)}` : ''
+  const rest = found.some(({ severity }) => severity !== 'info') ? ', but the findings need attention' : nothingRan
   return { verdict: `Nothing limits the throughput now${rest}.`, limitedBy: null }
 }
 
@@ -110,7 +130,7 @@ function eventLoop ({ facts: { eventLoop: { lagMs, highestLagMs, utilizationPerc
 function storeSlow ({ facts: { store, eventLoop: { meanLagMs } }, options: { slowStoreMs: threshold } }: Evidence): Finding[] {
   const worst = store.operations.find(({ operation, duration }) => !ASIDE.has(operation) && duration.count >= ENOUGH)
   if (worst === undefined || worst.duration.p95Ms <= threshold) return []
-  // An answer that lay there until the loop came round to it is not the store's fault.
+  // An answer that waited because the event loop was blocked is not the store's fault.
   if (meanLagMs !== null && meanLagMs >= worst.duration.p95Ms / 2) return []
   const { p95Ms } = worst.duration
   return [{
@@ -126,44 +146,68 @@ function queues (evidence: Evidence): Finding[] {
 function queueFinding (evidence: Evidence, facts: QueueFacts): Finding | undefined {
   const { options: { queueWaitMs: threshold }, facts: { store } } = evidence
   const { queue, wait, concurrency } = facts
-  // A count from before the store went away says nothing about now.
+  // Counts that are too old, because the store is away, say nothing about now.
   const fresh = store.countsAgeMs !== null && store.countsAgeMs <= countsTooOldMs(evidence)
   const oldest = fresh ? facts.oldestWaitingMs ?? 0 : 0
   const waited = wait?.p95Ms ?? 0
   const value = Math.max(waited, oldest)
   if (value <= threshold) return undefined
-  const told = waited >= oldest && wait !== null ? `Jobs wait ${p95(wait)} in queue \`${queue}\`` : `The job that waits longest in queue \`${queue}\` has waited for ${durationText(oldest)}`
+  const waiting = waited >= oldest && wait !== null
+    ? `Jobs wait ${p95(wait)} in queue \`${queue}\``
+    : `The job that waits longest in queue \`${queue}\` has waited for ${durationText(oldest)}`
   const severity = value > URGENT * threshold ? 'critical' : 'warning'
   const base = { severity, subject: queue, value, threshold, unit: 'ms' } as const
-  if (concurrency !== null && concurrency > 0) return { ...base, ...ownWorker(evidence, facts, told, oldest > threshold) }
+  if (concurrency !== null && concurrency > 0) return { ...base, ...ownWorker(evidence, facts, waiting, oldest > threshold) }
   if (store.jobsInProgress !== 0) {
     const elsewhere = store.jobsInProgress === null ? '' : ` (${store.jobsInProgress} jobs are being worked on)`
-    return { ...base, cause: 'workers-elsewhere', sentence: `${told}, and this process does not work on it: add workers, or look at the same page of those that do${elsewhere}.` }
+    const advice = `add workers, or look at the same page of those that do${elsewhere}`
+    return { ...base, cause: 'workers-elsewhere', sentence: `${waiting}, and this process does not work on it: ${advice}.` }
   }
-  return { ...base, severity: 'critical', cause: 'no-worker', sentence: `${told}, and no job is being worked on anywhere: start a worker; this process has none for that queue.` }
+  const advice = 'start a worker; this process has none for that queue'
+  const sentence = `${waiting}, and no job is being worked on anywhere: ${advice}.`
+  return { ...base, severity: 'critical', cause: 'no-worker', sentence }
 }
 
-/** Jobs wait for a worker that is here. */
-function ownWorker (evidence: Evidence, { queue, wait, active, concurrency, busyPercent }: QueueFacts, told: string, waiting: boolean): Pick<Finding, 'cause' | 'sentence'> & Partial<Finding> {
+/**
+ * Why jobs wait although this process works on their queue. @param now whether jobs wait now, not only earlier in the
+ * window
+ */
+function ownWorker (evidence: Evidence, facts: QueueFacts, waiting: string, now: boolean): Pick<Finding, 'cause' | 'sentence'> & Partial<Finding> {
+  const { wait, active, concurrency, busyPercent } = facts
   const busy = busyPercent ?? 0
   if (busy >= SATURATED_PERCENT || (active ?? 0) >= (concurrency ?? 0)) {
-    const name = busiest(evidence, queue)
-    const duration = evidence.facts.handlers.find((handler) => handler.name === name)?.duration
-    const work = name === undefined ? '' : ` with \`${name}\`${duration === undefined ? '' : ` (p95 ${atLeast(duration)})`}`
-    // The average of the window counts the time before the work came, too: what is busy now is what holds the jobs up.
-    const full = busy >= 99 || (active ?? 0) >= (concurrency ?? 0)
-    const places = full ? (concurrency === 1 ? 'its only slot is busy' : `all ${concurrency} slots are busy`) : `${busy} % of ${concurrency} slots were busy on average`
-    const { utilizationPercent } = evidence.facts.eventLoop
-    const cure = (utilizationPercent ?? 0) >= BUSY_LOOP_PERCENT ? 'add worker processes; this one has no time left for more concurrency' : 'add workers or raise `worker.concurrency`'
-    return { cause: 'workers-saturated', sentence: `${told} while ${places}${work}: ${cure}.` }
+    return { cause: 'workers-saturated', sentence: saturated(evidence, facts, waiting) }
   }
-  if (waiting && wait === null && (active ?? 0) === 0) {
-    return { cause: 'not-claiming', severity: 'critical', sentence: `${told}, and the worker of this process has claimed none although its ${concurrency} slots are free: see whether it is paused or has lost its connection (\`/health/ready\`).` }
+  if (now && wait === null && (active ?? 0) === 0) {
+    const idle = `the worker of this process has claimed none although its ${concurrency} slots are free`
+    const advice = 'see whether it is paused or has lost its connection (`/health/ready`)'
+    return { cause: 'not-claiming', severity: 'critical', sentence: `${waiting}, and ${idle}: ${advice}.` }
   }
-  return { cause: 'queue-wait', sentence: `${told} although only ${busy} % of ${concurrency} slots were busy: the jobs came in a burst, or other processes are slower than this one.` }
+  const why = 'the jobs came in a burst, or other processes are slower than this one'
+  return { cause: 'queue-wait', sentence: `${waiting} although only ${busy} % of ${concurrency} slots were busy: ${why}.` }
 }
 
-/** The job that takes most of the time of a queue; before any has ended, the one that most attempts are of. */
+/** The sentence about a queue whose slots are all busy: with which job, and what to do. */
+function saturated (evidence: Evidence, { queue, active, concurrency, busyPercent }: QueueFacts, waiting: string): string {
+  const name = busiest(evidence, queue)
+  const duration = evidence.facts.handlers.find((handler) => handler.name === name)?.duration
+  const work = name === undefined ? '' : ` with \`${name}\`${duration === undefined ? '' : ` (p95 ${atLeast(duration)})`}`
+  const busy = busyPercent ?? 0
+  // The average includes the time before the jobs came. If all slots are busy now, that is what holds the jobs up.
+  const full = busy >= 99 || (active ?? 0) >= (concurrency ?? 0)
+  const all = concurrency === 1 ? 'its only slot is busy' : `all ${concurrency} slots are busy`
+  const slots = full ? all : `${busy} % of ${concurrency} slots were busy on average`
+  const { utilizationPercent } = evidence.facts.eventLoop
+  const advice = (utilizationPercent ?? 0) >= BUSY_LOOP_PERCENT
+    ? 'add worker processes; this one has no time left for more concurrency'
+    : 'add workers or raise `worker.concurrency`'
+  return `${waiting} while ${slots}${work}: ${advice}.`
+}
+
+/**
+ * The job of a queue that most of its running attempts belong to; if none is running, the one that took most of the
+ * time.
+ */
 function busiest ({ facts, worker }: Evidence, queue: string): string | undefined {
   const running = new Map<string, number>()
   for (const attempt of worker?.attempts() ?? []) {
@@ -183,7 +227,7 @@ function refused ({ facts: { pressure } }: Evidence): Finding[] {
   if (count === 0) return []
   return [{
     cause: 'submissions-refused', severity: 'warning', subject: over[0]?.reason ?? null, value: count, threshold: 0, unit: 'count',
-    sentence: `${count} submission${count === 1 ? ' was' : 's were'} refused (${over.map(({ reason }) => reason).join(', ')}): clients were told to come back later.`
+    sentence: `${count} submission${count === 1 ? ' was' : 's were'} refused (${over.map(({ reason }) => reason).join(', ')}): clients were asked to come back later.`
   }]
 }
 
@@ -212,7 +256,7 @@ function handlers ({ facts, options, timeouts }: Evidence): Finding[] {
   return [...found, ...slowest(facts, options.slowMs)]
 }
 
-/** Only where places are scarce: jobs may take long, that is what they are for. */
+/** The handler that takes most of the time, reported only when slots are scarce: otherwise jobs may take long. */
 function slowest (facts: Facts, slowMs: number): Finding[] {
   const busyPercent = Math.max(0, ...facts.queues.map((queue) => queue.busyPercent ?? 0))
   const handler = byTime(facts.handlers)

@@ -4,10 +4,10 @@ import { INSTRUMENTS } from '../telemetry/instruments.ts'
 import type { MetricsRegistry } from '../telemetry/registry.ts'
 import type { Labels } from '../telemetry/snapshot.ts'
 import { durations, ms, together, type Distribution } from './distribution.ts'
-import type { Facts, HandlerFacts, QueueFacts, StoreOperationFacts } from './report.ts'
-import { Window, type QueueLoad } from './window.ts'
+import type { Facts, HandlerFacts, QueueFacts, StoreOperationFacts } from './bottleneck-report.ts'
+import { MetricsWindow, type QueueLoad } from './metrics-window.ts'
 
-/** What there is around the monitor, asked at the moment of asking. */
+/** What the monitor needs to know of the rest of the process. */
 export interface Surroundings {
   readonly jobs: () => ReadonlyArray<{ readonly name: string, readonly queue: string, readonly timeoutMs: number }>
   /** `undefined`: no worker in this process. */
@@ -18,16 +18,16 @@ export interface Surroundings {
 
 export interface WorkerView {
   readonly loads: readonly QueueLoad[]
-  /** A few of the attempts under way, the oldest first. */
+  /** Some of the running attempts, the oldest first. */
   readonly attempts: () => ReadonlyArray<{ readonly name: string, readonly queue: string }>
 }
 
-/** More handlers or operations are a list that nobody reads. */
+/** Handlers, and store operations, in a report; nobody reads a longer list. */
 const MAX_LISTED = 50
 
-/** Reads the numbers of the report out of the instruments, and out of the window over them. */
+/** Reads the numbers of the bottleneck report from the instruments, and from the window over them. */
 export class FactReader {
-  readonly window: Window
+  readonly window: MetricsWindow
   readonly #surroundings: Surroundings
   readonly #wait: Instrument<'histogram'>
   readonly #handler: Instrument<'histogram'>
@@ -55,7 +55,8 @@ export class FactReader {
     this.#counts = registry.instrument(INSTRUMENTS.jobCurrentCount)
     this.#countsAge = registry.instrument(INSTRUMENTS.storeCountsAge)
     this.#stuck = registry.instrument(INSTRUMENTS.jobsStuck)
-    this.window = new Window([this.#wait, this.#handler, this.#operation], [this.#handlerErrors, this.#storeErrors, this.#retries, this.#refused], windowMs, now)
+    const counters = [this.#handlerErrors, this.#storeErrors, this.#retries, this.#refused]
+    this.window = new MetricsWindow([this.#wait, this.#handler, this.#operation], counters, windowMs, now)
   }
 
   read (): Facts {
@@ -71,9 +72,14 @@ export class FactReader {
       eventLoop: loopFacts(window.moments().flatMap(({ loop }) => loop ?? []), window.latest?.loop),
       pressure: {
         retries: total(window.counter(this.#retries)),
-        refused: [...sums(window.counter(this.#refused), 'reason')].map(([reason, count]) => ({ reason, count })).sort((a, b) => b.count - a.count)
+        refused: this.#refusals()
       }
     }
+  }
+
+  #refusals (): Facts['pressure']['refused'] {
+    const byReason = [...sums(this.window.counter(this.#refused), 'reason')]
+    return byReason.map(([reason, count]) => ({ reason, count })).sort((a, b) => b.count - a.count)
   }
 
   #queues (): QueueFacts[] {
@@ -97,11 +103,13 @@ export class FactReader {
     })
   }
 
-  /** Averaged over the points of the window and now: one look may be at a lucky moment. */
-  #busy ({ queue, active, concurrency }: QueueLoad): number {
-    const seen = this.window.moments().flatMap(({ loads }) => loads.filter((load) => load.queue === queue && load.concurrency > 0).map((load) => load.active / load.concurrency))
-    if (concurrency > 0) seen.push(active / concurrency)
-    return percent(seen.reduce((sum, share) => sum + share, 0), seen.length)
+  /**
+   * The share of busy slots, as the average of all moments of the window and now: a single moment may be an exception.
+   */
+  #busy (now: QueueLoad): number {
+    const loads = [...this.window.moments().flatMap((moment) => moment.loads), now]
+    const shares = loads.flatMap(({ queue, active, concurrency }) => queue === now.queue && concurrency > 0 ? [active / concurrency] : [])
+    return percent(shares.reduce((sum, share) => sum + share, 0), shares.length)
   }
 
   #handlers (): HandlerFacts[] {
@@ -114,20 +122,29 @@ export class FactReader {
       if (duration === undefined) return []
       const own = errors.filter(([labels]) => labels.job_name === name)
       const [code] = [...sums(own, 'error_type')].sort(([, a], [, b]) => b - a)[0] ?? []
-      return [{ name, queue: queueOf.get(name) ?? null, duration, errors: total(own), errorCode: code ?? null, timePercent: percent(recorded.sum, all) }]
+      return [{
+        name,
+        queue: queueOf.get(name) ?? null,
+        duration,
+        errors: total(own),
+        errorCode: code ?? null,
+        timePercent: percent(recorded.sum, all)
+      }]
     })
     return handlers.sort((a, b) => b.duration.p95Ms - a.duration.p95Ms).slice(0, MAX_LISTED)
   }
 
   #operations (): StoreOperationFacts[] {
     const errors = sums(this.window.counter(this.#storeErrors), 'operation')
-    return [...grouped(this.window.histogram(this.#operation), ({ operation }) => operation)].flatMap(([operation, recorded]): StoreOperationFacts[] => {
+    const calls = grouped(this.window.histogram(this.#operation), ({ operation }) => operation)
+    const operations = [...calls].flatMap(([operation, recorded]): StoreOperationFacts[] => {
       const duration = durations(recorded, this.#operation.buckets)
       return duration === undefined ? [] : [{ operation, duration, errors: errors.get(operation) ?? 0 }]
-    }).sort((a, b) => b.duration.p95Ms - a.duration.p95Ms).slice(0, MAX_LISTED)
+    })
+    return operations.sort((a, b) => b.duration.p95Ms - a.duration.p95Ms).slice(0, MAX_LISTED)
   }
 
-  /** From the gauges that are read from the store in the background. */
+  /** How many jobs wait and run, from the gauges: a background task reads the counts of the store into them. */
   #waiting (): Omit<Facts['store'], 'operations'> {
     const counts = this.#counts.cells()
     const count = (status: string): number | null => {
@@ -136,7 +153,7 @@ export class FactReader {
     }
     const stuck = this.#stuck.cells()
     return {
-      // Before the first reading its age is the age of nothing.
+      // Before the store was counted for the first time, the gauge has an age but there are no counts.
       countsAgeMs: counts.length === 0 ? null : ms(this.#countsAge.cells()[0]?.value ?? 0),
       waitingJobs: count('queued'),
       jobsInProgress: count('in-progress'),
@@ -144,7 +161,7 @@ export class FactReader {
     }
   }
 
-  /** What is recorded of a job carries its name; its queue is in its definition. */
+  /** Queues by job name. Metrics of jobs have the name as a label, but not the queue; that is in the definition. */
   #queueOf (): ReadonlyMap<string, string> {
     return new Map(this.#surroundings.jobs().map(({ name, queue }) => [name, queue]))
   }
@@ -161,8 +178,13 @@ function loopFacts (samples: readonly LoopSample[], latest: LoopSample | undefin
   }
 }
 
-/** Under no key: left out, as the series that takes what is over the cap. */
-function grouped (series: ReadonlyArray<readonly [Labels, Distribution]>, keyOf: (labels: Labels) => string | undefined): Map<string, Distribution> {
+/**
+ * Adds up the series with the same key. Series without a key are left out, such as the one for everything over the cap
+ * of series.
+ */
+function grouped (
+  series: ReadonlyArray<readonly [Labels, Distribution]>, keyOf: (labels: Labels) => string | undefined
+): Map<string, Distribution> {
   const groups = new Map<string, Distribution[]>()
   for (const [labels, recorded] of series) {
     const key = keyOf(labels)

@@ -5,37 +5,44 @@ import type { Durations } from './distribution.ts'
 export const SEVERITIES = ['critical', 'warning', 'info'] as const
 export type Severity = typeof SEVERITIES[number]
 
-/** What can stand in the way; of two that weigh the same, the first is the more likely cause of the other. */
+/**
+ * The causes of findings. Of two findings with the same severity, the one whose cause stands first probably causes the
+ * other.
+ */
 export const CAUSES = [
-  'store-away', 'store-failing', 'event-loop-blocked', 'no-worker', 'not-claiming', 'store-slow', 'event-loop-busy', 'workers-saturated', 'workers-elsewhere', 'queue-wait',
+  'store-away', 'store-failing', 'event-loop-blocked', 'no-worker', 'not-claiming', 'store-slow', 'event-loop-busy',
+  'workers-saturated', 'workers-elsewhere', 'queue-wait',
   'submissions-refused', 'handler-failing', 'handler-near-timeout', 'handler-slow', 'jobs-stuck', 'queries-slow'
 ] as const
 export type Cause = typeof CAUSES[number]
 
-/** One thing that a person should know, in the order of how much it matters. */
+/** One thing that a person should know. */
 export interface Finding {
   readonly cause: Cause
   readonly severity: Severity
-  /** The queue, job, operation or reason it is about; `null`: this process. */
+  /** The queue, job, operation or reason that it is about; `null`: this process. */
   readonly subject: string | null
   readonly value: number
   readonly threshold: number
-  /** Of both. */
+  /** The unit of `value` and `threshold`. */
   readonly unit: 'ms' | '%' | 'count'
-  /** What it is and what to do about it. */
+  /** What is wrong and what to do about it. */
   readonly sentence: string
 }
 
 export interface QueueFacts {
   readonly queue: string
-  /** Of the jobs that this process claimed. `null`: none in the window. */
+  /** How long the jobs waited that this process claimed in the window. `null`: it claimed none. */
   readonly wait: Durations | null
-  /** Of the whole store: how long the job that waits longest could have been running; as old as `store.countsAgeMs`. */
+  /**
+   * How long the job that waits longest in the whole store has been ready to run, when jobs were last counted
+   * (`store.countsAgeMs`).
+   */
   readonly oldestWaitingMs: number | null
-  /** Attempts of this process under way, and how many there could be. `null`: it does not work on this queue. */
+  /** Running attempts of this process, and its slots. `null`: it does not work on this queue. */
   readonly active: number | null
   readonly concurrency: number | null
-  /** Places that were taken, on average over the window. */
+  /** The share of slots that were busy, on average over the window. */
   readonly busyPercent: number | null
 }
 
@@ -44,9 +51,9 @@ export interface HandlerFacts {
   readonly queue: string | null
   readonly duration: Durations
   readonly errors: number
-  /** The most frequent. */
+  /** The most frequent error code. */
   readonly errorCode: string | null
-  /** Of the time of all handlers of this process. */
+  /** The share of this handler in the time of all handlers of this process. */
   readonly timePercent: number
 }
 
@@ -56,14 +63,15 @@ export interface StoreOperationFacts {
   readonly errors: number
 }
 
-/** The numbers; what they mean is in the findings. Of this process and its last minutes, where nothing else is said. */
+/** The numbers of this process in the window, where nothing else is said. The findings say what they mean. */
 export interface Facts {
+  /** How far back the numbers reach yet: less than `windowMs` in a process that has just started. */
   readonly coveredMs: number
   readonly queues: readonly QueueFacts[]
   /** The slowest first (95th percentile). */
   readonly handlers: readonly HandlerFacts[]
   readonly store: {
-    /** When waiting jobs were last counted. `null`: never yet. */
+    /** How long ago the jobs of the store were last counted. `null`: not yet. */
     readonly countsAgeMs: number | null
     readonly waitingJobs: number | null
     readonly jobsInProgress: number | null
@@ -71,10 +79,10 @@ export interface Facts {
     readonly operations: readonly StoreOperationFacts[]
   }
   readonly eventLoop: {
-    /** Of the last sample, and the highest of the window. */
+    /** The delay that 99 % of all moments did not exceed: in the last sample, and in the worst sample of the window. */
     readonly lagMs: number | null
     readonly highestLagMs: number | null
-    /** Of the samples in the window. */
+    /** The average of `lagMs` over the samples of the window. */
     readonly meanLagMs: number | null
     /** The longest single block. */
     readonly worstMs: number | null
@@ -100,14 +108,20 @@ export interface BottleneckReport extends Facts {
   readonly slowQueries: readonly Shown<SlowQuery>[]
 }
 
-/** For readers whom nobody has authorized: contexts are what an application says about one run, and texts of queries may come from users. */
+/**
+ * The report for readers that are not authorized: without the contexts of operations, in which an application describes
+ * a single run, and without query texts, which may come from users.
+ */
 export function withoutDetails (report: BottleneckReport | undefined): object | undefined {
   if (report === undefined) return undefined
   return {
     ...report,
     slowOperations: report.slowOperations.map(({ at, operation, durationMs }) => ({ at, operation, durationMs })),
-    slowQueries: report.slowQueries.map(({ at, system, operation, target, durationMs }) => ({ at, system, operation, target, durationMs }))
+    slowQueries: report.slowQueries.map(({ at, system, operation, target, durationMs }) => {
+      return { at, system, operation, target, durationMs }
+    })
   }
 }
 
+/** A sample as the report shows it, with its time in ISO 8601. */
 export type Shown<S extends { readonly at: number }> = Omit<S, 'at'> & { readonly at: string }

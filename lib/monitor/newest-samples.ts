@@ -1,5 +1,5 @@
-/** The newest so many of something: adding costs the same however many there were. */
-export class Samples<S> {
+/** Keeps the newest samples, at most `max`, in a ring: adding one costs the same however many there were before. */
+export class NewestSamples<S> {
   readonly #max: number
   readonly #ring: S[] = []
   #next = 0

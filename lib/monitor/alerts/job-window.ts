@@ -1,48 +1,57 @@
 import { quantile } from '../../core/quantile.ts'
-import { Samples } from '../samples.ts'
+import { NewestSamples } from '../newest-samples.ts'
 import { isArrayOf, isCount, isNamedCount } from './type-guards.ts'
-import type { JobFacts, SlowJob } from './facts.ts'
+import type { JobFacts, SlowJob } from './alert-facts.ts'
 
-/** The last hour, in steps of five minutes: counting forgets in these steps. */
+/** The window is the last hour, in 12 slots of five minutes; the oldest slot is forgotten as a whole. */
 const SLOTS = 12
 const SLOT_MS = 300_000
 export const WINDOW_MS = SLOTS * SLOT_MS
-/** Job names that are counted by themselves; further ones are counted together. */
+/** Job names that are counted separately; all further names are counted together as `OTHER`. */
 const MAX_NAMES = 50
 const OTHER = 'other jobs'
 export const MAX_SLOW = 20
-/** Another number is another way of writing; who does not know it, does not read it. */
+/** The version of the stored format. A process ignores windows of another version. */
 const VERSION = 1
 
-/** Upper bounds in milliseconds, a quarter more each time, 19 ms to an hour; 5 s, the default threshold, is one of them. */
+/**
+ * Upper bounds of the bins in milliseconds, from 19 ms to 54 minutes, each 25 % more than the one before. The default
+ * threshold of 5 s is one of them.
+ */
 const BOUNDS: readonly number[] = Array.from({ length: 55 }, (_, index) => 5_000 * 1.25 ** (index - 25))
 const BINS = BOUNDS.length + 1
 
-/** One job's five minutes. */
+/** What was counted for one job name in five minutes. */
 interface Slot { at: number, completed: number, failed: number, maxMs: number, readonly bins: Uint32Array }
 
-/** As it travels: name, slots as [at, completed, failed, bin, count, bin, count, …, the longest attempt in milliseconds]. */
+/**
+ * As stored: the name, and slots as [at, completed, failed, bin, count, bin, count, …, the longest attempt in
+ * milliseconds].
+ */
 type ShownJob = readonly [name: string, slots: ReadonlyArray<readonly number[]>]
 type ShownSlow = readonly [jobId: string, jobName: string, durationMs: number, at: number]
 
 export interface Counted { readonly jobs: readonly ShownJob[], readonly slow: readonly ShownSlow[] }
 
 export interface ShownWindow extends Counted {
-  /** The newest claim of each queue, by the wall clock: known as long as the rest, and longer than the process lives. */
+  /**
+   * The newest claim of each queue, by the wall clock. Others can still read it for an hour after the process has
+   * ended.
+   */
   readonly claims: ReadonlyArray<readonly [queue: string, at: number]>
 }
 
 /**
- * Counts what happens to jobs over the last hour: memory that does not grow with them, and nothing but additions when a job
- * ends. Times are those of the wall clock, so that the windows of several processes can be laid over each other.
+ * Counts what happened to jobs in the last hour. Its memory does not grow with the number of jobs, and the end of a job
+ * costs only a few additions. Times are wall clock times, so that the windows of several processes can be added up.
  */
 export class JobWindow {
   readonly #now: () => number
   readonly #slowMs: number
   readonly #jobs = new Map<string, Slot[]>()
-  readonly #slow = new Samples<ShownSlow>(MAX_SLOW)
+  readonly #slow = new NewestSamples<ShownSlow>(MAX_SLOW)
 
-  /** @param slowMs attempts that take longer are remembered one by one, the newest */
+  /** @param slowMs the newest attempts that took longer than this are kept one by one */
   constructor (now: () => number, slowMs: number) {
     this.#now = now
     this.#slowMs = slowMs
@@ -79,7 +88,7 @@ export class JobWindow {
     const index = at % SLOTS
     let slot = slots[index]
     if (slot === undefined) {
-      // Never a hole, so that it can be walked.
+      // Fill the slots before it with empty ones: `show` reads all of them.
       while (slots.length <= index) slots.push({ at: -1, completed: 0, failed: 0, maxMs: 0, bins: new Uint32Array(BINS) })
       slot = slots[index] as Slot
     }
@@ -94,7 +103,10 @@ export class JobWindow {
 
 function slotAt (now: number): number { return Math.floor(now / SLOT_MS) }
 
-/** Not what was counted by a clock that has been set back since, which would stay for as long; those of other hosts may be a little ahead. */
+/**
+ * Slots from the future are left out: they were counted before a clock was set back, and would stay until that time
+ * comes again. One slot ahead is accepted, because the clocks of other hosts may be a little ahead.
+ */
 function isOfTheHour (slot: number, now: number): boolean {
   return slot > slotAt(now) - SLOTS && slot <= slotAt(now) + 1
 }
@@ -103,7 +115,7 @@ function isRecent (at: number, now: number): boolean {
   return at > now - WINDOW_MS && at <= now + SLOT_MS
 }
 
-/** By halving: the first bound that is not smaller. */
+/** The index of the first bound that is not smaller than `ms`, by binary search. */
 function binOf (ms: number): number {
   let low = 0
   let high = BOUNDS.length
@@ -126,20 +138,26 @@ export function encodeWindow ({ jobs, slow, claims }: ShownWindow): string {
   return JSON.stringify([VERSION, jobs, slow, claims])
 }
 
-/** `undefined`: it is nothing that this version can read. */
+/** @returns `undefined` for a window that another version wrote, or that is damaged */
 export function decodeWindow (text: string): ShownWindow | undefined {
   try {
     const parsed: unknown = JSON.parse(text)
     if (!Array.isArray(parsed)) return undefined
     const [version, jobs, slow, claims]: unknown[] = parsed
-    return version === VERSION && isArrayOf(jobs, isShownJob) && isArrayOf(slow, isShownSlow) && isArrayOf(claims, isNamedCount) ? { jobs, slow, claims } : undefined
+    if (version !== VERSION) return undefined
+    const valid = isArrayOf(jobs, isShownJob) && isArrayOf(slow, isShownSlow) && isArrayOf(claims, isNamedCount)
+    return valid ? { jobs, slow, claims } : undefined
   } catch {
     return undefined
   }
 }
 
 function isShownJob (value: unknown): value is ShownJob {
-  return Array.isArray(value) && typeof value[0] === 'string' && isArrayOf(value[1], (slot): slot is number[] => isArrayOf(slot, isCount) && slot.length >= 3)
+  return Array.isArray(value) && typeof value[0] === 'string' && isArrayOf(value[1], isShownSlot)
+}
+
+function isShownSlot (value: unknown): value is number[] {
+  return isArrayOf(value, isCount) && value.length >= 3
 }
 
 function isShownSlow (value: unknown): value is ShownSlow {
@@ -148,7 +166,7 @@ function isShownSlow (value: unknown): value is ShownSlow {
 
 interface Total { completed: number, failed: number, attempts: number, maxMs: number, readonly bins: Float64Array }
 
-/** Lays windows over each other: what happened in the hour before `now`, by job. */
+/** Adds up the windows of several processes: what happened in the hour before `now`, by job name. */
 export function sumUp (windows: readonly Counted[], now: number): { jobs: JobFacts[], slow: SlowJob[] } {
   const totals = new Map<string, Total>()
   for (const [name, slots] of windows.flatMap(({ jobs }) => jobs)) {
@@ -164,11 +182,13 @@ export function sumUp (windows: readonly Counted[], now: number): { jobs: JobFac
         total.bins[bin] = (total.bins[bin] ?? 0) + count
         total.attempts += count
       }
-      // A number without a partner is the longest attempt.
+      // The last number has no partner: it is the longest attempt. Without it, the longest attempt is unknown.
       total.maxMs = Math.max(total.maxMs, bins.length % 2 === 1 ? bins.at(-1) ?? 0 : bins.length === 0 ? 0 : Infinity)
     }
   }
-  const jobs = [...totals].map(([name, { completed, failed, attempts, maxMs, bins }]) => ({ name, completed, failed, attempts, p95Ms: percentile(bins, attempts, 0.95, maxMs) }))
+  const jobs = [...totals].map(([name, { completed, failed, attempts, maxMs, bins }]): JobFacts => {
+    return { name, completed, failed, attempts, p95Ms: percentile(bins, attempts, 0.95, maxMs) }
+  })
   const slow = windows.flatMap((window) => window.slow).filter(([, , , at]) => isRecent(at, now))
   return {
     jobs: jobs.filter(({ completed, failed, attempts }) => completed + failed + attempts > 0),
@@ -176,7 +196,7 @@ export function sumUp (windows: readonly Counted[], now: number): { jobs: JobFac
   }
 }
 
-/** Never above the longest attempt that was measured. */
+/** An estimate between two bounds, but never more than the longest attempt. `undefined`: there were no attempts. */
 function percentile (bins: Float64Array, count: number, share: number, max: number): number | undefined {
   return count === 0 ? undefined : Math.min(max, quantile(share, bins, BOUNDS).value)
 }

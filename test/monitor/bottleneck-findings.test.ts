@@ -1,8 +1,8 @@
 /** What limits the throughput: each cause by what it leaves in the instruments, and only that cause. */
 import { Ajv } from 'ajv'
 import t from 'tap'
-import type { BottleneckReport } from '../../lib/monitor/report.ts'
-import { bottleneckSchema } from '../../lib/monitor/report-schema.ts'
+import type { BottleneckReport } from '../../lib/monitor/bottleneck-report.ts'
+import { bottleneckSchema } from '../../lib/monitor/bottleneck-schema.ts'
 import { monitored, span } from './support.ts'
 
 const JOB = { jobName: 'report', storeType: 'redis' }
@@ -178,7 +178,7 @@ t.test('what needs attention but limits nothing', async (t) => {
   t.match(report, { limitedBy: null, verdict: 'Nothing limits the throughput now, but the findings need attention.', pressure: { retries: 1, refused: [{ reason: 'queue-full', count: 1 }, { count: 1 }] } })
   t.same(report.findings.map(({ severity, cause, sentence }) => `${severity} ${cause}: ${sentence}`), [
     'critical handler-failing: 62.5 % of the attempts of `report` failed, mostly with E_CONN: their retries take slots from other jobs.',
-    'warning submissions-refused: 1 submission was refused (queue-full): clients were told to come back later.',
+    'warning submissions-refused: 1 submission was refused (queue-full): clients were asked to come back later.',
     'warning handler-near-timeout: `report` takes 29 s (p95) and is aborted after 30 s: make it faster, or give it a longer `timeoutMs`.',
     'warning jobs-stuck: 3 jobs have lost the worker that ran them, and will be taken over by another: if the number stays, look for workers that crash or do not answer.',
     'info queries-slow: 2 database queries took longer than 1 s, the slowest 3 s (`select` on `orders`): see `slowQueries`.'

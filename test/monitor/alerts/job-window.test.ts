@@ -1,5 +1,5 @@
 import t from 'tap'
-import { decodeWindow, encodeWindow, JobWindow, sumUp } from '../../../lib/monitor/alerts/window.ts'
+import { decodeWindow, encodeWindow, JobWindow, sumUp } from '../../../lib/monitor/alerts/job-window.ts'
 
 const START = Date.UTC(2026, 0, 1)
 const MINUTE = 60_000

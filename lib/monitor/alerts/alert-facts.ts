@@ -1,27 +1,32 @@
 import type { JobState } from '../../jobs/states.ts'
 
-/** What rules look at. Of all processes on the store, as the one that evaluates knows it. */
+/** What rules look at: facts about all processes on the store, collected by the process that evaluates. */
 export interface AlertFacts {
   /** Milliseconds since the epoch. */
   readonly now: number
-  /** One per job name with anything to count, over the last hour. Names that are excluded are not in it. */
+  /** One entry for each job name with something to count in the last hour, without the names in `excludeJobs`. */
   readonly jobs: readonly JobFacts[]
-  /** Attempts of the last hour, and attempts under way, that took longer than `slowJobMs`; the longest first, at most 20. */
+  /**
+   * Attempts of the last hour and running attempts that took longer than `slowJobMs`: the longest first, at most 20.
+   */
   readonly slowJobs: readonly SlowJob[]
   /** `undefined`: the store did not answer in time. */
   readonly queues: readonly QueueFacts[] | undefined
-  /** By how much the failed jobs that the store keeps have grown over the last hour; `undefined` like the queues. */
+  /**
+   * How many failed jobs the store keeps, and by how many that number has grown in the last hour. `undefined`: the
+   * store did not answer in time.
+   */
   readonly deadLetters: { readonly kept: number, readonly growth: number } | undefined
-  /** The processes that are alive, this one first. */
+  /** The processes that are alive, the one that evaluates first. */
   readonly processes: readonly ProcessFacts[]
 }
 
 export interface JobFacts {
   readonly name: string
-  /** Jobs that are over. */
+  /** Jobs that ended in the last hour. */
   readonly completed: number
   readonly failed: number
-  /** Attempts that were timed, and their 95th percentile in milliseconds; `undefined` without any. */
+  /** Attempts that were timed, and their 95th percentile in milliseconds; `undefined` without attempts. */
   readonly attempts: number
   readonly p95Ms: number | undefined
 }
@@ -36,17 +41,22 @@ export interface SlowJob {
 export interface QueueFacts {
   readonly queue: string
   readonly states: Readonly<Record<JobState, number>>
-  /** How long the job that waits longest could have been running; `undefined`: none waits. */
+  /** How long the job that waits longest has been ready to run; `undefined`: none waits. */
   readonly oldestAgeMs: number | undefined
   /** Jobs in progress whose lease was not renewed in time. */
   readonly stuck: number
-  /** Which, at most 20, as far as the store can tell: those that began first. */
-  readonly stuckJobs: ReadonlyArray<{ readonly jobId: string, readonly jobName: string, readonly state: JobState, readonly runningMs: number }>
-  /** Since any worker claimed a job of it, or since we have been watching. */
+  /** The stuck jobs that the store can name: those that began first, at most 20. */
+  readonly stuckJobs: ReadonlyArray<{
+    readonly jobId: string
+    readonly jobName: string
+    readonly state: JobState
+    readonly runningMs: number
+  }>
+  /** Milliseconds since a worker claimed a job of this queue, or since the first process began to watch. */
   readonly claimAgeMs: number
-  /** A worker has all its places taken: jobs wait because there is much to do. */
+  /** All slots of a worker are taken, so jobs wait because there is much to do. */
   readonly busy: boolean
-  /** Every worker of it is paused. */
+  /** Every worker of this queue is paused. */
   readonly paused: boolean
 }
 
@@ -56,12 +66,12 @@ export interface ProcessFacts {
   readonly consumers: readonly ConsumerFacts[]
 }
 
-/** What a process does for one queue. */
+/** The worker of one process, as far as one queue is concerned. */
 export interface ConsumerFacts {
   readonly queue: string
   readonly active: number
   readonly concurrency: number
   readonly paused: boolean
-  /** Since it last claimed a job or looked into an empty queue. */
+  /** Milliseconds since it last claimed a job or found the queue empty. */
   readonly silentMs: number
 }

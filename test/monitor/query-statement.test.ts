@@ -1,5 +1,5 @@
 import t from 'tap'
-import { readStatement } from '../../lib/monitor/statement.ts'
+import { readStatement } from '../../lib/monitor/query-statement.ts'
 
 t.test('values are not in the text, whatever way a database has to write them', async (t) => {
   const cases: ReadonlyArray<readonly [system: string, text: string, clean: string]> = [

@@ -1,17 +1,18 @@
 import type { Clock } from '../../core/context.ts'
 import { memoryUse, type ProcessMemory } from '../../core/process-memory.ts'
 import type { EventBus } from '../../events/bus.ts'
+import type { EventMap } from '../../events/catalogue.ts'
 import type { ResolvedAlertsOptions } from './options.ts'
-import type { ConsumerFacts } from './facts.ts'
-import type { AlertWorkerView, ProcessReport } from './report.ts'
-import { JobWindow, MAX_SLOW, WINDOW_MS, type ShownWindow } from './window.ts'
+import type { ConsumerFacts, SlowJob } from './alert-facts.ts'
+import type { AlertWorkerView, ProcessReport } from './process-report.ts'
+import { JobWindow, MAX_SLOW, WINDOW_MS, type ShownWindow } from './job-window.ts'
 
 export interface WatcherParts {
   readonly clock: Clock
   readonly bus: EventBus
   readonly instanceId: string
   readonly options: ResolvedAlertsOptions
-  /** Jobs that nothing is counted of. */
+  /** Jobs that are not counted. */
   readonly excluded: (jobName: string) => boolean
   /** Jobs that are meant to take long. */
   readonly long: (jobName: string) => boolean
@@ -21,11 +22,11 @@ export interface WatcherParts {
   readonly memory?: ProcessMemory
 }
 
-/** More names of queues are not told of: they are part of options, not of what clients send. */
+/** Queues in one report. Only a bound against mistakes: names of queues come from options, not from clients. */
 const MAX_QUEUES = 1_000
 
 /**
- * What this process sees of jobs and of itself.
+ * Counts what this process does with jobs, and describes the process for its report.
  *
  * ```
  * made ──start──▶ listening to the events of jobs ──stop──▶ stopped
@@ -35,11 +36,12 @@ export class JobWatcher {
   readonly #parts: WatcherParts
   readonly #window: JobWindow
   #startedAt: number
-  /** Monotonic, by queue. */
+  /** By queue, when a job was last claimed, on the monotonic clock. */
   readonly #claimedAt = new Map<string, number>()
   /**
-   * When a queue's consumer last proved that it works, monotonic. Remembered over the consumer: one that takes the place of a
-   * silent one has proven nothing yet, and says that it was last seen at the beginning of time.
+   * By queue, when its consumer last showed that it works, on the monotonic clock. Kept when a consumer is replaced:
+   * the `lastSeenAt` of a new one is -Infinity until it has looked for jobs, and the silence of the one before must not
+   * be forgotten.
    */
   #seenAt: ReadonlyMap<string, number> = new Map()
   #stops: ReadonlyArray<() => void> = []
@@ -56,7 +58,7 @@ export class JobWatcher {
     const { clock, bus, excluded, long } = this.#parts
     const window = this.#window
     this.#startedAt = clock.monotonic()
-    const took = ({ jobId, jobName, processingMs }: { readonly jobId: string, readonly jobName: string, readonly processingMs: number }): void => {
+    const took = ({ jobId, jobName, processingMs }: EventMap['job.completed'] | EventMap['job.attempt_failed']): void => {
       window.took(jobName, processingMs)
       if (!long(jobName)) window.slow(jobId, jobName, processingMs)
     }
@@ -65,7 +67,7 @@ export class JobWatcher {
     }
     this.#stops = [
       bus.on('job.claimed', claimed),
-      // A claim of a job whose worker was lost is emitted as this instead.
+      // When a worker claims a job whose former worker was lost, this is emitted instead of `job.claimed`.
       bus.on('job.recovered', claimed),
       bus.on('job.completed', (event) => {
         if (excluded(event.jobName)) return
@@ -88,7 +90,7 @@ export class JobWatcher {
     return { ...this.#window.show(), claims: claims.filter(([, at]) => at > now - WINDOW_MS) }
   }
 
-  /** The store was away for so long: nobody could claim or look meanwhile, and that counts against nobody. */
+  /** Excludes an outage of the store from all ages: no worker could claim or look for jobs in that time. */
   excuse (awayMs: number): void {
     const now = this.#parts.clock.monotonic()
     const later = (at: number): number => Math.min(now, at + awayMs)
@@ -98,22 +100,28 @@ export class JobWatcher {
   }
 
   report (): ProcessReport {
-    const { clock, instanceId, options: { memoryLimitBytes, slowJobMs }, excluded, long, queues, memory, worker } = this.#parts
+    const { clock, instanceId, options: { memoryLimitBytes }, queues, memory, worker } = this.#parts
     const now = clock.monotonic()
-    const working = worker()
-    const consumers = this.#consumers(working, now)
+    const consumers = this.#consumers(worker(), now)
     const known = new Set([...queues(), ...consumers.map(({ queue }) => queue)])
     const age = (claimedAt: number | undefined): number | null => claimedAt === undefined ? null : Math.max(0, Math.round(now - claimedAt))
-    const slowest = slowJobMs === false ? [] : working?.oldestAttempts(MAX_SLOW) ?? []
     return {
       instance: instanceId,
       memory: memoryUse(memoryLimitBytes, memory),
       consumers,
       watchedMs: Math.max(0, Math.round(now - this.#startedAt)),
       queues: [...known].slice(0, MAX_QUEUES).map((queue) => [queue, age(this.#claimedAt.get(queue))]),
-      running: slowest.filter(({ name, runningMs }) => slowJobMs !== false && runningMs > slowJobMs && !excluded(name) && !long(name))
-        .map(({ id, name, runningMs }) => ({ jobId: id, jobName: name, durationMs: runningMs, running: true }))
+      running: this.#slowAttempts()
     }
+  }
+
+  /** Running attempts that have already taken longer than `slowJobMs`. */
+  #slowAttempts (): SlowJob[] {
+    const { options: { slowJobMs }, excluded, long, worker } = this.#parts
+    if (slowJobMs === false) return []
+    const slow = (worker()?.oldestAttempts(MAX_SLOW) ?? [])
+      .filter(({ name, runningMs }) => runningMs > slowJobMs && !excluded(name) && !long(name))
+    return slow.map(({ id, name, runningMs }) => ({ jobId: id, jobName: name, durationMs: runningMs, running: true }))
   }
 
   #consumers (worker: AlertWorkerView | undefined, now: number): ConsumerFacts[] {
@@ -121,7 +129,8 @@ export class JobWatcher {
     const consumers = worker?.running === true ? worker.consumers() : []
     const facts = consumers.map(({ queue, active, lastSeenAt, paused }) => {
       const concurrency = worker?.concurrencyOf(queue) ?? 0
-      // Who may not claim has nothing to prove; the time begins when it may again.
+      // A consumer that is paused or has no free slot does not look for jobs; its silence is counted from when it may
+      // claim again.
       const seenAt = paused || active >= concurrency ? now : Math.max(this.#seenAt.get(queue) ?? now, lastSeenAt)
       seen.set(queue, seenAt)
       return { queue, active, concurrency, paused, silentMs: Math.max(0, Math.round(now - seenAt)) }

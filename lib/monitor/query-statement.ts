@@ -1,33 +1,35 @@
 /**
- * Reads the text of a database query: what is done to what, and the text without the values in it. Bounded, in one pass
- * and without backtracking, since the text may come from anywhere. Where a text can be read in two ways, the rest of it
- * is not shown: a value that is shown once cannot be taken back.
+ * Reads the text of a database query: its operation, its table, and the text with its values replaced by `?`. It reads
+ * a bounded length in one pass without backtracking, since the text may come from anywhere. Where databases disagree
+ * how to read a text, the rest of it is left out: a secret that was logged once cannot be taken back.
  */
 export interface Statement {
   /** `select`, `insert`, … in lower case; `other` when it has an unusual name, `unknown` when there is none. */
   readonly operation: string
-  /** The first table or collection, empty when none was recognised. */
+  /** The first table or collection; empty when none was recognized. */
   readonly target: string
-  /** Values are `?`. */
+  /** The text, with `?` for its values. */
   readonly text: string
 }
 
-/** More of a text is not read, and of its clean form not written. */
+/** Characters of a text that are read, and characters of the cleaned text that are written. */
 const MAX_READ = 10_000
 const MAX_WRITTEN = 600
 const REST = '?…'
 
-/** Double quotes stand around names here; elsewhere they may stand around values. */
+/** Databases in which double quotes enclose names. In all others they may enclose values. */
 const QUOTES_NAMES: ReadonlySet<string> = new Set([
   'postgresql', 'cockroachdb', 'redshift', 'aws.redshift', 'oracle', 'oracle.db', 'mssql', 'microsoft.sql_server', 'db2', 'ibm.db2'
 ])
 const BRACKETS_NAMES: ReadonlySet<string> = new Set(['mssql', 'microsoft.sql_server', 'sqlite'])
-/** A command and its arguments, which are values all of them. */
+/** Databases whose queries are a command and its arguments, all of which are values. */
 const COMMANDS: ReadonlySet<string> = new Set(['redis', 'valkey', 'memcached'])
 
 const VERBS: ReadonlySet<string> = new Set([
-  'select', 'insert', 'update', 'delete', 'merge', 'replace', 'upsert', 'truncate', 'copy', 'create', 'alter', 'drop', 'call', 'execute', 'exec', 'begin', 'commit',
-  'rollback', 'start', 'savepoint', 'release', 'set', 'use', 'lock', 'vacuum', 'analyze', 'explain', 'show', 'describe', 'desc', 'pragma', 'values', 'grant', 'revoke', 'declare', 'fetch', 'match'
+  'select', 'insert', 'update', 'delete', 'merge', 'replace', 'upsert', 'truncate', 'copy', 'values', 'match', 'fetch', 'declare',
+  'create', 'alter', 'drop', 'grant', 'revoke', 'call', 'execute', 'exec',
+  'begin', 'start', 'savepoint', 'commit', 'rollback', 'release', 'lock', 'set', 'use',
+  'vacuum', 'analyze', 'explain', 'show', 'describe', 'desc', 'pragma'
 ])
 const MAIN_VERBS: ReadonlySet<string> = new Set(['select', 'insert', 'update', 'delete', 'merge', 'replace'])
 const NAME = /^[a-z][a-z0-9_.\- ]{0,49}$/
@@ -48,7 +50,8 @@ export function readStatement (given: string, system: string): Statement {
   const first = /^[({[\s]*([a-z_]+)/i.exec(clean)?.[1]?.toLowerCase() ?? ''
   if (first === 'with') return { operation: mainVerb(clean), target: targetOf(clean), text: clean }
   if (VERBS.has(first)) return { operation: first, target: targetOf(clean), text: clean }
-  // Documents have their values in quotes, or are numbers. Of anything else only the first word is surely no value.
+  // In a document (JSON), values are in quotes or are numbers. Of any other text, only the first word is certainly not
+  // a value.
   if (/^\s*[{[]/.test(clean)) return { operation: 'unknown', target: '', text: clean }
   return readCommand(text)
 }
@@ -59,13 +62,13 @@ function readCommand (text: string): Statement {
   return { operation: operationName(word), target: '', text: rest === '' ? word : `${word} ?` }
 }
 
-/** As a label: few, and of few characters. */
+/** The operation as a metric label: a known form, or `other`, so that strange texts do not become labels. */
 export function operationName (given: string): string {
   const name = given.slice(0, 60).trim().toLowerCase()
   return name === '' ? 'unknown' : NAME.test(name) ? name : 'other'
 }
 
-/** Behind the tables that `with` makes, which stand in parentheses. */
+/** The verb of a statement that begins with `with`: it follows the tables that `with` defines in parentheses. */
 function mainVerb (clean: string): string {
   let depth = 0
   for (const [token] of clean.matchAll(/[()]|[a-z_]+/gi)) {
@@ -80,6 +83,7 @@ function targetOf (clean: string): string {
   return (TARGET.exec(clean)?.[1] ?? '').replace(/["`[\]]/g, '')
 }
 
+/** Replaces the values in a text by `?`, from left to right. */
 class Cleaner {
   readonly #text: string
   readonly #system: string
@@ -111,19 +115,22 @@ class Cleaner {
     if (here === '/' && next === '*') return this.#comment()
     if (here === '$' && this.#dollar()) return
     const word = this.#take(WORD)
-    // Oracle's own quotes, q'[…]', may hold any other.
-    if (word !== undefined) return this.#text[this.#at] === '\'' && /^n?q$/i.test(word) ? this.#hideRest() : this.#write(word)
+    if (word !== undefined) {
+      // Oracle's q'[…]' may contain further quotes.
+      const oracleQuote = this.#text[this.#at] === '\'' && /^n?q$/i.test(word)
+      return oracleQuote ? this.#hideRest() : this.#write(word)
+    }
     if (this.#take(NUMBER) !== undefined) return this.#write('?')
     this.#at++
     this.#write(here)
   }
 
-  /** From one quote to the next; two of them in a row are one in the value. */
+  /** A value from one quote to the next; two quotes in a row stand for one quote in the value. */
   #value (quote: string): void {
     let from = this.#at + 1
     for (;;) {
       const end = this.#text.indexOf(quote, from)
-      // Behind a backslash some databases see the end of the value, and others a part of it.
+      // A quote after a backslash ends the value in some databases, and is a part of it in others.
       if (end === -1 || (end > from && this.#text[end - 1] === '\\')) return this.#hideRest()
       if (this.#text[end + 1] !== quote) {
         this.#at = end + 1
@@ -156,7 +163,10 @@ class Cleaner {
     this.#write(' ')
   }
 
-  /** They may be nested: where they may not, more is taken for a comment than is one. */
+  /**
+   * Comments may be nested. In a database where they may not, more is taken for a comment than is one, so no value is
+   * shown.
+   */
   #comment (): void {
     let depth = 0
     do {

@@ -5,7 +5,7 @@ import type { Redaction } from '../../core/redact.ts'
 import { singleLine } from '../../core/text.ts'
 import type { EventBus } from '../../events/bus.ts'
 import { ALERT_SEVERITIES, ALERT_TYPES, type AlertFinding, type AlertRule } from './alert.ts'
-import type { AlertFacts } from './facts.ts'
+import type { AlertFacts } from './alert-facts.ts'
 import type { Found } from './ledger.ts'
 import type { ResolvedAlertsOptions } from './options.ts'
 import { JUDGES } from './rules.ts'
@@ -17,13 +17,13 @@ export interface RunnerParts {
   readonly redaction: Redaction
   readonly options: ResolvedAlertsOptions
   readonly long: (jobName: string) => boolean
-  /** Runs the application's own work. */
+  /** Runs the application's rules, whose spans are recorded. */
   readonly plainly: <R>(work: () => R) => R
 }
 
 export interface Evaluation {
   readonly found: Found[]
-  /** Rules that could not be judged this time. */
+  /** Rules that could not be evaluated this time. */
   readonly unknown: ReadonlySet<string>
 }
 
@@ -33,7 +33,10 @@ const MAX_TITLE = 200
 const MAX_MESSAGE = 1_000
 const MAX_DETAILS = 8_000
 
-/** Runs all rules over the facts. A rule that throws, hangs or answers nonsense is unknown, and no other notices. */
+/**
+ * Runs all rules over the facts. A rule that throws, hangs or returns something invalid is unknown; the other rules are
+ * not affected.
+ */
 export class RuleRunner {
   readonly #parts: RunnerParts
   readonly #hanging = new Set<string>()
@@ -64,18 +67,29 @@ export class RuleRunner {
     return { found, unknown }
   }
 
-  /** Bounded, clean, with the defaults filled in. @throws for what is no finding */
+  /** Fills in the defaults, limits the lengths of texts and redacts them. @throws {TypeError} for an invalid finding */
   whole (rule: string, { key = '', type = 'System', severity = 'medium', title, message, details = {}, forMs = 0 }: AlertFinding): Found {
-    if (typeof title !== 'string' || typeof message !== 'string' || typeof key !== 'string') throw new TypeError('a finding needs a title and a message; they and its key are text')
-    if (!ALERT_TYPES.includes(type)) throw new TypeError(`the type of a finding is one of ${ALERT_TYPES.join(', ')}`)
-    if (!ALERT_SEVERITIES.includes(severity)) throw new TypeError(`the severity of a finding is one of ${ALERT_SEVERITIES.join(', ')}`)
+    if (typeof title !== 'string' || typeof message !== 'string' || typeof key !== 'string') {
+      throw new TypeError('a finding needs a title and a message; these and the key must be strings')
+    }
+    if (!ALERT_TYPES.includes(type)) throw new TypeError(`the type of a finding must be one of ${ALERT_TYPES.join(', ')}`)
+    if (!ALERT_SEVERITIES.includes(severity)) {
+      throw new TypeError(`the severity of a finding must be one of ${ALERT_SEVERITIES.join(', ')}`)
+    }
     const { text } = this.#parts.redaction
     return {
-      rule, type, severity, key: singleLine(key, MAX_KEY, text), title: singleLine(title, MAX_TITLE, text), message: singleLine(message, MAX_MESSAGE, text), details: this.#bounded(details), forMs: forMs > 0 ? forMs : 0
+      rule,
+      type,
+      severity,
+      key: singleLine(key, MAX_KEY, text),
+      title: singleLine(title, MAX_TITLE, text),
+      message: singleLine(message, MAX_MESSAGE, text),
+      details: this.#bounded(details),
+      forMs: forMs > 0 ? forMs : 0
     }
   }
 
-  /** As JSON: it travels through the store and to receivers. */
+  /** Redacted, and as it will arrive: details are stored and sent as JSON. */
   #bounded (details: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
     try {
       const json = JSON.stringify(this.#parts.redaction.fields(details))
@@ -87,7 +101,7 @@ export class RuleRunner {
 
   async #ask (rule: AlertRule, facts: AlertFacts): Promise<Found[]> {
     const { clock, plainly } = this.#parts
-    if (this.#hanging.has(rule.name)) throw new Error('its evaluation before this one has not ended')
+    if (this.#hanging.has(rule.name)) throw new Error('its previous evaluation has not ended yet')
     const abort = new AbortController()
     const asked = (async () => await plainly(() => rule.evaluate(facts, { signal: abort.signal })))()
     try {
@@ -109,7 +123,8 @@ export class RuleRunner {
     const { bus, logger, redaction } = this.#parts
     const message = error instanceof Error ? singleLine(error.message, MAX_TITLE, redaction.text) : 'not an Error'
     if (this.#failing.note(rule)) {
-      logger.warn({ rule, detail: message }, 'an alert rule could not be evaluated; its alerts stay as they are, and further failures of it are counted, not logged')
+      logger.warn({ rule, detail: message },
+        'an alert rule could not be evaluated; its alerts stay as they are, and its further failures are counted, not logged')
     }
     bus.emit('telemetry.listener_failed', { source: 'alert.rule', message })
   }

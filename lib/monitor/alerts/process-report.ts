@@ -1,22 +1,27 @@
-/** What a process tells the others about itself, as long as it lives. */
+/** The report that each process writes to the store about itself, for the process that evaluates the rules. */
 import type { Consumer } from '../../jobs/store.ts'
-import type { ConsumerFacts, ProcessFacts, SlowJob } from './facts.ts'
+import type { ConsumerFacts, ProcessFacts, SlowJob } from './alert-facts.ts'
 import { isArrayOf, isCount, isRecord } from './type-guards.ts'
 
-/** The part of a worker that is looked at. */
+/** What alerts need of a worker. */
 export interface AlertWorkerView {
   readonly running: boolean
   consumers (): ReadonlyArray<Pick<Consumer, 'queue' | 'active' | 'lastSeenAt' | 'paused'>>
   concurrencyOf (queue: string): number
-  oldestAttempts (limit: number): ReadonlyArray<{ readonly id: string, readonly name: string, readonly queue: string, readonly runningMs: number }>
+  oldestAttempts (limit: number): ReadonlyArray<{
+    readonly id: string
+    readonly name: string
+    readonly queue: string
+    readonly runningMs: number
+  }>
 }
 
 export interface ProcessReport extends ProcessFacts {
-  /** Since when it counts. */
+  /** How long the process has been counting. */
   readonly watchedMs: number
-  /** The queues it knows, and how long ago it claimed from them; `null`: never. */
+  /** The queues that the process knows, and how long ago it claimed a job from each; `null`: never. */
   readonly queues: ReadonlyArray<readonly [queue: string, claimAgeMs: number | null]>
-  /** Attempts under way that are slow by now. */
+  /** Running attempts that have already taken longer than `slowJobMs`. */
   readonly running: readonly SlowJob[]
 }
 
@@ -26,7 +31,7 @@ export function encodeReport (report: ProcessReport): string {
   return JSON.stringify({ version: VERSION, ...report })
 }
 
-/** `undefined`: it is nothing that this version can read. */
+/** @returns `undefined` for a report that another version wrote, or that is damaged */
 export function decodeReport (text: string): ProcessReport | undefined {
   try {
     const parsed: unknown = JSON.parse(text)
@@ -38,7 +43,8 @@ export function decodeReport (text: string): ProcessReport | undefined {
 
 function isReport (value: Readonly<Record<string, unknown>>): value is Readonly<Record<string, unknown>> & ProcessReport {
   const { instance, memory, consumers, watchedMs, queues, running } = value
-  return typeof instance === 'string' && isRecord(memory) && isCount(memory['usedBytes']) && isCount(memory['limitBytes']) && isCount(watchedMs) &&
+  return typeof instance === 'string' && isCount(watchedMs) &&
+    isRecord(memory) && isCount(memory['usedBytes']) && isCount(memory['limitBytes']) &&
     isArrayOf(consumers, isConsumer) && isArrayOf(queues, isQueue) && isArrayOf(running, isSlowJob)
 }
 
