@@ -274,7 +274,10 @@ export class BullConsumer implements Consumer {
     try {
       const { prefix } = this.#parts.handle
       const claimedAt = this.lastSeenAt - (claimMs ?? 0)
-      const running = new Running(job, this.queue, prefix, claimMs, asked, this.#options.attempt, claimedAt, this.#leases)
+      const running = new Running(job, {
+        queue: this.queue, prefix, claimMs, stillborn: asked, renewedAt: claimedAt, keeper: this.#leases
+      })
+      running.begin(this.#options.attempt)
       this.#running.set(id, running)
       this.#parts.publisher.publish(id, 'in-progress')
       if (asked) running.abort('cancelled')

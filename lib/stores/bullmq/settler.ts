@@ -8,7 +8,7 @@ import { refusalCode, toStoreError } from './errors.ts'
 import { finishJob, type Backend, type BullJob, type Claimed, type Client, type NextJob, type Script } from './internals.ts'
 import { limitsOf } from './keeping.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
-import { OVER, Running } from './running.ts'
+import { Running } from './running.ts'
 import { defineCommand, runCommand, runScript } from './scripts.ts'
 
 /** A server that refuses to store a settlement (out of memory, failing over) is asked again after this. */
@@ -93,7 +93,7 @@ export class Settler {
 
   /** Gives back a job that was claimed too late to be run here. No attempt is spent. */
   async handBack (claimed: Claimed, queue: string): Promise<void> {
-    const running = new Running(claimed.job, queue, this.#parts.prefix, undefined, false, () => OVER)
+    const running = new Running(claimed.job, { queue, prefix: this.#parts.prefix })
     await this.settle(running, { kind: 'release' }, claimed)
   }
 
