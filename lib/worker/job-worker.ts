@@ -1,4 +1,13 @@
-import type { AttemptUnderWay } from './worker.ts'
+/** An attempt that has begun and not ended. */
+export interface AttemptUnderWay {
+  /** Of its job. */
+  readonly id: string
+  readonly name: string
+  readonly queue: string
+  /** From 1. */
+  readonly attempt: number
+  readonly runningMs: number
+}
 
 /** How busy this process is with one queue. */
 export interface WorkerLoad {

@@ -1,6 +1,7 @@
 import { BaseService } from '../core/service.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { Consumer } from '../jobs/store.ts'
+import type { AttemptUnderWay, JobWorker, WorkerLoad } from './job-worker.ts'
 import { readWatchdog, Watchdog, type ResolvedWatchdogOptions } from './watchdog.ts'
 import { readWorkerOptions, type ResolvedWorkerOptions, type WorkerOptions } from './worker-options.ts'
 import { WorkerQueue } from './worker-queue.ts'
@@ -16,19 +17,8 @@ const HAND_BACK_MS = 2_000
 /** Connections and timers that are left after this are dropped. */
 const CLOSE_MS = 500
 
-/** An attempt that has begun and not ended. */
-export interface AttemptUnderWay {
-  /** Of its job. */
-  readonly id: string
-  readonly name: string
-  readonly queue: string
-  /** From 1. */
-  readonly attempt: number
-  readonly runningMs: number
-}
-
 /** Claims jobs of the queues that this process works on, and runs them. One per Fastify instance. */
-export class Worker extends BaseService {
+export class Worker extends BaseService implements JobWorker {
   readonly id: string
   readonly drainTimeoutMs: number
   readonly #runtime: JobRuntime
@@ -67,7 +57,7 @@ export class Worker extends BaseService {
   }
 
   /** How busy this process is with each of its queues: slots that are held, those that abandoned handlers keep included, and slots in all. */
-  loads (): Array<{ readonly queue: string, readonly active: number, readonly concurrency: number }> {
+  loads (): WorkerLoad[] {
     return [...this.#queues.values()].map(({ name, taken, concurrency }) => ({ queue: name, active: taken, concurrency }))
   }
 
