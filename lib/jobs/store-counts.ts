@@ -19,8 +19,9 @@ interface Queue {
 }
 
 /**
- * The one reader of `store.counts`. Gauges, health checks, alerts and the limit on the depth of a queue all read here, so that
- * the store counts a queue at most four times a second for one process, and never twice at the same time.
+ * The one cached reader of `store.counts`. Gauges, health checks, alerts and the limit on the depth of a queue all read here, so
+ * that for them the store counts a queue at most four times a second for one process, and never twice at the same time. Only
+ * `app.jobs.counts()` asks the store itself, because its caller wants the numbers of this moment.
  */
 export class StoreCounts {
   readonly #store: Pick<JobStore, 'counts'>
