@@ -4,15 +4,17 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 type Middleware<Scope, Result> = (scope: Scope, next: () => Promise<Result>) => Result | PromiseLike<Result>
 
 /**
- * Runs `last` inside a chain of middleware, the first outermost. Submissions, attempts, handler spans and handlers are all wrapped here.
+ * Runs `last` inside a chain of middleware, the first outermost. Submissions, attempts, handler spans and handlers
+ * are all wrapped here.
  *
- * - Whatever a middleware or `last` does, the answer is a promise: a value that is returned is resolved, an error that is thrown at once
- *   is a rejection.
- * - `next` runs the rest of the chain once. A second call would run the handler again, or store the job again: it is refused with
- *   `FAE_NEXT_CALLED_TWICE`, and nothing is run.
+ * - Whatever a middleware or `last` does, the answer is a promise: a value that is returned is resolved, an error
+ *   that is thrown at once is a rejection.
+ * - `next` runs the rest of the chain once. A second call would run the handler again, or store the job again: it is
+ *   refused with `FAE_NEXT_CALLED_TWICE`, and nothing is run.
  *
- * Plain functions instead of `async` ones: every attempt comes through here two or three times, and each async frame costs half a kilobyte.
- * A caller whose chain is mostly empty asks for its length first, so that `last` need not be made.
+ * Plain functions instead of `async` ones: every attempt comes through here two or three times, and each async frame
+ * costs half a kilobyte. A caller whose chain is mostly empty asks for its length first, so that `last` need not be
+ * made.
  */
 export function compose<Scope, Result> (
   chain: ReadonlyArray<Middleware<Scope, Result>>, scope: Scope, last: () => Result | PromiseLike<Result>
@@ -43,7 +45,8 @@ function promiseOf<Result> (answer: Result | PromiseLike<Result>): Promise<Resul
 
 function refuse (): Promise<never> {
   const refused = Promise.reject(new AsyncEndpointsError('FAE_NEXT_CALLED_TWICE', 'A middleware called next() more than once; call it once and keep what it returns'))
-  // A middleware that does not wait for its second call has done no harm. Without this, its rejection would end the process.
+  // A middleware that does not wait for its second call has done no harm. Without this, its rejection would end the
+  // process.
   refused.catch(() => {})
   return refused
 }

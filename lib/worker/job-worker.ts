@@ -43,10 +43,11 @@ export interface JobWorker {
   /** Claims jobs again, of one queue or of all. Without effect while the worker drains. */
   resume (queue?: string): void
   /**
-   * Replaces the consumer of a queue, as the watchdog does for one that claims nothing. Attempts under way go on, and their own consumer
-   * settles them.
+   * Replaces the consumer of a queue, as the watchdog does for one that claims nothing. Attempts under way go on, and
+   * their own consumer settles them.
    *
-   * @returns `false` when nothing was replaced: this worker does not work on the queue, all its slots are taken, it is paused, or the worker drains
+   * @returns `false` when nothing was replaced: this worker does not work on the queue, all its slots are taken, it
+   * is paused, or the worker drains
    */
   restart (queue: string): boolean
 }

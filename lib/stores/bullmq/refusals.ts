@@ -16,7 +16,8 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
   READONLY: { about: 'it is a replica now and takes no writes', reconnect: true },
   MASTERDOWN: { about: 'it is a replica that has lost its primary', reconnect: true },
   UNBLOCKED: { about: 'it has just become a replica', reconnect: true },
-  // A server that was restarted has closed its connections; one that loads behind an open connection copies a new primary.
+  // A server that was restarted has closed its connections; one that loads behind an open connection copies a new
+  // primary.
   LOADING: { about: 'it is loading its data set', reconnect: true },
   MISCONF: { about: 'it cannot save to its disk and takes no writes', reconnect: false },
   NOREPLICAS: { about: 'it has fewer replicas than min-replicas-to-write asks for', reconnect: false },
@@ -43,8 +44,9 @@ export interface RefusalParts {
 }
 
 /**
- * Hears every refusal of the server, also those of commands inside scripts, and decides what helps. While the server refuses
- * it is asked once a second whether that is over, so that recovery does not depend on anybody submitting a job.
+ * Hears every refusal of the server, also those of commands inside scripts, and decides what helps. While the server
+ * refuses it is asked once a second whether that is over, so that recovery does not depend on anybody submitting a
+ * job.
  *
  * ```
  * serving ──heard──▶ refused (once a second: reconnect where it helps, probe) ──probe succeeds──▶ serving

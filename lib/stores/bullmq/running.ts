@@ -71,7 +71,8 @@ export class Running implements Claim {
     this.stalled = !stillborn && bullJob.stalledCounter > (notes.s ?? 0)
     // When exactly a stalled job came back is not written down; it is claimed by the next free worker.
     this.availableAt = this.stalled ? job.startedAt ?? job.runAt : job.runAt
-    // BullMQ counts every claim here, also those that spend no attempt; a redrive starts the count again, and leaves its moment in the notes.
+    // BullMQ counts every claim here, also those that spend no attempt; a redrive starts the count again, and leaves
+    // its moment in the notes.
     this.again = bullJob.attemptsStarted > 1 || notes.r !== undefined
     this.claimMs = claimMs
     this.prefix = prefix

@@ -37,8 +37,8 @@ export interface SettlerParts {
 }
 
 /**
- * Turns the settlement of an attempt into a step on the server, and reports to the attempt once what became of it: stored,
- * refused because the lease is no longer good, or given up. Nothing here throws.
+ * Turns the settlement of an attempt into a step on the server, and reports to the attempt once what became of it:
+ * stored, refused because the lease is no longer good, or given up. Nothing here throws.
  *
  * | settlement | step | hands out the next job |
  * |---|---|---|
@@ -98,7 +98,8 @@ export class Settler {
   }
 
   /**
-   * Fails a job without an attempt, because another program has marked it as failed. Rejects when that cannot be stored.
+   * Fails a job without an attempt, because another program has marked it as failed. Rejects when that cannot be
+   * stored.
    */
   async failMarked ({ job, mayFetch }: Claimed, reason: string): Promise<NextJob> {
     const ending = { set: 'failed', value: reason, finishedOn: this.#finishedOn(), fetchNext: mayFetch(), extras: NO_EXTRAS } as const
@@ -197,9 +198,9 @@ export class Settler {
   }
 
   /**
-   * Stores a settlement by a step that BullMQ refuses when the lease is not this attempt's. Reports to the attempt once,
-   * whatever happens: refused when the lease is no longer its own, given up when the server would not take it for as long as
-   * the lease can last.
+   * Stores a settlement by a step that BullMQ refuses when the lease is not this attempt's. Reports to the attempt
+   * once, whatever happens: refused when the lease is no longer its own, given up when the server would not take it
+   * for as long as the lease can last.
    */
   async #store (running: Running, state: JobState, step: () => Promise<NextJob | void>): Promise<NextJob> {
     const { clock, closing, settings } = this.#parts
@@ -226,7 +227,10 @@ export class Settler {
     }
   }
 
-  /** While the attempt has not been settled its lease is renewed, so this can wait for the server as long as that holds. */
+  /**
+   * While the attempt has not been settled its lease is renewed, so this can wait for the server as long as that
+   * holds.
+   */
   async #patiently<T> (running: Running, step: () => Promise<T>): Promise<T | typeof GIVEN_UP> {
     const { clock, closing } = this.#parts
     for (;;) {

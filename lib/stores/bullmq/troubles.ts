@@ -6,9 +6,9 @@ import type { ResolvedRedisStoreOptions } from './options.ts'
 import { ReportPace } from './report-pace.ts'
 
 /**
- * Passes errors of BullMQ's worker that belong to no settlement on to the owner of the consumer, each kind once in a while.
- * Lost connections are left out, because the store reports them once for all, and so are refused settlements, because their
- * attempts hear of them.
+ * Passes errors of BullMQ's worker that belong to no settlement on to the owner of the consumer, each kind once in a
+ * while. Lost connections are left out, because the store reports them once for all, and so are refused settlements,
+ * because their attempts hear of them.
  */
 export class Troubles {
   readonly #pace: ReportPace
