@@ -34,7 +34,8 @@ async function alertsPlugin (app: FastifyInstance, given: AlertsOptions): Promis
     // Plugins that come later, or not at all.
     worker: () => workerOf<AlertWorkerView>(app),
     firing: (count, labels) => {
-      if (app.hasPlugin(PLUGIN.observability)) app.getDecorator<AsyncEndpointsMetrics>('jobMetrics').alertsFiring(count, labels)
+      if (!app.hasPlugin(PLUGIN.observability)) return
+      app.getDecorator<AsyncEndpointsMetrics>('jobMetrics').alertsFiring(count, labels)
     },
     excluded: compileExclusion(options.excludeJobs),
     long: compileExclusion(options.longJobs),

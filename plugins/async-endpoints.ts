@@ -1,4 +1,7 @@
-import type { FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerBase } from 'fastify'
+import type {
+  FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, RawReplyDefaultExpression, RawRequestDefaultExpression,
+  RawServerBase
+} from 'fastify'
 import fp from 'fastify-plugin'
 import type { JobsClient } from '../lib/client/jobs.ts'
 import { OptionProblems, readOptions, type OptionsSchema } from '../lib/core/options.ts'
@@ -13,7 +16,9 @@ import { addJobRoutes } from '../lib/http/job-routes.ts'
 import { reportLeftOpen } from '../lib/http/left-open.ts'
 import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
 import { addRefusals } from '../lib/http/refusals.ts'
-import { createHttpRuntime, jobRoutesAccess, type AsyncEndpointsRouteConfig, type HttpRuntime } from '../lib/http/http-runtime.ts'
+import {
+  createHttpRuntime, jobRoutesAccess, type AsyncEndpointsRouteConfig, type HttpRuntime
+} from '../lib/http/http-runtime.ts'
 import type { DefinedTypes, EndpointOptions, EndpointSchema, ResultBound } from '../lib/http/types.ts'
 import type { JobDefinition, JobTypes } from '../lib/jobs/definition.ts'
 import { readAlertsOptions } from '../lib/monitor/alerts/options.ts'
@@ -55,7 +60,8 @@ export interface AsyncEndpointsOptions extends JobStoreOptions {
 
 declare module 'fastify' {
   interface FastifyInstance<
-    RawServer extends RawServerBase, RawRequest extends RawRequestDefaultExpression<RawServer>, RawReply extends RawReplyDefaultExpression<RawServer>,
+    RawServer extends RawServerBase, RawRequest extends RawRequestDefaultExpression<RawServer>,
+    RawReply extends RawReplyDefaultExpression<RawServer>,
     Logger extends FastifyBaseLogger, TypeProvider extends FastifyTypeProvider
   > {
     /**
@@ -65,9 +71,12 @@ declare module 'fastify' {
      * nothing is registered then
      */
     asyncEndpoint<
-      Types extends JobTypes = JobTypes, const Schema extends EndpointSchema = EndpointSchema, const Header extends string = string,
+      Types extends JobTypes = JobTypes, const Schema extends EndpointSchema = EndpointSchema,
+      const Header extends string = string,
       Result extends ResultBound<TypeProvider, Schema, Types> = ResultBound<TypeProvider, Schema, Types>
-    >(options: EndpointOptions<TypeProvider, Types, Schema, Header, Result>): JobDefinition<DefinedTypes<TypeProvider, Types, Schema, Result>>
+    >(
+      options: EndpointOptions<TypeProvider, Types, Schema, Header, Result>
+    ): JobDefinition<DefinedTypes<TypeProvider, Types, Schema, Result>>
   }
 
   interface FastifyContextConfig {
@@ -79,7 +88,14 @@ declare module 'fastify' {
 const umbrellaSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
-  properties: { ...jobStoreSchema.properties as object, worker: {}, http: {}, observability: {}, health: {}, alerts: {} }
+  properties: {
+    ...jobStoreSchema.properties as object,
+    worker: {},
+    http: {},
+    observability: {},
+    health: {},
+    alerts: {}
+  }
 }
 
 /** The parts that the application may have registered by itself, before this plugin. */
@@ -87,12 +103,22 @@ const PARTS = ['observability', 'worker', 'health', 'alerts'] as const
 
 async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpointsOptions): Promise<void> {
   const options = readUmbrella(app, given)
-  const { observability: observabilityOptions = true, worker: workerOptions = true, http = true, health: healthOptions = true, alerts: alertsOptions = false, ...storeOptions } = options
+  const {
+    observability: observabilityOptions = true,
+    worker: workerOptions = true,
+    http = true,
+    health: healthOptions = true,
+    alerts: alertsOptions = false,
+    ...storeOptions
+  } = options
 
   // In this order: closing runs in reverse, so connections close last.
   if (!app.hasPlugin(PLUGIN.jobStore)) await app.register(jobStore, storeOptions)
   // Off is an object of the same shape that does nothing: `app.jobMetrics` is there either way.
-  if (!app.hasPlugin(PLUGIN.observability)) await app.register(observability, observabilityOptions === false ? { enabled: false } : settings(observabilityOptions))
+  if (!app.hasPlugin(PLUGIN.observability)) {
+    const off = observabilityOptions === false
+    await app.register(observability, off ? { enabled: false } : settings(observabilityOptions))
+  }
   if (workerOptions !== false && !app.hasPlugin(PLUGIN.worker)) await app.register(worker, settings(workerOptions))
   if (healthOptions !== false && !app.hasPlugin(PLUGIN.health)) await app.register(health, settings(healthOptions))
   if (alertsOptions !== false && !app.hasPlugin(PLUGIN.alerts)) await app.register(alerts, settings(alertsOptions))
@@ -101,22 +127,35 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
   app.decorate('asyncEndpoint', function asyncEndpoint (this: FastifyInstance | undefined, endpoint: unknown) {
     // `this` is the context it was called on; a detached call means the one it was made for.
     const target = this ?? app
-    return defineEndpoint(target, httpRuntime, (input, compilers) => definerOf(app).define(target, input, compilers), endpoint as AnyEndpointOptions)
+    return defineEndpoint(
+      target, httpRuntime, (input, compilers) => definerOf(app).define(target, input, compilers),
+      endpoint as AnyEndpointOptions
+    )
   } as FastifyInstance['asyncEndpoint'])
   if (httpRuntime !== undefined) {
     addJobRoutes(app, httpRuntime)
     addRefusals(app, httpRuntime)
   }
-  REGISTERED.publish({ publicUrl: httpRuntime?.options.publicUrl, jobRoutes: () => httpRuntime === undefined ? 'none' : jobRoutesAccess(httpRuntime) })
+  REGISTERED.publish({
+    publicUrl: httpRuntime?.options.publicUrl,
+    jobRoutes: () => httpRuntime === undefined ? 'none' : jobRoutesAccess(httpRuntime)
+  })
 }
 
 function openHttp (app: FastifyInstance, options: HttpOptions): HttpRuntime {
-  const httpRuntime = createHttpRuntime({ runtime: runtimeOf(app), jobs: app.getDecorator<JobsClient>('jobs'), backbone: backboneOf(app), options: readHttpOptions(options), prefix: app.prefix })
+  const httpRuntime = createHttpRuntime({
+    runtime: runtimeOf(app),
+    jobs: app.getDecorator<JobsClient>('jobs'),
+    backbone: backboneOf(app),
+    options: readHttpOptions(options),
+    prefix: app.prefix
+  })
   // Before the server waits for its open requests: one that waits for a job would hold it up.
   app.addHook('preClose', async () => { httpRuntime.waiting.close() })
   // Every endpoint is defined by then.
   app.addHook('onReady', async () => {
-    if (jobRoutesAccess(httpRuntime) === 'left-open') reportLeftOpen(runtimeOf(app), 'access.jobs_left_open', app.prefix + httpRuntime.options.path)
+    if (jobRoutesAccess(httpRuntime) !== 'left-open') return
+    reportLeftOpen(runtimeOf(app), 'access.jobs_left_open', app.prefix + httpRuntime.options.path)
   })
   return httpRuntime
 }
@@ -151,7 +190,10 @@ function readUmbrella (app: FastifyInstance, given: AsyncEndpointsOptions): Asyn
 function withoutEffect (app: FastifyInstance, given: AsyncEndpointsOptions): string[] {
   const late: string[] = []
   const options = given as Record<string, unknown>
-  if (app.hasPlugin(PLUGIN.jobStore)) late.push(...Object.keys(jobStoreSchema.properties as object).filter((key) => options[key] !== undefined))
+  if (app.hasPlugin(PLUGIN.jobStore)) {
+    const ofTheStore = Object.keys(jobStoreSchema.properties as object)
+    late.push(...ofTheStore.filter((key) => options[key] !== undefined))
+  }
   for (const name of PARTS) {
     if (typeof options[name] === 'object' && app.hasPlugin(PLUGIN[name])) late.push(name)
   }
@@ -165,20 +207,30 @@ export default asyncEndpoints
 // The public face: the plugins, the stores, what a handler may say, errors, and the types to write all of it down.
 export { alerts, health, jobStore, observability, worker }
 export { memoryStore, type MemoryStoreOptions, type RetentionOptions } from '../lib/stores/memory/index.ts'
-export { redisStore, type RedisClientLike, type RedisConnectionOptions, type RedisRetentionOptions, type RedisStoreOptions } from '../lib/stores/bullmq/index.ts'
+export {
+  redisStore, type RedisClientLike, type RedisConnectionOptions, type RedisRetentionOptions, type RedisStoreOptions
+} from '../lib/stores/bullmq/index.ts'
 export { openApiTransform, type TransformInput, type TransformOutput } from '../lib/http/openapi-transform.ts'
 export { cancel, discard, snooze, type Cancel, type Discard, type Outcome, type Snooze } from '../lib/jobs/outcome.ts'
-export { AsyncEndpointsError, ERROR_TABLE, isAsyncEndpointsError, type AsyncEndpointsErrorOptions, type ErrorCode } from '../lib/core/errors.ts'
+export {
+  AsyncEndpointsError, ERROR_TABLE, isAsyncEndpointsError, type AsyncEndpointsErrorOptions, type ErrorCode
+} from '../lib/core/errors.ts'
 export { defineMetrics } from '../lib/telemetry/metrics-override.ts'
-export type { AsyncEndpointsMetrics, MetricMethod, MetricTimer, MetricTimers, RecordedMethods } from '../lib/telemetry/metrics.ts'
+export type {
+  AsyncEndpointsMetrics, MetricMethod, MetricTimer, MetricTimers, RecordedMethods
+} from '../lib/telemetry/metrics.ts'
 export type { Clock, Logger, LogMethod, TimerHandle } from '../lib/core/context.ts'
-export type { Cancelled, Jobs, ListOptions, SubmitItem, SubmitManyOptions, SubmitManyResult, SubmitMeta, Submitted, WaitOptions } from '../lib/client/jobs.ts'
+export type {
+  Cancelled, Jobs, ListOptions, SubmitItem, SubmitManyOptions, SubmitManyResult, SubmitMeta, Submitted, WaitOptions
+} from '../lib/client/jobs.ts'
 export type { ChildSubmitted } from '../lib/jobs/submit.ts'
 export type { AttemptFailure, EventMap, EventName, OperationContext, SubmitOrigin } from '../lib/events/catalogue.ts'
 export type { EventListener } from '../lib/events/bus.ts'
 export type { EventRoute, EventRoutes, SinkName } from '../lib/events/router.ts'
 export type { JobHealth } from '../lib/health/job-health.ts'
-export type { CheckReport, HealthCheck, HealthCheckOptions, HealthData, HealthReport, HealthStatus, HealthVerdict } from '../lib/health/registry.ts'
+export type {
+  CheckReport, HealthCheck, HealthCheckOptions, HealthData, HealthReport, HealthStatus, HealthVerdict
+} from '../lib/health/registry.ts'
 export type { BuiltInCheck, BaseHealthOptions } from '../lib/health/options.ts'
 export type { StatusDocument, SubmittedDocument } from '../lib/http/document.ts'
 export type { AnyEndpointOptions } from '../lib/http/endpoint.ts'
@@ -188,12 +240,15 @@ export type { AsyncEndpointsRouteConfig } from '../lib/http/http-runtime.ts'
 export type { EndpointRouteOptions, BaseEndpointOptions, HttpAccess, HttpOptions } from '../lib/http/options.ts'
 export type { OwnerFunction } from '../lib/http/owner.ts'
 export type { Problem, ProblemError } from '../lib/http/problem.ts'
-export type { ProblemContext, ResponseFactories, ResponseFactory, StatusContext, SubmittedContext } from '../lib/http/responses.ts'
+export type {
+  ProblemContext, ResponseFactories, ResponseFactory, StatusContext, SubmittedContext
+} from '../lib/http/responses.ts'
 export type { ExposeErrors, ShownError } from '../lib/http/shown-error.ts'
 export type { DefinedTypes, EndpointOptions, EndpointSchema, HandlerTypes, ResultBound } from '../lib/http/types.ts'
 export type { BackoffContext, BackoffOptions, CustomBackoff } from '../lib/jobs/backoff.ts'
 export type {
-  BodyOf, HandlerMiddleware, JobContext, JobDefinition, JobDefinitionInput, JobHandler, JobName, JobOptions, JobReference, JobRequirement, JobRequirements, JobTracingOptions, JobTypes,
+  BodyOf, HandlerMiddleware, JobContext, JobDefinition, JobDefinitionInput, JobHandler, JobName, JobOptions,
+  JobReference, JobRequirement, JobRequirements, JobTracingOptions, JobTypes,
   Part, ResultOf, RetryOptions, SubmitArguments, TypesOf
 } from '../lib/jobs/definition.ts'
 // `export *`, because only an interface that is passed on like this can be extended from outside.
@@ -201,10 +256,14 @@ export * from '../lib/jobs/job-names.ts'
 export type { Submittable, Travelled } from '../lib/jobs/json-value.ts'
 export type { JobSchemas } from '../lib/jobs/schemas.ts'
 export type { SharedState } from '../lib/core/shared.ts'
-export type { ClaimedJob, IdempotencyClaim, JobInput, JobOrigin, JobProgress, JobRecord, JobUpdate, NewJob, StoredError, TraceCarrier } from '../lib/jobs/job.ts'
+export type {
+  ClaimedJob, IdempotencyClaim, JobInput, JobOrigin, JobProgress, JobRecord, JobUpdate, NewJob, StoredError,
+  TraceCarrier
+} from '../lib/jobs/job.ts'
 export type { JobState, TerminalState } from '../lib/jobs/states.ts'
 export type {
-  Attempt, CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, Settlement, SettleVerdict, StoreHost, StoreReport,
+  Attempt, CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts,
+  RedriveVerdict, Settlement, SettleVerdict, StoreHost, StoreReport,
   UnattendedQueue
 } from '../lib/jobs/store.ts'
 export type { AlertsOptions } from './alerts.ts'
@@ -213,31 +272,45 @@ export type { JobStoreOptions } from './job-store.ts'
 export type { OpenApiOptions } from '../lib/core/openapi.ts'
 export type { RedactOptions } from '../lib/core/redact.ts'
 export type { ExportOptions, FileTargetOptions, PushTargetOptions } from '../lib/exposition/options.ts'
-export type { ExportPage, ExportRequest, CompletedExport, MetricsExporter, SyncInfo } from '../lib/exposition/exporter.ts'
+export type {
+  ExportPage, ExportRequest, CompletedExport, MetricsExporter, SyncInfo
+} from '../lib/exposition/exporter.ts'
 export type { ExportedPage } from '../lib/exposition/exporters.ts'
 export type { JobExporters, MetricsPageOptions, RegisterExporterOptions } from '../lib/exposition/job-exporters.ts'
 export type { EventDescription, EventSubscriber, JobEvents } from '../lib/events/subscribers.ts'
 export type { JobSpanOptions, Propagation, SpanAttributesOptions, SpanAttributeValues } from '../lib/jobs/definition.ts'
-export type { Alert, AlertFinding, AlertMail, AlertNotice, AlertNoticeKind, AlertOutcome, AlertRule, AlertSender, AlertSeverity, AlertType, EmailOptions } from '../lib/monitor/alerts/alert.ts'
+export type {
+  Alert, AlertFinding, AlertMail, AlertNotice, AlertNoticeKind, AlertOutcome, AlertRule, AlertSender, AlertSeverity,
+  AlertType, EmailOptions
+} from '../lib/monitor/alerts/alert.ts'
 export type { JobAlerts } from '../lib/monitor/alerts/job-alerts.ts'
-export type { AlertFacts, ConsumerFacts, JobFacts, ProcessFacts, QueueFacts, SlowJob } from '../lib/monitor/alerts/alert-facts.ts'
+export type {
+  AlertFacts, ConsumerFacts, JobFacts, ProcessFacts, QueueFacts, SlowJob
+} from '../lib/monitor/alerts/alert-facts.ts'
 export type { AlertWebhookOptions } from '../lib/monitor/alerts/webhook.ts'
 export type { Durations } from '../lib/monitor/distribution.ts'
 export type { PerformanceMonitor } from '../lib/monitor/monitor.ts'
 export type { SlowOperation } from '../lib/monitor/operations.ts'
 export type { SlowQuery } from '../lib/monitor/queries.ts'
-export type { BottleneckReport, Cause, Facts as BottleneckFacts, Finding, HandlerFacts, QueueFacts as BottleneckQueueFacts, Severity, Shown as ShownSample, StoreOperationFacts } from '../lib/monitor/bottleneck-report.ts'
+export type {
+  BottleneckReport, Cause, Facts as BottleneckFacts, Finding, HandlerFacts, QueueFacts as BottleneckQueueFacts,
+  Severity, Shown as ShownSample, StoreOperationFacts
+} from '../lib/monitor/bottleneck-report.ts'
 export type { PerformanceOptions } from '../lib/monitor/options.ts'
 export type { InstrumentDefinition, InstrumentKind } from '../lib/telemetry/instruments.ts'
-export type { JobMetricsRegistry, MetricCounter, MetricGauge, MetricHistogram, MetricInstrument, MetricSeries } from '../lib/telemetry/job-metrics-registry.ts'
+export type {
+  JobMetricsRegistry, MetricCounter, MetricGauge, MetricHistogram, MetricInstrument, MetricSeries
+} from '../lib/telemetry/job-metrics-registry.ts'
 export type { LogLevel } from '../lib/telemetry/log-events.ts'
 export type { TelemetryOptions } from '../lib/telemetry/options/index.ts'
 export type { LogEnrichment, LoggingOptions } from '../lib/telemetry/options/logging.ts'
 export type { MetricsOptions } from '../lib/telemetry/options/metrics.ts'
 export type { TracingOptions } from '../lib/telemetry/options/tracing.ts'
 export type { FinishedSpan, SpanWatcher } from '../lib/telemetry/sdk/span-watch.ts'
-export type { Exemplar, ExemplarSource, FamilyBase, HistogramFamily, HistogramPoint, Labels, MetricFamily, MetricsSnapshot, NumberFamily, NumberPoint } from '../lib/telemetry/snapshot.ts'
+export type {
+  Exemplar, ExemplarSource, FamilyBase, HistogramFamily, HistogramPoint, Labels, MetricFamily, MetricsSnapshot,
+  NumberFamily, NumberPoint
+} from '../lib/telemetry/snapshot.ts'
 export type { ObservabilityOptions } from './observability.ts'
-export type { AttemptUnderWay } from '../lib/worker/worker.ts'
-export type { JobWorker, WorkerLoad } from '../lib/worker/job-worker.ts'
+export type { AttemptUnderWay, JobWorker, WorkerLoad } from '../lib/worker/job-worker.ts'
 export type { QueueWorkerOptions, WatchdogOptions, WorkerOptions } from './worker.ts'

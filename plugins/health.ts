@@ -9,7 +9,10 @@ import { PLUGIN } from '../lib/core/plugin-names.ts'
 import { runtimeOf, workerOf } from '../lib/events/runtime.ts'
 import { BuiltInChecks } from '../lib/health/built-in.ts'
 import type { WorkerView } from '../lib/health/checks.ts'
-import { PRESSURE_DEFAULTS, readHealthOptions, REPORT_SCHEMAS, STATUS_CODES, type HEALTH_DEFAULTS, type BaseHealthOptions, type PressureOptions } from '../lib/health/options.ts'
+import {
+  PRESSURE_DEFAULTS, readHealthOptions, REPORT_SCHEMAS, STATUS_CODES, type HEALTH_DEFAULTS, type BaseHealthOptions,
+  type PressureOptions
+} from '../lib/health/options.ts'
 import type { JobHealth } from '../lib/health/job-health.ts'
 import { Health, type HealthReport } from '../lib/health/registry.ts'
 import { ownCompilers } from '../lib/http/own-compilers.ts'
@@ -37,7 +40,9 @@ type ResolvedHealthOptions = Readonly<HealthOptions & typeof HEALTH_DEFAULTS>
 
 const AUTHORIZE_MS = 1_000
 /** What pressure means when it is measured from the event loop. */
-const OF_THE_LOOP: ReadonlySet<string> = new Set([underPressure.TYPE_EVENT_LOOP_DELAY, underPressure.TYPE_EVENT_LOOP_UTILIZATION])
+const OF_THE_LOOP: ReadonlySet<string> = new Set([
+  underPressure.TYPE_EVENT_LOOP_DELAY, underPressure.TYPE_EVENT_LOOP_UTILIZATION
+])
 /** The first sample after the start still covers a part of it. */
 const SAMPLES_TO_SETTLE = 2
 
@@ -66,16 +71,21 @@ function addRoutes (app: FastifyInstance, health: Health, options: ResolvedHealt
   const { path, format, paths } = options
   const codes = { ...STATUS_CODES, ...options.statusCodes }
   const below = (name: string): string | false => path === false ? false : pathBelow(path, name)
-  const route = (url: string | false, summary: string, operationId: string, ask: () => HealthReport | Promise<HealthReport>): void => {
+  const response = { ...REPORT_SCHEMAS[format], description: 'The verdict and what it is made of' }
+  const responses = Object.fromEntries([...new Set(Object.values(codes))].map((code) => [code, response]))
+  const route = (
+    url: string | false, summary: string, operationId: string, ask: () => HealthReport | Promise<HealthReport>
+  ): void => {
     if (url === false) return
-    const responses = Object.fromEntries([...new Set(Object.values(codes))].map((code) => [code, { ...REPORT_SCHEMAS[format], description: 'The verdict and what it is made of' }]))
     app.route({
       method: 'GET',
       url,
       exposeHeadRoute: true,
       logLevel: 'silent',
       config: PROBE_CONFIG,
-      ...plainProblems((error) => { app.log.error(runtimeOf(app).redaction.fields({ err: error }), 'the health could not be shown') }),
+      ...plainProblems((error) => {
+        app.log.error(runtimeOf(app).redaction.fields({ err: error }), 'the health could not be shown')
+      }),
       ...ownCompilers,
       schema: { summary, operationId, ...openApiMembers(options.openapi, ['health']), response: responses },
       handler: async (request, reply) => {
@@ -88,7 +98,8 @@ function addRoutes (app: FastifyInstance, health: Health, options: ResolvedHealt
     })
   }
   route(paths?.health ?? path, 'Every health check', 'getHealth', () => health.report())
-  route(paths?.ready ?? below('ready'), 'Whether this process should get traffic', 'getReadiness', () => health.readiness())
+  const ready = paths?.ready ?? below('ready')
+  route(ready, 'Whether this process should get traffic', 'getReadiness', () => health.readiness())
   route(paths?.live ?? below('live'), 'Whether this process answers at all', 'getLiveness', () => health.liveness())
 }
 
@@ -96,22 +107,30 @@ function toMap ({ status, checks, totalDurationMs }: HealthReport): object {
   return { status, totalDurationMs, entries: Object.fromEntries(checks.map(({ name, ...entry }) => [name, entry])) }
 }
 
-async function maySee (app: FastifyInstance, { details, authorize }: ResolvedHealthOptions, request: FastifyRequest): Promise<boolean> {
+async function maySee (
+  app: FastifyInstance, { details, authorize }: ResolvedHealthOptions, request: FastifyRequest
+): Promise<boolean> {
   if (details !== 'authorized' || authorize === undefined) return details === 'always'
   try {
-    return await withDeadline(runtimeOf(app).context.clock, AUTHORIZE_MS, (async () => await authorize(request))()) === true
+    const { clock } = runtimeOf(app).context
+    return await withDeadline(clock, AUTHORIZE_MS, (async () => await authorize(request))()) === true
   } catch (error) {
-    request.log.debug(runtimeOf(app).redaction.fields({ err: error }), 'health.authorize failed; the checks are not shown')
+    const fields = runtimeOf(app).redaction.fields({ err: error })
+    request.log.debug(fields, 'health.authorize failed; the checks are not shown')
     return false
   }
 }
 
 /** Refuses submissions and redrives, and nothing else, while the process is overloaded. */
-async function watchPressure (app: FastifyInstance, options: PressureOptions | false, given: PressureOptions | false | undefined): Promise<void> {
+async function watchPressure (
+  app: FastifyInstance, options: PressureOptions | false, given: PressureOptions | false | undefined
+): Promise<void> {
   if (app.hasDecorator('isUnderPressure')) {
     // Registered by the application: its rules hold, and a second registration would be refused by Fastify.
-    if (given !== undefined && given !== false) throw invalidOptions('health', ['pressure has no effect: @fastify/under-pressure is already registered; give its limits there'])
-    return
+    if (given === undefined || given === false) return
+    throw invalidOptions('health', [
+      'pressure has no effect: @fastify/under-pressure is already registered; give its limits there'
+    ])
   }
   if (options === false) return
   const limits = { ...PRESSURE_DEFAULTS, ...options }
@@ -128,14 +147,18 @@ async function watchPressure (app: FastifyInstance, options: PressureOptions | f
     // Reject instead of throwing: only a rejection reaches the error handler of the route, which answers and emits
     // `job.rejected`.
     pressureHandler: (request: FastifyRequest, _reply: FastifyReply, type: string) => {
-      if (!isNewWork(request) || (OF_THE_LOOP.has(type) && !settled() && !outgrown(app.memoryUsage(), limits))) return undefined
+      if (!isNewWork(request)) return undefined
+      if (OF_THE_LOOP.has(type) && !settled() && !outgrown(app.memoryUsage(), limits)) return undefined
       return Promise.reject(overloaded(limits.retryAfterSeconds))
     }
   })
 }
 
 /** Of several limits that are passed, only one is named: behind the event loop, there may be the memory. */
-function outgrown ({ heapUsed, rssBytes }: { readonly heapUsed: number, readonly rssBytes: number }, { maxHeapUsedBytes, maxRssBytes }: Required<PressureOptions>): boolean {
+function outgrown (
+  { heapUsed, rssBytes }: { readonly heapUsed: number, readonly rssBytes: number },
+  { maxHeapUsedBytes, maxRssBytes }: Required<PressureOptions>
+): boolean {
   return (maxHeapUsedBytes > 0 && heapUsed > maxHeapUsedBytes) || (maxRssBytes > 0 && rssBytes > maxRssBytes)
 }
 
@@ -154,7 +177,8 @@ function sinceStart (app: FastifyInstance, ms: number): () => boolean {
 }
 
 function overloaded (retryAfterSeconds: number): AsyncEndpointsError {
-  return new AsyncEndpointsError('FAE_OVERLOADED', 'The server is under pressure; try again later', { retryAfterSeconds })
+  const message = 'The server is under pressure; try again later'
+  return new AsyncEndpointsError('FAE_OVERLOADED', message, { retryAfterSeconds })
 }
 
 /** New work, by what our routes write into their `config`: a submission, or a failed job that is run again. */
@@ -162,7 +186,8 @@ function isNewWork (request: FastifyRequest): boolean {
   const config: object = request.routeOptions.config
   if (!('asyncEndpoints' in config)) return false
   const ours = config.asyncEndpoints
-  return typeof ours === 'object' && ours !== null && 'kind' in ours && (ours.kind === 'submit' || ours.kind === 'redrive')
+  if (typeof ours !== 'object' || ours === null || !('kind' in ours)) return false
+  return ours.kind === 'submit' || ours.kind === 'redrive'
 }
 
 /** `/health`, `/health/ready`, `/health/live` and `app.jobHealth`. */

@@ -15,7 +15,9 @@ import { EventBus } from '../lib/events/bus.ts'
 import { Subscriptions, type JobEvents } from '../lib/events/subscribers.ts'
 import { RUNTIME, type JobRuntime } from '../lib/events/runtime.ts'
 import { TraceExits } from '../lib/events/trace-exits.ts'
-import { jobOptionProperties, type JobDefinition, type JobDefinitionInput, type JobOptions, type JobTypes } from '../lib/jobs/definition.ts'
+import {
+  jobOptionProperties, type JobDefinition, type JobDefinitionInput, type JobOptions, type JobTypes
+} from '../lib/jobs/definition.ts'
 import { DEFINER, JobDefiner } from '../lib/http/define-job.ts'
 import { JobRegistry } from '../lib/jobs/registry.ts'
 import { StoreCounts } from '../lib/jobs/store-counts.ts'
@@ -75,7 +77,9 @@ const CLOSE_IDLE_EVERY_MS = 100
 
 async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Promise<void> {
   const options = readOptions('jobStore', jobStoreSchema, { submitTimeoutMs: 2_000 }, given)
-  if (options.store !== undefined && !isStore(options.store)) throw invalidOptions('jobStore', ['store must be a JobStore, for example redisStore({ url })'])
+  if (options.store !== undefined && !isStore(options.store)) {
+    throw invalidOptions('jobStore', ['store must be a JobStore, for example redisStore({ url })'])
+  }
   const context = createContext({ logger: app.log, clock: options.clock })
   const redaction = readRedactOptions(options.redact)
   const bus = new EventBus(redaction.logger(context.logger))
@@ -110,7 +114,9 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   const definer = new JobDefiner(runtime)
   app.decorate(DEFINER, definer)
   app.addHook('onReady', async () => { definer.ready() })
-  app.decorate('defineJob', function defineJob<T extends JobTypes> (this: FastifyInstance | undefined, input: JobDefinitionInput<T>) {
+  app.decorate('defineJob', function defineJob<T extends JobTypes> (
+    this: FastifyInstance | undefined, input: JobDefinitionInput<T>
+  ) {
     // `this` is the context on which it is called. A call without `this` means the context in which the plugin is
     // registered.
     return definer.define(this ?? app, input)
@@ -155,7 +161,11 @@ interface ClosableSession {
  * period of an orchestrator, and the plugins would not be closed before that.
  */
 function closeIdleConnections (app: FastifyInstance, clock: Clock): void {
-  const closing = new Periodic({ clock, intervalMs: CLOSE_IDLE_EVERY_MS, turn: () => { app.server.closeIdleConnections?.() } })
+  const closing = new Periodic({
+    clock,
+    intervalMs: CLOSE_IDLE_EVERY_MS,
+    turn: () => { app.server.closeIdleConnections?.() }
+  })
   app.addHook('preClose', async () => { closing.start() })
   app.addHook('onClose', async () => { closing.cancel() })
 }

@@ -16,15 +16,20 @@ import { PageMemory } from '../lib/exposition/page.ts'
 import { reportLeftOpen } from '../lib/http/left-open.ts'
 import { addMetricsRoutes } from '../lib/http/metrics-routes.ts'
 import { traceSubmissions } from '../lib/http/trace-submissions.ts'
+import type { JobWorker } from '../lib/worker/job-worker.ts'
 import type { WorkerView } from '../lib/monitor/fact-reader.ts'
 import { Monitor, UNMONITORED, type PerformanceMonitor } from '../lib/monitor/monitor.ts'
-import { readPerformanceOptions, type PerformanceOptions, type ResolvedPerformanceOptions } from '../lib/monitor/options.ts'
+import {
+  readPerformanceOptions, type PerformanceOptions, type ResolvedPerformanceOptions
+} from '../lib/monitor/options.ts'
 import { withoutDetails } from '../lib/monitor/bottleneck-report.ts'
 import { bottleneckSchema } from '../lib/monitor/bottleneck-schema.ts'
 import { ACROSS_PROCESSES, INSTRUMENTS } from '../lib/telemetry/instruments.ts'
 import type { JobMetricsRegistry } from '../lib/telemetry/job-metrics-registry.ts'
 import { noopMetrics, type AsyncEndpointsMetrics } from '../lib/telemetry/metrics.ts'
-import { readTelemetryOptions, type ResolvedTelemetryOptions, type TelemetryOptions } from '../lib/telemetry/options/index.ts'
+import {
+  readTelemetryOptions, type ResolvedTelemetryOptions, type TelemetryOptions
+} from '../lib/telemetry/options/index.ts'
 import { MetricsRegistry } from '../lib/telemetry/registry.ts'
 import type { Workload } from '../lib/telemetry/store-gauges.ts'
 import type { Telemetry } from '../lib/telemetry/telemetry.ts'
@@ -61,12 +66,20 @@ export function readObservabilityOptions (given: ObservabilityOptions): Resolved
   const problems = new OptionProblems()
   const { performance: monitored = true, export: exported, ...rest } = given
   const telemetry = problems.collect('', () => readTelemetryOptions(rest))
-  if (typeof monitored !== 'boolean' && (typeof monitored !== 'object' || monitored === null)) problems.add('performance must be true, false or an object')
-  const performance = monitored === false ? undefined : problems.collect('performance.', () => readPerformanceOptions(typeof monitored === 'object' ? monitored : {}))
+  if (typeof monitored !== 'boolean' && (typeof monitored !== 'object' || monitored === null)) {
+    problems.add('performance must be true, false or an object')
+  }
+  const performance = monitored === false
+    ? undefined
+    : problems.collect('performance.', () => readPerformanceOptions(typeof monitored === 'object' ? monitored : {}))
   const targets = problems.collect('export.', () => readExportOptions(exported))
-  if (telemetry !== undefined && telemetry.metrics === undefined && (targets?.file ?? targets?.push) !== undefined) problems.add('export.targets needs metrics, which are switched off')
+  if (telemetry !== undefined && telemetry.metrics === undefined && (targets?.file ?? targets?.push) !== undefined) {
+    problems.add('export.targets needs metrics, which are switched off')
+  }
   problems.throwIfAny('observability')
-  if (telemetry === undefined || targets === undefined) throw new Error('a reader of options returned nothing and found nothing wrong')
+  if (telemetry === undefined || targets === undefined) {
+    throw new Error('a reader of options returned nothing and found nothing wrong')
+  }
   return { telemetry, performance, export: targets }
 }
 
@@ -85,11 +98,22 @@ async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOp
   // Loaded here, so that an application which switches it off loads no part of OpenTelemetry either.
   const { Telemetry } = await import('../lib/telemetry/telemetry.ts')
   const { runQuietly: quietly } = await import('../lib/telemetry/trace-context.ts')
-  const telemetry = new Telemetry({ runtime: runtimeOf(app), options: options.telemetry, workload: () => workload(app) })
+  const telemetry = new Telemetry({
+    runtime: runtimeOf(app),
+    options: options.telemetry,
+    workload: () => workload(app)
+  })
   telemetry.install()
   const monitor = makeMonitor(app, telemetry, options, quietly)
   const memory = new PageMemory()
-  const exporters = createExporters({ context, bus, registry: telemetry.registry, resource: telemetry.resource, memory, scope: options.telemetry.metrics?.scopeLabels === true ? SCOPE_LABELS : undefined })
+  const exporters = createExporters({
+    context,
+    bus,
+    registry: telemetry.registry,
+    resource: telemetry.resource,
+    memory,
+    scope: options.telemetry.metrics?.scopeLabels === true ? SCOPE_LABELS : undefined
+  })
   app.decorate('jobExporters', exporters)
   const coordinator = makeCoordinator(app, telemetry, exporters, options.export, quietly)
   app.decorate('jobMetrics', telemetry.metrics)
@@ -97,9 +121,16 @@ async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOp
   app.decorate('jobMonitor', monitor ?? UNMONITORED)
   const { tracing } = options.telemetry
   if (telemetry.tracing !== undefined && tracing !== undefined) {
-    traceSubmissions(app, telemetry.tracing.requests({ serverSpans: tracing.serverSpans === 'auto', trustInbound: tracing.trustInbound, sampleRate: (job) => runtimeOf(app).registry.get(job)?.sampleRate, logIds: options.telemetry.logging !== undefined }))
+    traceSubmissions(app, telemetry.tracing.requests({
+      serverSpans: tracing.serverSpans === 'auto',
+      trustInbound: tracing.trustInbound,
+      sampleRate: (job) => runtimeOf(app).registry.get(job)?.sampleRate,
+      logIds: options.telemetry.logging !== undefined
+    }))
   }
-  if (options.telemetry.metrics !== undefined && options.telemetry.metrics.path !== false) addRoutes(app, telemetry, monitor, options, { exporters, memory })
+  if (options.telemetry.metrics !== undefined && options.telemetry.metrics.path !== false) {
+    addRoutes(app, telemetry, monitor, options, { exporters, memory })
+  }
   // Before the worker's own hook, if this plugin is registered first: no job may run ahead of its telemetry.
   app.addHook('onReady', async () => {
     await telemetry.start()
@@ -117,7 +148,10 @@ async function observabilityPlugin (app: FastifyInstance, given: ObservabilityOp
 /** What each part may take to end. */
 const STOP_MS = 2_000
 
-function makeMonitor (app: FastifyInstance, telemetry: Telemetry, { performance, telemetry: { metrics } }: ResolvedObservabilityOptions, quietly: <R>(work: () => R) => R): Monitor | undefined {
+function makeMonitor (
+  app: FastifyInstance, telemetry: Telemetry, { performance, telemetry: { metrics } }: ResolvedObservabilityOptions,
+  quietly: <R>(work: () => R) => R
+): Monitor | undefined {
   if (performance === undefined) return undefined
   const { context, bus, redaction, registry } = runtimeOf(app)
   return new Monitor({
@@ -127,25 +161,32 @@ function makeMonitor (app: FastifyInstance, telemetry: Telemetry, { performance,
     registry: telemetry.registry,
     options: performance,
     bottlenecks: performance.bottlenecks && metrics !== undefined,
-    surroundings: { jobs: () => registry.all(), worker: () => workerView(app), countsIntervalMs: metrics?.gaugesIntervalMs ?? 0 },
+    surroundings: {
+      jobs: () => registry.all(),
+      worker: () => workerView(app),
+      countsIntervalMs: metrics?.gaugesIntervalMs ?? 0
+    },
     watchSpans: (watcher) => telemetry.watchSpans(watcher),
     quietly
   })
 }
 
 function workerView (app: FastifyInstance): WorkerView | undefined {
-  const worker = workerOf<{ loads: () => WorkerView['loads'], oldestAttempts: (limit: number) => ReturnType<WorkerView['attempts']> }>(app)
+  const worker = workerOf<Pick<JobWorker, 'loads' | 'oldestAttempts'>>(app)
   return worker && { loads: worker.loads(), attempts: () => worker.oldestAttempts(MAX_ATTEMPTS_SHOWN) }
 }
 
 function makeCoordinator (
-  app: FastifyInstance, { registry, resource }: Telemetry, exporters: ExporterRegistry, options: ResolvedExportOptions, quietly: <R>(work: () => R) => R
+  app: FastifyInstance, { registry, resource }: Telemetry, exporters: ExporterRegistry, options: ResolvedExportOptions,
+  quietly: <R>(work: () => R) => R
 ): ExportCoordinator {
   const { context, bus, store } = runtimeOf(app)
-  const [exports, durations] = [registry.instrument(INSTRUMENTS.exports), registry.instrument(INSTRUMENTS.exportDuration)]
+  const exports = registry.instrument(INSTRUMENTS.exports)
+  const durations = registry.instrument(INSTRUMENTS.exportDuration)
   // From 0 on, so that the first failures are an increase.
   for (const target of ['file', 'push'] as const) {
-    if (options[target] !== undefined) for (const outcome of ['completed', 'failed', 'replaced']) exports.keep({ target, outcome })
+    if (options[target] === undefined) continue
+    for (const outcome of ['completed', 'failed', 'replaced']) exports.keep({ target, outcome })
   }
   return new ExportCoordinator({
     context,
@@ -172,15 +213,22 @@ function workload (app: FastifyInstance): ReturnType<Workload> {
 const MAX_ATTEMPTS_SHOWN = 100
 
 function attemptsUnderWay (app: FastifyInstance): readonly unknown[] {
-  return workerOf<{ oldestAttempts: (limit: number) => readonly unknown[] }>(app)?.oldestAttempts(MAX_ATTEMPTS_SHOWN) ?? []
+  return workerOf<Pick<JobWorker, 'oldestAttempts'>>(app)?.oldestAttempts(MAX_ATTEMPTS_SHOWN) ?? []
 }
 
 interface Pages { readonly exporters: ExporterRegistry, readonly memory: PageMemory }
 
-function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor | undefined, { telemetry: { metrics, activityTracking }, performance }: ResolvedObservabilityOptions, { exporters, memory }: Pages): void {
+function addRoutes (
+  app: FastifyInstance, telemetry: Telemetry, monitor: Monitor | undefined, options: ResolvedObservabilityOptions,
+  { exporters, memory }: Pages
+): void {
+  const { telemetry: { metrics, activityTracking }, performance } = options
   if (metrics === undefined) return
   const path = String(metrics.path)
-  if (metricsAccess(metrics) === 'left-open') app.addHook('onReady', async () => { reportLeftOpen(runtimeOf(app), 'access.metrics_left_open', app.prefix + path) })
+  if (metricsAccess(metrics) === 'left-open') {
+    const report = (): void => { reportLeftOpen(runtimeOf(app), 'access.metrics_left_open', app.prefix + path) }
+    app.addHook('onReady', async () => { report() })
+  }
   addMetricsRoutes(app, {
     path,
     authorize: metrics.authorize,
@@ -189,12 +237,26 @@ function addRoutes (app: FastifyInstance, telemetry: Telemetry, monitor: Monitor
       const page = await exporters.page(format ?? negotiate(accept, metrics.format), 'http')
       return { ...page, release: () => { memory.giveBack(page.body) } }
     },
-    failed: (error) => { app.log.error(runtimeOf(app).redaction.fields({ err: error }), 'the metrics could not be shown') },
+    failed: (error) => {
+      app.log.error(runtimeOf(app).redaction.fields({ err: error }), 'the metrics could not be shown')
+    },
     jobs: {
       schema: jobsSummarySchema,
-      show: (detailed) => jobsSummary(telemetry.registry.families(), runtimeOf(app).context.clock.now(), activityTracking && detailed ? attemptsUnderWay(app) : undefined)
+      show: (detailed) => {
+        const attempts = activityTracking && detailed ? attemptsUnderWay(app) : undefined
+        return jobsSummary(telemetry.registry.families(), runtimeOf(app).context.clock.now(), attempts)
+      }
     },
-    bottlenecks: monitor === undefined || performance?.bottlenecks !== true ? undefined : { schema: bottleneckSchema, maxSamples: performance.maxSamples, report: (samples, detailed) => detailed ? monitor.bottlenecks(samples) : withoutDetails(monitor.bottlenecks(samples)) }
+    bottlenecks: monitor === undefined || performance?.bottlenecks !== true
+      ? undefined
+      : {
+          schema: bottleneckSchema,
+          maxSamples: performance.maxSamples,
+          report: (samples, detailed) => {
+            const report = monitor.bottlenecks(samples)
+            return detailed ? report : withoutDetails(report)
+          }
+        }
   })
 }
 
@@ -206,5 +268,9 @@ function metricsAccess (metrics: ResolvedTelemetryOptions<FastifyRequest>['metri
 /**
  * Metrics at `/metrics`, traces, numbered log lines, for every job of this application. Register it before the worker.
  */
-export const observability = fp(observabilityPlugin, { name: PLUGIN.observability, fastify: '5.x', dependencies: [PLUGIN.jobStore] })
+export const observability = fp(observabilityPlugin, {
+  name: PLUGIN.observability,
+  fastify: '5.x',
+  dependencies: [PLUGIN.jobStore]
+})
 export default observability

@@ -24,7 +24,9 @@ async function workerPlugin (app: FastifyInstance, options: WorkerOptions): Prom
   const runtime = runtimeOf(app)
   const worker = new Worker(runtime, options)
   // A job that is only declared would be claimed here and handed back for ever.
-  runtime.registry.guard(({ name, queue, handler }) => { if (handler === undefined && worker.worksOn(queue)) throw noHandler(name, queue) })
+  runtime.registry.guard(({ name, queue, handler }) => {
+    if (handler === undefined && worker.worksOn(queue)) throw noHandler(name, queue)
+  })
   app.decorate('jobWorker', worker)
   runtime.worker = worker
   stopWhenDraining(app, worker)

@@ -1,8 +1,8 @@
 import type { Clock } from './context.ts'
 
 /**
- * An answer that several callers ask for: one question is under way at a time, all callers share its answer, and the answer is
- * reused while it is fresh. A failure reaches the callers that waited for it and is not kept.
+ * An answer that several callers ask for: one question is under way at a time, all callers share its answer, and the
+ * answer is reused while it is fresh. A failure reaches the callers that waited for it and is not kept.
  */
 export class CachedAnswer<T> {
   readonly #clock: Clock

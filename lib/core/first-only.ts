@@ -1,6 +1,6 @@
 /**
- * Decides between the first of its kind, which is logged, and the rest, which are only counted: a failure that repeats a thousand
- * times a second must not fill the log.
+ * Decides between the first of its kind, which is logged, and the rest, which are only counted: a failure that
+ * repeats a thousand times a second must not fill the log.
  */
 export class FirstOnly<Kind = string> {
   readonly #seen = new Set<Kind>()

@@ -24,8 +24,8 @@ export class DeliveryError extends Error {
 }
 
 /**
- * When the next attempt may be made. The backoff doubles with each failure in a row; half of it is random, so that what failed
- * together does not return together. `Retry-After` is respected where it asks for more.
+ * When the next attempt may be made. The backoff doubles with each failure in a row; half of it is random, so that
+ * what failed together does not return together. `Retry-After` is respected where it asks for more.
  */
 export class DeliveryPace {
   readonly #clock: Clock
@@ -79,7 +79,10 @@ export interface DeliveryOptions {
   readonly mayTry?: (attempt: number) => boolean | Promise<boolean>
 }
 
-/** Sends one message until it is accepted, refused for good, or its attempts are spent. @returns the last error, if it was not delivered */
+/**
+ * Sends one message until it is accepted, refused for good, or its attempts are spent.
+ * @returns the last error, if it was not delivered
+ */
 export async function deliver (options: DeliveryOptions): Promise<DeliveryError | undefined> {
   const { clock, attempts, pace, signal, mayTry = () => true } = options
   let error: DeliveryError | undefined

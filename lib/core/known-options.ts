@@ -1,8 +1,9 @@
 import { invalidOptions } from './options.ts'
 
 /**
- * An option that has no effect (`delay`, `attempts` of other libraries) is a mistake that nobody would notice. This walks over the names
- * of what was given and allocates nothing, so that it can stand on a hot path where `readOptions` cannot.
+ * An option that has no effect (`delay`, `attempts` of other libraries) is a mistake that nobody would notice. This
+ * walks over the names of what was given and allocates nothing, so that it can stand on a hot path where
+ * `readOptions` cannot.
  *
  * @param where for the message: `jobs.submit("mail")`
  * @param advice what to say about an option that does not exist, where something can be said

@@ -97,9 +97,9 @@ export class OptionProblems {
 }
 
 /**
- * The options without the members that are `undefined`, also inside of their groups: spread over defaults, they would hide them. Goes down
- * only where the schema describes what is inside, so that a store or a schema of the application is never copied; a group without such
- * members stays the object that it is.
+ * The options without the members that are `undefined`, also inside of their groups: spread over defaults, they would
+ * hide them. Goes down only where the schema describes what is inside, so that a store or a schema of the application
+ * is never copied; a group without such members stays the object that it is.
  */
 function withoutUndefined (value: object, schema: OptionsSchema): Record<string, unknown> {
   const given = Object.entries(value).filter(([, entry]) => entry !== undefined)

@@ -11,7 +11,8 @@ export interface PeriodicParts {
 }
 
 /**
- * A loop with a timer: one turn after the other, never two at once. The next turn is counted from the end of the one before.
+ * A loop with a timer: one turn after the other, never two at once. The next turn is counted from the end of the one
+ * before.
  *
  * ```
  * new ──start──▶ waiting ──(timer | hurry)──▶ turning ──▶ waiting        cancel and stop end both
@@ -29,7 +30,10 @@ export class Periodic {
 
   start (): void { this.#arm(this.#parts.firstDelayMs ?? this.#parts.intervalMs) }
 
-  /** Begins a turn at once instead of waiting for the timer; instead of `start`, the first one. Does nothing while a turn is under way. */
+  /**
+   * Begins a turn at once instead of waiting for the timer; instead of `start`, the first one. Does nothing while a
+   * turn is under way.
+   */
   hurry (): void {
     if (this.#stopped || this.#turning !== undefined) return
     this.#clear()

@@ -1,6 +1,6 @@
 /**
- * The names under which the plugins of this package are registered, for `app.hasPlugin(name)` and for the `dependencies` of plugins
- * that need one of them. The umbrella has the name of the package.
+ * The names under which the plugins of this package are registered, for `app.hasPlugin(name)` and for the
+ * `dependencies` of plugins that need one of them. The umbrella has the name of the package.
  */
 export const PLUGIN = {
   umbrella: 'fastify-async-endpoints',

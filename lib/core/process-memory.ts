@@ -3,7 +3,9 @@ import { getHeapStatistics } from 'node:v8'
 
 export interface MemoryUse { readonly usedBytes: number, readonly limitBytes: number }
 
-/** The one measurement of this process's memory. A parameter where it is used, so that a test can be another process. */
+/**
+ * The one measurement of this process's memory. A parameter where it is used, so that a test can be another process.
+ */
 export interface ProcessMemory {
   /** Resident memory, as the kernel counts it. */
   rssBytes (): number
@@ -29,7 +31,8 @@ export const processMemory: ProcessMemory = {
 export function memoryUse (limitBytes: number | undefined, memory: ProcessMemory = processMemory): MemoryUse {
   if (limitBytes !== undefined) return { usedBytes: memory.rssBytes(), limitBytes }
   const container = memory.containerBytes() ?? 0
-  // Without a limit the kernel gives a huge number, or the memory of the whole machine, which is not for this process alone.
+  // Without a limit the kernel gives a huge number, or the memory of the whole machine, which is not for this process
+  // alone.
   if (container > 0 && container < memory.machineBytes()) return { usedBytes: memory.rssBytes(), limitBytes: container }
   return memory.heap()
 }

@@ -1,13 +1,16 @@
 export interface Quantile {
   readonly value: number
-  /** The bounds of the bucket that the value lies in. `to` is `undefined` beyond the last bound, where `value` is that bound. */
+  /**
+   * The bounds of the bucket that the value lies in. `to` is `undefined` beyond the last bound, where `value` is that
+   * bound.
+   */
   readonly from: number
   readonly to: number | undefined
 }
 
 /**
- * A quantile of values that were counted in buckets. Inside a bucket the values count as spread evenly, so the result is an
- * estimate between `from` and `to`.
+ * A quantile of values that were counted in buckets. Inside a bucket the values count as spread evenly, so the result
+ * is an estimate between `from` and `to`.
  *
  * @param q 0 to 1, for example 0.95
  * @param buckets one more than bounds: the last one counts what is over all bounds

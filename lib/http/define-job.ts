@@ -4,7 +4,9 @@ import { compileDefinition, type JobDefinition, type JobDefinitionInput, type Jo
 import type { SchemaCompilers } from '../jobs/schemas.ts'
 import { compilersOf } from './schema-compilers.ts'
 
-/** Registers the jobs of one application; each in the context that it is defined in, whose compilers read its schemas. */
+/**
+ * Registers the jobs of one application; each in the context that it is defined in, whose compilers read its schemas.
+ */
 export class JobDefiner {
   readonly #runtime: JobRuntime
   #ready = false

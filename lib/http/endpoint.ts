@@ -26,7 +26,8 @@ export type DefineJob = (definition: JobDefinitionInput, compilers: SchemaCompil
  * Defines a job and, when this process has routes, the route that submits it, in the context it was called on: that
  * context's prefix, hooks and compilers apply. Either all of it is registered or nothing.
  *
- * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, `FAE_DUPLICATE_JOB`; and Fastify's own errors for a route it cannot take
+ * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, `FAE_DUPLICATE_JOB`; and Fastify's own errors for a route it
+ * cannot take
  */
 export function defineEndpoint (app: FastifyInstance, http: HttpRuntime | undefined, define: DefineJob, given: AnyEndpointOptions): JobDefinition {
   const settings = readEndpointOptions(given)
@@ -50,7 +51,10 @@ export function defineEndpoint (app: FastifyInstance, http: HttpRuntime | undefi
   return define(input, compilers)
 }
 
-/** The part of an endpoint's options that says how its job runs. Keys that were not given stay away: `undefined` is not a default. */
+/**
+ * The part of an endpoint's options that says how its job runs. Keys that were not given stay away: `undefined` is
+ * not a default.
+ */
 function definitionInput (settings: AnyEndpointOptions): JobDefinitionInput {
   const { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes, slaMs, propagation, tracing, spanAttributes, requires, schema: { body, result } = {} } = settings
   return { name, handler, queue, retry, timeoutMs, graceMs, priority, maxResultBytes, slaMs, propagation, tracing, spanAttributes, requires, schema: { body, result } }
@@ -86,8 +90,8 @@ function routeCompilers ({ routeOptions }: AnyEndpointOptions): SchemaCompilers 
 }
 
 /**
- * The application's compilers may be made for another kind of schema than ours (Zod, …): they get the responses that the endpoint
- * describes itself. Our documents are built field by field.
+ * The application's compilers may be made for another kind of schema than ours (Zod, …): they get the responses that
+ * the endpoint describes itself. Our documents are built field by field.
  */
 function ownResponses (compilers: SchemaCompilers, described: Readonly<Record<string, unknown>>): FastifySerializerCompiler<unknown> {
   return (route) => {

@@ -14,7 +14,10 @@ export interface EndpointSchema {
   params?: unknown
   querystring?: unknown
   headers?: unknown
-  /** What the handler returns. The result is serialized by this schema: a member that it does not name never reaches a client. */
+  /**
+   * What the handler returns. The result is serialized by this schema: a member that it does not name never reaches a
+   * client.
+   */
   result?: unknown
   /** More responses for the OpenAPI document, by status code; they replace those of this package. */
   response?: Readonly<Record<string, unknown>> | undefined
@@ -61,8 +64,8 @@ export interface EndpointOptions<
   /** More request headers to keep with the job. Never credentials. */
   headers?: readonly Header[] | undefined
   /**
-   * Does the work, in a worker, some time after the 202. Left out: the handler is in the worker of another process, and the
-   * endpoint only submits. A process whose worker would run the job refuses an endpoint without one.
+   * Does the work, in a worker, some time after the 202. Left out: the handler is in the worker of another process,
+   * and the endpoint only submits. A process whose worker would run the job refuses an endpoint without one.
    */
   handler?: ((job: JobContext<HandlerTypes<Provider, Types, Schema, Header>>) => Promise<Result | Outcome> | Result | Outcome) | undefined
   /** Attributes of your own on the spans of this job. */
@@ -80,7 +83,10 @@ export type HandlerTypes<Provider extends FastifyTypeProvider, Types extends Job
   headers: HandledHeaders<Header, Types>
 }>
 
-/** The types of the definition that `app.asyncEndpoint()` returns: what is submitted from code, and what is read as the result. */
+/**
+ * The types of the definition that `app.asyncEndpoint()` returns: what is submitted from code, and what is read as
+ * the result.
+ */
 export type DefinedTypes<Provider extends FastifyTypeProvider, Types extends JobTypes, Schema extends EndpointSchema, Result> = Plain<{
   body: SubmittedBody<Provider, Schema, Types>
   result: StoredResult<Provider, Schema, Types, Result>

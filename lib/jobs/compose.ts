@@ -4,7 +4,8 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 type Middleware<Scope, Result> = (scope: Scope, next: () => Promise<Result>) => Result | PromiseLike<Result>
 
 /**
- * Runs `last` inside a chain of middleware, the first outermost. Submissions, attempts, handler spans and handlers are all wrapped here.
+ * Runs `last` inside a chain of middleware, the first outermost. Submissions, attempts, handler spans and handlers
+ * are all wrapped here.
  *
  * - Whatever a middleware or `last` does, the answer is a promise: a value that is returned is resolved, an error that is thrown at once
  *   is a rejection.
@@ -14,8 +15,9 @@ type Middleware<Scope, Result> = (scope: Scope, next: () => Promise<Result>) => 
  *   the middleware has ended is refused with `FAE_NEXT_CALLED_LATE`: the attempt is settled by then, and the handler would run without a
  *   lease. Our own middleware is spared the two promises that this costs.
  *
- * Plain functions instead of `async` ones: every attempt comes through here two or three times, and each async frame costs half a kilobyte.
- * A caller whose chain is mostly empty asks for its length first, so that `last` need not be made.
+ * Plain functions instead of `async` ones: every attempt comes through here two or three times, and each async frame
+ * costs half a kilobyte. A caller whose chain is mostly empty asks for its length first, so that `last` need not be
+ * made.
  */
 export function compose<Scope, Result> (
   chain: ReadonlyArray<Middleware<Scope, Result>>, scope: Scope, last: () => Result | PromiseLike<Result>, foreign = false

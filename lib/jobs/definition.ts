@@ -64,7 +64,10 @@ export interface JobContext<T extends JobTypes = JobTypes> {
   readonly maxAttempts: number
   readonly owner: string | undefined
   readonly correlationId: string
-  /** The W3C trace context of this attempt, as header texts: for a client library that takes those. `undefined` without a trace. */
+  /**
+   * The W3C trace context of this attempt, as header texts: for a client library that takes those. `undefined`
+   * without a trace.
+   */
   readonly trace: TraceCarrier | undefined
   /**
    * Aborts on timeout, cancellation, a lost lease, and a shutdown after the drain. Its reason is an error with a code.
@@ -79,24 +82,26 @@ export interface JobContext<T extends JobTypes = JobTypes> {
   /** A logger whose lines have the ids of job, trace and correlation. */
   readonly log: Logger
   /**
-   * Reports how far the job is: a number (percent), or units. Clients read it in the status document. Reports are throttled on their way to
-   * the store; the last one is always stored.
+   * Reports how far the job is: a number (percent), or units. Clients read it in the status document. Reports are
+   * throttled on their way to the store; the last one is always stored.
    */
   progress (progress: JobProgress | number): void
   /**
-   * Runs `work` inside a child span when the job is traced, else without one. Returns what `work` returns, and throws what it throws.
+   * Runs `work` inside a child span when the job is traced, else without one. Returns what `work` returns, and throws
+   * what it throws.
    *
    * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for an option that does not exist
    */
   span<R> (name: string, work: () => R | Promise<R>, options?: JobSpanOptions): Promise<R>
   /**
-   * Submits another job (a child), with the correlation id, the owner and the trace of this one. The idempotency key of the child is made
-   * of the id of this job, the name of the child, and how many children of that name this attempt submitted before. So a later attempt, or
-   * a redrive, that makes the same calls in the same order gets the children that exist instead of new ones. With an `idempotencyKey` of
-   * your own that key is used, as by `app.jobs.submit()`.
+   * Submits another job (a child), with the correlation id, the owner and the trace of this one. The idempotency key
+   * of the child is made of the id of this job, the name of the child, and how many children of that name this
+   * attempt submitted before. So a later attempt, or a redrive, that makes the same calls in the same order gets the
+   * children that exist instead of new ones. With an `idempotencyKey` of your own that key is used, as by
+   * `app.jobs.submit()`.
    *
-   * @throws {AsyncEndpointsError} what `app.jobs.submit()` throws; `FAE_IDEMPOTENCY_KEY_REUSED` when an earlier attempt submitted another
-   * body at this position
+   * @throws {AsyncEndpointsError} what `app.jobs.submit()` throws; `FAE_IDEMPOTENCY_KEY_REUSED` when an earlier
+   * attempt submitted another body at this position
    */
   submit<const J extends JobReference> (child: J, ...submission: SubmitArguments<J>): Promise<ChildSubmitted>
   /** Throws the reason of `signal` if the attempt was aborted. Call it now and then in long loops. */
@@ -132,8 +137,8 @@ export const PROPAGATIONS: readonly Propagation[] = ['auto', 'parent', 'link']
 /** Which submissions of a job are traced. */
 export interface JobTracingOptions {
   /**
-   * The share of submissions of this job that begin a trace, 0 to 1, among those that the sampler takes. A submission that already belongs to
-   * a trace (of a caller, or of another job) follows the decision of that trace.
+   * The share of submissions of this job that begin a trace, 0 to 1, among those that the sampler takes. A submission
+   * that already belongs to a trace (of a caller, or of another job) follows the decision of that trace.
    *
    * @defaultValue 1
    */
@@ -152,8 +157,8 @@ export interface JobSpanOptions {
 export type SpanAttributeValues = Readonly<Record<string, string | number | boolean | undefined>>
 
 /**
- * Functions that return attributes for the spans of one job. They are called only for attempts whose spans are recorded; the failure of one
- * is counted and harms no job.
+ * Functions that return attributes for the spans of one job. They are called only for attempts whose spans are
+ * recorded; the failure of one is counted and harms no job.
  */
 export interface SpanAttributesOptions<T extends JobTypes = JobTypes> {
   /** Attributes made from the submission, for the spans `process {queue}` and of the handler. */

@@ -1,6 +1,6 @@
 /**
- * The jobs of the application, by name: empty until the application declares them. Then `app.jobs` takes no other name, and
- * knows what each job takes and returns.
+ * The jobs of the application, by name: empty until the application declares them. Then `app.jobs` takes no other
+ * name, and knows what each job takes and returns.
  *
  * ```ts
  * declare module 'fastify-async-endpoints' {

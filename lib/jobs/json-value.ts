@@ -78,7 +78,10 @@ function shown (name: string): string {
  */
 export type Travelled<T> = Same<T, Arriving<T>> extends true ? T : Arriving<T>
 
-/** What can be submitted where `T` is expected: `T`, with `never` for parts that JSON would lose (`Map`, `Set`, `bigint`, …). */
+/**
+ * What can be submitted where `T` is expected: `T`, with `never` for parts that JSON would lose (`Map`, `Set`,
+ * `bigint`, …).
+ */
 export type Submittable<T> = [T] extends [Sendable<T>] ? T : Sendable<T>
 
 type Same<A, B> = [A, B] extends [B, A] ? true : false

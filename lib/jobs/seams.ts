@@ -1,6 +1,6 @@
 /**
- * Where other rooms hook into submissions and attempts. Middleware wraps the work (to open a span around it, for example), calls `next()`
- * once (see `compose`), and can change no more of a job than its scope offers.
+ * Where other rooms hook into submissions and attempts. Middleware wraps the work (to open a span around it, for
+ * example), calls `next()` once (see `compose`), and can change no more of a job than its scope offers.
  */
 import type { Logger } from '../core/context.ts'
 import type { JobDefinition, JobSpanOptions } from './definition.ts'
@@ -54,7 +54,10 @@ export interface AttemptScope {
 /** Wraps the part of an attempt that leads to its settlement. The store settles after it. */
 export type AttemptMiddleware = (scope: AttemptScope, next: () => Promise<Settlement>) => Promise<Settlement>
 
-/** Wraps the handler and the application's middleware around it. An error that `next()` rejects with is the handler's own. */
+/**
+ * Wraps the handler and the application's middleware around it. An error that `next()` rejects with is the handler's
+ * own.
+ */
 export type HandlerSpanMiddleware = (scope: AttemptScope, next: () => Promise<unknown>) => Promise<unknown>
 
 /** The jobs of one name that an attempt has submitted. */

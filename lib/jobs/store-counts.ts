@@ -2,7 +2,10 @@ import { CachedAnswer } from '../core/cached-answer.ts'
 import type { Clock } from '../core/context.ts'
 import type { JobStore, QueueCounts } from './store.ts'
 
-/** How long the counts of a queue are reused: a submission with a limit on the depth of its queue needs them this fresh. */
+/**
+ * How long the counts of a queue are reused: a submission with a limit on the depth of its queue needs them this
+ * fresh.
+ */
 const FRESH_MS = 250
 
 /** The counts of one queue, and when they were asked for: they are at most as old as the question. */
@@ -19,8 +22,10 @@ interface Queue {
 }
 
 /**
- * The one reader of `store.counts`. Gauges, health checks, alerts and the limit on the depth of a queue all read here, so that
- * the store counts a queue at most four times a second for one process, and never twice at the same time.
+ * The one cached reader of `store.counts`. Gauges, health checks, alerts and the limit on the depth of a queue all
+ * read here, so that for them the store counts a queue at most four times a second for one process, and never twice
+ * at the same time. Only `app.jobs.counts()` asks the store itself, because its caller wants the numbers of this
+ * moment.
  */
 export class StoreCounts {
   readonly #store: Pick<JobStore, 'counts'>
@@ -51,8 +56,8 @@ export class StoreCounts {
   }
 
   /**
-   * Jobs that this process has submitted since the newest reading was asked for. The reading may hold some of them already;
-   * to count those twice for a moment is the safe side.
+   * Jobs that this process has submitted since the newest reading was asked for. The reading may hold some of them
+   * already; to count those twice for a moment is the safe side.
    */
   submittedSince (queue: string): number {
     const { answer, submitted } = this.#queue(queue)

@@ -8,22 +8,32 @@ export interface SubmitMeta {
   runAt?: Date | number | undefined
   /** 1 is the most urgent; 0 (none) runs before all that have one. @defaultValue the one of the definition */
   priority?: number | undefined
-  /** Who may see the job over HTTP: only requests for which the owner function returns this text. Not empty. @defaultValue no owner */
+  /**
+   * Who may see the job over HTTP: only requests for which the owner function returns this text. Not empty.
+   * @defaultValue no owner
+   */
   owner?: string | undefined
   /** Ties the job to a request and its log lines: 1 to 128 visible ASCII characters. @defaultValue a new id */
   correlationId?: string | undefined
   /**
-   * The W3C trace context that the job belongs to, for example `job.trace` of the handler that submits it. It is the parent of the span of
-   * the submission, unless a span of the same trace is active: then that one is. Without tracing it is stored as it is.
+   * The W3C trace context that the job belongs to, for example `job.trace` of the handler that submits it. It is the
+   * parent of the span of the submission, unless a span of the same trace is active: then that one is. Without
+   * tracing it is stored as it is.
    *
    * @defaultValue the active span, if one is known
    */
   trace?: TraceCarrier | undefined
-  /** A text of 1 to 255 characters. Another submission with the same owner, job and key gets the job that exists. @defaultValue none */
+  /**
+   * A text of 1 to 255 characters. Another submission with the same owner, job and key gets the job that exists.
+   * @defaultValue none
+   */
   idempotencyKey?: string | undefined
   /** How long the idempotency key is remembered, in milliseconds. @defaultValue 86400000 (24 h) */
   idempotencyTtlMs?: number | undefined
-  /** `false`: the body is not validated against `schema.body` of the job, and gets none of its defaults. @defaultValue true */
+  /**
+   * `false`: the body is not validated against `schema.body` of the job, and gets none of its defaults.
+   * @defaultValue true
+   */
   validate?: boolean | undefined
   /** What the handler gets as `job.params`. @defaultValue {} */
   params?: JobInput['params'] | undefined

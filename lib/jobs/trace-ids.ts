@@ -28,8 +28,9 @@ export function sampledIds (trace: TraceCarrier | undefined): TraceIds | undefin
 const NO_IDS: { readonly traceId: undefined, readonly spanId: undefined } = Object.freeze({ traceId: undefined, spanId: undefined })
 
 /**
- * The `traceId` and `spanId` of an event: those of the work's own span; where it has none, those of the submission it belongs to, if that
- * was recorded and is given. Nothing is made for them, so read the two fields and do not spread the object: it may have more.
+ * The `traceId` and `spanId` of an event: those of the work's own span; where it has none, those of the submission it
+ * belongs to, if that was recorded and is given. Nothing is made for them, so read the two fields and do not spread
+ * the object: it may have more.
  */
 export function eventIds (own: TraceIds | undefined, submission?: TraceCarrier): TraceIds | typeof NO_IDS {
   return own ?? sampledIds(submission) ?? NO_IDS

@@ -2,7 +2,10 @@
 import type { JobStore } from '../jobs/store.ts'
 import { settingsOf, type RedisTarget } from './bullmq/targets.ts'
 
-/** Where an application keeps its jobs, for a program that looks at the same place (`fastify-async-endpoints doctor --app`). */
+/**
+ * Where an application keeps its jobs, for a program that looks at the same place (`fastify-async-endpoints doctor
+ * --app`).
+ */
 export interface StoreFacts {
   readonly type: string
   /** Of a store on Redis: what its client connects with, the password included. Never to be shown. */

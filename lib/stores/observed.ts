@@ -53,7 +53,8 @@ export class ObservedStore implements JobStore {
   redrive (id: string, limit?: number): Promise<RedriveVerdict | undefined> { return this.#observe('redrive', () => this.#inner.redrive(id, limit)) }
   remove (id: string): ReturnType<JobStore['remove']> { return this.#observe('remove', () => this.#inner.remove(id)) }
   progress (claim: Claim, progress: JobProgress): Promise<boolean> { return this.#observe('progress', () => this.#inner.progress(claim, progress)) }
-  // Claiming and settling happen inside the consumer: the worker, which sees each, emits their `store.operated` and `store.operation_failed`.
+  // Claiming and settling happen inside the consumer: the worker, which sees each, emits their `store.operated` and
+  // `store.operation_failed`.
   consume (options: ConsumeOptions): Consumer { return this.#exits.quietly(() => this.#inner.consume(options)) }
 
   async subscribe (listener: (update: JobUpdate) => void): Promise<() => void> {
@@ -98,8 +99,9 @@ export interface ListeningHost extends StoreHost {
 }
 
 /**
- * Turns what a store reports about itself into events. It connects, and looks at its server, while the application is still
- * being put together: what it finds then (a server too old, a setting that loses jobs) is kept until somebody can hear it.
+ * Turns what a store reports about itself into events. It connects, and looks at its server, while the application is
+ * still being put together: what it finds then (a server too old, a setting that loses jobs) is kept until somebody
+ * can hear it.
  */
 export function storeHost (storeType: string, context: Context, bus: EventBus): ListeningHost {
   let early: StoreReport[] | undefined = []

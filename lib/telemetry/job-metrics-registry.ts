@@ -28,7 +28,10 @@ export type MetricSeries<K extends InstrumentKind> = K extends 'counter' ? Metri
 /** One metric. */
 export interface MetricInstrument<K extends InstrumentKind = InstrumentKind, L extends string = string> {
   readonly definition: InstrumentDefinition
-  /** The series with these labels, made when it is first asked for. Beyond `maxSeriesPerMetric` all further ones share one series. */
+  /**
+   * The series with these labels, made when it is first asked for. Beyond `maxSeriesPerMetric` all further ones share
+   * one series.
+   */
   bind (labels: Readonly<Record<L, string>>): MetricSeries<K>
   /** Removes a series, for example of something that no longer exists. @returns whether there was one */
   remove (labels: Readonly<Record<L, string>>): boolean
@@ -41,11 +44,13 @@ export interface JobMetricsRegistry {
   /**
    * The instrument of this definition; the same one when it is asked for again.
    *
-   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a definition that is not valid, and for a name that another kind or other labels have
+   * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a definition that is not valid, and for a name that
+   * another kind or other labels have
    */
   instrument<const D extends InstrumentDefinition> (definition: D): MetricInstrument<D['kind'], D['labels'][number]>
   /**
-   * Calls the function before every reading, so that it can set gauges. It must be quick, and nobody waits for what it returns.
+   * Calls the function before every reading, so that it can set gauges. It must be quick, and nobody waits for what
+   * it returns.
    *
    * @returns stops it
    */

@@ -28,8 +28,8 @@ export interface MetricsServiceParts {
 }
 
 /**
- * The metrics of one Fastify instance: the registry, what records into it, the loop that reads the gauges from the store,
- * and the ways into OpenTelemetry.
+ * The metrics of one Fastify instance: the registry, what records into it, the loop that reads the gauges from the
+ * store, and the ways into OpenTelemetry.
  *
  * ```
  * made ──install──▶ recording (series that start at 0 exist) ──start──▶ running ──stop──▶ stopped

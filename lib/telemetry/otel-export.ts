@@ -23,8 +23,9 @@ const MAX_UNANSWERED = 3
 const SUCCESS = 0
 
 /**
- * Gives all metrics to an exporter at an interval, and once more at the end. The SDK has a periodic reader for that, but it
- * would have to be loaded, does not report failures, and keeps the process alive for half a minute when an exporter hangs.
+ * Gives all metrics to an exporter at an interval, and once more at the end. The SDK has a periodic reader for that,
+ * but it would have to be loaded, does not report failures, and keeps the process alive for half a minute when an
+ * exporter hangs.
  *
  * ```
  * waiting ──timer──▶ exporting ──(answer | timeout | throw)──▶ waiting          stop: one more export, then shutdown

@@ -19,7 +19,8 @@ const SWEEPS = 24
 const MIN_INTERVAL_MS = 1_000
 
 /**
- * Forgets series that nothing was recorded into for the time of retention, at most one sweep (a 24th of that time) late.
+ * Forgets series that nothing was recorded into for the time of retention, at most one sweep (a 24th of that time)
+ * late.
  *
  * ```
  * waiting ──timer──▶ sweeping ──▶ waiting          stop ends it

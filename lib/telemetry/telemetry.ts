@@ -37,8 +37,8 @@ export interface SpanWatch {
 }
 
 /**
- * The telemetry of one Fastify instance: makes the parts that the options ask for, connects them to the runtime, and ends
- * what it has made.
+ * The telemetry of one Fastify instance: makes the parts that the options ask for, connects them to the runtime, and
+ * ends what it has made.
  *
  * ```
  * made ──install──▶ middleware and sinks in place, no spans yet ──start──▶ running ──stop──▶ stopped

@@ -27,8 +27,8 @@ export interface TracingParts {
 }
 
 /**
- * The middleware that opens spans around a submission, an attempt and a handler. Without a tracer, and for work that is not
- * sampled, each middleware makes a few comparisons and calls `next()`.
+ * The middleware that opens spans around a submission, an attempt and a handler. Without a tracer, and for work that
+ * is not sampled, each middleware makes a few comparisons and calls `next()`.
  *
  * ```
  * SERVER (existing or new) ── send {queue} ──┬── process {queue} ── {job name} ── job.span, instrumented clients

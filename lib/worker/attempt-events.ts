@@ -109,7 +109,8 @@ export function emitSettled (runtime: JobRuntime, run: AttemptFacts, settlement:
 }
 
 /**
- * A settlement is an operation of the store. The wrapper that reports those sees no call for it, because the consumer settles inside the store.
+ * A settlement is an operation of the store. The wrapper that reports those sees no call for it, because the consumer
+ * settles inside the store.
  */
 function emitSettleOperation ({ bus, context, store }: JobRuntime, run: AttemptFacts, verdict: SettleVerdict): void {
   const failed = verdict.kind === 'error'
@@ -164,7 +165,10 @@ function aboutOf ({ claim: { job }, workerId, traceIds }: AttemptFacts) {
   return { jobId: job.id, jobName: job.name, queue: job.queue, workerId, correlationId: job.correlationId, traceId, spanId }
 }
 
-/** For an event that happens while an attempt runs, or that has no attempt: where that is not recorded, its submission may be. */
+/**
+ * For an event that happens while an attempt runs, or that has no attempt: where that is not recorded, its submission
+ * may be.
+ */
 export function aboutJob ({ claim: { job }, traceIds }: AttemptFacts) {
   const { traceId, spanId } = eventIds(traceIds, job.trace)
   return { jobId: job.id, jobName: job.name, queue: job.queue, correlationId: job.correlationId, traceId, spanId }

@@ -30,16 +30,16 @@ export interface AttemptObserver {
 type SettledListener = (verdict: SettleVerdict, settlement: Settlement) => void
 
 /**
- * One attempt, from the claim to the report of its settlement. A consumer of the store drives it, in two halves with the store's own work
- * between them:
+ * One attempt, from the claim to the report of its settlement. A consumer of the store drives it, in two halves with
+ * the store's own work between them:
  *
  * 1. `run` → `#untilSettlement`: report the claim; if the attempt before this one stalled, account for that and call no
  *    handler; otherwise run the handler, classify how it ended, and write its last progress.
  * 2. The store settles: it stores the settlement, refuses it because the lease is lost, or cannot be reached.
  * 3. `settled` → `#afterSettlement`: report what became of the settlement. No ending is reported before it is stored.
  *
- * Two halves, because awaiting the store's answer in one function would cost every job a promise and a turn, and stores call `settled` to
- * have the ending reported at once.
+ * Two halves, because awaiting the store's answer in one function would cost every job a promise and a turn, and
+ * stores call `settled` to have the ending reported at once.
  */
 export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<AttemptRun> {
   readonly claim: Claim
@@ -100,7 +100,8 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
 
   run (): Promise<Settlement> {
     const { traceExits } = this.#runtime
-    // The store calls from a loop of its own, where nothing is traced. What follows is the application's work, and may be traced.
+    // The store calls from a loop of its own, where nothing is traced. What follows is the application's work, and
+    // may be traced.
     return traceExits?.open === true ? traceExits.plainly(() => this.#untilSettlement()) : this.#untilSettlement()
   }
 
@@ -141,7 +142,8 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
   #afterSettlement (verdict: SettleVerdict): void {
     const settlement = this.#settlement
     if (settlement === undefined) {
-      // The consumer was closed, or is broken, while the handler runs. The lease will run out and another worker will run the job.
+      // The consumer was closed, or is broken, while the handler runs. The lease will run out and another worker will
+      // run the job.
       this.abort('lease-lost')
     } else {
       for (const listener of this.#listeners ?? []) listener(verdict, settlement)

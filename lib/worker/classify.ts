@@ -14,8 +14,8 @@ type Clean = (text: string) => string
 export type HandlerFacts = Pick<RunningHandler, 'abortReason' | 'signalRead'>
 
 /**
- * Turns the end of a handler into the settlement of its attempt: without an abort, and after one that does not decide (see
- * {@link abortDecides}), what it returned or threw counts; otherwise the abort does.
+ * Turns the end of a handler into the settlement of its attempt: without an abort, and after one that does not decide
+ * (see {@link abortDecides}), what it returned or threw counts; otherwise the abort does.
  *
  * @param clean removes from what a handler says about its failure what must not be stored
  */
@@ -27,9 +27,10 @@ export function classify (end: HandlerEnd, handler: HandlerFacts, job: JobRecord
 }
 
 /**
- * Whether an abort decides how the attempt ended, whatever the handler returned or threw after it. A timeout always does, and so does every
- * abort of a handler that was never called or that was abandoned. The others do if the handler has read its signal, because it may then have
- * stopped half-way; a handler that never read it has ended by itself.
+ * Whether an abort decides how the attempt ended, whatever the handler returned or threw after it. A timeout always
+ * does, and so does every abort of a handler that was never called or that was abandoned. The others do if the
+ * handler has read its signal, because it may then have stopped half-way; a handler that never read it has ended by
+ * itself.
  */
 export function abortDecides (end: HandlerEnd, { abortReason, signalRead }: HandlerFacts): boolean {
   if (abortReason === undefined) return false
@@ -40,7 +41,8 @@ function settleAborted (reason: AbortReason, job: JobRecord, definition: JobDefi
   switch (reason) {
     case 'cancelled': return { kind: 'cancelled', reason: abortError('cancelled').message }
     case 'timeout': return settleThrown(abortError('timeout'), job, definition, clean)
-    // The store refuses an attempt whose lease is lost. Should the lease turn out to be good, another worker may take the job.
+    // The store refuses an attempt whose lease is lost. Should the lease turn out to be good, another worker may take
+    // the job.
     case 'lease-lost':
     case 'shutdown': return { kind: 'release' }
   }
@@ -103,7 +105,10 @@ function failed (code: AsyncEndpointsError['code'], message: string): Settlement
   return { kind: 'failed', error: { code, message: toReason(message, code) } }
 }
 
-/** For a claim after an attempt that stalled: that attempt is spent, and its backoff is served before the handler is called again. */
+/**
+ * For a claim after an attempt that stalled: that attempt is spent, and its backoff is served before the handler is
+ * called again.
+ */
 export function settleStall (job: JobRecord, definition: JobDefinition): Settlement {
   // `job.attempts` counts the attempt of this claim already.
   const spent = job.attempts - 1

@@ -18,7 +18,10 @@ export function emitTimedOut ({ bus }: JobRuntime, run: AttemptFacts, timeoutMs:
   bus.emit('job.timed_out', { ...aboutJob(run), workerId: run.workerId, attempt, maxAttempts, timeoutMs })
 }
 
-/** A thrown snooze, cancel or discard is an answer, and a throw after an abort that the handler could see is obedience: neither is an error. */
+/**
+ * A thrown snooze, cancel or discard is an answer, and a throw after an abort that the handler could see is
+ * obedience: neither is an error.
+ */
 export function isHandlerError (end: HandlerEnd, handler: RunningHandler): end is HandlerEnd & { kind: 'threw' } {
   if (end.kind !== 'threw' || isOutcome(end.error)) return false
   return handler.abortReason === 'timeout' || !abortDecides(end, handler)

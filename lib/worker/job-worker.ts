@@ -1,4 +1,13 @@
-import type { AttemptUnderWay } from './worker.ts'
+/** An attempt that has begun and not ended. */
+export interface AttemptUnderWay {
+  /** Of its job. */
+  readonly id: string
+  readonly name: string
+  readonly queue: string
+  /** From 1. */
+  readonly attempt: number
+  readonly runningMs: number
+}
 
 /** How busy this process is with one queue. */
 export interface WorkerLoad {
@@ -34,10 +43,11 @@ export interface JobWorker {
   /** Claims jobs again, of one queue or of all. Without effect while the worker drains. */
   resume (queue?: string): void
   /**
-   * Replaces the consumer of a queue, as the watchdog does for one that claims nothing. Attempts under way go on, and their own consumer
-   * settles them.
+   * Replaces the consumer of a queue, as the watchdog does for one that claims nothing. Attempts under way go on, and
+   * their own consumer settles them.
    *
-   * @returns `false` when nothing was replaced: this worker does not work on the queue, all its slots are taken, it is paused, or the worker drains
+   * @returns `false` when nothing was replaced: this worker does not work on the queue, all its slots are taken, it
+   * is paused, or the worker drains
    */
   restart (queue: string): boolean
 }

@@ -6,8 +6,8 @@ const INTERVAL_MS = 250
 const MAX_MESSAGE = 500
 
 /**
- * Writes a handler's progress to the store, at most four times a second. The last report is never lost, because the attempt flushes before
- * it is settled.
+ * Writes a handler's progress to the store, at most four times a second. The last report is never lost, because the
+ * attempt flushes before it is settled.
  */
 export class ProgressReporter {
   readonly #clock: Clock
@@ -70,7 +70,10 @@ export class ProgressReporter {
   }
 }
 
-/** A number alone is a percentage. Members of a wrong type are left out and not refused: no job is to fail because of its progress. */
+/**
+ * A number alone is a percentage. Members of a wrong type are left out and not refused: no job is to fail because of
+ * its progress.
+ */
 function normalize (progress: JobProgress | number): JobProgress {
   if (typeof progress === 'number') return { done: finite(progress), total: 100 }
   if (typeof progress !== 'object' || progress === null) return {}

@@ -21,7 +21,9 @@ export function assertHandlerTransition (from: HandlerState, to: HandlerState): 
   if (!allowed.includes(to)) throw new AsyncEndpointsError('FAE_ILLEGAL_TRANSITION', `A handler that is ${from} cannot become ${to}`)
 }
 
-/** How a handler ended: it was never called, it returned, it threw, or it ignored its abort until its grace was over. */
+/**
+ * How a handler ended: it was never called, it returned, it threw, or it ignored its abort until its grace was over.
+ */
 export type HandlerEnd =
   | { readonly kind: 'skipped' }
   | { readonly kind: 'returned', readonly value: unknown }
@@ -58,19 +60,21 @@ export interface HandlerLimits {
  *     └──run, after an abort──▶ skipped
  * ```
  *
- * - **ready**: the handler was not called yet. Holds nothing. An abort leaves its reason here and changes nothing else. Leaves with `run`:
- *   to `running`, or, if there was an abort, to `skipped`.
- * - **running**: the handler was called and has not ended. Holds the promise of `run` with its resolver and, if there is a limit, the timer
- *   of the timeout. Leaves with the handler's end to `ended`; with an abort, or with the timeout, which is one, to `stopping`.
- * - **stopping**: the handler was aborted and has its grace to end by itself. Holds the promise of `run` with its resolver and the timer of
- *   the grace; a shutdown may set that timer to an earlier moment. Leaves with the handler's end to `ended`; with the end of the grace to
- *   `abandoned`.
- * - **abandoned**: the attempt goes on without the handler, which still runs; of what it does only its end is noticed. Holds nothing.
- *   Leaves with the handler's end to `ended-late`. A handler that never ends stays here.
- * - **skipped**, **ended**, **ended-late**: final. They hold nothing: an attempt that V8 has moved to its old generation would keep all that
- *   it still points at until a full collection.
+ * - **ready**: the handler was not called yet. Holds nothing. An abort leaves its reason here and changes nothing
+ *   else. Leaves with `run`: to `running`, or, if there was an abort, to `skipped`.
+ * - **running**: the handler was called and has not ended. Holds the promise of `run` with its resolver and, if there
+ *   is a limit, the timer of the timeout. Leaves with the handler's end to `ended`; with an abort, or with the
+ *   timeout, which is one, to `stopping`.
+ * - **stopping**: the handler was aborted and has its grace to end by itself. Holds the promise of `run` with its
+ *   resolver and the timer of the grace; a shutdown may set that timer to an earlier moment. Leaves with the
+ *   handler's end to `ended`; with the end of the grace to `abandoned`.
+ * - **abandoned**: the attempt goes on without the handler, which still runs; of what it does only its end is
+ *   noticed. Holds nothing. Leaves with the handler's end to `ended-late`. A handler that never ends stays here.
+ * - **skipped**, **ended**, **ended-late**: final. They hold nothing: an attempt that V8 has moved to its old
+ *   generation would keep all that it still points at until a full collection.
  *
- * In every state the signal can be read and an abort leaves its reason; only in `running` and `stopping` does an abort change anything else.
+ * In every state the signal can be read and an abort leaves its reason; only in `running` and `stopping` does an
+ * abort change anything else.
  */
 export class RunningHandler {
   readonly #clock: Clock
@@ -109,8 +113,8 @@ export class RunningHandler {
    * Calls the handler.
    *
    * @param call must not throw: what the handler throws at once is a rejection
-   * @returns how the handler ended. Callbacks instead of `async`: this is the hottest path there is, and each async frame costs half a
-   * kilobyte.
+   * @returns how the handler ended. Callbacks instead of `async`: this is the hottest path there is, and each async
+   * frame costs half a kilobyte.
    */
   run ({ timeoutMs, graceMs }: HandlerLimits, call: () => Promise<unknown>): Promise<HandlerEnd> {
     if (this.#abortReason !== undefined) {
@@ -145,11 +149,12 @@ export class RunningHandler {
   }
 
   /**
-   * The signal, for the handler. Reading it decides what a return or a throw after an abort means. A handler that never read it cannot have
-   * known of the abort: it ended by itself, and what it returned counts. One that has read it may have stopped half-way, so the abort
-   * decides how the attempt ended (see `classify`).
+   * The signal, for the handler. Reading it decides what a return or a throw after an abort means. A handler that
+   * never read it cannot have known of the abort: it ended by itself, and what it returned counts. One that has read
+   * it may have stopped half-way, so the abort decides how the attempt ended (see `classify`).
    *
-   * The AbortController is made here: most handlers never ask for their signal, and one per job costs a busy worker several percent.
+   * The AbortController is made here: most handlers never ask for their signal, and one per job costs a busy worker
+   * several percent.
    */
   readSignal (): AbortSignal {
     this.#signalRead = true

@@ -9,12 +9,17 @@ import type { Consumer, JobStore } from '../jobs/store.ts'
 
 export interface WatchdogOptions {
   /**
-   * A queue with a free slot gets a new consumer when its consumer has neither claimed a job nor looked into the empty queue for this long,
-   * in milliseconds, although the store answered. With Redis not below 15000: a consumer that works may look only every ten seconds.
+   * A queue with a free slot gets a new consumer when its consumer has neither claimed a job nor looked into the
+   * empty queue for this long, in milliseconds, although the store answered. With Redis not below 15000: a consumer
+   * that works may look only every ten seconds.
    * @defaultValue 30000
    */
   silentMs?: number | undefined
-  /** A new consumer that is silent as well is replaced after twice the time, the next after four times, up to this, in milliseconds. @defaultValue 600000 */
+  /**
+   * A new consumer that is silent as well is replaced after twice the time, the next after four times, up to this, in
+   * milliseconds.
+   * @defaultValue 600000
+   */
   maxSilentMs?: number | undefined
 }
 
@@ -36,7 +41,10 @@ export type ResolvedWatchdogOptions = Readonly<Required<WatchdogOptions>>
 
 export const WATCHDOG_DEFAULTS: ResolvedWatchdogOptions = Object.freeze({ silentMs: 30_000, maxSilentMs: 600_000 })
 
-/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`: with such options consumers that work would be replaced again and again */
+/**
+ * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`: with such options consumers that work would be replaced again
+ * and again
+ */
 export function readWatchdog (
   options: false | WatchdogOptions, store: Pick<JobStore, 'longestLookMs'>
 ): ResolvedWatchdogOptions | undefined {
@@ -63,7 +71,10 @@ export interface WatchdogParts {
 
 /** The watchdog looks this many times while a consumer becomes silent. */
 const LOOKS = 4
-/** A consumer is replaced only when the store has answered this often in a row: a single late look may come from a blocked event loop. */
+/**
+ * A consumer is replaced only when the store has answered this often in a row: a single late look may come from a
+ * blocked event loop.
+ */
 const ANSWERS = 2
 const ANSWER_MS = 5_000
 
@@ -80,8 +91,9 @@ interface Watch {
 }
 
 /**
- * Notices consumers that are connected and do not consume, the failure that goes unnoticed longest, and has them replaced. A consumer may
- * be silent while it is paused, while all its slots are taken, and while the store is away, where only reconnecting helps.
+ * Notices consumers that are connected and do not consume, the failure that goes unnoticed longest, and has them
+ * replaced. A consumer may be silent while it is paused, while all its slots are taken, and while the store is away,
+ * where only reconnecting helps.
  *
  * ```
  * waiting ──timer──▶ looking ──(all well | restarted)──▶ waiting          stop ends both
@@ -124,7 +136,8 @@ export class Watchdog extends BaseService {
     const wasAway = this.#away
     this.#away = !answered
     if (!answered || wasAway) {
-      // Nothing can be consumed from a store that is away. When it is back, every consumer gets the full time to notice.
+      // Nothing can be consumed from a store that is away. When it is back, every consumer gets the full time to
+      // notice.
       for (const watch of this.#watches.values()) this.#excuse(watch, this.#parts.clock.monotonic())
       return
     }

@@ -8,26 +8,38 @@ export interface QueueWorkerOptions {
 }
 
 export interface WorkerOptions {
-  /** Slots for each queue without a number of its own: attempts of the queue that run at one time in this process. @defaultValue 10 */
+  /**
+   * Slots for each queue without a number of its own: attempts of the queue that run at one time in this process.
+   * @defaultValue 10
+   */
   concurrency?: number | undefined
-  /** Settings of single queues, by name; with `onlyTheseQueues` these are also the only ones that this process works on. */
+  /**
+   * Settings of single queues, by name; with `onlyTheseQueues` these are also the only ones that this process works
+   * on.
+   */
   queues?: Readonly<Record<string, QueueWorkerOptions>> | undefined
   /** Claims jobs only from the queues that are named in `queues`. @defaultValue false */
   onlyTheseQueues?: boolean | undefined
   /**
-   * How long running attempts have on shutdown to end by themselves, in milliseconds. Those that have not ended by then are aborted, get their
-   * `graceMs` (5 s at most) and are handed back to the store, which has 2 s to answer. Keep the sum below the time that your orchestrator
-   * gives a process (30 s in Kubernetes): a process that is killed leaves its jobs to be found stalled. @defaultValue 20000
+   * How long running attempts have on shutdown to end by themselves, in milliseconds. Those that have not ended by
+   * then are aborted, get their `graceMs` (5 s at most) and are handed back to the store, which has 2 s to answer.
+   * Keep the sum below the time that your orchestrator gives a process (30 s in Kubernetes): a process that is killed
+   * leaves its jobs to be found stalled.
+   * @defaultValue 20000
    */
   drainTimeoutMs?: number | undefined
   /**
-   * What happens to the slot of a handler that ignores its abort: the handler runs on after its `graceMs`, although its attempt was settled
-   * without it. `true`: it keeps its slot until it ends, so that `concurrency` bounds what really runs; when such handlers hold every slot
-   * of a queue, nothing is claimed from it until one ends (event `worker.exhausted`). `false`: another job takes the slot at once, and
-   * nothing bounds how many handlers run. @defaultValue true
+   * What happens to the slot of a handler that ignores its abort: the handler runs on after its `graceMs`, although
+   * its attempt was settled without it. `true`: it keeps its slot until it ends, so that `concurrency` bounds what
+   * really runs; when such handlers hold every slot of a queue, nothing is claimed from it until one ends (event
+   * `worker.exhausted`). `false`: another job takes the slot at once, and nothing bounds how many handlers run.
+   * @defaultValue true
    */
   countAbandoned?: boolean | undefined
-  /** Replaces the consumer of a queue that claims nothing although the store answers. `false`: nothing is watched or replaced. */
+  /**
+   * Replaces the consumer of a queue that claims nothing although the store answers. `false`: nothing is watched or
+   * replaced.
+   */
   watchdog?: false | WatchdogOptions | undefined
   /** Functions that wrap every handler, the first outermost. Each calls `next()` once. */
   middleware?: readonly HandlerMiddleware[] | undefined

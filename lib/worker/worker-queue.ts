@@ -27,11 +27,11 @@ export interface WorkerQueueParts {
 /**
  * One queue of a worker: the consumer that claims its jobs, the attempts under way, and who holds its slots.
  *
- * A slot is held by an attempt from its claim until its settlement was stored, and, with `countAbandoned`, by an abandoned handler until it
- * ends. The consumer is paused while abandoned handlers hold every slot (*exhausted*).
+ * A slot is held by an attempt from its claim until its settlement was stored, and, with `countAbandoned`, by an
+ * abandoned handler until it ends. The consumer is paused while abandoned handlers hold every slot (*exhausted*).
  *
- * A consumer that was replaced (see `restart`) is *retired*: it claims nothing, settles its own attempts, and is closed when the last has
- * ended. Until then its attempts hold slots that the present consumer does not get.
+ * A consumer that was replaced (see `restart`) is *retired*: it claims nothing, settles its own attempts, and is
+ * closed when the last has ended. Until then its attempts hold slots that the present consumer does not get.
  */
 export class WorkerQueue implements AttemptObserver {
   readonly name: string
@@ -74,7 +74,8 @@ export class WorkerQueue implements AttemptObserver {
   get slots (): number {
     let slots = this.concurrency
     for (const consumer of this.#retired) slots -= consumer.active
-    // Late claims of a retired consumer may have taken all of them. The present one keeps one all the same: a consumer cannot have none.
+    // Late claims of a retired consumer may have taken all of them. The present one keeps one all the same: a
+    // consumer cannot have none.
     return Math.max(0, Math.max(1, slots) - this.#keptByAbandoned)
   }
 
@@ -135,7 +136,8 @@ export class WorkerQueue implements AttemptObserver {
   }
 
   /**
-   * Aborts the attempts under way, and every attempt that begins after this: a claim may have been under way without them.
+   * Aborts the attempts under way, and every attempt that begins after this: a claim may have been under way without
+   * them.
    *
    * @returns when their handlers have ended, or were abandoned
    */
@@ -197,7 +199,10 @@ export class WorkerQueue implements AttemptObserver {
     })
   }
 
-  /** Closes a consumer that was replaced when its attempts have ended, however long they take; until then it renews their leases. */
+  /**
+   * Closes a consumer that was replaced when its attempts have ended, however long they take; until then it renews
+   * their leases.
+   */
   async #retire (old: Consumer): Promise<void> {
     const { runtime: { context: { clock } }, quiesced } = this.#parts
     try {
@@ -212,7 +217,10 @@ export class WorkerQueue implements AttemptObserver {
     }
   }
 
-  /** The store counts an attempt as active on its consumer, or no more, in this very turn, before or after it calls the worker. */
+  /**
+   * The store counts an attempt as active on its consumer, or no more, in this very turn, before or after it calls
+   * the worker.
+   */
   #resizeNextTurn (): void { setImmediate(() => { this.#resize() }) }
 
   /** Gives the present consumer the slots that are left for it, and pauses it while there are none. */
@@ -234,7 +242,10 @@ export class WorkerQueue implements AttemptObserver {
     }
   }
 
-  /** Nothing is to be done while the queue is exhausted: the consumer is paused then, and `#resize` decides whether it goes on. */
+  /**
+   * Nothing is to be done while the queue is exhausted: the consumer is paused then, and `#resize` decides whether it
+   * goes on.
+   */
   #setPaused (paused: boolean): void {
     const consumer = this.#consumer
     if (consumer === undefined || this.#exhaustedSince !== undefined) return

@@ -1,6 +1,7 @@
 import { BaseService } from '../core/service.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { Consumer } from '../jobs/store.ts'
+import type { AttemptUnderWay, JobWorker, WorkerLoad } from './job-worker.ts'
 import { readWatchdog, Watchdog, type ResolvedWatchdogOptions } from './watchdog.ts'
 import { readWorkerOptions, type ResolvedWorkerOptions, type WorkerOptions } from './worker-options.ts'
 import { WorkerQueue } from './worker-queue.ts'
@@ -9,26 +10,18 @@ import { WorkerQueue } from './worker-queue.ts'
  * A stop takes no longer than the drain and the sum of these, whatever handlers and the store do. None of them is waited for in full
  * when there is nothing to wait for.
  */
-/** The grace of an aborted handler is cut down to this: `graceMs` has no maximum, but the patience of an orchestrator has. */
+/**
+ * The grace of an aborted handler is cut down to this: `graceMs` has no maximum, but the patience of an orchestrator
+ * has.
+ */
 const MAX_GRACE_MS = 5_000
 /** When the last handler has ended, its job must still be handed back to the store. */
 const HAND_BACK_MS = 2_000
 /** Connections and timers that are left after this are dropped. */
 const CLOSE_MS = 500
 
-/** An attempt that has begun and not ended. */
-export interface AttemptUnderWay {
-  /** Of its job. */
-  readonly id: string
-  readonly name: string
-  readonly queue: string
-  /** From 1. */
-  readonly attempt: number
-  readonly runningMs: number
-}
-
 /** Claims jobs of the queues that this process works on, and runs them. One per Fastify instance. */
-export class Worker extends BaseService {
+export class Worker extends BaseService implements JobWorker {
   readonly id: string
   readonly drainTimeoutMs: number
   readonly #runtime: JobRuntime
@@ -60,14 +53,20 @@ export class Worker extends BaseService {
 
   get draining (): boolean { return this.#quiesced.signal.aborted }
 
-  /** The abandoned handlers of one queue; `exhaustedSince` (monotonic): they hold every slot of it since then, and nothing is claimed. */
+  /**
+   * The abandoned handlers of one queue; `exhaustedSince` (monotonic): they hold every slot of it since then, and
+   * nothing is claimed.
+   */
   abandonedIn (queue: string): { readonly running: number, readonly exhaustedSince: number | undefined } {
     const found = this.#queues.get(queue)
     return { running: found?.abandoned ?? 0, exhaustedSince: found?.exhaustedSince }
   }
 
-  /** How busy this process is with each of its queues: slots that are held, those that abandoned handlers keep included, and slots in all. */
-  loads (): Array<{ readonly queue: string, readonly active: number, readonly concurrency: number }> {
+  /**
+   * How busy this process is with each of its queues: slots that are held, those that abandoned handlers keep
+   * included, and slots in all.
+   */
+  loads (): WorkerLoad[] {
     return [...this.#queues.values()].map(({ name, taken, concurrency }) => ({ queue: name, active: taken, concurrency }))
   }
 
@@ -88,8 +87,8 @@ export class Worker extends BaseService {
   worksOn (queue: string): boolean { return !this.#options.onlyTheseQueues || this.#options.queues[queue] !== undefined }
 
   /**
-   * Attempts that the present consumer of a queue may have under way: fewer than its concurrency while a consumer that it replaced still has
-   * some, or while abandoned handlers keep slots.
+   * Attempts that the present consumer of a queue may have under way: fewer than its concurrency while a consumer
+   * that it replaced still has some, or while abandoned handlers keep slots.
    */
   slotsOf (queue: string): number { return this.#queues.get(queue)?.slots ?? this.concurrencyOf(queue) }
 
@@ -104,11 +103,11 @@ export class Worker extends BaseService {
   resume (queue?: string): void { for (const each of this.#named(queue)) each.resume() }
 
   /**
-   * Replaces the consumer of a queue, as the watchdog does when it is silent. Attempts under way go on and are settled by the old one; the
-   * new one takes no more than the slots that are free.
+   * Replaces the consumer of a queue, as the watchdog does when it is silent. Attempts under way go on and are
+   * settled by the old one; the new one takes no more than the slots that are free.
    *
-   * @returns `false`: nothing was replaced, because this worker does not work on the queue, all its slots are taken, it is paused, or the
-   * worker stops
+   * @returns `false`: nothing was replaced, because this worker does not work on the queue, all its slots are taken,
+   * it is paused, or the worker stops
    */
   restart (queue: string): boolean { return this.#queues.get(queue)?.restart(0, 'requested') ?? false }
 

@@ -36,7 +36,10 @@ export function adviceOn (reason: string): string {
   return what === undefined ? '' : `: ${what}${fix === undefined || fix === '' ? '' : `. ${fix}`}`
 }
 
-/** Host and port of the server of a store, for messages; never user or password. `undefined` when its client does not say. */
+/**
+ * Host and port of the server of a store, for messages; never user or password. `undefined` when its client does not
+ * say.
+ */
 export function serverOf ({ client, connection }: Pick<ResolvedRedisStoreOptions, 'client' | 'connection'>): string | undefined {
   if (client === undefined) return placeOf(connection)
   if (Reflect.get(client, 'isCluster') === true) return listOf(Reflect.get(client, 'startupNodes'))

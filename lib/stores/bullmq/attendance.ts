@@ -26,12 +26,16 @@ export interface AttendanceParts {
 }
 
 /**
- * Finds queues that hold jobs but have no worker. A deploy may have removed the worker of a queue; its jobs would wait for
- * ever, and nothing would report it. Each process writes on the server which queues it works on, and reads what the others wrote.
+ * Finds queues that hold jobs but have no worker. A deploy may have removed the worker of a queue; its jobs would
+ * wait for ever, and nothing would report it. Each process writes on the server which queues it works on, and reads
+ * what the others wrote.
  */
 export class Attendance {
   readonly #parts: AttendanceParts
-  /** Queues without a worker, with the number of looks in a row that found them so. One look is not enough: during a deploy a queue has none for a while. */
+  /**
+   * Queues without a worker, with the number of looks in a row that found them so. One look is not enough: during a
+   * deploy a queue has none for a while.
+   */
   #suspected: ReadonlyMap<string, number> = new Map()
   #unattended: readonly UnattendedQueue[] = []
   readonly #reported = new FirstOnly()
@@ -49,7 +53,10 @@ export class Attendance {
 
   stop (): Promise<void> { return this.#round.stop() }
 
-  /** Writes at once that this process works on a queue. Otherwise other processes would report the queue until the next turn. */
+  /**
+   * Writes at once that this process works on a queue. Otherwise other processes would report the queue until the
+   * next turn.
+   */
   async note (queue: string): Promise<void> {
     await this.#parts.shared.put(GROUP, queue, '1', this.#parts.everyMs * (MISSED + 0.5))
   }

@@ -2,7 +2,9 @@
 import type { Backend } from './internals.ts'
 import type { Running } from './running.ts'
 
-/** How many jobs that are to run again are remembered, for a cancel that comes a moment after their attempt has ended. */
+/**
+ * How many jobs that are to run again are remembered, for a cancel that comes a moment after their attempt has ended.
+ */
 const REMEMBERED = 200
 
 export interface CancelWatchParts {
@@ -15,8 +17,8 @@ export interface CancelWatchParts {
 }
 
 /**
- * Stops attempts of this process whose jobs were cancelled. What a channel says is a hint and no command: anybody who may
- * publish can say it, and messages can be missed. The server knows, so it is asked.
+ * Stops attempts of this process whose jobs were cancelled. What a channel says is a hint and no command: anybody who
+ * may publish can say it, and messages can be missed. The server knows, so it is asked.
  */
 export class CancelWatch {
   readonly #parts: CancelWatchParts
@@ -38,7 +40,10 @@ export class CancelWatch {
     }, () => { /* the next renewal of the leases asks again */ })
   }
 
-  /** An attempt ended, and its job is to be run again: a cancel may have found it running, and the attempt not have heard of it. */
+  /**
+   * An attempt ended, and its job is to be run again: a cancel may have found it running, and the attempt not have
+   * heard of it.
+   */
   toBeRunAgain ({ id, cancelAsked }: Running): void {
     if (cancelAsked) return this.#hasten(id)
     this.#recent.add(id)
@@ -53,7 +58,10 @@ export class CancelWatch {
     else if (this.#recent.delete(id)) this.#hasten(id)
   }
 
-  /** The job was cancelled during its backoff. Promote it, so that a worker claims it at once and ends it as cancelled. */
+  /**
+   * The job was cancelled during its backoff. Promote it, so that a worker claims it at once and ends it as
+   * cancelled.
+   */
   #hasten (id: string): void {
     this.#parts.backend().promote(id).catch(() => { /* it is not scheduled, and so claimed soon */ })
   }

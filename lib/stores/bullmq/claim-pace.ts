@@ -6,8 +6,9 @@ const FIRST_MS = 50
 const LONGEST_MS = 1_000
 
 /**
- * Holds a consumer back while its claims fail: BullMQ asks again at once, thousands of times a second. Each failure in a row
- * makes the wait longer, with jitter, so that the workers of a fleet do not ask together; it ends when the server serves again.
+ * Holds a consumer back while its claims fail: BullMQ asks again at once, thousands of times a second. Each failure
+ * in a row makes the wait longer, with jitter, so that the workers of a fleet do not ask together; it ends when the
+ * server serves again.
  */
 export class ClaimPace {
   readonly #refusals: Refusals

@@ -1,6 +1,9 @@
 /** What BullMQ's worker can read of a claimed job, and what another program may have written over. */
 
-/** What makes BullMQ throw when it reads a claimed job is replaced in the answer. @returns what is wrong with the job */
+/**
+ * What makes BullMQ throw when it reads a claimed job is replaced in the answer.
+ * @returns what is wrong with the job
+ */
 export function mendFields (fields: unknown[]): string | undefined {
   let fault: string | undefined
   let name: unknown

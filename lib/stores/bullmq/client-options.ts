@@ -1,4 +1,7 @@
-/** Every option of ioredis, and whether the store can work with it. `test/stores/bullmq-client-options.test.ts` holds the list against ioredis. */
+/**
+ * Every option of ioredis, and whether the store can work with it. `test/stores/bullmq-client-options.test.ts` holds
+ * the list against ioredis.
+ */
 
 type Check = (value: unknown) => string | undefined
 
@@ -84,7 +87,10 @@ const REFUSED: Readonly<Record<string, string>> = {
   Connector: 'cannot be checked; give a client instead'
 }
 
-/** What no connection of the store may have, be it ours or the application's, unless the value is the one that does nothing. */
+/**
+ * What no connection of the store may have, be it ours or the application's, unless the value is the one that does
+ * nothing.
+ */
 const HARMFUL: Readonly<Record<string, { readonly harmless: readonly unknown[], readonly why: string }>> = {
   keyPrefix: { harmless: ['', null], why: 'cannot be used: keys inside scripts do not get it; use prefix instead' },
   readOnly: { harmless: [false, null], why: 'cannot be used: the store writes' },

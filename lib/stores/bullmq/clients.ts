@@ -14,11 +14,14 @@ export interface IoRedis {
 
 /** Reconnecting never waits longer than this, so that jobs flow again soon after the server is back. */
 const MAX_RETRY_MS = 1_000
-/** A server that loads its data set is asked again after this; the client would wait for as long as the server guesses. */
+/**
+ * A server that loads its data set is asked again after this; the client would wait for as long as the server
+ * guesses.
+ */
 const LOADING_RETRY_MS = 500
 /**
- * How long a connection that ends waits for the server to close its side. The client also starts this timer for a socket that is
- * closed already, and nothing stops the timer then: it delays the end of the process by this time.
+ * How long a connection that ends waits for the server to close its side. The client also starts this timer for a
+ * socket that is closed already, and nothing stops the timer then: it delays the end of the process by this time.
  */
 export const DISCONNECT_MS = 500
 /** A Sentinel that does not answer is left for the next one. */
@@ -55,8 +58,8 @@ export class ClientFactory {
   }
 
   /**
-   * Refuses at once what cannot be sent now (the caller answers 503 instead of hanging), and sends nothing a second time.
-   * A client of the application is used as it is.
+   * Refuses at once what cannot be sent now (the caller answers 503 instead of hanging), and sends nothing a second
+   * time. A client of the application is used as it is.
    *
    * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED`
    */
@@ -152,7 +155,10 @@ export class ClientFactory {
     return client
   }
 
-  /** News of a failover that arrives while a client is asking the Sentinels for the new primary ends it for good (ioredis 6.0). */
+  /**
+   * News of a failover that arrives while a client is asking the Sentinels for the new primary ends it for good
+   * (ioredis 6.0).
+   */
   #revive (client: Client): void {
     if (!this.#mustLive(client)) return
     const timer = this.#parts.clock.setTimeout(() => {
@@ -167,12 +173,16 @@ export class ClientFactory {
     return !this.#closing && client.status === 'end' && this.own.has(client) && !this.blocking.has(client)
   }
 
-  /** BullMQ duplicates the client for the blocking connection of a worker. The copy is adopted: if it hangs, it must be closed here. */
+  /**
+   * BullMQ duplicates the client for the blocking connection of a worker. The copy is adopted: if it hangs, it must
+   * be closed here.
+   */
   #catchDuplicates (client: Client): void {
     const original: unknown = client.duplicate
     if (typeof original !== 'function') return
     Reflect.set(client, 'duplicate', (...args: unknown[]) => {
-      // Each detector listens to every Sentinel; a blocked command is answered with an error when its server is demoted.
+      // Each detector listens to every Sentinel; a blocked command is answered with an error when its server is
+      // demoted.
       const given = client.isCluster ? args : [{ ...(typeof args[0] === 'object' ? args[0] : {}), failoverDetector: false }]
       const copy: unknown = Reflect.apply(original, client, given)
       if (!isClient(copy)) return copy
@@ -199,8 +209,8 @@ function failedCommand (error: unknown): { readonly name?: unknown, readonly arg
 }
 
 /**
- * Answers the client's own INFO, which it sends before it is ready, as by a server that has loaded its data, if the user may
- * not send it. Otherwise the client prints a warning on the console, once for each connection.
+ * Answers the client's own INFO, which it sends before it is ready, as by a server that has loaded its data, if the
+ * user may not send it. Otherwise the client prints a warning on the console, once for each connection.
  */
 function quietReadyCheck (client: Client): void {
   if (client.isCluster) return

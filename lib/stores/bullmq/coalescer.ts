@@ -66,7 +66,8 @@ export class Coalescer {
 
   /**
    * @returns `undefined` once the job is stored; or who has its idempotency key, and then it is not
-   * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, `FAE_STORE_UNAVAILABLE`, `FAE_STORE_FULL`, `FAE_JOB_TOO_LARGE`
+   * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, `FAE_STORE_UNAVAILABLE`, `FAE_STORE_FULL`,
+   * `FAE_JOB_TOO_LARGE`
    */
   add (handle: QueueHandle, job: NewJob): Promise<Held | undefined> {
     return new Promise((resolve, reject) => {
@@ -142,7 +143,8 @@ export class Coalescer {
     }
     if (answer === 0) return entry.reject(tooManyBytes())
     if (typeof answer !== 'string' || !answer.startsWith('!')) return entry.reject(unavailable('unexpected answer', this.#connections.server))
-    // The script has caught it, so that the others of the batch are not lost with it: the connections do not hear of it otherwise.
+    // The script has caught it, so that the others of the batch are not lost with it: the connections do not hear of
+    // it otherwise.
     const error = new Error(answer.slice(1))
     this.#connections.heard(error)
     entry.reject(toStoreError(error, this.#connections.server))

@@ -2,9 +2,9 @@
 import { luaScript } from './lua.ts'
 
 /**
- * Every command that a user of the server must be allowed to run for the store to work: those that BullMQ and we send, and
- * those that the scripts of both call, which the server checks one by one. `test/doctor/commands.test.ts` holds the list
- * against the scripts, without what they call for features of BullMQ that the store does not use.
+ * Every command that a user of the server must be allowed to run for the store to work: those that BullMQ and we
+ * send, and those that the scripts of both call, which the server checks one by one. `test/doctor/commands.test.ts`
+ * holds the list against the scripts, without what they call for features of BullMQ that the store does not use.
  *
  * Each comes with arguments that the server accepts: so it can be asked for, or tried inside a transaction that is then
  * discarded, and nothing is carried out.
@@ -55,7 +55,10 @@ const ON_A_KEY: Readonly<Record<string, readonly string[]>> = {
 
 export type CommandCall = readonly [command: string, ...args: string[]]
 
-/** The calls to try, on a key and a channel under the prefix. `WAIT` is needed only where replicas confirm submissions. */
+/**
+ * The calls to try, on a key and a channel under the prefix. `WAIT` is needed only where replicas confirm
+ * submissions.
+ */
 export function requiredCommands (prefix: string, channel: string, acknowledge: 'primary' | 'replica' = 'primary'): CommandCall[] {
   const key = `${prefix}:doctor`
   return [
@@ -74,8 +77,8 @@ export function requiredCommands (prefix: string, channel: string, acknowledge: 
 export const LISTENING: readonly string[] = ['SUBSCRIBE', 'UNSUBSCRIBE']
 
 /**
- * The rules of a user who may do what the store needs and nothing else. Two are not needed: without `INFO` nobody looks at the
- * version and the eviction policy, without `CLIENT SETNAME` the connections of workers have no name.
+ * The rules of a user who may do what the store needs and nothing else. Two are not needed: without `INFO` nobody
+ * looks at the version and the eviction policy, without `CLIENT SETNAME` the connections of workers have no name.
  */
 export function aclRules (prefix: string): string {
   const names = [...new Set([...requiredCommands(prefix, '').map(([command]) => command), ...LISTENING, 'INFO', 'CLIENT|SETNAME'])]

@@ -13,7 +13,10 @@ import { defineScripts } from './scripts.ts'
 import { describeServer, OLDEST_VERSION, SAFE_EVICTION_POLICY, type ServerDescription } from './server.ts'
 import { destroySocket, DeadConnectionWatch } from './dead-connection-watch.ts'
 
-/** The start waits no longer than this for the server, whatever an operation may take: Fastify gives a plugin ten seconds. */
+/**
+ * The start waits no longer than this for the server, whatever an operation may take: Fastify gives a plugin ten
+ * seconds.
+ */
 const START_MS = 3_000
 
 /** What {@link Connections.open} makes. */
@@ -25,8 +28,8 @@ interface Made {
 }
 
 /**
- * The connections of one store: one that produces and fails fast, one for consuming and one that subscribes, both patient
- * and made when they are first needed. Each has its error listener before anything else.
+ * The connections of one store: one that produces and fails fast, one for consuming and one that subscribes, both
+ * patient and made when they are first needed. Each has its error listener before anything else.
  *
  * ```
  * new ──open (makes the clients)──▶ made ──start──▶ away ◀──(ready, server checked | connection lost)──▶ connected ──close──▶ closed
@@ -75,7 +78,8 @@ export class Connections {
   }
 
   /**
-   * Makes the clients and teaches them the scripts. A client that the application gave is watched and taught from now on, too.
+   * Makes the clients and teaches them the scripts. A client that the application gave is watched and taught from now
+   * on, too.
    *
    * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when that client is none of ioredis
    */
@@ -109,7 +113,10 @@ export class Connections {
   /** Whether a command sent now would reach a server. */
   get live (): boolean { return this.#made !== undefined && isLive(this.#made.producer) && this.#refusal === undefined }
 
-  /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED`: nothing at all may be sent to this server, not by BullMQ either */
+  /**
+   * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED`: nothing at all may be sent to this server, not by BullMQ
+   * either
+   */
   assertSupported (): void { if (this.#refusal !== undefined) throw this.#refusal }
 
   /**
@@ -144,7 +151,8 @@ export class Connections {
   }
 
   /**
-   * Resolves when what was submitted, and answered, before is as safe as `acknowledge` asks for. `undefined`: it is already.
+   * Resolves when what was submitted, and answered, before is as safe as `acknowledge` asks for. `undefined`: it is
+   * already.
    *
    * @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE`: nobody knows whether it is
    */
@@ -311,7 +319,10 @@ export class Connections {
     return tooOld ? unsupported(`The Redis server has version ${short}; the job store needs ${OLDEST_VERSION.join('.')} or newer`) : undefined
   }
 
-  /** A client of the application goes on in database 0 when it may not have its own, and nobody need have listened when it said so. */
+  /**
+   * A client of the application goes on in database 0 when it may not have its own, and nobody need have listened
+   * when it said so.
+   */
   async #checkDatabase (): Promise<AsyncEndpointsError | undefined> {
     const { producer } = this
     if ('nodes' in producer || this.#clients.own.has(producer)) return undefined
@@ -337,7 +348,10 @@ export class Connections {
 /** The default of ioredis, which it also gives to clients whose options name no such time. */
 const IOREDIS_CONNECT_MS = 10_000
 
-/** How long the options of a client, of the store or of the application, allow it to connect, in milliseconds; 0: they do not say. */
+/**
+ * How long the options of a client, of the store or of the application, allow it to connect, in milliseconds; 0: they
+ * do not say.
+ */
 function connectTimeoutOf (client: Client): number {
   const options = 'nodes' in client ? client.options.redisOptions : client.options
   const allowed = Number(options?.connectTimeout ?? 0)

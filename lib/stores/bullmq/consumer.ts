@@ -32,8 +32,8 @@ export const LONGEST_BLOCK_MS = 10_000
 const LOOK_AGAIN_MS = 100
 
 /**
- * One queue of one process. BullMQ's own `Worker` claims its jobs, renews the leases and looks for stalled jobs. This class
- * makes an attempt out of each claimed job, and has the {@link Settler} store how it ended.
+ * One queue of one process. BullMQ's own `Worker` claims its jobs, renews the leases and looks for stalled jobs. This
+ * class makes an attempt out of each claimed job, and has the {@link Settler} store how it ended.
  *
  * ```
  * claiming ◀──pause/resume──▶ paused ──drain──▶ stopped ──close──▶ closed
@@ -48,7 +48,9 @@ export class BullConsumer implements Consumer {
   readonly #settler: Settler
   readonly #leases: Leases
   readonly #closing = new AbortController()
-  /** By job. When a job is claimed again here after its lease was lost, the older attempt stands below, by its token. */
+  /**
+   * By job. When a job is claimed again here after its lease was lost, the older attempt stands below, by its token.
+   */
   readonly #running = new ChurnMap<string, Running>()
   readonly #superseded = new Map<string, Running>()
   readonly #claimMs = new Map<string, number>()
@@ -82,7 +84,10 @@ export class BullConsumer implements Consumer {
     })
   }
 
-  /** Claims jobs from now on. @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when this release of BullMQ does not fit */
+  /**
+   * Claims jobs from now on.
+   * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when this release of BullMQ does not fit
+   */
   start (): void {
     if (this.#started !== undefined) return
     this.#settler.start()
@@ -161,7 +166,8 @@ export class BullConsumer implements Consumer {
       concurrency: this.#options.concurrency,
       lockDuration: settings.leaseMs,
       stalledInterval: settings.stalledIntervalMs,
-      // A stall spends an attempt and serves its backoff: this package's worker decides about it, never BullMQ by itself.
+      // A stall spends an attempt and serves its backoff: this package's worker decides about it, never BullMQ by
+      // itself.
       maxStalledCount: Number.MAX_SAFE_INTEGER,
       drainDelay: DRAIN_DELAY_S
     }, this.#hooks())
@@ -231,7 +237,8 @@ export class BullConsumer implements Consumer {
     const claimMs = this.#claimMs.get(id)
     this.#claimMs.delete(id)
     const { deferredFailure: mark = '' } = job
-    // A job that was asked to stop while it ran, and then came back into its queue, still needs an attempt that says so.
+    // A job that was asked to stop while it ran, and then came back into its queue, still needs an attempt that says
+    // so.
     const asked = mark.startsWith('{') && parseNotes(mark).x !== 1
     if (mark !== '' && !asked) return await this.#endMarked(claimed, mark)
     const fault = unreadable(job)
@@ -274,7 +281,10 @@ export class BullConsumer implements Consumer {
     try {
       const { prefix } = this.#parts.handle
       const claimedAt = this.lastSeenAt - (claimMs ?? 0)
-      const running = new Running(job, this.queue, prefix, claimMs, asked, this.#options.attempt, claimedAt, this.#leases)
+      const running = new Running(job, {
+        queue: this.queue, prefix, claimMs, stillborn: asked, renewedAt: claimedAt, keeper: this.#leases
+      })
+      running.begin(this.#options.attempt)
       this.#running.set(id, running)
       this.#parts.publisher.publish(id, 'in-progress')
       if (asked) running.abort('cancelled')
@@ -286,8 +296,8 @@ export class BullConsumer implements Consumer {
   }
 
   /**
-   * A job that was marked where it waited ends here, without an attempt: as cancelled, which listeners know already, or as
-   * failed, when another program marked it.
+   * A job that was marked where it waited ends here, without an attempt: as cancelled, which listeners know already,
+   * or as failed, when another program marked it.
    */
   async #endMarked (claimed: Claimed, mark: string): Promise<NextJob> {
     const { job } = claimed

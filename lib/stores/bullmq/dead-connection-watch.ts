@@ -46,9 +46,9 @@ export interface DeadConnectionWatchParts {
 }
 
 /**
- * Notices connections whose other side accepts everything and answers nothing (a pulled cable, a sidecar or load balancer
- * whose way to the server is gone) and destroys their sockets, so that the client connects again. Without it the system
- * notices after a quarter of an hour, and a client that waits for its ready check never does.
+ * Notices connections whose other side accepts everything and answers nothing (a pulled cable, a sidecar or load
+ * balancer whose way to the server is gone) and destroys their sockets, so that the client connects again. Without it
+ * the system notices after a quarter of an hour, and a client that waits for its ready check never does.
  *
  * Anything that arrives is a sign of life: also a refusal, as the answer to a PING.
  */

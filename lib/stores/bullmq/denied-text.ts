@@ -1,7 +1,10 @@
 /** Reads from the text of an error whether the server denies something to its user. */
 import { ownMessage } from '../../core/errors.ts'
 
-/** Every wording of a server that does not allow something: of a command, in a script, before version 7, and of ACL DRYRUN. */
+/**
+ * Every wording of a server that does not allow something: of a command, in a script, before version 7, and of ACL
+ * DRYRUN.
+ */
 const DENIED = /\bNOPERM\b|ACL failure|has no permissions|can't run this command|can't access|no permission/i
 /** The command that it names, also as `config|set`. */
 const COMMAND = /'([a-z][a-z0-9._|-]{1,40})' command/i

@@ -24,8 +24,8 @@ export interface DeniedParts {
 }
 
 /**
- * Finds out, each time the server is connected, which commands its user may not run, and reports them. Without it a worker that
- * may not block for jobs, or a client that may not subscribe, would wait for ever without an error.
+ * Finds out, each time the server is connected, which commands its user may not run, and reports them. Without it a
+ * worker that may not block for jobs, or a client that may not subscribe, would wait for ever without an error.
  */
 export class DeniedCheck {
   readonly #parts: DeniedParts
@@ -50,7 +50,10 @@ export class DeniedCheck {
     else this.#reported.forgetAll()
   }
 
-  /** The commands that are denied now, for an error that does not name the command; empty when the server cannot be asked. */
+  /**
+   * The commands that are denied now, for an error that does not name the command; empty when the server cannot be
+   * asked.
+   */
   async names (): Promise<readonly string[]> {
     const { connections, prefix, channel, acknowledge } = this.#parts
     return await connections.run((client) => askDenied(client, requiredCommands(prefix, channel, acknowledge))).catch(() => undefined) ?? []

@@ -1,4 +1,7 @@
-/** What the store keeps in a job beside the fields of BullMQ: the envelope among its options, the notes in its failed reason. */
+/**
+ * What the store keeps in a job beside the fields of BullMQ: the envelope among its options, the notes in its failed
+ * reason.
+ */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import { cut } from '../../core/text.ts'
 import type { JobInput, JobOrigin, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
@@ -137,7 +140,10 @@ export interface Notes {
   readonly r?: number
   /** Stalls whose backoff was served. */
   readonly s?: number
-  /** Claims up to now that spent no attempt (snoozed, postponed, released), so that a job that runs without a lease can be distinguished from them. */
+  /**
+   * Claims up to now that spent no attempt (snoozed, postponed, released), so that a job that runs without a lease
+   * can be distinguished from them.
+   */
   readonly a?: number
   /** It failed at a claim after a stall, without having been run once more. */
   readonly k?: 1

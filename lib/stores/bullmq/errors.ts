@@ -45,7 +45,10 @@ export function closed (): AsyncEndpointsError {
   return new AsyncEndpointsError('FAE_CLOSED', 'The job store is not open')
 }
 
-/** Something harmless to say about an error of a client: a code of the system, or the word that the server's answer begins with. */
+/**
+ * Something harmless to say about an error of a client: a code of the system, or the word that the server's answer
+ * begins with.
+ */
 export function serverCode (error: unknown): string {
   if (!(error instanceof Error)) return 'unknown'
   const { code, lastNodeError } = error as { code?: unknown, lastNodeError?: unknown }

@@ -1,4 +1,7 @@
-/** `redisStore()`: the job store on Redis. Each method of the contract is here; what a method needs is in the files beside. */
+/**
+ * `redisStore()`: the job store on Redis. Each method of the contract is here; what a method needs is in the files
+ * beside.
+ */
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError, isAsyncEndpointsError } from '../../core/errors.ts'
 import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
@@ -218,7 +221,8 @@ class RedisStore implements JobStore {
     const { connections, book, clock } = this.#need()
     const counts = countsIn(queue, await connections.run((client) => runScript(client, 'counts', [book.prefixOf(queue)])), clock.now())
     const { queued, scheduled, 'in-progress': running, cancelled } = counts.states
-    // The set of queues may have been lost: it is to name every queue that has jobs, also those that only other processes use.
+    // The set of queues may have been lost: it is to name every queue that has jobs, also those that only other
+    // processes use.
     if (queued + scheduled + running + cancelled > 0) book.know(queue)
     return counts
   }

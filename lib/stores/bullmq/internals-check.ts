@@ -1,11 +1,15 @@
 /**
- * What the store relies on inside of BullMQ, and the check that it is there: once for the package when the store opens, and
- * once for each worker when it is made. Without the check a changed release would fail later, in the middle of a job.
+ * What the store relies on inside of BullMQ, and the check that it is there: once for the package when the store
+ * opens, and once for each worker when it is made. Without the check a changed release would fail later, in the
+ * middle of a job.
  */
 import { unsupported } from './errors.ts'
 import { ADD_SCRIPTS, FIELD, KEY } from './layout.ts'
 
-/** The releases of BullMQ that all tests were run with. `.ci/check-bullmq.js` tries the oldest and the newest of the peer range. */
+/**
+ * The releases of BullMQ that all tests were run with. `.ci/check-bullmq.js` tries the oldest and the newest of the
+ * peer range.
+ */
 export const TRIED_VERSIONS = '6.7.0'
 
 interface Need {
@@ -47,8 +51,8 @@ const WORKER: readonly Need[] = [
 ]
 
 /**
- * The scripts that are replaced, wrapped or given another time, by the number of their keys: the arguments follow the keys, so
- * a key more moves them. The texts are what `lua/add.lua` puts other functions in the place of.
+ * The scripts that are replaced, wrapped or given another time, by the number of their keys: the arguments follow the
+ * keys, so a key more moves them. The texts are what `lua/add.lua` puts other functions in the place of.
  */
 interface ScriptNeed { readonly keys: number, readonly texts?: readonly string[] }
 const ADD_TEXTS = ['args = cmsgpack.unpack(ARGV[1])', 'opts = cmsgpack.unpack(ARGV[3])', 'local jsonOpts = cjson.encode(opts)'] as const

@@ -1,7 +1,7 @@
 /**
- * The only file that reaches into BullMQ's objects: it makes workers whose steps pass through the store, so that they follow
- * the server's clock, keep their leases whatever the wall clock does, survive jobs that they cannot read, and leave the end of
- * a job to the store. What it relies on stands in `internals-check.ts`, and is checked at start.
+ * The only file that reaches into BullMQ's objects: it makes workers whose steps pass through the store, so that they
+ * follow the server's clock, keep their leases whatever the wall clock does, survive jobs that they cannot read, and
+ * leave the end of a job to the store. What it relies on stands in `internals-check.ts`, and is checked at start.
  * `test/stores/bullmq-internals.test.ts` shows that it works with the installed release.
  */
 import type { createRedisBackend, Job, Queue, RedisQueueBackend, Worker, WorkerOptions } from 'bullmq'
@@ -24,7 +24,7 @@ export interface Bull {
   readonly RedisConnection: { readonly prototype: object }
 }
 
-// ---- scripts ---------------------------------------------------------------------------------------------------------
+// ---- scripts ----
 
 export interface Script { readonly lua: string, readonly numberOfKeys: number }
 
@@ -67,7 +67,7 @@ function scriptNamed (scripts: BullScripts, name: string): Script {
   return { lua, numberOfKeys: keys }
 }
 
-// ---- a worker --------------------------------------------------------------------------------------------------------
+// ---- a worker ----
 
 /** The time as the store sees it. */
 export interface WorkerClock {
@@ -77,7 +77,10 @@ export interface WorkerClock {
   toLocal (moment: number): number
 }
 
-/** The next job, as the step that ended the one before it hands it out: see {@link claimedId}. `undefined`: the worker looks for one. */
+/**
+ * The next job, as the step that ended the one before it hands it out: see {@link claimedId}. `undefined`: the worker
+ * looks for one.
+ */
 export type NextJob = readonly unknown[] | undefined
 
 /** A job that the worker has claimed. */
@@ -136,8 +139,9 @@ export function startWorker (worker: BullWorker): void {
 }
 
 /**
- * Replaces the method in which BullMQ's worker calls a processor, stores how that ended, and takes the next job. The store does
- * the first two itself: as BullMQ does it, a processor says by the class of the error that it throws what is to be stored.
+ * Replaces the method in which BullMQ's worker calls a processor, stores how that ended, and takes the next job. The
+ * store does the first two itself: as BullMQ does it, a processor says by the class of the error that it throws what
+ * is to be stored.
  */
 function runJobs (worker: BullWorker, hooks: WorkerHooks): void {
   const next = methodOf(worker, 'nextJobFromJobData')
@@ -193,16 +197,19 @@ function hookBackend (backend: Backend, hooks: WorkerHooks, faults: Map<string, 
   blockExactly(backend)
 }
 
-/** Scripts that get the time as an argument, by its place among keys and arguments. The time of an end is in {@link Ending}. */
+/**
+ * Scripts that get the time as an argument, by its place among keys and arguments. The time of an end is in
+ * {@link Ending}.
+ */
 const TIME_ARGUMENT: Readonly<Record<string, number>> = { moveToActive: 12, moveToDelayed: 12, retryJob: 12, moveStalledJobsToWait: 11 }
 /** Scripts that may hand out the next job, or else say when the next delayed one is due, and where they say it. */
 const HAND_OUT: ReadonlySet<string> = new Set(['moveToActive', FINISH, 'moveToDelayed'])
 const DUE = 3
 
 /**
- * Replaces the script that ends a job, and the time that BullMQ gives its scripts. BullMQ takes the time of the host that it
- * runs on: to hand out delayed jobs, to write down when a job began, was put back and ended, and to forget old ones. On hosts
- * whose clocks differ, a delay of ten seconds would last none, or a hundred.
+ * Replaces the script that ends a job, and the time that BullMQ gives its scripts. BullMQ takes the time of the host
+ * that it runs on: to hand out delayed jobs, to write down when a job began, was put back and ended, and to forget
+ * old ones. On hosts whose clocks differ, a delay of ten seconds would last none, or a hundred.
  */
 function hookScripts (backend: Backend, { now, toLocal, finish }: WorkerHooks, faults: Map<string, string>): void {
   const execCommand = methodOf(backend, 'execCommand')
@@ -239,9 +246,9 @@ function blockExactly (backend: Backend): void {
 }
 
 /**
- * The worker renews a lease when the wall clock says that it is time. Set back by a minute it would let every lease run out;
- * and it takes the start of the attempt, which is a moment of the server's clock, for the last renewal. An entry that was
- * renewed ages ago is renewed every time the worker looks, four times in the life of a lease.
+ * The worker renews a lease when the wall clock says that it is time. Set back by a minute it would let every lease
+ * run out; and it takes the start of the attempt, which is a moment of the server's clock, for the last renewal. An
+ * entry that was renewed ages ago is renewed every time the worker looks, four times in the life of a lease.
  */
 function renewOften (worker: object): void {
   const tracked: unknown = Reflect.get(Object(Reflect.get(worker, 'lockManager')), 'trackedJobs')
@@ -251,8 +258,8 @@ function renewOften (worker: object): void {
 }
 
 /**
- * A job whose data is not JSON would make the worker throw after it was claimed: it would stall, and be claimed again, for
- * ever. The worker gets a job without data instead, which says what is wrong.
+ * A job whose data is not JSON would make the worker throw after it was claimed: it would stall, and be claimed
+ * again, for ever. The worker gets a job without data instead, which says what is wrong.
  */
 function readGently (worker: object, faults: Map<string, string>): void {
   const createJob = methodOf(worker, 'createJob')
@@ -293,7 +300,10 @@ export function keepRenewing (worker: BullWorker, jobId: string, token: string):
   methodOf(Reflect.get(worker, 'lockManager'), 'trackJob')(jobId, token, Date.now())
 }
 
-/** The worker's loop notices a change of its concurrency only when it turns, which it may not do until one of its jobs ends. */
+/**
+ * The worker's loop notices a change of its concurrency only when it turns, which it may not do until one of its jobs
+ * ends.
+ */
 export function resizeWorker (worker: BullWorker, concurrency: number, warn: (message: string) => void): void {
   worker.concurrency = concurrency
   const loop: unknown = Reflect.get(worker, 'mainLoopQueue')

@@ -1,6 +1,7 @@
 /**
- * How BullMQ keeps a queue on the server: the names of its keys and of the fields of a job. The Lua in `lua/` uses the same
- * names; `test/stores/bullmq-lua.test.ts` holds the two together. Keys of the store's own are in `keeping.ts`.
+ * How BullMQ keeps a queue on the server: the names of its keys and of the fields of a job. The Lua in `lua/` uses
+ * the same names; `test/stores/bullmq-lua.test.ts` holds the two together. Keys of the store's own are in
+ * `keeping.ts`.
  */
 
 /** Fields of a job's hash. */
@@ -23,15 +24,17 @@ export const FIELD = {
   attemptsStarted: 'ats',
   /** Leases that ran out. */
   stalls: 'stc',
-  /** BullMQ's deferred failure. The store writes a request to cancel into it, because every worker looks at it first. */
+  /**
+   * BullMQ's deferred failure. The store writes a request to cancel into it, because every worker looks at it first.
+   */
   deferredFailure: 'defa',
   /** How often the job was redriven. The store's own field. */
   redrives: 'rdr'
 } as const
 
 /**
- * What follows a job's key. BullMQ calls a lease a lock: the key holds the token of the claim for as long as the lease lasts.
- * The log is deleted together with the job, so the store keeps the result there.
+ * What follows a job's key. BullMQ calls a lease a lock: the key holds the token of the claim for as long as the
+ * lease lasts. The log is deleted together with the job, so the store keeps the result there.
  */
 export const LOCK = ':lock'
 export const LOG = ':logs'

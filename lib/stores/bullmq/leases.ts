@@ -4,7 +4,10 @@ import type { Client } from './internals.ts'
 import type { Running } from './running.ts'
 import { runScript } from './scripts.ts'
 
-/** BullMQ renews a lease after a quarter to a half of its time. One of this age was not renewed when it should have been. */
+/**
+ * BullMQ renews a lease after a quarter to a half of its time. One of this age was not renewed when it should have
+ * been.
+ */
 const LATE = 0.75
 
 export interface LeaseParts {
@@ -18,9 +21,10 @@ export interface LeaseParts {
 }
 
 /**
- * Takes back leases that ran out while the event loop of this process was blocked. On the server BullMQ's lock of such an attempt is gone, but as
- * long as no worker has looked for stalled jobs, its job still stands among the active ones and is nobody else's. Without this, the first
- * thing that a worker did after a block would be to take its own jobs away from itself.
+ * Takes back leases that ran out while the event loop of this process was blocked. On the server BullMQ's lock of
+ * such an attempt is gone, but as long as no worker has looked for stalled jobs, its job still stands among the
+ * active ones and is nobody else's. Without this, the first thing that a worker did after a block would be to take
+ * its own jobs away from itself.
  */
 export class Leases {
   readonly #parts: LeaseParts

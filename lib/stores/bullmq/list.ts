@@ -14,7 +14,10 @@ import { runScript } from './scripts.ts'
 /** So many jobs are looked at for one page; a page may be short, or empty, and have a cursor all the same. */
 const MAX_LOOKED_AT = 1_000
 const STRETCH = 100
-/** A cursor names so many of the jobs that were read last in a list: the next page goes on behind the first one that is left. */
+/**
+ * A cursor names so many of the jobs that were read last in a list: the next page goes on behind the first one that
+ * is left.
+ */
 const ANCHORS = 5
 /** Longer ids, which only somebody else can have given, are not written into a cursor. */
 const MAX_ANCHOR = 64
@@ -43,7 +46,10 @@ const LINES = {
 const { active, wait, prioritized, delayed, completed, failed, cancelled, cancelling } = LINES
 const again = (line: Line, kind: Line['again']): Line => ({ ...line, again: kind })
 
-/** Where jobs of a state can stand, in the order in which they move. A job whose lease has run out is still among the active ones. */
+/**
+ * Where jobs of a state can stand, in the order in which they move. A job whose lease has run out is still among the
+ * active ones.
+ */
 const LINES_OF: Readonly<Record<JobState, readonly Line[]>> = {
   queued: [active, wait, prioritized],
   scheduled: [delayed],
@@ -53,8 +59,9 @@ const LINES_OF: Readonly<Record<JobState, readonly Line[]>> = {
   cancelled: [cancelling, cancelled]
 }
 /**
- * Jobs of every state: those at work first, the rest in the order in which jobs move, so that a job that moves on during the
- * paging is met again further on. A retry and a redrive move a job back, behind the walk: hence the second lap.
+ * Jobs of every state: those at work first, the rest in the order in which jobs move, so that a job that moves on
+ * during the paging is met again further on. A retry and a redrive move a job back, behind the walk: hence the second
+ * lap.
  */
 const FIRST_LAP: readonly Line[] = [active, delayed, wait, prioritized, again(active, 'waiting'), completed, failed]
 const SECOND_LAP: readonly Line[] = [
@@ -134,7 +141,10 @@ export class Lister {
   }
 }
 
-/** Whether a job is to be shown here: in a line that was walked before, only if it may have moved back behind the walk. */
+/**
+ * Whether a job is to be shown here: in a line that was walked before, only if it may have moved back behind the
+ * walk.
+ */
 function isDue ({ again }: Line, { since }: Place, { startedAt = 0, runAt, redrives = 0 }: JobRecord, raw: RawJob | undefined): boolean {
   if (again === undefined) return true
   const movedBack = again === 'waiting' || redrives > 0 || Number(field(raw, FIELD.attemptsStarted)) > 1

@@ -1,6 +1,7 @@
 /**
- * The scripts that run on the server, put together from the texts in `lua/`. One script is one step that no other client
- * can see half done. All keys of a queue have the same hash tag, so a script may name more keys than it is given.
+ * The scripts that run on the server, put together from the texts in `lua/`. One script is one step that no other
+ * client can see half done. All keys of a queue have the same hash tag, so a script may name more keys than it is
+ * given.
  */
 import { LUA_TEXTS, type LuaName } from './lua/texts.ts'
 

@@ -17,7 +17,10 @@ export interface RedisClientLike {
 }
 
 export interface RedisRetentionOptions {
-  /** How long a completed or cancelled job (with its result) can be read, in milliseconds. @defaultValue 86400000 (24 h) */
+  /**
+   * How long a completed or cancelled job (with its result) can be read, in milliseconds.
+   * @defaultValue 86400000 (24 h)
+   */
   completedMs?: number | undefined
   /** How long a failed job can be read and redriven, in milliseconds. @defaultValue 604800000 (7 days) */
   failedMs?: number | undefined
@@ -46,8 +49,9 @@ export interface RedisRetentionOptions {
 }
 
 /**
- * One of `url`, `connection` and `client` says where the server is. Without any of them it is localhost:6379. More than one is
- * refused, and so is one that is there and `undefined`: an environment variable that is not set must not become localhost.
+ * One of `url`, `connection` and `client` says where the server is. Without any of them it is localhost:6379. More
+ * than one is refused, and so is one that is there and `undefined`: an environment variable that is not set must not
+ * become localhost.
  */
 export interface RedisStoreOptions {
   /**
@@ -56,48 +60,56 @@ export interface RedisStoreOptions {
    */
   url?: string | undefined
   /**
-   * What ioredis takes. How it reconnects, queues and times out is set by the store; such options, and those that the store
-   * cannot work with, are refused.
+   * What ioredis takes. How it reconnects, queues and times out is set by the store; such options, and those that the
+   * store cannot work with, are refused.
    */
   connection?: RedisConnectionOptions | undefined
   /**
-   * A client that the application made. The store sends commands over it, duplicates it for blocking and subscribing, and
-   * never closes it. It must connect again by itself (`retryStrategy`). When nothing arrives from its server any more, the
-   * store destroys its socket after ten seconds, so that it connects again.
+   * A client that the application made. The store sends commands over it, duplicates it for blocking and subscribing,
+   * and never closes it. It must connect again by itself (`retryStrategy`). When nothing arrives from its server any
+   * more, the store destroys its socket after ten seconds, so that it connects again.
    */
   client?: RedisClientLike | undefined
   /**
-   * What every key begins with. Applications that share a server need different prefixes. The braces keep all keys in one slot of a
-   * Redis Cluster; there, a prefix without them is refused. @defaultValue '\{fae\}'
+   * What every key begins with. Applications that share a server need different prefixes. The braces keep all keys in
+   * one slot of a Redis Cluster; there, a prefix without them is refused.
+   * @defaultValue '\{fae\}'
    */
   prefix?: string | undefined
   /**
    * How long an operation may take, in milliseconds. One that the server has not answered by then is refused with
-   * `FAE_STORE_UNAVAILABLE`. It may have been carried out all the same: repeat a submission with the same idempotency key. @defaultValue 2000
+   * `FAE_STORE_UNAVAILABLE`. It may have been carried out all the same: repeat a submission with the same idempotency
+   * key.
+   * @defaultValue 2000
    */
   operationTimeoutMs?: number | undefined
   /**
-   * `replica`: a submission is accepted only after a replica has confirmed it (`WAIT 1`), so that it survives a failover. One
-   * that no replica confirms within half of `operationTimeoutMs` is refused with `FAE_STORE_UNAVAILABLE`; it is stored on the
-   * primary and may run. Every submission then takes a round trip to the replica longer. Not possible with a cluster.
+   * `replica`: a submission is accepted only after a replica has confirmed it (`WAIT 1`), so that it survives a
+   * failover. One that no replica confirms within half of `operationTimeoutMs` is refused with
+   * `FAE_STORE_UNAVAILABLE`; it is stored on the primary and may run. Every submission then takes a round trip to the
+   * replica longer. Not possible with a cluster.
    * @defaultValue 'primary'
    */
   acknowledge?: 'primary' | 'replica' | undefined
   /**
-   * How long a worker may hold a job without renewing its lease, in milliseconds. After that the job counts as stalled, and
-   * another worker runs it. Lower: the jobs of a crashed worker run again sooner. Higher: a worker whose event loop is
-   * blocked keeps its jobs for longer. BullMQ calls a lease a lock. @defaultValue 10000
+   * How long a worker may hold a job without renewing its lease, in milliseconds. After that the job counts as
+   * stalled, and another worker runs it. Lower: the jobs of a crashed worker run again sooner. Higher: a worker whose
+   * event loop is blocked keeps its jobs for longer. BullMQ calls a lease a lock.
+   * @defaultValue 10000
    */
   leaseMs?: number | undefined
   /**
-   * How often the workers look for leases that ran out, in milliseconds. A look is left out when another worker has just
-   * looked, so it can take twice as long until a stalled job runs again. Lower costs the server more. @defaultValue 1000
+   * How often the workers look for leases that ran out, in milliseconds. A look is left out when another worker has
+   * just looked, so it can take twice as long until a stalled job runs again. Lower costs the server more.
+   * @defaultValue 1000
    */
   stalledIntervalMs?: number | undefined
   /**
-   * How many bytes the inputs of jobs that wait or run may take, per queue. A submission with an input that does not fit is
-   * refused with `FAE_STORE_FULL`. Inputs below 4 KiB are neither counted nor refused: `maxQueued` of an endpoint bounds those. Lower keeps
-   * clients with large bodies from filling the server; higher takes more of a burst. @defaultValue 1073741824 (1 GiB)
+   * How many bytes the inputs of jobs that wait or run may take, per queue. A submission with an input that does not
+   * fit is refused with `FAE_STORE_FULL`. Inputs below 4 KiB are neither counted nor refused: `maxQueued` of an
+   * endpoint bounds those. Lower keeps clients with large bodies from filling the server; higher takes more of a
+   * burst.
+   * @defaultValue 1073741824 (1 GiB)
    */
   maxWaitingBytes?: number | undefined
   /** What is kept of jobs that are over. */
@@ -201,8 +213,8 @@ export function readRedisOptions (given: RedisStoreOptions | undefined): Resolve
 }
 
 /**
- * An option that is there and undefined was meant to say where the server is: an environment variable that is not set must not
- * become the server on this machine.
+ * An option that is there and undefined was meant to say where the server is: an environment variable that is not set
+ * must not become the server on this machine.
  */
 function unsetProblems (given: RedisStoreOptions): string[] {
   const places = ['url', 'connection', 'client'] as const

@@ -10,14 +10,15 @@ import { probeScript } from './wrapped-scripts.ts'
 /** What each kind of job looks like that is added on trial. */
 const SAMPLES: Readonly<Record<AddKind, string>> = { standard: '{}', delayed: '{"delay":1000}', prioritized: '{"priority":1}' }
 /**
- * The trial has an idempotency key, so that the commands for keys are tried as well. It has no owner: keys of owners need no
- * command that the rest does not need. `lua/probe.lua` deletes the key by its name.
+ * The trial has an idempotency key, so that the commands for keys are tried as well. It has no owner: keys of owners
+ * need no command that the rest does not need. `lua/probe.lua` deletes the key by its name.
  */
 const ASKED = JSON.stringify({ k: 'probe', f: '', t: 1_000 })
 
 /**
- * A submission on trial: the scripts that add jobs, run on the keys of a queue that has no name, and all of it deleted again in
- * the same step, so that nobody sees it. What a submission would be refused for, this is refused for.
+ * A submission on trial: the scripts that add jobs, run on the keys of a queue that has no name, and all of it
+ * deleted again in the same step, so that nobody sees it. What a submission would be refused for, this is refused
+ * for.
  */
 export class Probe {
   readonly #prefix: string

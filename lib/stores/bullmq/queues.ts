@@ -16,8 +16,8 @@ import { runScript } from './scripts.ts'
  */
 const EVENTS_KEPT = 100
 /**
- * How often a process writes on the server which queues it uses. A server that was flushed, or restarted without its data,
- * has forgotten them, and no connection is lost when that happens: other processes would never find the jobs.
+ * How often a process writes on the server which queues it uses. A server that was flushed, or restarted without its
+ * data, has forgotten them, and no connection is lost when that happens: other processes would never find the jobs.
  */
 const NOTE_EVERY_MS = 2_000
 /** Names that no queue can have are reported once each. At most this many are remembered. */
@@ -39,8 +39,8 @@ export interface QueueHandle {
 }
 
 /**
- * The queues under one prefix: those that this process uses, and those that other processes have written into a set on the
- * server. An id does not say in which queue its job is, so every look-up asks all of them, in one step.
+ * The queues under one prefix: those that this process uses, and those that other processes have written into a set
+ * on the server. An id does not say in which queue its job is, so every look-up asks all of them, in one step.
  */
 export class QueueBook {
   readonly #bull: Bull
@@ -88,7 +88,10 @@ export class QueueBook {
     return handle
   }
 
-  /** Adds a queue that has jobs to the set, even if this process does not use it, so that other processes find its jobs. */
+  /**
+   * Adds a queue that has jobs to the set, even if this process does not use it, so that other processes find its
+   * jobs.
+   */
   know (name: string): void {
     if (this.#noted.has(name) || !QUEUE_NAMES.test(name)) return
     this.#learn([name])
@@ -116,10 +119,10 @@ export class QueueBook {
   }
 
   /**
-   * Asks for queues of other processes, together with all who want that at the same time: there is one question under way
-   * and one to follow, however many unknown ids are looked for. Nobody is sent away: a client that comes to a fresh process
-   * with many others would hear that its job does not exist. There is no pause between two questions, because the duration
-   * of an answer would say whether an id is known.
+   * Asks for queues of other processes, together with all who want that at the same time: there is one question under
+   * way and one to follow, however many unknown ids are looked for. Nobody is sent away: a client that comes to a
+   * fresh process with many others would hear that its job does not exist. There is no pause between two questions,
+   * because the duration of an answer would say whether an id is known.
    *
    * @returns whether there was a new one
    */
@@ -139,7 +142,8 @@ export class QueueBook {
    * Runs a script that looks for a job in a list of queues, over all that are known; if it is in none of them, again
    * over those that have come since.
    *
-   * @param run gets the prefixes of the queues; its answer begins with the number of the one it found the job in, from 1
+   * @param run gets the prefixes of the queues; its answer begins with the number of the one it found the job in,
+   * from 1
    * @returns the name of the queue and the rest of the answer; `undefined`: there is no such job
    */
   async search (run: (client: Client, prefixes: readonly string[]) => Promise<unknown>): Promise<{ queue: string, answer: readonly unknown[] } | undefined> {
@@ -228,7 +232,10 @@ export class QueueBook {
     })
   }
 
-  /** BullMQ sets the length of the stream when it makes a queue, and a server that has forgotten it keeps a hundred times as much. */
+  /**
+   * BullMQ sets the length of the stream when it makes a queue, and a server that has forgotten it keeps a hundred
+   * times as much.
+   */
   keepEventsShort (): void {
     for (const { bull } of this.#handles.values()) {
       this.#connections.run(() => bull.getBackend().setQueueMeta({ 'opts.maxLenEvents': EVENTS_KEPT })).catch(() => { /* the next time */ })

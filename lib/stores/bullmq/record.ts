@@ -42,7 +42,8 @@ export function recordOf (id: string, queue: string, { fields, leased }: RawJob)
   const ended = integer(finishedOn)
   const createdAt = integer(timestamp) ?? 0
   const counted = (integer(atm) ?? 0) + (integer(stc) ?? 0)
-  // A claim that has neither been settled nor counted as a stall: it runs, or its worker died and nobody has looked yet.
+  // A claim that has neither been settled nor counted as a stall: it runs, or its worker died and nobody has looked
+  // yet.
   const claimed = (integer(ats) ?? 0) - counted - (notes.a ?? 0) > 0
   const state = stateOf(ended, returnvalue, notes, deferred, leased || claimed, integer(delay) ?? 0)
   const running = state === 'in-progress' ? 1 : 0

@@ -1,4 +1,6 @@
-/** The forms of a URL that names a server, here and not in the client: its parser shows passwords and guesses numbers. */
+/**
+ * The forms of a URL that names a server, here and not in the client: its parser shows passwords and guesses numbers.
+ */
 
 /** Connection options of ioredis, as a plain object: host, port, username, password, db, tls, sentinels and so on. */
 export type RedisConnectionOptions = Readonly<Record<string, unknown>>

@@ -1,7 +1,9 @@
-/** What is done while the server refuses to serve: a replica, out of memory, loading. */
+/** What the store does while the server refuses to serve: because it is a replica, out of memory, or loading. */
 import type { Clock } from '../../core/context.ts'
 import { sleep } from '../../core/deadline.ts'
+import { Periodic } from '../../core/periodic.ts'
 import type { StoreReport } from '../../jobs/store.ts'
+import { ReportPace } from './report-pace.ts'
 
 interface Refusal {
   readonly about: string
@@ -14,7 +16,8 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
   READONLY: { about: 'it is a replica now and takes no writes', reconnect: true },
   MASTERDOWN: { about: 'it is a replica that has lost its primary', reconnect: true },
   UNBLOCKED: { about: 'it has just become a replica', reconnect: true },
-  // A server that was restarted has closed its connections; one that loads behind an open connection copies a new primary.
+  // A server that was restarted has closed its connections; one that loads behind an open connection copies a new
+  // primary.
   LOADING: { about: 'it is loading its data set', reconnect: true },
   MISCONF: { about: 'it cannot save to its disk and takes no writes', reconnect: false },
   NOREPLICAS: { about: 'it has fewer replicas than min-replicas-to-write asks for', reconnect: false },
@@ -28,8 +31,6 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
 
 /** Between two attempts to find another server, and between two questions whether the refusal is over. */
 const AGAIN_MS = 1_000
-/** The same refusal is reported once in this time. */
-const REPORT_AGAIN_MS = 30_000
 
 export interface RefusalParts {
   readonly clock: Clock
@@ -43,8 +44,9 @@ export interface RefusalParts {
 }
 
 /**
- * Hears every refusal of the server, also those of commands inside scripts, and decides what helps. While the server refuses
- * it is asked once a second whether that is over, so that recovery does not depend on anybody submitting a job.
+ * Hears every refusal of the server, also those of commands inside scripts, and decides what helps. While the server
+ * refuses it is asked once a second whether that is over, so that recovery does not depend on anybody submitting a
+ * job.
  *
  * ```
  * serving ──heard──▶ refused (once a second: reconnect where it helps, probe) ──probe succeeds──▶ serving
@@ -52,24 +54,26 @@ export interface RefusalParts {
  */
 export class Refusals {
   readonly #parts: RefusalParts
-  readonly #reportedAt = new Map<string, number>()
-  #refused = false
-  #timer: ReturnType<Clock['setTimeout']>
+  readonly #pace: ReportPace
+  /** Asks the server until it serves again; `undefined` while it serves. */
+  #asking: Periodic | undefined
   #reconnectedAt = -Infinity
   readonly #paused = new Set<AbortController>()
 
   constructor (parts: RefusalParts) {
     this.#parts = parts
+    this.#pace = new ReportPace(parts.clock)
   }
 
   /** Takes the code of any error, and ignores those that are no refusal. Never throws. */
   heard (code: string): void {
     const refusal = REFUSALS[code]
     if (refusal === undefined) return
-    this.#refused = true
     this.#report(code, refusal)
     if (refusal.reconnect) this.#reconnect(code)
-    this.#timer ??= this.#parts.clock.setTimeout(this.#ask, AGAIN_MS)
+    if (this.#asking !== undefined) return
+    this.#asking = new Periodic({ clock: this.#parts.clock, intervalMs: AGAIN_MS, turn: () => this.#ask() })
+    this.#asking.start()
   }
 
   /** Waits, but no longer than until the server serves again. */
@@ -80,21 +84,21 @@ export class Refusals {
     this.#paused.delete(end)
   }
 
-  stop (): void {
-    this.#parts.clock.clearTimeout(this.#timer)
+  stop (): void { this.#serves() }
+
+  async #ask (): Promise<void> {
+    try {
+      await this.#parts.probe()
+    } catch {
+      // Still refused: the next turn asks again.
+      return
+    }
     this.#serves()
   }
 
-  readonly #ask = (): void => {
-    // Kept until the answer: what is heard meanwhile, from the probe itself, must not start a second timer.
-    this.#parts.probe().then(() => { this.#serves() }, () => {
-      if (this.#refused) this.#timer = this.#parts.clock.setTimeout(this.#ask, AGAIN_MS)
-    })
-  }
-
   #serves (): void {
-    this.#timer = undefined
-    this.#refused = false
+    this.#asking?.cancel()
+    this.#asking = undefined
     for (const pause of this.#paused) pause.abort()
   }
 
@@ -106,9 +110,7 @@ export class Refusals {
   }
 
   #report (code: string, { about, reconnect }: Refusal): void {
-    const now = this.#parts.clock.monotonic()
-    if (now - (this.#reportedAt.get(code) ?? -Infinity) < REPORT_AGAIN_MS) return
-    this.#reportedAt.set(code, now)
+    if (!this.#pace.due(code)) return
     const then = reconnect ? 'connecting again, in case another server has taken over' : 'waiting until it serves again'
     const { server, report } = this.#parts
     report({ kind: 'error', code, message: `The Redis server${server === undefined ? '' : ` at ${server}`} refuses to serve the job store (${code}): ${about}; ${then}` })

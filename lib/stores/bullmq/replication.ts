@@ -3,10 +3,11 @@ import { notReplicated } from './errors.ts'
 import type { Client } from './internals.ts'
 
 /**
- * Waits until a replica has what was written before. One WAIT is under way at a time, and holds for all who come before it is
- * sent: however many submissions there are, each waits for two round trips to the replica at most.
+ * Waits until a replica has what was written before. One WAIT is under way at a time, and holds for all who come
+ * before it is sent: however many submissions there are, each waits for two round trips to the replica at most.
  *
- * The connection must never send a WAIT a second time: after a failover the new primary would confirm what it never had.
+ * The connection must never send a WAIT a second time: after a failover the new primary would confirm what it never
+ * had.
  */
 export class Replication {
   readonly #client: Client

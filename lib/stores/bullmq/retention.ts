@@ -17,8 +17,9 @@ const LONGEST_SWEEP_MS = 30_000
 const MAX_SWEPT = 1_000
 
 /**
- * Clears old jobs away. The script that ends a job forgets older ones, too, but nothing may end for a long time. So one process
- * at a time sweeps all queues. The clock of the server says when a job's time is over: the clock of this process may be wrong.
+ * Clears old jobs away. The script that ends a job forgets older ones, too, but nothing may end for a long time. So
+ * one process at a time sweeps all queues. The clock of the server says when a job's time is over: the clock of this
+ * process may be wrong.
  */
 export class Retention {
   readonly #connections: Connections
@@ -84,7 +85,10 @@ export class Retention {
     this.#report('clock-unread', 'The time of the Redis server cannot be read (TIME). Old jobs are not cleared away until it can')
   }
 
-  /** The key that keeps other processes from sweeping may have lost its time to live (a restored dump has none). No process would ever sweep again. */
+  /**
+   * The key that keeps other processes from sweeping may have lost its time to live (a restored dump has none). No
+   * process would ever sweep again.
+   */
   async #giveEnd (key: string): Promise<void> {
     if (await this.#connections.run((client) => client.pttl(key)) !== -1) return
     await this.#connections.run((client) => client.pexpire(key, Math.ceil(this.everyMs)))

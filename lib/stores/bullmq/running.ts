@@ -13,11 +13,24 @@ export interface LeaseKeeper {
   takeBack (attempts: readonly Running[]): Promise<readonly string[]>
 }
 
+/** What the consumer knows of a claim besides the job. */
+export interface ClaimFacts {
+  readonly queue: string
+  /** Of the queue's keys. */
+  readonly prefix: string
+  readonly claimMs?: number | undefined
+  /** The job was asked to stop before it was claimed. */
+  readonly stillborn?: boolean
+  /** Monotonic: when the lease began. */
+  readonly renewedAt?: number
+  readonly keeper?: LeaseKeeper
+}
+
 /**
  * One attempt under way, from the claim (which it also is) until its settlement was stored or refused.
  *
  * ```
- * claimed ──run──▶ settlement known ──(stored | refused | given up)──▶ over
+ * claimed ──begin──▶ has an attempt ──run──▶ settlement known ──(stored | refused | given up)──▶ over
  * ```
  */
 export class Running implements Claim {
@@ -34,7 +47,8 @@ export class Running implements Claim {
   /** `undefined`: somebody else added the job, with BullMQ alone. */
   readonly envelope: Envelope | undefined
   readonly notes: Notes
-  attempt: Attempt
+  /** What runs the job: made by `begin`, and not kept after the end. */
+  attempt: Attempt = OVER
   settlement: Settlement | undefined
   /** What the settlement writes into the notes: proof that it was this one, should the server's answer get lost. */
   written: string | undefined
@@ -48,7 +62,8 @@ export class Running implements Claim {
   /** It was asked to stop before it was claimed: its attempt only has to say that it did. */
   readonly stillborn: boolean
 
-  constructor (bullJob: BullJob, queue: string, prefix: string, claimMs: number | undefined, stillborn: boolean, begin: (claim: Claim) => Attempt, renewedAt = 0, keeper?: LeaseKeeper) {
+  constructor (bullJob: BullJob, facts: ClaimFacts) {
+    const { queue, prefix, claimMs, stillborn = false, renewedAt = 0, keeper } = facts
     const notes = parseNotes(bullJob.failedReason)
     const job = claimedRecord(bullJob, queue, notes, stillborn)
     this.job = job
@@ -56,7 +71,8 @@ export class Running implements Claim {
     this.stalled = !stillborn && bullJob.stalledCounter > (notes.s ?? 0)
     // When exactly a stalled job came back is not written down; it is claimed by the next free worker.
     this.availableAt = this.stalled ? job.startedAt ?? job.runAt : job.runAt
-    // BullMQ counts every claim here, also those that spend no attempt; a redrive starts the count again, and leaves its moment in the notes.
+    // BullMQ counts every claim here, also those that spend no attempt; a redrive starts the count again, and leaves
+    // its moment in the notes.
     this.again = bullJob.attemptsStarted > 1 || notes.r !== undefined
     this.claimMs = claimMs
     this.prefix = prefix
@@ -72,8 +88,10 @@ export class Running implements Claim {
     this.renewedAt = renewedAt
     this.#keeper = keeper
     this.stillborn = stillborn
-    this.attempt = begin(this)
   }
+
+  /** Has the worker make an attempt of this claim. */
+  begin (make: (claim: Claim) => Attempt): void { this.attempt = make(this) }
 
   get id (): string { return this.job.id }
 

@@ -1,12 +1,14 @@
 /**
- * Teaches clients the scripts of the store, and runs them. They are sent once per connection and called by their hash after
- * that.
+ * Teaches clients the scripts of the store, and runs them. They are sent once per connection and called by their hash
+ * after that.
  */
 import { createHash } from 'node:crypto'
 import type { Client } from './internals.ts'
 import { luaScript, type LuaName } from './lua.ts'
 
-/** The scripts that need nothing but the text. Those in which a script of BullMQ's stands are in `wrapped-scripts.ts`. */
+/**
+ * The scripts that need nothing but the text. Those in which a script of BullMQ's stands are in `wrapped-scripts.ts`.
+ */
 const NAMES = [
   'lookup', 'input', 'result', 'cancel', 'end-cancelled', 'redrive', 'progress', 'note', 'take-back', 'outcome', 'asked', 'counts', 'page', 'sweep',
   'forget', 'find-faults', 'end-unreadable', 'note-queues', 'waiting', 'time', 'shared-lock', 'shared-unlock', 'shared-put', 'shared-entries'

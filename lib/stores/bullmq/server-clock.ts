@@ -34,8 +34,9 @@ interface Found {
 }
 
 /**
- * The server's clock, as seen from here. Every moment that the store keeps or compares is taken from it: of the processes
- * on one server, some have a clock that is wrong, and one that is five minutes ahead would delete everybody's jobs.
+ * The server's clock, as seen from here. Every moment that the store keeps or compares is taken from it: of the
+ * processes on one server, some have a clock that is wrong, and one that is five minutes ahead would delete
+ * everybody's jobs.
  *
  * A wall clock that agrees with the server's, as far as the round trip lets one see, is taken as it is. When it is set
  * while the process runs, the time is counted by the monotonic clock until the server has been asked again.
@@ -85,7 +86,10 @@ export class ServerClock implements Clock {
   /** The last reading is recent, and nothing has happened since that makes it doubtful. */
   get fresh (): boolean { return this.#fresh }
 
-  /** Resolves when the server was asked, at once if it has been lately. Never rejects: without an answer the last reading stands. */
+  /**
+   * Resolves when the server was asked, at once if it has been lately. Never rejects: without an answer the last
+   * reading stands.
+   */
   async ready (): Promise<void> {
     if (!this.#fresh) await this.#look()
   }
@@ -141,7 +145,10 @@ export class ServerClock implements Clock {
   }
 }
 
-/** The server's clock in milliseconds. @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE` when the answer is no time */
+/**
+ * The server's clock in milliseconds.
+ * @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE` when the answer is no time
+ */
 export async function readTime (client: Client, prefix: string): Promise<number> {
   const answer = await runScript(client, 'time', [`${prefix}:time`])
   const [seconds, microseconds] = (Array.isArray(answer) ? answer : []).map(Number)

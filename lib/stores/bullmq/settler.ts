@@ -8,7 +8,7 @@ import { refusalCode, toStoreError } from './errors.ts'
 import { finishJob, type Backend, type BullJob, type Claimed, type Client, type NextJob, type Script } from './internals.ts'
 import { limitsOf } from './keeping.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
-import { OVER, Running } from './running.ts'
+import { Running } from './running.ts'
 import { defineCommand, runCommand, runScript } from './scripts.ts'
 
 /** A server that refuses to store a settlement (out of memory, failing over) is asked again after this. */
@@ -37,8 +37,8 @@ export interface SettlerParts {
 }
 
 /**
- * Turns the settlement of an attempt into a step on the server, and reports to the attempt once what became of it: stored,
- * refused because the lease is no longer good, or given up. Nothing here throws.
+ * Turns the settlement of an attempt into a step on the server, and reports to the attempt once what became of it:
+ * stored, refused because the lease is no longer good, or given up. Nothing here throws.
  *
  * | settlement | step | hands out the next job |
  * |---|---|---|
@@ -93,12 +93,13 @@ export class Settler {
 
   /** Gives back a job that was claimed too late to be run here. No attempt is spent. */
   async handBack (claimed: Claimed, queue: string): Promise<void> {
-    const running = new Running(claimed.job, queue, this.#parts.prefix, undefined, false, () => OVER)
+    const running = new Running(claimed.job, { queue, prefix: this.#parts.prefix })
     await this.settle(running, { kind: 'release' }, claimed)
   }
 
   /**
-   * Fails a job without an attempt, because another program has marked it as failed. Rejects when that cannot be stored.
+   * Fails a job without an attempt, because another program has marked it as failed. Rejects when that cannot be
+   * stored.
    */
   async failMarked ({ job, mayFetch }: Claimed, reason: string): Promise<NextJob> {
     const ending = { set: 'failed', value: reason, finishedOn: this.#finishedOn(), fetchNext: mayFetch(), extras: NO_EXTRAS } as const
@@ -197,9 +198,9 @@ export class Settler {
   }
 
   /**
-   * Stores a settlement by a step that BullMQ refuses when the lease is not this attempt's. Reports to the attempt once,
-   * whatever happens: refused when the lease is no longer its own, given up when the server would not take it for as long as
-   * the lease can last.
+   * Stores a settlement by a step that BullMQ refuses when the lease is not this attempt's. Reports to the attempt
+   * once, whatever happens: refused when the lease is no longer its own, given up when the server would not take it
+   * for as long as the lease can last.
    */
   async #store (running: Running, state: JobState, step: () => Promise<NextJob | void>): Promise<NextJob> {
     const { clock, closing, settings } = this.#parts
@@ -226,7 +227,10 @@ export class Settler {
     }
   }
 
-  /** While the attempt has not been settled its lease is renewed, so this can wait for the server as long as that holds. */
+  /**
+   * While the attempt has not been settled its lease is renewed, so this can wait for the server as long as that
+   * holds.
+   */
   async #patiently<T> (running: Running, step: () => Promise<T>): Promise<T | typeof GIVEN_UP> {
     const { clock, closing } = this.#parts
     for (;;) {

@@ -8,7 +8,10 @@ export interface RedisTarget {
   readonly leaseMs: number
 }
 
-/** Options of a client of the application that say where the server is and who connects; everything else is the client's own matter. */
+/**
+ * Options of a client of the application that say where the server is and who connects; everything else is the
+ * client's own matter.
+ */
 const PLACE = ['host', 'port', 'path', 'username', 'password', 'db', 'tls', 'family', 'sentinels', 'name', 'sentinelUsername', 'sentinelPassword', 'sentinelTLS', 'enableTLSForSentinelMode']
 
 const settings = new WeakMap<object, ResolvedRedisStoreOptions>()

@@ -46,9 +46,9 @@ export interface RepairsParts {
 }
 
 /**
- * Ends jobs that no worker can claim, because somebody else wrote over their keys: as long as they stand in a list of their
- * queue, the scripts of BullMQ stumble over them, and no stalled job of the queue is found any more. A lease without an end
- * would keep its job from ever being run again; it gets one.
+ * Ends jobs that no worker can claim, because somebody else wrote over their keys: as long as they stand in a list of
+ * their queue, the scripts of BullMQ stumble over them, and no stalled job of the queue is found any more. A lease
+ * without an end would keep its job from ever being run again; it gets one.
  */
 export class Repairs {
   readonly #parts: RepairsParts

@@ -61,10 +61,10 @@ function parseProgress (json: string): JobProgress | undefined {
 }
 
 /**
- * Publishes to every process what changed. The first change goes out at once, changes of the next few milliseconds follow in
- * one message: a busy worker spends about a microsecond per job on it. That a job began is not worth a message of its own:
- * it waits for that time, or for the next change of another kind, and so a job that is alone has one message for its
- * beginning and its end, which does not stand in the way of its handler.
+ * Publishes to every process what changed. The first change goes out at once, changes of the next few milliseconds
+ * follow in one message: a busy worker spends about a microsecond per job on it. That a job began is not worth a
+ * message of its own: it waits for that time, or for the next change of another kind, and so a job that is alone has
+ * one message for its beginning and its end, which does not stand in the way of its handler.
  */
 export class Publisher {
   readonly #connections: Pick<Connections, 'run'>
@@ -157,7 +157,8 @@ export class Subscriptions {
     if (!this.#listening) {
       this.#listening = true
       client.on('message', (from: string, message: string) => { this.#handlers.get(from)?.(message) })
-      // The client subscribes again to what it knows, which is not what was still waiting when a connection attempt failed.
+      // The client subscribes again to what it knows, which is not what was still waiting when a connection attempt
+      // failed.
       client.on('ready', () => {
         if (this.#handlers.size > 0) client.subscribe(...this.#handlers.keys()).catch(() => { /* at the next connection */ })
       })

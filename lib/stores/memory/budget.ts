@@ -4,7 +4,10 @@ import { KEY_BYTES, type IdempotencyKeys } from './idempotency.ts'
 import type { Retention } from './retention.ts'
 import type { StoredJob } from './record.ts'
 
-/** How many bytes everything in a store takes. Counted at every change, by lengths that are known: nothing is walked through. */
+/**
+ * How many bytes everything in a store takes. Counted at every change, by lengths that are known: nothing is walked
+ * through.
+ */
 export class Budget {
   readonly #maxBytes: number
   readonly #keys: IdempotencyKeys

@@ -3,8 +3,8 @@ import cluster from 'node:cluster'
 import type { StoreReport } from '../../jobs/store.ts'
 
 /**
- * Processes of a cluster (`node:cluster`, PM2's cluster mode) share a port but no memory. A request that reaches another process than the
- * submission did is answered 404; tests rarely show it.
+ * Processes of a cluster (`node:cluster`, PM2's cluster mode) share a port but no memory. A request that reaches
+ * another process than the submission did is answered 404; tests rarely show it.
  *
  * @returns the warning, in such a process
  */

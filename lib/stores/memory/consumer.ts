@@ -62,8 +62,8 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
   get closed (): boolean { return this.#phase === 'closed' }
 
   get lastSeenAt (): number {
-    // The queue wakes this consumer, so an idle one has nothing to do, and is seen now. With jobs waiting and none taken the
-    // moment of the last wake-up or claim stands, and a watchdog sees that something is wrong.
+    // The queue wakes this consumer, so an idle one has nothing to do, and is seen now. With jobs waiting and none
+    // taken the moment of the last wake-up or claim stands, and a watchdog sees that something is wrong.
     return this.#mayClaim && this.#line.waiting === 0 ? this.#clock.monotonic() : this.#seenAt
   }
 

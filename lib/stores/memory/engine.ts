@@ -138,7 +138,7 @@ export class Engine {
     return lease
   }
 
-  /** Publishes that a job was claimed. Not done by the claim itself, so that the attempt is there when listeners hear of it. */
+  /** Publishes that a job was claimed. Not part of the claim: the attempt must exist when listeners are called. */
   announce (job: StoredJob): void {
     this.#publish(job)
   }
@@ -371,7 +371,8 @@ export class Engine {
     let after: Lease | undefined
     for (let lease = this.#leases.head; lease !== undefined; lease = after) {
       after = lease.next
-      // A consumer that is there and did not renew was kept from it by a blocked event loop, which it shares with this store.
+      // A consumer that is there and did not renew was kept from it by a blocked event loop, which it shares with
+      // this store.
       if (!lease.abandoned && !lease.holder.closed) {
         if (lease.until - from <= this.#leaseMs - renewAfter) lease.until = from + this.#leaseMs
         nextMs = Math.min(nextMs, lease.until - from - (this.#leaseMs - renewAfter))

@@ -1,7 +1,10 @@
 /** Finds jobs of the memory store by id. */
 import type { StoredJob } from './record.ts'
 
-/** Each part grows alone: growing one that holds a 64th of a million jobs takes a millisecond, not a tenth of a second. */
+/**
+ * Each part grows alone: growing one that holds a 64th of a million jobs takes a millisecond, not a tenth of a
+ * second.
+ */
 const PARTS = 64
 const SMALLEST = 16
 

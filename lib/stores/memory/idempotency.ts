@@ -50,9 +50,9 @@ class Owned implements Heaped {
 }
 
 /**
- * The idempotency keys that are remembered, each for its own time, whatever becomes of its job. A client that makes very
- * many loses its own oldest; it cannot end the promise made to another. When all together are too many, the owner who
- * has the most loses its oldest.
+ * The idempotency keys that are remembered, each for its own time, whatever becomes of its job. A client that makes
+ * very many loses its own oldest; it cannot end the promise made to another. When all together are too many, the
+ * owner who has the most loses its oldest.
  */
 export class IdempotencyKeys {
   readonly #maxPerOwner: number

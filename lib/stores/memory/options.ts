@@ -3,7 +3,10 @@ import { processMemory } from '../../core/process-memory.ts'
 import { readOptions, type OptionsSchema } from '../../core/options.ts'
 
 export interface RetentionOptions {
-  /** How long a completed or cancelled job (with its result) can be read, in milliseconds. @defaultValue 86400000 (24 h) */
+  /**
+   * How long a completed or cancelled job (with its result) can be read, in milliseconds.
+   * @defaultValue 86400000 (24 h)
+   */
   completedMs?: number | undefined
   /** How long a failed job can be read and redriven, in milliseconds. @defaultValue 604800000 (7 days) */
   failedMs?: number | undefined
@@ -12,7 +15,10 @@ export interface RetentionOptions {
    * the most loses its oldest; jobs without an owner count as those of one. @defaultValue 10000
    */
   maxCount?: number | undefined
-  /** At most this many jobs of one owner are kept of each of completed, failed and cancelled; its oldest go first. @defaultValue 1000 */
+  /**
+   * At most this many jobs of one owner are kept of each of completed, failed and cancelled; its oldest go first.
+   * @defaultValue 1000
+   */
   maxPerOwner?: number | undefined
   /**
    * Bytes that finished jobs may take: results, the inputs of failed jobs, and about half a kilobyte for each job. When
@@ -21,8 +27,9 @@ export interface RetentionOptions {
    */
   maxBytes?: number | undefined
   /**
-   * At most this many idempotency keys of one owner are remembered; its oldest go first. Jobs without an owner share ten
-   * times as many. @defaultValue 10000
+   * At most this many idempotency keys of one owner are remembered; its oldest go first. Jobs without an owner share
+   * ten times as many.
+   * @defaultValue 10000
    */
   maxKeysPerOwner?: number | undefined
 }
@@ -31,15 +38,17 @@ export interface MemoryStoreOptions {
   /** What is kept of jobs that are over. */
   retention?: RetentionOptions | undefined
   /**
-   * How many bytes everything in the store may take, jobs that wait and run included. A submission that does not fit pushes
-   * finished jobs out, and is refused with `FAE_STORE_FULL` when that is not enough. Without a limit, clients with large
-   * bodies could end the process. An input counts by its length as JSON, and once more while its job runs. @defaultValue a quarter of V8's heap limit
+   * How many bytes everything in the store may take, jobs that wait and run included. A submission that does not fit
+   * pushes finished jobs out, and is refused with `FAE_STORE_FULL` when that is not enough. Without a limit, clients
+   * with large bodies could end the process. An input counts by its length as JSON, and once more while its job runs.
+   * @defaultValue a quarter of V8's heap limit
    */
   maxBytes?: number | undefined
   /**
-   * How long an attempt may go on without a renewal of its lease, in milliseconds. After that it is given up, and its job
-   * runs again. The store renews leases by itself, at a third of this time, as long as the consumer is there. A blocked
-   * event loop loses nothing. @defaultValue 30000
+   * How long an attempt may go on without a renewal of its lease, in milliseconds. After that it is given up, and its
+   * job runs again. The store renews leases by itself, at a third of this time, as long as the consumer is there. A
+   * blocked event loop loses nothing.
+   * @defaultValue 30000
    */
   leaseMs?: number | undefined
 }

@@ -9,8 +9,9 @@ import type { LinkedList, Listed } from '../../core/linked-list.ts'
 const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
 
 /**
- * Times are kept as milliseconds from here. V8 keeps integers below 2^31 in place; a time since 1970 is larger and would
- * be an object of its own, four per job. After 24 days of running that is what they become, and nothing else changes.
+ * Times are kept as milliseconds from here. V8 keeps integers below 2^31 in place; a time since 1970 is larger and
+ * would be an object of its own, four per job. After 24 days of running that is what they become, and nothing else
+ * changes.
  */
 const BASE = Date.now()
 

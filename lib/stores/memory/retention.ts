@@ -34,7 +34,10 @@ class Share {
   get oldest (): number { return this.jobs.head?.finishedAt ?? Infinity }
 }
 
-/** The jobs that ended in one way. The owner who has the most of them loses one first: nobody can push out what others have yet to read. */
+/**
+ * The jobs that ended in one way. The owner who has the most of them loses one first: nobody can push out what others
+ * have yet to read.
+ */
 class Ended {
   readonly #shares = new Map<string | undefined, Share>()
   readonly #byCount = new JobHeap<Rank>((a, b) => before(b.share.jobs.size, a.share.jobs.size, a, b))
@@ -134,7 +137,8 @@ export class Retention {
   remove (job: StoredJob, state: TerminalState): void { this.#ended[state].remove(job, job.bytes) }
 
   /**
-   * Forgets one job: of those that ended in the way that takes the most room, the oldest of the owner with the most bytes.
+   * Forgets one job: of those that ended in the way that takes the most room, the oldest of the owner with the most
+   * bytes.
    *
    * @param kept never this one; where it would be the one to go, the job that ended first of all goes instead
    * @returns whether there was one

@@ -11,7 +11,9 @@ import { Engine } from './engine.ts'
 import type { ResolvedMemoryStoreOptions } from './options.ts'
 import type { StoredJob } from './record.ts'
 
-/** Jobs that a list looks at before the event loop has its turn: a rare owner among a million jobs is found in peace. */
+/**
+ * Jobs that a list looks at before the event loop has its turn: a rare owner among a million jobs is found in peace.
+ */
 const LIST_STEPS = 5_000
 const MAX_LIMIT = 100
 const CURSOR = /^m([0-9a-z]{1,11})$/
