@@ -1,5 +1,5 @@
 import type { Exemplar, Labels, MetricFamily } from '../telemetry/snapshot.ts'
-import { escapeHelp, escapeLabel, exposedName, formatBound, formatNumber, renderLabels, sanitizeLabelName, type ExposedName } from './names.ts'
+import { escapeHelp, escapeLabel, exposedName, formatBound, formatNumber, renderLabels, sanitizeLabelName, type ExposedName } from './prometheus-names.ts'
 
 /** The text of a series that never changes, made once; values and line feeds go between. */
 export interface SeriesText {

@@ -4,7 +4,7 @@ import type { SharedState } from '../core/shared.ts'
 import type { EventBus } from '../events/bus.ts'
 import type { MetricsSnapshot } from '../telemetry/snapshot.ts'
 import type { SyncInfo } from './exporter.ts'
-import { sideBySide, summedUp, type GaugeRules, type InstanceMetrics } from './merge.ts'
+import { sideBySide, summedUp, type GaugeRules, type InstanceMetrics } from './merge-snapshots.ts'
 import { decodeSnapshot, encodeSnapshot } from './shared-snapshot.ts'
 
 /** Where snapshots lie on the store, by instance. */

@@ -1,8 +1,8 @@
 import type { HistogramPoint, Labels, MetricFamily, NumberPoint } from '../telemetry/snapshot.ts'
-import type { ExpositionFormat } from './accept.ts'
+import type { ExpositionFormat } from './content-negotiation.ts'
 import { exemplarText, FamilyText, type SeriesText } from './family-text.ts'
-import { formatNumber, renderLabels } from './names.ts'
-import { Page, TimeSlices, type PageMemory } from './page.ts'
+import { formatNumber, renderLabels } from './prometheus-names.ts'
+import { PageWriter, TimeSlices, type PageMemory } from './page-writer.ts'
 
 export interface PrometheusOptions {
   /** Who is being scraped: printed once, as `target_info`. */
@@ -45,7 +45,7 @@ export class PrometheusExposition {
    */
   async render (families: readonly MetricFamily[], format: ExpositionFormat): Promise<Buffer> {
     const slices = new TimeSlices(SLICE_MS)
-    const page = new Page(this.#lastBytes, this.#memory)
+    const page = new PageWriter(this.#lastBytes, this.#memory)
     const taken = new Set<string>(RESERVED)
     page.add(this.#targetInfo(format))
     for (const family of families) {
@@ -96,7 +96,7 @@ export class PrometheusExposition {
 }
 
 /** Prints some series, from this one on. @returns the first that is not printed yet */
-function print (page: Page, family: MetricFamily, text: FamilyText, from: number, format: ExpositionFormat): number {
+function print (page: PageWriter, family: MetricFamily, text: FamilyText, from: number, format: ExpositionFormat): number {
   const open = format === 'openmetrics'
   let index = from
   if (family.kind === 'histogram') {

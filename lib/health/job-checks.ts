@@ -1,7 +1,7 @@
 import type { Clock } from '../core/context.ts'
 import type { HealthCheckOptions, HealthVerdict } from '../core/health-check.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
-import type { StoreReadings } from './readings.ts'
+import type { StoreReadings } from './store-readings.ts'
 import type { Health } from './registry.ts'
 
 /** Dependencies are asked less often, and given more time, than what is near. */

@@ -5,7 +5,7 @@ import {
 } from '../core/health-check.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
 import type { EventBus } from '../events/bus.ts'
-import { bounded, failureOf } from './failure.ts'
+import { bounded, failureOf } from './check-failure.ts'
 import { takeRejection } from '../core/rejections.ts'
 
 export { HEALTH_STATUSES, type HealthCheck, type HealthCheckOptions, type HealthData, type HealthStatus, type HealthVerdict } from '../core/health-check.ts'

@@ -4,8 +4,8 @@ import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
 import type { HealthCheck, HealthVerdict } from '../core/health-check.ts'
 import type { JobStore } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
-import { withoutServer } from './failure.ts'
-import type { StoreReadings } from './readings.ts'
+import { withoutServer } from './check-failure.ts'
+import type { StoreReadings } from './store-readings.ts'
 
 /** Of the queues that nobody works on, so many are named. */
 const MAX_NAMED = 5

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { AsyncEndpointsError } from '../../lib/core/errors.ts'
 import type { HealthCheck, HealthVerdict } from '../../lib/core/health-check.ts'
-import { StoreReadings } from '../../lib/health/readings.ts'
+import { StoreReadings } from '../../lib/health/store-readings.ts'
 import { asyncEndpointsCheck, queueDepthCheck, redisCheck, type StoreCheckParts } from '../../lib/health/store-checks.ts'
 import type { JobRecord } from '../../lib/jobs/job.ts'
 import { StoreCounts } from '../../lib/jobs/store-counts.ts'

@@ -64,7 +64,7 @@ export class PageMemory {
  * The bytes of a page while it is written. Text is encoded a few kilobytes at a time: a string of megabytes costs more
  * to flatten than to build, and one buffer of the right size saves copying the whole page at its end.
  */
-export class Page {
+export class PageWriter {
   readonly #memory: PageMemory
   readonly #full: Buffer[] = []
   #chunk: Buffer

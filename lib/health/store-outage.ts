@@ -1,6 +1,6 @@
 import type { Clock } from '../core/context.ts'
 import type { HealthCheck, HealthVerdict } from '../core/health-check.ts'
-import { failureOf } from './failure.ts'
+import { failureOf } from './check-failure.ts'
 
 const STILL_READY = 'health.storeOutage keeps this process ready'
 
