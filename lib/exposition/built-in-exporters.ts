@@ -11,26 +11,37 @@ import type { PageMemory } from './page-writer.ts'
 import { PrometheusExposition } from './prometheus.ts'
 
 /**
- * The four formats that are always there. All read live series: each series is printed in one go, so its numbers belong
- * together.
+ * The four formats that are always there. They read the live series instead of a copy. Each series is printed without a pause, so
+ * its numbers belong together.
  *
- * @param resource of this process: pages about it share the texts of series that never change
- * @param memory of pages about this process
- * @param onHidden told once of each metric that Prometheus could not tell from another one
+ * @param resource attributes of this process: the pages that carry them share the texts of series that never change
+ * @param memory for the pages about this process
+ * @param onHidden called once for each metric that is left out because another metric has its name in Prometheus
  */
-export function builtInExporters (resource: Labels, scope: Labels | undefined, memory?: PageMemory, onHidden?: (hidden: string, exposedName: string) => void): readonly MetricsExporter[] {
+export function builtInExporters (
+  resource: Labels, scope: Labels | undefined, memory?: PageMemory, onHidden?: (hidden: string, exposedName: string) => void
+): readonly MetricsExporter[] {
   const own = new PrometheusExposition({ resource, scope, memory, onHidden })
   const prometheus = (name: 'prometheus' | 'openmetrics', format: ExpositionFormat): MetricsExporter => ({
     name,
     formats: [name],
     contentType: CONTENT_TYPES[name],
     live: true,
-    export: ({ families }, request) => (request.resource === resource ? own : new PrometheusExposition({ resource: request.resource, scope })).render(families, format)
+    export: ({ families }, request) => {
+      const exposition = request.resource === resource ? own : new PrometheusExposition({ resource: request.resource, scope })
+      return exposition.render(families, format)
+    }
   })
   return [
     prometheus('prometheus', 'text'),
     prometheus('openmetrics', 'openmetrics'),
-    { name: 'json', formats: ['json'], contentType: CONTENT_TYPES.json, live: true, export: (snapshot, request) => renderJson(snapshot, request.resource) },
+    {
+      name: 'json',
+      formats: ['json'],
+      contentType: CONTENT_TYPES.json,
+      live: true,
+      export: (snapshot, request) => renderJson(snapshot, request.resource)
+    },
     { name: 'csv', formats: ['csv'], contentType: CONTENT_TYPES.csv, live: true, export: (snapshot) => renderCsv(snapshot) }
   ]
 }
@@ -41,7 +52,7 @@ export interface ExportersParts {
   readonly registry: MetricsRegistry
   readonly resource: Labels
   readonly scope: Labels | undefined
-  /** Where pages that were sent may be given back. @defaultValue nowhere */
+  /** Takes the memory of pages that were sent, for the next ones. @defaultValue each page gets new memory */
   readonly memory?: PageMemory | undefined
 }
 
@@ -51,11 +62,15 @@ export function createExporters ({ context, bus, registry, resource, scope, memo
     context,
     bus,
     builtIn: builtInExporters(resource, scope, memory, (metric, exposedName) => {
-      context.logger.warn({ metric, exposedName }, 'a metric is not shown to Prometheus: there its name is that of another metric, or of a line of it; JSON and CSV have both')
+      const message = 'a metric is left out of the Prometheus formats, because another metric has its name there; JSON and CSV have both'
+      context.logger.warn({ metric, exposedName }, message)
     }),
     source: {
       resource,
-      snapshot: (live) => live ? { startedAt: registry.startedAt, takenAt: context.clock.now(), families: registry.families() } : registry.snapshot()
+      snapshot: (live) => {
+        if (!live) return registry.snapshot()
+        return { startedAt: registry.startedAt, takenAt: context.clock.now(), families: registry.families() }
+      }
     }
   })
 }

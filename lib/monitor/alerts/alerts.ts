@@ -188,7 +188,8 @@ export class Alerts extends BaseService {
     const { context: { clock, instanceId }, store } = this.#parts
     const startedAt = clock.monotonic()
     if (this.#awaySince !== undefined) {
-      // Before this process tells how it is: the first to evaluate again would take everybody for dead.
+      // Excuse the outage before this process writes its report. Otherwise the first evaluation after the outage would find that no
+      // process has claimed a job for as long as the store was away, and raise worker-missing for every queue.
       this.#watcher.excuse(startedAt - this.#excusedUntil)
       this.#excusedUntil = startedAt
     }
