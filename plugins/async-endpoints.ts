@@ -275,7 +275,7 @@ export type { ExportOptions, FileTargetOptions, PushTargetOptions } from '../lib
 export type {
   ExportPage, ExportRequest, CompletedExport, MetricsExporter, SyncInfo
 } from '../lib/exposition/exporter.ts'
-export type { ExportedPage } from '../lib/exposition/exporters.ts'
+export type { ExportedPage } from '../lib/exposition/exporter-registry.ts'
 export type { JobExporters, MetricsPageOptions, RegisterExporterOptions } from '../lib/exposition/job-exporters.ts'
 export type { EventDescription, EventSubscriber, JobEvents } from '../lib/events/subscribers.ts'
 export type { JobSpanOptions, Propagation, SpanAttributesOptions, SpanAttributeValues } from '../lib/jobs/definition.ts'

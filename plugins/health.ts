@@ -7,8 +7,8 @@ import { openApiMembers } from '../lib/core/openapi.ts'
 import { invalidOptions, pathBelow } from '../lib/core/options.ts'
 import { PLUGIN } from '../lib/core/plugin-names.ts'
 import { runtimeOf, workerOf } from '../lib/events/runtime.ts'
-import { BuiltInChecks } from '../lib/health/built-in.ts'
-import type { WorkerView } from '../lib/health/checks.ts'
+import { BuiltInChecks } from '../lib/health/built-in-checks.ts'
+import type { WorkerView } from '../lib/health/process-checks.ts'
 import {
   PRESSURE_DEFAULTS, readHealthOptions, REPORT_SCHEMAS, STATUS_CODES, type HEALTH_DEFAULTS, type BaseHealthOptions,
   type PressureOptions

@@ -1,4 +1,4 @@
-import { exposedName } from '../../lib/exposition/names.ts'
+import { exposedName } from '../../lib/exposition/prometheus-names.ts'
 import { INSTRUMENTS, type InstrumentDefinition } from '../../lib/telemetry/instruments.ts'
 import type { Ended } from './jobs.ts'
 import { parseExposition, type Format, type ParsedFamily } from './support/openmetrics-parser.ts'

@@ -1,4 +1,4 @@
-import { exposedName } from '../../lib/exposition/names.ts'
+import { exposedName } from '../../lib/exposition/prometheus-names.ts'
 import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
 import type { Arguments } from './arguments.ts'
 import { misfits, run, type Ended, type Kind } from './jobs.ts'

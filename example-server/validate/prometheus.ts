@@ -1,4 +1,4 @@
-import { exposedName } from '../../lib/exposition/names.ts'
+import { exposedName } from '../../lib/exposition/prometheus-names.ts'
 import { INSTRUMENTS } from '../../lib/telemetry/instruments.ts'
 import { resourceOf, type Page } from './pages.ts'
 import { messageOf } from './report.ts'

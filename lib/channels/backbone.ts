@@ -1,10 +1,7 @@
 import type { JobUpdate } from '../jobs/job.ts'
 import type { JobStore } from '../jobs/store.ts'
 
-/**
- * Where the plugins of one Fastify instance find their backbone. A symbol: it collides with no decorator of the
- * application.
- */
+/** The decorator that holds the backbone. A symbol, so that it cannot collide with a decorator of the application. */
 export const BACKBONE: unique symbol = Symbol.for('fastify-async-endpoints.backbone')
 
 export type UpdateListener = (update: JobUpdate) => void

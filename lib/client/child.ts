@@ -3,13 +3,13 @@ import type { ChildrenOfName, ParentJob, SubmitChild } from '../jobs/seams.ts'
 import type { ChildSubmitted, SubmitMeta, Submitted } from '../jobs/submit.ts'
 import type { Jobs } from './jobs.ts'
 
-/** As long as a failed job is kept by default, so that its redrive finds the children that are there: 7 days. */
+/** 7 days: as long as a failed job is kept by default, so that its redrive still finds the children it had submitted. */
 const CHILD_KEY_TTL_MS = 604_800_000
 
 /**
- * What `job.submit()` is. The child gets correlation id, owner and trace of its parent, and an idempotency key made of the
+ * Makes `job.submit()`. The child gets correlation id, owner and trace of its parent, and an idempotency key made of the
  * parent's id, the child's name and its number among the children of that name in this attempt. A later attempt, or a
- * redrive, that submits the same children in the same order is given those that are there.
+ * redrive, that submits the same children in the same order gets the existing ones instead of second ones.
  */
 export function childSubmitter (jobs: Pick<Jobs, 'submit'>): SubmitChild {
   return async (parent, job, body, meta) => {
@@ -27,16 +27,20 @@ export function childSubmitter (jobs: Pick<Jobs, 'submit'>): SubmitChild {
     }
     const submitted: Promise<Submitted> = jobs.submit(job, body, full)
     return await submitted.catch((error: unknown): ChildSubmitted => {
-      if (isAsyncEndpointsError(error, 'FAE_JOB_EXPIRED')) return { id: String(error.details?.['id']), created: false, job: undefined }
+      if (isAsyncEndpointsError(error, 'FAE_JOB_EXPIRED')) {
+        return { id: String(error.details?.['id']), created: false, job: undefined }
+      }
       if (own === undefined && isAsyncEndpointsError(error, 'FAE_IDEMPOTENCY_KEY_REUSED')) throw otherChild(name, ordinal)
-      // It may have been stored: a handler that repeats the call means this child, and no second one.
-      if (own === undefined && isAsyncEndpointsError(error, 'FAE_STORE_UNAVAILABLE')) childrenOf(parent, name).inDoubt.push({ ordinal, text })
+      // The child may have been stored. If the handler repeats the call, it gets the same number, and no second child is made.
+      if (own === undefined && isAsyncEndpointsError(error, 'FAE_STORE_UNAVAILABLE')) {
+        childrenOf(parent, name).inDoubt.push({ ordinal, text })
+      }
       throw error
     })
   }
 }
 
-/** Taken before anything is awaited: children that are submitted at the same time are numbered in the order of the calls. */
+/** Called before anything is awaited, so that children that are submitted at the same time are numbered in the order of the calls. */
 function ordinalOf (parent: ParentJob, name: string, text: string | undefined): number {
   const children = childrenOf(parent, name)
   const again = children.inDoubt.findIndex((child) => child.text === text)
@@ -50,7 +54,10 @@ function childrenOf ({ children }: ParentJob, name: string): ChildrenOfName {
   return own
 }
 
-/** What cannot be written is refused by the submission, and is nobody's repetition. */
+/**
+ * The body as JSON, to recognize a submission that is repeated. `undefined`: JSON cannot hold it; `submit` will refuse it, and it
+ * matches no earlier one.
+ */
 function textOf (body: unknown): string | undefined {
   try {
     return JSON.stringify(body) ?? ''
@@ -62,7 +69,7 @@ function textOf (body: unknown): string | undefined {
 function otherChild (name: string, ordinal: number): AsyncEndpointsError {
   return new AsyncEndpointsError(
     'FAE_IDEMPOTENCY_KEY_REUSED',
-    `An earlier attempt of this job submitted child ${ordinal} of "${name}" with other content. Attempts must submit the same children in the same order; ` +
-    'where they cannot, give each child an idempotencyKey of its own'
+    `An earlier attempt of this job submitted child ${ordinal} of "${name}" with other content. Attempts must submit the same ` +
+    'children in the same order; where they cannot, give each child an idempotencyKey of its own'
   )
 }

@@ -40,12 +40,12 @@ export interface ClientOptions {
 /** How long admission waits at most to learn the depth of the queue. */
 const ADMISSION_MS = 250
 
-/** What a validator says of a body may be as long as the body. */
+/** Characters. The message of a validator can be as long as the body that it quotes. */
 const MAX_PROBLEM = 1_000
 
 const NO_META: SubmitMeta = Object.freeze({})
 
-/** What `app.jobs` is. Holds no state of its own but the submissions that are under way. */
+/** The implementation of `app.jobs`. Its only state is the submissions that are under way. */
 export class Client implements JobsClient {
   readonly #runtime: JobRuntime
   readonly #backbone: Backbone
@@ -60,11 +60,11 @@ export class Client implements JobsClient {
     this.#options = options
     this.#depths = new QueueDepths(runtime.counts, runtime.context.clock)
     this.#gate = new SubmitGate(runtime.context.clock, options.submitTimeoutMs)
-    // Everybody who waits listens to it: many are no leak.
+    // Each waitFor() adds a listener. Without this, Node would warn of a leak at the eleventh.
     setMaxListeners(0, this.#closing.signal)
   }
 
-  /** Refuses further submissions with `FAE_CLOSED`, and ends every wait for a job with the same error. */
+  /** From now on submissions are refused with `FAE_CLOSED`, and so are the calls of `waitFor` that still wait. */
   close (): void {
     this.#closing.abort(closed())
     this.#gate.close(closed())
@@ -76,7 +76,9 @@ export class Client implements JobsClient {
     return definition === undefined ? Promise.reject(unknownJob(name)) : this.#submitFromCode(definition, body, meta)
   }
 
-  async submitMany (job: string | JobDefinition, items: Iterable<SubmitItem>, options?: SubmitManyOptions): Promise<SubmitManyResult[]> {
+  async submitMany (
+    job: string | JobDefinition, items: Iterable<SubmitItem>, options?: SubmitManyOptions
+  ): Promise<SubmitManyResult[]> {
     const { maxInFlight } = readManyOptions(options)
     const definition = this.#runtime.registry.require(typeof job === 'string' ? job : job.name)
     return await submitEach(items, maxInFlight, (body, meta) => this.#submitFromCode(definition, body, meta, true))
@@ -99,9 +101,11 @@ export class Client implements JobsClient {
   async submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted> {
     if (this.#closing.signal.aborted) throw closed()
     const { clock, ids } = this.#runtime.context
-    // A request that submits was not sent by a handler, even where a handler's context is still active: an injected one, for example.
+    // Only a submission from code can come from inside a handler. A request may arrive while a handler's async context is active
+    // (`app.inject` in a handler does that), and still has nothing to do with that handler's job.
     const inside = meta.origin === undefined ? this.#runtime.currentJobs?.current() : undefined
-    const job = draftJob(definition, body, meta, ids.job(), storeNow(this.#runtime.store, clock), inside === undefined ? ids.correlation : () => inside.correlationId)
+    const correlationId = inside === undefined ? ids.correlation : () => inside.correlationId
+    const job = draftJob(definition, body, meta, ids.job(), storeNow(this.#runtime.store, clock), correlationId)
     const given = givenTrace(meta)
     const carrier = given ?? inside?.trace
     const parentTrace = carrier === undefined ? undefined : { carrier, given: given !== undefined }
@@ -116,37 +120,47 @@ export class Client implements JobsClient {
         ? await this.#create(scope, timeoutMs, meta)
         : await compose(submitMiddleware, scope, () => this.#create(scope, timeoutMs, meta))
     } catch (error) {
-      this.#runtime.bus.emit('job.submit_failed', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, errorCode: errorCodeOf(error), message: ownMessage(error), submitMs: clock.monotonic() - startedAt, origin: meta.origin })
+      this.#runtime.bus.emit('job.submit_failed', {
+        jobName: job.name,
+        queue: job.queue,
+        correlationId: job.correlationId,
+        errorCode: errorCodeOf(error),
+        message: ownMessage(error),
+        submitMs: clock.monotonic() - startedAt,
+        origin: meta.origin
+      })
       throw error
     } finally {
-      // A job that was made is counted as submitted before anybody else can look.
+      // Nothing is awaited from here until `#submitted` counts the job, so no other submission sees the queue without it.
       if (maxQueued !== undefined) this.#depths.release(job.queue)
     }
     return this.#submitted(scope, created, clock.monotonic() - startedAt, meta)
   }
 
   /**
-   * Takes a place in the queue; to be released.
+   * Reserves room in the queue for one job; the caller must release it.
    *
-   * @returns what is left of `submitTimeoutMs`: a submission does not take longer because it was counted first
+   * @returns what is left of `submitTimeoutMs`, so that the count and the submission together keep to it
    * @throws {AsyncEndpointsError} `FAE_QUEUE_FULL`
    */
   async #admit (queue: string, maxQueued: number): Promise<number> {
     const { clock } = this.#runtime.context
     const half = this.#options.submitTimeoutMs / 2
     const startedAt = clock.monotonic()
-    if (!await this.#depths.reserve(queue, maxQueued, Math.min(ADMISSION_MS, half))) throw new AsyncEndpointsError('FAE_QUEUE_FULL', 'Too many jobs are waiting; try again later')
-    // Never less than half: a busy event loop that fires a timer late must not leave the store without a chance.
+    if (!await this.#depths.reserve(queue, maxQueued, Math.min(ADMISSION_MS, half))) {
+      throw new AsyncEndpointsError('FAE_QUEUE_FULL', 'Too many jobs are waiting; try again later')
+    }
+    // At least half. A blocked event loop fires timers late, and the store would otherwise get no time to answer.
     return Math.max(half, this.#options.submitTimeoutMs - (clock.monotonic() - startedAt))
   }
 
   #create (scope: SubmitScope, timeoutMs: number, meta: EndpointSubmitMeta): Promise<Created> {
     const { store } = this.#runtime
-    // Also where nothing is traced here: the worker may trace.
+    // Store the trace context even if this process traces nothing: the process that runs the job may.
     scope.job.trace ??= scope.parentTrace?.carrier
     return this.#gate.run(timeoutMs, () => store.create(scope.job), () => timeErrors(meta, this.#options.submitTimeoutMs), {
       patient: meta.patient,
-      // The store writes it down when it is sent; until then the caller may change what it has given.
+      // The store writes the input as JSON when the submission is sent. Copy it now: the caller may change it in the meantime.
       onWait: () => { scope.job.input = copyOf(scope.job.input) }
     })
   }
@@ -155,16 +169,19 @@ export class Client implements JobsClient {
     const { bus } = this.#runtime
     const { origin, payloadBytes } = meta
     if (!created.created) {
+      const { name: jobName, queue } = job
+      const rejected = { jobName, queue, correlationId: job.correlationId, submitMs, origin }
       if (!created.sameRequest) {
-        bus.emit('job.rejected', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, reason: 'idempotency-key-reused', submitMs, origin })
+        bus.emit('job.rejected', { ...rejected, reason: 'idempotency-key-reused' })
         throw keyReused(meta)
       }
       if (created.job === undefined) {
-        bus.emit('job.rejected', { jobName: job.name, queue: job.queue, correlationId: job.correlationId, reason: 'job-expired', submitMs, origin })
+        bus.emit('job.rejected', { ...rejected, reason: 'job-expired' })
         throw keyExpired(meta, created.id)
       }
       const { traceId, spanId } = eventIds(undefined, created.job.trace)
-      bus.emit('job.replayed', { jobId: created.id, jobName: job.name, queue: job.queue, correlationId: created.job.correlationId, traceId, spanId, submitMs, origin })
+      const { correlationId } = created.job
+      bus.emit('job.replayed', { jobId: created.id, jobName, queue, correlationId, traceId, spanId, submitMs, origin })
       return { id: created.id, created: false, job: created.job }
     }
     this.#depths.submitted(job.queue)
@@ -206,32 +223,38 @@ export class Client implements JobsClient {
     }
     if (Object.hasOwn(query, 'owner')) {
       const { owner }: { owner?: unknown } = query
-      // A caller whose user is not signed in would be shown the jobs of everybody.
-      if (owner === undefined) return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', 'owner is undefined; leave it out to list the jobs of everybody'))
-      if (owner !== null && typeof owner !== 'string') return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', 'owner must be a text'))
-      // Nobody in particular, as owner functions say it: no job carries that.
+      // Code such as `list({ owner: request.user?.id })` would otherwise show all jobs to somebody who is not signed in.
+      if (owner === undefined) return invalidRequest('owner is undefined; leave it out to list the jobs of everybody')
+      if (owner !== null && typeof owner !== 'string') return invalidRequest('owner must be a text')
+      // `http.owner` may return these for a request without an owner. No job is stored with them, so none can match.
       if (owner === null || owner === '') return Promise.resolve({ jobs: [] })
     }
     const limit = query.limit ?? 20
     if (!Number.isInteger(limit) || limit < 1 || limit > 100) {
-      return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', 'limit must be an integer from 1 to 100'))
+      return invalidRequest('limit must be an integer from 1 to 100')
     }
-    if (query.cursor !== undefined && typeof query.cursor !== 'string') return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', 'cursor must be the text that the page before has given'))
+    if (query.cursor !== undefined && typeof query.cursor !== 'string') {
+      return invalidRequest('cursor must be the text that the page before has given')
+    }
     if (query.state !== undefined && !JOB_STATES.includes(query.state)) {
-      return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', `state must be one of ${JOB_STATES.join(', ')}`))
+      return invalidRequest(`state must be one of ${JOB_STATES.join(', ')}`)
     }
     return this.#runtime.store.list({ ...query, limit })
   }
 
   async cancel (id: string, reason?: string): Promise<Cancelled> {
-    const verdict = await this.#runtime.store.cancel(id, toReason(reason, 'cancelled on request', this.#runtime.redaction.text))
+    const { redaction, store } = this.#runtime
+    const verdict = await store.cancel(id, toReason(reason, 'cancelled on request', redaction.text))
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
-    if (verdict.kind === 'finished') throw new AsyncEndpointsError('FAE_JOB_FINISHED', `The job is ${job.state}; it can no longer be cancelled`, { details: { jobStatus: job.state } })
+    if (verdict.kind === 'finished') {
+      const details = { jobStatus: job.state }
+      throw new AsyncEndpointsError('FAE_JOB_FINISHED', `The job is ${job.state}; it can no longer be cancelled`, { details })
+    }
     const about = aboutOf(job)
     if (verdict.kind === 'requested') this.#runtime.bus.emit('job.cancel_requested', about)
     else if (!verdict.already) {
-      // It never ran, so no worker will emit its end.
+      // The job waited and never runs again, so no worker will emit its end. Emit it here.
       const totalMs = Math.max(0, storeNow(this.#runtime.store, this.#runtime.context.clock) - job.createdAt)
       this.#runtime.bus.emit('job.cancelled', { ...about, workerId: '', processingMs: 0, totalMs })
     }
@@ -241,7 +264,7 @@ export class Client implements JobsClient {
   redrive (id: string): Promise<JobRecord> { return this.#redrive(id, undefined) }
 
   async redriveJob ({ id, queue, state }: JobRecord, { maxQueued, maxRedrives }: RedriveAdmission): Promise<JobRecord> {
-    // What has not failed is refused for that, and takes no place.
+    // A job that has not failed is refused by the store; it needs no room in the queue.
     if (maxQueued === undefined || state !== 'failed') return await this.#redrive(id, maxRedrives)
     await this.#admit(queue, maxQueued)
     try {
@@ -256,18 +279,22 @@ export class Client implements JobsClient {
     const verdict = await this.#runtime.store.redrive(id, limit)
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
-    if (verdict.kind === 'not-failed') throw new AsyncEndpointsError('FAE_JOB_NOT_FAILED', `The job is ${job.state}; only a failed job can be redriven`, { details: { jobStatus: job.state } })
-    if (verdict.kind === 'limit') {
-      throw new AsyncEndpointsError('FAE_REDRIVE_LIMIT', `The job was run again ${String(limit)} times already; submit it as a new one`, { details: { jobStatus: job.state } })
+    const details = { jobStatus: job.state }
+    if (verdict.kind === 'not-failed') {
+      throw new AsyncEndpointsError('FAE_JOB_NOT_FAILED', `The job is ${job.state}; only a failed job can be redriven`, { details })
     }
-    // Before anybody else is admitted, like a job that was submitted.
+    if (verdict.kind === 'limit') {
+      const message = `The job was run again ${String(limit)} times already; submit it as a new one`
+      throw new AsyncEndpointsError('FAE_REDRIVE_LIMIT', message, { details })
+    }
+    // Counted at once, as a submission is: the next admission must see it, although the store has not been read again.
     this.#depths.submitted(job.queue)
     this.#runtime.bus.emit('job.redriven', aboutOf(job))
     return job
   }
 
   async remove (id: string): Promise<void> {
-    // Read before the removal: the event names the job, and afterwards there is nothing to read.
+    // Read the job before removing it: the event `job.removed` names it, and afterwards nobody knows its name and queue.
     const job = await this.#runtime.store.get(id)
     const verdict = job === undefined ? undefined : await this.#runtime.store.remove(id)
     if (job === undefined || verdict === undefined) throw notFound(id)
@@ -282,7 +309,8 @@ export class Client implements JobsClient {
 
   async waitFor (id: string, options: WaitOptions = {}): Promise<JobRecord> {
     assertKnown(() => 'jobs.waitFor', WAIT_KEYS, options)
-    return await waitForEnd(this.#runtime.context.clock, this.#backbone, this.#runtime.store, this.#closing.signal, id, options)
+    const { context: { clock }, store } = this.#runtime
+    return await waitForEnd(clock, this.#backbone, store, this.#closing.signal, id, options)
   }
 }
 
@@ -292,8 +320,8 @@ function aboutOf (job: JobRecord) {
 }
 
 /**
- * The body as its schema makes it. A copy is validated, as a worker will get it: a validator that fills in defaults must not write
- * into what the caller holds. What cannot be copied is returned unchanged; `draftJob` refuses it and says why.
+ * The body as its schema makes it. What is validated is a JSON copy, as the handler will get it: a validator that fills in defaults
+ * would otherwise change the caller's object. A body that JSON cannot hold is returned unchanged; `draftJob` refuses it and says why.
  *
  * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`
  */
@@ -306,18 +334,27 @@ async function validBody (job: string, read: BodyReader, body: unknown): Promise
   } catch {
     return body
   }
-  const answer = await read(copy).catch((cause: unknown) => { throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${job}" is not valid: the validator of schema.body failed`, { cause }) })
-  if ('problem' in answer) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', singleLine(`The submission of "${job}" is not valid: ${answer.problem}`, MAX_PROBLEM))
+  const invalid = `The submission of "${job}" is not valid`
+  const answer = await read(copy).catch((cause: unknown) => {
+    throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `${invalid}: the validator of schema.body failed`, { cause })
+  })
+  if ('problem' in answer) {
+    throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', singleLine(`${invalid}: ${answer.problem}`, MAX_PROBLEM))
+  }
   return answer.value
 }
 
-/** As it is at this moment. What JSON cannot say is left as it is: the store refuses it. */
+/** The input as it is at this moment. One that JSON cannot hold is returned itself; the store refuses it. */
 function copyOf (input: JobInput): JobInput {
   try {
     return JSON.parse(JSON.stringify(input)) as JobInput
   } catch {
     return input
   }
+}
+
+function invalidRequest (message: string): Promise<never> {
+  return Promise.reject(new AsyncEndpointsError('FAE_INVALID_REQUEST', message))
 }
 
 function closed (): AsyncEndpointsError {

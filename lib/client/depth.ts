@@ -7,7 +7,10 @@ import type { StoreCounts } from '../jobs/store-counts.ts'
 export class QueueDepths {
   readonly #counts: StoreCounts
   readonly #clock: Clock
-  /** By queue, submissions that the store has not confirmed yet: no reading can be relied on to know these. */
+  /**
+   * By queue, submissions on their way to the store. The store's counts may or may not contain them yet, so they are added to
+   * every count: the limit may refuse one job too many for a moment, but is never exceeded.
+   */
   readonly #reserved = new Map<string, number>()
 
   constructor (counts: StoreCounts, clock: Clock) {
@@ -18,15 +21,15 @@ export class QueueDepths {
   submitted (queue: string): void { this.#counts.submitted(queue) }
 
   /**
-   * Reserves room for one job in the queue, if it holds fewer than `limit`. The caller must `release` it in any case, at the
-   * moment that `submitted` counts the job or the submission turns out to make none. A store that does not answer
-   * within `waitMs` is no reason to refuse.
+   * Reserves room for one job in the queue, if it holds fewer than `limit`. The caller must `release` it in any case: when
+   * `submitted` has counted the job, or when it turns out that the submission makes none. If the store does not answer within
+   * `waitMs`, the job is let in.
    *
    * @returns whether there was room
    */
   async reserve (queue: string, limit: number, waitMs: number): Promise<boolean> {
     const known = this.#counts.known(queue).fresh || await this.#readWithin(queue, waitMs)
-    // From here on nothing is awaited: many wait for one reading, and each has to see what those before it reserved.
+    // From here on nothing is awaited. Many submissions wait for one reading, and each has to see what those before it reserved.
     if (known && this.#total(queue) >= limit) return false
     this.#reserve(queue, 1)
     return true
@@ -39,13 +42,16 @@ export class QueueDepths {
     return this.#total(queue)
   }
 
-  #reserve (queue: string, change: number): void { this.#reserved.set(queue, (this.#reserved.get(queue) ?? 0) + change) }
+  #reserve (queue: string, change: number): void {
+    this.#reserved.set(queue, (this.#reserved.get(queue) ?? 0) + change)
+  }
 
   async #readWithin (queue: string, waitMs: number): Promise<boolean> {
     const before = this.#counts.known(queue).reading
     try {
       if (await withDeadline(this.#clock, waitMs, this.#counts.read(queue)) !== EXPIRED) return true
-      // A blocked event loop fires the timer before it reads the answer, which may have arrived: under load the limit counts most.
+      // A blocked event loop fires the timer first, although the answer may have arrived. Give the loop a turn to read it: the
+      // limit matters most under load.
       await turn()
       return this.#counts.known(queue).reading !== before
     } catch {
@@ -55,6 +61,7 @@ export class QueueDepths {
 
   #total (queue: string): number {
     const states = this.#counts.known(queue).reading?.counts.states
-    return (states?.queued ?? 0) + (states?.scheduled ?? 0) + this.#counts.submittedSince(queue) + (this.#reserved.get(queue) ?? 0)
+    const counted = (states?.queued ?? 0) + (states?.scheduled ?? 0)
+    return counted + this.#counts.submittedSince(queue) + (this.#reserved.get(queue) ?? 0)
   }
 }

@@ -130,7 +130,7 @@ export interface Jobs {
   waitFor (id: string, options?: WaitOptions): Promise<JobRecord>
 }
 
-/** What the HTTP room adds to a submission. */
+/** What `lib/http` adds to a submission. */
 export interface EndpointSubmitMeta extends SubmitMeta {
   /** What tracing attached to the request; see `tracedSubmission` of `lib/http`. */
   requestTrace?: unknown
@@ -138,11 +138,11 @@ export interface EndpointSubmitMeta extends SubmitMeta {
   maxQueued?: number
   /** Mixed into the idempotency key, so that one client key on two endpoints is two keys. */
   idempotencyScope?: string
-  /** It may wait in the process for any time until it is sent. @defaultValue false */
+  /** No time limit while it waits in the process to be sent. @defaultValue false */
   patient?: boolean
-  /** Who sent the request, for the events and log lines about the submission. */
+  /** The request that submitted it, for events, metrics and log lines. Absent: it was submitted from code. */
   origin?: SubmitOrigin
-  /** Length of the request's body, as its `Content-Length` says. */
+  /** Length of the request's body, as its `content-length` says. */
   payloadBytes?: number | undefined
 }
 
@@ -154,11 +154,11 @@ export interface RedriveAdmission {
   readonly maxRedrives?: number | undefined
 }
 
-/** What the HTTP room gets as `app.jobs`. */
+/** `app.jobs` as `lib/http` sees it: with methods that applications do not get. */
 export interface JobsClient extends Jobs {
-  /** Like `submit`, for a definition at hand. The key's fingerprint is over body, params and query. */
+  /** Like `submit`, for a definition that the caller has. The fingerprint of an idempotency key covers body, params and query. */
   submitJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta): Promise<Submitted>
-  /** Like `redrive`, admitted like a submission. `job`: as it was read just now. */
+  /** Like `redrive`, within the limits that a request has to pass. `job`: as it was read just now. */
   redriveJob (job: JobRecord, admission: RedriveAdmission): Promise<JobRecord>
   /** The result as the JSON text that was stored. */
   resultText (id: string): Promise<string | undefined>

@@ -13,7 +13,7 @@ export const IDEMPOTENCY_TTL_MS = 86_400_000
 /** A hundred years. Stores compute with it, and a server refuses moments that its numbers cannot hold. */
 export const MAX_IDEMPOTENCY_TTL_MS = 3_153_600_000_000
 const MAX_KEY_LENGTH = 255
-/** It goes into log lines, spans and headers. */
+/** Nothing else is allowed, because a correlation id is written into log lines, spans and headers. */
 const CORRELATION_ID = /^[\x21-\x7e]{1,128}$/
 /** What every tracing system must pass on (W3C Trace Context §3.3.1.5); a longer one is left out as a whole. */
 const MAX_TRACESTATE = 512
@@ -21,34 +21,51 @@ const MAX_TRACESTATE = 512
 const LAST_MOMENT = 8.64e15
 
 /**
- * Settles everything about a submission except its trace context.
+ * Makes the job of a submission, without its trace context.
  *
  * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, one message with everything that is wrong
  */
-export function draftJob (definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta, id: string, now: number, correlationId: () => string): NewJob {
+export function draftJob (
+  definition: JobDefinition, body: unknown, meta: EndpointSubmitMeta, id: string, now: number, correlationId: () => string
+): NewJob {
   const problems: string[] = []
   const runAt = readRunAt(meta, now, problems)
   const priority = meta.priority ?? definition.priority
-  if (!Number.isInteger(priority) || priority < 0 || priority > MAX_PRIORITY) problems.push(`priority must be an integer from 0 to ${MAX_PRIORITY}`)
+  if (!Number.isInteger(priority) || priority < 0 || priority > MAX_PRIORITY) {
+    problems.push(`priority must be an integer from 0 to ${MAX_PRIORITY}`)
+  }
   for (const name of ['owner', 'correlationId'] as const) {
     if (meta[name] !== undefined && typeof meta[name] !== 'string') problems.push(`${name} must be a text`)
   }
   if (meta.owner === '') problems.push('owner must not be empty; leave it out for a job of nobody in particular')
-  if (typeof meta.correlationId === 'string' && !CORRELATION_ID.test(meta.correlationId)) problems.push('correlationId must have 1 to 128 visible ASCII characters')
+  if (typeof meta.correlationId === 'string' && !CORRELATION_ID.test(meta.correlationId)) {
+    problems.push('correlationId must have 1 to 128 visible ASCII characters')
+  }
   const key = meta.idempotencyKey
-  if (key !== undefined && (typeof key !== 'string' || key.length === 0 || key.length > MAX_KEY_LENGTH)) problems.push(`idempotencyKey must be a text of 1 to ${MAX_KEY_LENGTH} characters`)
-  for (const [path, value] of [['body', body], ['params', meta.params], ['query', meta.query], ['headers', meta.headers]] as const) {
+  if (key !== undefined && (typeof key !== 'string' || key.length === 0 || key.length > MAX_KEY_LENGTH)) {
+    problems.push(`idempotencyKey must be a text of 1 to ${MAX_KEY_LENGTH} characters`)
+  }
+  const { params, query, headers } = meta
+  for (const [path, value] of Object.entries({ body, params, query, headers })) {
     const lost = lostInJson(value, path)
     if (lost !== undefined) problems.push(`${lost}, which JSON cannot hold: put it somewhere else and submit a reference`)
   }
   const { idempotencyTtlMs, trace } = meta
-  if (idempotencyTtlMs !== undefined && !(Number.isFinite(idempotencyTtlMs) && idempotencyTtlMs >= 1 && idempotencyTtlMs <= MAX_IDEMPOTENCY_TTL_MS)) problems.push('idempotencyTtlMs must be milliseconds, from 1 to a hundred years')
+  const ttlFits = idempotencyTtlMs === undefined ||
+    (Number.isFinite(idempotencyTtlMs) && idempotencyTtlMs >= 1 && idempotencyTtlMs <= MAX_IDEMPOTENCY_TTL_MS)
+  if (!ttlFits) {
+    problems.push('idempotencyTtlMs must be milliseconds, from 1 to a hundred years')
+  }
   if (meta.validate !== undefined && typeof meta.validate !== 'boolean') problems.push('validate must be true or false')
   for (const name of ['params', 'query', 'headers'] as const) {
     if (meta[name] !== undefined && (typeof meta[name] !== 'object' || meta[name] === null)) problems.push(`${name} must be an object`)
   }
-  if (trace !== undefined && !isCarrier(trace)) problems.push('trace must be { traceparent, tracestate } with a traceparent as W3C Trace Context says')
-  if (problems.length > 0) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${definition.name}" is not valid: ${problems.join('; ')}`)
+  if (trace !== undefined && !isCarrier(trace)) {
+    problems.push('trace must be { traceparent, tracestate } with a traceparent as W3C Trace Context says')
+  }
+  if (problems.length > 0) {
+    throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The submission of "${definition.name}" is not valid: ${problems.join('; ')}`)
+  }
 
   const input: JobInput = { body, params: meta.params ?? NOTHING, query: meta.query ?? NOTHING, headers: meta.headers ?? NOTHING }
   return {
@@ -73,7 +90,7 @@ function isCarrier (trace: unknown): boolean {
   return isTraceparent(traceparent) && (tracestate === undefined || typeof tracestate === 'string')
 }
 
-/** The trace context that a submission brings, with nothing else that its object may hold. */
+/** The trace context that was given to a submission. Only the two fields: the object may hold others. */
 export function givenTrace ({ trace }: SubmitMeta): TraceCarrier | undefined {
   if (trace === undefined) return undefined
   const { traceparent, tracestate } = trace

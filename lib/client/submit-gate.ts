@@ -13,8 +13,11 @@ const SLOW_PART = 4
 /** The store's own time limit may be a little shorter. A failure after this share of `timeoutMs` counts as no answer. */
 const SILENT_PART = 0.9
 
-/** How often waiting submissions are checked. A check that comes late shows that the event loop was busy; that time does not count as waiting. */
-const LOOK_MS = 100
+/**
+ * How often waiting submissions are checked for their time limit. A check that runs late means that the event loop was
+ * blocked. That time is not counted as waiting, because the store had no chance to answer in it.
+ */
+const CHECK_MS = 100
 
 /** The errors of a submission that ran out of time. Made only when they are needed. */
 export interface GateErrors {
@@ -26,8 +29,13 @@ export interface GateErrors {
   silence (error: unknown): boolean
 }
 
+interface WaitRules {
+  readonly patient?: boolean | undefined
+  readonly onWait?: () => void
+}
+
 interface Waiter {
-  /** On the clock of the line; `Infinity`: it waits however long it takes. */
+  /** When it began to wait, as `#now()` counts; `Infinity`: it has no time limit while it waits. */
   readonly since: number
   readonly errors: () => GateErrors
   readonly enter: () => void
@@ -35,9 +43,10 @@ interface Waiter {
 }
 
 /**
- * The way from the process to the store. The time of a submission counts from the moment it is sent. What finds the window
- * full waits here, in order; what waits longer than a submission may take is refused before it is sent, and is certainly
- * not stored. While the store is silent nothing more is sent: all that waits is refused with the first that gets no answer.
+ * Bounds how many submissions are on their way to the store. Beyond that bound (the window) they wait here, in order.
+ * The time limit of a submission starts when it is sent. One that waits longer than that limit is refused without being
+ * sent: it is certainly not stored. When a submission gets no answer, everything that waits is refused with it, because the
+ * store would not answer those either.
  */
 export class SubmitGate {
   readonly #clock: Clock
@@ -47,14 +56,14 @@ export class SubmitGate {
   /** Monotonic: the newest answer of the store, and when the window was last made smaller. */
   #answeredAt = -Infinity
   #shrunkAt = -Infinity
-  /** Monotonic: when all that waited was refused because of silence. */
+  /** Monotonic: when everything that waited was refused because the store did not answer. */
   #refusedAt = -Infinity
   // The head moves instead of the entries: `shift` of a long array copies it.
   #waiting: Waiter[] = []
   #head = 0
   #timer: TimerHandle | undefined
-  /** Milliseconds that the event loop was busy while somebody waited. */
-  #busyMs = 0
+  /** Milliseconds that the event loop was blocked while submissions waited. */
+  #blockedMs = 0
 
   /** @param waitMs a submission waits no longer than this to be sent */
   constructor (clock: Clock, waitMs: number) {
@@ -66,12 +75,14 @@ export class SubmitGate {
   get waiting (): number { return this.#waiting.length - this.#head }
 
   /**
-   * Sends one submission as soon as there is room.
+   * Sends one submission as soon as the window has room for it.
    *
    * @param timeoutMs from the moment it is sent
-   * @param more `patient`: it may wait for any time, as one of many that are sent at the pace of the store; `onWait`: called when it has to wait
+   * @param more `patient`: it may wait for any time until it is sent, as `submitMany` needs it; `onWait`: called once if it has
+   * to wait
    */
-  run<T> (timeoutMs: number, send: () => Promise<T>, errors: () => GateErrors, { patient = false, onWait }: { patient?: boolean | undefined, onWait?: () => void } = {}): Promise<T> {
+  run<T> (timeoutMs: number, send: () => Promise<T>, errors: () => GateErrors, more: WaitRules = {}): Promise<T> {
+    const { patient = false, onWait } = more
     if (this.#sent < this.#window && this.waiting === 0) return this.#send(timeoutMs, send, errors)
     onWait?.()
     return new Promise<void>((resolve, reject) => {
@@ -80,9 +91,10 @@ export class SubmitGate {
     }).then(() => this.#send(timeoutMs, send, errors, true))
   }
 
-  /** Refuses all that waits; what was sent goes on. */
+  /** Refuses every submission that waits. Those that were sent go on. */
   close (error: Error): void { this.#refuseAll(() => error) }
 
+  /** @param counted `#sent` includes this submission already */
   #send<T> (timeoutMs: number, send: () => Promise<T>, errors: () => GateErrors, counted = false): Promise<T> {
     if (!counted) this.#sent++
     const sentAt = this.#clock.monotonic()
@@ -91,8 +103,10 @@ export class SubmitGate {
       this.#answered(sentAt, timeoutMs)
       return answer
     }, (error: unknown) => {
-      const silent = expired !== undefined || (this.#clock.monotonic() - sentAt >= timeoutMs * SILENT_PART && errors().silence(error))
-      // Once for all that was under way together: what came after that has not waited yet.
+      const tookMs = this.#clock.monotonic() - sentAt
+      const silent = expired !== undefined || (tookMs >= timeoutMs * SILENT_PART && errors().silence(error))
+      // Of several submissions that were under way together, only the first without an answer refuses what waits. The others would
+      // refuse submissions that came after it and have hardly waited.
       if (silent && this.#answeredAt < sentAt && this.#refusedAt <= sentAt) {
         this.#refusedAt = this.#clock.monotonic()
         this.#refuseAll(({ errors }) => errors().unsent())
@@ -111,7 +125,7 @@ export class SubmitGate {
     this.#left()
   }
 
-  /** Once for all that was under way together. */
+  /** Halves the window, once for all submissions that were under way together. */
   #shrink (sentAt: number): void {
     if (sentAt < this.#shrunkAt) return
     this.#shrunkAt = this.#clock.monotonic()
@@ -123,7 +137,7 @@ export class SubmitGate {
     while (this.#sent < this.#window) {
       const next = this.#take()
       if (next === undefined) break
-      // Its place is taken now, although it is sent a microtask later.
+      // It is sent a microtask later. Counted only then, the loop would let too many through.
       this.#sent++
       next.enter()
     }
@@ -141,23 +155,27 @@ export class SubmitGate {
     return waiter
   }
 
-  /** Time of the line: it stands still while the event loop is busy, as it is while 30,000 submissions are made in one loop. */
-  #now (): number { return this.#clock.monotonic() - this.#busyMs }
+  /**
+   * The clock for waiting submissions: monotonic time without the time in which the event loop was blocked. A program that
+   * submits 30,000 jobs in one loop would otherwise find all of them too late at the first check.
+   */
+  #now (): number { return this.#clock.monotonic() - this.#blockedMs }
 
-  /** Looks for those whose time is up, as long as anybody waits. */
+  /** Refuses the submissions whose time is up, every {@link CHECK_MS} as long as one waits. */
   #watch (): void {
     if (this.#timer !== undefined || this.#waiting[this.#head] === undefined) return
-    const dueAt = this.#clock.monotonic() + LOOK_MS
+    const dueAt = this.#clock.monotonic() + CHECK_MS
     this.#timer = this.#clock.setTimeout(() => {
       this.#timer = undefined
-      this.#busyMs += Math.max(0, this.#clock.monotonic() - dueAt)
+      this.#blockedMs += Math.max(0, this.#clock.monotonic() - dueAt)
       const now = this.#now()
       const late: Waiter[] = []
-      this.#waiting = this.#waiting.slice(this.#head).filter((waiter) => now - waiter.since < this.#waitMs || !late.push(waiter))
+      const all = this.#waiting.slice(this.#head)
+      this.#waiting = all.filter((waiter) => now - waiter.since < this.#waitMs || !late.push(waiter))
       this.#head = 0
       for (const waiter of late) waiter.refuse(waiter.errors().unsent())
       this.#watch()
-    }, LOOK_MS)
+    }, CHECK_MS)
   }
 
   #unwatch (): void {
@@ -174,7 +192,7 @@ export class SubmitGate {
   }
 }
 
-/** A store that throws instead of rejecting must not keep a place for ever. */
+/** A store that throws instead of rejecting would otherwise occupy a place in the window for ever. */
 function started<T> (send: () => Promise<T>): Promise<T> {
   try {
     return send()

@@ -1,6 +1,6 @@
 import type { Labels, MetricsSnapshot } from '../telemetry/snapshot.ts'
 import { isHistogram, SERIES_PER_LOOK, SLICE_MS } from './json.ts'
-import { Page, TimeSlices } from './page.ts'
+import { PageWriter, TimeSlices } from './page-writer.ts'
 
 const COLUMNS = ['name', 'kind', 'unit', 'sample', 'le', 'value'] as const
 
@@ -14,7 +14,7 @@ const FORMULA = /^[=+\-@\t\r]/
  */
 export async function renderCsv ({ families }: MetricsSnapshot): Promise<Buffer> {
   const labels = labelNames(families)
-  const page = new Page(0)
+  const page = new PageWriter(0)
   const slices = new TimeSlices(SLICE_MS)
   page.add(row([...COLUMNS, ...labels.map((label) => (COLUMNS as readonly string[]).includes(label) ? `label_${label}` : label)].map(text)))
   for (const family of families) {

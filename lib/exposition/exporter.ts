@@ -6,26 +6,26 @@ export interface ExportRequest {
   readonly format: string
   /** Where the page goes: `http` (somebody asked `/metrics`), `code`, or a target of `observability.export`: `file`, `push`. */
   readonly target: string
-  /** Whom the metrics are of: attributes such as `service.name`. */
+  /** Attributes of what the metrics describe, such as `service.name`. */
   readonly resource: Labels
 }
 
-/** How the processes on one store were told of this one's metrics. */
+/** What this process has written to the store for the others. */
 export interface SyncInfo {
-  /** Metrics shown. */
+  /** The number of metrics. */
   readonly metrics: number
   readonly bytes: number
 }
 
-/** What went out. */
+/** A page that was delivered. */
 export interface CompletedExport extends ExportRequest {
   readonly bytes: number
   readonly durationMs: number
 }
 
 /**
- * Writes metrics in one or more formats. A plain object does; the hooks may be left out. Whatever it throws (or rejects with)
- * is told to who asked for the page and harms nobody else; an `export` that takes longer than 10 seconds is given up.
+ * Writes metrics in one or more formats. A plain object will do, and the hooks may be left out. If `export` throws or rejects, the
+ * request for that page fails, and nothing else does. It also fails if `export` takes longer than 10 seconds.
  *
  * ```ts
  * app.jobExporters.register({
@@ -39,22 +39,22 @@ export interface CompletedExport extends ExportRequest {
 export interface MetricsExporter {
   /** Names it in events, and to unregister it: letters, digits, `_`, `.`, `-`. */
   readonly name: string
-  /** What it can write: lower-case letters, digits, `_`, `.`, `-`, `+`; each is reachable as `/metrics?format=…`. */
+  /** The formats it writes, each reachable as `/metrics?format=…`: lower-case letters, digits, `_`, `.`, `-`, `+`. */
   readonly formats: readonly string[]
-  /** Of the page, or per format. */
+  /** The media type of a page: one for all formats, or one for each. */
   readonly contentType: string | Readonly<Record<string, string>>
   /**
-   * Read the series where they are instead of being given a copy: cheaper, but their numbers may change while `export` waits
-   * for something. @defaultValue false
+   * `true`: `export` gets the series themselves instead of a copy. That is cheaper, but their numbers may change while `export`
+   * awaits something. @defaultValue false
    */
   readonly live?: boolean | undefined
-  /** The page. The snapshot is not to be changed. */
+  /** Writes the page. It must not change the snapshot. */
   export (snapshot: MetricsSnapshot, request: ExportRequest): ExportPage | Promise<ExportPage>
-  /** This process has shown its metrics to the others on its store. */
+  /** Called after this process has written its metrics to the store for the other processes. */
   onSync? (info: SyncInfo): void
-  /** A page is about to be written. */
+  /** Called before a page is written. */
   onRequested? (request: ExportRequest): void
-  /** The page was delivered: sent, written to its file, or handed to who asked. */
+  /** Called after a page was delivered: sent, written to its file, or returned to the caller. */
   onCompleted? (completed: CompletedExport): void
 }
 

@@ -1,15 +1,15 @@
 import type { Exemplar, Labels, MetricFamily } from '../telemetry/snapshot.ts'
-import { escapeHelp, escapeLabel, exposedName, formatBound, formatNumber, renderLabels, sanitizeLabelName, type ExposedName } from './names.ts'
+import { escapeHelp, escapeLabel, exposedName, formatBound, formatNumber, renderLabels, sanitizeLabelName, type ExposedName } from './prometheus-names.ts'
 
-/** The text of a series that never changes, made once; values and line feeds go between. */
+/** The parts of a series' text that never change, made once. Only values and line feeds are put between them. */
 export interface SeriesText {
   readonly labels: Labels
-  /** `name{labels} `; of a histogram `name_bucket{labels,le="`, what {@link FamilyText.bounds} goes on with. */
+  /** `name{labels} `; of a histogram `name_bucket{labels,le="`, which one of {@link FamilyText.bounds} follows. */
   readonly lead: string
   /** Of a histogram: `name_sum{labels} ` and `name_count{labels} `. */
   readonly sum: string
   readonly count: string
-  /** What {@link exemplarText} was asked for, by bucket, and what it made of it. */
+  /** By bucket: the newest exemplar that {@link exemplarText} has written, and its text. */
   readonly exemplars: Array<Exemplar | undefined>
   readonly exemplarTexts: Array<string | undefined>
 }
@@ -17,7 +17,7 @@ export interface SeriesText {
 /** OpenMetrics: label names and values of an exemplar together. */
 const MAX_EXEMPLAR_CHARS = 128
 
-/** What the lines of OpenMetrics' types may be called besides the family itself. */
+/** The endings that names of lines can have, by the kind of the metric. */
 const SUFFIXES: Readonly<Record<MetricFamily['kind'], readonly string[]>> = {
   counter: ['', '_total', '_created'],
   gauge: [''],
@@ -52,7 +52,7 @@ export class FamilyText {
     this.#headers = { text: header(family, this.name, false), openmetrics: header(family, this.name, true) }
   }
 
-  /** False when the name has come to stand for something else, as it may in what several processes have told. */
+  /** False when the family has changed: processes of different versions may give one name different meanings. */
   describes (family: MetricFamily): boolean {
     const known = this.#family
     return family.kind === known.kind && family.unit === known.unit && family.description === known.description &&
@@ -62,33 +62,37 @@ export class FamilyText {
   /** The lines of metadata. */
   header (format: 'text' | 'openmetrics'): string { return this.#headers[format] }
 
-  /** The text of the series in this place. A copy of a series has the labels of its original, and so its text. */
+  /** The text of the series at this position. A copy of a series shares its labels object, and so finds its text. */
   series (index: number, labels: Labels): SeriesText {
     const known = this.#series[index]
     return known !== undefined && known.labels === labels ? known : (this.#series[index] = this.#make(labels))
   }
 
-  /** Forgets what stood behind the last series. */
+  /** Forgets the texts after this many series. */
   trim (series: number): void {
     if (this.#series.length > series) this.#series.length = series
   }
 
   #make (labels: Labels): SeriesText {
     const { sample } = this.name
-    // The scope's own labels win: they say the same on every series.
+    // The labels of the scope win: they must be the same on every series.
     const inner = renderLabels({ ...labels, ...this.#scope }, (label) => this.#labelName(label))
     const braces = inner === '' ? ' ' : `{${inner}} `
-    // `join` makes one flat string, which is quicker to copy than a template's tree of pieces, and is copied for ever.
-    if (this.#family.kind !== 'histogram') return { labels, lead: [sample, braces].join(''), sum: '', count: '', exemplars: [], exemplarTexts: [] }
+    // `join` makes one flat string. A template would make a tree of pieces, which is slower to copy, and every page copies it.
+    if (this.#family.kind !== 'histogram') {
+      return { labels, lead: [sample, braces].join(''), sum: '', count: '', exemplars: [], exemplarTexts: [] }
+    }
     const lead = [sample, '_bucket{', inner, inner === '' ? 'le="' : ',le="'].join('')
-    return { labels, lead, sum: [sample, '_sum', braces].join(''), count: [sample, '_count', braces].join(''), exemplars: [], exemplarTexts: [] }
+    const sum = [sample, '_sum', braces].join('')
+    const count = [sample, '_count', braces].join('')
+    return { labels, lead, sum, count, exemplars: [], exemplarTexts: [] }
   }
 
   #labelName (label: string): string {
     const known = this.#labelNames.get(label)
     if (known !== undefined) return known
     const name = sanitizeLabelName(label)
-    // A label that has become `le` would be a second one on the buckets.
+    // Buckets have a label `le` already.
     const safe = name === 'le' && this.#family.kind === 'histogram' ? 'exported_le' : name
     this.#labelNames.set(label, safe)
     return safe
@@ -101,7 +105,7 @@ function header ({ kind, description }: MetricFamily, { family, sample, unit }: 
   return `# HELP ${name} ${escapeHelp(description, open)}\n# TYPE ${name} ${kind}\n${unitLine}`
 }
 
-/** What follows the value, to the end of the line; kept, because few exemplars of a large page are newer than the last one. */
+/** The rest of the line after the value. Kept: on a large page, most exemplars are those of the page before. */
 export function exemplarText ({ exemplars, exemplarTexts }: SeriesText, bucket: number, exemplar: Exemplar): string {
   const known = exemplarTexts[bucket]
   if (known !== undefined && exemplars[bucket] === exemplar) return known
@@ -110,7 +114,7 @@ export function exemplarText ({ exemplars, exemplarTexts }: SeriesText, bucket: 
 }
 
 function makeExemplarText ({ traceId, spanId, value, timestampMs }: Exemplar): string {
-  // Nothing we record comes near the limit, but a page with one exemplar too long is refused whole.
+  // Prometheus refuses the whole page for one exemplar that is too long.
   if (traceId.length + spanId.length + 'trace_idspan_id'.length > MAX_EXEMPLAR_CHARS) return '\n'
   const seconds = Math.floor(timestampMs / 1_000)
   const millis = String(Math.floor(timestampMs - seconds * 1_000)).padStart(3, '0')

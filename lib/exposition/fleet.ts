@@ -4,12 +4,12 @@ import type { SharedState } from '../core/shared.ts'
 import type { EventBus } from '../events/bus.ts'
 import type { MetricsSnapshot } from '../telemetry/snapshot.ts'
 import type { SyncInfo } from './exporter.ts'
-import { sideBySide, summedUp, type GaugeRules, type InstanceMetrics } from './merge.ts'
+import { sideBySide, summedUp, type GaugeRules, type InstanceMetrics } from './merge-snapshots.ts'
 import { decodeSnapshot, encodeSnapshot } from './shared-snapshot.ts'
 
-/** Where snapshots lie on the store, by instance. */
+/** The group of shared texts on the store that holds the snapshots, by instance. */
 const GROUP = 'metrics'
-/** A process that has missed so many of its turns is taken for gone: its gauges no longer tell of the present. */
+/** A process that has missed this many turns counts as gone. Its gauges are left out, because they describe the past. */
 const MISSED_TURNS = 3
 
 export interface FleetParts {
@@ -26,10 +26,10 @@ export interface FleetParts {
 
 type Seen = Map<string, { readonly takenAt: number, readonly at: number }>
 
-/** The metrics of all processes on one store, as far as they show them. Without a shared store: of this one. */
+/** The metrics of all processes that write theirs to the store. Without a shared store: those of this process. */
 export class Fleet {
   readonly #parts: FleetParts
-  /** By our own clock, because those of other hosts differ: when each was first seen with its newest snapshot. */
+  /** When the newest snapshot of each process was first seen here, on the clock of this process: those of other hosts differ. */
   #seen: Seen = new Map()
   readonly #warnings = new FirstOnly()
 
@@ -37,13 +37,14 @@ export class Fleet {
     this.#parts = parts
   }
 
-  /** Shows the metrics of this process to the others. @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE` */
+  /** Writes the metrics of this process to the store, for the others. @throws {AsyncEndpointsError} `FAE_STORE_UNAVAILABLE` */
   async show (): Promise<SyncInfo | undefined> {
     const { context, shared, snapshot, bus, retentionMs, host } = this.#parts
     if (shared === undefined) return undefined
     const { text, metrics, left } = await encodeSnapshot(snapshot())
     if (left > 0 && this.#warnings.note('left out')) {
-      context.logger.warn({ metrics, left }, 'there are too many series to show them all to the other processes: the metrics that do not fit are exported for this process alone')
+      const message = 'this process has too many series to share them all with the other processes: metrics that do not fit are exported for this process alone'
+      context.logger.warn({ metrics, left }, message)
     }
     await shared.put(GROUP, context.instanceId, `${host} ${text}`, retentionMs)
     const info = { metrics, bytes: text.length }
@@ -62,11 +63,12 @@ export class Fleet {
     return includeInstances ? sideBySide(all, takenAt) : summedUp(all, rules, takenAt)
   }
 
-  /** The newest first; this process is read now, so that it is the first. */
+  /** The newest first. This process is read now, and therefore comes first. */
   async #all (host: string | undefined): Promise<InstanceMetrics[]> {
     const { context, shared, snapshot } = this.#parts
     const others = shared === undefined ? [] : await this.#others(shared, host)
-    return [{ instance: context.instanceId, snapshot: snapshot() }, ...others.sort((a, b) => b.snapshot.takenAt - a.snapshot.takenAt)]
+    others.sort((a, b) => b.snapshot.takenAt - a.snapshot.takenAt)
+    return [{ instance: context.instanceId, snapshot: snapshot() }, ...others]
   }
 
   async #others (shared: SharedState, host: string | undefined): Promise<InstanceMetrics[]> {
@@ -81,12 +83,13 @@ export class Fleet {
       const snapshot = await decodeSnapshot(entry.slice(end + 1))
       if (snapshot === undefined) continue
       const before = this.#seen.get(instance)
-      const newest = before !== undefined && before.takenAt === snapshot.takenAt ? before : { takenAt: snapshot.takenAt, at: now }
+      const { takenAt } = snapshot
+      const newest = before?.takenAt === takenAt ? before : { takenAt, at: now }
       seen.set(instance, newest)
-      // Those of other hosts are remembered all the same: a page of all processes asks for them.
+      // Processes of other hosts are remembered as well, because a page of all processes needs them.
       if (host === undefined || entry.slice(0, end) === host) others.push({ instance, snapshot, alive: now - newest.at <= MISSED_TURNS * syncIntervalMs })
     }
-    // Built anew each time: those that are gone are forgotten.
+    // A new map each time, so that processes that are gone are forgotten.
     this.#seen = seen
     return others
   }

@@ -1,5 +1,5 @@
 import type { MetricsExporter } from './exporter.ts'
-import type { ExportedPage } from './exporters.ts'
+import type { ExportedPage } from './exporter-registry.ts'
 
 /** `app.jobExporters`: the formats of metrics. `prometheus`, `openmetrics`, `json` and `csv` are always there. */
 export interface JobExporters {

@@ -1,6 +1,6 @@
 import type { HistogramPoint, Labels, MetricFamily, MetricsSnapshot, NumberPoint } from '../telemetry/snapshot.ts'
-import { formatNumber } from './names.ts'
-import { Page, TimeSlices } from './page.ts'
+import { formatNumber } from './prometheus-names.ts'
+import { PageWriter, TimeSlices } from './page-writer.ts'
 
 /** So many series are encoded at once; then the clock is looked at. */
 export const SERIES_PER_LOOK = 50
@@ -13,7 +13,7 @@ export const SLICE_MS = 2
  * in the world of Prometheus.
  */
 export async function renderJson ({ startedAt, takenAt, families }: MetricsSnapshot, resource: Labels): Promise<Buffer> {
-  const page = new Page(0)
+  const page = new PageWriter(0)
   const slices = new TimeSlices(SLICE_MS)
   const head = { startedAt: new Date(startedAt).toISOString(), takenAt: new Date(takenAt).toISOString(), resource }
   page.add(`${JSON.stringify(head).slice(0, -1)},"metrics":[`)

@@ -1,25 +1,25 @@
 import type { HistogramPoint, Labels, MetricFamily, NumberPoint } from '../telemetry/snapshot.ts'
-import type { ExpositionFormat } from './accept.ts'
+import type { ExpositionFormat } from './content-negotiation.ts'
 import { exemplarText, FamilyText, type SeriesText } from './family-text.ts'
-import { formatNumber, renderLabels } from './names.ts'
-import { Page, TimeSlices, type PageMemory } from './page.ts'
+import { formatNumber, renderLabels } from './prometheus-names.ts'
+import { PageWriter, TimeSlices, type PageMemory } from './page-writer.ts'
 
 export interface PrometheusOptions {
-  /** Who is being scraped: printed once, as `target_info`. */
+  /** Attributes of what is being scraped: printed once, as `target_info`. */
   readonly resource?: Labels
   /** Name and version of the instrumentation, on every series. @defaultValue none */
   readonly scope?: Labels
-  /** Where the memory of a page comes from; whoever has sent one may give it back there. @defaultValue new memory for each */
+  /** Where pages get their memory; the sender of a page gives it back there. @defaultValue new memory for each */
   readonly memory?: PageMemory
-  /** Told once of each metric that cannot be shown because another has its name. @defaultValue nobody */
+  /** Called once for each metric that is left out because another one has its name. @defaultValue none is called */
   readonly onHidden?: (hidden: string, exposedName: string) => void
 }
 
-/** After so long other work gets its turn: a page of any size must not hold up the jobs of this process. */
+/** After this time other work gets a turn, so that a page of any size does not hold up the jobs of this process. */
 const SLICE_MS = 2
-/** How often the time is looked at, and how much text is encoded in one go. */
+/** Lines after which the text is encoded and the time is checked. */
 const LINES_PER_FLUSH = 100
-/** Names that the resource takes, before any metric. */
+/** Names that belong to the resource; no metric may have them. */
 const RESERVED = ['target', 'target_info'] as const
 
 /** Prints metric families in the two formats that Prometheus and its relatives read. */
@@ -45,7 +45,7 @@ export class PrometheusExposition {
    */
   async render (families: readonly MetricFamily[], format: ExpositionFormat): Promise<Buffer> {
     const slices = new TimeSlices(SLICE_MS)
-    const page = new Page(this.#lastBytes, this.#memory)
+    const page = new PageWriter(this.#lastBytes, this.#memory)
     const taken = new Set<string>(RESERVED)
     page.add(this.#targetInfo(format))
     for (const family of families) {
@@ -74,7 +74,10 @@ export class PrometheusExposition {
     return text
   }
 
-  /** Two metrics that only differ in `.` and `_`, or one that is called like a line of the other: the first stands. */
+  /**
+   * Takes the names of a family. Names may collide if two metrics differ only in `.` and `_`, or if one is called like a line of the
+   * other. The first metric is printed then, and the other is left out.
+   */
   #claim ({ name, names }: FamilyText, family: MetricFamily, taken: Set<string>): boolean {
     if (!names.some((one) => taken.has(one))) {
       for (const one of names) taken.add(one)
@@ -82,7 +85,7 @@ export class PrometheusExposition {
     }
     if (!this.#hidden.has(family.name)) {
       this.#hidden.add(family.name)
-      try { this.#onHidden(family.name, name.sample) } catch { /* whoever listens must not cost anybody the page */ }
+      try { this.#onHidden(family.name, name.sample) } catch { /* a listener that throws must not fail the page */ }
     }
     return false
   }
@@ -96,7 +99,7 @@ export class PrometheusExposition {
 }
 
 /** Prints some series, from this one on. @returns the first that is not printed yet */
-function print (page: Page, family: MetricFamily, text: FamilyText, from: number, format: ExpositionFormat): number {
+function print (page: PageWriter, family: MetricFamily, text: FamilyText, from: number, format: ExpositionFormat): number {
   const open = format === 'openmetrics'
   let index = from
   if (family.kind === 'histogram') {

@@ -1,10 +1,10 @@
 import type { Clock } from '../core/context.ts'
 import type { HealthCheckOptions, HealthVerdict } from '../core/health-check.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
-import type { StoreReadings } from './readings.ts'
+import type { StoreReadings } from './store-readings.ts'
 import type { Health } from './registry.ts'
 
-/** Dependencies are asked less often, and given more time, than what is near. */
+/** Dependencies are often remote: they are asked less often than other checks, and get more time. */
 const REQUIREMENT_DEFAULTS: HealthCheckOptions = Object.freeze({ timeoutMs: 5_000, cacheMs: 10_000 })
 
 /** Adds `<job>-<name>` for everything that a job requires. */
@@ -15,15 +15,16 @@ export function addRequirementChecks (health: Health, { name: job, requires }: J
   }
 }
 
-/** So many jobs are named one by one; the report of a check has room for twenty facts. */
+/** How many jobs are named one by one: each needs two of the twenty facts that the report of a check can have. */
 const MAX_NAMED = 9
 
 /** What the check of stuck jobs needs to know of a definition. */
 type Limited = Pick<JobDefinition, 'name' | 'timeoutMs' | 'graceMs'>
 
 /**
- * One check for the stuck jobs of all definitions: attempts that nobody ended although their time and their grace are over.
- * A worker that is alive would have aborted and settled them. Jobs without a limit of time (`timeoutMs: 0`) cannot be stuck.
+ * One check for the stuck jobs of all definitions: jobs that are in progress for longer than their `timeoutMs` and `graceMs` together,
+ * whether or not their lease is valid. A worker that is alive would have aborted and settled them. Jobs without a time limit
+ * (`timeoutMs: 0`) are never stuck.
  */
 export class StuckJobs {
   readonly #definitions: { all (): readonly Limited[] }
@@ -37,14 +38,15 @@ export class StuckJobs {
   }
 
   addTo (health: Health): void {
-    health.addCheck('asyncendpoints.stuck', async () => await this.look(), { tags: ['job', 'stuck'], critical: false, timeoutMs: 5_000, cacheMs: 5_000 })
+    const options = { tags: ['job', 'stuck'], critical: false, timeoutMs: 5_000, cacheMs: 5_000 }
+    health.addCheck('asyncendpoints.stuck', async () => await this.look(), options)
   }
 
-  /** Degraded and never worse: a restart of this process mends nothing. */
+  /** Never worse than Degraded: a restart of this process would not help. */
   async look (): Promise<Exclude<HealthVerdict, string | boolean | void>> {
     const limits = new Map(this.#definitions.all().filter(({ timeoutMs }) => timeoutMs > 0).map(({ name, timeoutMs, graceMs }) => [name, timeoutMs + graceMs]))
     const found = new Map<string, number>()
-    // Without a job that can be stuck nothing is read.
+    // If no job has a time limit, the store is not read.
     const running = limits.size === 0 ? [] : await this.#readings.running()
     const now = this.#clock.now()
     for (const { name, startedAt } of running) {

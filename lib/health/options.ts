@@ -25,7 +25,7 @@ export interface PressureOptions {
   sampleIntervalMs?: number | undefined
 }
 
-/** `stuck` and `requires`: those of the jobs. */
+/** The switches of `health.checks`. `stuck` and `requires` switch the checks of the defined jobs. */
 export const BUILT_IN_CHECKS = ['asyncendpoints', 'queueDepth', 'redis', 'worker', 'memory', 'eventLoop', 'stuck', 'requires'] as const
 export type BuiltInCheck = typeof BUILT_IN_CHECKS[number]
 
@@ -69,7 +69,7 @@ export interface BaseHealthOptions {
   storeOutage?: 'unready' | 'ready' | undefined
   /** `dry-run` checks that the store would accept a job, by a write that leaves nothing behind. `false` leaves this out. @defaultValue 'dry-run' */
   submitProbe?: 'dry-run' | false | undefined
-  /** More stuck jobs than this are Degraded. @defaultValue 10 */
+  /** Degraded if more jobs than this are in progress without a lease, and not claimed again yet (stalled). @defaultValue 10 */
   maxStuckJobs?: number | undefined
   /** This many waiting jobs, or more, are Degraded. @defaultValue 100 */
   maxQueueDepth?: number | undefined
@@ -104,7 +104,7 @@ export interface BaseHealthOptions {
 const path = pathProperty({ root: true, off: true })
 const httpStatus = { type: 'integer', minimum: 200, maximum: 599 }
 const limit = { type: 'number', minimum: 0 }
-/** Of a check: 0 would be over the limit always, and none is said by leaving the check out. */
+/** The limit of a check. 0 would always be exceeded; `checks` switches a check off. */
 const threshold = { type: 'number', exclusiveMinimum: 0 }
 
 const pressureSchema: OptionsSchema = {
@@ -149,13 +149,13 @@ export const healthSchema: OptionsSchema = {
 }
 
 /**
- * V8 counts the space for young objects into its limit: three times 16 MiB, in which nothing that lasts finds room. Without
- * taking it off, a process with a small heap would die before it reached nine tenths.
+ * V8 counts the space for young objects into its limit: three times 16 MiB, in which objects that last cannot stay. It is subtracted,
+ * because a process with a small heap would otherwise die before it reached nine tenths.
  */
 const YOUNG_BYTES = 48 * 1_048_576
 const HEAP_SHARE = 0.9
 
-/** From here on the heap is nearly full. @param limitBytes what V8 says it is limited to */
+/** The bytes at which the heap counts as nearly full. @param limitBytes the limit of the heap as V8 reports it */
 export function nearlyFullHeap (limitBytes: number): number {
   return Math.floor(HEAP_SHARE * Math.max(limitBytes - YOUNG_BYTES, limitBytes / 2))
 }

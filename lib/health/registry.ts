@@ -5,7 +5,7 @@ import {
 } from '../core/health-check.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
 import type { EventBus } from '../events/bus.ts'
-import { bounded, failureOf } from './failure.ts'
+import { bounded, failureOf } from './check-failure.ts'
 import { takeRejection } from '../core/rejections.ts'
 
 export { HEALTH_STATUSES, type HealthCheck, type HealthCheckOptions, type HealthData, type HealthStatus, type HealthVerdict } from '../core/health-check.ts'
@@ -30,39 +30,41 @@ interface Entry {
   readonly name: string
   readonly check: HealthCheck
   readonly options: Readonly<Required<HealthCheckOptions>>
-  /** The call under way; everybody who asks meanwhile shares it. */
+  /** The call under way; all who ask meanwhile get its answer. */
   running: Promise<CheckReport> | undefined
   newest: { readonly at: number, readonly report: CheckReport } | undefined
   /** Calls that outlived their deadline and have not settled yet. */
   hanging: number
 }
 
-const CHECK_DEFAULTS: Readonly<Required<HealthCheckOptions>> = Object.freeze({ tags: Object.freeze([]) as readonly string[], timeoutMs: 1_000, critical: true, cacheMs: 1_000 })
+const CHECK_DEFAULTS: Readonly<Required<HealthCheckOptions>> = Object.freeze({
+  tags: Object.freeze([]) as readonly string[], timeoutMs: 1_000, critical: true, cacheMs: 1_000
+})
 const checkSchema: OptionsSchema = { type: 'object', additionalProperties: false, properties: checkOptionProperties }
 
-/** Room for the name of a job and what it requires. */
+/** Long enough for the name of a job and of what it requires. */
 const CHECK_NAME = /^[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}$/
 const MAX_FACTS = 20
-/** A check whose last call still hangs is asked again this many timeouts later: it can recover, and cannot pile up. */
+/** A check whose last call still hangs is called again after this many timeouts: it can recover, and its calls do not pile up. */
 const HANGING_FACTOR = 10
-/** Whether traffic should come here; its answer is never reused. */
+/** The check that says whether the application takes requests. Its answer is never reused. */
 const APPLICATION = 'application'
 /** The `reason` of a `health.changed` that needs no attention: the process was asked to shut down. Logged at level `info`. */
 const SHUTTING_DOWN = 'shutting-down'
-/** Checks that keep to the time of a readiness probe by themselves get this much longer to say what they found. */
+/** Checks with the same time limit as the readiness probe get this much longer, so that they can answer what they found. */
 const PROBE_MARGIN_MS = 50
 
 export interface HealthTimes {
   /** How long {@link Health.drain} waits. @defaultValue 0 */
   readonly shutdownDelayMs?: number
-  /** Readiness answers within this time, whatever the checks do. @defaultValue without limit */
+  /** Readiness answers within this time, even if a check takes longer. @defaultValue no limit */
   readonly probeTimeoutMs?: number
 }
 
 type Phase = 'starting' | 'running' | 'draining'
 
 /**
- * The health questions of one application and their newest answers.
+ * The health checks of one application and their newest answers.
  *
  * ```
  * starting ──started──▶ running ──startDraining──▶ draining        only `running` is ready
@@ -92,68 +94,73 @@ export class Health {
   get draining (): boolean { return this.#phase === 'draining' }
 
   /**
-   * Adds a health question, asked only when a probe comes.
+   * Adds a check. It is called only when a probe or a report asks for it.
    *
    * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` for a bad or taken name, a check that is no function, or bad options
    */
   addCheck (name: string, check: HealthCheck, options?: HealthCheckOptions): void {
     const where = `health check "${String(name)}"`
-    if (typeof name !== 'string' || !CHECK_NAME.test(name)) throw invalidOptions(where, ['name must be 1 to 200 letters, digits, `_`, `.`, `:` or `-`'])
+    if (typeof name !== 'string' || !CHECK_NAME.test(name)) {
+      throw invalidOptions(where, ['name must be 1 to 200 letters, digits, `_`, `.`, `:` or `-`'])
+    }
     if (typeof check !== 'function') throw invalidOptions(where, ['check must be a function'])
     if (this.#entries.has(name)) throw invalidOptions(where, ['name is taken by another check'])
-    this.#entries.set(name, { name, check, options: readOptions(where, checkSchema, CHECK_DEFAULTS, options), running: undefined, newest: undefined, hanging: 0 })
+    const resolved = readOptions(where, checkSchema, CHECK_DEFAULTS, options)
+    this.#entries.set(name, { name, check, options: resolved, running: undefined, newest: undefined, hanging: 0 })
   }
 
-  /** The application is loaded: readiness no longer says `starting`. */
+  /** Called when the application is loaded: from now on readiness depends on the checks. */
   started (): void {
     if (this.#phase === 'starting') this.#phase = 'running'
   }
 
   /**
-   * The first half of a shutdown: readiness says 503, and `health.shutdownDelayMs` later, when every load balancer has
-   * noticed, this resolves; requests and running jobs go on meanwhile, claiming stops. Then close the application. (A wait within `close()` would
-   * come too late: from its first moment on Fastify refuses requests.) Does not wait when the application is closing.
+   * The first half of a shutdown: readiness answers 503 and the worker claims no more jobs, while requests and running jobs go on.
+   * Resolves after `health.shutdownDelayMs`, when load balancers have noticed; then close the application. (A wait within `close()`
+   * would come too late, because Fastify refuses requests as soon as it is called.) Does not wait if the application is closing.
    */
   async drain (): Promise<void> {
     this.startDraining()
     await sleep(this.#context.clock, this.#shutdownDelayMs, this.#closing.signal)
   }
 
-  /** Nobody is going to be served any more: not ready, and no {@link drain} waits. */
+  /** The application closes: not ready from now on, and a {@link drain} that waits resolves at once. */
   close (): void {
     this.startDraining()
     this.#closing.abort()
   }
 
-  /** Readiness says 503 from now on, for good; requests and running jobs go on, claiming stops. {@link drain} does this, and waits. */
+  /** What {@link drain} does, without waiting. Readiness answers 503 from now on; nothing takes that back. */
   startDraining (): void {
     if (this.#phase === 'draining') return
     this.#phase = 'draining'
-    this.#emitChange('Unhealthy', [])
+    this.#emitReadiness('Unhealthy', [])
     for (const listener of this.#onDraining) {
-      const failed = (error: unknown): void => { this.#context.logger.error({ err: error }, 'a listener for the beginning of draining failed; the shutdown goes on') }
+      const failed = (err: unknown): void => {
+        this.#context.logger.error({ err }, 'a listener for the beginning of draining failed; the shutdown goes on')
+      }
       try { takeRejection(listener(), failed) } catch (error) { failed(error) }
     }
   }
 
-  /** Calls the listener when draining begins; not when it has begun already. Nobody waits for it, and one that fails is logged. */
+  /** Calls the listener when draining begins; never if it has begun already. It is not awaited, and one that fails is logged. */
   onDraining (listener: () => unknown): void { this.#onDraining.push(listener) }
 
-  /** Asks every check. */
+  /** Runs every check. */
   async report (): Promise<HealthReport> {
     return await this.#ask([...this.#entries.values()])
   }
 
-  /** Asks the checks tagged `ready`, and emits `health.changed` when the answer is another than last time. */
+  /** Runs the checks tagged `ready`, and emits `health.changed` when the answer differs from the one before. */
   async readiness (): Promise<HealthReport> {
     const report = await this.#ask([...this.#entries.values()].filter((entry) => entry.options.tags.includes('ready')), this.#probeTimeoutMs)
-    // Draining may have begun while a slow check was asked: its news must not be overtaken by an older answer.
+    // Draining may have begun while a slow check ran. Without this, readiness would answer Healthy once more.
     const status = this.draining ? 'Unhealthy' : report.status
-    this.#emitChange(status, report.checks)
+    this.#emitReadiness(status, report.checks)
     return { ...report, status }
   }
 
-  /** The process answers: nothing else is asked, because a restart would mend nothing else. */
+  /** Always Healthy, because the process answers. No check is run: a restart would not help against what they find. */
   liveness (): HealthReport {
     return { status: 'Healthy', checks: [], totalDurationMs: 0 }
   }
@@ -171,8 +178,8 @@ export class Health {
   }
 
   /**
-   * A check that takes longer than the probe has time counts with its last answer: it is still being asked, and its own
-   * `timeoutMs` decides. Without a last answer nobody knows better than "no".
+   * If a check takes longer than the probe may, its last answer counts; it goes on, until its own `timeoutMs`. If it has no last
+   * answer, it counts as Unhealthy.
    */
   async #answerWithin (entry: Entry, withinMs: number): Promise<CheckReport> {
     const asked = this.#answer(entry)
@@ -186,7 +193,8 @@ export class Health {
   #answer (entry: Entry): Promise<CheckReport> | CheckReport {
     if (entry.running !== undefined) return entry.running
     if (entry.newest !== undefined) {
-      const reuseMs = entry.hanging > 0 ? Math.max(entry.options.cacheMs, entry.options.timeoutMs * HANGING_FACTOR) : entry.options.cacheMs
+      const { cacheMs, timeoutMs } = entry.options
+      const reuseMs = entry.hanging > 0 ? Math.max(cacheMs, timeoutMs * HANGING_FACTOR) : cacheMs
       if (this.#context.clock.monotonic() - entry.newest.at < reuseMs) return entry.newest.report
     }
     entry.running = this.#call(entry)
@@ -211,9 +219,9 @@ export class Health {
     return report
   }
 
-  /** The first answer is news only when it is not good. */
+  /** Emits `health.check_changed` when the status differs from the one before. A first answer that is Healthy is not emitted. */
   #compare ({ name, status, description }: CheckReport, previous: HealthStatus | undefined): void {
-    // `health.changed` reports its starting and draining; and that a process which is about to go does less is no news.
+    // `health.changed` reports the start and the draining of the application. What checks find while it drains is not emitted.
     if (name === APPLICATION || this.draining || status === (previous ?? 'Healthy')) return
     this.#bus.emit('health.check_changed', { check: name, status, previous: previous ?? 'Unknown', message: description })
   }
@@ -223,11 +231,11 @@ export class Health {
     return { status: 'Unhealthy', description: this.#phase === 'draining' ? 'shutting down' : 'starting' }
   }
 
-  #emitChange (status: HealthStatus, reports: readonly CheckReport[]): void {
+  #emitReadiness (status: HealthStatus, reports: readonly CheckReport[]): void {
     const previous = this.#readiness
     if (previous === status) return
     this.#readiness = status
-    // The first good answer is no news.
+    // A process that is ready at its start is what everybody expects: nothing is emitted.
     if (previous === 'Unknown' && status === 'Healthy') return
     const checks = this.draining ? [] : reports.filter((check) => check.status !== 'Healthy').map(({ name }) => name)
     this.#bus.emit('health.changed', { status, previous, reason: this.draining ? SHUTTING_DOWN : 'checks', checks: checks.join(', ') })
@@ -268,7 +276,7 @@ function isStatus (value: unknown): value is HealthStatus {
   return (HEALTH_STATUSES as readonly unknown[]).includes(value)
 }
 
-/** Only what JSON can say, and not too much of it. */
+/** The facts of a check that JSON can hold, at most {@link MAX_FACTS} and each one shortened. */
 function facts (data: unknown): HealthData {
   if (typeof data !== 'object' || data === null) return {}
   const kept: Record<string, string | number | boolean | null> = {}

@@ -4,10 +4,10 @@ import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
 import type { HealthCheck, HealthVerdict } from '../core/health-check.ts'
 import type { JobStore } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
-import { withoutServer } from './failure.ts'
-import type { StoreReadings } from './readings.ts'
+import { withoutServer } from './check-failure.ts'
+import type { StoreReadings } from './store-readings.ts'
 
-/** Of the queues that nobody works on, so many are named. */
+/** How many of the queues without a worker are named. */
 const MAX_NAMED = 5
 
 export interface StoreCheckParts {
@@ -15,21 +15,21 @@ export interface StoreCheckParts {
   readonly clock: Clock
   readonly ids: Pick<Ids, 'job'>
   readonly readings: Pick<StoreReadings, 'counts'>
-  /** The most often that a job which is defined here is tried again. */
+  /** The largest number of retries that a job defined here has. */
   readonly maxRetries: () => number
   readonly latencyMs: number
-  /** The answer comes within this time, whatever the store does. */
+  /** The check answers within this time, even if the store does not. */
   readonly answerMs: number
   readonly maxStuckJobs: number
   readonly submitProbe: boolean
 }
 
 /**
- * The jobs as a client and an operator see them: can one be read, and how fast; would one
- * be taken; are any stuck. Nothing of it leaves a job or counts as one.
+ * Checks the store from the side of its users: how fast a job can be read, whether a new job would be accepted, and how many jobs
+ * are in progress without a lease. It leaves no job behind, and counts as none.
  *
- * All three are asked at the same time: one after the other, a server that is far away would take longer to answer than a
- * probe is given.
+ * The three questions are asked at the same time. One after the other, a server that is far away would take longer to answer than a
+ * probe waits.
  */
 export function asyncEndpointsCheck (parts: StoreCheckParts): HealthCheck {
   const { store, clock, ids, readings, latencyMs, maxStuckJobs } = parts
@@ -39,17 +39,17 @@ export function asyncEndpointsCheck (parts: StoreCheckParts): HealthCheck {
     const within = <T>(answer: Promise<T>): Promise<T | typeof EXPIRED> => withDeadline(clock, limitMs, answer)
     const submit = parts.submitProbe ? trial(store) : undefined
     const [tookMs, counts, refusal] = await Promise.all([
-      // A job that cannot be there: the way is the same, and nobody's record is moved.
+      // The id is a new one, so that no job has it: a read takes the same way, and carries no record.
       within(store.get(ids.job()).then(() => round(clock.monotonic() - begin))),
       within(readings.counts()),
       submit === undefined ? undefined : within(submit)
     ])
     const unanswered = refusal === EXPIRED
-    // A read may take two round trips, and the others one: an answer to any of them says that the store is there.
+    // A read may take two round trips, and the others one. An answer to any of them shows that the store is there.
     if (tookMs === EXPIRED && counts === EXPIRED && (submit === undefined || unanswered)) {
       throw new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', `The store did not answer within ${limitMs} ms`)
     }
-    // There was time for a second round trip, which a server needs that has to be sent a script first.
+    // A server that does not know the script yet needs a second round trip. There was time for one, so the submission is refused.
     if (unanswered && tookMs !== EXPIRED && 2 * tookMs < limitMs) return refused(store.type, 'FAE_STORE_UNAVAILABLE', `it did not answer within ${limitMs} ms`)
     if (refusal !== undefined && !unanswered) return refusal
     const facts = { store_type: store.type, store_latency_ms: tookMs === EXPIRED ? limitMs : tookMs, submit_probe: submit === undefined ? 'none' : unanswered ? 'no-answer' : 'passed' }
@@ -65,7 +65,7 @@ export function asyncEndpointsCheck (parts: StoreCheckParts): HealthCheck {
       status: 'Degraded',
       description: [
         slow && `the ${store.type} store answers slowly`,
-        stuck && `${known} jobs are stuck: their leases were not renewed in time`,
+        stuck && `${known} jobs are in progress without a lease, because it was not renewed in time; no worker has claimed them again yet`,
         left && `jobs wait in queues that no worker works on: ${unattended.slice(0, MAX_NAMED).map(({ queue, waiting }) => `${queue} (${waiting})`).join(', ')}`
       ].filter(Boolean).join('; '),
       data: {
@@ -78,7 +78,7 @@ export function asyncEndpointsCheck (parts: StoreCheckParts): HealthCheck {
   }
 }
 
-/** Starts a submission on trial, where the store has one. */
+/** Starts a trial submission, if the store offers one; it stores no job. */
 function trial (store: Pick<JobStore, 'type' | 'probe'>): Promise<HealthVerdict> | undefined {
   const { type } = store
   return store.probe?.().then(() => undefined, (error: unknown) => {
@@ -92,7 +92,7 @@ function refused (storeType: string, code: string, reason: string | undefined): 
   return { status: 'Unhealthy', description, data: { store_type: storeType, error: code } }
 }
 
-/** Never worse than Degraded: a long line is work to do, not a process that cannot do it. */
+/** Never worse than Degraded: that many jobs wait does not mean that this process cannot work. */
 export function queueDepthCheck (readings: Pick<StoreReadings, 'counts'>, maxDepth: number): HealthCheck {
   return async () => {
     const { queued } = await readings.counts()

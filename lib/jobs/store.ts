@@ -151,7 +151,7 @@ export interface QueueCounts {
    * is waiting.
    */
   readonly oldestQueuedAt: number | undefined
-  /** The number of jobs in progress whose lease has run out, and which no worker has claimed again yet. */
+  /** The number of stalled jobs that were not claimed again yet: in progress, but their lease has run out. */
   readonly stuck: number
   /** The ids of at most 20 of those jobs. Absent: the store does not know them. */
   readonly stuckIds?: readonly string[] | undefined

@@ -8,16 +8,16 @@ import { manageCases } from './conformance/manage.ts'
 import { settlementCases } from './conformance/settlement.ts'
 import { sharedCases } from './conformance/shared.ts'
 import { submissionCases } from './conformance/submission.ts'
-import { World, type ConformanceCase, type ConformanceTiming, type NewStoreSettings, type StoreUnderTest } from './conformance/world.ts'
+import { World, type ConformanceCase, type ConformanceTiming, type NewStoreOptions, type StoreUnderTest } from './conformance/world.ts'
 
-export type { ConformanceTiming, NewStoreSettings, StoreUnderTest } from './conformance/world.ts'
+export type { ConformanceTiming, NewStoreOptions, StoreUnderTest } from './conformance/world.ts'
 
 /** What {@link exerciseJobStore} needs to know. */
 export interface ExerciseJobStoreOptions {
   /** Registers one test, for example `(name, run) => t.test(name, run)` of tap, or `test` of `node:test`. */
   readonly test: (name: string, run: () => Promise<void>) => unknown
   /** Makes a fresh, empty store for every case, not opened yet. */
-  readonly newStore: (settings: NewStoreSettings) => StoreUnderTest | Promise<StoreUnderTest>
+  readonly newStore: (settings: NewStoreOptions) => StoreUnderTest | Promise<StoreUnderTest>
   /** How fast the store is; see {@link ConformanceTiming} for the defaults. */
   readonly timing?: Partial<ConformanceTiming> | undefined
   /**

@@ -5,8 +5,8 @@ export interface FakeClockOptions {
   /** Where the wall clock starts, milliseconds since the epoch. @defaultValue 1767225600000 (2026-01-01T00:00:00Z) */
   startAt?: number | undefined
   /**
-   * Turns of the event loop that what a timer set off gets to settle in, before time goes on. More are needed only for
-   * chains of real input and output. @defaultValue 4
+   * How many turns of the event loop run after each timer, before time goes on, so that promises can settle. More are needed only
+   * for chains of real input and output. @defaultValue 4
    */
   settleTurns?: number | undefined
 }
@@ -18,11 +18,11 @@ interface FakeTimer {
 }
 
 const START = Date.UTC(2026, 0, 1)
-/** A timer that arms itself again without a delay would keep `advance` from ever ending: so often at one moment is a mistake. */
+/** With a timer that arms itself again without a delay, `advance` would never end. It throws after this many at one moment. */
 const MAX_AT_ONE_MOMENT = 100_000
 
 /**
- * A clock that stands still until it is told to move: delays, backoffs, timeouts, leases and retention of hours pass in
+ * A clock that stands still until a test moves it: delays, backoffs, timeouts, leases and retention of hours pass in
  * no time. Give it to the plugin as `clock`, and move it in the test:
  *
  * ```ts
@@ -74,7 +74,7 @@ export class FakeClock implements Clock {
    */
   advance (ms: number): Promise<void> {
     const moved = this.#moving.then(() => this.#advance(ms))
-    this.#moving = moved.catch(() => { /* the caller of that advance has it */ })
+    this.#moving = moved.catch(() => { /* the caller of that advance gets the error */ })
     return moved
   }
 
@@ -102,7 +102,8 @@ export class FakeClock implements Clock {
         this.#elapsed = next.dueAt
         atThisMoment = 0
       } else if (++atThisMoment > MAX_AT_ONE_MOMENT) {
-        throw new Error(`FakeClock.advance(${ms}) fired ${MAX_AT_ONE_MOMENT} timers at one moment: something arms a timer without a delay, again and again`)
+        const why = 'something arms a timer without a delay, again and again'
+        throw new Error(`FakeClock.advance(${ms}) fired ${MAX_AT_ONE_MOMENT} timers at one moment: ${why}`)
       }
       next.callback()
       await this.#settle()

@@ -2,12 +2,12 @@ import { createContext } from '../../lib/core/context.ts'
 import type { StoreReport } from '../../lib/jobs/store.ts'
 import { memoryStore, type MemoryStoreOptions } from '../../lib/stores/memory/index.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
-import type { NewStoreSettings, StoreUnderTest } from '../../lib/testing/exercise-job-store.ts'
+import type { NewStoreOptions, StoreUnderTest } from '../../lib/testing/exercise-job-store.ts'
 
 export const LEASE_MS = 30_000
 
 /** A memory store on a fake clock, for the conformance suite. */
-export function memoryUnderTest (settings: NewStoreSettings = {}, options: MemoryStoreOptions = {}): StoreUnderTest & { clock: FakeClock, reports: StoreReport[] } {
+export function memoryUnderTest (settings: NewStoreOptions = {}, options: MemoryStoreOptions = {}): StoreUnderTest & { clock: FakeClock, reports: StoreReport[] } {
   const clock = new FakeClock()
   const reports: StoreReport[] = []
   return {

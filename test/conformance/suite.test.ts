@@ -111,7 +111,7 @@ const FAULTS: ReadonlyArray<{ what: string, caughtBy: RegExp, fault: Fault }> = 
   },
   {
     what: 'cancelled jobs are counted as failed',
-    caughtBy: /counts tell every state apart/,
+    caughtBy: /counts are given for each state/,
     fault: (inner) => ({
       async counts (queue) {
         const counts = await inner.counts(queue)
@@ -121,7 +121,7 @@ const FAULTS: ReadonlyArray<{ what: string, caughtBy: RegExp, fault: Fault }> = 
   },
   {
     what: 'the oldest queued job is not told',
-    caughtBy: /counts tell every state apart/,
+    caughtBy: /counts are given for each state/,
     fault: (inner) => ({ counts: async (queue) => ({ ...await inner.counts(queue), oldestQueuedAt: undefined }) })
   },
   { what: 'a cancel is only said', caughtBy: /queued job that is cancelled/, fault: (inner) => ({ cancel: async (id) => { const job = await inner.get(id); return job && { kind: 'cancelled', already: false, job: { ...job, state: 'cancelled' } } } }) },

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { AsyncEndpointsError } from '../../lib/core/errors.ts'
 import type { HealthCheck, HealthVerdict } from '../../lib/core/health-check.ts'
-import { StoreReadings } from '../../lib/health/readings.ts'
+import { StoreReadings } from '../../lib/health/store-readings.ts'
 import { asyncEndpointsCheck, queueDepthCheck, redisCheck, type StoreCheckParts } from '../../lib/health/store-checks.ts'
 import type { JobRecord } from '../../lib/jobs/job.ts'
 import { StoreCounts } from '../../lib/jobs/store-counts.ts'
@@ -43,7 +43,11 @@ t.test('S1-34, S1-37: the time of one read decides; what a healthy one says', as
 t.test('S1-35: more stuck jobs than ten', async (t) => {
   t.match(await ask(check({ stuck: 10 })), { status: 'Healthy', data: { stuck_jobs: 10 } })
   const verdict = await ask(check({ stuck: 11 }))
-  t.match(verdict, { status: 'Degraded', description: '11 jobs are stuck: their leases were not renewed in time', data: { stuck_jobs_count: 11, threshold: 10 } })
+  t.match(verdict, {
+    status: 'Degraded',
+    description: '11 jobs are in progress without a lease, because it was not renewed in time; no worker has claimed them again yet',
+    data: { stuck_jobs_count: 11, threshold: 10 }
+  })
   t.notHas((verdict as { data: object }).data, 'threshold_ms', 'it was not slow')
 })
 

@@ -1,5 +1,5 @@
 /** The tables of docs/observability.md about metrics, made from the metric catalogue. */
-import { exposedName } from '../../lib/exposition/names.ts'
+import { exposedName } from '../../lib/exposition/prometheus-names.ts'
 import { INSTRUMENTS, RECORDED_METRICS } from '../../lib/telemetry/instruments.ts'
 import { METRIC_LABELS } from '../../lib/telemetry/metric-catalogue/labels.ts'
 import type { MetricTable } from '../../lib/telemetry/metric-catalogue/row.ts'

@@ -67,7 +67,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   },
   exposition: {
     about: 'writes metrics as text: `/metrics`, JSON, CSV, files, push targets; adds up the processes on one store',
-    begin: 'lib/exposition/exporters.ts',
+    begin: 'lib/exposition/exporter-registry.ts',
     rooms: ['core'],
     types: ['telemetry', 'events', 'jobs']
   },

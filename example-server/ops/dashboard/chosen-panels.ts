@@ -60,7 +60,7 @@ export const CHOSEN: Readonly<Partial<Record<PanelRow, readonly Panel[]>>> = {
     },
     {
       title: 'Stuck jobs',
-      description: 'Jobs in progress whose worker did not renew the lease in time.',
+      description: 'Jobs in progress without a valid lease (stalled), which no worker has claimed again yet.',
       unit: 'short',
       type: 'stat',
       width: 4,
@@ -87,7 +87,7 @@ export const CHOSEN: Readonly<Partial<Record<PanelRow, readonly Panel[]>>> = {
     {
       title: 'Age of the counts',
       description: 'How long ago the gauges were last read from the store. When it grows, the store cannot be read, ' +
-        'and the counts, the oldest age and the stuck jobs are not to be trusted.',
+        'and the counts, the oldest age and the jobs without a lease are not to be trusted.',
       unit: 's',
       type: 'stat',
       width: 4,

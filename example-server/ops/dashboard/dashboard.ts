@@ -1,4 +1,4 @@
-import { exposedName } from '../../../lib/exposition/names.ts'
+import { exposedName } from '../../../lib/exposition/prometheus-names.ts'
 import type { Panel } from './chosen-panels.ts'
 import { rowOf, TARGET_LABELS } from './expressions.ts'
 import { rows, type Row } from './panels.ts'

@@ -1,4 +1,4 @@
-import { exposedName } from '../../../lib/exposition/names.ts'
+import { exposedName } from '../../../lib/exposition/prometheus-names.ts'
 import { INSTRUMENTS, type InstrumentKey } from '../../../lib/telemetry/instruments.ts'
 import type { MetricRow } from '../../../lib/telemetry/metric-catalogue/row.ts'
 

@@ -1,5 +1,5 @@
 /** The alert rules that rows of the metric catalogue ask for, as a rule file of Prometheus. */
-import { exposedName } from '../../../lib/exposition/names.ts'
+import { exposedName } from '../../../lib/exposition/prometheus-names.ts'
 import { INSTRUMENTS } from '../../../lib/telemetry/instruments.ts'
 import type {
   CounterAlert, GaugeAlert, HistogramAlert, MetricRow, MetricTable

@@ -21,8 +21,8 @@ export interface AlertsOptions {
   /** `slowP95Ms` needs this many attempts and `failureRate` this many jobs: fewer prove nothing. @defaultValue 20 */
   minSamples?: number | undefined
   /**
-   * Alerts when `count` jobs or more have been in progress without a renewed lease for `afterMs`. @defaultValue {
-   * count: 5, afterMs: 600000 }
+   * Alerts when, for `afterMs`, `count` jobs or more have been in progress without a valid lease (stalled) and not claimed again.
+   * @defaultValue { count: 5, afterMs: 600000 }
    */
   stuck?: { count?: number, afterMs?: number } | false | undefined
   /** Alerts when a process uses a larger share of its memory limit, 0 to 1. @defaultValue 0.8 */

@@ -74,7 +74,7 @@ const RULES = {
     title: 'Stuck Jobs Detected',
     option: 'stuck',
     per: 'cluster',
-    about: 'This many jobs, or more, are in progress but no worker has renewed their lease for this long; `jobs` lists those that began first'
+    about: 'This many jobs, or more, are in progress without a valid lease, and this lasts for `afterMs`: no worker claims them again; `jobs` lists those that began first'
   },
   memory: {
     name: 'memory',
@@ -211,11 +211,11 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     const listed = worst(all, ({ runningMs }) => runningMs).map(({ jobId, jobName, queue, state, runningMs }) => ({
       job_id: jobId, job_name: jobName, queue, status: state, running_ms: Math.round(runningMs)
     }))
-    const since = durationText(stuck.afterMs)
     return [{
       ...kindOf(RULES.stuckJobs),
       forMs: stuck.afterMs,
-      message: `${count} jobs are in progress, and no worker has renewed their lease for ${since} or longer; the threshold is ${stuck.count}`,
+      message: `${count} jobs are in progress without a valid lease, and no worker has claimed them again; ` +
+        `there have been ${stuck.count} or more for ${durationText(stuck.afterMs)}`,
       details: { stuck: count, threshold: stuck.count, jobs: listed }
     }]
   }],

@@ -142,8 +142,8 @@ export class Lister {
 }
 
 /**
- * Whether a job is to be shown here: in a line that was walked before, only if it may have moved back behind the
- * walk.
+ * Whether a job belongs on the page. The second pass over a list shows only jobs that may have moved back since the
+ * first pass; the others were shown then.
  */
 function isDue ({ again }: Line, { since }: Place, { startedAt = 0, runAt, redrives = 0 }: JobRecord, raw: RawJob | undefined): boolean {
   if (again === undefined) return true

@@ -183,12 +183,12 @@ export const JOB_METRICS = {
     acrossProcesses: 'newest',
     panel: 'Jobs'
   },
-  /** Jobs in progress whose lease ran out. */
+  /** Stalled jobs that were not claimed again yet. On Redis at most 100 of a queue are counted: the oldest ones are checked. */
   jobsStuck: {
     name: 'asyncendpoints.jobs.stuck',
     kind: 'gauge',
     unit: '{job}',
-    description: 'Jobs in progress whose lease was not renewed in time',
+    description: 'Jobs in progress without a valid lease (stalled), which no worker has claimed again yet',
     labels: ['queue', 'store_type'],
     acrossProcesses: 'newest',
     panel: 'Jobs',

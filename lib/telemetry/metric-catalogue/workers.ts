@@ -157,7 +157,7 @@ export const STORE_METRICS = {
     name: 'asyncendpoints.store.counts.age',
     kind: 'gauge',
     unit: 's',
-    description: 'How long ago the counts, the oldest age and the stuck jobs were last read from the store',
+    description: 'How long ago the counts, the oldest age and the jobs without a lease were last read from the store',
     labels: ['store_type'],
     acrossProcesses: 'newest',
     panel: 'At a glance',

@@ -29,7 +29,7 @@ export const claimCases: readonly ConformanceCase[] = [
     }
   },
   {
-    name: 'a claim tells the job as it is now: in progress, first attempt, available since its creation',
+    name: 'a claim holds the job as it is now: in progress, first attempt, available since its creation',
     async run (world) {
       const before = world.now()
       const id = await world.create({ owner: 'o' })

@@ -104,7 +104,7 @@ export const leaseCases: readonly ConformanceCase[] = [
       const again = await world.claimed(consumer, 2, world.timing.stallMs)
       assert.equal(again.id, id)
       assert.equal(again.claim.stalled, true)
-      await world.until('the attempt is told', () => lost.aborts.includes('lease-lost'), world.timing.stallMs)
+      await world.until('the attempt is aborted', () => lost.aborts.includes('lease-lost'), world.timing.stallMs)
       assert.equal(await world.store.progress(lost.claim, { done: 99 }), false)
       assert.deepEqual(await world.settle(lost, completed('"late"')), { kind: 'refused', code: 'FAE_LEASE_LOST' })
       assert.deepEqual(await world.settle(again, completed('"good"')), { kind: 'stored' })

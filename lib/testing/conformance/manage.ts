@@ -119,7 +119,7 @@ export const manageCases: readonly ConformanceCase[] = [
     }
   },
   {
-    name: 'counts tell every state apart, and since when the oldest job waits',
+    name: 'counts are given for each state, with the moment since which the oldest job waits',
     async run (world) {
       const unused = await world.store.counts('nobody-used-it')
       assert.equal(unused.queue, 'nobody-used-it')

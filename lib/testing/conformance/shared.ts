@@ -12,7 +12,7 @@ async function two (world: World): Promise<[SharedState, SharedState]> {
 
 export const sharedCases: readonly ConformanceCase[] = [
   {
-    name: 'shared state that is there has been told of, so that it is tried',
+    name: 'a store that has shared state declares it, so that it is tested',
     unless: 'shared',
     async run (world) {
       assert.equal(world.store.shared, undefined, 'the store has shared state: give capabilities: { shared: true }')

@@ -105,7 +105,7 @@ export const submissionCases: readonly ConformanceCase[] = [
       for (const [n, answer] of answers.entries()) {
         if (answer.created) continue
         assert.equal(answer.job?.id, answer.id)
-        assert.equal(answer.sameRequest, (n < 50) === wonBy, 'sameRequest tells whether the fingerprint is equal')
+        assert.equal(answer.sameRequest, (n < 50) === wonBy, 'sameRequest says whether the fingerprint is equal')
       }
       assert.equal((await world.store.counts('conformance')).states.queued, 1)
     }

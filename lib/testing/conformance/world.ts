@@ -4,8 +4,8 @@ import type { JobRecord, NewJob } from '../../jobs/job.ts'
 import { storeNow } from '../../jobs/store-clock.ts'
 import type { Claim, Consumer, JobStore, SettleVerdict, Settlement, StoreHost } from '../../jobs/store.ts'
 
-/** Settings that a case of the suite asks of the store it gets. */
-export interface NewStoreSettings {
+/** Options that a case of the suite asks of the store it gets. */
+export interface NewStoreOptions {
   /** Only asked for when the capability `retention` is there. */
   readonly retention?: {
     readonly completedMs: number
@@ -47,7 +47,7 @@ export interface ConformanceTiming {
 /** One case: fresh store in, assertion error out. */
 export interface ConformanceCase {
   readonly name: string
-  readonly settings?: (timing: ConformanceTiming) => NewStoreSettings
+  readonly settings?: (timing: ConformanceTiming) => NewStoreOptions
   readonly needs?: 'retention' | 'list' | 'shared'
   /** Left out when the store has this. */
   readonly unless?: 'shared'
@@ -287,11 +287,11 @@ export function completed (result: string): Settlement {
   return { kind: 'completed', result, resultBytes: Buffer.byteLength(result) }
 }
 
-/** Asserts that a call is refused with one of our codes. */
+/** Asserts that a call is refused with a code of this library. */
 export async function refused (work: Promise<unknown>, ...codes: string[]): Promise<void> {
   const error: unknown = await work.then(() => undefined, (reason: unknown) => reason)
   assert.ok(error instanceof Error, 'the call is refused with an error')
   const code = (error as { code?: unknown }).code
-  assert.ok(typeof code === 'string' && code.startsWith('FAE_'), `the error has a code of ours, not ${String(code)}`)
+  assert.ok(typeof code === 'string' && code.startsWith('FAE_'), `the error has a code of this library (FAE_…), not ${String(code)}`)
   if (codes.length > 0) assert.ok(codes.includes(code), `${code} is one of ${codes.join(', ')}`)
 }

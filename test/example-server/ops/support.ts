@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseAllDocuments } from 'yaml'
-import { exposedName } from '../../../lib/exposition/names.ts'
+import { exposedName } from '../../../lib/exposition/prometheus-names.ts'
 import { INSTRUMENTS, type InstrumentDefinition } from '../../../lib/telemetry/instruments.ts'
 
 export const OPS = fileURLToPath(new URL('../../../../example-server/ops/', import.meta.url))

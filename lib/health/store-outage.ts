@@ -1,6 +1,6 @@
 import type { Clock } from '../core/context.ts'
 import type { HealthCheck, HealthVerdict } from '../core/health-check.ts'
-import { failureOf } from './failure.ts'
+import { failureOf } from './check-failure.ts'
 
 const STILL_READY = 'health.storeOutage keeps this process ready'
 
@@ -23,10 +23,10 @@ export class StoreOutage {
 
   constructor (clock: Clock) { this.#clock = clock }
 
-  /** Monotonic: until then nothing could be claimed, so a worker's silence counts from here. */
+  /** Monotonic: when the store was last away. A worker could claim nothing until then, so its silence counts from here. */
   get lastOutAt (): number { return this.#lastOutAt }
 
-  /** The check of the store, whose Unhealthy becomes Degraded once the store was reached. */
+  /** Wraps the check of the store: once the store was reached, Unhealthy becomes Degraded. */
   watch (check: HealthCheck): HealthCheck {
     return (context) => {
       const asking = this.#judge(check, context)
@@ -35,10 +35,10 @@ export class StoreOutage {
     }
   }
 
-  /** The check of what needs the store: while the store is out, its silence says nothing about this process. */
+  /** Wraps a check of something that needs the store: while the store is away, it answers Degraded instead of running the check. */
   excuse (check: HealthCheck): HealthCheck {
     return async (context) => {
-      // Both are asked at the same time, and the store's answer decides.
+      // Both checks are called at the same time; wait for the one of the store.
       await this.#asking
       return this.#out ? { status: 'Degraded', description: 'the store cannot be reached, so no job can be claimed', data: {} } : await check(context)
     }

@@ -5,14 +5,24 @@ import { toStoredError } from '../jobs/stored-error.ts'
 
 const MAX_TEXT = 200
 
-/** What a check that threw answers. Only messages about the store are known to hold no connection string, payload or id of a job. */
-export function failureOf (error: unknown): { readonly status: 'Unhealthy', readonly description: string, readonly data: HealthData } {
+export interface FailureAnswer {
+  readonly status: 'Unhealthy'
+  readonly description: string
+  readonly data: HealthData
+}
+
+/**
+ * The answer of a check that threw. Only messages about the store are shown: others may hold a connection string, a payload or the
+ * id of a job.
+ */
+export function failureOf (error: unknown): FailureAnswer {
   const { code, message } = toStoredError(error)
-  const shown = isAsyncEndpointsError(error) && error.code.startsWith('FAE_STORE_') ? withoutServer(error, message) : `the check failed (${code})`
+  const aboutStore = isAsyncEndpointsError(error) && error.code.startsWith('FAE_STORE_')
+  const shown = aboutStore ? withoutServer(error, message) : `the check failed (${code})`
   return { status: 'Unhealthy', description: bounded(shown), data: { error_type: code } }
 }
 
-/** Probes are often open to everybody: where the server is stands in the log. */
+/** Leaves the address of the server out of a message, because everybody can read most probes. The log has it. */
 export function withoutServer ({ details }: AsyncEndpointsError, message: string): string {
   return typeof details?.server === 'string' ? message.replace(` at ${details.server}`, '') : message
 }

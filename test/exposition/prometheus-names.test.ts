@@ -1,5 +1,5 @@
 import t from 'tap'
-import { escapeHelp, exposedName, formatBound, formatNumber, renderLabels, sanitizeName } from '../../lib/exposition/names.ts'
+import { escapeHelp, exposedName, formatBound, formatNumber, renderLabels, sanitizeName } from '../../lib/exposition/prometheus-names.ts'
 import { INSTRUMENTS, type InstrumentKind } from '../../lib/telemetry/instruments.ts'
 
 t.test('OpenTelemetry names become Prometheus names', async (t) => {

@@ -9,18 +9,18 @@ export interface WorkerView {
   consumers (): ReadonlyArray<Pick<Consumer, 'queue' | 'active' | 'lastSeenAt' | 'paused'>>
   /** Whether jobs of a queue are run here. */
   worksOn (queue: string): boolean
-  /** Attempts that the consumer of a queue may have under way. */
+  /** The number of slots of a queue. */
   slotsOf (queue: string): number
-  /** Handlers of a queue that were given up and run on; since when (monotonic) they hold every place. */
+  /** Abandoned handlers of a queue that still run; since when (monotonic) they hold every slot. */
   abandonedIn (queue: string): { readonly running: number, readonly exhaustedSince: number | undefined }
 }
 
 /**
- * Proves consumption: a connection that answers PING while its worker claims nothing is the failure that goes unnoticed
- * longest. A queue counts as silent when it has a free place, is not paused, and has neither claimed a job nor looked
- * into an empty queue for `silentMs`. One whose places are all held by abandoned handlers is as bad after the same time.
+ * Checks that the worker claims jobs. A connection that answers PING while its worker claims nothing would otherwise go unnoticed for
+ * a long time. A queue is silent if it has a free slot and is not paused, but the worker has neither claimed a job nor found the queue
+ * empty for `silentMs`. A queue whose slots are all held by abandoned handlers for that time is Unhealthy as well.
  *
- * @param countsFrom monotonic: silence before this moment had another cause
+ * @param countsFrom monotonic: silence before this moment does not count, because the store was away
  */
 export function workerCheck (worker: WorkerView, clock: Clock, silentMs: number, countsFrom: () => number = () => -Infinity): HealthCheck {
   return () => {
@@ -73,7 +73,7 @@ export interface MemoryLimits {
   readonly degradedHeapRatio: number
 }
 
-/** Never worse than Degraded: to restart the process is up to the kernel, and readiness must not take a busy process out. */
+/** Never worse than Degraded: readiness must not take traffic from a busy process. If memory runs out, the kernel ends it. */
 export function memoryCheck (limits: MemoryLimits, memory: Pick<ProcessMemory, 'rssBytes' | 'heap'> = processMemory): HealthCheck {
   return () => {
     const rssBytes = memory.rssBytes()
@@ -85,7 +85,12 @@ export function memoryCheck (limits: MemoryLimits, memory: Pick<ProcessMemory, '
     return {
       status,
       description: problems.length > 0 ? problems.join('; ') : 'within its limits',
-      data: { rss_bytes: rssBytes, rss_limit_bytes: limits.degradedRssBytes, heap_used_bytes: heap.usedBytes, heap_limit_bytes: heap.limitBytes }
+      data: {
+        rss_bytes: rssBytes,
+        rss_limit_bytes: limits.degradedRssBytes,
+        heap_used_bytes: heap.usedBytes,
+        heap_limit_bytes: heap.limitBytes
+      }
     }
   }
 }

@@ -2,7 +2,7 @@
 import t from 'tap'
 import { createContext, silentLogger } from '../../lib/core/context.ts'
 import { EventBus } from '../../lib/events/bus.ts'
-import { createExporters } from '../../lib/exposition/built-in.ts'
+import { createExporters } from '../../lib/exposition/built-in-exporters.ts'
 import type { MetricsExporter } from '../../lib/exposition/exporter.ts'
 import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
 

@@ -4,11 +4,11 @@ import type { HealthCheck } from '../core/health-check.ts'
 import { Periodic } from '../core/periodic.ts'
 import { BaseService } from '../core/service.ts'
 
-/** As @fastify/under-pressure measures: a limit means the same here and there. */
+/** As in `@fastify/under-pressure`, so that a limit means the same in both. */
 const RESOLUTION_MS = 10
 const SAMPLE_MS = 1_000
 
-/** Measures the event loop of this process, second by second: an average over its whole life would notice nothing. */
+/** Measures the event loop of this process every second. An average over its whole life would hide a blocked second. */
 export class EventLoopSampler extends BaseService {
   readonly #loop = watchEventLoop(RESOLUTION_MS)
   readonly #samples: Periodic
@@ -16,7 +16,7 @@ export class EventLoopSampler extends BaseService {
 
   constructor (clock: Clock) {
     super()
-    // No sample: nothing was recorded yet, because the clock is that of a test, or because the loop did nothing but this.
+    // There may be no new sample: on the clock of a test, or if nothing else ran in the loop. Then the one before stays.
     this.#samples = new Periodic({ clock, intervalMs: SAMPLE_MS, turn: () => { this.#reading = this.#loop.sample() ?? this.#reading } })
   }
 
@@ -40,7 +40,7 @@ export interface EventLoopLimits {
   readonly degradedEventLoopUtilization: number
 }
 
-/** Never worse than Degraded: what is too busy should not get more of what it has too much of, nor be taken away. */
+/** Never worse than Degraded: taking the traffic from a busy process would overload the others. */
 export function eventLoopCheck (limits: EventLoopLimits, read: () => LoopSample | undefined): HealthCheck {
   return () => {
     const reading = read()

@@ -6,18 +6,18 @@ import type { JobStore } from '../jobs/store.ts'
 
 const RUNNING_FRESH_MS = 5_000
 const PAGE = 100
-/** A list that grows without bound is itself not healthy to read. */
+/** The list of a queue may be long: no more pages of it are read. */
 const MAX_PAGES = 20
 
 /** Sums over the queues of all jobs that are defined here. */
 export interface CountsReading {
   /** Claimable now. */
   readonly queued: number
-  /** In progress, with a lease that was not renewed in time. */
+  /** In progress without a valid lease: stalled, and not claimed again yet. */
   readonly stuck: number
 }
 
-/** What the checks read from the store, each once for all checks. */
+/** What the checks read from the store. Each reading is shared by all checks. */
 export class StoreReadings {
   readonly #counts: Pick<StoreCounts, 'read'>
   readonly #queues: () => readonly string[]
@@ -26,7 +26,9 @@ export class StoreReadings {
   constructor (store: Pick<JobStore, 'list'>, counts: Pick<StoreCounts, 'read'>, clock: Clock, queues: () => readonly string[]) {
     this.#counts = counts
     this.#queues = queues
-    this.#running = new CachedAnswer(clock, RUNNING_FRESH_MS, async () => (await Promise.all(queues().map((queue) => running(store, queue)))).flat())
+    this.#running = new CachedAnswer(clock, RUNNING_FRESH_MS, async () => {
+      return (await Promise.all(queues().map((queue) => running(store, queue)))).flat()
+    })
   }
 
   async counts (): Promise<CountsReading> {
@@ -37,7 +39,7 @@ export class StoreReadings {
     }
   }
 
-  /** Jobs in progress, in whatever process; the first two thousand of each queue. */
+  /** Jobs in progress in all processes; the first two thousand of each queue. */
   running (): Promise<readonly JobRecord[]> { return this.#running.get() }
 }
 
@@ -45,7 +47,8 @@ async function running (store: Pick<JobStore, 'list'>, queue: string): Promise<J
   const found: JobRecord[] = []
   let cursor: string | undefined
   for (let page = 0; page < MAX_PAGES; page++) {
-    const { jobs, cursor: next } = await store.list({ queue, state: 'in-progress', limit: PAGE, ...(cursor === undefined ? undefined : { cursor }) })
+    const after = cursor === undefined ? undefined : { cursor }
+    const { jobs, cursor: next } = await store.list({ queue, state: 'in-progress', limit: PAGE, ...after })
     found.push(...jobs)
     if (next === undefined) break
     cursor = next

@@ -3,19 +3,19 @@ import { BaseService } from '../core/service.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import { workerSilenceProblem } from '../jobs/worker-silence-limit.ts'
 import { storeNow } from '../jobs/store-clock.ts'
-import { memoryCheck, workerCheck, type WorkerView } from './checks.ts'
-import { eventLoopCheck, EventLoopSampler } from './event-loop.ts'
+import { memoryCheck, workerCheck, type WorkerView } from './process-checks.ts'
+import { eventLoopCheck, EventLoopSampler } from './event-loop-check.ts'
 import { addRequirementChecks, StuckJobs } from './job-checks.ts'
 import { BUILT_IN_CHECKS, type BuiltInCheck, type ResolvedBaseHealthOptions } from './options.ts'
-import { StoreOutage } from './outage.ts'
-import { StoreReadings } from './readings.ts'
+import { StoreOutage } from './store-outage.ts'
+import { StoreReadings } from './store-readings.ts'
 import type { Health } from './registry.ts'
 import { asyncEndpointsCheck, queueDepthCheck, redisCheck } from './store-checks.ts'
 
 /** The label `store_type` of the store that lives on a Redis server. */
 const REDIS = 'bullmq'
 
-/** Our own checks of one application, and what has to run for them. */
+/** The built-in checks of one application, and the sampler of the event loop that one of them needs. */
 export class BuiltInChecks extends BaseService {
   readonly #health: Health
   readonly #runtime: JobRuntime
@@ -23,7 +23,7 @@ export class BuiltInChecks extends BaseService {
   readonly #wanted: Readonly<Record<BuiltInCheck, boolean>>
   readonly #readings: StoreReadings
   readonly #loop: EventLoopSampler | undefined
-  /** `undefined`: while the store is out, so is this process. */
+  /** `undefined`: this process is unready while the store cannot be used. */
   readonly #outage: StoreOutage | undefined
 
   /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
@@ -34,7 +34,7 @@ export class BuiltInChecks extends BaseService {
     this.#runtime = runtime
     this.#options = options
     this.#wanted = { ...Object.fromEntries(BUILT_IN_CHECKS.map((name) => [name, true])) as Record<BuiltInCheck, boolean>, ...options.checks }
-    // With such a limit readiness would come and go.
+    // With a limit shorter than the time between two looks of a healthy worker, readiness would come and go.
     const problem = this.#wanted.worker ? workerSilenceProblem('workerSilentMs', options.workerSilentMs, store) : undefined
     if (problem !== undefined) throw invalidOptions('health', [problem])
     this.#readings = new StoreReadings(store, counts, clock, () => registry.queues())
@@ -42,25 +42,27 @@ export class BuiltInChecks extends BaseService {
     this.#loop = this.#wanted.eventLoop ? new EventLoopSampler(clock) : undefined
   }
 
-  /** The checks that can be asked as soon as the plugin is registered. */
+  /** Adds the checks that work as soon as the plugin is registered. */
   addChecks (): void {
     this.#addStoreChecks()
     this.#addProcessChecks()
   }
 
-  /** When everything is loaded: what runs here, if anything does, and what its jobs need. */
+  /** Called when everything is loaded: adds the checks of the worker, if there is one, and of what its jobs require. */
   addWorker (worker: WorkerView | undefined): void {
     const { context: { clock }, registry, store } = this.#runtime
     const outage = this.#outage
     if (worker !== undefined && this.#wanted.worker) {
       const check = workerCheck(worker, clock, this.#options.workerSilentMs, () => outage?.lastOutAt ?? -Infinity)
-      // One that is excused waits for the answer of the store, whose check has the time of the probe.
-      this.#health.addCheck('worker', outage?.excuse(check) ?? check, { tags: ['ready', 'worker'], cacheMs: 0, timeoutMs: this.#options.probeTimeoutMs })
+      // Wrapped by `excuse`, the check waits for the check of the store, which may take `probeTimeoutMs`.
+      const options = { tags: ['ready', 'worker'], cacheMs: 0, timeoutMs: this.#options.probeTimeoutMs }
+      this.#health.addCheck('worker', outage?.excuse(check) ?? check, options)
     }
     if (this.#wanted.stuck) new StuckJobs(registry, this.#readings, { now: () => storeNow(store, clock) }).addTo(this.#health)
     registry.watch((definition) => {
-      // What a handler needs is needed where it runs.
-      if (this.#wanted.requires && worker?.worksOn(definition.queue) === true) addRequirementChecks(this.#health, definition)
+      // Only a process that runs the handler needs what the handler requires.
+      if (!this.#wanted.requires || worker?.worksOn(definition.queue) !== true) return
+      addRequirementChecks(this.#health, definition)
     })
   }
 

@@ -3,7 +3,7 @@ import t from 'tap'
 import { systemClock } from '../../lib/core/context.ts'
 import type { LoopSample } from '../../lib/core/event-loop.ts'
 import type { HealthVerdict } from '../../lib/core/health-check.ts'
-import { eventLoopCheck, EventLoopSampler } from '../../lib/health/event-loop.ts'
+import { eventLoopCheck, EventLoopSampler } from '../../lib/health/event-loop-check.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 import { until } from '../support/redis-jobs.ts'
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { memoryCheck, workerCheck, type WorkerView } from '../../lib/health/checks.ts'
+import { memoryCheck, workerCheck, type WorkerView } from '../../lib/health/process-checks.ts'
 import type { HealthCheck, HealthVerdict } from '../../lib/health/registry.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 

@@ -7,15 +7,16 @@ import { Periodic } from '../core/periodic.ts'
 import { BaseService } from '../core/service.ts'
 import type { SharedState } from '../core/shared.ts'
 import type { EventBus } from '../events/bus.ts'
-import type { ExporterRegistry, RenderedPage } from './exporters.ts'
+import type { MetricsSnapshot } from '../telemetry/snapshot.ts'
+import type { ExporterRegistry, RenderedPage } from './exporter-registry.ts'
 import { writeAtomically, type OpenTemporary } from './file-target.ts'
 import { Fleet } from './fleet.ts'
-import type { GaugeRules } from './merge.ts'
+import type { GaugeRules } from './merge-snapshots.ts'
 import { lockMs, type ResolvedExportOptions, type ResolvedFileTargetOptions, type ResolvedPushTargetOptions } from './options.ts'
 import { PushSender } from './push-target.ts'
-import { recordingsIn } from './recordings.ts'
+import { recordingsIn } from './recordings-count.ts'
 
-/** How a page ended: `replaced` by a newer one before it was tried. */
+/** What became of a page. `replaced`: a newer one took its place before it was sent. */
 export type ExportOutcome = 'completed' | 'failed' | 'replaced'
 export type TargetKind = 'file' | 'push'
 
@@ -23,7 +24,7 @@ export interface CoordinatorParts {
   readonly context: Context
   readonly bus: EventBus
   readonly exporters: ExporterRegistry
-  /** Absent: this process is alone. */
+  /** Absent: the store is not shared, and this process is alone on it. */
   readonly shared: SharedState | undefined
   readonly options: ResolvedExportOptions
   /** The name of this host, for files that each host has for itself. @defaultValue that of the operating system */
@@ -42,33 +43,35 @@ export interface CoordinatorParts {
 /** A page on its way to a target, and since when. */
 interface Sent extends RenderedPage { readonly startedAt: number }
 
-/** One place that metrics are brought to. */
+/** One file or HTTP receiver that metrics are exported to. */
 interface Target {
   readonly kind: TargetKind
   readonly format: string
   readonly intervalMs: number
   /** Only the processes of this host are in its pages; `undefined`: all. */
   readonly host: string | undefined
-  /** Of the lock that says which process exports to it. */
+  /** The name of the lock: the process that holds it exports to the target. */
   readonly lock: string
+  /** How long the lock lasts. */
   readonly ttlMs: number
   /** This process had the lock when it last asked. */
   held: boolean
-  /** Brings a page there, or on its way. Must not reject. */
+  /** Writes the page, or begins to send it. Must not reject. */
   deliver (page: Sent): Promise<void>
-  /** The last page; takes no longer than the deadline. */
+  /** Delivers the last page, within the deadline. */
   finish (page: Sent, deadlineMs: number): Promise<void>
-  /** Lets go of what is under way. */
-  letGo (): void
+  /** Gives up the delivery that is under way. */
+  abandon (): void
 }
 
 /** How often the recordings of a push target with a threshold are counted. */
 const THRESHOLD_CHECK_MS = 1_000
 
 /**
- * Brings metrics to their targets. Alone, a process exports its own. On a shared store every process shows its metrics to the
- * others, and the one that holds the lock of a target exports those of all, or, to a file that each host has for itself, those of its host; when it dies, the lock runs out and another takes
- * over. While the store cannot be asked nobody exports, so that there are never two.
+ * Exports metrics to their targets. A process that is alone exports its own. On a shared store every process writes its metrics to
+ * the store, and the process that holds the lock of a target exports those of all processes (to a file that each host has for
+ * itself: those of its host). If it dies, its lock runs out, and another process takes over. While the store does not answer, no
+ * process exports: otherwise two could.
  *
  * ```
  * new ──start (formats are known)──▶ running: turn by turn, per target ──stop──▶ last turn ──▶ stopped
@@ -87,7 +90,8 @@ export class ExportCoordinator extends BaseService {
     this.#parts = parts
     const { context, bus, shared, rules, exporters, options: { syncIntervalMs, retentionMs } } = parts
     this.#host = parts.host ?? hostname()
-    this.#fleet = new Fleet({ context, bus, shared, rules, syncIntervalMs, retentionMs, host: this.#host, snapshot: () => exporters.snapshot(false) })
+    const snapshot = (): MetricsSnapshot => exporters.snapshot(false)
+    this.#fleet = new Fleet({ context, bus, shared, rules, syncIntervalMs, retentionMs, host: this.#host, snapshot })
   }
 
   /** @throws {AsyncEndpointsError} `FAE_UNKNOWN_FORMAT` when no exporter for the format of a target was registered */
@@ -96,12 +100,12 @@ export class ExportCoordinator extends BaseService {
     for (const target of [file, push]) {
       if (target !== undefined && exporters.findByFormat(target.format) === undefined) throw exporters.unknownFormat(target.format)
     }
-    // Without a target the processes on a store do not show their metrics to each other; a process that is alone has all there are.
+    // Processes on a shared store write their metrics there only if there is a target. Without one, nobody can add them up.
     if (shared === undefined || (file ?? push) !== undefined) exporters.useFleet(this.#fleet.view)
     if (file !== undefined) this.#targets.push(this.#fileTarget(file))
     if (push !== undefined) this.#targets.push(this.#pushTarget(push))
     if (this.#targets.length === 0) return
-    // At once, so that the first page of whoever exports knows of this process.
+    // At once, so that the first page contains this process, whichever process exports it.
     if (shared !== undefined) this.#every(syncIntervalMs, 0, () => this.#sync())
     for (const target of this.#targets) {
       const { random = Math.random } = this.#parts
@@ -116,15 +120,15 @@ export class ExportCoordinator extends BaseService {
     const { context: { clock }, quietly } = this.#parts
     const until = clock.monotonic() + deadlineMs
     await quietly(async () => {
-      await withDeadline(clock, deadlineMs, this.#finish(until)).catch(() => { /* what failed was told where it failed */ })
-      for (const target of this.#targets) target.letGo()
+      await withDeadline(clock, deadlineMs, this.#finish(until)).catch(() => { /* each failure was emitted where it happened */ })
+      for (const target of this.#targets) target.abandon()
     })
   }
 
   async #finish (until: number): Promise<void> {
     const { clock } = this.#parts.context
     const left = (): number => Math.max(0, until - clock.monotonic())
-    // A turn that is under way ends in half of the time, or the last page goes without it.
+    // A turn that is under way gets half of the time to end. Then the last page is written without it.
     await withDeadline(clock, left() / 2, Promise.all(this.#periodics.map((periodic) => periodic.stop())))
     if (this.#targets.length === 0) return
     const synced = this.#sync()
@@ -144,14 +148,17 @@ export class ExportCoordinator extends BaseService {
     return periodic
   }
 
-  /** A busy process need not wait for its time. Recordings of other processes do not count: they are known too late. */
+  /**
+   * Exports sooner than the interval once `threshold` values were recorded. Only those of this process count: the others are known
+   * too late.
+   */
   #watchThreshold (threshold: number, intervalMs: number, periodic: Periodic): void {
     const { exporters } = this.#parts
     this.#recordings = recordingsIn(exporters.snapshot(true).families)
     this.#every(Math.min(THRESHOLD_CHECK_MS, intervalMs), THRESHOLD_CHECK_MS, async () => {
       const recordings = recordingsIn(exporters.snapshot(true).families)
       if (recordings - this.#recordings < threshold) return
-      // Also where another process has the lock and nothing is rendered here: it must not be asked for every second.
+      // Also if another process has the lock, so that nothing is rendered here. Otherwise the lock would be asked for every second.
       this.#recordings = recordings
       periodic.hurry()
     })
@@ -162,8 +169,10 @@ export class ExportCoordinator extends BaseService {
       const info = await this.#fleet.show()
       if (info !== undefined) this.#parts.exporters.synced(info)
     } catch (error) {
-      // A store that is away tells so itself; anything else has nobody else to tell it.
-      if (!isAsyncEndpointsError(error)) this.#parts.bus.emit('telemetry.listener_failed', { source: 'export', message: 'the metrics could not be shown to the other processes' })
+      // The store itself emits that it is unavailable. Any other error is emitted here, or nobody would learn of it.
+      if (isAsyncEndpointsError(error)) return
+      const message = 'the metrics could not be shown to the other processes'
+      this.#parts.bus.emit('telemetry.listener_failed', { source: 'export', message })
     }
   }
 
@@ -181,7 +190,7 @@ export class ExportCoordinator extends BaseService {
       const page = await exporters.render(format, kind, shared === undefined ? undefined : includeInstances, host)
       return { ...page, startedAt }
     } catch {
-      // Told by the registry.
+      // The registry of exporters has emitted `telemetry.export_failed`.
       this.#record(kind, 'failed', startedAt)
       return undefined
     }
@@ -196,7 +205,7 @@ export class ExportCoordinator extends BaseService {
       target.held = await shared.tryLock(target.lock, instanceId, target.ttlMs)
       return target.held
     } catch (error) {
-      // Of all processes the one whose turn it would have been tells it, once.
+      // Only the process that exported until now reports the failure, and only once. The others would repeat it.
       if (target.held) this.#failed(target, error, startedAt)
       target.held = false
       return false
@@ -206,7 +215,7 @@ export class ExportCoordinator extends BaseService {
   async #unlock (target: Target): Promise<void> {
     const { shared, context: { instanceId } } = this.#parts
     if (shared === undefined || !target.held) return
-    // Not given back, it runs out by itself.
+    // A lock that cannot be given back runs out by itself.
     await shared.unlock(target.lock, instanceId).catch(() => {})
     target.held = false
   }
@@ -222,7 +231,8 @@ export class ExportCoordinator extends BaseService {
         this.#failedPage('file', page, error)
       }
     }
-    return { kind: 'file', format, intervalMs, host, ...lockOf('file', host === undefined ? path : `${host} ${path}`, options), held: false, deliver: write, finish: write, letGo: () => {} }
+    const lock = lockOf('file', host === undefined ? path : `${host} ${path}`, options)
+    return { kind: 'file', format, intervalMs, host, ...lock, held: false, deliver: write, finish: write, abandon: () => {} }
   }
 
   #pushTarget (options: ResolvedPushTargetOptions): Target {
@@ -236,13 +246,13 @@ export class ExportCoordinator extends BaseService {
       held: false,
       deliver: async (page) => { sender.offer(page) },
       finish: (page, deadlineMs) => sender.flush(page, deadlineMs),
-      letGo: () => { sender.flush(undefined, 0).catch(() => { /* it never rejects */ }) }
+      abandon: () => { sender.flush(undefined, 0).catch(() => { /* it never rejects */ }) }
     }
     const sender = new PushSender<Sent>({
       clock,
       options,
       random,
-      // Attempts at one page can outlast the lock: it is asked for, and prolonged, before each.
+      // The attempts at one page can take longer than the lock lasts. Each one takes or prolongs it first.
       mayGoOn: () => this.#holds(target),
       listener: {
         delivered: (page) => { this.#delivered('push', page) },
@@ -266,7 +276,9 @@ export class ExportCoordinator extends BaseService {
   #failed ({ kind, format }: Target, error: unknown, startedAt: number): void {
     const { exporters, context: { clock } } = this.#parts
     const exporter = exporters.findByFormat(format)
-    if (exporter !== undefined) exporters.failed(exporter, { format, target: kind, resource: {} }, error, clock.monotonic() - startedAt)
+    if (exporter !== undefined) {
+      exporters.failed(exporter, { format, target: kind, resource: {} }, error, clock.monotonic() - startedAt)
+    }
     this.#record(kind, 'failed', startedAt)
   }
 
@@ -276,8 +288,10 @@ export class ExportCoordinator extends BaseService {
 }
 
 /** Processes with the same target share its lock. */
-function lockOf (kind: TargetKind, place: string, target: ResolvedFileTargetOptions | ResolvedPushTargetOptions): Pick<Target, 'lock' | 'ttlMs'> {
-  // The place may hold credentials, and characters that no name may have.
-  const name = createHash('sha256').update(place).digest('hex').slice(0, 16)
+function lockOf (
+  kind: TargetKind, address: string, target: ResolvedFileTargetOptions | ResolvedPushTargetOptions
+): Pick<Target, 'lock' | 'ttlMs'> {
+  // A hash, because the address may hold credentials, and characters that the name of a lock may not have.
+  const name = createHash('sha256').update(address).digest('hex').slice(0, 16)
   return { lock: `export:${kind}:${name}`, ttlMs: lockMs(target) }
 }

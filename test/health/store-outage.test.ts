@@ -1,8 +1,8 @@
 import t from 'tap'
 import { AsyncEndpointsError } from '../../lib/core/errors.ts'
 import type { HealthCheck, HealthVerdict } from '../../lib/core/health-check.ts'
-import { workerCheck, type WorkerView } from '../../lib/health/checks.ts'
-import { StoreOutage } from '../../lib/health/outage.ts'
+import { workerCheck, type WorkerView } from '../../lib/health/process-checks.ts'
+import { StoreOutage } from '../../lib/health/store-outage.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
 const context = { signal: new AbortController().signal }

@@ -1,15 +1,15 @@
 /** Bytes of the first chunk of a page whose size nobody knows yet, and the most of the later ones. */
 const FIRST_CHUNK = 65_536
 const LARGEST_CHUNK = 1_048_576
-/** Smaller memory is not worth keeping. */
+/** Bytes. Smaller memory is not kept for the next page. */
 const SMALLEST_SPARE = 131_072
 const LARGEST_EXCESS = 4
 /** UTF-8 needs at most so many bytes for one UTF-16 unit. */
 const BYTES_PER_UNIT = 3
 
 /**
- * Gives other work its turn: whoever builds something large asks {@link TimeSlices.over} now and then and waits for
- * {@link TimeSlices.next} when it says so.
+ * Lets other work run while something large is built: its builder calls {@link TimeSlices.over} now and then, and awaits
+ * {@link TimeSlices.next} when that is true.
  */
 export class TimeSlices {
   readonly #sliceMs: number
@@ -28,9 +28,8 @@ export class TimeSlices {
 }
 
 /**
- * The memory of pages that have been sent, for the next ones. Each scrape would otherwise take some hundred kilobytes or
- * megabytes outside the heap, and V8 answers that by walking the whole heap now and then: with a million jobs in it, that
- * costs more than the pages.
+ * Keeps the memory of a page that was sent, for the next page. Otherwise each scrape would take hundreds of kilobytes or megabytes
+ * outside the heap, which makes V8 collect garbage in the whole heap: with a million jobs in it, that costs more than the pages.
  */
 export class PageMemory {
   readonly #lent = new WeakMap<Uint8Array, Buffer>()
@@ -40,18 +39,18 @@ export class PageMemory {
   take (bytes: number): Buffer {
     const spare = this.#spare
     this.#spare = undefined
-    // One that is far too large is from a time with more series, and is let go.
+    // Memory that is far too large dates from a time with more series. It is dropped.
     if (spare !== undefined && spare.length >= bytes && spare.length <= LARGEST_EXCESS * bytes) return spare
     // Outside the pool that small buffers share.
     return Buffer.allocUnsafeSlow(bytes)
   }
 
-  /** The page begins its way to a reader. */
+  /** Remembers the memory of a page that is being sent. */
   lend (page: Uint8Array, memory: Buffer): void {
     if (memory.length >= SMALLEST_SPARE) this.#lent.set(page, memory)
   }
 
-  /** Nobody reads the page any more, and the next one may overwrite it. Pages from elsewhere are left alone. */
+  /** Called when the page was sent, so that the next one may overwrite its memory. Pages with other memory are left alone. */
   giveBack (page: Uint8Array): void {
     const memory = this.#lent.get(page)
     if (memory === undefined) return
@@ -61,10 +60,10 @@ export class PageMemory {
 }
 
 /**
- * The bytes of a page while it is written. Text is encoded a few kilobytes at a time: a string of megabytes costs more
- * to flatten than to build, and one buffer of the right size saves copying the whole page at its end.
+ * Collects the bytes of a page. Text is encoded a few kilobytes at a time, because V8 takes longer to flatten a string of megabytes
+ * than to build it; and one buffer of the right size saves copying the whole page at its end.
  */
-export class Page {
+export class PageWriter {
   readonly #memory: PageMemory
   readonly #full: Buffer[] = []
   #chunk: Buffer
@@ -74,7 +73,7 @@ export class Page {
   /** @param expectedBytes how large the page was the last time; 0 when there was none */
   constructor (expectedBytes: number, memory: PageMemory = new PageMemory()) {
     this.#memory = memory
-    // Some room for values that have grown by a digit.
+    // A sixteenth more than the last time, because values grow by a digit now and then.
     this.#chunk = memory.take(Math.max(FIRST_CHUNK, expectedBytes + (expectedBytes >> 4)))
   }
 

@@ -1,24 +1,26 @@
 import type { HistogramFamily, HistogramPoint, Labels, MetricFamily, MetricsSnapshot, NumberFamily, NumberPoint } from '../telemetry/snapshot.ts'
 
+type Point = NumberPoint | HistogramPoint
+
 /** The metrics of one process. */
 export interface InstanceMetrics {
   readonly instance: string
   readonly snapshot: MetricsSnapshot
-  /** `false`: it has not been heard of lately, so what it says about the present does not count. @defaultValue true */
+  /** `false`: its snapshot is old, so its gauges, which describe the present, are left out. @defaultValue true */
   readonly alive?: boolean
 }
 
 /**
- * What one gauge for all processes means. `newest`: all tell the same thing (a number of the store), so who was read last is
- * right. `sum`: each tells its own share. `max`: each tells its own state, and the worst counts.
+ * How the gauges of all processes become one. `newest`: all processes read the same number (one of the store), so the last reading is
+ * right. `sum`: each process has a share of the whole. `max`: each process has a state of its own, and the worst counts.
  */
 export type GaugeRule = 'newest' | 'sum' | 'max'
 export type GaugeRules = Readonly<Record<string, GaugeRule>>
 
-/** The label that tells whose series it is. */
+/** The label that names the process of a series. */
 const INSTANCE = 'instance'
 
-/** Everybody's series side by side, each with the label `instance`; one that has such a label keeps it as `exported_instance`. */
+/** The series of all processes, each with the label `instance`. A label of that name that a series has becomes `exported_instance`. */
 export function sideBySide (all: readonly InstanceMetrics[], takenAt: number): MetricsSnapshot {
   const merged = new Map<string, MetricFamily>()
   for (const { instance, snapshot, alive = true } of all) {
@@ -38,7 +40,7 @@ export function sideBySide (all: readonly InstanceMetrics[], takenAt: number): M
  * @param all the newest first
  */
 export function summedUp (all: readonly InstanceMetrics[], rules: GaugeRules, takenAt: number): MetricsSnapshot {
-  const merged = new Map<string, { family: MetricFamily, points: Map<string, NumberPoint | HistogramPoint> }>()
+  const merged = new Map<string, { family: MetricFamily, points: Map<string, Point> }>()
   for (const { snapshot, alive = true } of all) {
     for (const family of snapshot.families) {
       if (family.kind === 'gauge' && !alive) continue
@@ -56,10 +58,11 @@ export function summedUp (all: readonly InstanceMetrics[], rules: GaugeRules, ta
   return { startedAt: startOf(all, takenAt), takenAt, families }
 }
 
-function combine (known: NumberPoint | HistogramPoint, point: NumberPoint | HistogramPoint, { name, kind }: MetricFamily, rules: GaugeRules): NumberPoint | HistogramPoint {
+function combine (known: Point, point: Point, { name, kind }: MetricFamily, rules: GaugeRules): Point {
   if ('bucketCounts' in known) {
     if (!('bucketCounts' in point)) return known
-    return { ...known, count: known.count + point.count, sum: known.sum + point.sum, bucketCounts: known.bucketCounts.map((count, index) => count + (point.bucketCounts[index] ?? 0)) }
+    const bucketCounts = known.bucketCounts.map((count, index) => count + (point.bucketCounts[index] ?? 0))
+    return { ...known, count: known.count + point.count, sum: known.sum + point.sum, bucketCounts }
   }
   if ('bucketCounts' in point) return known
   const rule = kind === 'counter' ? 'sum' : rules[name] ?? 'max'
@@ -67,25 +70,31 @@ function combine (known: NumberPoint | HistogramPoint, point: NumberPoint | Hist
   return { ...known, value: rule === 'sum' ? known.value + point.value : Math.max(known.value, point.value) }
 }
 
-/** Another version of the application may give a name another meaning: the first stands. */
+/** False if the same name has another meaning in another version of the application. The first one is kept then. */
 function isAlike (one: MetricFamily, other: MetricFamily): boolean {
   if (one.kind !== 'histogram' || other.kind !== 'histogram') return one.kind === other.kind
   return one.buckets.length === other.buckets.length && one.buckets.every((bound, index) => bound === other.buckets[index])
 }
 
 function append (known: MetricFamily | undefined, family: MetricFamily, relabel: (labels: Labels) => Labels): MetricFamily {
-  const points = family.points.map((point: NumberPoint | HistogramPoint) => ({ ...withoutExemplars(point), labels: relabel(point.labels) }))
+  const points = family.points.map((point: Point) => ({ ...withoutExemplars(point), labels: relabel(point.labels) }))
   return withPoints(family, known === undefined ? points : [...known.points, ...points])
 }
 
-function withPoints (family: MetricFamily, points: ReadonlyArray<NumberPoint | HistogramPoint>): MetricFamily {
-  if (family.kind === 'histogram') return { ...family, points: points.filter((point): point is HistogramPoint => 'bucketCounts' in point) } satisfies HistogramFamily
+function withPoints (family: MetricFamily, points: readonly Point[]): MetricFamily {
+  if (family.kind === 'histogram') {
+    const histograms = points.filter((point): point is HistogramPoint => 'bucketCounts' in point)
+    return { ...family, points: histograms } satisfies HistogramFamily
+  }
   return { ...family, points: points.filter((point): point is NumberPoint => !('bucketCounts' in point)) } satisfies NumberFamily
 }
 
-/** They lead to the traces of one process; sums of many have no such one. */
-function withoutExemplars<P extends NumberPoint | HistogramPoint> (point: P): NumberPoint | HistogramPoint {
-  if ('bucketCounts' in point) return { labels: point.labels, count: point.count, sum: point.sum, bucketCounts: point.bucketCounts, exemplars: [] }
+/** An exemplar names a trace of one process, so a sum over several has none. */
+function withoutExemplars (point: Point): Point {
+  if ('bucketCounts' in point) {
+    const { labels, count, sum, bucketCounts } = point
+    return { labels, count, sum, bucketCounts, exemplars: [] }
+  }
   return { labels: point.labels, value: point.value, exemplar: undefined }
 }
 

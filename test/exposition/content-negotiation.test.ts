@@ -1,5 +1,5 @@
 import t from 'tap'
-import { CONTENT_TYPES, negotiate, type BuiltInFormat } from '../../lib/exposition/accept.ts'
+import { CONTENT_TYPES, negotiate, type BuiltInFormat } from '../../lib/exposition/content-negotiation.ts'
 
 const CASES: ReadonlyArray<readonly [accept: string | undefined, format: BuiltInFormat]> = [
   [undefined, 'prometheus'],

@@ -2,14 +2,14 @@ import { once } from 'node:events'
 import { connect, type AddressInfo } from 'node:net'
 import Fastify from 'fastify'
 import t from 'tap'
-import { Page, PageMemory, TimeSlices } from '../../lib/exposition/page.ts'
+import { PageMemory, PageWriter, TimeSlices } from '../../lib/exposition/page-writer.ts'
 import { asyncEndpoints } from '../../plugins/async-endpoints.ts'
 import { parseExposition } from './support/openmetrics-parser.ts'
 
 const DEADLINE_MS = 20_000
 
 async function make (text: string, expectedBytes = 0, memory?: PageMemory): Promise<Buffer> {
-  const page = new Page(expectedBytes, memory)
+  const page = new PageWriter(expectedBytes, memory)
   for (let at = 0; at < text.length; at += 10_001) {
     page.add(text.slice(at, at + 10_001))
     page.flush()

@@ -1,8 +1,27 @@
 import type { MetricFamily } from '../telemetry/snapshot.ts'
 
-/** UCUM to the word that Prometheus appends (OpenTelemetry's compatibility specification). Annotations such as `{job}` have none. */
+/** By UCUM unit: the word that Prometheus appends (OpenTelemetry's compatibility specification). `{job}` and the like have none. */
 const UNITS: ReadonlyMap<string, string> = new Map(Object.entries({
-  s: 'seconds', ms: 'milliseconds', us: 'microseconds', ns: 'nanoseconds', min: 'minutes', h: 'hours', d: 'days', By: 'bytes', KiBy: 'kibibytes', MiBy: 'mebibytes', GiBy: 'gibibytes', '%': 'percent', Cel: 'celsius', Hz: 'hertz', m: 'meters', V: 'volts', A: 'amperes', J: 'joules', W: 'watts', g: 'grams'
+  s: 'seconds',
+  ms: 'milliseconds',
+  us: 'microseconds',
+  ns: 'nanoseconds',
+  min: 'minutes',
+  h: 'hours',
+  d: 'days',
+  By: 'bytes',
+  KiBy: 'kibibytes',
+  MiBy: 'mebibytes',
+  GiBy: 'gibibytes',
+  '%': 'percent',
+  Cel: 'celsius',
+  Hz: 'hertz',
+  m: 'meters',
+  V: 'volts',
+  A: 'amperes',
+  J: 'joules',
+  W: 'watts',
+  g: 'grams'
 }))
 
 export interface ExposedName {
@@ -20,14 +39,14 @@ export function exposedName ({ name, unit, kind }: Pick<MetricFamily, 'name' | '
   let family = sanitizeName(name)
   if (kind === 'counter') family = family.replace(/_total$/, '')
   if (word !== undefined && family !== word && !family.endsWith(`_${word}`)) family += `_${word}`
-  // OpenMetrics wants the unit after an underscore; a family that is called nothing but its unit tells none.
+  // OpenMetrics wants the unit after an underscore. A family whose whole name is its unit therefore gets no line `# UNIT`.
   return { family, sample: kind === 'counter' ? `${family}_total` : family, unit: family === word ? undefined : word }
 }
 
 function unitWord (unit: string, kind: MetricFamily['kind']): string | undefined {
   const bare = unit.replace(/\{[^}]*\}/g, '').trim()
   if (bare === '') return undefined
-  // A ratio is only told as such where it is one: a gauge.
+  // Only a gauge of the unit `1` is a ratio; a counter of it counts something.
   if (bare === '1') return kind === 'gauge' ? 'ratio' : undefined
   const per = bare.indexOf('/')
   if (per < 0) return UNITS.get(bare) ?? bareWord(bare)
@@ -37,7 +56,7 @@ function unitWord (unit: string, kind: MetricFamily['kind']): string | undefined
   return `${above === undefined || above === '1' ? '' : `${above}_`}per_${below.replace(/s$/, '')}`
 }
 
-/** What of an unknown unit can stand in a name, if anything can. */
+/** The part of an unknown unit that a name may contain; `undefined` if there is none. */
 function bareWord (text: string): string | undefined {
   const word = text.replace(/[^a-zA-Z0-9]+/g, '_').replace(/^_|_$/g, '')
   return word === '' ? undefined : word
@@ -49,7 +68,7 @@ export function sanitizeName (name: string): string {
   return /^[a-zA-Z]/.test(clean) ? clean : `_${clean}`
 }
 
-/** Like a metric's, but names that begin with `_` are reserved: such a label is put behind `key`, as OpenTelemetry does. */
+/** Like the name of a metric. Names that begin with `_` are reserved, so such a label gets `key` before it, as in OpenTelemetry. */
 export function sanitizeLabelName (name: string): string {
   const clean = sanitizeName(name)
   return clean.startsWith('_') ? `key${clean}` : clean
@@ -83,14 +102,14 @@ export function escapeLabel (value: string): string {
   return /[\\"\n\0]/.test(value) ? readable(value).replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n') : value
 }
 
-/** A scraper takes a zero byte for the end of the page. */
+/** Removes zero bytes: a scraper takes one for the end of the page. */
 function readable (text: string): string {
   return text.includes('\u0000') ? text.replaceAll('\u0000', '') : text
 }
 
 /** Text 0.0.4 leaves quotes as they are, OpenMetrics escapes them. */
 export function escapeHelp (text: string, quotes: boolean): string {
-  // A carriage return at the end of a line is one line end too many for some readers.
+  // Some readers take a carriage return for another end of the line.
   const escaped = readable(text).replaceAll('\r', '').replaceAll('\\', '\\\\').replaceAll('\n', '\\n')
   return quotes ? escaped.replaceAll('"', '\\"') : escaped
 }
@@ -101,8 +120,8 @@ export function formatNumber (value: number): string {
 }
 
 /**
- * Bounds are told apart by their text, so everybody must write the same number alike: as Go does, whose shortest form
- * goes to exponents below 1e-4 and from 1e6 on, and always like a float (OpenMetrics, "Canonical Numbers").
+ * Prometheus compares bounds as text, so all programs must write a number in the same way: as Go does, whose shortest form uses
+ * exponents below 1e-4 and from 1e6 on, and always like a float (OpenMetrics, "Canonical Numbers").
  */
 export function formatBound (bound: number): string {
   if (bound === 0) return '0.0'

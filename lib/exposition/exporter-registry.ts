@@ -24,7 +24,7 @@ export interface ExportedPage {
 }
 
 export interface ExportOptions {
-  /** A registered one. @defaultValue 'prometheus' */
+  /** The format of a registered exporter. @defaultValue 'prometheus' */
   readonly format?: string | undefined
   /**
    * Over all processes on the store: `true` with a label `instance` on every series, `false` summed up. On a store that several
@@ -34,7 +34,7 @@ export interface ExportOptions {
   readonly includeInstances?: boolean | undefined
 }
 
-/** A page on its way, for whoever delivers it. */
+/** A page that was written and is to be delivered: its caller reports how that went. */
 export interface RenderedPage extends ExportedPage {
   readonly exporter: MetricsExporter
   readonly request: ExportRequest
@@ -44,14 +44,14 @@ export interface ExporterRegistryParts {
   readonly context: Context
   readonly bus: EventBus
   readonly source: MetricsSource
-  /** Can be replaced, but never taken away. */
+  /** They can be replaced, but not removed. */
   readonly builtIn: readonly MetricsExporter[]
 }
 
 /** The metrics of the processes on the store, or of those of one host. */
 export type FleetView = (includeInstances: boolean, host?: string) => Promise<MetricsSnapshot>
 
-/** An exporter that has not come to an end after this is given up. */
+/** An exporter that takes longer is no longer waited for. */
 const EXPORT_TIMEOUT_MS = 10_000
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$/
 const FORMAT = /^[a-z0-9][a-z0-9_.+-]{0,49}$/
@@ -60,8 +60,8 @@ const REGISTER_KEYS = { replace: true } as const
 const EXPORT_KEYS: Readonly<Record<keyof ExportOptions, true>> = { format: true, includeInstances: true }
 
 /**
- * The exporters of one Fastify instance, by name and by format; what `app.jobExporters` is. `prometheus`, `openmetrics`,
- * `json` and `csv` are always there.
+ * `app.jobExporters`: the exporters of one Fastify instance, by name and by format. `prometheus`, `openmetrics`, `json` and `csv`
+ * are always there.
  */
 export class ExporterRegistry {
   readonly #parts: ExporterRegistryParts
@@ -74,11 +74,11 @@ export class ExporterRegistry {
   }
 
   /**
-   * Adds an exporter. With `replace` it takes the place of the one with its name, and takes over formats that others have;
-   * those that have none left are taken away.
+   * Adds an exporter. With `replace` it replaces the one with its name, and takes over formats of others; an exporter that loses
+   * all its formats is removed.
    *
    * @throws {AsyncEndpointsError} `FAE_DUPLICATE_EXPORTER` when its name or one of its formats is taken, without `replace`;
-   * `FAE_INVALID_OPTIONS` for something that is no exporter
+   * `FAE_INVALID_OPTIONS` for an exporter that is not valid
    */
   register (exporter: MetricsExporter, options: { readonly replace?: boolean | undefined } = {}): void {
     assertKnown(() => 'jobExporters.register', REGISTER_KEYS, options)
@@ -86,8 +86,12 @@ export class ExporterRegistry {
     const { replace = false } = options
     const { name, formats } = exporter
     if (!replace) {
-      const taken = this.names().includes(name) ? `The name ${name}` : formats.filter((format) => this.findByFormat(format) !== undefined).map((format) => `The format ${format}`)[0]
-      if (taken !== undefined) throw new AsyncEndpointsError('FAE_DUPLICATE_EXPORTER', `${taken} is taken by another exporter of metrics; register it with { replace: true } if it shall take that one's place`)
+      const format = formats.find((each) => this.findByFormat(each) !== undefined)
+      const taken = this.names().includes(name) ? `The name ${name}` : format === undefined ? undefined : `The format ${format}`
+      if (taken !== undefined) {
+        const message = `${taken} is taken by another exporter of metrics; to replace that one, register this one with { replace: true }`
+        throw new AsyncEndpointsError('FAE_DUPLICATE_EXPORTER', message)
+      }
     }
     this.unregister(name)
     this.#names.set(name, exporter)
@@ -97,7 +101,7 @@ export class ExporterRegistry {
     for (const other of [...this.#names.values()]) if (!kept.has(other)) this.unregister(other.name)
   }
 
-  /** Takes an exporter away; a built-in one that it had replaced is back. @returns whether there was one */
+  /** Removes an exporter; a built-in one that it had replaced is there again. @returns whether there was one */
   unregister (name: string): boolean {
     const known = this.#names.get(name)
     if (known === undefined) return false
@@ -116,17 +120,17 @@ export class ExporterRegistry {
     return [...new Set([...this.#parts.builtIn.flatMap((exporter) => exporter.formats), ...this.#formats.keys()])]
   }
 
-  /** Of every exporter. */
+  /** The names of all exporters. */
   names (): string[] {
     return [...new Set([...this.#parts.builtIn.map(({ name }) => name), ...this.#names.keys()])]
   }
 
   /**
-   * The metrics as a page.
+   * Writes the metrics as a page.
    *
    * @throws {AsyncEndpointsError} `FAE_UNKNOWN_FORMAT` (the message names the known ones), `FAE_EXPORT_FAILED` when the exporter
-   * threw or took more than 10 seconds, `FAE_STORE_UNAVAILABLE` when the other processes cannot be asked for; `FAE_INVALID_OPTIONS` for
-   * `includeInstances` where the other processes are not known
+   * threw or took more than 10 seconds, `FAE_STORE_UNAVAILABLE` when the metrics of the other processes cannot be read;
+   * `FAE_INVALID_OPTIONS` for `includeInstances` where the processes do not share their metrics
    */
   async export (options: ExportOptions = {}): Promise<ExportedPage> {
     assertKnown(() => 'jobExporters.export', EXPORT_KEYS, options)
@@ -134,7 +138,7 @@ export class ExporterRegistry {
     return await this.page(format, 'code', includeInstances)
   }
 
-  /** @internal {@link export} for a place that is told in events */
+  /** @internal {@link export}, with the target that the events name */
   async page (format: string, target: string, includeInstances?: boolean): Promise<ExportedPage> {
     const startedAt = this.#parts.context.clock.monotonic()
     const page = await this.render(format, target, includeInstances)
@@ -142,21 +146,26 @@ export class ExporterRegistry {
     return { contentType: page.contentType, body: page.body, format: page.format }
   }
 
-  /** @internal The page, for who delivers it and then tells how that went: {@link delivered} or {@link failed}. */
+  /** @internal Writes a page. The caller delivers it, and then calls {@link delivered} or {@link failed}. */
   async render (format: string, target: string, includeInstances?: boolean, host?: string): Promise<RenderedPage> {
     const exporter = this.findByFormat(format)
     if (exporter === undefined) throw this.unknownFormat(format)
     const { clock } = this.#parts.context
     const { source } = this.#parts
     const whole = includeInstances === undefined ? undefined : this.#fleet
-    if (includeInstances !== undefined && whole === undefined) throw invalidOptions('jobExporters.export', ['includeInstances needs a target in observability.export: without one, the processes on a store do not show their metrics to each other'])
-    const request: ExportRequest = { format, target, resource: whole === undefined ? source.resource : withoutInstance(source.resource, host !== undefined) }
+    if (includeInstances !== undefined && whole === undefined) {
+      const problem = 'includeInstances needs a target in observability.export: without one, the processes on a store do not share their metrics'
+      throw invalidOptions('jobExporters.export', [problem])
+    }
+    const resource = whole === undefined ? source.resource : withoutInstance(source.resource, host !== undefined)
+    const request: ExportRequest = { format, target, resource }
     const startedAt = clock.monotonic()
     this.#parts.bus.emit('telemetry.export_requested', { exporter: exporter.name, format, target })
     this.#hook(exporter, () => exporter.onRequested?.(request))
     try {
       const snapshot = whole === undefined ? source.snapshot(exporter.live === true) : await whole(includeInstances === true, host)
-      const page = await orReject(clock, EXPORT_TIMEOUT_MS, (async () => await exporter.export(snapshot, request))(), () => new Error(`it took more than ${EXPORT_TIMEOUT_MS} ms`))
+      const writing = (async () => await exporter.export(snapshot, request))()
+      const page = await orReject(clock, EXPORT_TIMEOUT_MS, writing, () => new Error(`it took more than ${EXPORT_TIMEOUT_MS} ms`))
       return { contentType: contentTypeOf(exporter, format), body: bytes(page), format, exporter, request }
     } catch (error) {
       this.failed(exporter, request, error, clock.monotonic() - startedAt)
@@ -165,38 +174,45 @@ export class ExporterRegistry {
     }
   }
 
-  /** @internal A rendered page has reached its place. */
+  /** @internal Emits that a rendered page was delivered. */
   delivered ({ exporter, request, body }: RenderedPage, durationMs: number): void {
     const { format, target } = request
     this.#parts.bus.emit('telemetry.export_completed', { exporter: exporter.name, format, target, durationMs, bytes: body.length })
     this.#hook(exporter, () => exporter.onCompleted?.({ ...request, bytes: body.length, durationMs }))
   }
 
-  /** @internal A page could not be made, or not be delivered. */
+  /** @internal Emits that a page could not be written or delivered. */
   failed (exporter: MetricsExporter, { format, target }: ExportRequest, error: unknown, durationMs: number): void {
-    this.#parts.bus.emit('telemetry.export_failed', { exporter: exporter.name, format, target, errorCode: codeOf(error), message: messageOf(error), durationMs })
+    const [errorCode, message] = [codeOf(error), messageOf(error)]
+    this.#parts.bus.emit('telemetry.export_failed', { exporter: exporter.name, format, target, errorCode, message, durationMs })
   }
 
   /** @internal */
   snapshot (live: boolean): MetricsSnapshot { return this.#parts.source.snapshot(live) }
 
-  /** @internal Told to every exporter. */
+  /** @internal Calls `onSync` of every exporter. */
   synced (info: SyncInfo): void {
-    for (const exporter of new Set([...this.#parts.builtIn, ...this.#names.values()])) this.#hook(exporter, () => exporter.onSync?.(info))
+    for (const exporter of new Set([...this.#parts.builtIn, ...this.#names.values()])) {
+      this.#hook(exporter, () => exporter.onSync?.(info))
+    }
   }
 
-  /** @internal Who knows the other processes. */
+  /** @internal From now on, pages of all processes come from here. */
   useFleet (fleet: FleetView): void { this.#fleet = fleet }
 
   /** @internal */
   unknownFormat (format: string): AsyncEndpointsError {
     const known = this.formats()
-    return new AsyncEndpointsError('FAE_UNKNOWN_FORMAT', `No exporter writes the format "${cut(format, 50)}"; known are ${known.join(', ')}`, { details: { formats: known } })
+    const message = `No exporter writes the format "${cut(format, 50)}"; known are ${known.join(', ')}`
+    return new AsyncEndpointsError('FAE_UNKNOWN_FORMAT', message, { details: { formats: known } })
   }
 
-  /** A hook is a courtesy: whatever it throws is told, and nothing else happens. */
+  /** Calls a hook of an exporter. What it throws is emitted, and does not fail the page. */
   #hook (exporter: MetricsExporter, call: () => unknown): void {
-    const failed = (error: unknown): void => { this.#parts.bus.emit('telemetry.listener_failed', { source: 'exporter', message: cut(`${exporter.name}: ${messageOf(error)}`, MAX_MESSAGE) }) }
+    const failed = (error: unknown): void => {
+      const message = cut(`${exporter.name}: ${messageOf(error)}`, MAX_MESSAGE)
+      this.#parts.bus.emit('telemetry.listener_failed', { source: 'exporter', message })
+    }
     try {
       takeRejection(call(), failed)
     } catch (error) {
@@ -205,9 +221,10 @@ export class ExporterRegistry {
   }
 }
 
-/** The page is about many: which of them has written it, and where, is no attribute of all. */
+/** For a page of several processes: leaves out the attributes that are those of one process or one host. */
 function withoutInstance (resource: Labels, ofOneHost: boolean): Labels {
-  return Object.fromEntries(Object.entries(resource).filter(([name]) => name !== 'service.instance.id' && (ofOneHost || name !== 'host.name')))
+  const kept = (name: string): boolean => name !== 'service.instance.id' && (ofOneHost || name !== 'host.name')
+  return Object.fromEntries(Object.entries(resource).filter(([name]) => kept(name)))
 }
 
 function bytes (page: unknown): Buffer {
@@ -220,7 +237,7 @@ function contentTypeOf ({ contentType }: MetricsExporter, format: string): strin
   return typeof contentType === 'string' ? contentType : contentType[format] ?? 'application/octet-stream'
 }
 
-/** Few and harmless: a code of ours, or of the system (`ECONNREFUSED`, `ENOSPC`). */
+/** A code of this library or of the system (`ECONNREFUSED`, `ENOSPC`): few values, none of which holds user data. */
 export function codeOf (error: unknown): string {
   const code: unknown = error instanceof Error ? Reflect.get(error, 'code') : undefined
   return typeof code === 'string' && /^[A-Z][A-Z0-9_]{1,60}$/.test(code) ? code : 'FAE_EXPORT_FAILED'
@@ -231,13 +248,18 @@ function messageOf (error: unknown): string {
 }
 
 function check (exporter: MetricsExporter): void {
-  if (typeof exporter !== 'object' || exporter === null) throw invalidOptions('jobExporters.register', ['an exporter must be an object'])
+  if (typeof exporter !== 'object' || exporter === null) {
+    throw invalidOptions('jobExporters.register', ['an exporter must be an object'])
+  }
   const { name, formats, contentType, live } = exporter
   const problems: string[] = []
   if (typeof name !== 'string' || !NAME.test(name)) problems.push('name must be 1 to 100 letters, digits, "_", "." or "-"')
-  if (!Array.isArray(formats) || formats.length === 0 || formats.some((format) => typeof format !== 'string' || !FORMAT.test(format))) problems.push('formats must be one or more names of lower-case letters, digits, "_", ".", "-" or "+"')
-  else if (typeof contentType === 'object' && contentType !== null) problems.push(...formats.filter((format) => !isMediaType(contentType[format])).map((format) => `contentType.${format} must be a media type`))
-  else if (!isMediaType(contentType)) problems.push('contentType must be a media type')
+  if (!Array.isArray(formats) || formats.length === 0 || !formats.every(isFormat)) {
+    problems.push('formats must be one or more names of lower-case letters, digits, "_", ".", "-" or "+"')
+  } else if (typeof contentType === 'object' && contentType !== null) {
+    const untyped = formats.filter((format) => !isMediaType(contentType[format]))
+    problems.push(...untyped.map((format) => `contentType.${format} must be a media type`))
+  } else if (!isMediaType(contentType)) problems.push('contentType must be a media type')
   if (live !== undefined && typeof live !== 'boolean') problems.push('live must be true or false')
   if (typeof exporter.export !== 'function') problems.push('export must be a function')
   for (const hook of ['onSync', 'onRequested', 'onCompleted'] as const) {
@@ -246,7 +268,9 @@ function check (exporter: MetricsExporter): void {
   if (problems.length > 0) throw invalidOptions(`exporter of metrics "${String(name)}"`, problems)
 }
 
-/** It becomes a header: nothing in it may end the line. */
+function isFormat (value: unknown): boolean { return typeof value === 'string' && FORMAT.test(value) }
+
+/** It becomes the header `content-type`. A line end in it would let an exporter write further headers. */
 function isMediaType (value: unknown): boolean {
   return typeof value === 'string' && /^[\w.+-]+\/[\w.+-]+[ -~]*$/.test(value)
 }
