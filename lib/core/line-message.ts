@@ -3,7 +3,8 @@ import { shortened } from './text.ts'
 /**
  * Writes the message of a log line, so that a person can read the line without its other fields: `job report/0b5e…
  * completed in 1234 ms (attempt 1 of 5)`. A template has keys of the event in braces. A part in square brackets is
- * left out if a key in it is missing, empty or 0.
+ * left out if a key in it is missing or empty, if a duration in it is 0, or if its last key is 0: `[: {done} of {total}]`
+ * shows a job that begins, `: 0 of 60`.
  *
  * Texts are taken from the finished line, where they are already cleaned, bounded and redacted. Numbers are taken
  * from the event.
@@ -45,9 +46,10 @@ function whenThere (template: string, fields: Readonly<Record<string, string>>):
   const needed = [...template.matchAll(/\{(\w+)\}/g)].map(([, name = '']) => name)
   const inner = compileMessage(template, fields)
   return (line, payload) => {
-    for (const name of needed) {
+    for (const [index, name] of needed.entries()) {
       const value = payload[name]
-      if (value === undefined || value === '' || value === 0 || (typeof value === 'number' && !Number.isFinite(value))) return ''
+      if (value === undefined || value === '' || (typeof value === 'number' && !Number.isFinite(value))) return ''
+      if (value === 0 && (name.endsWith('Ms') || index === needed.length - 1)) return ''
     }
     return inner(line, payload)
   }

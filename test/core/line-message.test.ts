@@ -17,7 +17,10 @@ t.test('a template becomes a sentence: texts from the line, numbers from the eve
     ['in {delayMs}', {}, { delayMs: 1234.5 }, 'in 1235 ms'],
     ['in {delayMs}', {}, { delayMs: 61_234 }, 'in 61.2 s'],
     ['in {delayMs}', {}, { delayMs: Number.NaN }, 'in ? ms'],
-    ['x[ in {delayMs}]', {}, { delayMs: 0 }, 'x']
+    ['x[ in {delayMs}]', {}, { delayMs: 0 }, 'x'],
+    ['x[: {done} of {total}]', {}, { done: 0, total: 60 }, 'x: 0 of 60'],
+    ['x[: {done} of {total}]', {}, { done: 3, total: 0 }, 'x'],
+    ['x[ for {delayMs}, {done} left]', {}, { delayMs: 0, done: 1 }, 'x']
   ] as const) t.equal(write(template, line, payload), message)
   t.equal(write('{errorMessage}', { error_message: 'x'.repeat(1_000) }, { errorMessage: 'y' }).length, 500)
   t.end()

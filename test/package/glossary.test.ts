@@ -20,7 +20,7 @@ interface Loser {
 
 const LOSERS: readonly Loser[] = [
   { word: /\b(?:jobs\.retry(?!\.)|retryJob)\b/, instead: 'redrive', except: /backend\.retryJob|\bretryJob: 12|const retryJob|'retryJob'|retryJob\(id, lifo|backend\(\)\.retryJob\(|BullMQ's `retryJob`|retryJob: \{ keys|moveToDelayed, retryJob or/ },
-  { word: /\block(?:Duration|ed until|ed by)\w*\b/, instead: 'lease', except: /lockDuration: / },
+  { word: /\block(?:Duration|ed until|ed by)\w*\b/, instead: 'lease', except: /lockDuration: |lockDurationMs/ },
   { word: /\b(?:tell|tells|told)\b/i, instead: 'emit, log, record, report or notify' },
   { word: /\bwhoever\b/i, instead: 'the name of who it is' },
   { word: /\banew\b/i, instead: 'again' },

@@ -68,3 +68,9 @@ t.test('the forms of a URL', async (t) => {
     t.throws(() => readRedisOptions({ url }), { code: 'FAE_INVALID_OPTIONS' }, url)
   }
 })
+
+t.test('the lease may be named as BullMQ names it', async (t) => {
+  t.equal(readRedisOptions({ lockDurationMs: 7_000 }).leaseMs, 7_000)
+  t.equal(readRedisOptions({ leaseMs: 7_000, lockDurationMs: undefined }).leaseMs, 7_000)
+  t.equal(readRedisOptions({}).leaseMs, 10_000)
+})

@@ -174,6 +174,8 @@ t.test('bad options are refused, all at once', async (t) => {
     [{ url: 'http://x', nope: 1 }, /url .*nope is not an option|nope is not an option.*url/],
     [{ url: 'redis://x', connection: {} }, /url and connection exclude each other/],
     [{ prefix: 'a:b' }, /prefix/],
+    [{ leaseMs: 5_000, lockDurationMs: 5_000 }, /two names of one option/],
+    [{ lockDurationMs: 99 }, /lockDurationMs/],
     [{ operationTimeoutMs: 0, retention: { maxCount: 0 } }, /operationTimeoutMs.*retention\.maxCount/],
     ...(['maxBytes', 'maxPerOwner', 'maxKeysPerOwner'] as const).flatMap((name) => [0, 0.5].map((bad) => [{ retention: { [name]: bad } }, new RegExp(`retention\\.${name}`)] as const)),
     [{ client: {} }, /client must be a client/],

@@ -98,6 +98,8 @@ export interface RedisStoreOptions {
    * @defaultValue 10000
    */
   leaseMs?: number | undefined
+  /** BullMQ's name of `leaseMs`, accepted so that its settings can be taken over as they are. Give only one of the two. */
+  lockDurationMs?: number | undefined
   /**
    * How often the workers look for leases that ran out, in milliseconds. A look is left out when another worker has
    * just looked, so it can take twice as long until a stalled job runs again. Lower costs the server more.
@@ -160,6 +162,7 @@ const schema: OptionsSchema = {
     operationTimeoutMs: { type: 'number', minimum: 1, maximum: 600_000 },
     acknowledge: { enum: ['primary', 'replica'] },
     leaseMs: { type: 'number', minimum: 100 },
+    lockDurationMs: { type: 'number', minimum: 100 },
     stalledIntervalMs: { type: 'number', minimum: 50 },
     maxWaitingBytes: { type: 'integer', minimum: 1 },
     retention: {
@@ -185,6 +188,7 @@ export function readRedisOptions (given: RedisStoreOptions | undefined): Resolve
   const problems: string[] = []
   const places = (['url', 'connection', 'client'] as const).filter((key) => options[key] !== undefined)
   if (places.length > 1) problems.push(`${places.join(' and ')} exclude each other`)
+  if (given?.leaseMs !== undefined && given.lockDurationMs !== undefined) problems.push('leaseMs and lockDurationMs are two names of one option: give one of them')
   problems.push(...unsetProblems(given ?? {}))
   const { client, url, acknowledge } = options
   if (client !== undefined) problems.push(...clientProblems(client, options.prefix, acknowledge))
@@ -198,7 +202,7 @@ export function readRedisOptions (given: RedisStoreOptions | undefined): Resolve
     prefix: options.prefix,
     operationTimeoutMs: options.operationTimeoutMs,
     acknowledge,
-    leaseMs: options.leaseMs,
+    leaseMs: options.lockDurationMs ?? options.leaseMs,
     stalledIntervalMs: options.stalledIntervalMs,
     maxWaitingBytes: options.maxWaitingBytes,
     retention: Object.freeze({
