@@ -25,7 +25,7 @@ t.test('unknown options are refused by every method', async (t) => {
   await t.rejects(jobs.submit(job, {}, 5 as SubmitMeta), refused(/must be an object/))
   for (const name of ['constructor', '__proto__']) {
     const hostile: SubmitMeta = JSON.parse(`{ "${name}": {} }`)
-    await t.rejects(jobs.submit(job, {}, hostile), refused(new RegExp(`: ${name} is not an option; there are`)), 'no advice from Object.prototype')
+    await t.rejects(jobs.submit(job, {}, hostile), refused(new RegExp(`: ${name} is not an option \\(known: `)), 'no advice from Object.prototype')
   }
   t.match(await jobs.submitMany(job, [{ body: 1, dealy: 1 } as { body: unknown }, { body: 2 }]), [{ error: refused(/dealy/) }, { created: true }])
   await t.rejects(jobs.submitMany(job, [], { maxInflight: 1 } as object), refused(/maxInflight is not an option/))

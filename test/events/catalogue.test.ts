@@ -13,7 +13,7 @@ const EMITTED = /\bemit\(\s*'([a-z_]+\.[a-z_]+)'/g
 const GIVEN: ReadonlyArray<readonly [path: string, name: RegExp, prefix: string]> = [
   ['plugins/async-endpoints.ts', /reportLeftOpen\(runtimeOf\(app\), '([a-z_.]+)'/g, ''],
   ['plugins/observability.ts', /reportLeftOpen\(runtimeOf\(app\), '([a-z_.]+)'/g, ''],
-  ['lib/monitor/alerts/ledger.ts', /this\.#tell\(entry, '([a-z_]+)'/g, 'alert.']
+  ['lib/monitor/alerts/ledger.ts', /this\.#notify\(entry, '([a-z_]+)'/g, 'alert.']
 ]
 
 function read (): Map<string, string> {

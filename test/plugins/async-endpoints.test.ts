@@ -187,7 +187,7 @@ t.test('every bad key of every part, in one message', async (t) => {
     observability: { metrcs: {}, metrics: { pth: '/m' }, tracing: { maxTracesPerSecond: -1 }, serviceName: '' }
   }
   const expected = [
-    'wroker is not an option', 'store must be an object', 'submitTimeoutMs must be a number of at least 1', 'jobs.timeout is not an option', 'jobs.retry.attempts must be a whole number from 1 to 1000',
+    'wroker is not an option', 'store must be a store, such as memoryStore()', 'submitTimeoutMs must be a number of at least 1', 'jobs.timeout is not an option', 'jobs.retry.attempts must be a whole number from 1 to 1000',
     'worker.concurency is not an option', 'worker.drainTimeoutMs must be a number of at least 0', 'http.path must be a path like "/jobs"', 'http.publicUrl must be a URL that begins', 'http.maxwait is not an option',
     'health.prefx is not an option', 'observability.metrcs is not an option', 'observability.metrics.pth is not an option', 'observability.tracing.maxTracesPerSecond must be a number of at least 0', 'observability.serviceName'
   ]
