@@ -18,20 +18,20 @@ function isProblem (t: Test, answer: LightMyRequestResponse, status: number, abo
 const ask = (app: FastifyInstance, method: string, url: string, more: InjectOptions = {}): Promise<LightMyRequestResponse> => app.inject({ method: method as 'GET', url, ...more })
 
 t.test('malformed escapes, long ids, other methods and other paths are problems', async (t) => {
-  const { app } = await testApp({ http: { path: '/work/v1' }, prefix: '/api' })
-  for (const method of ['GET', 'HEAD', 'DELETE', 'POST', 'PUT']) isProblem(t, await ask(app, method, '/api/work/v1/%ff?secret=1'), 400, `${method} %ff`)
+  const { app } = await testApp({ http: { path: '/slow/v1' }, prefix: '/api' })
+  for (const method of ['GET', 'HEAD', 'DELETE', 'POST', 'PUT']) isProblem(t, await ask(app, method, '/api/slow/v1/%ff?secret=1'), 400, `${method} %ff`)
   for (const [method, tail] of [['GET', ''], ['HEAD', ''], ['GET', '/result'], ['HEAD', '/result'], ['DELETE', ''], ['POST', '/cancel'], ['POST', '/redrive']] as const) {
-    const url = `/api/work/v1/${LONG}${tail}`
+    const url = `/api/slow/v1/${LONG}${tail}`
     isProblem(t, await ask(app, method, url), 404, `${method} long${tail}`)
     if (method !== 'HEAD') t.match((await ask(app, method, url)).json(), { code: 'FAE_JOB_NOT_FOUND' })
   }
   for (const [method, tail, allow] of [['PUT', '', 'GET, HEAD, DELETE'], ['PATCH', '', 'GET, HEAD, DELETE'], ['POST', '', 'GET, HEAD, DELETE'], ['DELETE', '/result', 'GET, HEAD'], ['GET', '/cancel', 'POST'], ['GET', '/redrive', 'POST']] as const) {
-    const answer = await ask(app, method, `/api/work/v1/some-id${tail}`, { payload: method === 'GET' ? undefined : '{"broken' })
+    const answer = await ask(app, method, `/api/slow/v1/some-id${tail}`, { payload: method === 'GET' ? undefined : '{"broken' })
     isProblem(t, answer, 405, `${method} ${tail}`)
     t.equal(answer.headers.allow, allow)
   }
-  for (const path of ['/api/work/v1/', '/api/work/v1/a/b/c', '/api/work/v1/a/', '/api/work/v1/a//result']) isProblem(t, await ask(app, 'GET', path), 404, path)
-  t.notMatch((await ask(app, 'GET', '/api/work/v1/%ff?secret=1')).body, /secret/)
+  for (const path of ['/api/slow/v1/', '/api/slow/v1/a/b/c', '/api/slow/v1/a/', '/api/slow/v1/a//result']) isProblem(t, await ask(app, 'GET', path), 404, path)
+  t.notMatch((await ask(app, 'GET', '/api/slow/v1/%ff?secret=1')).body, /secret/)
 })
 
 t.test('on submit routes too, where their paths have parameters', async (t) => {
