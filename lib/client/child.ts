@@ -3,7 +3,7 @@ import type { ChildrenOfName, ParentJob, SubmitChild } from '../jobs/seams.ts'
 import type { ChildSubmitted, SubmitMeta, Submitted } from '../jobs/submit.ts'
 import type { Jobs } from './jobs.ts'
 
-/** 7 days: as long as a failed job is kept by default, so that its redrive still finds the children it had submitted. */
+/** 7 days, as long as a failed job is kept by default: its redrive still finds the children that it had submitted. */
 const CHILD_KEY_TTL_MS = 604_800_000
 
 /**
@@ -31,7 +31,8 @@ export function childSubmitter (jobs: Pick<Jobs, 'submit'>): SubmitChild {
         return { id: String(error.details?.['id']), created: false, job: undefined }
       }
       if (own === undefined && isAsyncEndpointsError(error, 'FAE_IDEMPOTENCY_KEY_REUSED')) throw otherChild(name, ordinal)
-      // The child may have been stored. If the handler repeats the call, it gets the same number, and no second child is made.
+      // The child may have been stored. If the handler repeats the call, it gets the same number, and no second child
+      // is made.
       if (own === undefined && isAsyncEndpointsError(error, 'FAE_STORE_UNAVAILABLE')) {
         childrenOf(parent, name).inDoubt.push({ ordinal, text })
       }
@@ -40,7 +41,10 @@ export function childSubmitter (jobs: Pick<Jobs, 'submit'>): SubmitChild {
   }
 }
 
-/** Called before anything is awaited, so that children that are submitted at the same time are numbered in the order of the calls. */
+/**
+ * Called before anything is awaited, so that children that are submitted at the same time are numbered in the order of
+ * the calls.
+ */
 function ordinalOf (parent: ParentJob, name: string, text: string | undefined): number {
   const children = childrenOf(parent, name)
   const again = children.inDoubt.findIndex((child) => child.text === text)

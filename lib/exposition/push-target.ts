@@ -91,7 +91,7 @@ export class PushSender<P extends PushPage> {
   async #sendAll (): Promise<void> {
     const { listener } = this.#parts
     while (this.#pending !== undefined) {
-      // Before a page is taken: the one that is sent after a long pause shall be the newest.
+      // Wait before the page is made, not after: otherwise old numbers would be sent after a long pause.
       await this.#pause()
       const page = this.#take()
       if (page === undefined) break

@@ -27,7 +27,7 @@ export class RequestTrace {
   readonly dropped: boolean
   /** The link to an untrusted caller, for the span of the submission when no server span was opened here. */
   readonly link: Link | undefined
-  /** Ids for the log lines of the request; `undefined` when it is not recorded here, or lines shall have no ids. */
+  /** Trace ids for the log lines of the request. `undefined`: it is not recorded here, or logging is switched off. */
   readonly logFields: Readonly<Record<string, string>> | undefined
   readonly #source: TracerSource | undefined
   #finished = false

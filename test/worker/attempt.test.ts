@@ -294,3 +294,23 @@ t.test('a handler that is in its grace when its timeout comes has not timed out 
   t.notOk(test.names().includes('job.timed_out'))
   t.match(test.event('handler.abandoned'), { reason: 'cancelled', durationMs: 5_500, graceMs: 5_000 })
 })
+
+t.test('middleware of the application that ends without its next(): a late call runs no handler, and a failure ends no process', async (t) => {
+  const unhandled: unknown[] = []
+  const note = (error: unknown): void => { unhandled.push(error) }
+  process.on('unhandledRejection', note)
+  t.teardown(() => process.off('unhandledRejection', note))
+  let runs = 0
+  let late: () => Promise<unknown> = async () => undefined
+  const early = testRuntime({ handler: () => ++runs })
+  early.runtime.handlerMiddleware.push(async (_job, next) => { late = next; return 'early' })
+  t.match(await settle(early), { kind: 'completed', result: '"early"' })
+  await t.rejects(late(), { code: 'FAE_NEXT_CALLED_LATE' })
+  t.equal(runs, 0, 'the attempt is settled')
+
+  const careless = testRuntime({ handler: async () => { throw new Error('no') } })
+  careless.runtime.handlerMiddleware.push(async (_job, next) => { void next(); return 'answered' })
+  t.match(await settle(careless), { kind: 'completed', result: '"answered"' })
+  await new Promise((resolve) => setImmediate(resolve))
+  t.strictSame(unhandled, [])
+})
