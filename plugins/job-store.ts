@@ -100,6 +100,7 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
     submitMiddleware: [],
     attemptMiddleware: [],
     handlerSpanMiddleware: [],
+    stepMiddleware: [],
     handlerMiddleware: []
   }
   const backbone = new Backbone(store)

@@ -52,6 +52,18 @@ export const ERROR_TABLE = {
   FAE_RESULT_TOO_LARGE: { statusCode: 500, title: 'The result is larger than maxResultBytes' },
   FAE_RESULT_INVALID: { statusCode: 500, title: 'The result does not match its schema' },
   FAE_RESULT_NOT_SERIALIZABLE: { statusCode: 500, title: 'The result cannot be written as JSON' },
+  FAE_STEP_TIMEOUT: { statusCode: 500, title: 'The step took longer than its timeout' },
+  FAE_STEP_CRASHED: { statusCode: 500, title: 'The step ended its worker process again and again' },
+  FAE_STEP_RESULT_NOT_SERIALIZABLE: { statusCode: 500, title: 'The result of the step cannot be written as JSON' },
+  FAE_STEP_RESULT_TOO_LARGE: { statusCode: 500, title: 'The result of the step is too large' },
+  FAE_DUPLICATE_STEP: { statusCode: 500, title: 'Two steps of one attempt have the same name' },
+  FAE_SAGA_TIMEOUT: { statusCode: 500, title: 'The saga took longer than its timeout' },
+  FAE_SAGA_CHANGED: { statusCode: 500, title: 'The definition of the saga no longer fits its stored steps' },
+  FAE_CHECKPOINT_UNREADABLE: { statusCode: 500, title: 'The stored steps of the job cannot be read' },
+  FAE_COMPENSATION_FAILED: { statusCode: 500, title: 'Not all steps of the saga could be undone' },
+  FAE_SIGNAL_TIMEOUT: { statusCode: 500, title: 'The signal did not come in time' },
+  FAE_SIGNAL_UNKNOWN: { statusCode: 404, title: 'The job waits for no signal of this name' },
+  FAE_SIGNAL_CONFLICT: { statusCode: 409, title: 'The job has another signal of this name' },
   FAE_ABORTED: { statusCode: 499, title: 'The attempt was aborted' }
 } as const
 

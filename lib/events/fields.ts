@@ -20,6 +20,17 @@ export interface EventFields {
   reason: string
   message: string
 
+  /** The path of a step of a saga, or the name of a step of `job.step()`. Of an event about a saga: the step it is at. */
+  step: string
+  /** Place of a step in the list of all steps, from 1; 0 for a step of an ordinary handler. */
+  order: number
+  /** Paths of steps, separated by commas. */
+  steps: string
+  /** `forward`, `compensating`, `compensated` or `compensation-failed`. */
+  phase: string
+  /** The name of a signal. */
+  signal: string
+
   submitMs: number
   delayMs: number
   queueWaitMs: number

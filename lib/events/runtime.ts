@@ -3,7 +3,7 @@ import type { CurrentJobs } from '../core/current-job.ts'
 import type { Redaction } from '../core/redact.ts'
 import type { HandlerMiddleware, JobOptions } from '../jobs/definition.ts'
 import type { JobRegistry } from '../jobs/registry.ts'
-import type { AttemptMiddleware, HandlerSpanMiddleware, SubmitChild, SubmitMiddleware } from '../jobs/seams.ts'
+import type { AttemptMiddleware, HandlerSpanMiddleware, OpenSteps, StepMiddleware, SubmitChild, SubmitMiddleware } from '../jobs/seams.ts'
 import type { StoreCounts } from '../jobs/store-counts.ts'
 import type { JobStore } from '../jobs/store.ts'
 import type { EventBus } from './bus.ts'
@@ -33,10 +33,14 @@ export interface JobRuntime {
   readonly attemptMiddleware: AttemptMiddleware[]
   /** Around the handler alone, inside the attempt. */
   readonly handlerSpanMiddleware: HandlerSpanMiddleware[]
+  /** Around every try of a step and of its compensation. */
+  readonly stepMiddleware: StepMiddleware[]
   /** The application's own, innermost. */
   readonly handlerMiddleware: HandlerMiddleware[]
   /** What `job.submit()` of a handler does. Absent: nothing can be submitted from this process. */
   submitChild?: SubmitChild | undefined
+  /** What `job.step()` of a handler uses. Absent: this application has no durable steps. */
+  openSteps?: OpenSteps | undefined
   /** The worker of this process, once its plugin is registered; see {@link workerOf}. */
   worker?: object
   /**

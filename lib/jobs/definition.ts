@@ -6,7 +6,9 @@ import { DEFAULT_QUEUE, type JobProgress, type TraceCarrier } from './job.ts'
 import type { JobNames } from './job-names.ts'
 import type { Submittable, Travelled } from './json-value.ts'
 import type { Outcome } from './outcome.ts'
+import type { SagaPlan } from './saga-plan.ts'
 import { CompiledSchemas, jobSchemasProperty, type JobSchemas, type SchemaCompilers } from './schemas.ts'
+import type { JobRunner } from './seams.ts'
 import type { ChildSubmitted, SubmitMeta } from './submit.ts'
 
 /** The types of a job. A part that is left out is `unknown` (body, result) or a record of unknown values. */
@@ -94,6 +96,18 @@ export interface JobContext<T extends JobTypes = JobTypes> {
    */
   span<R> (name: string, work: () => R | Promise<R>, options?: JobSpanOptions): Promise<R>
   /**
+   * Runs `work` once per job: its result is stored, and a later attempt gets that result instead of running it again. It
+   * may run twice only if the process dies after `work` is done and before its result is stored. The result is what JSON
+   * carries of it.
+   *
+   * @param name unique in the handler: 1 to 64 letters, digits, "_", "." or "-", the first a letter or digit
+   *
+   * @throws {AsyncEndpointsError} `FAE_DUPLICATE_STEP` for a name that this attempt has used; `FAE_INVALID_OPTIONS`;
+   * `FAE_STEP_TIMEOUT`, `FAE_STEP_RESULT_NOT_SERIALIZABLE`, `FAE_STEP_RESULT_TOO_LARGE`; and what `work` throws in its last
+   * try
+   */
+  step<R> (name: string, work: (step: StepContext) => R | Promise<R>, options?: StepOptions): Promise<Travelled<R>>
+  /**
    * Submits another job (a child), with the correlation id, the owner and the trace of this one. The idempotency key
    * of the child is made of the id of this job, the name of the child, and how many children of that name this
    * attempt submitted before. So a later attempt, or a redrive, that makes the same calls in the same order gets the
@@ -106,6 +120,26 @@ export interface JobContext<T extends JobTypes = JobTypes> {
   submit<const J extends JobReference> (child: J, ...submission: SubmitArguments<J>): Promise<ChildSubmitted>
   /** Throws the reason of `signal` if the attempt was aborted. Call it now and then in long loops. */
   throwIfAborted (): void
+}
+
+/** One try of a step of `job.step()`. */
+export interface StepContext {
+  /** Aborts on the timeout of the step, and when `job.signal` does. */
+  readonly signal: AbortSignal
+  /** Which try this is, from 1. */
+  readonly attempt: number
+  /** Equal in every try of this step, also after a crash: pass it to services that know idempotency keys. */
+  readonly idempotencyKey: string
+}
+
+/** Options of `job.step()`. */
+export interface StepOptions {
+  /** How often the step is tried within this attempt of the job. @defaultValue 3 */
+  readonly attempts?: number | undefined
+  /** The pause before the next try. @defaultValue exponential, from 200 ms to at most 10 s, jitter 0.2 */
+  readonly backoff?: BackoffOptions | CustomBackoff | undefined
+  /** The longest time of one try, in milliseconds; 0: no limit but that of the job. @defaultValue 0 */
+  readonly timeoutMs?: number | undefined
 }
 
 /** Does the work of a job: returns its result, or `snooze()`, `cancel()` or `discard()`; throws for another attempt. */
@@ -264,6 +298,10 @@ export interface JobDefinition<T extends JobTypes = JobTypes> {
   readonly slaMs: number
   /** `undefined`: the job is only declared here, and another process runs it. @internal */
   readonly handler: JobHandler | undefined
+  /** The steps of a saga; `undefined` for any other job. @internal */
+  readonly saga: SagaPlan | undefined
+  /** Runs the job in the place of its handler. @internal */
+  readonly runner: JobRunner | undefined
   /** @internal */
   readonly backoff: Backoff
   /** @internal */
@@ -383,6 +421,8 @@ export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput
     maxResultBytes: options.maxResultBytes,
     slaMs: options.slaMs,
     handlerType,
+    saga: undefined,
+    runner: undefined,
     propagation: options.propagation,
     sampleRate: options.tracing?.sampleRate,
     spanAttributes: options.spanAttributes as unknown as SpanAttributesOptions | undefined,

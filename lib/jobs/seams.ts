@@ -3,8 +3,9 @@
  * example), calls `next()` once (see `compose`), and can change no more of a job than its scope offers.
  */
 import type { Logger } from '../core/context.ts'
-import type { JobDefinition, JobSpanOptions } from './definition.ts'
+import type { JobContext, JobDefinition, JobSpanOptions, StepContext, StepOptions } from './definition.ts'
 import type { JobOrigin, NewJob, TraceCarrier } from './job.ts'
+import type { Travelled } from './json-value.ts'
 import type { Claim, Created, SettleVerdict, Settlement } from './store.ts'
 import type { ChildSubmitted, SubmitMeta } from './submit.ts'
 
@@ -59,6 +60,65 @@ export type AttemptMiddleware = (scope: AttemptScope, next: () => Promise<Settle
  * own.
  */
 export type HandlerSpanMiddleware = (scope: AttemptScope, next: () => Promise<unknown>) => Promise<unknown>
+
+/** One try of a step, of its compensation, or a group of steps around them, as middleware sees it. */
+export interface StepScope {
+  readonly attempt: AttemptScope
+  /**
+   * `step`: a try of a step. `undo`: a try of its compensation. `group`: siblings that run side by side. `compensation`:
+   * all undos of one attempt.
+   */
+  readonly kind: 'step' | 'undo' | 'group' | 'compensation'
+  /** The path of the step or group; empty for `compensation`. */
+  readonly step: string
+  /** Place in the list of all steps, from 1; 0 for `compensation` and for steps of ordinary handlers. */
+  readonly order: number
+  /** Which try, from 1, and how many there are. */
+  readonly tryNumber: number
+  readonly maxTries: number
+  /** The group or the compensation that this is a part of. */
+  readonly parent: StepScope | undefined
+  /** Set by tracing when it is recorded: events and log lines carry them. */
+  traceIds: AttemptScope['traceIds']
+  /** Set by tracing while it is traced: makes child spans of it. */
+  spanRunner: SpanRunner | undefined
+}
+
+/** Wraps one {@link StepScope}. An error that `next()` rejects with is the step's own, and must be passed on. */
+export type StepMiddleware = (scope: StepScope, next: () => Promise<unknown>) => Promise<unknown>
+
+/** An attempt of a job whose definition has a {@link JobRunner}. */
+export interface RunnerScope extends AttemptScope {
+  /** What a handler would be given. */
+  readonly job: JobContext
+  /** Aborts when the lease is lost and when the worker stops; not on a cancel. */
+  readonly signal: AbortSignal
+  /** Somebody has asked to cancel the job. */
+  readonly cancelRequested: boolean
+  /** Calls the listener when somebody asks to cancel the job while this attempt runs. */
+  onCancel (listener: () => void): void
+  /** Why `signal` aborted. */
+  readonly abortReason: 'lease-lost' | 'shutdown' | undefined
+}
+
+/** Runs a job in the place of a handler, and decides itself how its attempts are settled. */
+export interface JobRunner {
+  /**
+   * Called for a claim after a stall. A settlement ends the attempt: the backoff of the stall has to pass. `undefined`:
+   * the job is to be run now.
+   */
+  afterStall (scope: AttemptScope): Promise<Settlement | undefined>
+  /** Never rejects for what a step does. What it resolves with is stored, whatever has aborted in the meantime. */
+  run (scope: RunnerScope): Promise<Settlement>
+}
+
+/** What `job.step()` of a handler does. */
+export interface HandlerSteps {
+  run<R> (name: string, work: (step: StepContext) => R | Promise<R>, options?: StepOptions): Promise<Travelled<R>>
+}
+
+/** Makes the steps of one attempt of an ordinary handler, on first use. */
+export type OpenSteps = (scope: AttemptScope, job: JobContext) => HandlerSteps
 
 /** The jobs of one name that an attempt has submitted. */
 export interface ChildrenOfName {

@@ -2,6 +2,7 @@ import type { Context } from '../core/context.ts'
 import type { SharedState } from '../core/shared.ts'
 import type { ClaimedJob, JobInput, JobProgress, JobRecord, JobUpdate, NewJob, StoredError } from './job.ts'
 import type { JobState } from './states.ts'
+import type { Checkpoint, SagaCounts, StepStore } from './steps.ts'
 
 /**
  * Stores jobs and hands them to workers. Delivery is at least once: a job that was accepted is run until it is
@@ -18,6 +19,8 @@ export interface JobStore {
   readonly type: string
   /** State that the processes on this store share. Absent if the store lives in one process. */
   readonly shared?: SharedState | undefined
+  /** Keeps the durable steps of jobs. Absent: this store has no sagas and no `job.step()`. */
+  readonly steps?: StepStore | undefined
   /**
    * The longest time in milliseconds between two reads of an empty queue by a consumer that works. A consumer counts
    * as silent only after a longer time. Absent: the store always knows whether its consumers work.
@@ -59,7 +62,8 @@ export interface JobStore {
   counts (queue: string): Promise<QueueCounts>
   /**
    * Cancels a job, atomically. A waiting job becomes `cancelled`, and its handler never runs. The attempt of a job in
-   * progress is aborted, in whichever process it runs.
+   * progress is aborted, in whichever process it runs. A job that has something to undo is not ended by the store: see
+   * `Checkpoint.undo`.
    */
   cancel (id: string, reason: string): Promise<CancelVerdict | undefined>
   /**
@@ -155,6 +159,8 @@ export interface QueueCounts {
   readonly stuck: number
   /** The ids of at most 20 of those jobs. Absent: the store does not know them. */
   readonly stuckIds?: readonly string[] | undefined
+  /** Absent: the store keeps no steps. */
+  readonly sagas?: SagaCounts | undefined
 }
 
 export interface UnattendedQueue {
@@ -164,8 +170,8 @@ export interface UnattendedQueue {
 }
 
 /**
- * `cancelled`: the job is cancelled (`already`: it was before). `requested`: its running attempt was asked to stop.
- * `finished`: it had ended.
+ * `cancelled`: the job is cancelled (`already`: it was before). `requested`: its running attempt was asked to stop, or
+ * it was woken to undo what it has done. `finished`: it had ended.
  */
 export type CancelVerdict =
   | { readonly kind: 'cancelled', readonly already: boolean, readonly job: JobRecord }
@@ -222,16 +228,37 @@ export interface Attempt {
 /**
  * How an attempt ended, and so what state the job gets. `completed`, `failed`, `cancelled`: the job has ended.
  * `retry`: scheduled, and the attempt is spent. `snooze`: scheduled, no attempt is spent. `postpone`: like `snooze`,
- * and the stall counts as handled. `release`: queued at once for another worker, no attempt is spent.
+ * and the stall counts as handled. `release`: queued at once for another worker, no attempt is spent. `suspend`: like
+ * `snooze`, but a signal can end the wait (see `StepStore.signal`), and the stall counts as handled.
  */
 export type Settlement =
-  | { readonly kind: 'completed', /** JSON text; `undefined`: no result */ readonly result: string | undefined, readonly resultBytes: number | undefined }
+  | {
+    readonly kind: 'completed'
+    /** JSON text; `undefined`: no result */
+    readonly result: string | undefined
+    readonly resultBytes: number | undefined
+    /** Stored in the same step. Its values are not kept. */
+    readonly checkpoint?: Checkpoint | undefined
+  }
   | { readonly kind: 'failed', readonly error: StoredError }
   | { readonly kind: 'cancelled', readonly reason: string }
   | { readonly kind: 'retry', readonly error: StoredError, readonly delayMs: number }
   | { readonly kind: 'snooze', readonly delayMs: number }
   | { readonly kind: 'postpone', readonly delayMs: number }
+  | Suspension
   | { readonly kind: 'release' }
+
+/** Ends an attempt of a job that goes on later: it holds no slot, no lease and no timer until then. */
+export interface Suspension {
+  readonly kind: 'suspend'
+  readonly delayMs: number
+  /** The name of the signal that makes the job claimable at once, also if it was stored before. */
+  readonly signal?: string | undefined
+  /** A cancel that was requested before is known to the attempt, and does not make the job claimable at once. */
+  readonly cancelKnown?: boolean | undefined
+  /** Stored in the same step. */
+  readonly checkpoint?: Checkpoint | undefined
+}
 
 export type SettleVerdict =
   /** `instead`: the attempt wanted the job to run again, but somebody had asked to cancel it, so it is cancelled. */

@@ -8,6 +8,7 @@ import type { JobInput, JobProgress, JobUpdate, NewJob } from '../jobs/job.ts'
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, StoreReport
 } from '../jobs/store.ts'
+import type { StepStore } from '../jobs/steps.ts'
 import { errorCodeOf } from '../jobs/stored-error.ts'
 
 /**
@@ -22,6 +23,7 @@ export class ObservedStore implements JobStore {
   readonly now: (() => number) | undefined
   readonly probe: (() => Promise<void>) | undefined
   readonly unattended: JobStore['unattended']
+  readonly steps: StepStore | undefined
   readonly #inner: JobStore
   readonly #context: Context
   readonly #bus: EventBus
@@ -38,7 +40,8 @@ export class ObservedStore implements JobStore {
     this.now = inner.now === undefined ? undefined : () => inner.now?.() ?? context.clock.now()
     // Emits nothing: a submission on trial is none, and must not look like one in any metric.
     this.probe = inner.probe === undefined ? undefined : () => exits.quietly(async () => { await inner.probe?.() })
-    const { shared } = inner
+    const { shared, steps } = inner
+    this.steps = steps === undefined ? undefined : this.#observeSteps(steps)
     this.shared = shared === undefined ? undefined : this.#observeShared(shared)
   }
 
@@ -64,6 +67,14 @@ export class ObservedStore implements JobStore {
 
   ping (): Promise<void> { return this.#observe('ping', () => this.#inner.ping()) }
   close (deadlineMs: number): Promise<void> { return this.#exits.quietly(() => this.#inner.close(deadlineMs)) }
+
+  #observeSteps (steps: StepStore): StepStore {
+    return {
+      checkpoint: (claim, checkpoint) => this.#observe('checkpoint', () => steps.checkpoint(claim, checkpoint)),
+      journal: (id) => this.#observe('journal', () => steps.journal(id)),
+      signal: (id, name, value) => this.#observe('signal', () => steps.signal(id, name, value))
+    }
+  }
 
   #observeShared (shared: SharedState): SharedState {
     return {

@@ -48,6 +48,7 @@ const STATE_AFTER = {
   cancelled: 'cancelled',
   retry: 'scheduled',
   snooze: 'scheduled',
+  suspend: 'scheduled',
   postpone: 'scheduled',
   release: 'queued'
 } as const satisfies Record<Settlement['kind'], string>

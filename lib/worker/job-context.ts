@@ -2,9 +2,10 @@ import type { Logger } from '../core/context.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { assertKnown } from '../core/known-options.ts'
 import type { JobRuntime } from '../events/runtime.ts'
-import type { JobContext, JobDefinition, JobSpanOptions } from '../jobs/definition.ts'
+import type { JobContext, JobDefinition, JobSpanOptions, StepContext, StepOptions } from '../jobs/definition.ts'
 import type { ClaimedJob, JobInput, JobProgress, TraceCarrier } from '../jobs/job.ts'
-import type { ChildrenOfName, AttemptScope } from '../jobs/seams.ts'
+import type { Travelled } from '../jobs/json-value.ts'
+import type { ChildrenOfName, AttemptScope, HandlerSteps } from '../jobs/seams.ts'
 import type { ChildSubmitted, SubmitMeta } from '../jobs/submit.ts'
 import type { RunningHandler } from './running-handler.ts'
 
@@ -20,11 +21,12 @@ export class AttemptContext implements JobContext {
   readonly #job: ClaimedJob
   readonly #scope: HandlerScope
   readonly #handler: RunningHandler
-  readonly #runtime: Pick<JobRuntime, 'context' | 'redaction' | 'submitChild'>
+  readonly #runtime: Pick<JobRuntime, 'context' | 'redaction' | 'submitChild' | 'openSteps'>
   #log: Logger | undefined
   #children: Map<string, ChildrenOfName> | undefined
+  #steps: HandlerSteps | undefined
 
-  constructor (scope: HandlerScope, handler: RunningHandler, runtime: Pick<JobRuntime, 'context' | 'redaction' | 'submitChild'>) {
+  constructor (scope: HandlerScope, handler: RunningHandler, runtime: Pick<JobRuntime, 'context' | 'redaction' | 'submitChild' | 'openSteps'>) {
     this.#job = scope.claim.job
     this.#scope = scope
     this.#handler = handler
@@ -59,6 +61,13 @@ export class AttemptContext implements JobContext {
     if (options !== undefined) assertKnown(() => `job.span("${name}")`, SPAN_KEYS, options)
     const runner = this.#scope.spanRunner
     return runner === undefined ? await work() : await runner(name, work, options)
+  }
+
+  async step<R> (name: string, work: (step: StepContext) => R | Promise<R>, options?: StepOptions): Promise<Travelled<R>> {
+    const { openSteps } = this.#runtime
+    if (openSteps === undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'There are no durable steps here: the jobStore plugin is not registered')
+    this.#steps ??= openSteps(this.#scope, this)
+    return await this.#steps.run(name, work, options)
   }
 
   async submit (child: string | JobDefinition, body?: unknown, meta?: SubmitMeta): Promise<ChildSubmitted> {

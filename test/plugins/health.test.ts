@@ -24,7 +24,7 @@ async function build (t: Test, { get = async () => undefined, options = {}, expo
     const context = createContext()
     const store = { type: 'fake', get } as Pick<JobStore, 'type' | 'get'> as JobStore
     const runtime: JobRuntime = {
-      context, store, counts: new StoreCounts(store, context.clock), bus: new EventBus(context.logger), registry: new JobRegistry(), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
+      context, store, counts: new StoreCounts(store, context.clock), bus: new EventBus(context.logger), registry: new JobRegistry(), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], stepMiddleware: [], handlerMiddleware: []
     }
     app.decorate(RUNTIME, runtime)
   }, { name: 'fastify-async-endpoints/job-store' }))

@@ -43,6 +43,11 @@ export const ROOMS: Readonly<Record<string, Room>> = {
     begin: 'lib/worker/worker.ts',
     rooms: ['core', 'jobs', 'events']
   },
+  saga: {
+    about: 'durable steps: the definition of sagas, and what runs, stores, resumes and undoes their steps',
+    begin: 'lib/saga/runner.ts',
+    rooms: ['core', 'jobs', 'events']
+  },
   client: {
     about: 'what `app.jobs` does: submit, read, wait, cancel, redrive, remove',
     begin: 'lib/client/client.ts',
@@ -101,6 +106,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
  */
 export const PURE: ReadonlySet<string> = new Set([
   'lib/jobs/outcome.ts',
+  'lib/jobs/saga-facts.ts',
+  'lib/jobs/saga-plan.ts',
   'lib/jobs/states.ts',
   'lib/jobs/store-clock.ts',
   'lib/jobs/stored-error.ts',

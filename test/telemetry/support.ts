@@ -65,7 +65,7 @@ export function fakeRuntime (parts: { logger?: Logger, clock?: Clock } = {}): Jo
   const store = memoryStore()
   return {
     context, bus: new EventBus(context.logger), registry: new JobRegistry(), store, counts: new StoreCounts(store, context.clock),
-    redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: []
+    redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], stepMiddleware: [], handlerMiddleware: []
   }
 }
 

@@ -37,7 +37,7 @@ export function testRuntime (definition: Partial<JobDefinitionInput> & Pick<JobD
     }
   } as Partial<JobStore> as JobStore
   return {
-    runtime: { context, bus, registry, store, counts: new StoreCounts(store, context.clock), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], handlerMiddleware: [] },
+    runtime: { context, bus, registry, store, counts: new StoreCounts(store, context.clock), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], stepMiddleware: [], handlerMiddleware: [] },
     // How long the store took has tests of its own.
     names: () => events.map(([name]) => name).filter((name) => name !== 'store.operated' && name !== 'store.operation_failed'),
     event: (name) => events.findLast(([entry]) => entry === name)?.[1],

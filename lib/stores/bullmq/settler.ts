@@ -17,7 +17,7 @@ const RETRY_MS = 500
 const RESULT_MARGIN_MS = 60_000
 /** The extra arguments of `lua/finish.lua` for a job that ends without an attempt. */
 const NO_EXTRAS: readonly string[] = Object.freeze(['', '', ''])
-type Again = Extract<Settlement, { kind: 'retry' | 'snooze' | 'postpone' | 'release' }>
+type Again = Extract<Settlement, { kind: 'retry' | 'snooze' | 'postpone' | 'suspend' | 'release' }>
 
 /** A step that nobody needs any more: the consumer was closed, or the attempt is over. */
 const GIVEN_UP = Symbol('given up')

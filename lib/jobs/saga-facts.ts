@@ -1,0 +1,129 @@
+/**
+ * How the facts of a saga's steps are written: see {@link JobFacts}. The keys are short, because every checkpoint sends
+ * them and every status reads them.
+ */
+import type { StoredError } from './job.ts'
+import type { JobFacts } from './steps.ts'
+
+/** What became of a saga's steps: they go forward, are being undone, were all undone, or could not all be undone. */
+export type SagaPhase = 'forward' | 'compensating' | 'compensated' | 'compensation-failed'
+
+/** Why a saga undoes its steps. */
+export type UndoReason = 'failed' | 'cancelled' | 'timeout'
+
+/** The key of {@link SagaHead}. */
+export const HEAD = ''
+/** The key of {@link SagaNames}. A step cannot be named so. */
+export const NAMES = '='
+
+/** About the saga as a whole; rewritten by every checkpoint, and so small whatever the number of steps. */
+export interface SagaHead {
+  /** phase; absent: forward */
+  readonly p?: Exclude<SagaPhase, 'forward'> | undefined
+  /** round: how often it went forward again after all was undone; absent: 0 */
+  readonly r?: number | undefined
+  /** steps that are completed or skipped, and steps that are known */
+  readonly k: number
+  readonly t: number
+  /** attempts that were spent when this was written: crashes since then happened on this checkpoint */
+  readonly b: number
+  /** its deadline, in milliseconds since the epoch; absent: none */
+  readonly d?: number | undefined
+  /** why it undoes its steps, since when, and at which step that began */
+  readonly o?: UndoReason | undefined
+  readonly c?: number | undefined
+  readonly w?: string | undefined
+  /** the error that it ends with: code, message, whether the message is for clients */
+  readonly e?: StoredError | undefined
+  /** 1: an attempt has ended the saga; a later one is a redrive */
+  readonly x?: 1 | undefined
+  /** the highest start number that was given to a step */
+  readonly i?: number | undefined
+  /** since when workers hand it back, because its definition does not fit */
+  readonly v?: number | undefined
+}
+
+/** The version of the definition that wrote the steps, and their paths in order. Written once. */
+export interface SagaNames {
+  readonly v: number
+  readonly n: readonly string[]
+  /** paths of the groups' siblings that were made at run time, by the path of the group */
+  readonly g?: Readonly<Record<string, number>> | undefined
+}
+
+/**
+ * A step's state as one letter: `r`unning, `b`ackoff before its next try, `w`aiting (asleep, or for a signal),
+ * `c`ompleted, `s`kipped, `f`ailed, `u`ndoing, `z` undone, `x` its undo failed.
+ */
+export const STEP_STATES = {
+  r: 'running', b: 'backoff', w: 'waiting', c: 'completed', s: 'skipped', f: 'failed', u: 'compensating', z: 'compensated', x: 'compensation-failed'
+} as const
+export type StepLetter = keyof typeof STEP_STATES
+/** A step that has no facts yet is `pending`. */
+export type StepState = typeof STEP_STATES[StepLetter] | 'pending'
+
+/** About one step. */
+export interface StepFacts {
+  readonly s: StepLetter
+  /** tries that ended in an error or completed, and how many are allowed */
+  readonly a: number
+  readonly m: number
+  /** when its first try began, and how long the last one took, in milliseconds */
+  readonly t: number
+  readonly d?: number | undefined
+  /** the error of its last try */
+  readonly e?: StoredError | undefined
+  /** the moment until which it waits */
+  readonly u?: number | undefined
+  /** start number: the order in which steps began, which compensation reverses */
+  readonly i?: number | undefined
+  /** 1: it may have had an effect although it is not completed (it timed out, was aborted, or crashed) */
+  readonly q?: 1 | undefined
+  /** 1: it was completed, and its value is stored */
+  readonly y?: 1 | undefined
+  /** tries of its undo */
+  readonly n?: number | undefined
+}
+
+export function readHead (facts: JobFacts | undefined): SagaHead | undefined { return read(facts?.[HEAD], isHead) }
+
+export function readNames (facts: JobFacts | undefined): SagaNames | undefined { return read(facts?.[NAMES], isNames) }
+
+export function readStep (facts: JobFacts | undefined, path: string): StepFacts | undefined { return read(facts?.[path], isStep) }
+
+/** `undefined` for what is not there and for what cannot be read. */
+function read<T> (text: string | undefined, fits: (value: unknown) => value is T): T | undefined {
+  if (text === undefined) return undefined
+  try {
+    const value: unknown = JSON.parse(text)
+    return fits(value) ? value : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function isHead (value: unknown): value is SagaHead {
+  if (typeof value !== 'object' || value === null) return false
+  const { k, t, b, r, d, c, i, v, e } = value as Record<keyof SagaHead, unknown>
+  return [k, t, b].every(Number.isFinite) && [r, d, c, i, v].every((number) => number === undefined || Number.isFinite(number)) && isErrorOrNone(e)
+}
+
+function isNames (value: unknown): value is SagaNames {
+  if (typeof value !== 'object' || value === null) return false
+  const { v, n } = value as Record<keyof SagaNames, unknown>
+  return Number.isFinite(v) && Array.isArray(n) && n.every((name) => typeof name === 'string')
+}
+
+function isStep (value: unknown): value is StepFacts {
+  if (typeof value !== 'object' || value === null) return false
+  const { s, a, m, t, d, u, i, n, e } = value as Record<keyof StepFacts, unknown>
+  return typeof s === 'string' && Object.hasOwn(STEP_STATES, s) && [a, m, t].every(Number.isFinite) &&
+    [d, u, i, n].every((number) => number === undefined || Number.isFinite(number)) && isErrorOrNone(e)
+}
+
+function isErrorOrNone (value: unknown): boolean {
+  if (value === undefined) return true
+  if (typeof value !== 'object' || value === null) return false
+  const { code, message } = value as Record<keyof StoredError, unknown>
+  return typeof code === 'string' && typeof message === 'string'
+}
