@@ -88,7 +88,11 @@ export interface StepScope {
 export type StepMiddleware = (scope: StepScope, next: () => Promise<unknown>) => Promise<unknown>
 
 /** An attempt of a job whose definition has a {@link JobRunner}. */
-export interface RunnerScope extends AttemptScope {
+export interface RunnerScope {
+  readonly attempt: AttemptScope
+  readonly claim: Claim
+  readonly definition: JobDefinition
+  readonly workerId: string
   /** What a handler would be given. */
   readonly job: JobContext
   /** Aborts when the lease is lost and when the worker stops; not on a cancel. */
@@ -99,6 +103,13 @@ export interface RunnerScope extends AttemptScope {
   onCancel (listener: () => void): void
   /** Why `signal` aborted. */
   readonly abortReason: 'lease-lost' | 'shutdown' | undefined
+  /** Called after the store has answered for the attempt. */
+  onSettled (listener: (verdict: SettleVerdict, settlement: Settlement) => void): void
+  /**
+   * The settlement of a handler that had returned this value: its result as JSON, checked against the job's schema and
+   * size limit.
+   */
+  settle (value: unknown): Settlement
 }
 
 /** Runs a job in the place of a handler, and decides itself how its attempts are settled. */

@@ -3,15 +3,16 @@ import type { JobRuntime } from '../events/runtime.ts'
 import { compose } from '../jobs/compose.ts'
 import type { JobDefinition, JobHandler } from '../jobs/definition.ts'
 import type { JobProgress, TraceCarrier } from '../jobs/job.ts'
-import type { SpanRunner } from '../jobs/seams.ts'
+import type { JobRunner, SpanRunner } from '../jobs/seams.ts'
 import type { Attempt, Claim, SettleVerdict, Settlement } from '../jobs/store.ts'
 import { ThrownFailure } from '../jobs/stored-error.ts'
-import type { AbortReason } from './abort.ts'
+import { abortError, type AbortReason } from './abort.ts'
 import { emitClaimed, emitSettled, emitStarted, emitUnhandled } from './attempt-events.ts'
 import { classify, settleStall } from './classify.ts'
 import { emitHandlerEnded, emitHandlerEndedLate, emitHandlerStarted, emitProgressed, emitTimedOut, isHandlerError } from './handler-events.ts'
 import { AttemptContext, type HandlerScope } from './job-context.ts'
 import { ProgressReporter } from './progress.ts'
+import { RunnerAttempt } from './runner-attempt.ts'
 import { RunningHandler, type HandlerEnd, type HandlerOwner } from './running-handler.ts'
 
 /** A job of a name that this process does not know is handed back for about this long: another process may know it. */
@@ -64,6 +65,8 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
   #progress: ProgressReporter | undefined
   #listeners: SettledListener[] | undefined
   #settlement: Settlement | undefined
+  /** Of a job that the library's own runner runs, such as a saga. */
+  #runner: RunnerAttempt | undefined
 
   constructor (runtime: JobRuntime, claim: Claim, workerId: string, observer: AttemptObserver) {
     const { clock } = runtime.context
@@ -71,8 +74,11 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
     this.claim = claim
     this.workerId = workerId
     this.#observer = observer
-    this.#handler = new RunningHandler(clock, this)
+    this.#handler = new RunningHandler<AbortReason>(clock, this, abortError)
     this.startedAt = clock.monotonic()
+    // Known now, because an abort may come before the run.
+    const definition = this.#definition = runtime.registry.get(claim.job.name)
+    if (definition?.runner !== undefined) this.#runner = new RunnerAttempt(this, this.#handler, runtime, definition)
   }
 
   get definition (): JobDefinition {
@@ -93,7 +99,11 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
   }
 
   /** @param maxGraceMs cuts the handler's grace down: see {@link RunningHandler.abort} */
-  abort (reason: AbortReason, maxGraceMs?: number): void { this.#handler.abort(reason, maxGraceMs) }
+  abort (reason: AbortReason, maxGraceMs?: number): void {
+    // A saga decides itself what a cancel means: it may have to undo something.
+    if (reason === 'cancelled' && this.#runner !== undefined) this.#runner.cancel()
+    else this.#handler.abort(reason, maxGraceMs)
+  }
 
   /** Resolves when the handler has ended or was abandoned; at once when it is not running. */
   handlerOver (): Promise<void> { return this.#handler.over() }
@@ -113,20 +123,23 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
 
   /** The first half of an attempt: see the class. The store settles when this has resolved; it never rejects. */
   async #untilSettlement (): Promise<Settlement> {
-    const { registry, attemptMiddleware, redaction } = this.#runtime
+    const { attemptMiddleware, redaction } = this.#runtime
     const { job, stalled } = this.claim
-    const definition = this.#definition = registry.get(job.name)
+    const definition = this.#definition
 
     emitClaimed(this.#runtime, this)
     if (definition?.handler === undefined) return this.#ended(this.#handBack())
 
-    const { handler } = definition
+    const { handler, runner } = definition
     const work = async (): Promise<Settlement> => {
       // Inside the middleware too: no other attempt ends the one that stalled, so this one stands for it in the trace.
-      if (stalled) return settleStall(job, definition)
+      if (stalled) {
+        const settlement = runner === undefined ? settleStall(job, definition) : await runner.afterStall(this)
+        if (settlement !== undefined) return settlement
+      }
       emitStarted(this.#runtime, this)
-      const end = await this.#handler.run(definition, () => this.#callHandler(handler))
-      const settlement = classify(end, this.#handler, job, definition, redaction.text)
+      const end = await this.#handler.run(this.#runner?.limits ?? definition, () => this.#callHandler(handler, runner))
+      const settlement = this.#runner?.settlement ?? classify(end, this.#handler, job, definition, redaction.text)
       if (this.#handler.abortReason === 'lease-lost') this.#progress?.discard()
       else if (this.#progress !== undefined) await this.#progress.flush()
       return settlement
@@ -168,17 +181,19 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
   /** A middleware around the attempt failed. That counts as an error of the attempt; a stall stays a stall. */
   #settleBroken (error: unknown, definition: JobDefinition): Settlement {
     const { claim: { job, stalled } } = this
-    if (stalled) return settleStall(job, definition)
+    // Of a saga, the stall stays unaccounted for: the next claim looks at its steps again.
+    if (stalled) return this.#runner === undefined ? settleStall(job, definition) : { kind: 'snooze', delayMs: UNKNOWN_JOB_DELAY_MS }
     const { text } = this.#runtime.redaction
     this.failure = new ThrownFailure(error, text)
     return classify({ kind: 'threw', error }, { abortReason: undefined, signalRead: false }, job, definition, text)
   }
 
-  #callHandler (handler: JobHandler): Promise<unknown> {
+  #callHandler (handler: JobHandler, runner: JobRunner | undefined): Promise<unknown> {
     const { handlerMiddleware, handlerSpanMiddleware, currentJobs } = this.#runtime
     emitHandlerStarted(this.#runtime, this)
     const context = new AttemptContext(this, this.#handler, this.#runtime)
-    const call = (): unknown => handler(context)
+    const own = this.#runner
+    const call = own === undefined || runner === undefined ? () => handler(context) : () => own.run(runner, context)
     // Each layer is made only where there is something in it.
     const wrapped = handlerMiddleware.length === 0 ? call : () => compose(handlerMiddleware, context, call, true)
     const carried = currentJobs?.carries === true ? () => currentJobs.run(context, wrapped) : wrapped

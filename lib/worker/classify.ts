@@ -48,7 +48,8 @@ function settleAborted (reason: AbortReason, job: JobRecord, definition: JobDefi
   }
 }
 
-function settleReturned (value: unknown, definition: JobDefinition, clean: Clean): Settlement {
+/** The settlement of a handler that returned this value: its result as JSON, checked against the schema and the limit. */
+export function settleReturned (value: unknown, definition: JobDefinition, clean: Clean): Settlement {
   const outcome = settleOutcome(value, clean)
   if (outcome !== undefined) return outcome
   if (value === undefined) return { kind: 'completed', result: undefined, resultBytes: undefined }

@@ -1,6 +1,6 @@
 import type { Clock, TimerHandle } from '../core/context.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
-import { abortError, type AbortReason } from './abort.ts'
+import type { AbortReason } from './abort.ts'
 
 /** Where each state of a {@link RunningHandler} may lead. */
 export const HANDLER_TRANSITIONS = {
@@ -73,12 +73,15 @@ export interface HandlerLimits {
  * - **skipped**, **ended**, **ended-late**: final. They hold nothing: an attempt that V8 has moved to its old
  *   generation would keep all that it still points at until a full collection.
  *
+ * A step of a saga runs in one, too, with more reasons to be aborted.
+ *
  * In every state the signal can be read and an abort leaves its reason; only in `running` and `stopping` does an
  * abort change anything else.
  */
-export class RunningHandler {
+export class RunningHandler<Reason extends string = AbortReason> {
   readonly #clock: Clock
   readonly #owner: HandlerOwner
+  readonly #errorOf: (reason: Reason | 'timeout') => Error
   #state: HandlerState = 'ready'
   /** Of the timeout in `running`, of the grace in `stopping`. */
   #timer: TimerHandle | undefined
@@ -89,19 +92,21 @@ export class RunningHandler {
   #abortedAt = 0
   #abandonedAt = 0
   #graceMs = 0
-  #abortReason: AbortReason | undefined
+  #abortReason: Reason | 'timeout' | undefined
   #controller: AbortController | undefined
   #signalRead = false
 
-  constructor (clock: Clock, owner: HandlerOwner) {
+  /** @param errorOf makes the reason of the signal */
+  constructor (clock: Clock, owner: HandlerOwner, errorOf: (reason: Reason | 'timeout') => Error) {
     this.#clock = clock
     this.#owner = owner
+    this.#errorOf = errorOf
   }
 
   get state (): HandlerState { return this.#state }
 
   /** Why the handler was asked to stop; the first reason stands. */
-  get abortReason (): AbortReason | undefined { return this.#abortReason }
+  get abortReason (): Reason | 'timeout' | undefined { return this.#abortReason }
 
   /** The handler can have known of an abort: see {@link readSignal}. */
   get signalRead (): boolean { return this.#signalRead }
@@ -135,7 +140,7 @@ export class RunningHandler {
    *
    * @param maxGraceMs cuts the grace down, also one that has begun already: a shutdown has an end
    */
-  abort (reason: AbortReason, maxGraceMs = Infinity): void {
+  abort (reason: Reason | 'timeout', maxGraceMs = Infinity): void {
     const first = this.#abortReason === undefined
     if (first) this.#abortReason = reason
     if (this.#state === 'running') {
@@ -145,7 +150,7 @@ export class RunningHandler {
     } else if (this.#state === 'stopping' && maxGraceMs !== Infinity) {
       this.#giveGrace(maxGraceMs)
     }
-    if (first) this.#controller?.abort(abortError(reason))
+    if (first) this.#controller?.abort(this.#errorOf(reason))
   }
 
   /**
@@ -160,7 +165,7 @@ export class RunningHandler {
     this.#signalRead = true
     if (this.#controller === undefined) {
       this.#controller = new AbortController()
-      if (this.#abortReason !== undefined) this.#controller.abort(abortError(this.#abortReason))
+      if (this.#abortReason !== undefined) this.#controller.abort(this.#errorOf(this.#abortReason))
     }
     return this.#controller.signal
   }

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
-import type { AbortReason } from '../../lib/worker/abort.ts'
+import { abortError, type AbortReason } from '../../lib/worker/abort.ts'
 import { assertHandlerTransition, HANDLER_TRANSITIONS, RunningHandler, type HandlerEnd, type HandlerState } from '../../lib/worker/running-handler.ts'
 
 const STATES = Object.keys(HANDLER_TRANSITIONS) as HandlerState[]
@@ -25,11 +25,11 @@ class Played {
   throw: (error: unknown) => void = () => {}
 
   constructor () {
-    this.handler = new RunningHandler(this.clock, {
+    this.handler = new RunningHandler<AbortReason>(this.clock, {
       handlerTimedOut: () => { this.reports.push('timed out') },
       handlerEnded: (end, durationMs) => { this.reports.push(`${end.kind} after ${durationMs}`) },
       handlerEndedLate: (lateMs) => { this.reports.push(`late by ${lateMs}`) }
-    })
+    }, abortError)
   }
 
   async run (timeoutMs = TIMEOUT_MS): Promise<this> {
