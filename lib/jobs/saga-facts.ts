@@ -35,8 +35,8 @@ export interface SagaHead {
   readonly w?: string | undefined
   /** the error that it ends with: code, message, whether the message is for clients */
   readonly e?: StoredError | undefined
-  /** 1: an attempt has ended the saga; a later one is a redrive */
-  readonly x?: 1 | undefined
+  /** an attempt has ended the saga: 1 and how often it had been redriven by then, so that a redrive is recognised */
+  readonly x?: number | undefined
   /** the highest start number that was given to a step */
   readonly i?: number | undefined
   /** since when workers hand it back, because its definition does not fit */
@@ -52,15 +52,15 @@ export interface SagaNames {
 }
 
 /**
- * A step's state as one letter: `r`unning, `b`ackoff before its next try, `w`aiting (asleep, or for a signal),
+ * A step's state as one letter: `p`ending (again, after a redrive), `r`unning, `b`ackoff before its next try, `w`aiting (asleep, or for a signal),
  * `c`ompleted, `s`kipped, `f`ailed, `u`ndoing, `z` undone, `x` its undo failed.
  */
 export const STEP_STATES = {
-  r: 'running', b: 'backoff', w: 'waiting', c: 'completed', s: 'skipped', f: 'failed', u: 'compensating', z: 'compensated', x: 'compensation-failed'
+  p: 'pending', r: 'running', b: 'backoff', w: 'waiting', c: 'completed', s: 'skipped', f: 'failed', u: 'compensating', z: 'compensated', x: 'compensation-failed'
 } as const
 export type StepLetter = keyof typeof STEP_STATES
-/** A step that has no facts yet is `pending`. */
-export type StepState = typeof STEP_STATES[StepLetter] | 'pending'
+/** A step that has no facts is `pending`, too. */
+export type StepState = typeof STEP_STATES[StepLetter]
 
 /** About one step. */
 export interface StepFacts {
@@ -79,10 +79,12 @@ export interface StepFacts {
   readonly i?: number | undefined
   /** 1: it may have had an effect although it is not completed (it timed out, was aborted, or crashed) */
   readonly q?: 1 | undefined
-  /** 1: it was completed, and its value is stored */
-  readonly y?: 1 | undefined
+  /** it was completed, and 1: its result is stored; 2: it returned nothing. It stays while the step is undone */
+  readonly y?: 1 | 2 | undefined
   /** tries of its undo */
   readonly n?: number | undefined
+  /** 1: it failed, and the saga went on without it */
+  readonly g?: 1 | undefined
 }
 
 export function readHead (facts: JobFacts | undefined): SagaHead | undefined { return read(facts?.[HEAD], isHead) }
@@ -102,19 +104,19 @@ function read<T> (text: string | undefined, fits: (value: unknown) => value is T
   }
 }
 
-function isHead (value: unknown): value is SagaHead {
+export function isHead (value: unknown): value is SagaHead {
   if (typeof value !== 'object' || value === null) return false
-  const { k, t, b, r, d, c, i, v, e } = value as Record<keyof SagaHead, unknown>
-  return [k, t, b].every(Number.isFinite) && [r, d, c, i, v].every((number) => number === undefined || Number.isFinite(number)) && isErrorOrNone(e)
+  const { k, t, b, r, d, c, i, v, x, e } = value as Record<keyof SagaHead, unknown>
+  return [k, t, b].every(Number.isFinite) && [r, d, c, i, v, x].every((number) => number === undefined || Number.isFinite(number)) && isErrorOrNone(e)
 }
 
-function isNames (value: unknown): value is SagaNames {
+export function isNames (value: unknown): value is SagaNames {
   if (typeof value !== 'object' || value === null) return false
   const { v, n } = value as Record<keyof SagaNames, unknown>
   return Number.isFinite(v) && Array.isArray(n) && n.every((name) => typeof name === 'string')
 }
 
-function isStep (value: unknown): value is StepFacts {
+export function isStep (value: unknown): value is StepFacts {
   if (typeof value !== 'object' || value === null) return false
   const { s, a, m, t, d, u, i, n, e } = value as Record<keyof StepFacts, unknown>
   return typeof s === 'string' && Object.hasOwn(STEP_STATES, s) && [a, m, t].every(Number.isFinite) &&

@@ -69,6 +69,8 @@ export interface Journal {
   readonly signals: Readonly<Record<string, string>>
   /** The reason of the request to cancel, if there was one. */
   readonly cancelReason: string | undefined
+  /** How often the job was redriven. */
+  readonly redrives: number
 }
 
 /**
