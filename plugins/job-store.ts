@@ -22,6 +22,7 @@ import { DEFINER, JobDefiner } from '../lib/http/define-job.ts'
 import { JobRegistry } from '../lib/jobs/registry.ts'
 import { StoreCounts } from '../lib/jobs/store-counts.ts'
 import type { JobStore } from '../lib/jobs/store.ts'
+import { stepOpener } from '../lib/saga/handler-steps.ts'
 import { factsOf } from '../lib/stores/facts.ts'
 import { memoryStore } from '../lib/stores/memory/index.ts'
 import { ObservedStore, storeHost } from '../lib/stores/observed.ts'
@@ -107,6 +108,7 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs })
 
   runtime.submitChild = childSubmitter(client)
+  runtime.openSteps = stepOpener(runtime)
   REGISTERED.publish({ store: () => factsOf(inner) })
   app.decorate(RUNTIME, runtime)
   app.decorate(BACKBONE, backbone)

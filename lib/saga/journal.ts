@@ -156,6 +156,9 @@ export class StepJournal {
     this.#dropValues = true
   }
 
+  /** The steps whose newest facts are not stored. */
+  unstored (): string[] { return [...this.#dirty].filter((key) => key !== HEAD && key !== NAMES) }
+
   /** Calls the listener once everything that was noted before is stored. */
   afterwards (listener: () => void): void { this.#afterwards.push(listener) }
 
@@ -206,7 +209,10 @@ export class StepJournal {
         this.#notStored(checkpoint)
         throw error
       })
-      if (!verdict.stored) throw new LeaseLost()
+      if (!verdict.stored) {
+        this.#notStored(checkpoint)
+        throw new LeaseLost()
+      }
       if (verdict.cancelRequested) onCancel()
     }
     for (const listener of listeners) listener()

@@ -1,11 +1,11 @@
 /** What the parts of one attempt of a saga share: its journal, its clock, and what stops it. */
 import { MAX_TIMER_MS, type TimerHandle } from '../core/context.ts'
-import { sleep } from '../core/deadline.ts'
 import type { JobRuntime } from '../events/runtime.ts'
+import { compose } from '../jobs/compose.ts'
 import type { StoredError } from '../jobs/job.ts'
 import type { UndoReason } from '../jobs/saga-facts.ts'
 import type { OnExhausted, SagaPlan } from '../jobs/saga-plan.ts'
-import type { RunnerScope } from '../jobs/seams.ts'
+import type { RunnerScope, StepScope } from '../jobs/seams.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { StepJournal } from './journal.ts'
 import { resultsView, type ResultSources } from './results.ts'
@@ -55,6 +55,23 @@ export class SagaFailure extends Error {
   }
 }
 
+/**
+ * Runs work inside the middleware of a scope. That the work has to wait, or to stop, is no error of it: the middleware
+ * sees it end without one.
+ */
+export async function within (runtime: JobRuntime, scope: StepScope, work: () => Promise<void>): Promise<void> {
+  let left: Suspended | Stopped | undefined
+  await compose(runtime.stepMiddleware, scope, async () => {
+    try {
+      await work()
+    } catch (thrown) {
+      if (!(thrown instanceof Suspended || thrown instanceof Stopped)) throw thrown
+      left = thrown
+    }
+  })
+  if (left !== undefined) throw left
+}
+
 /** One attempt of a saga. */
 export class Run {
   readonly runtime: JobRuntime
@@ -65,7 +82,7 @@ export class Run {
   readonly #sources: ResultSources
   readonly #tries = new Set<StepTry>()
   readonly #onAbort = (): void => { this.#stopWith(this.scope.abortReason ?? 'shutdown') }
-  #stopping = new AbortController()
+  readonly #waits = new Set<() => void>()
   #stop: Stop | undefined
   #undoing = false
   #deadline: TimerHandle | undefined
@@ -117,7 +134,6 @@ export class Run {
     this.#clearDeadline()
     if (this.#stop !== 'cancelled' && this.#stop !== 'deadline') return
     this.#stop = undefined
-    this.#stopping = new AbortController()
     if (this.scope.signal.aborted) this.#onAbort()
   }
 
@@ -138,9 +154,21 @@ export class Run {
 
   ended (step: StepTry): void { this.#tries.delete(step) }
 
-  /** Waits in the process; less long when the attempt has to stop. */
-  async pause (delayMs: number): Promise<void> {
-    await sleep(this.runtime.context.clock, delayMs, this.#stopping.signal)
+  /** Waits in the process: until the time is over, `end` is called, or the attempt has to stop. */
+  wait (delayMs: number): { readonly over: Promise<void>, end (): void } {
+    const { clock } = this.runtime.context
+    let end = (): void => {}
+    const over = new Promise<void>((resolve) => {
+      const timer = delayMs === Infinity ? undefined : clock.setTimeout(() => { end() }, Math.min(delayMs, MAX_TIMER_MS))
+      end = () => {
+        if (timer !== undefined) clock.clearTimeout(timer)
+        this.#waits.delete(end)
+        resolve()
+      }
+      this.#waits.add(end)
+      if (this.#stop !== undefined) end()
+    })
+    return { over, end: () => { end() } }
   }
 
   /** Nothing of this attempt is left running. */
@@ -160,6 +188,6 @@ export class Run {
     if (this.#stop !== undefined && !final) return
     this.#stop = reason
     for (const step of this.#tries) step.abort(reason)
-    this.#stopping.abort()
+    for (const end of this.#waits) end()
   }
 }

@@ -1,0 +1,127 @@
+/** What happens when the stored steps of a saga were written by another version of its definition. */
+import { AsyncEndpointsError } from '../core/errors.ts'
+import { STEP_STATES, type SagaNames, type StepFacts } from '../jobs/saga-facts.ts'
+import type { SagaHistory, SagaPlan } from '../jobs/saga-plan.ts'
+import { toStoredError } from '../jobs/stored-error.ts'
+import { isDone, parseValue } from './journal.ts'
+import { SagaFailure, Suspended, type Run } from './run.ts'
+
+/** How soon a worker with another definition may look at the saga, while this one hands it back. */
+const HAND_BACK_MS = 5_000
+
+/** The paths of a plan in order, siblings of groups after their group. */
+export function pathsOf (plan: SagaPlan): string[] {
+  return plan.nodes.flatMap((node) => node.kind === 'parallel' ? node.steps.map(({ path }) => path) : [node.path])
+}
+
+export function namesOf (plan: SagaPlan, groups?: SagaNames['g']): SagaNames {
+  return groups === undefined ? { v: plan.version, n: pathsOf(plan) } : { v: plan.version, n: pathsOf(plan), g: groups }
+}
+
+/**
+ * Compares the stored steps with the definition of this process. If what was begun is the beginning of the new list, the
+ * saga goes on with the new one. Otherwise its own `upgrade` may say how; or workers of the older definition have
+ * `versionWaitMs` to go on with it; and then the saga fails, and is undone by name.
+ *
+ * @throws {Suspended} to hand the saga back; {SagaFailure} with `FAE_SAGA_CHANGED`
+ */
+export function followDefinition (run: Run): void {
+  const { journal, plan, events } = run
+  const { names } = journal
+  if (names === undefined) return
+  const paths = pathsOf(plan)
+  if (names.v === plan.version && sameTexts(names.n, paths)) {
+    // Another worker had handed it back to this one.
+    if (journal.head.v !== undefined) journal.setHead({ v: undefined })
+    return
+  }
+  if (isBeginning(begunIn(run, names), paths)) {
+    adopt(run, `version ${names.v} became ${plan.version}: it goes on with the new steps`)
+    return
+  }
+  if (upgraded(run, names)) {
+    adopt(run, `version ${names.v} became ${plan.version}: upgrade() has converted its steps`)
+    return
+  }
+  const since = journal.head.v ?? run.now()
+  if (run.now() - since < plan.versionWaitMs) {
+    if (journal.head.v === undefined) {
+      journal.setHead({ v: since })
+      events.definitionChanged(`version ${names.v} became ${plan.version}, and the steps do not fit: it waits for a worker with the older definition`)
+    }
+    throw new Suspended('', Math.min(run.now() + HAND_BACK_MS, since + plan.versionWaitMs), 'version')
+  }
+  const message = `The steps of version ${names.v} that were begun are not the beginning of those of version ${plan.version}, and no worker with the older definition ` +
+    `has taken the saga within ${plan.versionWaitMs} ms`
+  events.definitionChanged(`version ${names.v} became ${plan.version}, and the steps do not fit: it fails, and its steps are undone by name`)
+  throw new SagaFailure('', { code: 'FAE_SAGA_CHANGED', message })
+}
+
+function adopt (run: Run, reason: string): void {
+  const { journal, plan, events } = run
+  const names = namesOf(plan, journal.names?.g)
+  journal.setNames(names)
+  journal.setHead({ v: undefined, t: names.n.length + Object.values(names.g ?? {}).reduce((sum, count) => sum + count, 0) })
+  events.definitionChanged(reason)
+}
+
+/** Paths that were begun, in the stored order; items of an `each` count as their group. */
+function begunIn ({ journal }: Run, { n }: SagaNames): string[] {
+  return n.filter((path) => {
+    const facts = journal.step(path)
+    return facts !== undefined && facts.s !== 'p'
+  })
+}
+
+function isBeginning (begun: readonly string[], paths: readonly string[]): boolean {
+  return begun.every((path, index) => paths[index] === path)
+}
+
+function sameTexts (some: readonly string[], others: readonly string[]): boolean {
+  return some.length === others.length && some.every((text, index) => text === others[index])
+}
+
+/**
+ * Has the application convert the stored steps. What it returns says which steps of the new definition are done, and with
+ * which results.
+ *
+ * @returns whether it did
+ * @throws {SagaFailure} when it throws, or returns something that does not fit the definition
+ */
+function upgraded (run: Run, names: SagaNames): boolean {
+  const { journal, plan, runtime: { redaction } } = run
+  if (plan.upgrade === undefined) return false
+  const results: Record<string, unknown> = {}
+  for (const [path, text] of journal.values()) results[path] = parseValue(path, text)
+  const steps = names.n.map((name) => ({ name, state: STEP_STATES[journal.step(name)?.s ?? 'p'] }))
+  try {
+    const history = plan.upgrade({ version: names.v, steps, results })
+    if (history === undefined) return false
+    apply(run, checked(history, pathsOf(plan)))
+    return true
+  } catch (thrown) {
+    const { message } = toStoredError(thrown, redaction.text)
+    throw new SagaFailure('', { code: 'FAE_SAGA_CHANGED', message: `upgrade() of the saga failed: ${message}`.slice(0, 1_000) })
+  }
+}
+
+function checked (history: SagaHistory, paths: readonly string[]): SagaHistory {
+  const unknown = history.steps.filter(({ name }) => !paths.includes(name)).map(({ name }) => name)
+  if (unknown.length > 0) throw new AsyncEndpointsError('FAE_SAGA_CHANGED', `it returned steps that the definition does not have: ${unknown.join(', ')}`)
+  return history
+}
+
+function apply (run: Run, { steps, results }: SagaHistory): void {
+  const { journal } = run
+  let began = journal.head.i ?? 0
+  for (const { name, state } of steps) {
+    const stored: StepFacts | undefined = journal.step(name)
+    const done = state === 'completed' || state === 'skipped'
+    if (!done || isDone(stored)) continue
+    const text = JSON.stringify(results[name])
+    if (text !== undefined) journal.setValue(name, text)
+    const about = state === 'completed' ? { i: ++began, y: text === undefined ? 2 as const : 1 as const } : undefined
+    journal.setStep(name, { s: state === 'completed' ? 'c' : 's', a: 1, m: 1, t: run.now(), ...about })
+  }
+  journal.setHead({ i: began })
+}

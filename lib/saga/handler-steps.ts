@@ -1,0 +1,164 @@
+/** `job.step()`: durable steps in ordinary handlers. */
+import { sleep } from '../core/deadline.ts'
+import { AsyncEndpointsError } from '../core/errors.ts'
+import { readOptions, type OptionsSchema } from '../core/options.ts'
+import type { JobRuntime } from '../events/runtime.ts'
+import { compileBackoff, type Backoff } from '../jobs/backoff.ts'
+import { retrySchema, type JobContext, type StepContext, type StepOptions } from '../jobs/definition.ts'
+import type { Travelled } from '../jobs/json-value.ts'
+import { outcomeKind } from '../jobs/outcome.ts'
+import type { AttemptScope, HandlerSteps, OpenSteps, StepScope } from '../jobs/seams.ts'
+import { toStoredError } from '../jobs/stored-error.ts'
+import { isDone, LeaseLost, parseValue, StepJournal } from './journal.ts'
+import { SagaEvents } from './saga-events.ts'
+import { encodeResult } from './step-result.ts'
+import { stepScope, StepTry, tryError, type TryEnd } from './step-try.ts'
+
+/** Names of steps: also a part of keys and labels. */
+export const STEP_NAME = '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$'
+const NAME = new RegExp(STEP_NAME)
+
+const MAX_STEP_BYTES = 262_144
+const MAX_TOTAL_BYTES = 4_194_304
+/** The grace of a step whose time is over, within that of its handler. */
+const GRACE_MS = 1_000
+const DEFAULT_BACKOFF = { type: 'exponential', delayMs: 200, maxDelayMs: 10_000, jitter: 0.2 } as const
+
+const stepOptionsSchema: OptionsSchema = {
+  type: 'object',
+  additionalProperties: false,
+  properties: { ...(retrySchema['properties'] as Record<string, OptionsSchema>), timeoutMs: { type: 'number', minimum: 0 } }
+}
+
+interface ResolvedStepOptions {
+  readonly attempts: number
+  readonly timeoutMs: number
+  readonly backoff: Backoff
+}
+
+/** Makes the durable steps of the handlers of one application. */
+export function stepOpener (runtime: JobRuntime): OpenSteps {
+  return (scope, job) => new AttemptSteps(runtime, scope, job)
+}
+
+/** The steps of one attempt of a handler. */
+class AttemptSteps implements HandlerSteps {
+  readonly #runtime: JobRuntime
+  readonly #scope: AttemptScope
+  readonly #job: JobContext
+  readonly #events: SagaEvents
+  readonly #used = new Set<string>()
+  #journal: Promise<StepJournal> | undefined
+
+  constructor (runtime: JobRuntime, scope: AttemptScope, job: JobContext) {
+    this.#runtime = runtime
+    this.#scope = scope
+    this.#job = job
+    this.#events = new SagaEvents(runtime, { attempt: scope })
+  }
+
+  async run<R> (name: string, work: (step: StepContext) => R | Promise<R>, options?: StepOptions): Promise<Travelled<R>> {
+    const settings = readStepOptions(name, work, options)
+    if (this.#used.has(name)) {
+      throw new AsyncEndpointsError('FAE_DUPLICATE_STEP', `This attempt has a step "${name}" already; give the second one another name`)
+    }
+    this.#used.add(name)
+    const journal = await this.#open()
+    const facts = journal.step(name)
+    if (!isDone(facts)) await this.#tries(journal, name, work, settings)
+    const text = journal.value(name)
+    return (text === undefined ? undefined : parseValue(name, text)) as Travelled<R>
+  }
+
+  #open (): Promise<StepJournal> {
+    this.#journal ??= StepJournal.open({
+      runtime: this.#runtime,
+      claim: this.#scope.claim,
+      signal: this.#job.signal,
+      // The handler's signal aborts.
+      onCancel: () => {},
+      // The handler reports its own.
+      reportsProgress: false
+    })
+    return this.#journal
+  }
+
+  async #tries (journal: StepJournal, name: string, work: (step: StepContext) => unknown, settings: ResolvedStepOptions): Promise<void> {
+    const { context: { clock } } = this.#runtime
+    const { signal } = this.#job
+    for (let attempt = 1; ; attempt++) {
+      signal.throwIfAborted()
+      const scope = stepScope(this.#scope, { kind: 'step', step: name, order: 0, tryNumber: attempt, maxTries: settings.attempts, parent: undefined })
+      const end = await this.#try(scope, work, settings)
+      if (end.kind === 'returned') return await this.#store(journal, name, scope, end)
+      if (end.kind === 'aborted') throw signal.aborted ? signal.reason : tryError(end.reason)
+      // A snooze, a cancel or a discard is the handler's answer, and ends its attempt.
+      if (outcomeKind(end.error) !== undefined) throw end.error
+      const error = toStoredError(end.error, this.#runtime.redaction.text)
+      const delayMs = attempt >= settings.attempts ? -1 : settings.backoff({ attempt, maxAttempts: settings.attempts, error: end.error })
+      this.#events.tryFailed('step.failed', scope, end.durationMs, error, delayMs < 0)
+      if (delayMs < 0) throw end.error
+      this.#events.retryScheduled(scope, delayMs, error.code)
+      await sleep(clock, delayMs, signal)
+    }
+  }
+
+  async #try (scope: StepScope, work: (step: StepContext) => unknown, { timeoutMs }: ResolvedStepOptions): Promise<TryEnd> {
+    const { signal } = this.#job
+    const idempotencyKey = `${this.#job.id}/${scope.step}/0`
+    const call = (own: () => AbortSignal): unknown => {
+      this.#events.tryStarted('step.started', scope)
+      const context: StepContext = { get signal () { return own() }, attempt: scope.tryNumber, idempotencyKey }
+      return work(context)
+    }
+    const attempt = new StepTry({
+      runtime: this.#runtime,
+      scope,
+      timeoutMs,
+      graceMs: GRACE_MS,
+      call,
+      onTimeout: () => { this.#events.timedOut(scope, timeoutMs) },
+      onAbandoned: (reason, durationMs) => { this.#events.abandoned(scope, reason, durationMs, GRACE_MS) }
+    })
+    const abort = (): void => { attempt.abort('cancelled') }
+    signal.addEventListener('abort', abort, { once: true })
+    try {
+      return await attempt.run()
+    } finally {
+      signal.removeEventListener('abort', abort)
+    }
+  }
+
+  /** @throws {AsyncEndpointsError} `FAE_LEASE_LOST`, `FAE_STEP_RESULT_NOT_SERIALIZABLE`, `FAE_STEP_RESULT_TOO_LARGE` */
+  async #store (journal: StepJournal, name: string, scope: StepScope, end: TryEnd & { kind: 'returned' }): Promise<void> {
+    // Whatever it has returned, a snooze is no result that could be kept.
+    if (outcomeKind(end.value) !== undefined) throw end.value
+    const limits = { maxBytes: MAX_STEP_BYTES, maxTotalBytes: MAX_TOTAL_BYTES, storedBytes: journal.valueBytes }
+    const text = encodeResult(name, end.value, limits, this.#runtime.redaction.text)
+    if (text !== undefined) journal.setValue(name, text)
+    const t = this.#now() - end.durationMs
+    const known = journal.step(name) === undefined ? 1 : 0
+    journal.setStep(name, { s: 'c', a: scope.tryNumber, m: scope.maxTries, t: Math.round(t), d: Math.round(end.durationMs), y: text === undefined ? 2 : 1 })
+    journal.setHead({ t: journal.head.t + known })
+    journal.afterwards(() => { this.#events.completed(scope, end.durationMs, text === undefined ? undefined : Buffer.byteLength(text)) })
+    try {
+      await journal.flush()
+    } catch (error) {
+      if (error instanceof LeaseLost) this.#events.refused(name, 0)
+      throw error
+    }
+  }
+
+  #now (): number { return this.#runtime.store.now?.() ?? this.#runtime.context.clock.now() }
+}
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+function readStepOptions (name: string, work: unknown, options: StepOptions = {}): ResolvedStepOptions {
+  const where = `job.step("${String(name).slice(0, 80)}")`
+  if (typeof name !== 'string' || !NAME.test(name)) {
+    throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `${where}: the name must be 1 to 64 letters, digits, "_", "." or "-", the first a letter or digit`)
+  }
+  if (typeof work !== 'function') throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `${where}: the second argument must be a function`)
+  const { attempts, timeoutMs, backoff } = readOptions<StepOptions, { attempts: number, timeoutMs: number, backoff?: StepOptions['backoff'] }>(where, stepOptionsSchema, { attempts: 3, timeoutMs: 0 }, options)
+  return { attempts, timeoutMs, backoff: compileBackoff(typeof backoff === 'function' ? backoff : { ...DEFAULT_BACKOFF, ...backoff }) }
+}

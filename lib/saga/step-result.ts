@@ -1,0 +1,41 @@
+/** What a step returned, as it is stored: JSON of a bounded size. */
+import { AsyncEndpointsError } from '../core/errors.ts'
+import { lostInJson } from '../jobs/json-value.ts'
+import { toStoredError } from '../jobs/stored-error.ts'
+
+export interface ResultLimits {
+  /** Bytes of one result as JSON. */
+  readonly maxBytes: number
+  /** Bytes of all results of the job. */
+  readonly maxTotalBytes: number
+  /** Bytes of the results that are stored already. */
+  readonly storedBytes: number
+}
+
+/**
+ * @returns JSON text; `undefined` for a step that returned nothing
+ * @throws {AsyncEndpointsError} `FAE_STEP_RESULT_NOT_SERIALIZABLE`, `FAE_STEP_RESULT_TOO_LARGE`
+ */
+export function encodeResult (path: string, value: unknown, limits: ResultLimits, clean: (text: string) => string): string | undefined {
+  if (value === undefined) return undefined
+  let text: string | undefined
+  try {
+    text = JSON.stringify(value)
+  } catch (cause) {
+    throw notSerializable(`The result of step "${path}" cannot be written as JSON: ${toStoredError(cause, clean).message}`)
+  }
+  if (text === undefined) throw notSerializable(`The result of step "${path}" is a ${typeof value}, which JSON cannot hold`)
+  const lost = lostInJson(value, 'the result')
+  if (lost !== undefined) throw notSerializable(`JSON cannot hold the result of step "${path}": ${lost}; store it elsewhere and return a reference`)
+  const bytes = Buffer.byteLength(text)
+  if (bytes > limits.maxBytes) {
+    throw tooLarge(`The result of step "${path}" has ${bytes} bytes, maxStepResultBytes is ${limits.maxBytes}; store it elsewhere and return a reference`)
+  }
+  if (bytes + limits.storedBytes > limits.maxTotalBytes) {
+    throw tooLarge(`With the ${bytes} bytes of step "${path}" the results have ${bytes + limits.storedBytes} bytes, maxResultsBytes is ${limits.maxTotalBytes}`)
+  }
+  return text
+}
+
+function notSerializable (message: string): AsyncEndpointsError { return new AsyncEndpointsError('FAE_STEP_RESULT_NOT_SERIALIZABLE', message) }
+function tooLarge (message: string): AsyncEndpointsError { return new AsyncEndpointsError('FAE_STEP_RESULT_TOO_LARGE', message) }
