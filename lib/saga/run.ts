@@ -103,12 +103,12 @@ export class Run {
 
   /** @throws what {@link StepJournal.open} throws */
   static async open (runtime: JobRuntime, plan: SagaPlan, scope: RunnerScope, sources: ResultSources): Promise<Run> {
-    let run: Run | undefined
+    const opened: { run?: Run } = {}
     const journal = await StepJournal.open({
-      runtime, claim: scope.claim, signal: scope.signal, onCancel: () => { run?.cancel() }, reportsProgress: true
+      runtime, claim: scope.claim, signal: scope.signal, onCancel: () => { opened.run?.cancel() }, reportsProgress: true
     })
-    run = new Run(runtime, plan, scope, journal, sources)
-    return run
+    opened.run = new Run(runtime, plan, scope, journal, sources)
+    return opened.run
   }
 
   /** Why steps have to stop now; of several reasons the one that leaves the least to do here. */

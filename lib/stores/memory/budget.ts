@@ -31,6 +31,9 @@ export class Budget {
     job.result = result
   }
 
+  /** The steps of a job have got longer, or shorter. */
+  stepsGrew (bytes: number): void { this.#bytes += bytes }
+
   dropInput (job: StoredJob): void {
     this.#bytes -= job.inputBytes
     job.dropInput()

@@ -160,6 +160,8 @@ export class MemoryConsumer implements Consumer, Wakeable, LeaseHolder {
     try {
       lease.attempt = this.#options.attempt(lease.claim)
       this.#engine.announce(lease.job)
+      // A job that has something to undo was asked to stop while it waited.
+      if (lease.job.cancelRequested) lease.abort('cancelled')
       running = lease.attempt.run()
     } catch (error) {
       return this.#broken(lease, error)

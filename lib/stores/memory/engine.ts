@@ -1,7 +1,8 @@
 /** The memory store proper: all jobs, and every change to them. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { Clock, Context } from '../../core/context.ts'
-import type { JobProgress, JobUpdate, NewJob, StoredError } from '../../jobs/job.ts'
+import type { JobProgress, JobUpdate, NewJob } from '../../jobs/job.ts'
+import type { Checkpoint, CheckpointVerdict, Journal, SignalVerdict } from '../../jobs/steps.ts'
 import { assertTransition, isTerminal, type JobState, type TerminalState } from '../../jobs/states.ts'
 import type { CancelVerdict, Claim, Created, QueueCounts, RedriveVerdict, Settlement, SettleVerdict } from '../../jobs/store.ts'
 import { Alarm } from './alarm.ts'
@@ -9,24 +10,21 @@ import { Budget } from './budget.ts'
 import { CreationLog } from './creation-log.ts'
 import { hashOf, IdIndex } from './id-index.ts'
 import { IdempotencyKeys, maxKeysIn } from './idempotency.ts'
-import { LinkedList } from '../../core/linked-list.ts'
+import { Leases } from './leases.ts'
 import { Listeners } from './listeners.ts'
 import type { ResolvedMemoryStoreOptions } from './options.ts'
 import { MemoryQueue } from './queue.ts'
-import { Lease, StoredJob, type LeaseHolder } from './record.ts'
+import { copyError, Lease, StoredJob, type LeaseHolder } from './record.ts'
 import { Retention } from './retention.ts'
-import { cut } from '../../core/text.ts'
+import { StepKeeper } from './step-keeper.ts'
 
-/** Jobs that one ring of the alarm promotes or forgets at most, before the event loop has its turn. */
+// Jobs that one ring of the alarm promotes or forgets at most, before the event loop has its turn.
 const SLICE = 1_000
 /** The wall clock may be set while a timer runs: scheduled jobs are looked at this often although none seems due. */
 const LOOK_AGAIN_MS = 60_000
-/** Renewed when this share of a lease is gone; two renewals may fail to happen before it runs out. */
-const RENEW_AT = 1 / 3
-const MAX_PROGRESS_MESSAGE = 500
 const STUCK_NAMED = 20
 /** Settlements after which a job is to be run again. */
-const AGAIN: ReadonlySet<Settlement['kind']> = new Set(['retry', 'postpone', 'snooze', 'release'])
+const AGAIN: ReadonlySet<Settlement['kind']> = new Set(['retry', 'postpone', 'snooze', 'suspend', 'release'])
 
 const STORED: SettleVerdict = Object.freeze({ kind: 'stored' })
 const CANCELLED_INSTEAD: SettleVerdict = Object.freeze({ kind: 'stored', instead: 'cancelled' })
@@ -39,12 +37,11 @@ const REFUSED: SettleVerdict = Object.freeze({ kind: 'refused', code: 'FAE_LEASE
  */
 export class Engine {
   readonly #context: Context
-  readonly #leaseMs: number
   readonly #queues = new Map<string, MemoryQueue>()
   readonly #keys: IdempotencyKeys
   readonly #budget: Budget
-  /** Not a Set: with entries that come and go by the million, V8 keeps the dead ones until a full collection. */
-  readonly #leases = new LinkedList<Lease>()
+  readonly #leases: Leases
+  readonly #steps: StepKeeper
   readonly #listeners: Listeners
   readonly #retention: Retention
   readonly #alarm: Alarm
@@ -55,11 +52,12 @@ export class Engine {
 
   constructor (context: Context, { retention, leaseMs, maxBytes }: ResolvedMemoryStoreOptions) {
     this.#context = context
-    this.#leaseMs = leaseMs
+    this.#leases = new Leases(leaseMs)
     this.#listeners = new Listeners(context)
     this.#keys = new IdempotencyKeys(retention.maxKeysPerOwner, maxKeysIn(maxBytes))
     this.#retention = new Retention(retention, (job) => this.#forget(job))
     this.#budget = new Budget(maxBytes, this.#keys, this.#retention)
+    this.#steps = new StepKeeper({ budget: this.#budget, queue: (name) => this.queue(name), wake: (job) => this.#wake(job) })
     this.#alarm = new Alarm(context.clock, () => this.#onAlarm())
   }
 
@@ -86,7 +84,6 @@ export class Engine {
 
   /** @throws {AsyncEndpointsError} `FAE_STORE_FULL` */
   assertRoom (): void { this.#budget.assertRoom() }
-
   /** The job, unless its time is over. The alarm forgets it then. */
   find (id: string): StoredJob | undefined {
     // Plain JavaScript may pass something else than a text.
@@ -107,9 +104,8 @@ export class Engine {
   counts (name: string): QueueCounts {
     const queue = this.#queues.get(name) ?? new MemoryQueue(name)
     const now = this.#context.clock.monotonic()
-    const stuck: string[] = []
-    for (let lease = this.#leases.head; lease !== undefined; lease = lease.next) if (lease.job.queue === name && lease.until <= now) stuck.push(lease.job.id)
-    return { queue: name, states: { ...queue.states }, oldestQueuedAt: queue.oldestQueuedAt, stuck: stuck.length, stuckIds: stuck.slice(0, STUCK_NAMED) }
+    const stuck = this.#leases.runOut(name, now)
+    return { queue: name, states: { ...queue.states }, oldestQueuedAt: queue.oldestQueuedAt, stuck: stuck.length, stuckIds: stuck.slice(0, STUCK_NAMED), sagas: this.#steps.counts(queue) }
   }
 
   get clock (): Clock { return this.#context.clock }
@@ -128,27 +124,26 @@ export class Engine {
     if (job === undefined) return undefined
     this.#move(job, 'in-progress')
     const again = job.start(now)
+    if (job.steps !== undefined) this.#steps.claimed(job)
     const record = job.claimed()
     this.#budget.claimed(job)
     const claim: Claim = { job: record, availableAt: job.runAt, again, stalled: job.stalled, claimMs: clock.monotonic() - from }
-    const lease = new Lease(job, holder, claim, from + this.#leaseMs)
+    const lease = new Lease(job, holder, claim, from + this.#leases.durationMs)
     job.lease = lease
-    this.#leases.push(lease)
-    this.#alarm.within(this.#leaseMs * RENEW_AT, from)
+    this.#leases.add(lease)
+    this.#alarm.within(this.#leases.renewAfterMs, from)
     return lease
   }
 
   /** Publishes that a job was claimed. Not part of the claim: the attempt must exist when listeners are called. */
-  announce (job: StoredJob): void {
-    this.#publish(job)
-  }
+  announce (job: StoredJob): void { this.#publish(job) }
 
   settle (lease: Lease, settlement: Settlement): SettleVerdict {
     if (this.#closed) return { kind: 'error', error: new AsyncEndpointsError('FAE_CLOSED', 'The memory store was closed before the attempt ended; its jobs are gone') }
     if (!lease.good) return REFUSED
     const { job } = lease
     this.#release(lease)
-    if (job.cancelRequested && AGAIN.has(settlement.kind)) {
+    if (job.cancelRequested && job.steps?.undo !== true && AGAIN.has(settlement.kind)) {
       // Somebody asked it to stop while the attempt was ending: it must not run again, and this attempt counts.
       this.#endCancelled(job, '')
       return CANCELLED_INSTEAD
@@ -158,7 +153,7 @@ export class Engine {
         this.#budget.hasResult(job, settlement.result)
         job.resultBytes = settlement.result === undefined ? undefined : settlement.resultBytes ?? Buffer.byteLength(settlement.result)
         job.error = undefined
-        this.#end(job, 'completed')
+        this.#end(job, 'completed', settlement.checkpoint)
         break
       case 'failed':
         // The claim after a stall runs no handler: failing it spends nothing beyond the stall itself.
@@ -183,6 +178,11 @@ export class Engine {
         job.attempts--
         this.#again(job, settlement.delayMs)
         break
+      case 'suspend':
+        job.stalled = false
+        job.attempts--
+        this.#again(job, this.#steps.suspend(job, settlement))
+        break
       case 'release':
         job.attempts--
         this.#handBack(job)
@@ -203,6 +203,10 @@ export class Engine {
       }
       return { kind: 'requested', job: job.record() }
     }
+    if (job.steps?.undo === true) {
+      this.#steps.cancelled(job, reason)
+      return { kind: 'requested', job: job.record() }
+    }
     this.queue(job.queue).withdraw(job)
     this.#endCancelled(job, reason)
     return { kind: 'cancelled', already: false, job: job.record() }
@@ -211,16 +215,9 @@ export class Engine {
   redrive (job: StoredJob, limit = Infinity): RedriveVerdict {
     if (job.state !== 'failed') return { kind: 'not-failed', job: job.record() }
     if (job.redrives >= limit) return { kind: 'limit', job: job.record() }
-    job.redrives++
     this.#retention.remove(job, 'failed')
     this.#move(job, 'queued')
-    job.attempts = 0
-    job.stalled = false
-    job.error = undefined
-    job.progress = undefined
-    job.startedAt = undefined
-    job.finishedAt = undefined
-    job.runAt = this.#context.clock.now()
+    job.redriven(this.#context.clock.now())
     this.#place(job)
     this.#publish(job)
     return { kind: 'redriven', job: job.record() }
@@ -233,17 +230,32 @@ export class Engine {
     return 'removed'
   }
 
-  progress (claim: Claim, { done, total, message }: JobProgress): boolean {
-    const job = this.#jobs.get(claim.job.id)
-    // The record was made for this claim alone: it names the lease, also after the claim itself was wrapped or copied.
-    if (job?.lease === undefined || job.lease.claim.job !== claim.job) return false
-    job.progress = Object.freeze({
-      ...(done === undefined ? undefined : { done }),
-      ...(total === undefined ? undefined : { total }),
-      ...(message === undefined ? undefined : { message: cut(message, MAX_PROGRESS_MESSAGE) })
-    })
+  progress (claim: Claim, progress: JobProgress): boolean {
+    const job = this.#leasedBy(claim)
+    if (job === undefined) return false
+    job.setProgress(progress)
     this.#publish(job, job.progress)
     return true
+  }
+
+  /** `false`: the lease is lost, and nothing is stored. @throws what {@link StepKeeper.write} throws */
+  checkpoint (claim: Claim, checkpoint: Checkpoint): CheckpointVerdict {
+    const job = this.#leasedBy(claim)
+    if (job === undefined) return { stored: false }
+    this.#steps.write(job, checkpoint)
+    if (checkpoint.progress !== undefined) job.setProgress(checkpoint.progress)
+    this.#publish(job, job.progress)
+    return { stored: true, cancelRequested: job.cancelRequested }
+  }
+
+  journal (job: StoredJob): Journal { return this.#steps.journal(job) }
+
+  signal (job: StoredJob, name: string, value: string): SignalVerdict { return this.#steps.signal(job, name, value) }
+
+  #leasedBy (claim: Claim): StoredJob | undefined {
+    const job = this.#jobs.get(claim.job.id)
+    // The record was made for this claim alone: it names the lease, also after the claim itself was wrapped or copied.
+    return job?.lease?.claim.job === claim.job ? job : undefined
   }
 
   subscribe (hear: (update: JobUpdate) => void): () => void { return this.#listeners.add(hear) }
@@ -281,11 +293,12 @@ export class Engine {
     this.#alarm.within(Math.min(job.runAt - clock.now(), LOOK_AGAIN_MS), clock.monotonic())
   }
 
-  #end (job: StoredJob, state: TerminalState): void {
+  #end (job: StoredJob, state: TerminalState, checkpoint?: Checkpoint): void {
     const { clock } = this.#context
     this.#move(job, state)
     job.finishedAt = clock.now()
     if (state !== 'failed') this.#budget.dropInput(job)
+    this.#steps.end(job, state, checkpoint)
     job.stalled = false
     job.cancelRequested = false
     this.#publish(job)
@@ -298,6 +311,15 @@ export class Engine {
     this.#end(job, 'cancelled')
   }
 
+  /** A scheduled job need not wait any longer. */
+  #wake (job: StoredJob): void {
+    this.queue(job.queue).withdraw(job)
+    job.runAt = this.#context.clock.now()
+    this.#move(job, 'queued')
+    this.#place(job)
+    this.#publish(job)
+  }
+
   /** Back to waiting, for a moment or for longer. */
   #again (job: StoredJob, delayMs: number): void {
     const wait = delayMs > 0 ? delayMs : 0
@@ -308,7 +330,7 @@ export class Engine {
   }
 
   #handBack (job: StoredJob): void {
-    if (job.cancelRequested) return this.#endCancelled(job, '')
+    if (job.cancelRequested && job.steps?.undo !== true) return this.#endCancelled(job, '')
     job.runAt = this.#context.clock.now()
     this.#move(job, 'queued')
     this.queue(job.queue).putBack(job)
@@ -335,6 +357,7 @@ export class Engine {
     if (isTerminal(job.state)) this.#retention.remove(job, job.state)
     else queue.withdraw(job)
     queue.states[job.state]--
+    this.#steps.forgotten(job)
     if (queue.idle) this.#queues.delete(queue.name)
     this.#jobs.delete(job)
     this.log.delete(job)
@@ -356,30 +379,12 @@ export class Engine {
     const { clock } = this.#context
     const now = clock.now()
     const from = clock.monotonic()
-    let nextMs = Math.min(this.#tendLeases(from), this.#retention.sweep(now, SLICE) ?? Infinity)
+    let nextMs = Math.min(this.#leases.tend(from, (lease) => this.#lose(lease)), this.#retention.sweep(now, SLICE) ?? Infinity)
     for (const queue of this.#queues.values()) {
       this.#promote(queue, now)
       if (queue.dueAt !== undefined) nextMs = Math.min(nextMs, Math.max(0, queue.dueAt - now), LOOK_AGAIN_MS)
     }
     if (nextMs !== Infinity) this.#alarm.within(nextMs, from)
-  }
-
-  /** Renews the leases of consumers that are there, takes back those that ran out. Returns when to look again. */
-  #tendLeases (from: number): number {
-    const renewAfter = this.#leaseMs * RENEW_AT
-    let nextMs = Infinity
-    let after: Lease | undefined
-    for (let lease = this.#leases.head; lease !== undefined; lease = after) {
-      after = lease.next
-      // A consumer that is there and did not renew was kept from it by a blocked event loop, which it shares with
-      // this store.
-      if (!lease.abandoned && !lease.holder.closed) {
-        if (lease.until - from <= this.#leaseMs - renewAfter) lease.until = from + this.#leaseMs
-        nextMs = Math.min(nextMs, lease.until - from - (this.#leaseMs - renewAfter))
-      } else if (lease.until <= from) this.#lose(lease)
-      else nextMs = Math.min(nextMs, lease.until - from)
-    }
-    return nextMs
   }
 
   #promote (queue: MemoryQueue, now: number): void {
@@ -391,8 +396,4 @@ export class Engine {
       this.#publish(job)
     }
   }
-}
-
-function copyError ({ code, message, expose }: StoredError): StoredError {
-  return Object.freeze(expose === true ? { code, message, expose } : { code, message })
 }

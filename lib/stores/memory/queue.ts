@@ -3,6 +3,7 @@ import type { JobState } from '../../jobs/states.ts'
 import { JobHeap } from './heap.ts'
 import { LinkedList } from '../../core/linked-list.ts'
 import type { StoredJob } from './record.ts'
+import type { QueueSagas } from './steps.ts'
 
 /** A consumer, as a queue sees it. */
 export interface Wakeable {
@@ -21,6 +22,8 @@ export class MemoryQueue {
   readonly name: string
   readonly states: Record<JobState, number> = { queued: 0, scheduled: 0, 'in-progress': 0, completed: 0, failed: 0, cancelled: 0 }
   readonly consumers: Wakeable[] = []
+  /** Of a queue without sagas, nothing. */
+  sagas: QueueSagas | undefined
   /** Handed back or stalled: they had their turn and go first. */
   readonly #returned = new LinkedList<StoredJob>()
   readonly #plain = new LinkedList<StoredJob>()

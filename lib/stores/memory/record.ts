@@ -1,11 +1,14 @@
 /** A job and its lease, as they lie in memory. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
+import { cut } from '../../core/text.ts'
 import type { ClaimedJob, JobInput, JobOrigin, JobProgress, JobRecord, NewJob, StoredError, TraceCarrier } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { Attempt, Claim } from '../../jobs/store.ts'
 import type { Heaped } from './heap.ts'
+import type { JobSteps } from './steps.ts'
 import type { LinkedList, Listed } from '../../core/linked-list.ts'
 
+const MAX_PROGRESS_MESSAGE = 500
 const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
 
 /**
@@ -59,6 +62,8 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   stalled = false
   /** Who may settle the attempt under way. */
   lease: Lease | undefined
+  /** Of a job without durable steps, nothing. */
+  steps: JobSteps | undefined
 
   // Where it stands: in at most one list and one heap.
   list: LinkedList<StoredJob> | undefined
@@ -102,13 +107,34 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
     return again
   }
 
+  /** Somebody has redriven it: it begins with a new budget of attempts. */
+  redriven (now: number): void {
+    this.redrives++
+    this.attempts = 0
+    this.stalled = false
+    this.error = undefined
+    this.progress = undefined
+    this.startedAt = undefined
+    this.finishedAt = undefined
+    this.cancelReason = undefined
+    this.runAt = now
+  }
+
+  setProgress ({ done, total, message }: JobProgress): void {
+    this.progress = Object.freeze({
+      ...(done === undefined ? undefined : { done }),
+      ...(total === undefined ? undefined : { total }),
+      ...(message === undefined ? undefined : { message: cut(message, MAX_PROGRESS_MESSAGE) })
+    })
+  }
+
   get finishedAt (): number | undefined { return this.#finishedAt === undefined ? undefined : this.#finishedAt + BASE }
   set finishedAt (at: number | undefined) { this.#finishedAt = at === undefined ? undefined : at - BASE }
 
   /** Characters of the input: what it takes in the heap, unless it has characters beyond Latin-1. */
   get inputBytes (): number { return (this.#body?.length ?? 0) + (this.#rest?.length ?? 0) + lengthOf(this.#origin) }
 
-  get bytes (): number { return JOB_BYTES + this.inputBytes + (this.result?.length ?? 0) }
+  get bytes (): number { return JOB_BYTES + this.inputBytes + (this.result?.length ?? 0) + (this.steps?.bytes ?? 0) }
 
   /** Nobody will run it again. */
   dropInput (): void {
@@ -130,7 +156,16 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
     return Object.assign(this.record(), { input: this.input(), origin: this.#origin })
   }
 
-  /** The job as it is now, for a reader. */
+  /** The job as it is now, for a list of jobs. */
+  listed (): JobRecord {
+    return this.steps === undefined ? this.record() : { ...this.record(), facts: this.steps.head }
+  }
+
+  /** The job as it is now, for a reader of this one. */
+  shown (): JobRecord {
+    return this.steps === undefined ? this.record() : { ...this.record(), facts: this.steps.facts }
+  }
+
   record (): JobRecord {
     return {
       id: this.id,
@@ -220,4 +255,8 @@ function jsonText (value: unknown): string | undefined {
 function isEmpty (value: object): boolean {
   for (const key in value) if (Object.hasOwn(value, key)) return false
   return true
+}
+
+export function copyError ({ code, message, expose }: StoredError): StoredError {
+  return Object.freeze(expose === true ? { code, message, expose } : { code, message })
 }

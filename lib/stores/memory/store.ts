@@ -5,6 +5,7 @@ import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost
 } from '../../jobs/store.ts'
+import type { StepStore } from '../../jobs/steps.ts'
 import { clusterReport } from './cluster.ts'
 import { MemoryConsumer } from './consumer.ts'
 import { Engine } from './engine.ts'
@@ -28,6 +29,18 @@ const CURSOR = /^m([0-9a-z]{1,11})$/
  */
 export class MemoryStore implements JobStore {
   readonly type = 'memory'
+  readonly steps: StepStore = {
+    checkpoint: async (claim, checkpoint) => this.#use().checkpoint(claim, checkpoint),
+    journal: async (id) => {
+      const job = this.#use().find(id)
+      return job && this.#use().journal(job)
+    },
+    signal: async (id, name, value) => {
+      const job = this.#use().find(id)
+      return job && this.#use().signal(job, name, value)
+    }
+  }
+
   readonly #settings: ResolvedMemoryStoreOptions
   readonly #consumers = new Set<MemoryConsumer>()
   #host: StoreHost | undefined
@@ -59,7 +72,7 @@ export class MemoryStore implements JobStore {
     }
   }
 
-  async get (id: string): Promise<JobRecord | undefined> { return this.#use().find(id)?.record() }
+  async get (id: string): Promise<JobRecord | undefined> { return this.#use().find(id)?.shown() }
 
   async input (id: string): Promise<JobInput | undefined> {
     const job = this.#use().find(id)
@@ -86,7 +99,7 @@ export class MemoryStore implements JobStore {
     const page = found.slice(0, limit)
     const last = page.at(-1)
     // What changed while the event loop had its turns is shown as it is now; what was forgotten is left out.
-    const jobs = page.filter((job) => engine.find(job.id) === job && matches(job, query)).map((job) => job.record())
+    const jobs = page.filter((job) => engine.find(job.id) === job && matches(job, query)).map((job) => job.listed())
     return found.length > limit && last !== undefined ? { jobs, cursor: `m${last.serial.toString(36)}` } : { jobs }
   }
 
