@@ -19,6 +19,7 @@ import { addRefusals } from '../lib/http/refusals.ts'
 import {
   createHttpRuntime, jobRoutesAccess, type AsyncEndpointsRouteConfig, type HttpRuntime
 } from '../lib/http/http-runtime.ts'
+import { defineSaga, type AnySagaOptions, type SagaOptions } from '../lib/http/saga.ts'
 import type { DefinedTypes, EndpointOptions, EndpointSchema, ResultBound } from '../lib/http/types.ts'
 import type { JobDefinition, JobTypes } from '../lib/jobs/definition.ts'
 import { readAlertsOptions } from '../lib/monitor/alerts/options.ts'
@@ -77,6 +78,21 @@ declare module 'fastify' {
     >(
       options: EndpointOptions<TypeProvider, Types, Schema, Header, Result>
     ): JobDefinition<DefinedTypes<TypeProvider, Types, Schema, Result>>
+
+    /**
+     * Defines a saga: a job made of steps, each of which is run once and stored, and undone when the saga cannot go on.
+     * With a `url`, also the route that submits it, in this context.
+     *
+     * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` (one message with everything that is wrong with the options and
+     * the steps), `FAE_DUPLICATE_JOB`, `FAE_STORE_UNSUPPORTED` for a store that keeps no steps; nothing is registered then
+     */
+    saga<
+      Types extends JobTypes = JobTypes, const Schema extends EndpointSchema = EndpointSchema,
+      const Header extends string = string,
+      Result extends ResultBound<TypeProvider, Schema, Types> = ResultBound<TypeProvider, Schema, Types>
+    >(
+      options: SagaOptions<TypeProvider, Types, Schema, Header, Result>
+    ): JobDefinition<DefinedTypes<TypeProvider, Types, Schema, Result>>
   }
 
   interface FastifyContextConfig {
@@ -132,6 +148,9 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
       endpoint as AnyEndpointOptions
     )
   } as FastifyInstance['asyncEndpoint'])
+  app.decorate('saga', function saga (this: FastifyInstance | undefined, options: unknown) {
+    return defineSaga(this ?? app, httpRuntime, options as AnySagaOptions)
+  } as FastifyInstance['saga'])
   if (httpRuntime !== undefined) {
     addJobRoutes(app, httpRuntime)
     addRefusals(app, httpRuntime)

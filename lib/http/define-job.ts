@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { JobRuntime } from '../events/runtime.ts'
-import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobTypes } from '../jobs/definition.ts'
+import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobTypes, type SagaPart } from '../jobs/definition.ts'
 import type { SchemaCompilers } from '../jobs/schemas.ts'
 import { compilersOf } from './schema-compilers.ts'
 
@@ -20,14 +20,16 @@ export class JobDefiner {
 
   /**
    * @param own compilers that come before those of the context
+   * @param saga of a saga, its steps
    * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, `FAE_DUPLICATE_JOB`
    */
-  define<T extends JobTypes> (context: FastifyInstance, input: JobDefinitionInput<T>, own: SchemaCompilers = {}): JobDefinition<T> {
+  define<T extends JobTypes> (context: FastifyInstance, input: JobDefinitionInput<T>, own: SchemaCompilers = {}, saga?: SagaPart): JobDefinition<T> {
     const { bus, jobDefaults, registry } = this.#runtime
-    const definition = compileDefinition(input, jobDefaults, compilersOf(context, own))
-    if (this.#ready) definition.schemas.compile()
+    const definition = compileDefinition(input, jobDefaults, compilersOf(context, own), saga)
+    const compile = (): void => { for (const schemas of [definition.schemas, ...saga?.signalSchemas ?? []]) schemas.compile() }
+    if (this.#ready) compile()
     // Until then the application may still set its own compilers.
-    else context.addHook('onReady', async () => { definition.schemas.compile() })
+    else context.addHook('onReady', async () => { compile() })
     registry.add(definition)
     bus.emit('handler.registered', { jobName: definition.name, queue: definition.queue })
     return definition

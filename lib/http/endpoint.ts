@@ -29,8 +29,16 @@ export type DefineJob = (definition: JobDefinitionInput, compilers: SchemaCompil
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, `FAE_DUPLICATE_JOB`; and Fastify's own errors for a route it
  * cannot take
  */
-export function defineEndpoint (app: FastifyInstance, http: HttpRuntime | undefined, define: DefineJob, given: AnyEndpointOptions): JobDefinition {
-  const settings = readEndpointOptions(given)
+export function defineEndpoint (
+  app: FastifyInstance, http: HttpRuntime | undefined, define: DefineJob, given: AnyEndpointOptions
+): JobDefinition {
+  return addEndpoint(app, http, define, readEndpointOptions(given))
+}
+
+/** The same for options that have been read. @throws as {@link defineEndpoint} */
+export function addEndpoint (
+  app: FastifyInstance, http: HttpRuntime | undefined, define: DefineJob, settings: AnyEndpointOptions
+): JobDefinition {
   const input = definitionInput(settings)
   // The last step below cannot fail any more after these two: a route cannot be taken back.
   runtimeOf(app).registry.assertFree(compileDefinition(input, runtimeOf(app).jobDefaults))

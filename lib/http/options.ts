@@ -214,7 +214,8 @@ const ROUTE_OPTIONS = [
   'constraints', 'logLevel', 'logSerializers', 'childLoggerFactory', 'validatorCompiler', 'serializerCompiler', 'schemaErrorFormatter', 'handlerTimeout', 'prefixTrailingSlash', 'config'
 ]
 
-const endpointSchema: OptionsSchema = {
+/** The options of an endpoint, for schemas that include them. */
+export const endpointSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['url', 'name'],

@@ -386,6 +386,14 @@ const definitionSchema: OptionsSchema = {
   properties: { ...jobOptionProperties, name: jobNameProperty, handler: { isFunction: true }, schema: jobSchemasProperty, propagation: propagationProperty, tracing: jobTracingProperty, spanAttributes: spanAttributesProperty, requires: requiresProperty }
 }
 
+/** What makes a job a saga. */
+export interface SagaPart {
+  readonly plan: SagaPlan
+  readonly runner: JobRunner
+  /** The schemas of its signals. They are compiled together with those of the job. */
+  readonly signalSchemas: readonly CompiledSchemas[]
+}
+
 /** The defaults of every job, before an application's own. */
 export const DEFAULT_JOB_OPTIONS: Readonly<Required<JobOptions>> = Object.freeze({
   queue: DEFAULT_QUEUE,
@@ -401,10 +409,12 @@ export const DEFAULT_JOB_OPTIONS: Readonly<Required<JobOptions>> = Object.freeze
  * Validates a definition and fills in the defaults, the application's own (`defaults`) over ours.
  *
  * @param compilers of the schemas, which are compiled later: an application may set its own until it is ready
- * @param handlerType what its maker makes: a saga and a schedule have handlers of the library's own
+ * @param saga of a saga: its steps, and what runs them in the place of a handler
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`
  */
-export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput<T>, defaults: JobOptions = {}, compilers?: SchemaCompilers, handlerType: HandlerType = 'function'): JobDefinition<T> {
+export function compileDefinition<T extends JobTypes> (
+  input: JobDefinitionInput<T>, defaults: JobOptions = {}, compilers?: SchemaCompilers, saga?: SagaPart
+): JobDefinition<T> {
   const where = `job "${String(input?.name)}"`
   if (typeof input !== 'object' || input === null) throw invalidOptions(where, ['options must be an object'])
   const options = readOptions<JobDefinitionInput<T>, Required<JobOptions>>(where, definitionSchema, { ...DEFAULT_JOB_OPTIONS, ...defaults } as Required<JobOptions>, input)
@@ -420,9 +430,9 @@ export function compileDefinition<T extends JobTypes> (input: JobDefinitionInput
     priority: options.priority,
     maxResultBytes: options.maxResultBytes,
     slaMs: options.slaMs,
-    handlerType,
-    saga: undefined,
-    runner: undefined,
+    handlerType: saga === undefined ? 'function' : 'saga',
+    saga: saga?.plan,
+    runner: saga?.runner,
     propagation: options.propagation,
     sampleRate: options.tracing?.sampleRate,
     spanAttributes: options.spanAttributes as unknown as SpanAttributesOptions | undefined,

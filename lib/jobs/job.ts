@@ -11,7 +11,7 @@
  * - *owner*: who may see a job. *correlation id*: connects a request, its job and their log lines.
  */
 import type { JobState } from './states.ts'
-import type { JobFacts } from './steps.ts'
+import type { StepsFacts } from './steps.ts'
 
 /** What was submitted. Of the request's headers, only those on the endpoint's allow-list. All of it is JSON. */
 export interface JobInput {
@@ -82,7 +82,7 @@ export interface JobRecord {
    * What the job's steps have stored; absent for a job without steps, and on a claim. In a list, only the text under the
    * empty key.
    */
-  readonly facts?: JobFacts | undefined
+  readonly facts?: StepsFacts | undefined
 }
 
 /** Who sent a submission, as far as the job's log lines show it (`logging.enrich`). The texts are bounded. */

@@ -1,9 +1,9 @@
 /**
- * How the facts of a saga's steps are written: see {@link JobFacts}. The keys are short, because every checkpoint sends
+ * How the facts of a saga's steps are written: see {@link StepsFacts}. The keys are short, because every checkpoint sends
  * them and every status reads them.
  */
 import type { StoredError } from './job.ts'
-import type { JobFacts } from './steps.ts'
+import type { StepsFacts } from './steps.ts'
 
 /** What became of a saga's steps: they go forward, are being undone, were all undone, or could not all be undone. */
 export type SagaPhase = 'forward' | 'compensating' | 'compensated' | 'compensation-failed'
@@ -87,11 +87,11 @@ export interface StepFacts {
   readonly g?: 1 | undefined
 }
 
-export function readHead (facts: JobFacts | undefined): SagaHead | undefined { return read(facts?.[HEAD], isHead) }
+export function readHead (facts: StepsFacts | undefined): SagaHead | undefined { return read(facts?.[HEAD], isHead) }
 
-export function readNames (facts: JobFacts | undefined): SagaNames | undefined { return read(facts?.[NAMES], isNames) }
+export function readNames (facts: StepsFacts | undefined): SagaNames | undefined { return read(facts?.[NAMES], isNames) }
 
-export function readStep (facts: JobFacts | undefined, path: string): StepFacts | undefined { return read(facts?.[path], isStep) }
+export function readStep (facts: StepsFacts | undefined, path: string): StepFacts | undefined { return read(facts?.[path], isStep) }
 
 /** `undefined` for what is not there and for what cannot be read. */
 function read<T> (text: string | undefined, fits: (value: unknown) => value is T): T | undefined {

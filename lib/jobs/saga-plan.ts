@@ -67,8 +67,11 @@ export interface SignalPlan extends NodePlan {
   /** 0: it waits as long as the saga may last. */
   readonly timeoutMs: number
   readonly onExhausted: OnExhausted
-  /** Checks and converts what was sent. Compiled when the application is ready. Throws for a value that does not fit. */
-  readonly validate: (value: unknown) => unknown
+  /**
+   * Checks and converts what was sent; what it resolves with is stored. Rejects with `FAE_INVALID_SUBMISSION` for a value
+   * that does not fit.
+   */
+  readonly validate: (value: unknown) => Promise<unknown>
 }
 
 export type SagaNode = StepPlan | GroupPlan | EachPlan | SleepPlan | SignalPlan

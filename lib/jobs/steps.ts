@@ -30,8 +30,8 @@ export interface StepStore {
 
 /** What is written in one step. Keys and texts are of `lib/saga`; a key has at most 200 characters. */
 export interface Checkpoint {
-  /** Small texts by key, each replaces the one before. They are part of the job's record ({@link JobFacts}). */
-  readonly facts: JobFacts
+  /** Small texts by key, each replaces the one before. They are part of the job's record ({@link StepsFacts}). */
+  readonly facts: StepsFacts
   /**
    * Results of steps as JSON text, by key. They are no part of the record, and are deleted when the job is completed or
    * cancelled.
@@ -53,7 +53,7 @@ export interface Checkpoint {
 }
 
 /** The small texts of a job's steps, by key. The text under the empty key is about all of them. */
-export type JobFacts = Readonly<Record<string, string>>
+export type StepsFacts = Readonly<Record<string, string>>
 
 export type CheckpointVerdict =
   /** `cancelRequested`: somebody has asked to cancel the job. */
@@ -62,7 +62,7 @@ export type CheckpointVerdict =
   | { readonly stored: false }
 
 export interface Journal {
-  readonly facts: JobFacts
+  readonly facts: StepsFacts
   /** JSON texts by key. */
   readonly values: Readonly<Record<string, string>>
   /** JSON texts by the name of the signal. */

@@ -26,6 +26,9 @@ export class GroupRunner implements InGroup {
   readonly #tries = new Map<string, StepTry>()
   readonly #failures: SagaFailure[] = []
   #broken: unknown
+  readonly #total: number
+  /** One of the siblings has begun. */
+  #announced = false
   #aborted = false
   /** A sibling has ended since the last look. */
   #changed = false
@@ -36,6 +39,7 @@ export class GroupRunner implements InGroup {
     this.#run = run
     this.#options = options
     this.scope = stepScope(run.scope.attempt, { kind: 'group', step, order, tryNumber: 1, maxTries: 1, parent: undefined })
+    this.#total = siblings.length
     this.#queue = siblings.filter((sibling) => !isDone(run.journal.step(sibling.path)))
   }
 
@@ -47,12 +51,11 @@ export class GroupRunner implements InGroup {
   async run (): Promise<void> {
     const { runtime, events } = this.#run
     const { clock } = runtime.context
-    const total = this.#queue.length
+    const total = this.#total
     const startedAt = clock.monotonic()
     await within(runtime, this.scope, async () => {
-      events.groupStarted(this.scope, total, this.#options.concurrency)
       await this.#all()
-      events.groupCompleted(this.scope, total, clock.monotonic() - startedAt)
+      if (this.#announced) events.groupCompleted(this.scope, total, clock.monotonic() - startedAt)
     })
   }
 
@@ -98,6 +101,8 @@ export class GroupRunner implements InGroup {
     }
     if (ready.length === 0) return
     await this.#run.journal.flush()
+    if (!this.#announced) this.#run.events.groupStarted(this.scope, this.#total, concurrency)
+    this.#announced = true
     this.#run.events.stepsReady(ready.map(({ path }) => path))
     for (const sibling of ready) this.#start(sibling)
   }

@@ -46,7 +46,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   saga: {
     about: 'durable steps: the definition of sagas, and what runs, stores, resumes and undoes their steps',
     begin: 'lib/saga/runner.ts',
-    rooms: ['core', 'jobs', 'events']
+    // A step is run by the state machine that runs a handler.
+    rooms: ['core', 'jobs', 'events', 'worker']
   },
   client: {
     about: 'what `app.jobs` does: submit, read, wait, cancel, redrive, remove',
@@ -56,7 +57,8 @@ export const ROOMS: Readonly<Record<string, Room>> = {
   http: {
     about: 'the routes: submit, status, result, cancel, redrive, list; whose job it is; problem documents',
     begin: 'lib/http/submit.ts',
-    rooms: ['core', 'jobs', 'events', 'channels'],
+    // It defines sagas, as it defines endpoints.
+    rooms: ['core', 'jobs', 'events', 'channels', 'saga'],
     types: ['client']
   },
   channels: {

@@ -1,5 +1,5 @@
 /** The durable steps of a job in memory, and what a queue knows of its sagas. */
-import type { SagaCounts, Checkpoint, JobFacts, Journal } from '../../jobs/steps.ts'
+import type { SagaCounts, Checkpoint, StepsFacts, Journal } from '../../jobs/steps.ts'
 
 /** The key of the fact that is about all steps: the only one in a list. */
 const HEAD = ''
@@ -16,15 +16,15 @@ export class JobSteps {
   /** It was suspended, until this signal comes. */
   awaits: string | undefined
   compensatingSince: number | undefined
-  #shown: JobFacts | undefined
+  #shown: StepsFacts | undefined
 
-  get facts (): JobFacts {
+  get facts (): StepsFacts {
     this.#shown ??= Object.freeze(Object.fromEntries(this.#facts))
     return this.#shown
   }
 
   /** For a list. */
-  get head (): JobFacts | undefined {
+  get head (): StepsFacts | undefined {
     const head = this.#facts.get(HEAD)
     return head === undefined ? undefined : { [HEAD]: head }
   }
