@@ -25,6 +25,7 @@ import { assertSubmitKeys, LIST_KEYS, WAIT_KEYS } from './known-options.ts'
 import { notFound, readResult } from './result.ts'
 import { draftJob, freshRecord, givenTrace } from './submission.ts'
 import { keyExpired, keyReused, timeErrors } from './submission-errors.ts'
+import { sendSignal, type Signalled } from './signal.ts'
 import { SubmitGate } from './submit-gate.ts'
 import { readManyOptions, submitEach } from './submit-many.ts'
 import { waitForEnd } from './wait.ts'
@@ -301,6 +302,8 @@ export class Client implements JobsClient {
     if (verdict === 'active') throw new AsyncEndpointsError('FAE_JOB_ACTIVE', 'The job is being worked on; cancel it before removing it')
     this.#runtime.bus.emit('job.removed', aboutOf(job))
   }
+
+  signal (id: string, name: string, value?: unknown): Promise<Signalled> { return sendSignal(this.#runtime, id, name, value) }
 
   counts (queue?: string): Promise<readonly QueueCounts[]> {
     const queues = queue === undefined ? this.#runtime.registry.queues() : [queue]

@@ -4,7 +4,9 @@ import type { JobInput, JobRecord } from '../jobs/job.ts'
 import type { SubmitMeta, Submitted } from '../jobs/submit.ts'
 import type { JobState } from '../jobs/states.ts'
 import type { JobPage, QueueCounts } from '../jobs/store.ts'
+import type { Signalled } from './signal.ts'
 
+export type { Signalled } from './signal.ts'
 export type { SubmitMeta, Submitted } from '../jobs/submit.ts'
 
 /** One job of {@link Jobs.submitMany}: its body, and what `submit` takes beside it. */
@@ -119,6 +121,17 @@ export interface Jobs {
    * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`; `FAE_JOB_ACTIVE` while it runs: cancel it first
    */
   remove (id: string): Promise<void>
+  /**
+   * Sends a signal to a saga, which may wait for it or come to it later. The first signal of a name counts; the same one
+   * again changes nothing.
+   *
+   * @param name the name of the signal in the saga's definition, which this process must know
+   * @param value what is sent: it is checked against the signal's schema, and stored as JSON
+   *
+   * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`; `FAE_SIGNAL_UNKNOWN`; `FAE_INVALID_SUBMISSION` for a value that does not fit;
+   * `FAE_PAYLOAD_TOO_LARGE` beyond 256 KiB; `FAE_SIGNAL_CONFLICT` when another one was sent before; `FAE_JOB_FINISHED`
+   */
+  signal (id: string, name: string, value?: unknown): Promise<Signalled>
   /** How many jobs are in each state: of one queue, or of every queue that this process knows. */
   counts (queue?: string): Promise<readonly QueueCounts[]>
   /**

@@ -131,7 +131,7 @@ function idempotencyClaim (name: string, input: JobInput, key: string, meta: End
 }
 
 /** A replacer that puts members in order of their names: an object is the same in any order (RFC 8259 §1). */
-function inOrder (_key: string, value: unknown): unknown {
+export function inOrder (_key: string, value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
   if (value instanceof Number || value instanceof String || value instanceof Boolean) return value.valueOf()
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1))

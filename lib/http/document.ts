@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto'
 import { iso } from '../core/iso-time.ts'
 import type { JobProgress, JobRecord } from '../jobs/job.ts'
+import { sagaView, type StepView } from '../jobs/saga-document.ts'
+import type { SagaPhase, StepState } from '../jobs/saga-facts.ts'
+import type { SagaPlan } from '../jobs/saga-plan.ts'
 import { isTerminal, type JobState } from '../jobs/states.ts'
 import type { JobLinks, Links } from './links.ts'
 import { shownError, type ExposeErrors, type ShownError } from './shown-error.ts'
@@ -22,6 +25,10 @@ export interface StatusDocument extends SubmittedDocument {
   readonly finishedAt?: string
   readonly attempts: { readonly made: number, readonly max: number }
   readonly progress?: JobProgress
+  /** Of a job with steps: whether they go forward or are undone. */
+  readonly phase?: SagaPhase
+  /** Of a job with steps: each of them, in order, pending ones included. */
+  readonly steps?: readonly StepDocument[]
   /**
    * The error of the newest attempt; of a failed job, the reason for its failure. The message is shown only if it is
    * meant for clients.
@@ -32,6 +39,24 @@ export interface StatusDocument extends SubmittedDocument {
   readonly correlationId: string
   /** The W3C trace id of the submission, if it was traced. */
   readonly traceId?: string
+}
+
+/** One step in a status document. Its result is never part of it. */
+export interface StepDocument {
+  readonly name: string
+  /** The group that it is in. */
+  readonly group?: string
+  readonly state: StepState
+  /** How many tries have ended, and how many are allowed. */
+  readonly attempt: number
+  readonly attempts: number
+  readonly startedAt?: string
+  /** Of its newest try, in milliseconds. */
+  readonly durationMs?: number
+  /** Until when it waits: asleep, for a signal, or for its next try. */
+  readonly waitsUntil?: string
+  /** The error of its newest try, with the same rules as that of the job. */
+  readonly error?: ShownError
 }
 
 /**
@@ -78,10 +103,12 @@ export function writeSubmitted (payload: unknown): string {
 /**
  * @param expose which error messages are shown
  * @param maxRedrives how often a failed job may be redriven
+ * @param plan the steps of a saga, if this process knows them
  */
 export function statusDocument (
-  job: JobRecord, links: JobLinks, expose: ExposeErrors = 'marked', maxRedrives = Infinity
+  job: JobRecord, links: JobLinks, expose: ExposeErrors = 'marked', maxRedrives = Infinity, plan?: SagaPlan
 ): StatusDocument {
+  const saga = sagaView(job.facts, plan)
   return {
     id: job.id,
     name: job.name,
@@ -93,12 +120,35 @@ export function statusDocument (
     finishedAt: job.finishedAt === undefined ? undefined : iso(job.finishedAt),
     attempts: { made: job.attempts, max: job.maxAttempts },
     progress: job.progress,
+    phase: saga?.phase,
+    steps: saga?.steps.map((step) => stepDocument(step, job, expose)),
     error: shownError(job, expose),
     cancelRequested: job.cancelRequested,
     correlationId: job.correlationId,
     traceId: job.trace?.traceparent.slice(3, 35),
-    links: links.of(job.id, job.state, (job.redrives ?? 0) < maxRedrives)
+    links: { ...links.of(job.id, job.state, (job.redrives ?? 0) < maxRedrives), signals: plan === undefined ? undefined : signalLinks(job, links, plan) }
   }
+}
+
+function stepDocument ({ name, group, state, attempt, attempts, startedAt, durationMs, waitsUntil, error }: StepView, job: JobRecord, expose: ExposeErrors): StepDocument {
+  return {
+    name,
+    group,
+    state,
+    attempt,
+    attempts,
+    startedAt: startedAt === undefined ? undefined : iso(startedAt),
+    durationMs,
+    waitsUntil: waitsUntil === undefined || (state !== 'waiting' && state !== 'backoff') ? undefined : iso(waitsUntil),
+    error: error === undefined ? undefined : shownError({ ...job, error }, expose)
+  } as StepDocument
+}
+
+/** Where to send what a saga waits for. */
+function signalLinks (job: JobRecord, links: JobLinks, plan: SagaPlan): Record<string, string> | undefined {
+  if (isTerminal(job.state)) return undefined
+  const names = plan.nodes.filter(({ kind }) => kind === 'signal').map(({ path }) => path)
+  return names.length === 0 ? undefined : Object.fromEntries(names.map((name) => [name, `${links.self(job.id)}/signals/${name}`]))
 }
 
 /** A weak entity tag (RFC 9110 §8.8.3). Equal documents have equal tags, in every process. */

@@ -24,6 +24,7 @@ import {
   correlationHeader, emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse,
   statusSchema, withCorrelation
 } from './schemas.ts'
+import { addSignalRoute } from './signal-route.ts'
 import { shownError } from './shown-error.ts'
 
 /** The status document as it is sent. */
@@ -37,9 +38,9 @@ interface Shown {
  * Read by @fastify/under-pressure: even under load a client must be able to read and cancel its job. Not for
  * redrives, which are new work.
  */
-const NEVER_SHED = { pressureHandler: () => {} }
+export const NEVER_SHED = { pressureHandler: () => {} }
 
-type JobRequest = FastifyRequest<{ Params: { id: string } }>
+type JobRequest = FastifyRequest<{ Params: { readonly id: string } }>
 
 /** Adds the routes of existing jobs: status, result, cancel, redrive. */
 export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
@@ -107,6 +108,7 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
   }
   add('redrive', 'POST', `${path}/redrive`, 'redriveJob', redrive, (request, reply) => redriveJob(http, request, reply))
   // An alias: other systems call it retry. It is not in the OpenAPI document, so that the operation appears once.
+  addSignalRoute(app, http, operationId('signalJob', app.prefix + http.options.path))
   add('redrive', 'POST', `${path}/retry`, 'retryJob', { ...redrive, hide: true }, (request, reply) => redriveJob(http, request, reply))
 }
 
@@ -151,7 +153,7 @@ const POSSIBLE_ID = /^[A-Za-z0-9_-]{1,128}$/
  *
  * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_STORE_UNAVAILABLE`, and what the owner functions throw
  */
-async function findJob (http: HttpRuntime, request: JobRequest): Promise<JobRecord> {
+export async function findJob (http: HttpRuntime, request: JobRequest): Promise<JobRecord> {
   const { id } = request.params
   const viewer = await http.ownership.ask(request)
   const job = POSSIBLE_ID.test(id) ? await http.jobs.get(id) : undefined
@@ -210,7 +212,7 @@ async function waitForChange (http: HttpRuntime, first: Shown, ifNoneMatch: stri
 }
 
 async function show (http: HttpRuntime, job: JobRecord, request: FastifyRequest, reply: FastifyReply): Promise<Shown> {
-  const document = statusDocument(job, http.links, exposureOf(http, job), admissionOf(http, job).maxRedrives)
+  const document = statusDocument(job, http.links, exposureOf(http, job), admissionOf(http, job).maxRedrives, http.runtime.registry.get(job.name)?.saga)
   const factory = (http.endpoints.get(job.name)?.responses ?? http.options.responses).status
   const body = await bodyFor(factory, { job, document }, document, request, reply)
   return { job, body, etag: weakETag(typeof body === 'string' ? body : JSON.stringify(body) ?? '') }

@@ -12,6 +12,8 @@ export interface Links {
   readonly cancel?: string
   /** POST here to run a failed job again. Absent when it was run again as often as `maxRedrives` allows. */
   readonly redrive?: string
+  /** POST here what a saga waits for, by the name of the signal. */
+  readonly signals?: Readonly<Record<string, string>> | undefined
 }
 
 /** Makes the links of jobs from the path of the job routes. */

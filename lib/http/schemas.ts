@@ -1,3 +1,4 @@
+import { STEP_STATES } from '../jobs/saga-facts.ts'
 import { JOB_STATES } from '../jobs/states.ts'
 
 /**
@@ -13,7 +14,7 @@ const links: Schema = {
   type: 'object',
   description: 'Links of the job; only those that are useful in its present state',
   required: ['self'],
-  properties: { self: uri, result: uri, cancel: uri, redrive: uri }
+  properties: { self: uri, result: uri, cancel: uri, redrive: uri, signals: { type: 'object', additionalProperties: uri } }
 }
 
 const submittedProperties: Schema = {
@@ -29,6 +30,24 @@ export const submittedSchema: Schema = {
   properties: { ...submittedProperties, links }
 }
 
+const error: Schema = { type: 'object', required: ['code', 'message'], properties: { code: { type: 'string' }, message: { type: 'string' } } }
+
+const stepSchema: Schema = {
+  type: 'object',
+  required: ['name', 'state', 'attempt', 'attempts'],
+  properties: {
+    name: { type: 'string' },
+    group: { type: 'string' },
+    state: { type: 'string', enum: Object.values(STEP_STATES) },
+    attempt: { type: 'integer' },
+    attempts: { type: 'integer' },
+    startedAt: time,
+    durationMs: { type: 'number' },
+    waitsUntil: time,
+    error
+  }
+}
+
 export const statusSchema: Schema = {
   type: 'object',
   required: ['id', 'name', 'status', 'createdAt', 'attempts', 'cancelRequested', 'correlationId', 'links'],
@@ -39,7 +58,9 @@ export const statusSchema: Schema = {
     finishedAt: time,
     attempts: { type: 'object', required: ['made', 'max'], properties: { made: { type: 'integer' }, max: { type: 'integer' } } },
     progress: { type: 'object', properties: { done: { type: 'number' }, total: { type: 'number' }, message: { type: 'string' } } },
-    error: { type: 'object', required: ['code', 'message'], properties: { code: { type: 'string' }, message: { type: 'string' } } },
+    phase: { type: 'string', enum: ['forward', 'compensating', 'compensated', 'compensation-failed'], description: 'Of a job with steps: whether they go forward or are undone' },
+    steps: { type: 'array', description: 'Of a job with steps: each of them, in order', items: stepSchema },
+    error,
     cancelRequested: { type: 'boolean', description: 'Somebody asked to cancel the job, and its running attempt has not stopped yet' },
     correlationId: { type: 'string' },
     traceId: { type: 'string' },

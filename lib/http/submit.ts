@@ -153,7 +153,7 @@ function compilePrefer ({ http, endpoint }: SubmitParts, maxWaitMs: number, acce
 /**
  * Waits for the end of the job or of the waiting time. Returns the job as it was accepted if it disappeared meanwhile.
  */
-async function waitForEnd (
+export async function waitForEnd (
   http: HttpRuntime, job: JobRecord, waitMs: number, client: string, reply: FastifyReply
 ): Promise<JobRecord> {
   const over = ({ state }: { readonly state: JobRecord['state'] }): boolean => isTerminal(state)
@@ -164,7 +164,7 @@ async function waitForEnd (
 /**
  * The result; `undefined` if it cannot be read now or by this process. The client then gets a 202 and asks again later.
  */
-async function readResult (
+export async function readResult (
   http: HttpRuntime, job: JobRecord
 ): Promise<{ readonly text: string | undefined } | undefined> {
   try {

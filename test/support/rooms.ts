@@ -108,6 +108,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
  */
 export const PURE: ReadonlySet<string> = new Set([
   'lib/jobs/outcome.ts',
+  'lib/jobs/saga-document.ts',
   'lib/jobs/saga-facts.ts',
   'lib/jobs/saga-plan.ts',
   'lib/jobs/states.ts',

@@ -243,7 +243,6 @@ export class Engine {
     const job = this.#leasedBy(claim)
     if (job === undefined) return { stored: false }
     this.#steps.write(job, checkpoint)
-    if (checkpoint.progress !== undefined) job.setProgress(checkpoint.progress)
     this.#publish(job, job.progress)
     return { stored: true, cancelRequested: job.cancelRequested }
   }

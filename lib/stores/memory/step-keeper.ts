@@ -98,6 +98,7 @@ export class StepKeeper {
   #store (job: StoredJob, steps: JobSteps, checkpoint: Checkpoint): void {
     job.steps = steps
     this.#parts.budget.stepsGrew(steps.write(checkpoint))
+    if (checkpoint.progress !== undefined) job.setProgress(checkpoint.progress)
     this.#note(job, steps)
   }
 
