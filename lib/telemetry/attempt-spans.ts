@@ -161,7 +161,7 @@ export class AttemptSpans {
     const applied = { [ATTR.stateOld]: 'queued', [ATTR.stateNew]: 'in-progress' }
     span.addEvent(`${SPAN_EVENT.stateApplied}in-progress`, applied)
     this.live.set(job.id, live)
-    scope.spanRunner = this.#spanRunner(live)
+    scope.spanRunner = this.spanRunner(live)
     scope.onSettled((verdict, settlement) => {
       if (this.live.get(job.id) === live) this.live.delete(job.id)
       this.#maker.source.guard(() => { this.#settled(live, verdict, settlement) })
@@ -284,8 +284,12 @@ export class AttemptSpans {
     span.end()
   }
 
-  /** Makes `job.span`. Where no context is carried, nested spans become siblings under the span of the handler. */
-  #spanRunner (live: LiveAttempt): SpanRunner {
+  /**
+   * Makes `job.span`. Where no context is carried, nested spans become siblings under the span of the handler.
+   *
+   * @param under the parent of the spans; the handler's without it
+   */
+  readonly spanRunner = (live: LiveAttempt, under?: Context): SpanRunner => {
     const { job } = live.scope.claim
     return async (name, work, options) => {
       const given = options?.attributes === undefined
@@ -301,7 +305,7 @@ export class AttemptSpans {
       }
       const active = this.#maker.source.contexts.active()
       const inside = active !== undefined && parentIn(active) !== undefined
-      const parent = inside ? active : live.handlerContext ?? live.context
+      const parent = inside ? active : under ?? live.handlerContext ?? live.context
       const kind = KINDS[options?.kind ?? 'internal']
       if (kind === undefined) {
         const known = Object.keys(KINDS).join(', ')
@@ -318,6 +322,8 @@ export class AttemptSpans {
     const { job, again } = scope.claim
     const propagation = this.#propagation(scope)
     if (propagation !== 'auto') return propagation === 'link'
+    // The attempts of a saga are one piece of work, whatever it waits for in between.
+    if (scope.definition.handlerType === 'saga') return false
     // A caller that decided not to be recorded has decided for the retries too, and a link would lead nowhere.
     if (!isSampled(submission)) return false
     // The attempts of a redriven job are counted from 1 again, but it keeps its last error.

@@ -21,6 +21,12 @@ export const ATTR = {
   /** When the wait began: ISO 8601. */
   availableAt: 'job.available_at',
   storeOperation: 'store.operation',
+  stepName: 'step.name',
+  stepOrder: 'step.order',
+  stepAttempt: 'step.attempt',
+  stepMaxAttempts: 'step.max_attempts',
+  stepStatus: 'step.status',
+  stepDuration: 'step.duration_ms',
 
   messagingSystem: 'messaging.system',
   messagingDestination: 'messaging.destination.name',

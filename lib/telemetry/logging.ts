@@ -62,7 +62,7 @@ function writer (parts: LoggingParts, name: string, { id, level: usual, message,
   const excludable = 'jobName' in fields && (usual === 'trace' || usual === 'debug' || usual === 'info')
   return (event) => {
     const payload = event as Payload
-    const level = lighter !== undefined && payload[lighter[0]] === lighter[1] ? lighter[2] : usual
+    const level = lighter !== undefined && String(payload[lighter[0]]) === lighter[1] ? lighter[2] : usual
     if (level !== usual && LOG_LEVELS.indexOf(level) < LOG_LEVELS.indexOf(parts.level)) return
     if (logger.isLevelEnabled?.(level) === false) return
     if (excludable && excluded(String(payload.jobName))) return

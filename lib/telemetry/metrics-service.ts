@@ -1,3 +1,4 @@
+import { plannedSteps, type SagaPlan } from '../jobs/saga-plan.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { OtelEnvironment } from './environment.ts'
 import { INSTRUMENTS, RECORDED_METRICS } from './instruments.ts'
@@ -96,12 +97,23 @@ export class MetricsService {
     const replaced = (method: keyof typeof RECORDED_METRICS): boolean => options?.recorder?.[method] !== undefined
     const storeType = store.type
     startAtZero('process', { store_type: storeType }, replaced)
-    registry.watch(({ name, queue, slaMs }) => {
+    registry.watch(({ name, queue, slaMs, saga }) => {
       startAtZero('queue', { queue }, replaced)
       if (excluded(name)) return
       startAtZero('job', { job_name: name, store_type: storeType }, replaced)
+      if (saga !== undefined) this.#sagaSeries(startAtZero, name, saga, replaced)
       if (slaMs > 0) startAtZero('job with slaMs', { job_name: name, store_type: storeType }, replaced)
     })
+  }
+
+  #sagaSeries (
+    startAtZero: RegistryRecorder<typeof RECORDED_METRICS>['startAtZero'], name: string, saga: SagaPlan, replaced: (method: keyof typeof RECORDED_METRICS) => boolean
+  ): void {
+    startAtZero('saga', { job_name: name }, replaced)
+    for (const { path, compensate } of plannedSteps(saga)) {
+      startAtZero('step of a saga', { job_name: name, step: path }, replaced)
+      if (compensate !== undefined) startAtZero('step with a compensation', { job_name: name, step: path }, replaced)
+    }
   }
 
   #withOwnMethods (metrics: AsyncEndpointsMetrics): AsyncEndpointsMetrics {

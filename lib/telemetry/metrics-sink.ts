@@ -2,6 +2,7 @@ import type { Sink } from '../events/router.ts'
 import type { HandlerType } from '../jobs/definition.ts'
 import type { Exclusion } from './job-exclusion.ts'
 import { noopMetrics, type AsyncEndpointsMetrics } from './metrics.ts'
+import { exemplarOf, sagaSink } from './saga-metrics.ts'
 import type { ExemplarSource } from './snapshot.ts'
 import type { TelemetryFailures } from './telemetry-failures.ts'
 
@@ -60,6 +61,7 @@ export function createMetricsSink (parts: MetricsSinkParts): Sink {
       if (excluded(jobName)) return
       const exemplar = exemplarOf(event)
       metrics.jobCreated({ jobName, storeType }, exemplar)
+      if (definition(jobName)?.handlerType === 'saga') metrics.sagaSubmitted({ jobName }, exemplar)
       submitted(event.submitMs, jobName, 'created', exemplar)
       if (detailed && event.payloadBytes !== undefined) metrics.jobPayloadSize(event.payloadBytes, { jobName })
     },
@@ -150,6 +152,8 @@ export function createMetricsSink (parts: MetricsSinkParts): Sink {
       if (reason === 'timeout') metrics.handlerError({ jobName, errorType: 'FAE_ATTEMPT_TIMEOUT' }, exemplar)
     },
 
+    ...sagaSink(parts),
+
     'worker.restarted': ({ queue, reason }) => { metrics.workerRestarted({ queue, reason }) },
     'worker.idled': ({ workerId, idleMs }) => { metrics.workerIdle(idleMs / 1_000, { workerId }) },
 
@@ -174,8 +178,4 @@ export const METRIC_EVENTS: ReadonlySet<string> = new Set(Object.keys(createMetr
 /** In the form of the reasons of `job.rejected`: `FAE_STORE_UNAVAILABLE` is `store-unavailable`. */
 function reasonOf (errorCode: string): string {
   return errorCode.replace(/^FAE_/, '').toLowerCase().replaceAll('_', '-')
-}
-
-function exemplarOf ({ traceId, spanId }: Omit<About, 'jobName'>): ExemplarSource | undefined {
-  return traceId === undefined || spanId === undefined ? undefined : { traceId, spanId }
 }

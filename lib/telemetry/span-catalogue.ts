@@ -59,6 +59,34 @@ export const SPAN_CATALOGUE = {
     about: 'The work that a handler passes to `job.span(text, work)`.',
     attributes: ['messagingConversationId', ...JOB, 'errorType']
   },
+  step: {
+    name: 'step {step}',
+    kind: 'INTERNAL',
+    about: 'One try of a step of a saga, or of `job.step()`. Siblings of a group overlap.',
+    attributes: [
+      'messagingConversationId', ...JOB, 'stepName', 'stepOrder', 'stepAttempt', 'stepMaxAttempts', 'stepStatus', 'stepDuration', 'errorType'
+    ]
+  },
+  group: {
+    name: 'group {step}',
+    kind: 'INTERNAL',
+    about: 'The siblings of a `parallel` or an `each`, as far as this attempt runs them.',
+    attributes: ['messagingConversationId', ...JOB, 'stepName', 'stepOrder', 'stepStatus', 'stepDuration', 'errorType']
+  },
+  compensation: {
+    name: 'compensation',
+    kind: 'INTERNAL',
+    about: 'All that this attempt undoes.',
+    attributes: ['messagingConversationId', ...JOB, 'stepStatus', 'stepDuration', 'errorType']
+  },
+  compensate: {
+    name: 'compensate {step}',
+    kind: 'INTERNAL',
+    about: 'One try of the compensation of a step.',
+    attributes: [
+      'messagingConversationId', ...JOB, 'stepName', 'stepOrder', 'stepAttempt', 'stepMaxAttempts', 'stepStatus', 'stepDuration', 'errorType'
+    ]
+  },
   settle: {
     name: 'settle {queue}',
     kind: 'CLIENT',
@@ -93,6 +121,12 @@ export const ATTRIBUTE_CATALOGUE: Readonly<Record<AttributeKey, string>> = {
   queueDuration: 'Seconds from the moment the job could run to its claim.',
   availableAt: 'The moment the job could run, ISO 8601.',
   storeOperation: 'The operation of the store.',
+  stepName: 'The step, as `group/name` in a group; on the events of a step too.',
+  stepOrder: 'The place of the step in the list of all steps, from 1.',
+  stepAttempt: 'Which try of the step this is, from 1; on the events of a step too.',
+  stepMaxAttempts: 'How often the step is tried in all.',
+  stepStatus: '`running`, `completed`, `failed`, `compensating` or `compensated`.',
+  stepDuration: 'Milliseconds that the try took; on the events of a step too.',
 
   messagingSystem: 'The same as `store.type`.',
   messagingDestination: 'The name of the queue.',

@@ -4,6 +4,7 @@ import { Periodic } from '../core/periodic.ts'
 import { BaseService } from '../core/service.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import type { CountsReading, StoreCounts } from '../jobs/store-counts.ts'
+import type { SagaCounts } from '../jobs/steps.ts'
 import type { JobStore } from '../jobs/store.ts'
 import type { AsyncEndpointsMetrics } from './metrics.ts'
 
@@ -115,13 +116,21 @@ export class StoreGauges extends BaseService {
     const storeType = store.type
     const now = storeNow(store, context.clock)
     const totals = new Map<string, number>()
-    for (const { counts: { queue, states, oldestQueuedAt, stuck } } of readings) {
+    for (const { counts: { queue, states, oldestQueuedAt, stuck, sagas } } of readings) {
       for (const [state, count] of Object.entries(states)) totals.set(state, (totals.get(state) ?? 0) + count)
       const oldestMs = oldestQueuedAt === undefined ? 0 : Math.max(0, now - oldestQueuedAt)
       metrics.jobsOldestAge(oldestMs / 1_000, { queue, storeType })
       metrics.jobsStuck(stuck, { queue, storeType })
+      if (sagas !== undefined) this.#showSagas(sagas, { queue, storeType }, now)
     }
     for (const [jobStatus, count] of totals) metrics.jobCurrentCount(count, { jobStatus, storeType })
     this.#freshAt = Math.min(context.clock.monotonic(), ...readings.map(({ askedAt }) => askedAt))
+  }
+
+  #showSagas ({ compensating, compensatingSince, awaitingSignal }: SagaCounts, labels: { queue: string, storeType: string }, now: number): void {
+    const { metrics } = this.#parts
+    metrics.sagasCompensating(compensating, labels)
+    metrics.sagasCompensationAge(compensatingSince === undefined ? 0 : Math.max(0, now - compensatingSince) / 1_000, labels)
+    metrics.sagasAwaitingSignal(awaitingSignal, labels)
   }
 }

@@ -170,11 +170,12 @@ export class Telemetry {
   }
 
   #addMiddleware (): void {
-    const { submitMiddleware, attemptMiddleware, handlerSpanMiddleware, context, redaction } = this.#runtime
+    const { submitMiddleware, attemptMiddleware, handlerSpanMiddleware, stepMiddleware, context, redaction } = this.#runtime
     if (this.tracing !== undefined) {
       submitMiddleware.push(this.tracing.submit)
       attemptMiddleware.push(this.tracing.attempt)
       handlerSpanMiddleware.push(this.tracing.handler)
+      stepMiddleware.push(this.tracing.step)
     }
     if (this.#options.logging === undefined) return
     const { enrichJobs } = this.#options.logging

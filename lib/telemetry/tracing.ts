@@ -1,12 +1,13 @@
 import type { ChurnMap } from '../core/churn-map.ts'
 import type { Redaction } from '../core/redact.ts'
 import type { Propagation } from '../jobs/definition.ts'
-import type { AttemptMiddleware, HandlerSpanMiddleware, SubmitMiddleware } from '../jobs/seams.ts'
+import type { AttemptMiddleware, HandlerSpanMiddleware, StepMiddleware, SubmitMiddleware } from '../jobs/seams.ts'
 import { AttemptSpans, type LiveAttempt } from './attempt-spans.ts'
 import type { Exclusion } from './job-exclusion.ts'
 import { RequestTracing, type RequestRules, type TracedRequest } from './request-tracing.ts'
 import { SpanErrors } from './span-errors.ts'
 import { SpanMaker } from './span-maker.ts'
+import { StepSpans } from './step-spans.ts'
 import { submitSpan } from './submit-span.ts'
 import type { TracerSource } from './tracer-source.ts'
 
@@ -40,6 +41,7 @@ export class Tracing {
   readonly submit: SubmitMiddleware
   readonly attempt: AttemptMiddleware
   readonly handler: HandlerSpanMiddleware
+  readonly step: StepMiddleware
   readonly excluded: Exclusion
   readonly #maker: SpanMaker
   readonly #attempts: AttemptSpans
@@ -51,6 +53,8 @@ export class Tracing {
     this.submit = submitSpan({ maker, excluded, detailed })
     this.attempt = (scope, next) => attempts.attempt(scope, next)
     this.handler = (scope, next) => attempts.handler(scope, next)
+    const steps = new StepSpans({ maker, live: attempts.live, spanRunner: attempts.spanRunner })
+    this.step = (scope, next) => steps.step(scope, next)
   }
 
   /** Where spans come from. */

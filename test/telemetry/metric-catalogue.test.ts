@@ -96,7 +96,8 @@ t.test('every row is in the docs, has a panel, and is recorded by something', as
 
 t.test('a series that starts at 0 has a value for each of its labels', async (t) => {
   const job = ['job_name', 'store_type'] as const
-  const known = { process: ['store_type'], queue: ['queue'], job, 'job with slaMs': job } as const
+  const step = ['job_name', 'step'] as const
+  const known = { process: ['store_type'], queue: ['queue'], job, 'job with slaMs': job, saga: ['job_name'], 'step of a saga': step, 'step with a compensation': step } as const
   for (const [key, row] of Object.entries<MetricRow>(INSTRUMENTS)) {
     if (row.kind !== 'counter' || row.startsAtZero === undefined) continue
     const { per, values = {} } = row.startsAtZero

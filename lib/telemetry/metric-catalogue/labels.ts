@@ -32,8 +32,10 @@ export const METRIC_LABELS = {
   job_status: label('jobStatus', ({ jobStatus }) => jobStatus, 'The state that the counted jobs are in.'),
   error_type: label('errorType', ({ errorType }) => errorType, 'The code of the error, or the name of its class.'),
   outcome: label('outcome', ({ outcome }) => outcome,
-    'How a submission ended (`created`, `replayed`, `rejected`, `failed`), or an export (`completed`, `failed`, ' +
-    '`replaced`).'),
+    'How a submission ended (`created`, `replayed`, `rejected`, `failed`), a try of a step (`completed`, `failed`), a ' +
+    'compensation (`compensated`, `failed`), or an export (`completed`, `failed`, `replaced`).'),
+  step: label('step', ({ step }) => step,
+    'The step of a saga, as `group/name` in a group; the steps of an `each` have its name.'),
   reason: label('reason', ({ reason }) => reason, 'Why it happened, one of a few words.'),
   handler_type: label('handlerType', ({ handlerType }) => handlerType,
     'What kind of handler ran: `function`, or one that the library makes.'),

@@ -17,13 +17,13 @@ export interface InstrumentDefinition {
 
 /** The rows of the Grafana dashboard, from top to bottom. The last one is folded at first. */
 export const PANEL_ROWS = [
-  'At a glance', 'Jobs', 'Latency', 'Workers', 'Submissions', 'Store', 'Alerts of the application', 'Telemetry itself',
+  'At a glance', 'Jobs', 'Latency', 'Sagas', 'Workers', 'Submissions', 'Store', 'Alerts of the application', 'Telemetry itself',
   'Everything else'
 ] as const
 export type PanelRow = typeof PANEL_ROWS[number]
 
 /** What a series that starts at 0 belongs to. It is made when that is known: a job by its definition, and so on. */
-export type ZeroScope = 'process' | 'queue' | 'job' | 'job with slaMs'
+export type ZeroScope = 'process' | 'queue' | 'job' | 'job with slaMs' | 'saga' | 'step of a saga' | 'step with a compensation'
 
 /**
  * Series that exist at 0 before anything is recorded. Without that the first event is not an increase for Prometheus,
