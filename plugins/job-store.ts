@@ -15,9 +15,8 @@ import { EventBus } from '../lib/events/bus.ts'
 import { Subscriptions, type JobEvents } from '../lib/events/subscribers.ts'
 import { RUNTIME, type JobRuntime } from '../lib/events/runtime.ts'
 import { TraceExits } from '../lib/events/trace-exits.ts'
-import {
-  jobOptionProperties, type JobDefinition, type JobDefinitionInput, type JobOptions, type JobTypes
-} from '../lib/jobs/definition.ts'
+import { jobOptionProperties } from '../lib/jobs/compile-definition.ts'
+import type { JobDefinition, JobDefinitionInput, JobOptions, JobTypes } from '../lib/jobs/definition.ts'
 import { DEFINER, JobDefiner } from '../lib/http/define-job.ts'
 import { JobRegistry } from '../lib/jobs/registry.ts'
 import { StoreCounts } from '../lib/jobs/store-counts.ts'
@@ -93,6 +92,7 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
     bus,
     redaction,
     registry: new JobRegistry(),
+    runners: new Map(),
     jobDefaults: options.jobs,
     store,
     counts: new StoreCounts(store, context.clock, (work) => traceExits.quietly(work)),

@@ -19,13 +19,13 @@ import { errorCodeOf, toReason } from '../jobs/stored-error.ts'
 import { eventIds } from '../jobs/trace-ids.ts'
 import { QueueDepths } from './depth.ts'
 import type {
-  Cancelled, EndpointSubmitMeta, JobsClient, ListOptions, RedriveAdmission, SubmitItem, SubmitManyOptions, SubmitManyResult, WaitOptions
+  Cancelled, EndpointSubmitMeta, JobsClient, ListOptions, RedriveAdmission, Signalled, SubmitItem, SubmitManyOptions, SubmitManyResult, WaitOptions
 } from './jobs.ts'
 import { assertSubmitKeys, LIST_KEYS, WAIT_KEYS } from './known-options.ts'
 import { notFound, readResult } from './result.ts'
 import { draftJob, freshRecord, givenTrace } from './submission.ts'
 import { keyExpired, keyReused, timeErrors } from './submission-errors.ts'
-import { sendSignal, type Signalled } from './signal.ts'
+import { sendSignal } from './signal.ts'
 import { SubmitGate } from './submit-gate.ts'
 import { readManyOptions, submitEach } from './submit-many.ts'
 import { waitForEnd } from './wait.ts'

@@ -4,9 +4,7 @@ import type { JobInput, JobRecord } from '../jobs/job.ts'
 import type { SubmitMeta, Submitted } from '../jobs/submit.ts'
 import type { JobState } from '../jobs/states.ts'
 import type { JobPage, QueueCounts } from '../jobs/store.ts'
-import type { Signalled } from './signal.ts'
 
-export type { Signalled } from './signal.ts'
 export type { SubmitMeta, Submitted } from '../jobs/submit.ts'
 
 /** One job of {@link Jobs.submitMany}: its body, and what `submit` takes beside it. */
@@ -45,6 +43,14 @@ export interface ListOptions {
 /** What {@link Jobs.cancel} did: a job that waited is cancelled; one that runs was asked to end, and ends when its handler does. */
 export interface Cancelled {
   readonly state: 'cancelled' | 'requested'
+  readonly job: JobRecord
+}
+
+/** What {@link Jobs.signal} did. */
+export interface Signalled {
+  /** `repeated`: the same signal was there already. */
+  readonly state: 'stored' | 'repeated'
+  /** The job as it was before. */
   readonly job: JobRecord
 }
 

@@ -1,19 +1,11 @@
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
-import type { JobRecord } from '../jobs/job.ts'
 import { lostInJson } from '../jobs/json-value.ts'
 import { plannedSignal } from '../jobs/saga-plan.ts'
 import { eventIds } from '../jobs/trace-ids.ts'
+import type { Signalled } from './jobs.ts'
 import { notFound } from './result.ts'
 import { inOrder } from './submission.ts'
-
-/** What {@link Jobs.signal} did. */
-export interface Signalled {
-  /** `repeated`: the same signal was there already. */
-  readonly state: 'stored' | 'repeated'
-  /** The job as it was before. */
-  readonly job: JobRecord
-}
 
 /** Characters of a signal as JSON. */
 const MAX_SIGNAL = 262_144

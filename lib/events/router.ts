@@ -31,7 +31,7 @@ export type Sink = { readonly [N in EventName]?: (event: EventMap[N], name: N) =
  * only sums are of interest; and those of alerts and open routes, whose lines are written elsewhere.
  */
 const WITHOUT_LINE: ReadonlySet<EventName> = new Set<EventName>([
-  'store.operated', 'worker.idled', 'handler.started', 'handler.completed', 'job.claimed', 'telemetry.cache_synced', 'telemetry.export_requested',
+  'store.operated', 'worker.idled', 'handler.started', 'handler.completed', 'job.claimed', 'saga.steps_ready', 'telemetry.cache_synced', 'telemetry.export_requested',
   'alert.raised', 'alert.reminded', 'alert.resolved', 'alert.send_failed', 'access.jobs_left_open', 'access.metrics_left_open'
 ])
 

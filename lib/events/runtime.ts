@@ -3,7 +3,7 @@ import type { CurrentJobs } from '../core/current-job.ts'
 import type { Redaction } from '../core/redact.ts'
 import type { HandlerMiddleware, JobOptions } from '../jobs/definition.ts'
 import type { JobRegistry } from '../jobs/registry.ts'
-import type { AttemptMiddleware, HandlerSpanMiddleware, OpenSteps, StepMiddleware, SubmitChild, SubmitMiddleware } from '../jobs/seams.ts'
+import type { AttemptMiddleware, HandlerSpanMiddleware, JobRunner, OpenSteps, StepMiddleware, SubmitChild, SubmitMiddleware } from '../jobs/seams.ts'
 import type { StoreCounts } from '../jobs/store-counts.ts'
 import type { JobStore } from '../jobs/store.ts'
 import type { EventBus } from './bus.ts'
@@ -19,6 +19,8 @@ export interface JobRuntime {
   /** What must not be shown, in logs, spans, stored headers and errors. */
   readonly redaction: Redaction
   readonly registry: JobRegistry
+  /** What runs the sagas of this application, by the name of the job. Absent: it has none. */
+  readonly runners?: Map<string, JobRunner>
   /** The application's own defaults of every job. */
   readonly jobDefaults?: JobOptions | undefined
   /** The store behind its observing wrapper. */

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { JobRuntime } from '../events/runtime.ts'
-import { compileDefinition, type JobDefinition, type JobDefinitionInput, type JobTypes, type SagaPart } from '../jobs/definition.ts'
+import { compileDefinition, type SagaPart } from '../jobs/compile-definition.ts'
+import type { JobDefinition, JobDefinitionInput, JobTypes } from '../jobs/definition.ts'
 import type { SchemaCompilers } from '../jobs/schemas.ts'
 import { compilersOf } from './schema-compilers.ts'
 
@@ -31,6 +32,7 @@ export class JobDefiner {
     // Until then the application may still set its own compilers.
     else context.addHook('onReady', async () => { compile() })
     registry.add(definition)
+    if (saga !== undefined) this.#runtime.runners?.set(definition.name, saga.runner)
     bus.emit('handler.registered', { jobName: definition.name, queue: definition.queue })
     return definition
   }

@@ -3,13 +3,14 @@ import type {
   RawRequestDefaultExpression, RawServerDefault, RouteOptions
 } from 'fastify'
 import type { RedriveAdmission } from '../client/jobs.ts'
-import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
+import { isAsyncEndpointsError } from '../core/errors.ts'
 import { openApiMembers } from '../core/openapi.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { anyBody } from './any-body.ts'
 import { matchesETag, retryAfterSeconds, statusDocument, weakETag } from './document.ts'
+import { findJob, NEVER_SHED, notFound, type JobRequest } from './find-job.ts'
 import { OPENAPI_TAGS } from './options.ts'
 import { RequestOrigin } from './request-origin.ts'
 import { ownCompilers } from './own-compilers.ts'
@@ -33,14 +34,6 @@ interface Shown {
   readonly body: unknown
   readonly etag: string
 }
-
-/**
- * Read by @fastify/under-pressure: even under load a client must be able to read and cancel its job. Not for
- * redrives, which are new work.
- */
-export const NEVER_SHED = { pressureHandler: () => {} }
-
-type JobRequest = FastifyRequest<{ Params: { readonly id: string } }>
 
 /** Adds the routes of existing jobs: status, result, cancel, redrive. */
 export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
@@ -142,31 +135,6 @@ function described (
 /** Operation ids, which must differ if one document has two sets of job routes. */
 function operationId (operation: string, path: string): string {
   return path === '/jobs' ? operation : `${operation}${path.replaceAll(/[^A-Za-z0-9]+/g, '_')}`
-}
-
-/** The form of job ids. The store is not asked for anything else. */
-const POSSIBLE_ID = /^[A-Za-z0-9_-]{1,128}$/
-
-/**
- * The job, if it exists and the client may see it. An unknown job, an expired one and one of another owner give the
- * same answer after the same time: the owner functions are asked first, whatever the id is.
- *
- * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_STORE_UNAVAILABLE`, and what the owner functions throw
- */
-export async function findJob (http: HttpRuntime, request: JobRequest): Promise<JobRecord> {
-  const { id } = request.params
-  const viewer = await http.ownership.ask(request)
-  const job = POSSIBLE_ID.test(id) ? await http.jobs.get(id) : undefined
-  if (job !== undefined && viewer.maySee(job)) return job
-  // For an unknown id the store needs one more round trip. A hidden job makes one too, so that the time does not
-  // reveal it.
-  if (job !== undefined) await http.runtime.store.ping()
-  viewer.throwIfRefused()
-  throw notFound()
-}
-
-export function notFound (): AsyncEndpointsError {
-  return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', 'There is no job with this id: it never existed, or it is no longer stored')
 }
 
 async function sendStatus (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {

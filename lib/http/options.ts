@@ -1,10 +1,8 @@
 import type { FastifyContextConfig, FastifySerializerCompiler, RouteOptions } from 'fastify'
 import { openApiProperty, type OpenApiOptions } from '../core/openapi.ts'
 import { invalidOptions, OptionProblems, pathProperty, readOptions, type OptionsSchema } from '../core/options.ts'
-import {
-  jobNameProperty, jobOptionProperties, jobTracingProperty, propagationProperty, requiresProperty,
-  spanAttributesProperty, type JobOptions, type JobRequirements, type JobTracingOptions, type Propagation
-} from '../jobs/definition.ts'
+import { jobNameProperty, jobOptionProperties, jobTracingProperty, propagationProperty, requiresProperty, spanAttributesProperty } from '../jobs/compile-definition.ts'
+import type { JobOptions, JobRequirements, JobTracingOptions, Propagation } from '../jobs/definition.ts'
 import { headerListProblems } from './captured-headers.ts'
 import { correlationHeaderProblems, DEFAULT_CORRELATION_HEADER } from './correlation.ts'
 import type { IdempotencyMode } from './idempotency.ts'

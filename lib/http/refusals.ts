@@ -1,7 +1,7 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { answerRefusals } from './framework-errors.ts'
-import { notFound } from './job-routes.ts'
+import { notFound } from './find-job.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
 

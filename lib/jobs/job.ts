@@ -11,7 +11,6 @@
  * - *owner*: who may see a job. *correlation id*: connects a request, its job and their log lines.
  */
 import type { JobState } from './states.ts'
-import type { StepsFacts } from './steps.ts'
 
 /** What was submitted. Of the request's headers, only those on the endpoint's allow-list. All of it is JSON. */
 export interface JobInput {
@@ -84,6 +83,9 @@ export interface JobRecord {
    */
   readonly facts?: StepsFacts | undefined
 }
+
+/** The small texts of a job's steps, by key. The text under the empty key is about all of them. */
+export type StepsFacts = Readonly<Record<string, string>>
 
 /** Who sent a submission, as far as the job's log lines show it (`logging.enrich`). The texts are bounded. */
 export interface JobOrigin {

@@ -2,7 +2,7 @@
 import type { StoredError } from './job.ts'
 import { HEAD, NAMES, readHead, readNames, readStep, STEP_STATES, type SagaPhase, type StepFacts, type StepState } from './saga-facts.ts'
 import type { SagaPlan } from './saga-plan.ts'
-import type { StepsFacts } from './steps.ts'
+import type { StepsFacts } from './job.ts'
 
 /** One step, as readers see it. Its result is never part of it. */
 export interface StepView {

@@ -3,7 +3,7 @@
  * them and every status reads them.
  */
 import type { StoredError } from './job.ts'
-import type { StepsFacts } from './steps.ts'
+import type { StepsFacts } from './job.ts'
 
 /** What became of a saga's steps: they go forward, are being undone, were all undone, or could not all be undone. */
 export type SagaPhase = 'forward' | 'compensating' | 'compensated' | 'compensation-failed'

@@ -1,32 +1,9 @@
 /**
  * The durable steps of a job, as a store keeps them: what each step has done and what it returned. A saga is made of
  * steps, and an ordinary handler has them by `job.step()`. The texts are written and read by `lib/saga`; a store does
- * not look into them.
+ * not look into them. `StepStore` in `store.ts` is the part of a store that keeps them.
  */
-import type { JobProgress } from './job.ts'
-import type { Claim } from './store.ts'
-
-/**
- * The part of a store that keeps steps. It belongs to the job: whatever deletes the job deletes its steps.
- * `exerciseJobStore` tests the rules.
- */
-export interface StepStore {
-  /**
-   * Stores what a step has done: all of the checkpoint or nothing, and only while the lease is the claim's; the lease
-   * begins anew. The same checkpoint may be sent again, when the answer to it was lost. Listeners hear of it as of a
-   * report of progress.
-   */
-  checkpoint (claim: Claim, checkpoint: Checkpoint): Promise<CheckpointVerdict>
-  /** Everything that the steps of a job have stored. `undefined`: the job does not exist. */
-  journal (id: string): Promise<Journal | undefined>
-  /**
-   * Stores a signal, also before anything waits for it. The first of a name counts. A job that is suspended until this
-   * signal becomes claimable in the same step.
-   *
-   * @param value JSON text
-   */
-  signal (id: string, name: string, value: string): Promise<SignalVerdict | undefined>
-}
+import type { JobProgress, StepsFacts } from './job.ts'
 
 /** What is written in one step. Keys and texts are of `lib/saga`; a key has at most 200 characters. */
 export interface Checkpoint {
@@ -51,9 +28,6 @@ export interface Checkpoint {
   /** The progress of the job after this checkpoint. */
   readonly progress?: JobProgress | undefined
 }
-
-/** The small texts of a job's steps, by key. The text under the empty key is about all of them. */
-export type StepsFacts = Readonly<Record<string, string>>
 
 export type CheckpointVerdict =
   /** `cancelRequested`: somebody has asked to cancel the job. */

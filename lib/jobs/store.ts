@@ -2,7 +2,7 @@ import type { Context } from '../core/context.ts'
 import type { SharedState } from '../core/shared.ts'
 import type { ClaimedJob, JobInput, JobProgress, JobRecord, JobUpdate, NewJob, StoredError } from './job.ts'
 import type { JobState } from './states.ts'
-import type { Checkpoint, SagaCounts, StepStore } from './steps.ts'
+import type { Checkpoint, CheckpointVerdict, Journal, SagaCounts, SignalVerdict } from './steps.ts'
 
 /**
  * Stores jobs and hands them to workers. Delivery is at least once: a job that was accepted is run until it is
@@ -104,6 +104,28 @@ export interface JobStore {
    * deadline.
    */
   close (deadlineMs: number): Promise<void>
+}
+
+/**
+ * The part of a store that keeps steps. It belongs to the job: whatever deletes the job deletes its steps.
+ * `exerciseJobStore` tests the rules.
+ */
+export interface StepStore {
+  /**
+   * Stores what a step has done: all of the checkpoint or nothing, and only while the lease is the claim's; the lease
+   * begins again. The same checkpoint may be sent again, when the answer to it was lost. Listeners hear of it as of a
+   * report of progress.
+   */
+  checkpoint (claim: Claim, checkpoint: Checkpoint): Promise<CheckpointVerdict>
+  /** Everything that the steps of a job have stored. `undefined`: the job does not exist. */
+  journal (id: string): Promise<Journal | undefined>
+  /**
+   * Stores a signal, also before anything waits for it. The first of a name counts. A job that is suspended until this
+   * signal becomes claimable in the same step.
+   *
+   * @param value JSON text
+   */
+  signal (id: string, name: string, value: string): Promise<SignalVerdict | undefined>
 }
 
 /** What the application passes to a store when it opens. */

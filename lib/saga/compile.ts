@@ -2,7 +2,7 @@
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
 import { compileBackoff, type BackoffOptions, type CustomBackoff } from '../jobs/backoff.ts'
-import { retrySchema } from '../jobs/definition.ts'
+import { retrySchema } from '../jobs/compile-definition.ts'
 import type {
   AnyStepFunction, EachPlan, GroupPlan, OnExhausted, SagaHistory, SagaNode, SagaPlan, SignalPlan, SleepPlan, StepPlan, TryPlan
 } from '../jobs/saga-plan.ts'

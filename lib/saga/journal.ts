@@ -7,7 +7,8 @@ import {
   HEAD, isHead, isNames, isStep, NAMES, type SagaHead, type SagaNames, type StepFacts
 } from '../jobs/saga-facts.ts'
 import type { Claim } from '../jobs/store.ts'
-import type { Checkpoint, Journal, StepStore } from '../jobs/steps.ts'
+import type { StepStore } from '../jobs/store.ts'
+import type { Checkpoint, Journal } from '../jobs/steps.ts'
 
 /** A store that cannot be reached is asked again after this. */
 const RETRY_MS = 200

@@ -8,7 +8,7 @@ import type { JobInput, JobProgress, JobUpdate, NewJob } from '../jobs/job.ts'
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, StoreReport
 } from '../jobs/store.ts'
-import type { StepStore } from '../jobs/steps.ts'
+import type { StepStore } from '../jobs/store.ts'
 import { errorCodeOf } from '../jobs/stored-error.ts'
 
 /**

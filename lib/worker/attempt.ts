@@ -3,7 +3,7 @@ import type { JobRuntime } from '../events/runtime.ts'
 import { compose } from '../jobs/compose.ts'
 import type { JobDefinition, JobHandler } from '../jobs/definition.ts'
 import type { JobProgress, TraceCarrier } from '../jobs/job.ts'
-import type { JobRunner, SpanRunner } from '../jobs/seams.ts'
+import type { SpanRunner } from '../jobs/seams.ts'
 import type { Attempt, Claim, SettleVerdict, Settlement } from '../jobs/store.ts'
 import { ThrownFailure } from '../jobs/stored-error.ts'
 import { abortError, type AbortReason } from './abort.ts'
@@ -78,7 +78,8 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
     this.startedAt = clock.monotonic()
     // Known now, because an abort may come before the run.
     const definition = this.#definition = runtime.registry.get(claim.job.name)
-    if (definition?.runner !== undefined) this.#runner = new RunnerAttempt(this, this.#handler, runtime, definition)
+    const runner = definition?.saga === undefined ? undefined : runtime.runners?.get(definition.name)
+    if (definition !== undefined && runner !== undefined) this.#runner = new RunnerAttempt({ attempt: this, handler: this.#handler, runtime, definition, runner })
   }
 
   get definition (): JobDefinition {
@@ -130,15 +131,15 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
     emitClaimed(this.#runtime, this)
     if (definition?.handler === undefined) return this.#ended(this.#handBack())
 
-    const { handler, runner } = definition
+    const { handler } = definition
     const work = async (): Promise<Settlement> => {
       // Inside the middleware too: no other attempt ends the one that stalled, so this one stands for it in the trace.
       if (stalled) {
-        const settlement = runner === undefined ? settleStall(job, definition) : await runner.afterStall(this)
+        const settlement = this.#runner === undefined ? settleStall(job, definition) : await this.#runner.afterStall()
         if (settlement !== undefined) return settlement
       }
       emitStarted(this.#runtime, this)
-      const end = await this.#handler.run(this.#runner?.limits ?? definition, () => this.#callHandler(handler, runner))
+      const end = await this.#handler.run(this.#runner?.limits ?? definition, () => this.#callHandler(handler))
       const settlement = this.#runner?.settlement ?? classify(end, this.#handler, job, definition, redaction.text)
       if (this.#handler.abortReason === 'lease-lost') this.#progress?.discard()
       else if (this.#progress !== undefined) await this.#progress.flush()
@@ -188,12 +189,12 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
     return classify({ kind: 'threw', error }, { abortReason: undefined, signalRead: false }, job, definition, text)
   }
 
-  #callHandler (handler: JobHandler, runner: JobRunner | undefined): Promise<unknown> {
+  #callHandler (handler: JobHandler): Promise<unknown> {
     const { handlerMiddleware, handlerSpanMiddleware, currentJobs } = this.#runtime
     emitHandlerStarted(this.#runtime, this)
     const context = new AttemptContext(this, this.#handler, this.#runtime)
-    const own = this.#runner
-    const call = own === undefined || runner === undefined ? () => handler(context) : () => own.run(runner, context)
+    const runner = this.#runner
+    const call = runner === undefined ? () => handler(context) : () => runner.run(context)
     // Each layer is made only where there is something in it.
     const wrapped = handlerMiddleware.length === 0 ? call : () => compose(handlerMiddleware, context, call, true)
     const carried = currentJobs?.carries === true ? () => currentJobs.run(context, wrapped) : wrapped

@@ -8,6 +8,14 @@ import type { HandlerLimits, RunningHandler } from './running-handler.ts'
 /** Beyond the grace of its steps, so that a runner can store how they ended. */
 const SETTLE_MS = 1_000
 
+export interface RunnerAttemptParts {
+  readonly attempt: AttemptScope
+  readonly handler: RunningHandler
+  readonly runtime: JobRuntime
+  readonly definition: JobDefinition
+  readonly runner: JobRunner
+}
+
 /**
  * The part of an attempt that is there only for a job with a {@link JobRunner}: requests to cancel go to the runner
  * instead of the handler's signal, and the settlement is the one that the runner decides.
@@ -15,6 +23,7 @@ const SETTLE_MS = 1_000
 export class RunnerAttempt implements RunnerScope {
   readonly #handler: RunningHandler
   readonly #runtime: JobRuntime
+  readonly #runner: JobRunner
   #job: JobContext | undefined
   #listeners: Array<() => void> = []
   readonly attempt: AttemptScope
@@ -25,10 +34,11 @@ export class RunnerAttempt implements RunnerScope {
   /** What the runner has decided. `undefined`: it was abandoned, or never called. */
   settlement: Settlement | undefined
 
-  constructor (attempt: AttemptScope, handler: RunningHandler, runtime: JobRuntime, definition: JobDefinition) {
+  constructor ({ attempt, handler, runtime, definition, runner }: RunnerAttemptParts) {
     this.attempt = attempt
     this.#handler = handler
     this.#runtime = runtime
+    this.#runner = runner
     this.definition = definition
     this.limits = { timeoutMs: 0, graceMs: definition.graceMs + SETTLE_MS }
     this.cancelRequested = attempt.claim.job.cancelRequested
@@ -54,6 +64,9 @@ export class RunnerAttempt implements RunnerScope {
 
   settle (value: unknown): Settlement { return settleReturned(value, this.definition, this.#runtime.redaction.text) }
 
+  /** The attempt before this one stalled. @returns the settlement, unless the job is to be run now */
+  afterStall (): Promise<Settlement | undefined> { return this.#runner.afterStall(this.attempt) }
+
   /** Somebody has asked to cancel the job. */
   cancel (): void {
     if (this.cancelRequested) return
@@ -62,8 +75,8 @@ export class RunnerAttempt implements RunnerScope {
   }
 
   /** @returns nothing that a middleware of the application could change */
-  async run (runner: JobRunner, job: JobContext): Promise<undefined> {
+  async run (job: JobContext): Promise<undefined> {
     this.#job = job
-    this.settlement = await runner.run(this)
+    this.settlement = await this.#runner.run(this)
   }
 }

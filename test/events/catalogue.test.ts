@@ -13,6 +13,8 @@ const EMITTED = /\bemit\(\s*'([a-z_]+\.[a-z_]+)'/g
 const GIVEN: ReadonlyArray<readonly [path: string, name: RegExp, prefix: string]> = [
   ['plugins/async-endpoints.ts', /reportLeftOpen\(runtimeOf\(app\), '([a-z_.]+)'/g, ''],
   ['plugins/observability.ts', /reportLeftOpen\(runtimeOf\(app\), '([a-z_.]+)'/g, ''],
+  ['lib/saga/step-runner.ts', /(?:tryStarted|tryFailed)\('([a-z_.]+)'/g, ''],
+  ['lib/saga/compensation.ts', /(?:tryStarted|tryFailed)\('([a-z_.]+)'/g, ''],
   ['lib/monitor/alerts/ledger.ts', /this\.#notify\(entry, '([a-z_]+)'/g, 'alert.']
 ]
 

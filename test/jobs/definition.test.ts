@@ -1,5 +1,6 @@
 import t from 'tap'
-import { compileDefinition, type JobDefinitionInput } from '../../lib/jobs/definition.ts'
+import { compileDefinition } from '../../lib/jobs/compile-definition.ts'
+import type { JobDefinitionInput } from '../../lib/jobs/definition.ts'
 import { cancel, discard, isOutcome, outcomeKind, snooze } from '../../lib/jobs/outcome.ts'
 import { JobRegistry } from '../../lib/jobs/registry.ts'
 

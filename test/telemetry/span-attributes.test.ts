@@ -1,6 +1,7 @@
 import t from 'tap'
 import { readRedactOptions } from '../../lib/core/redact.ts'
-import { compileDefinition, type JobDefinition, type SpanAttributesOptions } from '../../lib/jobs/definition.ts'
+import { compileDefinition } from '../../lib/jobs/compile-definition.ts'
+import type { JobDefinition, SpanAttributesOptions } from '../../lib/jobs/definition.ts'
 import { snooze } from '../../lib/jobs/outcome.ts'
 import { fitForSpan } from '../../lib/telemetry/span-attributes.ts'
 import { attempt, attemptScope, COMPLETED, submit, tracingUnderTest, type TracingUnderTest } from './support.ts'

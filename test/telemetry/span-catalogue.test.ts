@@ -12,7 +12,7 @@ const ENTRIES: readonly SpanEntry[] = Object.values(SPAN_CATALOGUE)
 /** Which entry a span belongs to, by its kind and the fixed part of its name. */
 function entryOf ({ name, kind }: ReadableSpan): SpanEntry | undefined {
   const ofKind = ENTRIES.filter((entry) => entry.kind === SpanKind[kind])
-  const fixed = ofKind.find((entry) => !entry.name.startsWith('{') && name.startsWith(entry.name.slice(0, entry.name.indexOf('{'))))
+  const fixed = ofKind.find((entry) => !entry.name.startsWith('{') && (name === entry.name || (entry.name.includes('{') && name.startsWith(entry.name.slice(0, entry.name.indexOf('{'))))))
   if (fixed !== undefined) return fixed
   return name === 'a piece of work' ? SPAN_CATALOGUE.work : ofKind.find((entry) => entry.name.startsWith('{'))
 }
@@ -40,7 +40,14 @@ async function spansOfAllFates (): Promise<readonly ReadableSpan[]> {
       return 'done'
     }
   })
+  app.saga({
+    name: 'saga-of-fate',
+    steps: (s) => s
+      .parallel('group', (g) => g.step('one', { run: () => 1, compensate: () => {} }))
+      .step('bad', { attempts: 1, run: () => { throw new TypeError('no') } })
+  })
   await app.ready()
+  await app.jobs.waitFor((await app.jobs.submit('saga-of-fate' as never)).id, { timeoutMs: 5_000 })
   for (const fate of ['complete', 'fail', 'cancel', 'snooze']) {
     const { json } = await app.inject({ method: 'POST', url: '/jobs-of-fate', payload: { fate }, headers: { 'idempotency-key': fate } })
     await app.jobs.waitFor((json() as { id: string }).id, { timeoutMs: 5_000 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { compileDefinition } from '../../lib/jobs/definition.ts'
+import { compileDefinition } from '../../lib/jobs/compile-definition.ts'
 import type { Attempt, ConsumeOptions, Consumer, JobStore } from '../../lib/jobs/store.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 import type { WorkerOptions } from '../../lib/worker/worker-options.ts'

@@ -1,5 +1,6 @@
 /** The durable steps of a job in memory, and what a queue knows of its sagas. */
-import type { SagaCounts, Checkpoint, StepsFacts, Journal } from '../../jobs/steps.ts'
+import type { StepsFacts } from '../../jobs/job.ts'
+import type { SagaCounts, Checkpoint, Journal } from '../../jobs/steps.ts'
 
 /** The key of the fact that is about all steps: the only one in a list. */
 const HEAD = ''
@@ -41,7 +42,7 @@ export class JobSteps {
     return this.bytes - before
   }
 
-  /** How many characters more a checkpoint brings at the most. */
+  /** How many characters more a checkpoint can bring. */
   sizeOf ({ facts, values = {} }: Checkpoint): number {
     let size = 0
     for (const [key, text] of [...Object.entries(facts), ...Object.entries(values)]) size += key.length + text.length

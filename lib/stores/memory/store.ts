@@ -5,7 +5,7 @@ import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost
 } from '../../jobs/store.ts'
-import type { StepStore } from '../../jobs/steps.ts'
+import type { StepStore } from '../../jobs/store.ts'
 import { clusterReport } from './cluster.ts'
 import { MemoryConsumer } from './consumer.ts'
 import { Engine } from './engine.ts'
