@@ -5,7 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import t from 'tap'
 import { CANCELLED_MARK, OURS } from '../../lib/stores/bullmq/envelope.ts'
 import { FORGOTTEN_AT_ONCE, LARGE_BYTES, OWN } from '../../lib/stores/bullmq/keeping.ts'
-import { DELAYED_SCORE, FIELD, KEY, LOCK, LOG, PRIORITY_SCORE } from '../../lib/stores/bullmq/layout.ts'
+import { DELAYED_SCORE, FIELD, KEY, LOCK, LOG, PRIORITY_SCORE, STEP_FIELDS } from '../../lib/stores/bullmq/layout.ts'
 import { luaScript } from '../../lib/stores/bullmq/lua.ts'
 import { LUA_TEXTS, type LuaName } from '../../lib/stores/bullmq/lua/texts.ts'
 import { RECORD_FIELDS } from '../../lib/stores/bullmq/record.ts'
@@ -91,14 +91,16 @@ t.test('numbers and orders are the same in both', async (t) => {
   t.equal(number('parts/forget', 'LARGE_BYTES'), LARGE_BYTES)
   t.equal(number('parts/forget', 'STEPS'), FORGOTTEN_AT_ONCE)
   t.equal(number('counts', 'DELAYED_SCORE'), DELAYED_SCORE)
-  t.equal(number('redrive', 'PRIORITY_SCORE'), PRIORITY_SCORE)
+  t.equal(number('suspend', 'DELAYED_SCORE'), DELAYED_SCORE)
+  t.equal(number('parts/requeue', 'PRIORITY_SCORE'), PRIORITY_SCORE)
   t.ok(LUA_TEXTS['parts/record'].includes(`string.sub(notes, 1, ${CANCELLED_MARK.length}) == '${CANCELLED_MARK}'`))
   t.ok(LUA_TEXTS['parts/cancelled'].includes(`reason = '${CANCELLED_MARK},'`))
   t.ok(LUA_TEXTS['parts/forget'].includes(`given.${OURS}\n`))
-  const fields = [...(/HMGET', job, ([^)]*)\)/.exec(LUA_TEXTS['parts/record'])?.[1] ?? '').matchAll(/'(\w+)'/g)].map(([, field]) => field)
+  const fields = [...(/HMGET', job, ([^)]*)\)/.exec(LUA_TEXTS['parts/record'])?.[1] ?? '').matchAll(/'([\w:]+)'/g)].map(([, field]) => field)
   t.same(fields, RECORD_FIELDS)
-  const [, names = '', places = ''] = /^local (AT_\w+(?:, AT_\w+)*) = ([\d, ]+)$/m.exec(LUA_TEXTS['parts/record']) ?? []
-  const AT = { AT_OPTS: FIELD.opts, AT_PRIORITY: FIELD.priority, AT_FINISHED_ON: FIELD.finishedOn, AT_FAILED_REASON: FIELD.failedReason, AT_DEFERRED: FIELD.deferredFailure, AT_REDRIVES: FIELD.redrives }
-  t.same(names.split(', '), Object.keys(AT))
-  t.same(places.split(', ').map(Number), Object.values(AT).map((field) => RECORD_FIELDS.indexOf(field) + 1))
+  const places = [...LUA_TEXTS['parts/record'].matchAll(/^local (AT_\w+(?:, AT_\w+)*) = ([\d, ]+)$/gm)]
+    .flatMap(([, names = '', numbers = '']) => names.split(', ').map((name, index) => [name, Number(numbers.split(', ')[index])]))
+  const AT = { AT_OPTS: FIELD.opts, AT_PRIORITY: FIELD.priority, AT_FINISHED_ON: FIELD.finishedOn, AT_FAILED_REASON: FIELD.failedReason, AT_DEFERRED: FIELD.deferredFailure, AT_STARTED: FIELD.attemptsStarted, AT_REDRIVES: FIELD.redrives, AT_UNDO: FIELD.undo }
+  t.same(places, Object.entries(AT).map(([name, field]) => [name, RECORD_FIELDS.indexOf(field) + 1]))
+  for (const prefix of Object.values(STEP_FIELDS)) t.ok(LUA_TEXTS['journal'].includes(`['${prefix}'] = true`), prefix)
 })

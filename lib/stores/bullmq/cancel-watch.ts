@@ -44,7 +44,9 @@ export class CancelWatch {
    * An attempt ended, and its job is to be run again: a cancel may have found it running, and the attempt not have
    * heard of it.
    */
-  toBeRunAgain ({ id, cancelAsked }: Running): void {
+  toBeRunAgain ({ id, cancelAsked, undo }: Running): void {
+    // It waits between two tries to undo something, or the script of the cancel wakes it.
+    if (undo) return
     if (cancelAsked) return this.#hasten(id)
     this.#recent.add(id)
     if (this.#recent.size <= REMEMBERED) return

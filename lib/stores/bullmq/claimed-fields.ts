@@ -1,4 +1,5 @@
 /** What BullMQ's worker can read of a claimed job, and what another program may have written over. */
+import { FIELD } from './layout.ts'
 
 /**
  * What makes BullMQ throw when it reads a claimed job is replaced in the answer.
@@ -33,6 +34,29 @@ export function mendFields (fields: unknown[]): string | undefined {
   else if (data === undefined) fault = 'it has no data'
   else if (!isWhole(timestamp)) fault = 'its field timestamp is not a number'
   return fault
+}
+
+/** What a claimed job bears of its steps. */
+export interface ClaimedSteps {
+  /** It has something to undo. */
+  readonly undo: boolean
+  /** The signal that it waited for, and its time has come instead. */
+  readonly awaits: string | undefined
+}
+
+/** BullMQ passes on only the fields that it knows. @returns `undefined` for a job without steps */
+export function claimedSteps (fields: readonly unknown[]): ClaimedSteps | undefined {
+  const undo = fieldIn(fields, FIELD.undo)
+  const awaits = fieldIn(fields, FIELD.awaits)
+  return undo === undefined && awaits === undefined ? undefined : { undo: undo === '1', awaits }
+}
+
+function fieldIn (fields: readonly unknown[], name: string): string | undefined {
+  for (let at = fields.indexOf(name); at >= 0; at = fields.indexOf(name, at + 1)) {
+    // A text may read like the name of a field.
+    if (at % 2 === 0) return String(fields[at + 1])
+  }
+  return undefined
 }
 
 /** The fields of a job that BullMQ cannot read, without those that make it throw. */

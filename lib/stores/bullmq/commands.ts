@@ -19,6 +19,7 @@ const ON_A_KEY: Readonly<Record<string, readonly string[]>> = {
   HGET: ['f'],
   HGETALL: [],
   HINCRBY: ['f', '1'],
+  HKEYS: [],
   HMGET: ['f'],
   HMSET: ['f', 'v'],
   HSET: ['f', 'v'],

@@ -12,7 +12,7 @@ import type { ConsumerParts } from './consumer-parts.ts'
 import { encodeNotes, parseNotes } from './envelope.ts'
 import { closed } from './errors.ts'
 import {
-  claimedId, interruptWaiting, keepRenewing, makeWorker, NO_JOB, resizeWorker, startWorker, unreadable,
+  claimedId, interruptWaiting, keepRenewing, makeWorker, NO_JOB, resizeWorker, startWorker, stepsOf, unreadable,
   type BullJob, type BullWorker, type Claimed, type NextJob, type WorkerHooks
 } from './internals.ts'
 import { limitsOf } from './keeping.ts'
@@ -279,11 +279,13 @@ export class BullConsumer implements Consumer {
     }
     this.lastSeenAt = this.#parts.clock.monotonic()
     try {
-      const { prefix } = this.#parts.handle
+      const { client, handle: { prefix } } = this.#parts
+      const steps = stepsOf(job)
       const claimedAt = this.lastSeenAt - (claimMs ?? 0)
       const running = new Running(job, {
-        queue: this.queue, prefix, claimMs, stillborn: asked, renewedAt: claimedAt, keeper: this.#leases
+        queue: this.queue, prefix, claimMs, asked, undo: steps?.undo, renewedAt: claimedAt, keeper: this.#leases
       })
+      if (steps?.awaits !== undefined) runScript(client, 'claimed', [prefix], id, running.token).catch(() => { /* its end notes it */ })
       running.begin(this.#options.attempt)
       this.#running.set(id, running)
       this.#parts.publisher.publish(id, 'in-progress')

@@ -3,7 +3,7 @@
  * beside.
  */
 import { withDeadline } from '../../core/deadline.ts'
-import { AsyncEndpointsError, isAsyncEndpointsError } from '../../core/errors.ts'
+import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
 import type {
   CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, UnattendedQueue
@@ -19,13 +19,15 @@ import { saysDenied } from './denied-text.ts'
 import { loadDrivers, type Drivers } from './drivers.ts'
 import { encodeNotes, parseInput } from './envelope.ts'
 import { closed, unavailable } from './errors.ts'
+import { Finder, JOB_ID } from './finder.ts'
 import { checkedScripts, type Script } from './internals.ts'
 import { limitsOf } from './keeping.ts'
 import { Lister } from './list.ts'
 import { readRedisOptions, type ResolvedRedisStoreOptions, type RedisStoreOptions } from './options.ts'
 import { Probe } from './probe.ts'
 import { QueueBook } from './queues.ts'
-import { rawJob, recordOf, type StoredRecord } from './record.ts'
+import { recordOf, type StoredRecord } from './record.ts'
+import { factsIn, RedisSteps } from './steps.ts'
 import { Retention } from './retention.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
@@ -38,8 +40,6 @@ import { finishScript } from './wrapped-scripts.ts'
 
 export type { RedisClientLike, RedisConnectionOptions, RedisRetentionOptions, RedisStoreOptions } from './options.ts'
 
-/** Anything else cannot be the id of a job, and never reaches the server, where it could name another key. */
-const JOB_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 /** How often a process notes which queues it works on. */
 const ATTENDANCE_MS = 10_000
 
@@ -72,6 +72,7 @@ interface Parts {
   readonly denied: DeniedCheck
   readonly probe: Probe
   readonly lister: Lister
+  readonly finder: Finder
 }
 
 /**
@@ -83,6 +84,7 @@ class RedisStore implements JobStore {
   readonly type = 'bullmq'
   readonly longestLookMs = LONGEST_BLOCK_MS
   readonly shared: RedisSharedState
+  readonly steps: RedisSteps
   readonly #settings: ResolvedRedisStoreOptions
   readonly #channels: ReturnType<typeof channels>
   readonly #consumers = new Set<BullConsumer>()
@@ -94,6 +96,14 @@ class RedisStore implements JobStore {
   constructor (settings: ResolvedRedisStoreOptions) {
     this.#settings = settings
     this.#channels = channels(settings.prefix)
+    this.steps = new RedisSteps({
+      run: (operation) => this.#with(({ connections }) => connections.run(operation)),
+      find: (id, look) => this.#with(({ finder }) => finder.find(id, look)),
+      publish: (id, state) => this.#need().publisher.publish(id, state),
+      now: () => this.now(),
+      leaseMs: settings.leaseMs,
+      channel: this.#channels.updates
+    })
     this.shared = new RedisSharedState(settings.prefix, (operation) => this.#with(({ connections }) => connections.run(operation)))
   }
 
@@ -140,7 +150,8 @@ class RedisStore implements JobStore {
       attendance,
       denied,
       probe: new Probe(scripts, settings),
-      lister: new Lister(connections, book, clock, retention.expired)
+      lister: new Lister(connections, book, clock, retention.expired),
+      finder: new Finder(book, retention, repairs)
     }
     connections.open()
     parts.coalescer.start()
@@ -196,12 +207,8 @@ class RedisStore implements JobStore {
   }
 
   async input (id: string): Promise<JobInput | undefined> {
-    const { book, retention } = this.#need()
-    if (!JOB_ID.test(id)) return undefined
-    const found = await book.search((client, prefixes) => readable(id, runScript(client, 'input', prefixes, id)))
-    const stored = found === undefined ? undefined : recordIn(id, found)
-    if (stored === undefined || retention.expired(stored.record)) return undefined
-    return parseInput(found?.answer[2], stored.envelope !== undefined)
+    const found = await this.#need().finder.find(id, (client, prefixes) => runScript(client, 'input', prefixes, id))
+    return found === undefined ? undefined : parseInput(found.answer[2], found.stored.envelope !== undefined)
   }
 
   async result (id: string): Promise<string | undefined> {
@@ -236,22 +243,22 @@ class RedisStore implements JobStore {
         this.#need().publisher.publish(id, 'cancelled')
         return { kind: 'cancelled', already: false, job }
       case 'already': return { kind: 'cancelled', already: true, job }
-      case 'requested': return { kind: 'requested', job }
+      case 'requested':
+        if (found.woken) this.#need().publisher.publish(id, 'queued')
+        return { kind: 'requested', job }
       default: return { kind: 'finished', job }
     }
   }
 
   async redrive (id: string, limit = -1): Promise<RedriveVerdict | undefined> {
-    const { book, clock, publisher } = this.#need()
-    if (!JOB_ID.test(id)) return undefined
+    const { clock, publisher, finder } = this.#need()
     // A job past its time is gone already, although nobody has swept it: it must not come back.
-    const before = await this.#read(id)
-    if (before === undefined) return undefined
+    if (await this.#read(id) === undefined) return undefined
     const now = clock.now()
-    const found = await book.search((client, prefixes) => readable(id, runScript(client, 'redrive', prefixes, id, now, encodeNotes({ r: now }), limit)))
-    const job = found === undefined ? undefined : recordIn(id, found)?.record
-    if (found === undefined || job === undefined) return undefined
-    if (found.answer[2] !== 'redriven') return { kind: found.answer[2] === 'limit' ? 'limit' : 'not-failed', job }
+    const found = await finder.find(id, (client, prefixes) => runScript(client, 'redrive', prefixes, id, now, encodeNotes({ r: now }), limit))
+    if (found === undefined) return undefined
+    const { stored: { record: job }, answer: [, , verdict] } = found
+    if (verdict !== 'redriven') return { kind: verdict === 'limit' ? 'limit' : 'not-failed', job }
     publisher.publish(id, 'queued')
     return { kind: 'redriven', job }
   }
@@ -364,29 +371,19 @@ class RedisStore implements JobStore {
   }
 
   async #read (id: string): Promise<StoredRecord | undefined> {
-    const { book, retention, repairs } = this.#need()
-    if (!JOB_ID.test(id)) return undefined
-    const found = await book.search((client, prefixes) => readable(id, runScript(client, 'lookup', prefixes, id))).catch((error: unknown) => {
-      if (isAsyncEndpointsError(error, 'FAE_JOB_UNREADABLE')) repairs.found(id, book.names(), (queue) => book.prefixOf(queue))
-      throw error
-    })
-    const stored = found === undefined ? undefined : recordIn(id, found)
-    return stored === undefined || retention.expired(stored.record) ? undefined : stored
+    const found = await this.#need().finder.find(id, (client, prefixes) => runScript(client, 'lookup', prefixes, id))
+    if (found === undefined) return undefined
+    const { stored, answer: [, , texts] } = found
+    const facts = factsIn(texts)
+    return facts === undefined ? stored : { ...stored, record: { ...stored.record, facts } }
   }
 
-  async #cancel (id: string, reason: string): Promise<{ verdict: unknown, job: JobRecord } | undefined> {
-    const { book, clock, retention } = this.#need()
-    if (!JOB_ID.test(id)) return undefined
+  async #cancel (id: string, reason: string): Promise<{ verdict: unknown, woken: boolean, job: JobRecord } | undefined> {
+    const { clock, finder } = this.#need()
     const now = clock.now()
     const asked = { m: reason }
-    const found = await book.search((client, prefixes) => readable(id, runScript(
-      client, 'cancel', prefixes, id, encodeNotes({ x: 1, ...asked }), encodeNotes({ x: 1, ...asked, t: now }), encodeNotes(asked), now, this.#channels.control, ...limitsOf(this.#settings))))
-    const job = found === undefined ? undefined : recordIn(id, found)?.record
-    return found === undefined || job === undefined || retention.expired(job) ? undefined : { verdict: found.answer[2], job }
+    const notes = [encodeNotes({ x: 1, ...asked }), encodeNotes({ x: 1, ...asked, t: now }), encodeNotes(asked)]
+    const found = await finder.find(id, (client, prefixes) => runScript(client, 'cancel', prefixes, id, ...notes, now, this.#channels.control, ...limitsOf(this.#settings)))
+    return found === undefined ? undefined : { verdict: found.answer[2], woken: found.answer[3] === 1, job: found.stored.record }
   }
-}
-
-function recordIn (id: string, { queue, answer }: { queue: string, answer: readonly unknown[] }): StoredRecord | undefined {
-  const raw = rawJob(answer[0], answer[1])
-  return raw === undefined ? undefined : recordOf(id, queue, raw)
 }

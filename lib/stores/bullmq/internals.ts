@@ -6,7 +6,7 @@
  */
 import type { createRedisBackend, Job, Queue, RedisQueueBackend, Worker, WorkerOptions } from 'bullmq'
 import type { Cluster, Redis } from 'ioredis'
-import { mendFields, readableFields } from './claimed-fields.ts'
+import { claimedSteps, mendFields, readableFields, type ClaimedSteps } from './claimed-fields.ts'
 import { checkPackage, checkScript, checkWorker, missingSentence, type BullScripts } from './internals-check.ts'
 import { ADD_SCRIPTS, type AddKind } from './layout.ts'
 
@@ -114,11 +114,11 @@ export interface WorkerHooks extends WorkerClock {
  * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED`, with what is missing
  */
 export function makeWorker (bull: Bull, queue: string, options: WorkerOptions, hooks: WorkerHooks): BullWorker {
-  const faults = new Map<string, string>()
+  const seen: Seen = { faults: new Map(), steps: new Map() }
   // The processor is never called: `runJobs` replaces the method that would call it.
   const worker = new bull.Worker<unknown, unknown, string>(queue, async () => {}, { ...options, autorun: false }, (name, given, extra) => {
     const backend = bull.createRedisBackend(name, given, extra)
-    hookBackend(backend, hooks, faults)
+    hookBackend(backend, hooks, seen)
     return backend
   })
   try {
@@ -128,7 +128,7 @@ export function makeWorker (bull: Bull, queue: string, options: WorkerOptions, h
     throw error
   }
   renewOften(worker)
-  readGently(worker, faults)
+  readGently(worker, seen)
   runJobs(worker, hooks)
   return worker
 }
@@ -186,14 +186,17 @@ export async function finishJob (backend: Backend, job: BullJob, { set, value, f
   return await backend.moveToFinished(String(job.id), [...(Array.isArray(args) ? args : []), ...extras])
 }
 
-function hookBackend (backend: Backend, hooks: WorkerHooks, faults: Map<string, string>): void {
+/** What the answer to a claim shows and BullMQ does not pass on, by job, until the job is made. */
+interface Seen { readonly faults: Map<string, string>, readonly steps: Map<string, ClaimedSteps> }
+
+function hookBackend (backend: Backend, hooks: WorkerHooks, seen: Seen): void {
   const moveToActive = backend.moveToActive.bind(backend)
   backend.moveToActive = (token, name) => hooks.claim(() => moveToActive(token, name))
   const extendLocks = backend.extendLocks.bind(backend)
   backend.extendLocks = (ids, tokens, duration) => hooks.renew(ids, () => extendLocks(ids, tokens, duration))
   const moveStalledJobsToWait = backend.moveStalledJobsToWait.bind(backend)
   backend.moveStalledJobsToWait = () => hooks.lookForStalled(() => moveStalledJobsToWait())
-  hookScripts(backend, hooks, faults)
+  hookScripts(backend, hooks, seen)
   blockExactly(backend)
 }
 
@@ -211,7 +214,7 @@ const DUE = 3
  * that it runs on: to hand out delayed jobs, to write down when a job began, was put back and ended, and to forget
  * old ones. On hosts whose clocks differ, a delay of ten seconds would last none, or a hundred.
  */
-function hookScripts (backend: Backend, { now, toLocal, finish }: WorkerHooks, faults: Map<string, string>): void {
+function hookScripts (backend: Backend, { now, toLocal, finish }: WorkerHooks, { faults, steps }: Seen): void {
   const execCommand = methodOf(backend, 'execCommand')
   Reflect.set(backend, 'execCommand', (client: unknown, name: string, args: unknown[]): unknown => {
     const place = TIME_ARGUMENT[name]
@@ -221,8 +224,11 @@ function hookScripts (backend: Backend, { now, toLocal, finish }: WorkerHooks, f
     return answer.then((found: unknown) => {
       if (!Array.isArray(found)) return found
       if (Number(found[DUE]) > 0) found[DUE] = toLocal(Number(found[DUE]))
-      const fault = Array.isArray(found[0]) ? mendFields(found[0]) : undefined
+      if (!Array.isArray(found[0])) return found
+      const fault = mendFields(found[0])
       if (fault !== undefined) faults.set(String(found[1]), fault)
+      const borne = claimedSteps(found[0])
+      if (borne !== undefined) steps.set(String(found[1]), borne)
       return found
     })
   })
@@ -261,9 +267,19 @@ function renewOften (worker: object): void {
  * A job whose data is not JSON would make the worker throw after it was claimed: it would stall, and be claimed
  * again, for ever. The worker gets a job without data instead, which says what is wrong.
  */
-function readGently (worker: object, faults: Map<string, string>): void {
+function readGently (worker: object, { faults, steps }: Seen): void {
   const createJob = methodOf(worker, 'createJob')
   Reflect.set(worker, 'createJob', (data: object, id: unknown): unknown => {
+    const job = create(data, id)
+    const borne = steps.get(String(id))
+    if (borne !== undefined) {
+      steps.delete(String(id))
+      if (typeof job === 'object' && job !== null) STEPS.set(job, borne)
+    }
+    return job
+  })
+
+  function create (data: object, id: unknown): unknown {
     let fault = faults.get(String(id))
     if (fault === undefined) {
       try {
@@ -276,8 +292,13 @@ function readGently (worker: object, faults: Map<string, string>): void {
     const job = createJob(readableFields(data), id)
     if (typeof job === 'object' && job !== null) UNREADABLE.set(job, fault)
     return job
-  })
+  }
 }
+
+const STEPS = new WeakMap<object, ClaimedSteps>()
+
+/** What a claimed job bears of its steps; `undefined`: it has none. */
+export function stepsOf (job: object): ClaimedSteps | undefined { return STEPS.get(job) }
 
 const UNREADABLE = new WeakMap<object, string>()
 

@@ -10,6 +10,10 @@ export const OWN = {
   cancelled: 'fae:cancelled',
   /** Sorted set: jobs that are cancelled but still in BullMQ's list of waiting jobs. */
   cancelling: 'fae:cancelling',
+  /** Sorted set: jobs that undo their steps, by since when. */
+  compensating: 'fae:compensating',
+  /** Sorted set: jobs that are suspended until a signal comes, by since when. */
+  awaiting: 'fae:awaiting',
   /** Sorted set: finished jobs that left much behind, by when they ended. */
   large: 'fae:large',
   /** Hash: how many bytes each of those left; their sum under the empty name, which no job can have. */

@@ -29,8 +29,20 @@ export const FIELD = {
    */
   deferredFailure: 'defa',
   /** How often the job was redriven. The store's own field. */
-  redrives: 'rdr'
+  redrives: 'rdr',
+  /**
+   * '1': its steps have done something that must be undone before it may end as cancelled. There from the first step or
+   * signal on, '0' otherwise. The store's own field, like those that follow.
+   */
+  undo: 'und',
+  /** The signal that a suspended job waits for. */
+  awaits: 'aws',
+  /** The fact that is about all of its steps. */
+  stepsHead: 's:'
 } as const
+
+/** Fields of the steps of a job; the key of a fact or a result, or the name of a signal, follows. */
+export const STEP_FIELDS = { fact: 's:', value: 'r:', signal: 'g:' } as const
 
 /**
  * What follows a job's key. BullMQ calls a lease a lock: the key holds the token of the claim for as long as the

@@ -11,7 +11,8 @@ import { FIELD } from './layout.ts'
  */
 export const RECORD_FIELDS = [
   FIELD.name, FIELD.timestamp, FIELD.opts, FIELD.priority, FIELD.delay, FIELD.processedOn, FIELD.finishedOn,
-  FIELD.failedReason, FIELD.returnvalue, FIELD.progress, FIELD.attemptsMade, FIELD.stalls, FIELD.deferredFailure, FIELD.attemptsStarted, FIELD.redrives
+  FIELD.failedReason, FIELD.returnvalue, FIELD.progress, FIELD.attemptsMade, FIELD.stalls, FIELD.deferredFailure, FIELD.attemptsStarted, FIELD.redrives,
+  FIELD.undo, FIELD.stepsHead
 ] as const
 
 /** What the server says about one job: the fields above, and whether somebody holds its lease. */
@@ -34,7 +35,7 @@ export interface StoredRecord {
 }
 
 export function recordOf (id: string, queue: string, { fields, leased }: RawJob): StoredRecord {
-  const [name, timestamp, opts, priority, delay, processedOn, finishedOn, failedReason, returnvalue, progress, atm, stc, defa, ats, rdr] = fields
+  const [name, timestamp, opts, priority, delay, processedOn, finishedOn, failedReason, returnvalue, progress, atm, stc, defa, ats, rdr, , head] = fields
   const { delayMs, ours } = parseOptions(opts)
   const envelope = ours ?? NO_ENVELOPE
   const notes = parseNotes(failedReason)
@@ -52,7 +53,7 @@ export function recordOf (id: string, queue: string, { fields, leased }: RawJob)
   const bytes = integer(returnvalue)
   return {
     envelope: ours,
-    record: {
+    record: withHead(head, {
       id,
       name: name ?? '',
       queue,
@@ -72,8 +73,13 @@ export function recordOf (id: string, queue: string, { fields, leased }: RawJob)
       cancelRequested: deferred !== undefined && finishedAt === undefined,
       resultBytes: state === 'completed' ? bytes : undefined,
       redrives: integer(rdr) ?? 0
-    }
+    })
   }
+}
+
+/** Only a job with steps has facts. */
+function withHead (head: string | null | undefined, record: JobRecord): JobRecord {
+  return head === null || head === undefined ? record : { ...record, facts: { '': head } }
 }
 
 function stateOf (ended: number | undefined, returnvalue: string | null | undefined, notes: Notes, deferred: Notes | undefined, claimed: boolean, delay: number): JobState {

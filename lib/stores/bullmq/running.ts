@@ -1,5 +1,6 @@
 /** One attempt under way, as a consumer on Redis knows it. */
 import type { ClaimedJob } from '../../jobs/job.ts'
+import type { Checkpoint } from '../../jobs/steps.ts'
 import type { Attempt, Claim, SettleVerdict, Settlement } from '../../jobs/store.ts'
 import { encodeNotes, envelopeIn, parseNotes, type Envelope, type Notes } from './envelope.ts'
 import type { BullJob } from './internals.ts'
@@ -20,7 +21,9 @@ export interface ClaimFacts {
   readonly prefix: string
   readonly claimMs?: number | undefined
   /** The job was asked to stop before it was claimed. */
-  readonly stillborn?: boolean
+  readonly asked?: boolean
+  /** It has done something that it must undo before it may stop. */
+  readonly undo?: boolean | undefined
   /** Monotonic: when the lease began. */
   readonly renewedAt?: number
   readonly keeper?: LeaseKeeper
@@ -59,13 +62,16 @@ export class Running implements Claim {
   /** Monotonic: when its lease was last known to be good for its whole time. */
   renewedAt: number
   readonly #keeper: LeaseKeeper | undefined
-  /** It was asked to stop before it was claimed: its attempt only has to say that it did. */
+  /** It was asked to stop before it was claimed, and has nothing to undo: its attempt only has to say that it stopped. */
   readonly stillborn: boolean
+  /** The job has something to undo, as far as this attempt knows: only its own attempts change that. */
+  undo: boolean
 
   constructor (bullJob: BullJob, facts: ClaimFacts) {
-    const { queue, prefix, claimMs, stillborn = false, renewedAt = 0, keeper } = facts
+    const { queue, prefix, claimMs, asked = false, undo = false, renewedAt = 0, keeper } = facts
     const notes = parseNotes(bullJob.failedReason)
-    const job = claimedRecord(bullJob, queue, notes, stillborn)
+    const job = claimedRecord(bullJob, queue, notes, asked)
+    const stillborn = asked && !undo
     this.job = job
     // There is no use in serving the backoff of a stall for a job that is to stop.
     this.stalled = !stillborn && bullJob.stalledCounter > (notes.s ?? 0)
@@ -88,6 +94,7 @@ export class Running implements Claim {
     this.renewedAt = renewedAt
     this.#keeper = keeper
     this.stillborn = stillborn
+    this.undo = undo
   }
 
   /** Has the worker make an attempt of this claim. */
@@ -112,6 +119,9 @@ export class Running implements Claim {
   async takeBack (): Promise<boolean> {
     return !this.over && (await this.#keeper?.takeBack([this]))?.includes(this.id) === true
   }
+
+  /** A checkpoint of this attempt was stored. */
+  noteUndo (checkpoint: Checkpoint | undefined): void { this.undo = checkpoint?.undo ?? this.undo }
 
   /** Asks the attempt to stop, once for each reason. */
   abort (reason: 'cancelled' | 'lease-lost'): void {

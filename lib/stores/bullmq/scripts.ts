@@ -11,7 +11,7 @@ import { luaScript, type LuaName } from './lua.ts'
  */
 const NAMES = [
   'lookup', 'input', 'result', 'cancel', 'end-cancelled', 'redrive', 'progress', 'note', 'take-back', 'outcome', 'asked', 'counts', 'page', 'sweep',
-  'forget', 'find-faults', 'end-unreadable', 'note-queues', 'waiting', 'time', 'shared-lock', 'shared-unlock', 'shared-put', 'shared-entries'
+  'forget', 'find-faults', 'end-unreadable', 'checkpoint', 'suspend', 'signal', 'journal', 'claimed', 'note-queues', 'waiting', 'time', 'shared-lock', 'shared-unlock', 'shared-put', 'shared-entries'
 ] as const satisfies readonly LuaName[]
 
 export type ScriptName = typeof NAMES[number]

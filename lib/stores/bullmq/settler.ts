@@ -2,13 +2,16 @@
 import type { Clock } from '../../core/context.ts'
 import { sleep } from '../../core/deadline.ts'
 import type { JobState } from '../../jobs/states.ts'
-import type { SettleVerdict, Settlement } from '../../jobs/store.ts'
+import type { Checkpoint } from '../../jobs/steps.ts'
+import type { SettleVerdict, Settlement, Suspension } from '../../jobs/store.ts'
 import { CANCELLED_MARK, encodeNotes, errorNotes, keptError } from './envelope.ts'
 import { refusalCode, toStoreError } from './errors.ts'
 import { finishJob, type Backend, type BullJob, type Claimed, type Client, type NextJob, type Script } from './internals.ts'
 import { limitsOf } from './keeping.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
 import { Running } from './running.ts'
+import { stepArgs } from './steps.ts'
+import { Suspending } from './suspend.ts'
 import { defineCommand, runCommand, runScript } from './scripts.ts'
 
 /** A server that refuses to store a settlement (out of memory, failing over) is asked again after this. */
@@ -46,10 +49,12 @@ export interface SettlerParts {
  * | retry after a delay | BullMQ's `moveToDelayed`, an attempt counted | yes |
  * | retry at once | BullMQ's `retryJob` | no |
  * | snooze, postpone | BullMQ's `moveToDelayed`, no attempt counted | no |
+ * | suspend | `lua/suspend.lua` | no |
  * | release | `lua/note.lua`, then BullMQ's `moveJobFromActiveToWait` | no |
  * | cancelled | `lua/end-cancelled.lua` | no |
  *
- * Whatever would run the job again asks first whether somebody cancelled it, and ends it then.
+ * Whatever would run the job again asks first whether somebody cancelled it, and ends it then, unless the job has
+ * something to undo.
  */
 export class Settler {
   readonly #parts: SettlerParts
@@ -129,6 +134,7 @@ export class Settler {
     const { settlement, envelope, bullJob } = running
     const extras: Array<string | number> = [envelope === undefined ? '' : '1', envelope?.b ?? '', envelope?.o ?? '']
     if (settlement?.kind === 'completed' && settlement.result !== undefined) extras.push(this.#resultMs, settlement.result)
+    if (settlement?.kind === 'completed' && settlement.checkpoint !== undefined) extras.push(...lastSteps(extras, settlement.checkpoint))
     return await this.#store(running, set, () => {
       const ending = { set, value, finishedOn: this.#finishedOn(), fetchNext: mayFetch(), extras }
       return finishJob(this.#parts.backend(), bullJob, ending)
@@ -140,6 +146,7 @@ export class Settler {
     switch (settlement.kind) {
       case 'retry': return await this.#retry(running, settlement, claimed)
       case 'release': return await this.#release(running)
+      case 'suspend': return await this.#suspend(running, settlement)
       default: return await this.#delay(running, settlement.delayMs)
     }
   }
@@ -169,6 +176,15 @@ export class Settler {
     const failedReason = running.write({ ...keptError(notes), r: now + delay, a: unspent })
     const how = { skipAttempt: true, fieldsToUpdate: { failedReason } }
     await this.#store(running, 'scheduled', async () => { await backend().moveToDelayed(id, now, delay, token, how) })
+  }
+
+  async #suspend (running: Running, settlement: Suspension): Promise<undefined> {
+    const { client, prefix, clock } = this.#parts
+    const suspending = new Suspending(running, settlement, clock.now())
+    const state = await this.#patiently(running, () => suspending.send(client, prefix))
+    if (state === GIVEN_UP) return
+    const now = state ?? suspending.stateBy(await this.#writtenBy(running))
+    this.#ended(running, now === undefined ? { kind: 'refused', code: 'FAE_LEASE_LOST' } : { kind: 'stored' }, now)
   }
 
   async #release (running: Running): Promise<undefined> {
@@ -251,19 +267,32 @@ export class Settler {
    * The job shows it: no other attempt has begun since, and it carries what this settlement wrote.
    */
   async #wasStored (running: Running): Promise<boolean> {
-    const { client, prefix } = this.#parts
-    let answer: unknown
-    try {
-      answer = await runScript(client, 'outcome', [prefix], running.id)
-    } catch {
-      return false
-    }
-    if (!Array.isArray(answer) || !Array.isArray(answer[0]) || answer[1] === running.token) return false
-    const [started, finishedOn, returnvalue, failedReason] = answer[0] as readonly unknown[]
-    if (Number(started) !== running.bullJob.attemptsStarted) return false
+    const outcome = await this.#outcome(running)
+    if (outcome === undefined) return false
+    const [finishedOn, returnvalue, failedReason] = outcome
     if (running.settlement?.kind === 'completed') return finishedOn !== null && returnvalue !== null
     if (running.written === CANCELLED_MARK) return typeof failedReason === 'string' && failedReason.startsWith(CANCELLED_MARK)
     return failedReason === running.written
+  }
+
+  /** The notes of a job that no other attempt has begun since, and that is not over. */
+  async #writtenBy (running: Running): Promise<unknown> {
+    const [finishedOn, , failedReason] = await this.#outcome(running) ?? []
+    return finishedOn === null ? failedReason : undefined
+  }
+
+  /** When it ended, its return value and its notes; `undefined` when another attempt has begun since, or this one runs. */
+  async #outcome ({ id, token, bullJob }: Running): Promise<readonly unknown[] | undefined> {
+    const { client, prefix } = this.#parts
+    let answer: unknown
+    try {
+      answer = await runScript(client, 'outcome', [prefix], id)
+    } catch {
+      return undefined
+    }
+    if (!Array.isArray(answer) || !Array.isArray(answer[0]) || answer[1] === token) return undefined
+    const [started, ...outcome] = answer[0] as readonly unknown[]
+    return Number(started) === bullJob.attemptsStarted ? outcome : undefined
   }
 
   #ended (running: Running, verdict: SettleVerdict, state?: JobState): void {
@@ -284,6 +313,13 @@ export class Settler {
     // As text: to print a number with so many digits costs more than all the rest of this.
     return nth === 0 ? String(this.#lastFinish) : `${this.#lastFinish}.${nth < 10 ? '00' : nth < 100 ? '0' : ''}${nth}`
   }
+}
+
+/** The last checkpoint, behind what `lua/finish.lua` takes of a result: its results go with the job, so they are not sent. */
+function lastSteps (before: readonly unknown[], { facts, progress }: Checkpoint): Array<string | number> {
+  const noResult = before.length === NO_EXTRAS.length ? ['', ''] : []
+  const [, , , text, ...fields] = stepArgs({ facts, progress })
+  return [...noResult, text, ...fields]
 }
 
 function resultSize (settlement: Settlement & { kind: 'completed' }): number | undefined {

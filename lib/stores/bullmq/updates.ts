@@ -27,6 +27,9 @@ export function channels (prefix: string): { readonly updates: string, readonly 
   return { updates: `${prefix}:updates`, control: `${prefix}:control` }
 }
 
+/** A change of state, as a script that stores something publishes it. */
+export function stateMessage (id: string, state: JobState): string { return LETTERS[state] + id }
+
 /** A change of progress as the script that stores it publishes it. */
 export function progressMessage (id: string, progressJson: string): string {
   return PROGRESS + id + progressJson

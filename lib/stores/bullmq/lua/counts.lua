@@ -5,7 +5,8 @@ works on a server that refuses writes.
 KEYS       1 prefix of the queue
 Returns    { waiting, prioritized, delayed, active, completed, failed, cancelled, cancelled but still listed as waiting,
            active without a lease, three fields of the first waiting job, three fields of the first prioritized job,
-           when the next delayed job is due or nil, ids of jobs that are active without a lease }
+           when the next delayed job is due or nil, ids of jobs that are active without a lease, jobs that undo
+           their steps, since when the first of them does or nil, jobs that wait for a signal }
 Called by  RedisStore.counts (index.ts); counts.ts reads the answer
 ]]
 local call = redis.call
@@ -45,5 +46,7 @@ return {
   size('LLEN', 'wait'), size('ZCARD', 'prioritized'), size('ZCARD', 'delayed'), size('LLEN', 'active'),
   size('ZCARD', 'completed'), size('ZCARD', 'failed'), size('ZCARD', 'fae:cancelled'), size('ZCARD', 'fae:cancelling'),
   stuck, since(first), since(call('ZRANGE', queue .. 'prioritized', 0, 0)[1]),
-  due and tostring(math.floor(due / DELAYED_SCORE)) or false, stuckIds
+  due and tostring(math.floor(due / DELAYED_SCORE)) or false, stuckIds,
+  size('ZCARD', 'fae:compensating'), call('ZRANGE', queue .. 'fae:compensating', 0, 0, 'WITHSCORES')[2] or false,
+  size('ZCARD', 'fae:awaiting')
 }

@@ -33,7 +33,7 @@ if stood == 0 and not gone then return 0 end
 dropInput(queue, id)
 call('DEL', job .. ':lock')
 call('SREM', queue .. 'stalled', id)
-call('ZREM', queue .. 'fae:cancelling', id)
+for _, set in ipairs({ 'fae:cancelling', 'fae:compensating', 'fae:awaiting' }) do call('ZREM', queue .. set, id) end
 -- The data stays away: a redrive is to fail the job again, and not to run it on nothing.
 if not fields[1] then call('HSET', job, 'name', 'unreadable') end
 if not fields[2] or not whole(fields[2]) then call('HSET', job, 'timestamp', now) end

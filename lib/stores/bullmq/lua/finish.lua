@@ -7,8 +7,10 @@ ARGV       1 to 9 those of BullMQ's script: 1 id, 2 now, 5 'completed' or 'faile
            10 '1' if this store added the job; '' if another program did
            11 bytes of its large input, or ''
            12 owner, or ''
-           13 time to live of the result in milliseconds, if there is a result
+           13 time to live of the result in milliseconds; absent or '' when there is no result
            14 the result
+           15 progress as JSON, if a checkpoint follows; or ''
+           16… of the checkpoint: a field and its text, alternately
 Constants  completedMs, failedMs, maxPerOwner, maxBytes: limits of the retention
            firstOver, lastOver: places of the jobs that exceed maxCount, as texts: a number would be printed for each call
 Inserted   BullMQ's script moveToFinished
@@ -30,23 +32,48 @@ local function keepMore (queue, id, key, now, keepMs, there, bytes, submitted, o
   forgetPast(queue, key, now, keepMs)
 end
 
+-- The last checkpoint of a job with steps. Returns the bytes of what they leave behind.
+local function overSteps (queue, id, job, set, progress)
+-- @include parts/step-texts
+  endSteps(queue, id)
+  if progress then writeSteps(queue, id, '', '', '', progress, 16) end
+  local bytes = 0
+  if set == 'completed' then
+    dropValues(job)
+    call('HSET', job, 'und', '0')
+  else
+    local texts = stepTexts(job, { ['r:'] = true, ['g:'] = true })
+    for i = 2, #texts, 2 do bytes = bytes + #texts[i] end
+  end
+  return bytes
+end
+
 -- Does what `keep` of parts/keep does.
-local function afterEnd (queue, id, job, set, now, added, submitted, owner, resultMs, result)
+local function afterEnd (queue, id, job, set, now, added, submitted, owner, resultMs, result, progress)
   local bytes = tonumber(submitted) or 0
-  local there
+  local there, stepped
+  if set == 'completed' and added == '1' then
+    -- Nothing runs it again, so its input can go. `und` goes with it, to see in the same command whether it has steps.
+    local dropped = call('HDEL', job, 'data', 'und')
+    there, stepped = dropped > 0 or call('EXISTS', job) == 1, dropped > 1
+  else
+    -- Data that another program wrote with BullMQ is left alone.
+    local seen = call('HMGET', job, 'finishedOn', 'und')
+    there, stepped = seen[1], seen[2]
+  end
   if set == 'completed' then
     bytes = 0
-    -- Nothing runs it again, so its input can go. Data that another program wrote with BullMQ is left alone.
-    there = added == '1' and call('HDEL', job, 'data') == 1 or call('EXISTS', job) == 1
-    if there and result then
+    if there and resultMs and resultMs ~= '' then
       bytes = #result
       -- Kept in the log of the job, which BullMQ deletes together with the job, and in front of what another program may
       -- have written there.
       call('LPUSH', job .. ':logs', result)
       call('PEXPIRE', job .. ':logs', resultMs)
     end
-  else
-    there = call('EXISTS', job) == 1
+  end
+  if there and (stepped or progress) then
+    bytes = bytes + overSteps(queue, id, job, set, progress)
+    submitted = bytes
   end
   local key = queue .. set
   -- Readers do not see a job whose time is over, and the sweep deletes it. The endings help, because a sweep alone could not
@@ -65,5 +92,5 @@ local function finish (KEYS, ARGV)
 end
 local answer = finish(KEYS, ARGV)
 if type(answer) == 'number' and answer < 0 then return answer end
-afterEnd(ARGV[7], ARGV[1], KEYS[12], ARGV[5], tonumber(ARGV[2]), unpack(ARGV, 10))
+afterEnd(ARGV[7], ARGV[1], KEYS[12], ARGV[5], tonumber(ARGV[2]), unpack(ARGV, 10, 15))
 return answer

@@ -12,7 +12,7 @@ local call = redis.call
 -- @include parts/keep
 local queue, id = KEYS[1], ARGV[1]
 call('ZREM', queue .. 'fae:cancelled', id)
-call('ZREM', queue .. 'fae:cancelling', id)
+for _, set in ipairs({ 'fae:cancelling', 'fae:compensating', 'fae:awaiting' }) do call('ZREM', queue .. set, id) end
 dropSize(queue, id)
 dropInput(queue, id)
 if ARGV[2] ~= '' then call('ZREM', ownerKey(queue, ARGV[2]), id) end

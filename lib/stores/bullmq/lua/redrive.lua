@@ -1,5 +1,6 @@
 --[[
-Puts a failed job back into its queue. Its attempts are counted from the beginning again.
+Puts a failed job back into its queue. Its attempts are counted from the beginning again. What its steps have
+stored stays.
 
 KEYS       prefixes of the queues in which the job may be
 ARGV       1 id
@@ -12,8 +13,7 @@ Called by  RedisStore.redrive (index.ts)
 local call = redis.call
 -- @include parts/record
 -- @include parts/keep
--- BullMQ orders prioritized jobs by the priority times this, plus a count: PRIORITY_SCORE in layout.ts.
-local PRIORITY_SCORE = 4294967296
+-- @include parts/requeue
 for i = 1, #KEYS do
   local queue, id = KEYS[i], ARGV[1]
   local job = queue .. id
@@ -33,14 +33,7 @@ for i = 1, #KEYS do
     if owner then call('ZREM', ownerKey(queue, owner), id) end
     call('HDEL', job, 'finishedOn', 'processedOn', 'atm', 'ats', 'stc', 'defa', 'stacktrace', 'progress')
     call('HSET', job, 'failedReason', ARGV[3], 'delay', 0)
-    local priority = tonumber(fields[AT_PRIORITY]) or 0
-    if priority > 0 then
-      local turn = call('INCR', queue .. 'pc')
-      call('ZADD', queue .. 'prioritized', priority * PRIORITY_SCORE + turn % PRIORITY_SCORE, id)
-    else
-      call('LPUSH', queue .. 'wait', id)
-    end
-    if call('HEXISTS', queue .. 'meta', 'paused') == 0 then call('ZADD', queue .. 'marker', 0, '0') end
+    requeue(queue, id, tonumber(fields[AT_PRIORITY]) or 0)
     fields, leased = readRecord(job)
     return { i, fields, leased, 'redriven' }
   end

@@ -1,5 +1,5 @@
 --[[
-Forgets jobs of a queue whose time is over by the clock of the server, marks of cancels whose job is gone or over (a worker
+Forgets jobs of a queue whose time is over by the clock of the server, marks of cancels and of sagas whose job is gone or over (a worker
 may have died between two steps), and sizes of jobs that another program removed or ran again.
 
 KEYS       1 prefix of the queue
@@ -23,9 +23,11 @@ for set, keepMs in pairs(times) do
   forgetAll(queue, queue .. set, call('ZRANGEBYSCORE', queue .. set, '-inf', now - keepMs, 'LIMIT', 0, most))
 end
 
-for _, id in ipairs(call('ZRANGE', queue .. 'fae:cancelling', 0, most - 1)) do
-  local state = redis.pcall('HMGET', queue .. id, 'name', 'finishedOn')
-  if state.err or not state[1] or state[2] then call('ZREM', queue .. 'fae:cancelling', id) end
+for _, set in ipairs({ 'fae:cancelling', 'fae:compensating', 'fae:awaiting' }) do
+  for _, id in ipairs(call('ZRANGE', queue .. set, 0, most - 1)) do
+    local state = redis.pcall('HMGET', queue .. id, 'name', 'finishedOn')
+    if state.err or not state[1] or state[2] then call('ZREM', queue .. set, id) end
+  end
 end
 
 -- Another program may have removed a cancelled job with BullMQ alone.

@@ -1,0 +1,48 @@
+/** Finds one job by its id, in whichever queue it is. */
+import { isAsyncEndpointsError } from '../../core/errors.ts'
+import type { Client } from './internals.ts'
+import type { QueueBook } from './queues.ts'
+import { rawJob, recordOf, type StoredRecord } from './record.ts'
+import type { Retention } from './retention.ts'
+import { readable, type Repairs } from './unreadable.ts'
+
+/** Anything else cannot be the id of a job, and never reaches the server, where it could name another key. */
+export const JOB_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+
+/** A script that looks for a job in queues, and answers with the number of the queue, the fields of the job, `leased`, … */
+export type LookFor = (client: Client, prefixes: readonly string[]) => Promise<unknown>
+
+export interface FoundJob {
+  readonly stored: StoredRecord
+  /** What follows the number of the queue. */
+  readonly answer: readonly unknown[]
+}
+
+export class Finder {
+  readonly #book: QueueBook
+  readonly #retention: Pick<Retention, 'expired'>
+  readonly #repairs: Pick<Repairs, 'found'>
+
+  constructor (book: QueueBook, retention: Pick<Retention, 'expired'>, repairs: Pick<Repairs, 'found'>) {
+    this.#book = book
+    this.#retention = retention
+    this.#repairs = repairs
+  }
+
+  /**
+   * @returns `undefined` also for a job whose time is over: it is gone, although nobody has swept it
+   * @throws {AsyncEndpointsError} `FAE_JOB_UNREADABLE`
+   */
+  async find (id: string, look: LookFor): Promise<FoundJob | undefined> {
+    const book = this.#book
+    if (!JOB_ID.test(id)) return undefined
+    const found = await book.search((client, prefixes) => readable(id, look(client, prefixes))).catch((error: unknown) => {
+      if (isAsyncEndpointsError(error, 'FAE_JOB_UNREADABLE')) this.#repairs.found(id, book.names(), (queue) => book.prefixOf(queue))
+      throw error
+    })
+    const raw = rawJob(found?.answer[0], found?.answer[1])
+    if (found === undefined || raw === undefined) return undefined
+    const stored = recordOf(id, found.queue, raw)
+    return this.#retention.expired(stored.record) ? undefined : { stored, answer: found.answer }
+  }
+}
