@@ -1,0 +1,247 @@
+/** No step runs twice, and none begins on something that is not stored. */
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { AsyncEndpointsError } from '../../lib/core/errors.ts'
+import type { Checkpoint } from '../../lib/jobs/steps.ts'
+import type { JobStore } from '../../lib/jobs/store.ts'
+import { endOf, onBothStores, signal, untilStep, untilSuspended } from '../support/saga-stores.ts'
+
+t.setTimeout(120_000)
+
+function latch (): { readonly open: () => void, readonly opened: Promise<void> } {
+  let open = (): void => {}
+  const opened = new Promise<void>((resolve) => { open = resolve })
+  return { open, opened }
+}
+
+/** Its checkpoints go through a function, which may refuse them. */
+function withCheckpoints (store: JobStore, around: (checkpoint: Checkpoint, store: () => Promise<unknown>) => Promise<void>): JobStore {
+  const { steps } = store
+  if (steps === undefined) throw new Error('the store keeps no steps')
+  const own: typeof steps = {
+    journal: (id) => steps.journal(id),
+    signal: (id, name, value) => steps.signal(id, name, value),
+    async checkpoint (claim, checkpoint) {
+      let verdict: Awaited<ReturnType<typeof steps.checkpoint>> = { stored: false }
+      await around(checkpoint, async () => { verdict = await steps.checkpoint(claim, checkpoint) })
+      return verdict
+    }
+  }
+  return new Proxy(store, {
+    get (target, name) {
+      if (name === 'steps') return own
+      const member: unknown = Reflect.get(target, name, target)
+      return typeof member === 'function' ? (...args: unknown[]): unknown => Reflect.apply(member, target, args) : member
+    }
+  })
+}
+
+onBothStores(t, 'a signal that comes while a step runs starts nothing a second time', async (t, open) => {
+  const calls: string[] = []
+  const begun = latch()
+  const may = latch()
+  const app = await open((app) => app.saga({
+    name: 'order',
+    steps: (s) => s
+      .step('slow', async () => {
+        calls.push('slow')
+        begun.open()
+        await may.opened
+      })
+      .signal('approval', { timeoutMs: 600_000 })
+      .step('after', () => { calls.push('after') })
+      .returns(({ results }) => ({ approved: results.approval }))
+  }))
+  const { id } = await app.jobs.submit('order', {})
+  await begun.opened
+  await signal(app, id, 'approval', { ok: true })
+  await sleep(100)
+  may.open()
+  t.match(await endOf(app, id), { state: 'completed', attempts: 1 })
+  t.same(calls, ['slow', 'after'])
+  t.same(await app.jobs.result(id), { approved: { ok: true } })
+})
+
+onBothStores(t, 'quick siblings beside a slow one run once each, in a hundred sagas at a time', async (t, open) => {
+  const calls = new Map<string, number>()
+  const count = (id: string, step: string): void => { calls.set(`${id} ${step}`, (calls.get(`${id} ${step}`) ?? 0) + 1) }
+  const app = await open((app) => app.saga({
+    name: 'order',
+    steps: (s) => s
+      .parallel('group', (g) => g
+        .step('quick', ({ id }) => count(id, 'quick'))
+        .step('turn', async ({ id }) => {
+          count(id, 'turn')
+          await turn()
+        })
+        .step('slow', async ({ id }) => {
+          count(id, 'slow')
+          await sleep(20)
+        }))
+      .step('after', ({ id }) => count(id, 'after'))
+      .returns(() => undefined)
+  }))
+  const submitted = await Promise.all(Array.from({ length: 100 }, () => app.jobs.submit('order', {})))
+  const ends = await Promise.all(submitted.map(({ id }) => endOf(app, id)))
+  t.ok(ends.every(({ state, attempts }) => state === 'completed' && attempts === 1))
+  t.equal(calls.size, 400)
+  t.ok([...calls.values()].every((times) => times === 1))
+})
+
+onBothStores(t, 'twenty siblings that end in one turn, and one that fails: a redrive runs that one, and no other', async (t, open) => {
+  const calls: number[] = []
+  let fails = true
+  const together = latch()
+  const app = await open((app) => app.saga({
+    name: 'order',
+    steps: (s) => s
+      .each('all', () => Array.from({ length: 20 }, (_, n) => n), {
+        run: async ({ item }) => {
+          calls.push(item)
+          if (calls.length === 20) together.open()
+          await together.opened
+          if (item === 13 && fails) throw new Error('not yet')
+          return item * 2
+        },
+        attempts: 1,
+        onExhausted: 'fail'
+      }, { onError: 'await-all', concurrency: 20 })
+      .returns(({ results }) => results.all)
+  }))
+  const { id } = await app.jobs.submit('order', {})
+  t.match(await endOf(app, id), { state: 'failed', phase: undefined })
+  t.equal(calls.length, 20)
+  fails = false
+  await app.jobs.redrive(id)
+  t.match(await endOf(app, id), { state: 'completed' })
+  t.same(calls.slice(20), [13])
+  t.same(await app.jobs.result(id), Array.from({ length: 20 }, (_, n) => n * 2))
+})
+
+onBothStores(t, 'siblings that end in any order are found again by their names', async (t, open) => {
+  const names = ['a', 'b', 'c'] as const
+  const orders = names.flatMap((first) => names.filter((name) => name !== first).map((second) => [first, second, ...names.filter((name) => name !== first && name !== second)]))
+  const calls: string[] = []
+  const failed = new Set<string>()
+  const app = await open((app) => app.saga<{ body: { order: string[] } }>({
+    name: 'order',
+    steps: (s) => {
+      const sibling = (name: string) => async ({ id, body: { order } }: { readonly id: string, readonly body: { readonly order: readonly string[] } }): Promise<string> => {
+        calls.push(`${id} ${name}`)
+        await sleep(order.indexOf(name) * 15)
+        return `${name} of ${order.join('')}`
+      }
+      return s
+        .parallel('group', (g) => g.step('a', sibling('a')).step('b', sibling('b')).step('c', sibling('c')))
+        .step('fails', {
+          attempts: 1,
+          onExhausted: 'fail',
+          run: ({ id }) => {
+            if (failed.has(id)) return
+            failed.add(id)
+            throw new Error('the first time')
+          }
+        })
+        .returns(({ results }) => results.group)
+    }
+  }))
+  await Promise.all(orders.map(async (order) => {
+    const { id } = await app.jobs.submit('order', { order })
+    t.match(await endOf(app, id), { state: 'failed' })
+    await app.jobs.redrive(id)
+    t.match(await endOf(app, id), { state: 'completed' })
+    const text = order.join('')
+    t.same(await app.jobs.result(id), { a: `a of ${text}`, b: `b of ${text}`, c: `c of ${text}` })
+  }))
+  t.equal(calls.length, orders.length * 3)
+})
+
+onBothStores(t, 'no step begins while the one before it could not be stored', async (t, open) => {
+  const calls: string[] = []
+  let refusals = 0
+  const app = await open((app) => app.saga({
+    name: 'order',
+    retry: { attempts: 3, backoff: { type: 'fixed', delayMs: 1 } },
+    steps: (s) => s
+      .step('first', () => { calls.push('first') })
+      .step('second', () => { calls.push('second') })
+      .returns(() => undefined)
+  }), {
+    around: (store) => withCheckpoints(store, async ({ facts }, write) => {
+      if (facts['first']?.includes('"s":"c"') === true && refusals++ === 0) throw new AsyncEndpointsError('FAE_STORE_FULL', 'no space')
+      await write()
+    })
+  })
+  const { id } = await app.jobs.submit('order', {})
+  t.match(await endOf(app, id), { state: 'completed' })
+  t.same(calls, ['first', 'first', 'second'], 'what was not stored is not relied upon')
+})
+
+for (const fails of [false, true]) {
+  onBothStores(t, `the answer to any checkpoint of a saga that ${fails ? 'fails' : 'completes'} is lost: each step runs once all the same`, async (t, open) => {
+    const calls = new Map<string, string[]>()
+    let lost = 0
+    let written = 0
+    /** The checkpoint whose answer is lost, from 1; those of a saga come one after the other. */
+    let losing = 0
+    const app = await open((app) => app.saga({
+      name: 'order',
+      steps: (s) => s
+        .step('a', { run: ({ id }) => { calls.get(id)?.push('a') }, compensate: ({ id }) => { calls.get(id)?.push('undo a') } })
+        .parallel('group', (g) => g
+          .step('b', { run: ({ id }) => { calls.get(id)?.push('b') }, compensate: ({ id }) => { calls.get(id)?.push('undo b') } })
+          .step('c', ({ id }) => { calls.get(id)?.push('c') }))
+        .step('d', {
+          attempts: 1,
+          run: ({ id }) => {
+            calls.get(id)?.push('d')
+            if (fails) throw new Error('no')
+          }
+        })
+        .returns(() => undefined)
+    }), {
+      around: (store) => withCheckpoints(store, async (_, write) => {
+        await write()
+        if (++written !== losing) return
+        lost++
+        throw new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', 'the connection is gone')
+      })
+    })
+    const expected = ['a', 'b', 'c', 'd', ...(fails ? ['undo b', 'undo a'] : [])]
+    let checkpoints = 1
+    for (let n = 0; n <= checkpoints; n++) {
+      losing = n
+      written = 0
+      const { id } = await app.jobs.submit('order', {}, { delayMs: 50 })
+      const seen: string[] = []
+      calls.set(id, seen)
+      t.match(await endOf(app, id), { state: fails ? 'failed' : 'completed', attempts: 1 }, `number ${n}`)
+      t.same(seen, expected, `number ${n}`)
+      if (n === 0) checkpoints = written
+    }
+    t.equal(lost, checkpoints)
+    t.ok(checkpoints > 3)
+  })
+}
+
+onBothStores(t, 'a signal that came before its wait is delivered, and wakes nothing else', async (t, open) => {
+  const calls: string[] = []
+  const app = await open((app) => app.saga({
+    name: 'order',
+    steps: (s) => s
+      .signal('first', { timeoutMs: 600_000 })
+      .step('between', () => { calls.push('between') })
+      .signal('second', { timeoutMs: 600_000 })
+      .returns(({ results }) => [results.first, results.second])
+  }))
+  const { id } = await app.jobs.submit('order', {})
+  await untilStep(app, id, 'first', 'w')
+  await untilSuspended(app, id)
+  await signal(app, id, 'second', 2)
+  await sleep(100)
+  t.same(calls, [], 'it waits for the first')
+  await signal(app, id, 'first', 1)
+  t.match(await endOf(app, id), { state: 'completed' })
+  t.same(calls, ['between'])
+  t.same(await app.jobs.result(id), [1, 2])
+})
