@@ -2,9 +2,9 @@
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { AsyncEndpointsError } from '../../lib/core/errors.ts'
-import type { Checkpoint } from '../../lib/jobs/steps.ts'
 import type { JobStore } from '../../lib/jobs/store.ts'
 import { endOf, onBothStores, signal, untilStep, untilSuspended } from '../support/saga-stores.ts'
+import { stepsOfStore, withCheckpoints, withMembers } from '../support/wrapped-store.ts'
 
 t.setTimeout(120_000)
 
@@ -14,26 +14,9 @@ function latch (): { readonly open: () => void, readonly opened: Promise<void> }
   return { open, opened }
 }
 
-/** Its checkpoints go through a function, which may refuse them. */
-function withCheckpoints (store: JobStore, around: (checkpoint: Checkpoint, store: () => Promise<unknown>) => Promise<void>): JobStore {
-  const { steps } = store
-  if (steps === undefined) throw new Error('the store keeps no steps')
-  const own: typeof steps = {
-    journal: (id) => steps.journal(id),
-    signal: (id, name, value) => steps.signal(id, name, value),
-    async checkpoint (claim, checkpoint) {
-      let verdict: Awaited<ReturnType<typeof steps.checkpoint>> = { stored: false }
-      await around(checkpoint, async () => { verdict = await steps.checkpoint(claim, checkpoint) })
-      return verdict
-    }
-  }
-  return new Proxy(store, {
-    get (target, name) {
-      if (name === 'steps') return own
-      const member: unknown = Reflect.get(target, name, target)
-      return typeof member === 'function' ? (...args: unknown[]): unknown => Reflect.apply(member, target, args) : member
-    }
-  })
+/** The store, whose checkpoints go through a function that may refuse them. */
+function checkpointsThrough (store: JobStore, around: Parameters<typeof withCheckpoints>[1]): JobStore {
+  return withMembers(store, { steps: withCheckpoints(stepsOfStore(store), around) })
 }
 
 onBothStores(t, 'a signal that comes while a step runs starts nothing a second time', async (t, open) => {
@@ -167,9 +150,9 @@ onBothStores(t, 'no step begins while the one before it could not be stored', as
       .step('second', () => { calls.push('second') })
       .returns(() => undefined)
   }), {
-    around: (store) => withCheckpoints(store, async ({ facts }, write) => {
-      if (facts['first']?.includes('"s":"c"') === true && refusals++ === 0) throw new AsyncEndpointsError('FAE_STORE_FULL', 'no space')
-      await write()
+    around: (store) => checkpointsThrough(store, async (write, claim, checkpoint) => {
+      if (checkpoint.facts['first']?.includes('"s":"c"') === true && refusals++ === 0) throw new AsyncEndpointsError('FAE_STORE_FULL', 'no space')
+      return await write(claim, checkpoint)
     })
   })
   const { id } = await app.jobs.submit('order', {})
@@ -200,9 +183,9 @@ for (const fails of [false, true]) {
         })
         .returns(() => undefined)
     }), {
-      around: (store) => withCheckpoints(store, async (_, write) => {
-        await write()
-        if (++written !== losing) return
+      around: (store) => checkpointsThrough(store, async (write, claim, checkpoint) => {
+        const verdict = await write(claim, checkpoint)
+        if (++written !== losing) return verdict
         lost++
         throw new AsyncEndpointsError('FAE_STORE_UNAVAILABLE', 'the connection is gone')
       })

@@ -8,7 +8,7 @@ import type { JobStore } from '../../lib/jobs/store.ts'
 import { readStep } from '../../lib/jobs/saga-facts.ts'
 import { isTerminal } from '../../lib/jobs/states.ts'
 import type { RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
-import { SAGA, SIGNAL } from '../faults/fixtures/crash-saga.ts'
+import { BATCH, ORDER, SIGNAL, type BatchBody, type OrderBody } from '../faults/fixtures/crash-saga.ts'
 import { noPoints, type Fault } from '../faults/fixtures/points.ts'
 import { sagaApp } from '../faults/fixtures/saga-app.ts'
 import type { SagaWorkerArguments } from '../faults/fixtures/saga-worker.ts'
@@ -51,8 +51,17 @@ export class Stage {
   }
 
   async play (scenario: Scenario, fault: Fault, chosen?: string): Promise<SagaRun> {
+    return await this.#begin(ORDER, scenario === 'fails' ? { fails: 'notify' } : {}, scenario, fault, chosen)
+  }
+
+  /** A saga whose step `publish` fails for good. */
+  async playFailing (chosen: string): Promise<SagaRun> { return await this.#begin(ORDER, { fails: 'publish' }, 'fails', 'SIGKILL', chosen) }
+
+  async playBatch (items: number, chosen?: string): Promise<SagaRun> { return await this.#begin(BATCH, { items }, 'completes', 'SIGKILL', chosen) }
+
+  async #begin (name: string, body: OrderBody | BatchBody, scenario: Scenario, fault: Fault, chosen: string | undefined): Promise<SagaRun> {
     const queue = `q-${++this.#runs}`
-    const job = newJob({ name: SAGA, queue, input: withBody({ fails: scenario === 'fails' }) })
+    const job = newJob({ name, queue, input: withBody(body) })
     await this.store.create(job)
     const witness = `${this.folder}/${this.options.prefix}-${queue}`
     return new SagaRun(this, scenario, chosen === undefined ? undefined : fault, job.id, { store: this.options, queue, witness, chosen, fault })
@@ -68,8 +77,8 @@ export class SagaRun {
   readonly #scenario: Scenario
   readonly #fault: Fault | undefined
   readonly #arguments: SagaWorkerArguments
-  readonly #victim: ChildProcess
-  readonly #exited: Promise<unknown>
+  #victim: ChildProcess
+  #exited: Promise<unknown>
   readonly #driving = new AbortController()
   readonly #driven: Promise<void>
   #asks = 0
@@ -81,12 +90,25 @@ export class SagaRun {
     this.#fault = fault
     this.id = id
     this.#arguments = args
-    const victim = this.#victim = fork(FILE, [JSON.stringify(args)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    this.#victim = this.#fork()
+    this.#exited = once(this.#victim, 'exit')
+    this.#driven = this.#drive()
+  }
+
+  #fork (): ChildProcess {
+    const victim = fork(FILE, [JSON.stringify(this.#arguments)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     const killAtExit = (): void => { victim.kill('SIGKILL') }
     process.once('exit', killAtExit)
-    this.#exited = once(victim, 'exit').finally(() => process.removeListener('exit', killAtExit))
+    victim.once('exit', () => process.removeListener('exit', killAtExit))
     victim.on('message', (message) => { if (message === 'asks') this.#asks++ })
-    this.#driven = this.#drive()
+    return victim
+  }
+
+  /** Another process takes the saga, and the same happens to it at the same point. Resolves when it is over. */
+  async again (): Promise<void> {
+    this.#victim = this.#fork()
+    this.#exited = once(this.#victim, 'exit')
+    await this.exited()
   }
 
   get entries (): Entry[] { return readWitness(this.#arguments.witness) }
