@@ -87,8 +87,10 @@ onBothStores(t, 'twenty siblings that end in one turn, and one that fails: a red
           return item * 2
         },
         attempts: 1,
-        onExhausted: 'fail'
-      }, { onError: 'await-all', concurrency: 20 })
+        onExhausted: 'fail',
+        onError: 'await-all',
+        concurrency: 20
+      })
       .returns(({ results }) => results.all)
   }))
   const { id } = await app.jobs.submit('order', {})

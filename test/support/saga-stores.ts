@@ -29,7 +29,7 @@ export function onBothStores (t: Test, name: string, work: (t: Test, open: OpenA
   }
   for (const [kind, make] of Object.entries(stores)) {
     t.test(`${name} (${kind})`, async (t) => {
-      await work(t, async (define, { around = (store) => store, concurrency = 20 } = {}) => {
+      await work(t, async (define, { around = (store: JobStore) => store, concurrency = 20 } = {}) => {
         const app = Fastify()
         // Before the store's server stops.
         const store = around(await make(t))
