@@ -82,6 +82,6 @@ onBothStores(t, 'cancelled while an undo is in backoff: that changes nothing, an
   const { id } = await app.jobs.submit('order', {})
   await untilSuspended(app, id)
   t.match(await app.jobs.cancel(id, 'not wanted'), { state: 'requested' })
-  t.match(await endOf(app, id), { state: 'failed', phase: 'compensated', code: 'FAE_HANDLER_ERROR' }, 'it had failed before it was cancelled')
+  t.match(await endOf(app, id), { state: 'failed', phase: 'compensated', code: 'Error' }, 'it had failed before it was cancelled')
   t.same(calls, ['first', 'undo first', 'undo first'])
 })
