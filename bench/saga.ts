@@ -1,6 +1,7 @@
 /**
- * What durable steps cost on Redis: `node dist/bench/saga.js [--smoke]`, after `npm run build`. Sagas of ten steps that
- * do nothing but return a result are worked off by processes of their own, in turns, with results of 1 KiB and of 50 KiB:
+ * What durable steps cost on Redis: `node dist/bench/saga.js [--smoke]`, after `npm run build`. Sagas of ten steps
+ * that do nothing but return a result are worked off by processes of their own, in turns, with results of 1 KiB and of
+ * 50 KiB:
  *
  * - `bare`: a job of BullMQ whose processor, written by hand, stores the results so far with `job.updateData()` after
  *   each step;
@@ -18,7 +19,9 @@ import { Redis } from 'ioredis'
 import { startRedis, uniquePrefix } from '../test/support/redis.ts'
 import { median, print, ratio, whole } from './measuring/figures.ts'
 import { pin } from './measuring/machine.ts'
-import { measureLong, workOff, type Figures, type Kind, type LongFigures, type Task } from './saga/work.ts'
+import { measureLong } from './saga/long.ts'
+import { workOff } from './saga/work.ts'
+import type { Figures, Kind, LongFigures, LongTask, Task } from './saga/tasks.ts'
 
 const KINDS = ['bare', 'store', 'ours'] as const satisfies readonly Kind[]
 const SMOKE = process.argv.includes('--smoke')
@@ -32,7 +35,7 @@ const CONCURRENCIES = SMOKE ? [10] : [1, 10]
 const LONG = SMOKE ? { steps: 60, sagas: 1 } : { steps: 1_000, sagas: 12 }
 const WANTED_CPU = 50
 
-async function measure<F> (task: Task | { readonly kind: 'long', readonly url: string, readonly prefix: string, readonly steps: number, readonly sagas: number }): Promise<F> {
+async function measure<F> (task: Task | LongTask): Promise<F> {
   const child = fork(fileURLToPath(import.meta.url), ['--work', JSON.stringify(task)])
   const exited = once(child, 'exit')
   await pin(child.pid, 1)
@@ -41,24 +44,31 @@ async function measure<F> (task: Task | { readonly kind: 'long', readonly url: s
   return figures
 }
 
-async function compare (url: string, client: Redis, concurrency: number, { bytes, sagas, wanted }: typeof SIZES[number]): Promise<void> {
+type Size = typeof SIZES[number]
+
+async function compare (url: string, client: Redis, concurrency: number, size: Size): Promise<void> {
+  const { bytes, sagas, wanted } = size
   const runs: Record<Kind, Figures[]> = { bare: [], store: [], ours: [] }
   for (let round = 0; round < ROUNDS; round++) {
     // In turns, so that a noisy neighbour disturbs all alike.
     for (const kind of KINDS) {
-      runs[kind].push(await measure<Figures>({ kind, url, prefix: uniquePrefix(), concurrency, sagas, steps: STEPS, bytes }))
+      const task = { kind, url, prefix: uniquePrefix(), concurrency, sagas, steps: STEPS, bytes }
+      runs[kind].push(await measure<Figures>(task))
       await client.flushall()
     }
   }
   const all = (kind: Kind, name: keyof Figures): number[] => runs[kind].map((run) => run[name])
+  const middle = (kind: Kind, name: keyof Figures): number => median(all(kind, name))
+  const toBare = (name: keyof Figures): string => ratio(all('ours', name), all('bare', name)).toFixed(2)
   print(`${STEPS} steps of ${whole(bytes)} bytes, concurrency ${concurrency}:`)
   for (const kind of KINDS) {
-    const [rate, cpu, server] = [median(all(kind, 'perSecond')), median(all(kind, 'cpuMicros')), median(all(kind, 'serverMicros'))]
-    print(`  ${kind.padEnd(5)} ${whole(rate)} steps/s, ${cpu.toFixed(1)} µs of CPU a step, server ${server.toFixed(1)} µs`)
+    print(`  ${kind.padEnd(5)} ${whole(middle(kind, 'perSecond'))} steps/s, ` +
+      `${middle(kind, 'cpuMicros').toFixed(1)} µs of CPU a step, ` +
+      `server ${middle(kind, 'serverMicros').toFixed(1)} µs`)
   }
   const own = median(runs.ours.map(({ cpuMicros }, round) => cpuMicros - (runs.store[round]?.cpuMicros ?? NaN)))
-  print(`  ours / bare: ${ratio(all('ours', 'perSecond'), all('bare', 'perSecond')).toFixed(2)} of its steps/s (wanted: at least ${wanted}) · ` +
-    `${ratio(all('ours', 'serverMicros'), all('bare', 'serverMicros')).toFixed(2)} of its server's CPU · ` +
+  print(`  ours / bare: ${toBare('perSecond')} of its steps/s (wanted: at least ${wanted}) · ` +
+    `${toBare('serverMicros')} of its server's CPU · ` +
     `ours - store: ${own.toFixed(1)} µs of CPU a step (wanted: at most ${WANTED_CPU})`)
 }
 
@@ -69,15 +79,16 @@ async function measureLate (url: string, client: Redis): Promise<void> {
     await client.flushall()
   }
   const [early, late] = [runs.map((run) => run.earlyMicros), runs.map((run) => run.lateMicros)]
-  print(`A saga of ${whole(LONG.steps)} steps, alone: its first steps took ${median(early).toFixed(0)} µs each, its last ${median(late).toFixed(0)} µs; ` +
-    `${ratio(late, early).toFixed(2)} of it (wanted: at most 1.10)`)
+  print(`A saga of ${whole(LONG.steps)} steps, alone: its first steps took ${median(early).toFixed(0)} µs each, ` +
+    `its last ${median(late).toFixed(0)} µs; ${ratio(late, early).toFixed(2)} of it (wanted: at most 1.10)`)
 }
 
 async function main (): Promise<void> {
   const redis = await startRedis()
   const client = new Redis(redis.url)
   const pinned = await pin(redis.pid, 0)
-  print(`Node ${process.version}, ${pinned ? 'a processor for the server and one for the worker, ' : ''}${SMOKE ? 'smoke run, figures mean nothing' : `median of ${ROUNDS}`}`)
+  print(`Node ${process.version}, ${pinned ? 'a processor for the server and one for the worker, ' : ''}` +
+    `${SMOKE ? 'smoke run, figures mean nothing' : `median of ${ROUNDS}`}`)
   try {
     for (const size of SIZES) {
       for (const concurrency of CONCURRENCIES) await compare(redis.url, client, concurrency, size)
@@ -91,7 +102,7 @@ async function main (): Promise<void> {
 
 const [flag, text] = process.argv.slice(2)
 if (flag === '--work' && text !== undefined) {
-  const task = JSON.parse(text) as Parameters<typeof measure>[0]
+  const task = JSON.parse(text) as Task | LongTask
   process.send?.(task.kind === 'long' ? await measureLong(task) : await workOff(task))
   process.disconnect()
 } else await main()

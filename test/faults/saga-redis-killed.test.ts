@@ -1,4 +1,4 @@
-/** Redis is killed at every point of a saga, and comes back: within the lease the same attempt goes on, later another. */
+/** Redis is killed at every point of a saga, and comes back: the same attempt goes on. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { temporaryFolder } from '../support/folder.ts'

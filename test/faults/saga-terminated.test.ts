@@ -11,7 +11,8 @@ const server = await sharedRedis()
 t.teardown(() => server.stop())
 
 for (const scenario of ['completes', 'fails', 'cancelled'] satisfies Scenario[]) {
-  t.test(`told to leave at every point of a saga that ${scenario === 'cancelled' ? 'is cancelled' : scenario}`, async (t) => {
+  const which = scenario === 'cancelled' ? 'is cancelled' : scenario
+  t.test(`told to leave at every point of a saga that ${which}`, async (t) => {
     const stage = await Stage.open(server.url, temporaryFolder(t, 'sagas'), { leaseMs: 10_000 })
     t.teardown(() => stage.close())
     const { points } = await recordPoints(stage, scenario)

@@ -1,4 +1,4 @@
-/** A worker is frozen at every point of a saga for longer than its lease, and thawed when another one has finished it. */
+/** A worker is frozen at every point of a saga, for longer than its lease, and thawed when another has finished it. */
 import { strict as assert } from 'node:assert'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'

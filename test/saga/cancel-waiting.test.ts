@@ -18,13 +18,23 @@ const WAITS = {
 type Wait = keyof typeof WAITS
 
 function define (app: FastifyInstance, wait: Wait, calls: string[]): void {
-  const fails = { attempts: 3, backoff: BACKOFF, run: (): void => { calls.push('waits'); throw new Error('again later') }, compensate: (): void => { calls.push('undo waits') } }
+  const fails = {
+    attempts: 3,
+    backoff: BACKOFF,
+    run: (): void => {
+      calls.push('waits')
+      throw new Error('again later')
+    },
+    compensate: (): void => { calls.push('undo waits') }
+  }
   app.saga({
     name: 'order',
     steps: (s) => {
       const first = s.step('first', {
         run: () => { calls.push('first') },
-        compensate: ({ reason, outcome, signal }) => { calls.push(`undo first: ${reason}, ${outcome.kind}${signal.aborted ? ', aborted' : ''}`) }
+        compensate: ({ reason, outcome, signal }) => {
+          calls.push(`undo first: ${reason}, ${outcome.kind}${signal.aborted ? ', aborted' : ''}`)
+        }
       })
       const waiting = wait === 'it sleeps'
         ? first.sleep('waits', LONG_MS)
@@ -32,7 +42,9 @@ function define (app: FastifyInstance, wait: Wait, calls: string[]): void {
           ? first.signal('waits', { timeoutMs: LONG_MS })
           : wait === 'a step of it is in backoff'
             ? first.step('waits', fails)
-            : first.parallel('group', (g) => g.step('waits', fails).step('other', { run: () => { calls.push('other') }, compensate: () => { calls.push('undo other') } }))
+            : first.parallel('group', (g) => g
+              .step('waits', fails)
+              .step('other', { run: () => { calls.push('other') }, compensate: () => { calls.push('undo other') } }))
       return waiting.returns(() => undefined)
     }
   })
@@ -74,7 +86,14 @@ onBothStores(t, 'cancelled while an undo is in backoff: that changes nothing, an
     steps: (s) => s
       .step('first', {
         run: () => { calls.push('first') },
-        compensate: { attempts: 5, backoff: { ...BACKOFF, delayMs: 1_500 }, run: () => { calls.push('undo first'); if (calls.filter((call) => call === 'undo first').length === 1) throw new Error('again later') } }
+        compensate: {
+          attempts: 5,
+          backoff: { ...BACKOFF, delayMs: 1_500 },
+          run: ({ attempt }) => {
+            calls.push('undo first')
+            if (attempt === 1) throw new Error('again later')
+          }
+        }
       })
       .step('fails', { attempts: 1, run: () => { throw new Error('no') } })
       .returns(() => undefined)
@@ -82,6 +101,6 @@ onBothStores(t, 'cancelled while an undo is in backoff: that changes nothing, an
   const { id } = await app.jobs.submit('order', {})
   await untilSuspended(app, id)
   t.match(await app.jobs.cancel(id, 'not wanted'), { state: 'requested' })
-  t.match(await endOf(app, id), { state: 'failed', phase: 'compensated', code: 'Error' }, 'it had failed before it was cancelled')
+  t.match(await endOf(app, id), { state: 'failed', phase: 'compensated', code: 'Error' }, 'it had failed before that')
   t.same(calls, ['first', 'undo first', 'undo first'])
 })

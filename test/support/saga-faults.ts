@@ -55,16 +55,22 @@ export class Stage {
   }
 
   /** A saga whose step `publish` fails for good. */
-  async playFailing (chosen: string): Promise<SagaRun> { return await this.#begin(ORDER, { fails: 'publish' }, 'fails', 'SIGKILL', chosen) }
+  async playFailing (chosen: string): Promise<SagaRun> {
+    return await this.#begin(ORDER, { fails: 'publish' }, 'fails', 'SIGKILL', chosen)
+  }
 
-  async playBatch (items: number, chosen?: string): Promise<SagaRun> { return await this.#begin(BATCH, { items }, 'completes', 'SIGKILL', chosen) }
+  async playBatch (items: number, chosen?: string): Promise<SagaRun> {
+    return await this.#begin(BATCH, { items }, 'completes', 'SIGKILL', chosen)
+  }
 
-  async #begin (name: string, body: OrderBody | BatchBody, scenario: Scenario, fault: Fault, chosen: string | undefined): Promise<SagaRun> {
+  async #begin (
+    name: string, body: OrderBody | BatchBody, scenario: Scenario, fault: Fault, chosen: string | undefined
+  ): Promise<SagaRun> {
     const queue = `q-${++this.#runs}`
     const job = newJob({ name, queue, input: withBody(body) })
     await this.store.create(job)
     const witness = `${this.folder}/${this.options.prefix}-${queue}`
-    return new SagaRun(this, scenario, chosen === undefined ? undefined : fault, job.id, { store: this.options, queue, witness, chosen, fault })
+    return new SagaRun(this, scenario, job.id, { store: this.options, queue, witness, chosen, fault })
   }
 
   close (): Promise<void> { return this.store.close(1_000) }
@@ -84,10 +90,10 @@ export class SagaRun {
   #asks = 0
   #survivor: FastifyInstance | undefined
 
-  constructor (stage: Stage, scenario: Scenario, fault: Fault | undefined, id: string, args: SagaWorkerArguments) {
+  constructor (stage: Stage, scenario: Scenario, id: string, args: SagaWorkerArguments) {
     this.#stage = stage
     this.#scenario = scenario
-    this.#fault = fault
+    this.#fault = args.chosen === undefined ? undefined : args.fault
     this.id = id
     this.#arguments = args
     this.#victim = this.#fork()
@@ -126,7 +132,8 @@ export class SagaRun {
 
   /** The victim has stopped at its point. */
   async frozen (): Promise<void> {
-    await until('the process is frozen', () => this.#passedPoint && /^\d+ \(.*\) T/.test(readFileSync(`/proc/${this.#victim.pid}/stat`, 'utf8')), WITHIN_MS)
+    const stopped = (): boolean => /^\d+ \(.*\) T/.test(readFileSync(`/proc/${this.#victim.pid}/stat`, 'utf8'))
+    await until('the process is frozen', () => this.#passedPoint && stopped(), WITHIN_MS)
   }
 
   thaw (): void { this.#victim.kill('SIGCONT') }
@@ -195,12 +202,18 @@ export class SagaRun {
   }
 }
 
-/** All points of a scenario, in the order in which an undisturbed process passes them, and what there is to judge of it. */
-export async function recordPoints (stage: Stage, scenario: Scenario): Promise<{ readonly points: string[], readonly ended: Ended }> {
+interface Recording { readonly points: string[], readonly ended: Ended }
+
+/** All points of a scenario, in the order in which an undisturbed process passes them, and what there is to judge. */
+export async function recordPoints (stage: Stage, scenario: Scenario): Promise<Recording> {
   const run = await stage.play(scenario, 'SIGKILL')
   await run.untilOver()
   const ended = await run.end()
-  return { points: ended.entries.flatMap((entry) => entry.kind === 'point' ? [entry.point] : []), ended }
+  return { points: pointsOf(ended.entries), ended }
+}
+
+export function pointsOf (entries: readonly Entry[]): string[] {
+  return entries.flatMap((entry) => entry.kind === 'point' ? [entry.point] : [])
 }
 
 /** Does the same with every item, a few at a time. */

@@ -34,7 +34,8 @@ export function onBothStores (t: Test, name: string, work: (t: Test, open: OpenA
         // Before the store's server stops.
         const store = around(await make(t))
         t.teardown(() => app.close())
-        await app.register(asyncEndpoints, { store, worker: { concurrency, drainTimeoutMs: 0 }, observability: false, health: false })
+        const worker = { concurrency, drainTimeoutMs: 0 }
+        await app.register(asyncEndpoints, { store, worker, observability: false, health: false })
         define(app)
         await app.ready()
         return app
@@ -63,7 +64,14 @@ export async function signal (app: FastifyInstance, id: string, name: string, va
   await runtimeOf(app).store.steps?.signal(id, name, JSON.stringify(value))
 }
 
-export async function endOf (app: FastifyInstance, id: string): Promise<{ state: string, code: string | undefined, phase: string | undefined, attempts: number }> {
+export interface End {
+  readonly state: string
+  readonly code: string | undefined
+  readonly phase: string | undefined
+  readonly attempts: number
+}
+
+export async function endOf (app: FastifyInstance, id: string): Promise<End> {
   await app.jobs.waitFor(id)
   const { state, error, attempts, facts } = await recordOf(app, id)
   return { state, code: error?.code, phase: readHead(facts)?.p, attempts }
