@@ -66,7 +66,7 @@ t.test('killed in the second of three tries: at most one more', async (t) => {
   const { entries, record } = await run.end()
   t.match(record, { state: 'failed', error: { code: 'Error' } })
   t.equal(begins(entries, 'run', 'publish'), 4, 'one, the one that was killed, and two')
-  t.same(undone(entries), ['publish', 'renditions/uhd', 'renditions/hd', 'reserve'], 'a killed try may have had an effect')
+  t.same(undone(entries), ['publish', 'renditions/uhd', 'renditions/hd', 'reserve'], 'it may have had an effect')
 })
 
 t.test('twenty siblings end in one turn, and their worker is killed around each checkpoint of that', async (t) => {

@@ -5,7 +5,7 @@ import { AsyncEndpointsError } from '../../lib/core/errors.ts'
 import { readStep } from '../../lib/jobs/saga-facts.ts'
 import type { JobStore } from '../../lib/jobs/store.ts'
 import { endOf, onBothStores, signal, untilStep, untilSuspended } from '../support/saga-stores.ts'
-import { stepsOfStore, withCheckpoints, withMembers } from '../support/wrapped-store.ts'
+import { stepsOfStore, withCheckpoints, withMembers, type AroundCheckpoint } from '../support/wrapped-store.ts'
 
 t.setTimeout(120_000)
 
@@ -16,7 +16,7 @@ function latch (): { readonly open: () => void, readonly opened: Promise<void> }
 }
 
 /** The store, whose checkpoints go through a function that may refuse them. */
-function checkpointsThrough (store: JobStore, around: Parameters<typeof withCheckpoints>[1]): JobStore {
+function checkpointsThrough (store: JobStore, around: AroundCheckpoint): JobStore {
   return withMembers(store, { steps: withCheckpoints(stepsOfStore(store), around) })
 }
 
@@ -48,7 +48,10 @@ onBothStores(t, 'a signal that comes while a step runs starts nothing a second t
 
 onBothStores(t, 'quick siblings beside a slow one run once each, in a hundred sagas at a time', async (t, open) => {
   const calls = new Map<string, number>()
-  const count = (id: string, step: string): void => { calls.set(`${id} ${step}`, (calls.get(`${id} ${step}`) ?? 0) + 1) }
+  const count = (id: string, step: string): void => {
+    const key = `${id} ${step}`
+    calls.set(key, (calls.get(key) ?? 0) + 1)
+  }
   const app = await open((app) => app.saga({
     name: 'order',
     steps: (s) => s
@@ -165,7 +168,7 @@ onBothStores(t, 'no step begins while the one before it could not be stored', as
 
 for (const fails of [false, true]) {
   const how = fails ? 'fails' : 'completes'
-  onBothStores(t, `the answer to any checkpoint of a saga that ${how} is lost: each step runs once`, async (t, open) => {
+  onBothStores(t, `an answer to a checkpoint of a saga that ${how} is lost: each step runs once`, async (t, open) => {
     const calls = new Map<string, string[]>()
     const note = (what: string) => ({ id }: { readonly id: string }): void => { calls.get(id)?.push(what) }
     let lost = 0

@@ -15,10 +15,11 @@ import type { SagaWorkerArguments } from '../faults/fixtures/saga-worker.ts'
 import { readWitness, Witness, type Entry } from '../faults/fixtures/witness.ts'
 import { newJob, openStore, until, withBody } from './redis-jobs.ts'
 import { uniquePrefix } from './redis.ts'
-import type { Ended, Scenario } from './saga-verdict.ts'
+import { diesAfterEnd, type Ended, type Scenario } from './saga-verdict.ts'
 
 const FILE = fileURLToPath(new URL('../faults/fixtures/saga-worker.js', import.meta.url))
 const WITHIN_MS = 30_000
+const LOOK_MS = 30
 
 /** Where sagas are played: one server, one prefix, a queue for each run. */
 export class Stage {
@@ -133,13 +134,13 @@ export class SagaRun {
   /** The victim has stopped at its point. */
   async frozen (): Promise<void> {
     const stopped = (): boolean => /^\d+ \(.*\) T/.test(readFileSync(`/proc/${this.#victim.pid}/stat`, 'utf8'))
-    await until('the process is frozen', () => this.#passedPoint && stopped(), WITHIN_MS)
+    await waitFor('the process is frozen', () => this.#passedPoint && stopped())
   }
 
   thaw (): void { this.#victim.kill('SIGCONT') }
 
   /** The victim waits at its point until it is answered. */
-  async asks (): Promise<void> { await until('the process asks', () => this.#asks > 0, WITHIN_MS) }
+  async asks (): Promise<void> { await waitFor('the process asks', () => this.#asks > 0) }
 
   answer (): void { this.#victim.send('go on') }
 
@@ -153,8 +154,9 @@ export class SagaRun {
   }
 
   async untilOver (): Promise<void> {
-    await until('the saga is over', () => this.over(), WITHIN_MS)
-    await until('its end is published', () => this.#stage.endsOf(this.id).length > 0)
+    await waitFor('the saga is over', () => this.over())
+    if (this.#fault === 'SIGKILL' && diesAfterEnd(this.entries)) return
+    await waitFor('its end is published', () => this.#stage.endsOf(this.id).length > 0)
   }
 
   /** Lets the victim go. @returns its exit code */
@@ -195,7 +197,7 @@ export class SagaRun {
       const record = await store.get(this.id).catch(() => undefined)
       return record?.state === 'scheduled' && readStep(record.facts, SIGNAL)?.s === 'w'
     }
-    await until('the saga waits for its signal', async () => signal.aborted || await waits(), WITHIN_MS)
+    await waitFor('the saga waits for its signal', async () => signal.aborted || await waits())
     if (signal.aborted) return
     if (this.#scenario === 'cancelled') await store.cancel(this.id, 'not wanted any more')
     else await store.steps?.signal(this.id, SIGNAL, JSON.stringify({ by: 'a person' }))
@@ -216,8 +218,10 @@ export function pointsOf (entries: readonly Entry[]): string[] {
   return entries.flatMap((entry) => entry.kind === 'point' ? [entry.point] : [])
 }
 
+type WorkOn<T> = (item: T, lane: number) => Promise<void>
+
 /** Does the same with every item, a few at a time. */
-export async function inLanes<T> (items: readonly T[], lanes: number, work: (item: T, lane: number) => Promise<void>): Promise<void> {
+export async function inLanes<T> (items: readonly T[], lanes: number, work: WorkOn<T>): Promise<void> {
   const rest = [...items]
   await Promise.all(Array.from({ length: lanes }, async (_, lane) => {
     for (let item = rest.shift(); item !== undefined; item = rest.shift()) await work(item, lane)
@@ -227,5 +231,15 @@ export async function inLanes<T> (items: readonly T[], lanes: number, work: (ite
 async function bounded (promise: Promise<unknown>, what: string): Promise<void> {
   let over = false
   promise.then(() => { over = true }, () => { over = true })
-  await until(what, () => over, WITHIN_MS)
+  await waitFor(what, () => over)
+}
+
+/** Many wait at the same time here, so they look less often than `until`. */
+async function waitFor (what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  let lookAt = 0
+  await until(what, async () => {
+    if (performance.now() < lookAt) return false
+    lookAt = performance.now() + LOOK_MS
+    return await condition()
+  }, WITHIN_MS)
 }

@@ -21,7 +21,7 @@ export interface Ended {
 
 const END_STATES = { completes: 'completed', fails: 'failed', cancelled: 'cancelled' } as const
 /** The steps that run when nothing disturbs it. */
-const RUN: Readonly<Record<Scenario, readonly string[]>> = { completes: STEPS, fails: STEPS, cancelled: STEPS.slice(0, 4) }
+const RUN = { completes: STEPS, fails: STEPS, cancelled: STEPS.slice(0, 4) } as const
 
 /** @returns everything that is wrong, in words */
 export function judge (ended: Ended): string[] {
@@ -29,17 +29,15 @@ export function judge (ended: Ended): string[] {
   const problems: string[] = []
   const must = (holds: boolean, what: string): void => { if (!holds) problems.push(what) }
   const faultAt = entries.findIndex(({ kind }) => kind === 'fault')
-  must(fault === undefined ? faultAt === -1 : faultAt >= 0, fault === undefined ? 'there was a fault' : 'the point was not reached')
+  must((faultAt >= 0) === (fault !== undefined), `the point was ${faultAt >= 0 ? '' : 'not '}reached`)
 
   judgeEnd(ended, must)
   for (const what of ['run', 'undo'] as const) {
-    for (const step of new Set(entries.flatMap((entry) => entry.kind === 'begins' && entry.what === what ? [entry.step] : []))) {
-      judgeTries(what, step, faultAt, ended, must)
-    }
+    for (const step of begunIn(entries, what)) judgeTries(what, step, faultAt, ended, must)
   }
-  const ran = stepsOf(entries, 'begins', 'run')
+  const ran = begunIn(entries, 'run')
   must(sameSet(ran, RUN[scenario]), `these steps ran: ${ran.join(', ')}`)
-  if (scenario === 'completes') must(!entries.some((entry) => entry.kind === 'begins' && entry.what === 'undo'), 'something was undone')
+  if (scenario === 'completes') must(begunIn(entries, 'undo').length === 0, 'something was undone')
   else judgeUndos(faultAt, ended, must)
   if (fault === 'SIGTERM' || fault === 'ask' || fault === undefined) {
     must(record?.attempts === 1, `${String(record?.attempts)} attempts were spent`)
@@ -48,50 +46,69 @@ export function judge (ended: Ended): string[] {
   return problems
 }
 
+const ENDS: ReadonlySet<string> = new Set(['job.completed', 'job.failed', 'job.cancelled'])
+
+type What = 'run' | 'undo'
 type Must = (holds: boolean, what: string) => void
 
 function judgeEnd ({ scenario, record, result, ends, entries, fault }: Ended, must: Must): void {
   const state = END_STATES[scenario]
   must(record?.state === state, `it is ${String(record?.state)}, with ${JSON.stringify(record?.error)}`)
-  must(ends.length === 1 && ends[0] === state, `these ends were published: ${ends.join(', ')}`)
-  const events = entries.flatMap((entry) => entry.kind === 'event' && /^job\.(completed|failed|cancelled)$/.test(entry.event) ? [entry.event] : [])
-  // A process that dies between the store's answer and the event emits none.
-  const diedAfter = fault === 'SIGKILL' && entries.some((entry) => entry.kind === 'fault' && entry.point === `after it is settled as ${state}`)
-  must(events.length === (diedAfter ? 0 : 1), `these ends were emitted: ${events.join(', ')}`)
+  const events = entries.flatMap((entry) => entry.kind === 'event' && ENDS.has(entry.event) ? [entry.event] : [])
+  // A process that dies right after the end is stored emits no event, and may not publish the change.
+  const silent = fault === 'SIGKILL' && diesAfterEnd(entries)
+  must((ends.length === 1 && ends[0] === state) || (silent && ends.length === 0), `published ends: ${ends.join(', ')}`)
+  must(events.length === (silent ? 0 : 1), `these ends were emitted: ${events.join(', ')}`)
   const phase = readHead(record?.facts)?.p
   must(phase === (scenario === 'completes' ? undefined : 'compensated'), `its phase is ${String(phase)}`)
-  if (scenario === 'completes') must(result === JSON.stringify({ published: `${String(record?.id)}/publish/0` }), `its result is ${String(result)}`)
+  const expected = scenario === 'completes' ? JSON.stringify({ published: `${String(record?.id)}/publish/0` }) : undefined
+  must(result === expected, `its result is ${String(result)}`)
+}
+
+/** The fault of this run comes when its end is stored already. */
+export function diesAfterEnd (entries: readonly Entry[]): boolean {
+  return entries.some((entry) => entry.kind === 'fault' && /^after it is settled as (?!suspend)/.test(entry.point))
 }
 
 /** A step that is stored as completed or undone is not begun again; one that was interrupted once is begun twice. */
-function judgeTries (what: 'run' | 'undo', step: string, faultAt: number, { entries, record, fault }: Ended, must: Must): void {
+function judgeTries (what: What, step: string, faultAt: number, { entries, record, fault }: Ended, must: Must): void {
   const done = what === 'run' ? 'c' : 'z'
-  const begins = entries.flatMap((entry, at) => entry.kind === 'begins' && entry.what === what && entry.step === step ? [{ at, key: entry.key }] : [])
+  const begins = placesOf(entries, 'begins', what, step)
   const storedAt = entries.findIndex((entry) => entry.kind === 'stored' && entry.steps[step] === done)
-  must(storedAt === -1 || begins.every(({ at }) => at < storedAt), `the ${what} of ${step} began again after it was stored`)
+  must(storedAt === -1 || Math.max(...begins) < storedAt, `the ${what} of ${step} began again after it was stored`)
   const repeats = fault !== undefined && fault !== 'ask' && interrupted(what, step, faultAt, entries) ? 2 : 1
   must(begins.length <= repeats, `the ${what} of ${step} began ${begins.length} times, not ${repeats}`)
   const key = `${String(record?.id)}/${step}/0${what === 'undo' ? '/undo' : ''}`
-  must(begins.every((one) => one.key === key), `the ${what} of ${step} had the keys ${begins.map((one) => one.key).join(', ')}`)
+  const keys = begins.map((at) => entries[at]).map((entry) => entry?.kind === 'begins' ? entry.key : '')
+  must(keys.every((one) => one === key), `the ${what} of ${step} had the keys ${keys.join(', ')}`)
 }
 
 /** It had begun before the fault, and how it ended was not stored by then. */
-function interrupted (what: 'run' | 'undo', step: string, faultAt: number, entries: readonly Entry[]): boolean {
+function interrupted (what: What, step: string, faultAt: number, entries: readonly Entry[]): boolean {
   const before = entries.slice(0, Math.max(0, faultAt))
-  const over = what === 'run' ? /[cf]/ : /[zx]/
-  return before.some((entry) => entry.kind === 'begins' && entry.what === what && entry.step === step) &&
-    !before.some((entry) => entry.kind === 'stored' && over.test(entry.steps[step] ?? ''))
+  return placesOf(before, 'begins', what, step).length > 0 && !over(what, step, before)
+}
+
+function over (what: What, step: string, entries: readonly Entry[]): boolean {
+  const letters = what === 'run' ? 'cf' : 'zx'
+  return entries.some((entry) => entry.kind === 'stored' && letters.includes(entry.steps[step] ?? '-'))
+}
+
+/** It was stored that it runs, and not how it ended: so it may have begun before the fault. */
+function mayHaveBegun (step: string, faultAt: number, entries: readonly Entry[]): boolean {
+  const before = entries.slice(0, Math.max(0, faultAt))
+  return before.some((entry) => entry.kind === 'stored' && entry.steps[step] === 'r') && !over('run', step, before)
 }
 
 function judgeUndos (faultAt: number, { entries }: Ended, must: Must): void {
-  const began = stepsOf(entries, 'begins', 'undo')
-  const failed = interrupted('run', 'notify', faultAt, entries)
-  const expected = [...(failed ? ['notify'] : []), ...UNDONE.filter((step) => effectsOf(entries, 'run', step).length > 0)]
+  const began = begunIn(entries, 'undo')
+  const unknown = mayHaveBegun('notify', faultAt, entries) ? ['notify'] : []
+  const expected = [...unknown, ...UNDONE.filter((step) => placesOf(entries, 'effect', 'run', step).length > 0)]
   // In reverse order of their start, and one after the other.
   must(began.join() === expected.join(), `these were undone: ${began.join(', ')}, and not: ${expected.join(', ')}`)
   for (const step of UNDONE) {
-    const effects = effectsOf(entries, 'run', step)
-    const undos = effectsOf(entries, 'undo', step)
+    const effects = placesOf(entries, 'effect', 'run', step)
+    const undos = placesOf(entries, 'effect', 'undo', step)
     must(effects.length === 0 || Math.max(...undos) > Math.max(...effects), `${step} had an effect that was not undone`)
     const outcomes = entries.flatMap((entry) => entry.kind === 'outcome' && entry.step === step ? [entry.outcome] : [])
     must(outcomes.every((outcome) => outcome === 'completed'), `the undo of ${step} was given ${outcomes.join(', ')}`)
@@ -99,12 +116,13 @@ function judgeUndos (faultAt: number, { entries }: Ended, must: Must): void {
 }
 
 /** Steps in the order of their first try. */
-function stepsOf (entries: readonly Entry[], kind: 'begins' | 'effect', what: 'run' | 'undo'): string[] {
-  return [...new Set(entries.flatMap((entry) => entry.kind === kind && entry.what === what ? [entry.step] : []))]
+function begunIn (entries: readonly Entry[], what: What): string[] {
+  return [...new Set(entries.flatMap((entry) => entry.kind === 'begins' && entry.what === what ? [entry.step] : []))]
 }
 
-function effectsOf (entries: readonly Entry[], what: 'run' | 'undo', step: string): number[] {
-  return entries.flatMap((entry, at) => entry.kind === 'effect' && entry.what === what && entry.step === step ? [at] : [])
+function placesOf (entries: readonly Entry[], kind: 'begins' | 'effect', what: What, step: string): number[] {
+  const is = (entry: Entry): boolean => entry.kind === kind && entry.what === what && entry.step === step
+  return entries.flatMap((entry, at) => is(entry) ? [at] : [])
 }
 
 function sameSet (some: readonly string[], others: readonly string[]): boolean {

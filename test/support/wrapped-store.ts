@@ -7,15 +7,17 @@ export function withMembers (store: JobStore, members: Partial<JobStore>): JobSt
     get (target, name) {
       if (Object.hasOwn(members, name)) return Reflect.get(members, name)
       const member: unknown = Reflect.get(target, name, target)
-      return typeof member === 'function' ? (...args: unknown[]): unknown => Reflect.apply(member, target, args) : member
+      if (typeof member !== 'function') return member
+      return (...args: unknown[]): unknown => Reflect.apply(member, target, args)
     }
   })
 }
 
-export type WriteCheckpoint = StepStore['checkpoint']
+type Write = StepStore['checkpoint']
+/** Is given what writes a checkpoint, and writes it. */
+export type AroundCheckpoint = (write: Write, ...args: Parameters<Write>) => ReturnType<Write>
 
-/** @param around is given what writes a checkpoint, and writes it */
-export function withCheckpoints (steps: StepStore, around: (write: WriteCheckpoint, ...args: Parameters<WriteCheckpoint>) => ReturnType<WriteCheckpoint>): StepStore {
+export function withCheckpoints (steps: StepStore, around: AroundCheckpoint): StepStore {
   return {
     journal: (id) => steps.journal(id),
     signal: (id, name, value) => steps.signal(id, name, value),
