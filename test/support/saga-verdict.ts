@@ -33,12 +33,12 @@ export function judge (ended: Ended): string[] {
 
   judgeEnd(ended, must)
   for (const what of ['run', 'undo'] as const) {
-    for (const step of begunIn(entries, what)) judgeTries(what, step, faultAt, ended, must)
+    for (const step of begunIn(entries, what)) judgeTries(what, step, ended, must)
   }
   const ran = begunIn(entries, 'run')
   must(sameSet(ran, RUN[scenario]), `these steps ran: ${ran.join(', ')}`)
   if (scenario === 'completes') must(begunIn(entries, 'undo').length === 0, 'something was undone')
-  else judgeUndos(faultAt, ended, must)
+  else judgeUndos(ended, must)
   if (fault === 'SIGTERM' || fault === 'ask' || fault === undefined) {
     must(record?.attempts === 1, `${String(record?.attempts)} attempts were spent`)
     must(!entries.some((entry) => entry.kind === 'event' && entry.event === 'job.recovered'), 'it was found stalled')
@@ -71,22 +71,22 @@ export function diesAfterEnd (entries: readonly Entry[]): boolean {
 }
 
 /** A step that is stored as completed or undone is not begun again; one that was interrupted once is begun twice. */
-function judgeTries (what: What, step: string, faultAt: number, { entries, record, fault }: Ended, must: Must): void {
+function judgeTries (what: What, step: string, { entries, record, fault }: Ended, must: Must): void {
   const done = what === 'run' ? 'c' : 'z'
   const begins = placesOf(entries, 'begins', what, step)
   const storedAt = entries.findIndex((entry) => entry.kind === 'stored' && entry.steps[step] === done)
   must(storedAt === -1 || Math.max(...begins) < storedAt, `the ${what} of ${step} began again after it was stored`)
-  const repeats = fault !== undefined && fault !== 'ask' && interrupted(what, step, faultAt, entries) ? 2 : 1
+  const repeats = fault !== undefined && fault !== 'ask' && interrupted(what, step, entries) ? 2 : 1
   must(begins.length <= repeats, `the ${what} of ${step} began ${begins.length} times, not ${repeats}`)
   const key = `${String(record?.id)}/${step}/0${what === 'undo' ? '/undo' : ''}`
   const keys = begins.map((at) => entries[at]).map((entry) => entry?.kind === 'begins' ? entry.key : '')
   must(keys.every((one) => one === key), `the ${what} of ${step} had the keys ${keys.join(', ')}`)
 }
 
-/** It had begun before the fault, and how it ended was not stored by then. */
-function interrupted (what: What, step: string, faultAt: number, entries: readonly Entry[]): boolean {
-  const before = entries.slice(0, Math.max(0, faultAt))
-  return placesOf(before, 'begins', what, step).length > 0 && !over(what, step, before)
+/** The disturbed process had begun it, and has not stored how it ended. */
+function interrupted (what: What, step: string, entries: readonly Entry[]): boolean {
+  const deeds = entries.filter(({ by }) => by === 'victim')
+  return placesOf(deeds, 'begins', what, step).length > 0 && !over(what, step, deeds)
 }
 
 function over (what: What, step: string, entries: readonly Entry[]): boolean {
@@ -94,15 +94,15 @@ function over (what: What, step: string, entries: readonly Entry[]): boolean {
   return entries.some((entry) => entry.kind === 'stored' && letters.includes(entry.steps[step] ?? '-'))
 }
 
-/** It was stored that it runs, and not how it ended: so it may have begun before the fault. */
-function mayHaveBegun (step: string, faultAt: number, entries: readonly Entry[]): boolean {
-  const before = entries.slice(0, Math.max(0, faultAt))
-  return before.some((entry) => entry.kind === 'stored' && entry.steps[step] === 'r') && !over('run', step, before)
+/** The disturbed process has stored that it runs, and not how it ended: it may have had an effect. */
+function mayHaveBegun (step: string, entries: readonly Entry[]): boolean {
+  const deeds = entries.filter(({ by }) => by === 'victim')
+  return deeds.some((entry) => entry.kind === 'stored' && entry.steps[step] === 'r') && !over('run', step, deeds)
 }
 
-function judgeUndos (faultAt: number, { entries }: Ended, must: Must): void {
+function judgeUndos ({ entries }: Ended, must: Must): void {
   const began = begunIn(entries, 'undo')
-  const unknown = mayHaveBegun('notify', faultAt, entries) ? ['notify'] : []
+  const unknown = mayHaveBegun('notify', entries) ? ['notify'] : []
   const expected = [...unknown, ...UNDONE.filter((step) => placesOf(entries, 'effect', 'run', step).length > 0)]
   // In reverse order of their start, and one after the other.
   must(began.join() === expected.join(), `these were undone: ${began.join(', ')}, and not: ${expected.join(', ')}`)
