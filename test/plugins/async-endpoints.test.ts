@@ -89,7 +89,7 @@ t.test('a running job is cancelled, a snoozed one at once', async (t) => {
 })
 
 /** What `app.decorate` of this package adds, by name. */
-const DECORATORS = ['asyncEndpoint', 'defineJob', 'jobs', 'jobEvents', 'jobMetrics', 'jobMetricsRegistry', 'jobExporters', 'jobMonitor', 'jobWorker', 'jobHealth', 'jobAlerts']
+const DECORATORS = ['asyncEndpoint', 'saga', 'defineJob', 'jobs', 'jobEvents', 'jobMetrics', 'jobMetricsRegistry', 'jobExporters', 'jobMonitor', 'jobWorker', 'jobHealth', 'jobAlerts']
 
 t.test('a decorator of the application collides loudly or not at all', async (t) => {
   const before = Fastify()
