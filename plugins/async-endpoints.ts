@@ -251,7 +251,8 @@ export type {
   CheckReport, HealthCheck, HealthCheckOptions, HealthData, HealthReport, HealthStatus, HealthVerdict
 } from '../lib/health/registry.ts'
 export type { BuiltInCheck, BaseHealthOptions } from '../lib/health/options.ts'
-export type { StatusDocument, SubmittedDocument } from '../lib/http/document.ts'
+export type { Signalled } from '../lib/client/signal.ts'
+export type { StatusDocument, StepDocument, SubmittedDocument } from '../lib/http/document.ts'
 export type { AnyEndpointOptions } from '../lib/http/endpoint.ts'
 export type { IdempotencyMode } from '../lib/http/idempotency.ts'
 export type { Links } from '../lib/http/links.ts'
@@ -264,11 +265,18 @@ export type {
 } from '../lib/http/responses.ts'
 export type { ExposeErrors, ShownError } from '../lib/http/shown-error.ts'
 export type { DefinedTypes, EndpointOptions, EndpointSchema, HandlerTypes, ResultBound } from '../lib/http/types.ts'
+export type { SagaOptions } from '../lib/http/saga.ts'
+export type { SagaPlanOptions } from '../lib/saga/compile.ts'
+export type {
+  HeldByJson, NewStepName, NoResults, PlainResults, SagaDecision, SagaEachOptions, SagaEnd, SagaGroup, SagaGroupOptions, SagaInput,
+  SagaItemContext, SagaItemUndo, SagaMaySkip, SagaSignalOptions, SagaStepContext, SagaStepOptions, SagaSteps, SagaTryOptions,
+  SagaUndoContext, SagaUndoOptions, SignalSchemaTypes, SignalValue
+} from '../lib/saga/types.ts'
 export type { BackoffContext, BackoffOptions, CustomBackoff } from '../lib/jobs/backoff.ts'
 export type {
   BodyOf, HandlerMiddleware, JobContext, JobDefinition, JobDefinitionInput, JobHandler, JobName, JobOptions,
   JobReference, JobRequirement, JobRequirements, JobTracingOptions, JobTypes,
-  Part, ResultOf, RetryOptions, SubmitArguments, TypesOf
+  Part, ResultOf, RetryOptions, StepContext, StepOptions, SubmitArguments, TypesOf
 } from '../lib/jobs/definition.ts'
 // `export *`, because only an interface that is passed on like this can be extended from outside.
 export * from '../lib/jobs/job-names.ts'
@@ -279,10 +287,15 @@ export type {
   ClaimedJob, IdempotencyClaim, JobInput, JobOrigin, JobProgress, JobRecord, JobUpdate, NewJob, StoredError,
   TraceCarrier
 } from '../lib/jobs/job.ts'
+export type { SagaPhase, StepState } from '../lib/jobs/saga-facts.ts'
+export type { SagaHistory } from '../lib/jobs/saga-plan.ts'
+export type {
+  Checkpoint, CheckpointVerdict, Journal, SagaCounts, SignalVerdict, StepsFacts, StepStore
+} from '../lib/jobs/steps.ts'
 export type { JobState, TerminalState } from '../lib/jobs/states.ts'
 export type {
   Attempt, CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts,
-  RedriveVerdict, Settlement, SettleVerdict, StoreHost, StoreReport,
+  RedriveVerdict, Settlement, SettleVerdict, StoreHost, StoreReport, Suspension,
   UnattendedQueue
 } from '../lib/jobs/store.ts'
 export type { AlertsOptions } from './alerts.ts'

@@ -59,7 +59,7 @@ const { handler: _, ...endpointProperties } = endpointSchema['properties'] as Re
 const sagaSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
-  required: ['name', 'steps'],
+  required: ['name'],
   properties: {
     ...endpointProperties,
     ...sagaPlanProperties,
@@ -90,6 +90,7 @@ export function defineSaga (app: FastifyInstance, http: HttpRuntime | undefined,
   const problems = new OptionProblems()
   const options = problems.collect('', () => readOptions<AnySagaOptions, Partial<AnySagaOptions>>(where, sagaSchema, {}, given))
   problems.add(...headerListProblems('headers', Array.isArray(given.headers) ? given.headers : []))
+  problems.add(...withoutRoute(given))
   const part = problems.collect('', () => sagaPart(app, given, compilers))
   problems.throwIfAny(where)
   if (options === undefined || part === undefined) throw new Error('reading the options gave neither a result nor a problem')
@@ -101,6 +102,12 @@ export function defineSaga (app: FastifyInstance, http: HttpRuntime | undefined,
   const settings = { ...endpoint, timeoutMs: 0, retry: { attempts: part.plan.maxCrashes, ...options.retry }, handler: neverCalled }
   if (settings.url === undefined) return addEndpoint(app, undefined, define, { ...settings, url: '' })
   return addEndpoint(app, http, define, { ...settings, url: settings.url })
+}
+
+/** Options of the route that submits the saga, for one that has none. */
+function withoutRoute ({ url, method, bodyLimit }: AnySagaOptions): string[] {
+  if (url !== undefined) return []
+  return Object.entries({ method, bodyLimit }).flatMap(([key, value]) => value === undefined ? [] : [`${key} has no effect without a url`])
 }
 
 function sagaPart (app: FastifyInstance, given: AnySagaOptions, compilers: SchemaCompilers): SagaPart {

@@ -1,10 +1,11 @@
 /** Undoes the steps of a saga that may have had an effect, the newest first. */
 import type { StoredError } from '../jobs/job.ts'
+import { outcomeKind, type Cancel, type Discard, type Snooze } from '../jobs/outcome.ts'
 import type { StepFacts } from '../jobs/saga-facts.ts'
 import type { SagaNode, SagaPlan, StepPlan } from '../jobs/saga-plan.ts'
 import type { StepScope } from '../jobs/seams.ts'
 import type { Settlement } from '../jobs/store.ts'
-import { toStoredError } from '../jobs/stored-error.ts'
+import { toReason, toStoredError } from '../jobs/stored-error.ts'
 import { parseValue } from './journal.ts'
 import { SHORT_WAIT_MS, Stopped, Suspended, within, type Run, type SagaFailure } from './run.ts'
 import { round, type RunnableStep } from './step-runner.ts'
@@ -25,6 +26,8 @@ export function beginCompensation (run: Run, { error, reason, path }: SagaFailur
   const { journal, events } = run
   const now = run.now()
   journal.setHead({ p: 'compensating', o: reason, e: error, c: now, w: path, v: undefined })
+  // Crashes of the steps are none of the compensations.
+  journal.gotOn()
   const targets = targetsOf(run)
   journal.setCompensatingSince(now)
   journal.setUndo(targets.length > 0)
@@ -203,19 +206,33 @@ function afterUndo (run: Run, step: RunnableStep, scope: StepScope, end: Exclude
   const facts = journal.step(step.path)
   if (facts === undefined) return true
   const { tryNumber } = scope
-  if (end.kind === 'returned') {
+  const outcome = outcomeKind(end.kind === 'returned' ? end.value : end.error)
+  if (outcome === 'snooze') {
+    const { delayMs } = (end.kind === 'returned' ? end.value : end.error) as Snooze
+    journal.setStep(step.path, { ...facts, s: 'u', n: tryNumber - 1, u: run.now() + Math.max(1, delayMs) })
+    return false
+  }
+  if (end.kind === 'returned' && outcome === undefined) {
     journal.setStep(step.path, { ...facts, s: 'z', n: tryNumber, d: round(end.durationMs), u: undefined })
     journal.afterwards(() => { events.compensated(scope, end.durationMs) })
     return true
   }
-  const error = toStoredError(end.error, redaction.text)
-  const delayMs = tryNumber >= step.undo.attempts ? -1 : step.undo.backoff({ attempt: tryNumber, maxAttempts: step.undo.attempts, error: end.error })
+  // A `discard()` or a `cancel()` says that trying again cannot help.
+  const error = outcome === undefined ? toStoredError(thrownBy(end), redaction.text) : givenUp(end, redaction.text)
+  const delayMs = outcome !== undefined || tryNumber >= step.undo.attempts ? -1 : step.undo.backoff({ attempt: tryNumber, maxAttempts: step.undo.attempts, error: thrownBy(end) })
   events.tryFailed('step.compensation_failed', scope, end.durationMs, error, delayMs < 0)
   if (delayMs >= 0) events.retryScheduled(scope, delayMs, error.code)
   journal.setStep(step.path, {
     ...facts, s: delayMs < 0 ? 'x' : 'u', n: tryNumber, d: round(end.durationMs), e: error, u: delayMs < 0 ? undefined : run.now() + delayMs
   })
   return delayMs < 0
+}
+
+function thrownBy (end: Exclude<TryEnd, { kind: 'aborted' }>): unknown { return end.kind === 'returned' ? end.value : end.error }
+
+function givenUp (end: Exclude<TryEnd, { kind: 'aborted' }>, clean: (text: string) => string): StoredError {
+  const { reason } = thrownBy(end) as Cancel | Discard
+  return { code: 'FAE_DISCARDED', message: toReason(reason, 'discarded by a compensation', clean) }
 }
 
 function giveUp (run: Run, { path, step }: Target, error: StoredError): void {

@@ -159,7 +159,7 @@ class PlanCompiler {
   }
 
   nodes (declared: readonly DeclaredNode[]): SagaNode[] {
-    if (declared.length === 0) this.#problems.add('it has no steps')
+    if (declared.length === 0 && typeof this.#source.steps === 'function') this.#problems.add('it has no steps')
     const count = declared.reduce((sum, node) => sum + (node.kind === 'parallel' ? node.steps.length : 1), 0)
     if (count > MAX_NODES) this.#problems.add(`it has ${count} steps; ${MAX_NODES} are the most, put more work into each or use each()`)
     this.#names('the saga', declared)

@@ -3,6 +3,7 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 import { STEP_STATES, type SagaNames, type StepFacts } from '../jobs/saga-facts.ts'
 import type { SagaHistory, SagaPlan } from '../jobs/saga-plan.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
+import { nodeOf } from './compensation.ts'
 import { isDone, parseValue } from './journal.ts'
 import { SagaFailure, Suspended, type Run } from './run.ts'
 
@@ -35,7 +36,7 @@ export function followDefinition (run: Run): void {
     if (journal.head.v !== undefined) journal.setHead({ v: undefined })
     return
   }
-  if (isBeginning(begunIn(run, names), paths)) {
+  if (begunIn(run, names).some((begun) => isBeginning(begun, paths))) {
     adopt(run, `version ${names.v} became ${plan.version}: it goes on with the new steps`)
     return
   }
@@ -65,12 +66,16 @@ function adopt (run: Run, reason: string): void {
   events.definitionChanged(reason)
 }
 
-/** Paths that were begun, in the stored order; items of an `each` count as their group. */
-function begunIn ({ journal }: Run, { n }: SagaNames): string[] {
-  return n.filter((path) => {
+/**
+ * Paths that were begun, in the stored order; items of an `each` count as their group. Of a group, a sibling may be pending
+ * that stands before one that was begun: with these, and without.
+ */
+function begunIn ({ journal }: Run, { n }: SagaNames): string[][] {
+  const begun = n.filter((path) => {
     const facts = journal.step(path)
-    return facts !== undefined && facts.s !== 'p'
+    return facts !== undefined && (facts.s !== 'p' || facts.i !== undefined)
   })
+  return [begun, n.slice(0, n.indexOf(begun.at(-1) ?? '') + 1)]
 }
 
 function isBeginning (begun: readonly string[], paths: readonly string[]): boolean {
@@ -112,7 +117,11 @@ function checked (history: SagaHistory, paths: readonly string[]): SagaHistory {
 }
 
 function apply (run: Run, { steps, results }: SagaHistory): void {
-  const { journal } = run
+  const { journal, plan } = run
+  // What the new definition does not have was converted, or is not wanted any more.
+  for (const [path, { s, m }] of [...journal.steps()]) {
+    if (s !== 'p' && nodeOf(plan, path) === undefined) journal.setStep(path, { s: 'p', a: 0, m, t: 0 })
+  }
   let began = journal.head.i ?? 0
   for (const { name, state } of steps) {
     const stored: StepFacts | undefined = journal.step(name)

@@ -1,11 +1,12 @@
 /** Walks the list of a saga's steps, from the first that is not done. */
 import { AsyncEndpointsError } from '../core/errors.ts'
+import { MAX_DELAY_MS } from '../jobs/outcome.ts'
 import type { EachPlan, SagaNode, SignalPlan, SleepPlan, StepPlan } from '../jobs/saga-plan.ts'
 import type { Settlement } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 import { GroupRunner } from './group-runner.ts'
 import { isDone, parseValue } from './journal.ts'
-import { SagaFailure, Suspended, type Run } from './run.ts'
+import { SagaFailure, Stopped, Suspended, type Run } from './run.ts'
 import { assertWentOn, decide, failureOf, prepareStep, runLeg, type RunnableStep } from './step-runner.ts'
 import { encodeResult } from './step-result.ts'
 import { nodeOf } from './compensation.ts'
@@ -131,7 +132,9 @@ async function sleepThrough (run: Run, node: SleepPlan): Promise<void> {
     let delayMs: unknown
     try {
       delayMs = typeof ms === 'number' ? ms : await decide(run, ms)
-      if (typeof delayMs !== 'number' || !(delayMs >= 0)) throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `The time of sleep "${path}" is not a number of milliseconds, 0 or more`)
+      if (typeof delayMs !== 'number' || !(delayMs >= 0 && delayMs <= MAX_DELAY_MS)) {
+        throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `The time of sleep "${path}" is not a number of milliseconds, 0 to ${MAX_DELAY_MS}`)
+      }
     } catch (thrown) {
       throw failNode(run, node, thrown)
     }
@@ -166,8 +169,13 @@ async function awaitSignal (run: Run, node: SignalPlan): Promise<void> {
   if (!goesOn) throw new SagaFailure(path, error, onExhausted === 'fail' ? 'fail' : 'compensate')
 }
 
-/** A function of the definition that only decides has thrown, or given something unusable. */
+/**
+ * A function of the definition that only decides has thrown, or given something unusable.
+ *
+ * @throws {Stopped} when the attempt was stopped meanwhile
+ */
 function failNode (run: Run, { path }: SagaNode, thrown: unknown): SagaFailure {
+  if (thrown instanceof Stopped) throw thrown
   const error = toStoredError(thrown, run.runtime.redaction.text)
   run.journal.setStep(path, { s: 'f', a: 1, m: 1, t: run.now(), e: error })
   return new SagaFailure(path, error)
@@ -182,6 +190,7 @@ async function complete (run: Run): Promise<Settlement> {
   try {
     settlement = scope.settle(await decide(run, plan.returns))
   } catch (thrown) {
+    if (thrown instanceof Stopped) throw thrown
     throw new SagaFailure('', toStoredError(thrown, redaction.text))
   }
   if (settlement.kind === 'failed') throw new SagaFailure('', settlement.error)

@@ -1,6 +1,7 @@
 /** Runs the siblings of a group side by side. */
 import type { StepScope } from '../jobs/seams.ts'
 import { isDone } from './journal.ts'
+import type { StepFacts } from '../jobs/saga-facts.ts'
 import { SagaFailure, SHORT_WAIT_MS, Stopped, Suspended, within, type Run } from './run.ts'
 import { prepareStep, runLeg, type InGroup, type LegEnd, type RunnableStep } from './step-runner.ts'
 import { stepScope, type StepTry } from './step-try.ts'
@@ -66,9 +67,11 @@ export class GroupRunner implements InGroup {
 
   ended (path: string): void { this.#tries.delete(path) }
 
+  get aborted (): boolean { return this.#aborted }
+
   async #all (): Promise<void> {
     for (;;) {
-      await this.#begin()
+      await this.#begin().catch((error: unknown) => { this.#break(error) })
       if (this.#running.size === 0) {
         if (this.#broken !== undefined) throw this.#broken
         if (this.#run.stop !== undefined) throw new Stopped(this.#run.stop)
@@ -89,9 +92,11 @@ export class GroupRunner implements InGroup {
   async #begin (): Promise<void> {
     const { concurrency } = this.#options
     const ready: RunnableStep[] = []
+    const before = new Map<string, StepFacts | undefined>()
     while (!this.#aborted && this.#run.stop === undefined && this.#broken === undefined && this.#running.size + ready.length < concurrency) {
       const sibling = this.#queue.shift()
       if (sibling === undefined) break
+      before.set(sibling.path, this.#run.journal.step(sibling.path))
       try {
         if (await prepareStep(this.#run, sibling)) ready.push(sibling)
       } catch (error) {
@@ -100,6 +105,8 @@ export class GroupRunner implements InGroup {
       }
     }
     if (ready.length === 0) return
+    // The condition of one has failed: those before it do not begin.
+    if (this.#aborted) return ready.forEach((sibling) => { this.#takeBack(sibling, before.get(sibling.path)) })
     await this.#run.journal.flush()
     if (!this.#announced) this.#run.events.groupStarted(this.scope, this.#total, concurrency)
     this.#announced = true
@@ -110,11 +117,19 @@ export class GroupRunner implements InGroup {
   #start (sibling: RunnableStep): void {
     this.#running.add(sibling.path)
     runLeg(this.#run, sibling, this).then((end) => { this.#legEnded(sibling, end) }, (error: unknown) => {
-      // The lease is lost, or something is broken: the others have to end before the attempt does.
-      this.#broken ??= error
-      this.#abortOthers('lease-lost')
+      this.#break(error)
       this.#over(sibling)
     })
+  }
+
+  #takeBack ({ path, attempts: m }: RunnableStep, before: StepFacts | undefined): void {
+    this.#run.journal.startStep(path, before ?? { s: 'p', a: 0, m, t: 0 })
+  }
+
+  /** The lease is lost, or something is broken: the siblings that run have to end before the attempt does. */
+  #break (error: unknown): void {
+    this.#broken ??= error
+    this.#abortOthers('lease-lost')
   }
 
   #legEnded (sibling: RunnableStep, end: LegEnd): void {

@@ -127,6 +127,9 @@ export class StepJournal {
     this.setHead({ b: this.#spent, k: this.#head.k + Number(isDone(facts)) - Number(done) })
   }
 
+  /** The saga has got on: its crashes are counted from here. */
+  gotOn (): void { this.setHead({ b: this.#spent }) }
+
   /** A step is about to run: nothing has got on yet. */
   startStep (path: string, facts: StepFacts): void {
     this.#facts.set(path, facts)

@@ -99,6 +99,19 @@ export class Run {
     scope.signal.addEventListener('abort', this.#onAbort, { once: true })
     if (scope.signal.aborted) this.#onAbort()
     scope.onCancel(() => { this.cancel() })
+    this.#noteUnknownEffects()
+  }
+
+  /**
+   * A worker has died: what was between two tries may have been in one. Noted before anything else, because the saga may be
+   * undone before it comes to the step: it was cancelled, or its time is over.
+   */
+  #noteUnknownEffects (): void {
+    const { journal } = this
+    if (journal.crashes === 0 || journal.head.p !== undefined) return
+    for (const [path, facts] of [...journal.steps()]) {
+      if (facts.s === 'r' || facts.s === 'b') journal.correctStep(path, { ...facts, q: 1 })
+    }
   }
 
   /** @throws what {@link StepJournal.open} throws */

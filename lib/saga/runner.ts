@@ -81,11 +81,16 @@ async function attempt (run: Run): Promise<Settlement> {
 async function forward (run: Run): Promise<Settlement | SagaFailure> {
   try {
     if (run.scope.cancelRequested) return cancelled(run)
+    // Of a saga that waits for a worker with its definition, too: its time may be over.
+    run.armDeadline()
+    run.throwIfStopped()
     followDefinition(run)
     begin(run)
     return await goForward(run)
   } catch (thrown) {
     if (thrown instanceof SagaFailure) return thrown
+    // The store has no room for a result. The undo gets the result that is in memory; the next writes are small.
+    if (isNoRoom(thrown)) return new SagaFailure('', toStoredError(thrown, run.runtime.redaction.text))
     if (!(thrown instanceof Stopped)) throw thrown
     switch (run.stop) {
       case 'cancelled': return cancelled(run)
@@ -93,6 +98,10 @@ async function forward (run: Run): Promise<Settlement | SagaFailure> {
       default: throw thrown
     }
   }
+}
+
+function isNoRoom (error: unknown): boolean {
+  return isAsyncEndpointsError(error, 'FAE_STORE_FULL') || isAsyncEndpointsError(error, 'FAE_JOB_TOO_LARGE')
 }
 
 /** The first step of a saga, or the next one of a saga that was begun before. */

@@ -23,6 +23,8 @@ export type LegEnd = 'done' | 'aborted' | { readonly waitUntil: number } | SagaF
 /** What a group adds to the step that it runs. */
 export interface InGroup {
   readonly scope: StepScope
+  /** A sibling has failed: no other try begins. */
+  readonly aborted: boolean
   started (path: string, step: StepTry): void
   ended (path: string): void
 }
@@ -40,7 +42,8 @@ export async function prepareStep (run: Run, step: RunnableStep): Promise<boolea
   const facts = journal.step(path)
   if (isDone(facts)) return false
   if (facts === undefined || facts.s === 'p') {
-    if (when !== undefined && !await holds(run, step)) {
+    // One that began before a redrive has answered its condition.
+    if (when !== undefined && facts?.i === undefined && !await holds(run, step)) {
       journal.setStep(path, { s: 's', a: 0, m: step.attempts, t: run.now() })
       journal.afterwards(() => { events.skipped(path, order) })
       return false
@@ -52,8 +55,8 @@ export async function prepareStep (run: Run, step: RunnableStep): Promise<boolea
     return true
   }
   if (facts.s === 'f') throw failureOf(step, facts)
-  // It ran when its worker died, or stopped: its effect is unknown.
-  if (facts.s === 'r' || journal.crashes > 0) journal.correctStep(path, { ...facts, q: 1 })
+  // It ran when its worker stopped, or died: its effect is unknown.
+  if (facts.s === 'r') journal.correctStep(path, { ...facts, q: 1 })
   return true
 }
 
@@ -61,7 +64,7 @@ export async function prepareStep (run: Run, step: RunnableStep): Promise<boolea
 export async function runLeg (run: Run, step: RunnableStep, group?: InGroup): Promise<LegEnd> {
   const { journal } = run
   for (;;) {
-    if (run.stop !== undefined) return 'aborted'
+    if (run.stop !== undefined || group?.aborted === true) return 'aborted'
     const facts = journal.step(step.path)
     if (facts === undefined) throw new Error(`step ${step.path} was not prepared`)
     const waitMs = facts.s === 'b' ? (facts.u ?? 0) - run.now() : 0
@@ -121,7 +124,8 @@ function afterTry (run: Run, step: RunnableStep, scope: StepScope, end: TryEnd):
   const outcome = end.kind === 'returned' ? end.value : end.error
   switch (outcomeKind(outcome)) {
     case 'snooze': {
-      const until = run.now() + (outcome as Snooze).delayMs
+      // Never in the same turn: a step that snoozes again and again must leave time for others.
+      const until = run.now() + Math.max(1, (outcome as Snooze).delayMs)
       journal.setStep(step.path, { ...facts, s: 'b', u: until })
       return 'again'
     }
@@ -194,12 +198,13 @@ export function failureOf (step: StepPlan, { e: error }: StepFacts): SagaFailure
 /**
  * Evaluates the condition of a step. It is evaluated once: what came of it is stored with the next write.
  *
- * @throws {SagaFailure} when it throws
+ * @throws {SagaFailure} when it throws; {Stopped}
  */
 async function holds (run: Run, step: RunnableStep): Promise<boolean> {
   try {
-    return await decide(run, step.when, step) === true
+    return Boolean(await decide(run, step.when, step))
   } catch (thrown) {
+    if (thrown instanceof Stopped) throw thrown
     const error = toStoredError(thrown, run.runtime.redaction.text)
     const facts: StepFacts = { s: 'f', a: 0, m: step.attempts, t: run.now(), e: error }
     run.journal.setStep(step.path, facts)
@@ -211,7 +216,15 @@ async function holds (run: Run, step: RunnableStep): Promise<boolean> {
 export async function decide (run: Run, decision: StepPlan['when'], step?: RunnableStep): Promise<unknown> {
   if (decision === undefined) return undefined
   const context = new DecisionContext(run.scope, run.results())
-  return await Reflect.apply(decision, undefined, [step?.index === undefined ? context : Object.assign(context, { item: step.item, index: step.index })])
+  const answer: unknown = Reflect.apply(decision, undefined, [step?.index === undefined ? context : Object.assign(context, { item: step.item, index: step.index })])
+  if (!(answer instanceof Promise)) return answer
+  // It has no signal and no time limit of its own: what stops the attempt ends the wait for it.
+  const wait = run.wait(Infinity)
+  try {
+    return await Promise.race([answer, wait.over.then(() => { throw new Stopped(run.stop ?? 'shutdown') })])
+  } finally {
+    wait.end()
+  }
 }
 
 /** Facts of a step that was prepared. */

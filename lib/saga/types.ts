@@ -14,10 +14,10 @@ export interface SagaInput {
 }
 
 /** An object type as an editor shows it best: its members, without the names of the helpers that made it. */
-type Plain<T> = { [K in keyof T]: T[K] } & {}
+export type PlainResults<T> = { [K in keyof T]: T[K] } & {}
 
 /** `T`, unless JSON cannot hold it: then a text that says so, which no function fits. */
-type HeldByJson<T> = [T] extends [void] ? unknown : Lossless<T> extends true ? unknown : 'JSON cannot hold the result of this step'
+export type HeldByJson<T> = [T] extends [void] ? unknown : Lossless<T> extends true ? unknown : 'JSON cannot hold the result of this step'
 
 type Primitive = string | number | boolean | null | undefined
 /** Whether a value is the same before and after it has travelled as JSON: a `Date` is not, a `Map` is not. */
@@ -32,7 +32,7 @@ type Lossless<T> =
 export type NoResults = Record<never, never>
 
 /** A new name: one of a step before it is refused. */
-type Fresh<N extends string, R> = string extends N ? never : N extends keyof R ? never : N
+export type NewStepName<N extends string, R> = string extends N ? never : N extends keyof R ? never : N
 
 /** What every function of a saga sees. */
 export interface SagaDecision<I extends SagaInput, R> {
@@ -134,7 +134,7 @@ export interface SagaStepOptions<I extends SagaInput, R, T> extends SagaTryOptio
 }
 
 /** A step whose result may be missing. */
-type MaySkip<I extends SagaInput, R> = { readonly when: (step: SagaDecision<I, R>) => boolean } | { readonly onExhausted: 'continue' }
+export type SagaMaySkip<I extends SagaInput, R> = { readonly when: (step: SagaDecision<I, R>) => boolean } | { readonly onExhausted: 'continue' }
 
 /** How siblings run side by side. */
 export interface SagaGroupOptions {
@@ -152,14 +152,14 @@ export interface SagaGroupOptions {
 /** The siblings of a `parallel`. They see what came before the group, and not each other. */
 export interface SagaGroup<I extends SagaInput, R, G> {
   step<const N extends string, T> (
-    name: Fresh<N, G>, run: ((step: SagaStepContext<I, R>) => Promise<T> | T) & HeldByJson<T>
-  ): SagaGroup<I, R, Plain<G & Record<N, T>>>
+    name: NewStepName<N, G>, run: ((step: SagaStepContext<I, R>) => Promise<T> | T) & HeldByJson<T>
+  ): SagaGroup<I, R, PlainResults<G & Record<N, T>>>
   step<const N extends string, T> (
-    name: Fresh<N, G>, options: SagaStepOptions<I, R, T> & MaySkip<I, R> & HeldByJson<T>
-  ): SagaGroup<I, R, Plain<G & Record<N, T | undefined>>>
+    name: NewStepName<N, G>, options: SagaStepOptions<I, R, T> & SagaMaySkip<I, R> & HeldByJson<T>
+  ): SagaGroup<I, R, PlainResults<G & Record<N, T | undefined>>>
   step<const N extends string, T> (
-    name: Fresh<N, G>, options: SagaStepOptions<I, R, T> & HeldByJson<T>
-  ): SagaGroup<I, R, Plain<G & Record<N, T>>>
+    name: NewStepName<N, G>, options: SagaStepOptions<I, R, T> & HeldByJson<T>
+  ): SagaGroup<I, R, PlainResults<G & Record<N, T>>>
 }
 
 /** Options of {@link SagaSteps.each}. */
@@ -171,23 +171,23 @@ export interface SagaEachOptions<I extends SagaInput, R, T, Item> extends SagaTr
   readonly maxItems?: number | undefined
 }
 
-type SagaItemUndo<I extends SagaInput, R, T, Item> = (undo: SagaUndoContext<I, R, T> & { readonly item: Item, readonly index: number }) => unknown
+export type SagaItemUndo<I extends SagaInput, R, T, Item> = (undo: SagaUndoContext<I, R, T> & { readonly item: Item, readonly index: number }) => unknown
 
 /** A type provider of Fastify, as far as a signal's schema needs it. */
-export interface SchemaTypes {
+export interface SignalSchemaTypes {
   readonly schema: unknown
   readonly validator: unknown
 }
 
 /** What a type provider makes of a schema. */
-type Validated<P extends SchemaTypes, S> = (P & { readonly schema: S })['validator']
+export type SignalValue<P extends SignalSchemaTypes, S> = (P & { readonly schema: S })['validator']
 
 /** Options of {@link SagaSteps.signal}. */
-export interface SagaSignalOptions<P extends SchemaTypes = SchemaTypes, S = unknown, T = unknown> {
+export interface SagaSignalOptions<P extends SignalSchemaTypes = SignalSchemaTypes, S = unknown, T = unknown> {
   /** What may be sent: a schema as for a body, in the language of the application's compilers. */
   readonly schema?: S | undefined
   /** Converts what was sent, after the schema; what it throws is the sender's fault. What it returns is stored as JSON. */
-  readonly parse?: ((value: Validated<P, S>) => T) | undefined
+  readonly parse?: ((value: SignalValue<P, S>) => T) | undefined
   /** The longest wait in milliseconds; 0: as long as the saga may last. @defaultValue 0 */
   readonly timeoutMs?: number | undefined
   /** What happens when it did not come in time. @defaultValue 'compensate' */
@@ -207,37 +207,37 @@ export interface SagaEnd<R, T> {
  * The steps of a saga, in the order in which they are run. Each method adds one and returns the chain; `R` has the results
  * so far, so that a step sees exactly what came before it.
  */
-export interface SagaSteps<I extends SagaInput, R, P extends SchemaTypes = SchemaTypes> extends SagaEnd<R, undefined> {
+export interface SagaSteps<I extends SagaInput, R, P extends SignalSchemaTypes = SignalSchemaTypes> extends SagaEnd<R, undefined> {
   /**
    * Adds a step. It runs once: when it has completed, its result is stored and it is never run again, whatever crashes.
    *
    * @param name unique in the saga: 1 to 64 letters, digits, "_", "." or "-", the first a letter or digit
    */
   step<const N extends string, T> (
-    name: Fresh<N, R>, run: ((step: SagaStepContext<I, R>) => Promise<T> | T) & HeldByJson<T>
-  ): SagaSteps<I, Plain<R & Record<N, T>>, P>
+    name: NewStepName<N, R>, run: ((step: SagaStepContext<I, R>) => Promise<T> | T) & HeldByJson<T>
+  ): SagaSteps<I, PlainResults<R & Record<N, T>>, P>
   step<const N extends string, T> (
-    name: Fresh<N, R>, options: SagaStepOptions<I, R, T> & MaySkip<I, R> & HeldByJson<T>
-  ): SagaSteps<I, Plain<R & Record<N, T | undefined>>, P>
+    name: NewStepName<N, R>, options: SagaStepOptions<I, R, T> & SagaMaySkip<I, R> & HeldByJson<T>
+  ): SagaSteps<I, PlainResults<R & Record<N, T | undefined>>, P>
   step<const N extends string, T> (
-    name: Fresh<N, R>, options: SagaStepOptions<I, R, T> & HeldByJson<T>
-  ): SagaSteps<I, Plain<R & Record<N, T>>, P>
+    name: NewStepName<N, R>, options: SagaStepOptions<I, R, T> & HeldByJson<T>
+  ): SagaSteps<I, PlainResults<R & Record<N, T>>, P>
 
   /** Adds a group of steps that run side by side. Its results are an object of theirs. */
   parallel<const N extends string, G> (
-    name: Fresh<N, R>, siblings: (group: SagaGroup<I, R, NoResults>) => SagaGroup<I, R, G>, options?: SagaGroupOptions
-  ): SagaSteps<I, Plain<R & Record<N, Readonly<G>>>, P>
+    name: NewStepName<N, R>, siblings: (group: SagaGroup<I, R, NoResults>) => SagaGroup<I, R, G>, options?: SagaGroupOptions
+  ): SagaSteps<I, PlainResults<R & Record<N, Readonly<G>>>, P>
 
   /**
    * Adds one step for each item of a list that is known only at run time. The list is read once, and stored. The result is
    * an array, in the order of the list.
    */
   each<const N extends string, T, Item> (
-    name: Fresh<N, R>, list: (saga: SagaDecision<I, R>) => readonly Item[], options: SagaEachOptions<I, R, T, Item> & HeldByJson<T>
-  ): SagaSteps<I, Plain<R & Record<N, T[]>>, P>
+    name: NewStepName<N, R>, list: (saga: SagaDecision<I, R>) => readonly Item[], options: SagaEachOptions<I, R, T, Item> & HeldByJson<T>
+  ): SagaSteps<I, PlainResults<R & Record<N, T[]>>, P>
 
   /** Waits, without a slot of the worker. @param ms milliseconds, or a function that is asked once */
-  sleep<const N extends string> (name: Fresh<N, R>, ms: number | ((saga: SagaDecision<I, R>) => number)): SagaSteps<I, R, P>
+  sleep<const N extends string> (name: NewStepName<N, R>, ms: number | ((saga: SagaDecision<I, R>) => number)): SagaSteps<I, R, P>
 
   /**
    * Waits, without a slot of the worker, until somebody sends the signal: `POST /jobs/:id/signals/:name`, or
@@ -245,12 +245,12 @@ export interface SagaSteps<I extends SagaInput, R, P extends SchemaTypes = Schem
    *
    * With a schema that the application's type provider knows, or with `parse`, the result has its type.
    */
-  signal<const N extends string, const S = unknown, T = Validated<P, S>> (
-    name: Fresh<N, R>, options: SagaSignalOptions<P, S, T> & { readonly onExhausted: 'continue' }
-  ): SagaSteps<I, Plain<R & Record<N, T | undefined>>, P>
-  signal<const N extends string, const S = unknown, T = Validated<P, S>> (
-    name: Fresh<N, R>, options?: SagaSignalOptions<P, S, T>
-  ): SagaSteps<I, Plain<R & Record<N, T>>, P>
+  signal<const N extends string, const S = unknown, T = SignalValue<P, S>> (
+    name: NewStepName<N, R>, options: SagaSignalOptions<P, S, T> & { readonly onExhausted: 'continue' }
+  ): SagaSteps<I, PlainResults<R & Record<N, T | undefined>>, P>
+  signal<const N extends string, const S = unknown, T = SignalValue<P, S>> (
+    name: NewStepName<N, R>, options?: SagaSignalOptions<P, S, T>
+  ): SagaSteps<I, PlainResults<R & Record<N, T>>, P>
 
   /** Ends the chain: makes the result of the saga. Without it the saga has no result. */
   returns<T> (make: ((saga: SagaDecision<I, R>) => T) & HeldByJson<T>): SagaEnd<R, T>
