@@ -59,3 +59,27 @@ t.test('each of these checks can be switched off; the option of the time is chec
   t.notMatch((await app.jobHealth.report()).checks.map(({ name }) => name).join(), /one|compensations|stuck/)
   await t.rejects(sagaApp(t, () => {}, { health: { maxCompensationMs: 0 } }), { code: 'FAE_INVALID_OPTIONS', message: /maxCompensationMs/ })
 })
+
+t.test('an alert names the saga that could not undo its steps, with the job and the steps', async (t) => {
+  const { app } = await sagaApp(t, (app) => {
+    app.saga({
+      name: 'broken',
+      steps: (s) => s
+        .step('reserve', { run: () => 1, compensate: { run: () => { throw new Error('secret of the application') }, attempts: 1 } })
+        .step('pay', { run: () => { throw new Error('declined') }, attempts: 1 })
+        .returns(() => null)
+    })
+  }, { alerts: { memoryRatio: false } })
+  await app.jobAlerts.check()
+  t.same(await app.jobAlerts.active(), [])
+  const { id } = await finished(app, 'broken')
+  await app.jobAlerts.check()
+  const alerts = await app.jobAlerts.active()
+  t.match(alerts, [{
+    fingerprint: 'compensation-failed:broken',
+    severity: 'critical',
+    type: 'Error',
+    details: { job_name: 'broken', failed: 1, jobs: [{ job_id: id, steps: 'reserve' }] }
+  }])
+  t.notMatch(JSON.stringify(alerts), 'secret of the application')
+})
