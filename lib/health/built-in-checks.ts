@@ -1,12 +1,15 @@
 import { invalidOptions } from '../core/options.ts'
 import { BaseService } from '../core/service.ts'
 import type { JobRuntime } from '../events/runtime.ts'
+import type { JobDefinition } from '../jobs/definition.ts'
 import { workerSilenceProblem } from '../jobs/worker-silence-limit.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { memoryCheck, workerCheck, type WorkerView } from './process-checks.ts'
 import { eventLoopCheck, EventLoopSampler } from './event-loop-check.ts'
 import { addRequirementChecks, StuckJobs } from './job-checks.ts'
+import { addQueueCheck, addStuckStepsCheck, Compensations } from './saga-checks.ts'
 import { BUILT_IN_CHECKS, type BuiltInCheck, type ResolvedBaseHealthOptions } from './options.ts'
+import { RunningSteps } from './running-steps.ts'
 import { StoreOutage } from './store-outage.ts'
 import { StoreReadings } from './store-readings.ts'
 import type { Health } from './registry.ts'
@@ -23,6 +26,9 @@ export class BuiltInChecks extends BaseService {
   readonly #wanted: Readonly<Record<BuiltInCheck, boolean>>
   readonly #readings: StoreReadings
   readonly #loop: EventLoopSampler | undefined
+  /** `undefined`: nobody asks which steps run for too long. */
+  readonly #steps: RunningSteps | undefined
+  #sagas = false
   /** `undefined`: this process is unready while the store cannot be used. */
   readonly #outage: StoreOutage | undefined
 
@@ -40,12 +46,14 @@ export class BuiltInChecks extends BaseService {
     this.#readings = new StoreReadings(store, counts, clock, () => registry.queues())
     this.#outage = options.storeOutage === 'ready' ? new StoreOutage(clock) : undefined
     this.#loop = this.#wanted.eventLoop ? new EventLoopSampler(clock) : undefined
+    this.#steps = this.#wanted.stuck ? new RunningSteps(clock) : undefined
   }
 
   /** Adds the checks that work as soon as the plugin is registered. */
   addChecks (): void {
     this.#addStoreChecks()
     this.#addProcessChecks()
+    if (this.#steps !== undefined) this.#runtime.stepMiddleware.push(this.#steps.middleware)
   }
 
   /** Called when everything is loaded: adds the checks of the worker, if there is one, and of what its jobs require. */
@@ -60,10 +68,23 @@ export class BuiltInChecks extends BaseService {
     }
     if (this.#wanted.stuck) new StuckJobs(registry, this.#readings, { now: () => storeNow(store, clock) }).addTo(this.#health)
     registry.watch((definition) => {
+      const runsHere = worker?.worksOn(definition.queue) === true
+      if (definition.saga !== undefined) this.#addSaga(definition, runsHere)
       // Only a process that runs the handler needs what the handler requires.
-      if (!this.#wanted.requires || worker?.worksOn(definition.queue) !== true) return
-      addRequirementChecks(this.#health, definition)
+      if (this.#wanted.requires && runsHere) addRequirementChecks(this.#health, definition)
     })
+  }
+
+  #addSaga (definition: JobDefinition, runsHere: boolean): void {
+    const { bus, context: { clock }, counts, registry, store } = this.#runtime
+    if (this.#wanted.compensations && !this.#sagas) {
+      this.#sagas = true
+      const queues = (): string[] => [...new Set(registry.all().flatMap(({ saga, queue }) => saga === undefined ? [] : [queue]))]
+      const { maxCompensationMs } = this.#options
+      new Compensations({ bus, clock: { now: () => storeNow(store, clock) }, store, counts, queues, maxCompensationMs }).addTo(this.#health)
+    }
+    if (this.#wanted.sagaQueue) addQueueCheck(this.#health, definition, counts)
+    if (this.#steps !== undefined && runsHere) addStuckStepsCheck(this.#health, definition, this.#steps)
   }
 
   protected async onStart (): Promise<void> {

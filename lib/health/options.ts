@@ -25,8 +25,13 @@ export interface PressureOptions {
   sampleIntervalMs?: number | undefined
 }
 
-/** The switches of `health.checks`. `stuck` and `requires` switch the checks of the defined jobs. */
-export const BUILT_IN_CHECKS = ['asyncendpoints', 'queueDepth', 'redis', 'worker', 'memory', 'eventLoop', 'stuck', 'requires'] as const
+/**
+ * The switches of `health.checks`. `stuck` and `requires` switch the checks of the defined jobs, `sagaQueue` and
+ * `compensations` those of sagas.
+ */
+export const BUILT_IN_CHECKS = [
+  'asyncendpoints', 'queueDepth', 'redis', 'worker', 'memory', 'eventLoop', 'stuck', 'requires', 'sagaQueue', 'compensations'
+] as const
 export type BuiltInCheck = typeof BUILT_IN_CHECKS[number]
 
 /** The options of the health plugin, without the hook that sees a request. */
@@ -71,6 +76,8 @@ export interface BaseHealthOptions {
   submitProbe?: 'dry-run' | false | undefined
   /** Degraded if more jobs than this are in progress without a lease, and not claimed again yet (stalled). @defaultValue 10 */
   maxStuckJobs?: number | undefined
+  /** A saga that has been undoing its steps for longer than this, in milliseconds, is Degraded. @defaultValue 900000 (15 min) */
+  maxCompensationMs?: number | undefined
   /** This many waiting jobs, or more, are Degraded. @defaultValue 100 */
   maxQueueDepth?: number | undefined
   /**
@@ -136,6 +143,7 @@ export const healthSchema: OptionsSchema = {
     storeOutage: { type: 'string', enum: ['unready', 'ready'] },
     submitProbe: { enum: ['dry-run', false] },
     maxStuckJobs: { type: 'integer', minimum: 0 },
+    maxCompensationMs: threshold,
     maxQueueDepth: { type: 'integer', minimum: 1 },
     workerSilentMs: threshold,
     degradedRssBytes: threshold,
@@ -173,6 +181,7 @@ export const HEALTH_DEFAULTS = Object.freeze({
   storeOutage: 'unready' as NonNullable<BaseHealthOptions['storeOutage']>,
   submitProbe: 'dry-run' as NonNullable<BaseHealthOptions['submitProbe']>,
   maxStuckJobs: 10,
+  maxCompensationMs: 900_000,
   maxQueueDepth: 100,
   workerSilentMs: 30_000,
   degradedRssBytes: 524_288_000,

@@ -10,6 +10,8 @@ export interface AlertFacts {
    * Attempts of the last hour and running attempts that took longer than `slowJobMs`: the longest first, at most 20.
    */
   readonly slowJobs: readonly SlowJob[]
+  /** Sagas of the last hour that could not undo all of their steps: the newest first, at most 20. */
+  readonly failedCompensations: readonly FailedCompensation[]
   /** `undefined`: the store did not answer in time. */
   readonly queues: readonly QueueFacts[] | undefined
   /**
@@ -36,6 +38,13 @@ export interface SlowJob {
   readonly jobName: string
   readonly durationMs: number
   readonly running: boolean
+}
+
+export interface FailedCompensation {
+  readonly jobId: string
+  readonly jobName: string
+  /** The steps that were not undone, with commas between them. */
+  readonly steps: string
 }
 
 export interface QueueFacts {

@@ -232,7 +232,7 @@ export class Alerts extends BaseService {
 
   async #writeWindow (shared: SharedState): Promise<void> {
     const window = this.#watcher.window()
-    const counted = window.jobs.length + window.slow.length + window.claims.length > 0
+    const counted = window.jobs.length + window.slow.length + window.claims.length + window.compensations.length > 0
     if (counted) await shared.put(WINDOWS, this.#parts.context.instanceId, encodeWindow(window), WINDOW_MS)
   }
 

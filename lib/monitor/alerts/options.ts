@@ -35,6 +35,11 @@ export interface AlertsOptions {
   /** Alerts when the store keeps this many more failed jobs than an hour ago. @defaultValue 50 */
   deadLetterGrowth?: number | false | undefined
   /**
+   * Alerts when this many sagas of one name, or more, could not undo all of their steps in the last hour.
+   * @defaultValue 1
+   */
+  failedCompensations?: number | false | undefined
+  /**
    * Alerts when jobs have waited longer than this and no worker claims them, or when a worker with free slots has not
    * looked for a job for this long. @defaultValue 300000 (5 min)
    */
@@ -97,6 +102,7 @@ const alertsSchema: OptionsSchema = {
     memoryRatio: orFalse({ type: 'number', exclusiveMinimum: 0, maximum: 1 }),
     memoryLimitBytes: { type: 'number', minimum: 1 },
     deadLetterGrowth: orFalse({ type: 'integer', minimum: 1 }),
+    failedCompensations: orFalse({ type: 'integer', minimum: 1 }),
     workerMissingMs: orFalse(span),
     storeUnreachableMs: orFalse({ ...span, minimum: 0 }),
     excludeJobs: patterns,
@@ -135,6 +141,7 @@ export const ALERTS_DEFAULTS: Defaulted & Undefaulted = Object.freeze({
   memoryRatio: 0.8,
   memoryLimitBytes: undefined,
   deadLetterGrowth: 50,
+  failedCompensations: 1,
   workerMissingMs: 300_000,
   storeUnreachableMs: 60_000,
   excludeJobs: Object.freeze([]),

@@ -94,11 +94,12 @@ function othersWork ({ states, stuck }: QueueCounts, consumers: readonly Consume
 export function factsOf (
   now: number, windows: readonly ShownWindow[], reports: readonly ProcessReport[], queues: readonly QueueFacts[] | undefined
 ): Omit<AlertFacts, 'deadLetters'> {
-  const { jobs, slow } = sumUp(windows, now)
+  const { jobs, slow, failedCompensations } = sumUp(windows, now)
   return {
     now,
     jobs,
     slowJobs: longest([...slow, ...reports.flatMap(({ running }) => running)]),
+    failedCompensations,
     queues,
     processes: reports.map(({ instance, memory, consumers }) => ({ instance, memory, consumers }))
   }

@@ -1,6 +1,6 @@
 import type { AlertFinding, AlertSeverity, AlertType } from './alert.ts'
 import { durationText } from '../duration-text.ts'
-import type { AlertFacts, JobFacts, ProcessFacts, QueueFacts } from './alert-facts.ts'
+import type { AlertFacts, FailedCompensation, JobFacts, ProcessFacts, QueueFacts } from './alert-facts.ts'
 
 /** What a rule compares with; `false`: it is switched off. */
 export interface AlertThresholds {
@@ -12,6 +12,7 @@ export interface AlertThresholds {
   readonly stuck: { readonly count: number, readonly afterMs: number } | false
   readonly memoryRatio: number | false
   readonly deadLetterGrowth: number | false
+  readonly failedCompensations: number | false
   readonly workerMissingMs: number | false
   readonly storeUnreachableMs: number | false
 }
@@ -93,6 +94,15 @@ const RULES = {
     option: 'deadLetterGrowth',
     per: 'cluster',
     about: 'The store keeps this many more failed jobs than at its lowest count in the last hour, whichever process ran them'
+  },
+  compensationFailed: {
+    name: 'compensation-failed',
+    type: 'Error',
+    severity: 'critical',
+    title: 'Saga Not Undone',
+    option: 'failedCompensations',
+    per: 'job',
+    about: 'This many sagas, or more, could not undo all of their steps in the last hour; `jobs` lists which, with these steps'
   },
   workerMissing: {
     name: 'worker-missing',
@@ -250,6 +260,28 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
       message: `${grown}; the threshold is ${deadLetterGrowth}`,
       details: { kept, growth, threshold: deadLetterGrowth }
     }]
+  }],
+  [RULES.compensationFailed.name, ({ failedCompensations }, { failedCompensations: threshold }) => {
+    if (threshold === false) return []
+    const byName = new Map<string, FailedCompensation[]>()
+    for (const failed of failedCompensations) byName.set(failed.jobName, [...byName.get(failed.jobName) ?? [], failed])
+    const many = [...byName].filter(([, failed]) => failed.length >= threshold)
+    return worst(many, ([, failed]) => failed.length).map(([name, failed]) => {
+      const count = failed.length === 1 ? '1 saga' : `${failed.length} sagas`
+      const [newest] = failed
+      return {
+        ...kindOf(RULES.compensationFailed),
+        key: name,
+        message: `${count} ${name} could not undo all steps in the last hour; the newest is ${newest?.jobId}, with the steps ${newest?.steps}. ` +
+          'What these steps did is still in effect: read their errors in the status of the job, mend the cause, and redrive it',
+        details: {
+          job_name: name,
+          failed: failed.length,
+          threshold,
+          jobs: failed.map(({ jobId, steps }) => ({ job_id: jobId, steps }))
+        }
+      }
+    })
   }],
   [RULES.workerMissing.name, ({ queues }, { workerMissingMs }) => {
     if (workerMissingMs === false) return []

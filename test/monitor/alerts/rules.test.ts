@@ -11,7 +11,7 @@ const job = (name: string, completed: number, failed: number, p95Ms = 10) => ({ 
 
 /** What a rule says of facts: its severity, key and message, or that it does not know. */
 function judge (rule: string, facts: Partial<AlertFacts>, options: AlertsOptions = {}, long: (name: string) => boolean = () => false): unknown {
-  const outcome = JUDGES.get(rule)?.({ now: 0, jobs: [], slowJobs: [], queues: [QUEUE], deadLetters: { kept: 0, growth: 0 }, processes: [PROCESS], ...facts }, readAlertsOptions(options), long)
+  const outcome = JUDGES.get(rule)?.({ now: 0, jobs: [], slowJobs: [], failedCompensations: [], queues: [QUEUE], deadLetters: { kept: 0, growth: 0 }, processes: [PROCESS], ...facts }, readAlertsOptions(options), long)
   return outcome === 'unknown' ? outcome : outcome?.map(({ type, severity, title, key, message, details, forMs }) => ({ type, severity, title, key, message, details, forMs }))
 }
 
@@ -22,6 +22,7 @@ t.test('nothing is wrong, nothing is found; and every rule can be switched off',
     slowJobs: [{ jobId: 'j', jobName: 'a', durationMs: 1e6, running: false }],
     queues: [{ ...QUEUE, stuck: 100, oldestAgeMs: 1e9, claimAgeMs: 1e9 }],
     deadLetters: { kept: 1e6, growth: 1e6 },
+    failedCompensations: [{ jobId: 'j', jobName: 'a', steps: 'upload' }],
     processes: [{ instance: 'x', memory: { usedBytes: 99, limitBytes: 100 }, consumers: [{ queue: 'q', active: 0, concurrency: 1, paused: false, silentMs: 1e9 }] }]
   }
   for (const { name, option, type, severity, title } of BUILT_IN_RULES) {
@@ -50,6 +51,24 @@ t.test('failures: by share with enough samples, and by number', async (t) => {
   t.match(judge('failed-jobs', { jobs: [job('a', 0, 4), job('b', 0, 6)] }), [{ type: 'Error', severity: 'medium', details: { failed: 10, jobs: [{ job_name: 'b', failed: 6 }, { job_name: 'a', failed: 4 }] } }])
   t.same(judge('dead-letter-growth', { deadLetters: { kept: 1_000, growth: 49 } }), [])
   t.match(judge('dead-letter-growth', { deadLetters: { kept: 1_000, growth: 50 } }), [{ message: /keeps 50 more failed jobs .* 1000 in total/, details: { kept: 1_000, growth: 50 } }])
+})
+
+t.test('sagas that could not undo their steps: critical, by name, with the jobs and the steps', async (t) => {
+  const failedCompensations = [
+    { jobId: 'j3', jobName: 'transcode', steps: 'upload, renditions/hd' },
+    { jobId: 'j2', jobName: 'zip', steps: 'upload' },
+    { jobId: 'j1', jobName: 'transcode', steps: 'upload' }
+  ]
+  t.match(judge('compensation-failed', { failedCompensations }), [{
+    type: 'Error',
+    severity: 'critical',
+    title: 'Saga Not Undone',
+    key: 'transcode',
+    message: /^2 sagas transcode could not undo all steps in the last hour; the newest is j3, with the steps upload, renditions\/hd\. .* redrive it$/,
+    details: { job_name: 'transcode', failed: 2, threshold: 1, jobs: [{ job_id: 'j3', steps: 'upload, renditions/hd' }, { job_id: 'j1', steps: 'upload' }] }
+  }, { key: 'zip', message: /^1 saga zip could not / }])
+  t.match(judge('compensation-failed', { failedCompensations }, { failedCompensations: 2 }), [{ key: 'transcode' }])
+  t.same(judge('compensation-failed', { failedCompensations }, { failedCompensations: 3 }), [])
 })
 
 t.test('stuck: over all queues, for ten minutes', async (t) => {
