@@ -3,11 +3,15 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import asyncEndpoints, { redisStore } from '../plugins/async-endpoints.ts'
 import { demoEndpoints } from './demo.ts'
 import { reportEndpoints } from './reports.ts'
+import { Folder } from './sagas/folder.ts'
+import { publicationSaga } from './sagas/publications.ts'
+import { transcodeSaga } from './sagas/transcodes.ts'
+import { zipSaga } from './sagas/zips.ts'
 import type { Settings } from './settings.ts'
 
 /** The whole service, not yet listening. A worker defines the same jobs, but without `http` they get no routes. */
 export async function buildServer (settings: Settings): Promise<FastifyInstance> {
-  // A body is stored with its job, and the bodies of this service have at most two numbers.
+  // A body is stored with its job, and most bodies of this service have at most two numbers.
   const app = Fastify({ logger: { level: settings.logLevel }, bodyLimit: 1_024 })
 
   await app.register(swagger, {
@@ -19,6 +23,7 @@ export async function buildServer (settings: Settings): Promise<FastifyInstance>
       security: [],
       tags: [
         { name: 'reports', description: 'What this service is for' },
+        { name: 'sagas', description: 'Several steps that are undone when one fails' },
         { name: 'demo', description: 'Something to try things out with' },
         { name: 'jobs', description: 'What became of a submission' },
         { name: 'health', description: 'Probes' },
@@ -39,6 +44,10 @@ export async function buildServer (settings: Settings): Promise<FastifyInstance>
   })
   reportEndpoints(app)
   demoEndpoints(app)
+  const folder = new Folder(settings.filesDir)
+  zipSaga(app, folder)
+  transcodeSaga(app, folder)
+  publicationSaga(app, folder)
   app.get('/documentation/json', { schema: { hide: true }, logLevel: 'silent' }, async () => app.swagger())
   return app
 }

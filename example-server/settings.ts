@@ -1,3 +1,6 @@
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
 export const ROLES = ['all', 'api', 'worker'] as const
 export type Role = typeof ROLES[number]
 
@@ -19,6 +22,8 @@ export interface Settings {
   readonly shutdownDelayMs: number
   /** How long running jobs have to end when the process is stopped. After that they are handed back. */
   readonly drainTimeoutMs: number
+  /** Where the sagas keep their files. The workers of several machines need a directory that they share. */
+  readonly filesDir: string
   /** The webhook that gets alerts in addition to the log; `undefined`: none. */
   readonly alertWebhook: { readonly url: string, readonly secret: string } | undefined
 }
@@ -65,6 +70,7 @@ export function readSettings (env: Environment): Settings {
     logLevel: oneOf('LOG_LEVEL', LOG_LEVELS, 'info'),
     shutdownDelayMs: number('SHUTDOWN_DELAY_MS', 250, 600_000),
     drainTimeoutMs: number('DRAIN_TIMEOUT_MS', 20_000, 600_000),
+    filesDir: text('FILES_DIR') ?? join(tmpdir(), 'async-endpoints-example'),
     alertWebhook: alertUrl === undefined || alertSecret === undefined ? undefined : { url: alertUrl, secret: alertSecret }
   }
   if (problems.length > 0) throw new Error(`The environment is not valid: ${problems.join('; ')}`)

@@ -48,7 +48,7 @@ t.test('the other endpoints', async (t) => {
     t.match(await submit(`${url}/reports`, body), { status: 400, body: { code: 'FAE_INVALID_REQUEST' } }, JSON.stringify(body))
   }
   const { body: document } = await json(`${url}/documentation/json`)
-  for (const path of ['/reports', '/exports', '/demo/sleep', '/jobs/{id}', '/health/ready']) t.ok(Object.hasOwn(document['paths'] as object, path), path)
+  for (const path of ['/reports', '/exports', '/zips', '/transcodes', '/publications', '/demo/sleep', '/jobs/{id}', '/health/ready']) t.ok(Object.hasOwn(document['paths'] as object, path), path)
 })
 
 t.test('SIGTERM: not ready at first, then gone, with exit code 0; a running job gets to its end', async (t) => {

@@ -1,12 +1,14 @@
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
 import { readSettings } from '../../example-server/settings.ts'
 
 const SECRET = `whsec_${Buffer.alloc(32, 7).toString('base64')}`
 
 t.test('nothing set: the defaults', async (t) => {
-  const defaults = { port: 3_000, host: '127.0.0.1', redisUrl: undefined, redisPrefix: '{fae}', role: 'all', logLevel: 'info', shutdownDelayMs: 250, drainTimeoutMs: 20_000, alertWebhook: undefined }
+  const defaults = { port: 3_000, host: '127.0.0.1', redisUrl: undefined, redisPrefix: '{fae}', role: 'all', logLevel: 'info', shutdownDelayMs: 250, drainTimeoutMs: 20_000, filesDir: join(tmpdir(), 'async-endpoints-example'), alertWebhook: undefined }
   t.strictSame(readSettings({}), defaults)
-  t.strictSame(readSettings({ PORT: '', HOST: ' ', REDIS_URL: '', REDIS_PREFIX: '', ROLE: '', LOG_LEVEL: '', SHUTDOWN_DELAY_MS: '', DRAIN_TIMEOUT_MS: '', ALERT_WEBHOOK_URL: '', ALERT_WEBHOOK_SECRET: '' }), defaults, 'empty counts as not set')
+  t.strictSame(readSettings({ PORT: '', HOST: ' ', REDIS_URL: '', REDIS_PREFIX: '', ROLE: '', LOG_LEVEL: '', SHUTDOWN_DELAY_MS: '', DRAIN_TIMEOUT_MS: '', FILES_DIR: '', ALERT_WEBHOOK_URL: '', ALERT_WEBHOOK_SECRET: '' }), defaults, 'empty counts as not set')
 })
 
 t.test('everything set', async (t) => {
@@ -20,6 +22,7 @@ t.test('everything set', async (t) => {
       LOG_LEVEL: 'debug',
       SHUTDOWN_DELAY_MS: '5000',
       DRAIN_TIMEOUT_MS: '7000',
+      FILES_DIR: '/srv/files',
       ALERT_WEBHOOK_URL: 'https://ops.example.com/hook',
       ALERT_WEBHOOK_SECRET: SECRET
     }),
@@ -32,6 +35,7 @@ t.test('everything set', async (t) => {
       logLevel: 'debug',
       shutdownDelayMs: 5_000,
       drainTimeoutMs: 7_000,
+      filesDir: '/srv/files',
       alertWebhook: { url: 'https://ops.example.com/hook', secret: SECRET }
     }
   )

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
+import { temporaryFolder } from '../support/folder.ts'
 
 export interface Test { teardown: (fn: () => unknown) => unknown }
 
@@ -35,7 +36,8 @@ function start (t: Test, env: Readonly<Record<string, string>>, shell = false): 
   // Nothing of the environment of the tests: its OTEL_* or PORT would be somebody else's.
   const command = [process.execPath, '--enable-source-maps', MAIN]
   const [file = '', ...args] = shell ? ['sh', '-c', '"$0" "$@"; true', ...command] : command
-  const child = spawn(file, args, { env: { PATH: process.env['PATH'] ?? '', PORT: '0', ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const own = { PATH: process.env['PATH'] ?? '', PORT: '0', FILES_DIR: temporaryFolder(t, 'example') }
+  const child = spawn(file, args, { env: { ...own, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
   const out = { stdout: '', stderr: '' }
   child.stdout.setEncoding('utf8').on('data', (text: string) => { out.stdout += text })
   child.stderr.setEncoding('utf8').on('data', (text: string) => { out.stderr += text })
@@ -109,13 +111,26 @@ export async function metric (server: string, name: string, ...labels: readonly 
   return line === undefined ? 0 : Number(line.slice(line.lastIndexOf('} ') + 2).split(' ')[0])
 }
 
-export interface SeenSpan { readonly traceId: string, readonly spanId: string, readonly parentSpanId: string | undefined, readonly name: string, readonly kind: number, readonly service: string }
+interface OtlpValue { readonly stringValue?: string, readonly intValue?: string | number }
+interface OtlpSpan {
+  readonly traceId: string
+  readonly spanId: string
+  readonly parentSpanId?: string | undefined
+  readonly name: string
+  readonly kind: number
+  readonly attributes?: ReadonlyArray<{ readonly key: string, readonly value: OtlpValue }>
+}
+export interface SeenSpan extends OtlpSpan { readonly service: string }
 
-interface OtlpValue { stringValue?: string }
+export function attributeOf ({ attributes = [] }: SeenSpan, name: string): string | undefined {
+  const value = attributes.find(({ key }) => key === name)?.value
+  return value?.stringValue ?? value?.intValue?.toString()
+}
+
 interface OtlpRequest {
   resourceSpans?: Array<{
     resource?: { attributes?: Array<{ key: string, value: OtlpValue }> }
-    scopeSpans?: Array<{ spans?: Array<{ traceId: string, spanId: string, parentSpanId?: string, name: string, kind: number }> }>
+    scopeSpans?: Array<{ spans?: OtlpSpan[] }>
   }>
 }
 
@@ -129,7 +144,7 @@ export async function collector (t: Test): Promise<{ url: string, spans: SeenSpa
       const { resourceSpans = [] } = JSON.parse(Buffer.concat(chunks).toString()) as OtlpRequest
       for (const { resource, scopeSpans = [] } of resourceSpans) {
         const service = resource?.attributes?.find(({ key }) => key === 'service.name')?.value.stringValue ?? ''
-        for (const span of scopeSpans.flatMap(({ spans = [] }) => spans)) spans.push({ ...span, parentSpanId: span.parentSpanId, service })
+        for (const span of scopeSpans.flatMap(({ spans = [] }) => spans)) spans.push({ ...span, service })
       }
       response.setHeader('content-type', 'application/json').end('{}')
     })

@@ -1,5 +1,6 @@
 /** What the example server prints to be pasted is pasted into a shell here, line by line. */
 import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { boot, eventually, PATIENCE_MS, type Running } from './support.ts'
@@ -26,6 +27,9 @@ const ANSWERS: Readonly<Record<string, RegExp>> = {
   'cancel a job': /^HTTP\/1\.1 20[02] [\s\S]*"name":"demo-sleep"/,
   'see a retry': /^HTTP\/1\.1 200 [\s\S]*\{"sleptMs":50,"attempt":2\}/,
   'another queue': /^HTTP\/1\.1 200 [\s\S]*"fileName":"sales-2025\.csv"/,
+  'a saga': /^HTTP\/1\.1 200 [\s\S]*"path":"[^"]+\.zip","files":1,/,
+  'undo a saga': /^HTTP\/1\.1 [\s\S]*"message":"notify fails as asked"/,
+  'approve a text': /^HTTP\/1\.1 200 [\s\S]*"approvedBy":"ada"/,
   OpenAPI: /^\{"openapi":"3\.1\.0"/,
   metrics: /^# HELP /,
   'what limits it': /^\{"verdict":"/,
@@ -46,4 +50,13 @@ t.test('a worker prints only what it serves', async (t) => {
   const lines = printed(server)
   t.strictSame([...lines.keys()], ['metrics', 'what limits it', 'every check', 'ready', 'alive'])
   for (const [label, command] of lines) t.match(await shell(command), ANSWERS[label] ?? /never/, label)
+})
+
+t.test('the commands of the README work as they are printed', async (t) => {
+  const server = await boot(t, { LOG_LEVEL: 'silent' })
+  const readme = readFileSync(new URL('../../../example-server/README.md', import.meta.url), 'utf8')
+  const blocks = [...readme.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, block = '']) => block).filter((block) => block.includes('curl'))
+  const answers = [/"path":"[^"]+\.zip","files":2/, /"status":"failed".*"phase":"compensated"/, /"paths":\["[^"]+\.webp",.*"notified":true/, /"status":"(queued|in-progress|scheduled)".*"approvedBy":"ada"/s]
+  t.equal(blocks.length, answers.length)
+  for (const [place, block] of blocks.entries()) t.match(await shell(block.replaceAll('http://localhost:3000', server.url)), answers[place] ?? /never/, block)
 })

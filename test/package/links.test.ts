@@ -10,7 +10,7 @@ const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 const PATIENCE_MS = 60_000
 
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8')
-const pages = [...readdirSync(ROOT), ...readdirSync(join(ROOT, 'docs')).map((name) => `docs/${name}`)].filter((path) => path.endsWith('.md'))
+const pages = ['', 'docs/', 'example-server/'].flatMap((folder) => readdirSync(join(ROOT, folder)).map((name) => folder + name)).filter((path) => path.endsWith('.md'))
 
 /** The markdown without what stands in code: a link there is an example. */
 function prose (markdown: string): string {

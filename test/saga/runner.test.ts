@@ -50,6 +50,27 @@ t.test('a step that fails for good is followed by the undo of what was done, the
   t.match(story().slice(-6), ['saga.compensating bad', 'step.compensating two', 'step.compensated two', 'step.compensating one', 'step.compensated one', 'saga.compensated'].slice(1))
 })
 
+t.test('an undo has a key of its own, and that of its step: what an unknown outcome left can be found', async (t) => {
+  const keys: unknown[] = []
+  const { app } = await sagaApp(t, (app) => {
+    app.saga({
+      name: 'keys',
+      steps: (s) => s
+        .step('one', {
+          run: ({ idempotencyKey }) => { keys.push(idempotencyKey) },
+          compensate: ({ stepKey, idempotencyKey }) => { keys.push(stepKey, idempotencyKey) }
+        })
+        .each('many', () => ['a'], {
+          run: ({ idempotencyKey }) => { keys.push(idempotencyKey) },
+          compensate: ({ stepKey }) => { keys.push(stepKey) }
+        })
+        .step('bad', { run: () => { throw new Error('no') }, attempts: 1 })
+    })
+  })
+  const { job: { id } } = await finished(app, 'keys')
+  t.strictSame(keys, [`${id}/one/0`, `${id}/many/0/0`, `${id}/many/0/0`, `${id}/one/0`, `${id}/one/0/undo`])
+})
+
 t.test('a sleep and a signal hold no slot, and a signal wakes the saga', async (t) => {
   const { app, story } = await sagaApp(t, (app) => {
     app.saga({

@@ -9,7 +9,7 @@ import { OPS, text, unknownIn, yaml } from './support.ts'
 
 const ROOT = resolve(OPS, '../..')
 const OTEL = /^OTEL_(SERVICE_NAME|RESOURCE_ATTRIBUTES|EXPORTER_OTLP_(ENDPOINT|PROTOCOL)|METRICS_EXPORTER)$/
-const SETTINGS = ['PORT', 'HOST', 'REDIS_URL', 'REDIS_PREFIX', 'ROLE', 'LOG_LEVEL', 'SHUTDOWN_DELAY_MS']
+const SETTINGS = ['PORT', 'HOST', 'REDIS_URL', 'REDIS_PREFIX', 'ROLE', 'LOG_LEVEL', 'SHUTDOWN_DELAY_MS', 'FILES_DIR']
 
 /** What the server makes of an environment. A variable it does not know would be a setting without effect. */
 function understood (t: Test, env: Readonly<Record<string, string>>): ReturnType<typeof readSettings> {
