@@ -171,11 +171,12 @@ async function undo (run: Run, { path, step }: Target, parent: StepScope): Promi
 async function undoTry (run: Run, step: RunnableStep, scope: StepScope): Promise<TryEnd> {
   const { runtime, events, journal, plan: { graceMs } } = run
   const { path, index, undo: { timeoutMs } } = step
-  const facts = { runtime, scope: run.scope, step: scope, results: run.results(), idempotencyKey: `${run.idempotencyKey(path)}/undo` }
+  const stepKey = run.idempotencyKey(path)
+  const facts = { runtime, scope: run.scope, step: scope, results: run.results(), idempotencyKey: `${stepKey}/undo` }
   const { o: reason = 'failed', e: error } = journal.head
   const call = (signal: TryFacts['signal']): unknown => {
     events.tryStarted('step.compensating', scope)
-    const about = { outcome: outcomeOf(run, path), reason, error }
+    const about = { stepKey, outcome: outcomeOf(run, path), reason, error }
     return Reflect.apply(step.compensate ?? (() => {}), undefined, [new UndoContext({ ...facts, signal }, about, itemOf(run, path, index), index)])
   }
   const attempt = new StepTry({

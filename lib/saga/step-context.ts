@@ -97,6 +97,8 @@ export class ItemContext extends TryContext {
 export type StepOutcome = { readonly kind: 'completed', readonly result: unknown } | { readonly kind: 'unknown' }
 
 export interface UndoFacts {
+  /** The idempotency key of the step itself. */
+  readonly stepKey: string
   readonly outcome: StepOutcome
   readonly reason: 'failed' | 'cancelled' | 'timeout'
   /** Why the saga undoes its steps. */
@@ -105,6 +107,7 @@ export interface UndoFacts {
 
 /** For one try of a compensation. */
 export class UndoContext extends TryContext {
+  readonly stepKey: string
   readonly outcome: StepOutcome
   readonly reason: UndoFacts['reason']
   readonly error: UndoFacts['error']
@@ -112,8 +115,9 @@ export class UndoContext extends TryContext {
   readonly item: unknown
   readonly index: number | undefined
 
-  constructor (facts: TryFacts, { outcome, reason, error }: UndoFacts, item?: unknown, index?: number) {
+  constructor (facts: TryFacts, { stepKey, outcome, reason, error }: UndoFacts, item?: unknown, index?: number) {
     super(facts)
+    this.stepKey = stepKey
     this.outcome = outcome
     this.reason = reason
     this.error = error

@@ -83,6 +83,11 @@ export interface SagaItemContext<I extends SagaInput, R, Item> extends SagaStepC
 
 /** One try of a compensation. Its signal is a fresh one: what stopped the step does not stop its undo. */
 export interface SagaUndoContext<I extends SagaInput, R, T> extends Omit<SagaStepContext<I, R>, 'results'> {
+  /**
+   * The `idempotencyKey` that the step itself had, for finding what it made when the outcome is unknown. The key of this
+   * context is another one.
+   */
+  readonly stepKey: string
   /** The results of all steps that completed. */
   readonly results: Readonly<Partial<R>>
   /**
