@@ -12,8 +12,8 @@ import type { Claim } from './store.ts'
  */
 export interface StepStore {
   /**
-   * Stores what a step has done: all of the checkpoint or nothing, and only while the lease is the claim's; the lease
-   * begins anew. The same checkpoint may be sent again, when the answer to it was lost. Listeners hear of it as of a
+   * Stores what a step has done: all of the checkpoint or nothing, and only while the claim has the lease, which it
+   * renews. The same checkpoint may be sent again when the answer to it was lost. It is published to listeners like a
    * report of progress.
    */
   checkpoint (claim: Claim, checkpoint: Checkpoint): Promise<CheckpointVerdict>

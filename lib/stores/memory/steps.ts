@@ -41,7 +41,7 @@ export class JobSteps {
     return this.bytes - before
   }
 
-  /** How many characters more a checkpoint brings at the most. */
+  /** How many characters a checkpoint adds at most. */
   sizeOf ({ facts, values = {} }: Checkpoint): number {
     let size = 0
     for (const [key, text] of [...Object.entries(facts), ...Object.entries(values)]) size += key.length + text.length
