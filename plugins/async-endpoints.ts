@@ -240,7 +240,7 @@ export type {
 } from '../lib/telemetry/metrics.ts'
 export type { Clock, Logger, LogMethod, TimerHandle } from '../lib/core/context.ts'
 export type {
-  Cancelled, Jobs, ListOptions, SubmitItem, SubmitManyOptions, SubmitManyResult, SubmitMeta, Submitted, WaitOptions
+  Cancelled, Jobs, ListOptions, Signalled, SubmitItem, SubmitManyOptions, SubmitManyResult, SubmitMeta, Submitted, WaitOptions
 } from '../lib/client/jobs.ts'
 export type { ChildSubmitted } from '../lib/jobs/submit.ts'
 export type { AttemptFailure, EventMap, EventName, OperationContext, SubmitOrigin } from '../lib/events/catalogue.ts'
@@ -251,7 +251,6 @@ export type {
   CheckReport, HealthCheck, HealthCheckOptions, HealthData, HealthReport, HealthStatus, HealthVerdict
 } from '../lib/health/registry.ts'
 export type { BuiltInCheck, BaseHealthOptions } from '../lib/health/options.ts'
-export type { Signalled } from '../lib/client/signal.ts'
 export type { StatusDocument, StepDocument, SubmittedDocument } from '../lib/http/document.ts'
 export type { AnyEndpointOptions } from '../lib/http/endpoint.ts'
 export type { IdempotencyMode } from '../lib/http/idempotency.ts'
@@ -284,19 +283,17 @@ export type { Submittable, Travelled } from '../lib/jobs/json-value.ts'
 export type { JobSchemas } from '../lib/jobs/schemas.ts'
 export type { SharedState } from '../lib/core/shared.ts'
 export type {
-  ClaimedJob, IdempotencyClaim, JobInput, JobOrigin, JobProgress, JobRecord, JobUpdate, NewJob, StoredError,
+  ClaimedJob, IdempotencyClaim, JobInput, JobOrigin, JobProgress, JobRecord, JobUpdate, NewJob, StepsFacts, StoredError,
   TraceCarrier
 } from '../lib/jobs/job.ts'
 export type { SagaPhase, StepState } from '../lib/jobs/saga-facts.ts'
 export type { SagaHistory } from '../lib/jobs/saga-plan.ts'
-export type {
-  Checkpoint, CheckpointVerdict, Journal, SagaCounts, SignalVerdict, StepsFacts, StepStore
-} from '../lib/jobs/steps.ts'
+export type { Checkpoint, CheckpointVerdict, Journal, SagaCounts, SignalVerdict } from '../lib/jobs/steps.ts'
 export type { JobState, TerminalState } from '../lib/jobs/states.ts'
 export type {
   Attempt, CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts,
   RedriveVerdict, Settlement, SettleVerdict, StoreHost, StoreReport, Suspension,
-  UnattendedQueue
+  StepStore, UnattendedQueue
 } from '../lib/jobs/store.ts'
 export type { AlertsOptions } from './alerts.ts'
 export type { HealthOptions, PressureOptions } from './health.ts'

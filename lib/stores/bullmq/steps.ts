@@ -1,7 +1,8 @@
 /** The durable steps of jobs on Redis: fields of the job's own hash, so that whatever deletes the job deletes them. */
+import type { StepsFacts } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
-import type { Checkpoint, CheckpointVerdict, Journal, SignalVerdict, StepsFacts, StepStore } from '../../jobs/steps.ts'
-import type { Claim } from '../../jobs/store.ts'
+import type { Checkpoint, CheckpointVerdict, Journal, SignalVerdict } from '../../jobs/steps.ts'
+import type { Claim, StepStore } from '../../jobs/store.ts'
 import { parseNotes } from './envelope.ts'
 import type { FoundJob, LookFor } from './finder.ts'
 import type { Client } from './internals.ts'
