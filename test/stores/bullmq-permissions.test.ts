@@ -76,6 +76,17 @@ async function everything (store: JobStore): Promise<void> {
   await store.create(blocking)
   play(store, { queue: 'blocking', script: () => block(1_300) })
   await until('the job that blocked the event loop for longer than its lease is over', async () => (await store.get(blocking.id))?.state === 'completed')
+  const stepped = newJob({ queue: 'steps' })
+  await store.create(stepped)
+  const steps = play(store, { queue: 'steps' })
+  const first = await steps.attempt(1)
+  await store.steps?.checkpoint(first.claim, { facts: { a: '1' }, values: { a: '1' }, undo: true, compensatingSince: 1 })
+  await first.settle({ kind: 'suspend', delayMs: 60_000, signal: 'go' })
+  await store.steps?.signal(stepped.id, 'go', '1')
+  const second = await steps.attempt(2)
+  await store.steps?.checkpoint(second.claim, { facts: {}, dropValues: true, compensatingSince: null })
+  await store.steps?.journal(stepped.id)
+  await second.settle(COMPLETED)
   stop()
 }
 

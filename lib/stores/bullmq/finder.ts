@@ -9,7 +9,7 @@ import { readable, type Repairs } from './unreadable.ts'
 /** Anything else cannot be the id of a job, and never reaches the server, where it could name another key. */
 export const JOB_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
-/** A script that looks for a job in queues, and answers with the number of the queue, the fields of the job, `leased`, … */
+/** A script that looks for a job in queues. It answers with the number of the queue, the fields of the job, `leased`, … */
 export type LookFor = (client: Client, prefixes: readonly string[]) => Promise<unknown>
 
 export interface FoundJob {
@@ -36,8 +36,11 @@ export class Finder {
   async find (id: string, look: LookFor): Promise<FoundJob | undefined> {
     const book = this.#book
     if (!JOB_ID.test(id)) return undefined
-    const found = await book.search((client, prefixes) => readable(id, look(client, prefixes))).catch((error: unknown) => {
-      if (isAsyncEndpointsError(error, 'FAE_JOB_UNREADABLE')) this.#repairs.found(id, book.names(), (queue) => book.prefixOf(queue))
+    const answered = book.search((client, prefixes) => readable(id, look(client, prefixes)))
+    const found = await answered.catch((error: unknown) => {
+      if (isAsyncEndpointsError(error, 'FAE_JOB_UNREADABLE')) {
+        this.#repairs.found(id, book.names(), (queue) => book.prefixOf(queue))
+      }
       throw error
     })
     const raw = rawJob(found?.answer[0], found?.answer[1])

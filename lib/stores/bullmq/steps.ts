@@ -36,8 +36,8 @@ export class RedisSteps implements StepStore {
     const { id, prefix, token } = claim
     const [undo, since, drop, progress, ...texts] = stepArgs(checkpoint)
     const message = progress === '' ? stateMessage(id, 'in-progress') : progressMessage(id, progress)
-    const write = async (): Promise<number> => Number(await run((client) => runScript(
-      client, 'checkpoint', [prefix], id, token, Math.ceil(leaseMs), channel, message, undo, since, drop, progress, ...texts)))
+    const args = [id, token, Math.ceil(leaseMs), channel, message, undo, since, drop, progress, ...texts]
+    const write = async (): Promise<number> => Number(await run((client) => runScript(client, 'checkpoint', [prefix], ...args)))
     let answer = await write()
     // A step that has blocked the event loop for longer than the lease comes before the renewal.
     if (answer === 0 && await claim.takeBack()) answer = await write()
@@ -50,18 +50,20 @@ export class RedisSteps implements StepStore {
     const found = await this.#parts.find(id, (client, prefixes) => runScript(client, 'journal', prefixes, id))
     if (found === undefined) return undefined
     const { stored: { record }, answer: [fields, , texts] } = found
-    const asked: unknown = Array.isArray(fields) ? fields[RECORD_FIELDS.indexOf(FIELD.deferredFailure)] : undefined
+    const asked: unknown = Array.isArray(fields) ? fields[ASKED] : undefined
     return {
       facts: textsOf(texts, STEP_FIELDS.fact),
       values: textsOf(texts, STEP_FIELDS.value),
       signals: textsOf(texts, STEP_FIELDS.signal),
+      // The request to cancel is gone once the job has ended by it.
       cancelReason: typeof asked === 'string' ? parseNotes(asked).m : record.state === 'cancelled' ? record.error?.message : undefined,
       redrives: record.redrives ?? 0
     }
   }
 
   async signal (id: string, name: string, value: string): Promise<SignalVerdict | undefined> {
-    const found = await this.#parts.find(id, (client, prefixes) => runScript(client, 'signal', prefixes, id, name, value, this.#parts.now()))
+    const { find, now } = this.#parts
+    const found = await find(id, (client, prefixes) => runScript(client, 'signal', prefixes, id, name, value, now()))
     if (found === undefined) return undefined
     const [, , kind, woken] = found.answer
     if (woken === 1) this.#parts.publish(id, 'queued')
@@ -69,11 +71,16 @@ export class RedisSteps implements StepStore {
   }
 }
 
+/** Where the request to cancel stands among the fields of a record. */
+const ASKED = RECORD_FIELDS.indexOf(FIELD.deferredFailure)
+
+type StepArgs = [undo: string, since: string | number, drop: string, progress: string, ...fields: string[]]
+
 /**
  * A checkpoint as scripts take it: whether there is something to undo, since when it is undone, whether results are
  * dropped, the progress, then the fields and their texts.
  */
-export function stepArgs ({ facts, values, dropValues, undo, compensatingSince, progress }: Checkpoint): [undo: string, since: string | number, drop: string, progress: string, ...fields: string[]] {
+export function stepArgs ({ facts, values, dropValues, undo, compensatingSince, progress }: Checkpoint): StepArgs {
   return [
     undo === undefined ? '' : undo ? '1' : '0',
     compensatingSince === undefined ? '' : compensatingSince ?? 'none',

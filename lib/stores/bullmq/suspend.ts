@@ -31,9 +31,9 @@ export class Suspending {
   async send (client: Client, prefix: string): Promise<JobState | undefined> {
     const { id, token } = this.#running
     const { signal, cancelKnown, checkpoint } = this.#settlement
-    const code = Number(await runScript(
-      client, 'suspend', [prefix], id, token, this.#now, this.#delay, this.#waits, this.#atOnce, signal ?? '', cancelKnown === true ? '1' : '',
-      ...checkpoint === undefined ? [''] : ['1', ...stepArgs(checkpoint)]))
+    const how = [this.#now, this.#delay, this.#waits, this.#atOnce, signal ?? '', cancelKnown === true ? '1' : '']
+    const stored = checkpoint === undefined ? [''] : ['1', ...stepArgs(checkpoint)]
+    const code = Number(await runScript(client, 'suspend', [prefix], id, token, ...how, ...stored))
     if (code > 0) this.#running.noteUndo(checkpoint)
     return code === 1 ? 'scheduled' : code === 2 ? 'queued' : undefined
   }

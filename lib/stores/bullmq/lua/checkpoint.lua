@@ -1,6 +1,6 @@
 --[[
-Stores what a step of a running job has done, lets its lease begin anew and publishes the change, if the lease still belongs
-to the caller. It may be sent again. What other steps have stored is neither read nor written.
+Stores what a step of a running job has done, renews its lease and publishes the change, if the lease still belongs to the
+caller. It may be sent again. What other steps have stored is neither read nor written.
 
 KEYS       1 prefix of the queue
 ARGV       1 id
@@ -13,8 +13,8 @@ ARGV       1 id
            8 '1': results and signals are deleted first; or ''
            9 progress as JSON, or ''
            10… a field and its text, alternately
-Returns    1 stored; 2 stored, and somebody asked to cancel the job; 0 when the lease belongs to somebody else or has run
-           out, or the job is gone
+Returns    1 stored; 2 stored, and somebody asked to cancel the job; 0 when the lease belongs to somebody else or has
+           run out, or the job is gone
 Called by  RedisSteps.checkpoint (steps.ts)
 ]]
 local call = redis.call

@@ -9,8 +9,8 @@ ARGV       1 id
            5 attempts to count (0 or 1)
            6 'asked': only if a cancel was requested, and the job has nothing to undo; 'always'
            7… limits of the retention
-Returns    1 ended; 0 no cancel was requested, or it has something to undo; below 0, as BullMQ answers: -2 no lease, -6 the lease of another claim,
-           -3 the job is not active
+Returns    1 ended; 0 no cancel was requested, or it has something to undo; below 0, as BullMQ answers: -2 no lease,
+           -6 the lease of another claim, -3 the job is not active
 Called by  Settler.endCancelled (settler.ts)
 ]]
 local call = redis.call

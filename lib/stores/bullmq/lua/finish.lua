@@ -53,7 +53,7 @@ local function afterEnd (queue, id, job, set, now, added, submitted, owner, resu
   local bytes = tonumber(submitted) or 0
   local there, stepped
   if set == 'completed' and added == '1' then
-    -- Nothing runs it again, so its input can go. `und` goes with it, to see in the same command whether it has steps.
+    -- Nothing runs it again, so its input can go. `und` goes with it: the same command says whether it has steps.
     local dropped = call('HDEL', job, 'data', 'und')
     there, stepped = dropped > 0 or call('EXISTS', job) == 1, dropped > 1
   else

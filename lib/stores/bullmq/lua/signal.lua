@@ -1,14 +1,14 @@
 --[[
-Stores a signal for a job that is not over; the first of a name counts. A job that is suspended until this signal becomes
-claimable.
+Stores a signal for a job that is not over; the first of a name counts. A job that is suspended until this signal
+becomes claimable.
 
 KEYS       prefixes of the queues in which the job may be
 ARGV       1 id
            2 name of the signal
            3 value as JSON
            4 now, in milliseconds
-Returns    { number of the queue, fields, leased, 'stored' | 'repeated' | 'conflict' | 'finished', whether the job was woken
-           (1 or 0) }, or nil
+Returns    { number of the queue, fields, leased, 'stored' | 'repeated' | 'conflict' | 'finished', whether the job was
+           woken (1 or 0) }, or nil
 Called by  RedisSteps.signal (steps.ts)
 ]]
 local call = redis.call

@@ -1,6 +1,7 @@
 --[[
-Suspends a running job until a time or a signal, if the lease still belongs to the caller. Stores a checkpoint in the same
-step. When there is nothing to wait for, because the signal is there or a cancel was requested, the job is claimable at once.
+Suspends a running job until a time or a signal, if the lease still belongs to the caller. Stores a checkpoint in the
+same step. When there is nothing to wait for, because the signal is there or a cancel was requested, the job is claimable
+at once.
 
 KEYS       1 prefix of the queue
 ARGV       1 id
@@ -14,8 +15,8 @@ ARGV       1 id
            9 '1': a checkpoint follows; or ''
            10 to 13 as 6 to 9 of checkpoint.lua
            14… a field and its text, alternately
-Returns    1 it waits; 2 it is claimable; below 0, as BullMQ answers: -2 no lease, -6 the lease of another claim, -3 the job
-           is not active
+Returns    1 it waits; 2 it is claimable; below 0, as BullMQ answers: -2 no lease, -6 the lease of another claim, -3 the
+           job is not active
 Called by  suspend (suspend.ts)
 ]]
 local call = redis.call
