@@ -8,5 +8,6 @@ export function FailAt<const Step extends string> (...steps: readonly Step[]) {
 /** Fails every attempt of the step that was chosen. */
 export function failIfAsked ({ failAt }: { readonly failAt?: string | undefined }, step: string): void {
   // The client may read this message. Without `expose`, it would see only the code and a fixed text.
-  if (failAt === step) throw Object.assign(new Error(`${step} fails as asked`), { code: 'FAILED_AS_ASKED', expose: true })
+  if (failAt !== step) return
+  throw Object.assign(new Error(`${step} fails as asked`), { code: 'FAILED_AS_ASKED', expose: true })
 }

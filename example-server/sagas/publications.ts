@@ -12,7 +12,10 @@ const PublicationRequest = Type.Object({
   failAt: FailAt('write-draft', 'publish')
 }, { additionalProperties: false })
 
-const Approval = Type.Object({ approved: Type.Boolean(), by: Type.String({ minLength: 1, maxLength: 100 }) }, { additionalProperties: false })
+const Approval = Type.Object({
+  approved: Type.Boolean(),
+  by: Type.String({ minLength: 1, maxLength: 100 })
+}, { additionalProperties: false })
 
 const Publication = Type.Object({ path: Type.String(), approvedBy: Type.String() })
 
@@ -23,7 +26,13 @@ export function publicationSaga (fastify: FastifyInstance, folder: Folder): void
     url: '/publications',
     name: 'publish-text',
     version: 1,
-    schema: { summary: 'Publish a text after an approval', operationId: 'publishText', tags: ['sagas'], body: PublicationRequest, result: Publication },
+    schema: {
+      summary: 'Publish a text after an approval',
+      operationId: 'publishText',
+      tags: ['sagas'],
+      body: PublicationRequest,
+      result: Publication
+    },
     bodyLimit: 65_536,
     timeoutMs: 7 * 86_400_000,
     requires: { storage: folder.check },

@@ -13,8 +13,10 @@ type Size = keyof typeof WIDTHS
 const SIZES: readonly Size[] = ['hd', 'sd', 'thumbnail', 'uhd']
 
 const TranscodeRequest = Type.Object({
-  renditions: Type.Integer({ minimum: 1, maximum: SIZES.length, default: 3, description: 'how many of hd, sd, thumbnail and uhd, in this order' }),
-  width: Type.Integer({ minimum: 320, maximum: 4_096, default: 1_920, description: 'of the source, in pixels; a rendition is never wider' }),
+  /** How many of the sizes, in their order. */
+  renditions: Type.Integer({ minimum: 1, maximum: SIZES.length, default: 3 }),
+  /** Of the source, in pixels. No rendition is wider. */
+  width: Type.Integer({ minimum: 320, maximum: 4_096, default: 1_920 }),
   failAt: FailAt('make-source', 'probe', 'hd', 'sd', 'thumbnail', 'uhd', 'upload', 'notify')
 }, { additionalProperties: false })
 type Request = Static<typeof TranscodeRequest>
@@ -29,10 +31,11 @@ export function transcodeSaga (fastify: FastifyInstance, folder: Folder): void {
     backoff: { type: 'exponential', delayMs: 200 },
     timeoutMs: 60_000,
     when: ({ body, results }: Known) => SIZES.indexOf(size) < body.renditions && WIDTHS[size] <= results.probe.width,
-    run: async ({ body, results, signal, idempotencyKey }: Known & { readonly signal: AbortSignal, readonly idempotencyKey: string }) => {
+    run: async ({ body, results, signal, idempotencyKey }: Known & Try) => {
       failIfAsked(body, size)
       const path = folder.path('work', idempotencyKey, '.webp')
-      await folder.create(path, signal, (part) => pipeline(sharp(results['make-source']).resize(WIDTHS[size]).webp(), createWriteStream(part), { signal }))
+      const image = sharp(results['make-source']).resize(WIDTHS[size]).webp()
+      await folder.create(path, signal, (part) => pipeline(image, createWriteStream(part), { signal }))
       return path
     },
     compensate: ({ stepKey }: { readonly stepKey: string }) => folder.remove(folder.path('work', stepKey, '.webp'))
@@ -43,7 +46,13 @@ export function transcodeSaga (fastify: FastifyInstance, folder: Folder): void {
     url: '/transcodes',
     name: 'transcode',
     version: 1,
-    schema: { summary: 'Make renditions of an image', operationId: 'transcode', tags: ['sagas'], body: TranscodeRequest, result: Transcoded },
+    schema: {
+      summary: 'Make renditions of an image',
+      operationId: 'transcode',
+      tags: ['sagas'],
+      body: TranscodeRequest,
+      result: Transcoded
+    },
     timeoutMs: 3_600_000,
     requires: { storage: folder.check },
     steps: (saga) => saga
@@ -52,7 +61,8 @@ export function transcodeSaga (fastify: FastifyInstance, folder: Folder): void {
           failIfAsked(body, 'make-source')
           const { width } = body
           const path = folder.path('work', idempotencyKey, '.png')
-          const image = sharp({ create: { width, height: Math.round(width * 9 / 16), channels: 3, background: '#285e8e' } })
+          const height = Math.round(width * 9 / 16)
+          const image = sharp({ create: { width, height, channels: 3, background: '#285e8e' } })
           await folder.create(path, signal, (part) => image.png().toFile(part))
           return path
         },
@@ -90,16 +100,21 @@ export function transcodeSaga (fastify: FastifyInstance, folder: Folder): void {
       .step('clean-up', {
         onExhausted: 'continue',
         run: async ({ results }) => {
-          const paths = [results['make-source'], ...Object.values(results.renditions)].filter((path) => path !== undefined)
-          await Promise.all(paths.map((path) => folder.remove(path)))
+          const paths = [results['make-source'], ...Object.values(results.renditions)]
+          await Promise.all(paths.filter((path) => path !== undefined).map((path) => folder.remove(path)))
         }
       })
       .returns(({ results }) => ({ paths: results.upload, notified: results.notify !== undefined }))
   })
 }
 
-/** What the steps of the group know. */
+/** What the steps of the group use of what they are given. */
 interface Known {
   readonly body: Request
   readonly results: { readonly 'make-source': string, readonly probe: { readonly width: number } }
+}
+
+interface Try {
+  readonly signal: AbortSignal
+  readonly idempotencyKey: string
 }

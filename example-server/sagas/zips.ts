@@ -30,7 +30,13 @@ export function zipSaga (fastify: FastifyInstance, folder: Folder): void {
     url: '/zips',
     name: 'zip-files',
     version: 1,
-    schema: { summary: 'Put files into a zip archive', operationId: 'zipFiles', tags: ['sagas'], body: ZipRequest, result: Zip },
+    schema: {
+      summary: 'Put files into a zip archive',
+      operationId: 'zipFiles',
+      tags: ['sagas'],
+      body: ZipRequest,
+      result: Zip
+    },
     bodyLimit: 262_144,
     timeoutMs: 600_000,
     requires: { storage: folder.check },
@@ -60,7 +66,8 @@ export function zipSaga (fastify: FastifyInstance, folder: Folder): void {
         run: async ({ body, results, signal, idempotencyKey }) => {
           failIfAsked(body, 'create-zip')
           const archive = folder.path('work', idempotencyKey, '.zip')
-          await folder.create(archive, signal, (part) => zip(results['write-files'].directory, results['check-files'].names, part, signal))
+          const { directory } = results['write-files']
+          await folder.create(archive, signal, (part) => zip(directory, results['check-files'].names, part, signal))
           return { archive }
         },
         compensate: ({ stepKey }) => folder.remove(folder.path('work', stepKey, '.zip'))
@@ -84,7 +91,8 @@ export function zipSaga (fastify: FastifyInstance, folder: Folder): void {
       .step('clean-up', {
         onExhausted: 'continue',
         run: async ({ results }) => {
-          await Promise.all([results['write-files'].directory, results['create-zip'].archive].map((path) => folder.remove(path)))
+          await folder.remove(results['write-files'].directory)
+          await folder.remove(results['create-zip'].archive)
         }
       })
       .returns(({ results }) => ({ ...results['upload-result'], files: results['check-files'].names.length }))

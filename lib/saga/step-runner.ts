@@ -71,6 +71,8 @@ export async function runLeg (run: Run, step: RunnableStep, group?: InGroup): Pr
     if (waitMs > SHORT_WAIT_MS) return { waitUntil: facts.u ?? 0 }
     if (waitMs > 0) {
       await journal.flush()
+      // The group waits, and begins no other try when a sibling has failed in the meantime.
+      if (group !== undefined) return { waitUntil: facts.u ?? 0 }
       await run.wait(waitMs).over
       continue
     }

@@ -71,6 +71,26 @@ t.test('an undo has a key of its own, and that of its step: what an unknown outc
   t.strictSame(keys, [`${id}/one/0`, `${id}/many/0/0`, `${id}/many/0/0`, `${id}/one/0`, `${id}/one/0/undo`])
 })
 
+t.test('a sibling that waits for its next try is not tried again when another has failed for good', async (t) => {
+  const tries = { patient: 0, undone: 0 }
+  const { app } = await sagaApp(t, (app) => {
+    app.saga({
+      name: 'pause',
+      steps: (s) => s.parallel('group', (group) => group
+        .step('patient', {
+          attempts: 2,
+          backoff: { type: 'fixed', delayMs: 200, jitter: 0 },
+          run: () => { tries.patient++; throw new Error('not yet') },
+          compensate: () => { tries.undone++ }
+        })
+        .step('hasty', { attempts: 2, backoff: { type: 'fixed', delayMs: 100, jitter: 0 }, run: () => { throw new Error('never') } }))
+    })
+  })
+  const { job } = await finished(app, 'pause')
+  t.match(job, { state: 'failed', error: { message: 'never' } })
+  t.strictSame(tries, { patient: 1, undone: 0 })
+})
+
 t.test('a sleep and a signal hold no slot, and a signal wakes the saga', async (t) => {
   const { app, story } = await sagaApp(t, (app) => {
     app.saga({
