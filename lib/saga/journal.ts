@@ -194,13 +194,17 @@ export class StepJournal {
     return await this.#next
   }
 
+  /** The lease was this attempt's a moment ago: a step may begin in this very turn. */
+  get leaseConfirmed (): boolean {
+    return this.#parts.runtime.context.clock.monotonic() - this.#confirmedAt <= CONFIRMED_MS
+  }
+
   /**
-   * Resolves when a step may begin: the lease was this attempt's a moment ago. Otherwise the store is asked, by a write.
+   * Asks the store, by a write, whether the lease still is this attempt's.
    *
    * @throws {AsyncEndpointsError} as {@link flush}
    */
   async confirmLease (): Promise<void> {
-    if (this.#parts.runtime.context.clock.monotonic() - this.#confirmedAt <= CONFIRMED_MS) return
     this.setHead({})
     await this.flush()
   }
