@@ -159,6 +159,7 @@ async function undo (run: Run, { path, step }: Target, parent: StepScope): Promi
     if (facts.s !== 'u') journal.startStep(path, { ...facts, s: 'u', u: undefined, n: 0 })
     // What was undone before this is stored before this begins, and so is the count of its tries.
     await journal.flush()
+    if (!journal.leaseConfirmed) await journal.confirmLease()
     run.throwIfStopped()
     if (waitMs > 0) {
       await run.wait(waitMs).over

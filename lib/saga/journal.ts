@@ -13,6 +13,12 @@ import type { Checkpoint, Journal } from '../jobs/steps.ts'
 /** A store that cannot be reached is asked again after this. */
 const RETRY_MS = 200
 
+/**
+ * The store has confirmed the lease at most this long ago when a step begins. A process that was frozen, or whose event
+ * loop was blocked, for longer than its lease would begin a step that another worker runs.
+ */
+const CONFIRMED_MS = 500
+
 /** The lease is lost, or the attempt has to stop: nothing more of it is stored, and no other step may begin. */
 export class LeaseLost extends AsyncEndpointsError {
   constructor () {
@@ -56,8 +62,11 @@ export class StepJournal {
   #writing: Promise<void> = Promise.resolve()
   #next: Promise<void> | undefined
   #progressed = ''
+  /** When the lease was certainly this attempt's: the store was asked then, and said so. Monotonic milliseconds. */
+  #confirmedAt: number
 
   private constructor (parts: JournalParts, steps: StepStore, head: SagaHead) {
+    this.#confirmedAt = parts.runtime.context.clock.monotonic()
     this.#parts = parts
     this.#steps = steps
     this.#head = head
@@ -185,6 +194,21 @@ export class StepJournal {
     return await this.#next
   }
 
+  /** The lease was this attempt's a moment ago: a step may begin in this very turn. */
+  get leaseConfirmed (): boolean {
+    return this.#parts.runtime.context.clock.monotonic() - this.#confirmedAt <= CONFIRMED_MS
+  }
+
+  /**
+   * Asks the store, by a write, whether the lease still is this attempt's.
+   *
+   * @throws {AsyncEndpointsError} as {@link flush}
+   */
+  async confirmLease (): Promise<void> {
+    this.setHead({})
+    await this.flush()
+  }
+
   /**
    * What was noted and not stored yet, for a settlement that stores it. The listeners of {@link afterwards} are the
    * caller's from now on.
@@ -208,7 +232,12 @@ export class StepJournal {
     this.#afterwards = []
     if (this.#changed) {
       const checkpoint = this.#checkpoint()
-      const write = patiently(runtime.context.clock, signal, () => this.#steps.checkpoint(claim, checkpoint))
+      const { clock } = runtime.context
+      let askedAt = 0
+      const write = patiently(clock, signal, () => {
+        askedAt = clock.monotonic()
+        return this.#steps.checkpoint(claim, checkpoint)
+      })
       const verdict = await write.catch((error: unknown): never => {
         this.#notStored(checkpoint)
         throw error
@@ -217,6 +246,7 @@ export class StepJournal {
         this.#notStored(checkpoint)
         throw new LeaseLost()
       }
+      this.#confirmedAt = askedAt
       if (verdict.cancelRequested) onCancel()
     }
     for (const listener of listeners) listener()

@@ -76,6 +76,10 @@ export async function runLeg (run: Run, step: RunnableStep, group?: InGroup): Pr
       await run.wait(waitMs).over
       continue
     }
+    if (!journal.leaseConfirmed) {
+      await journal.confirmLease()
+      if (run.stop !== undefined) return 'aborted'
+    }
     const scope = stepScope(run.scope.attempt, {
       kind: 'step', step: step.path, order: step.order, tryNumber: facts.a + 1, maxTries: step.attempts, parent: group?.scope
     })

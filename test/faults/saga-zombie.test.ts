@@ -19,7 +19,8 @@ for (const scenario of ['completes', 'fails'] satisfies Scenario[]) {
     const stage = await Stage.open(server.url, temporaryFolder(t, 'sagas'))
     t.teardown(() => stage.close())
     const { points } = await recordPoints(stage, scenario)
-    await inLanes(points, LANES, async (point) => {
+    // After a settlement it has no lease that could run out.
+    await inLanes(points.filter((point) => !point.startsWith('after it is settled')), LANES, async (point) => {
       const run = await stage.play(scenario, 'SIGSTOP', point)
       try {
         await run.frozen()

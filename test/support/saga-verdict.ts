@@ -100,7 +100,10 @@ function mayHaveBegun (step: string, entries: readonly Entry[]): boolean {
   return deeds.some((entry) => entry.kind === 'stored' && entry.steps[step] === 'r') && !over('run', step, deeds)
 }
 
-function judgeUndos ({ entries }: Ended, must: Must): void {
+function judgeUndos ({ entries: all, fault }: Ended, must: Must): void {
+  const frozenAt = fault === 'SIGSTOP' ? all.findIndex(({ kind }) => kind === 'fault') : all.length
+  // What a step of a zombie does that was under way, nobody can undo.
+  const entries = all.filter((entry, at) => at < frozenAt || entry.by !== 'victim')
   const began = begunIn(entries, 'undo')
   const unknown = mayHaveBegun('notify', entries) ? ['notify'] : []
   const expected = [...unknown, ...UNDONE.filter((step) => placesOf(entries, 'effect', 'run', step).length > 0)]
@@ -131,12 +134,13 @@ function sameSet (some: readonly string[], others: readonly string[]): boolean {
 
 /** @returns what a process has done, that was frozen past its lease, after another one had finished its saga */
 export function deedsOfZombie (entries: readonly Entry[], finishedAt: number): string[] {
-  const frozen = entries.find(({ kind }) => kind === 'fault')
-  const within = /in the (?:run|undo) of (\S+?),/.exec(frozen?.kind === 'fault' ? frozen.point : '')?.[1]
+  const frozenAt = entries.findIndex(({ kind }) => kind === 'fault')
+  const begun = entries.slice(0, frozenAt)
+  const underWay = (step: string): boolean => begun.some((entry) => entry.kind === 'begins' && entry.step === step)
   return entries.slice(finishedAt).filter((entry) => {
     if (entry.by !== 'victim' || entry.kind === 'point') return false
     if (entry.kind === 'event') return entry.event !== 'job.lease_lost'
-    // What the step does in which it was frozen, nobody can prevent.
-    return !(entry.kind === 'effect' && entry.step === within)
+    // What a step does that was under way, nobody can prevent.
+    return !(entry.kind === 'effect' && underWay(entry.step))
   }).map((entry) => JSON.stringify(entry))
 }
