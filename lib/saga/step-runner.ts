@@ -63,16 +63,21 @@ export async function prepareStep (run: Run, step: RunnableStep): Promise<boolea
 /** Runs tries of a prepared step until it is done, has failed, or has to wait for longer. */
 export async function runLeg (run: Run, step: RunnableStep, group?: InGroup): Promise<LegEnd> {
   const { journal } = run
+  const stopped = (): boolean => run.stop !== undefined || group?.aborted === true
   for (;;) {
-    if (run.stop !== undefined || group?.aborted === true) return 'aborted'
+    if (stopped()) return 'aborted'
     const facts = journal.step(step.path)
     if (facts === undefined) throw new Error(`step ${step.path} was not prepared`)
-    const waitMs = facts.s === 'b' ? (facts.u ?? 0) - run.now() : 0
-    if (waitMs > SHORT_WAIT_MS) return { waitUntil: facts.u ?? 0 }
-    if (waitMs > 0) {
+    if (facts.s === 'b') {
+      const waitMs = (facts.u ?? 0) - run.now()
+      if (waitMs > SHORT_WAIT_MS) return { waitUntil: facts.u ?? 0 }
+      // The count of its tries is stored before the next one begins.
       await journal.flush()
-      await run.wait(waitMs).over
-      continue
+      if (waitMs > 0) {
+        await run.wait(waitMs).over
+        continue
+      }
+      if (stopped()) return 'aborted'
     }
     const scope = stepScope(run.scope.attempt, {
       kind: 'step', step: step.path, order: step.order, tryNumber: facts.a + 1, maxTries: step.attempts, parent: group?.scope
