@@ -63,18 +63,23 @@ export async function prepareStep (run: Run, step: RunnableStep): Promise<boolea
 /** Runs tries of a prepared step until it is done, has failed, or has to wait for longer. */
 export async function runLeg (run: Run, step: RunnableStep, group?: InGroup): Promise<LegEnd> {
   const { journal } = run
+  const stopped = (): boolean => run.stop !== undefined || group?.aborted === true
   for (;;) {
-    if (run.stop !== undefined || group?.aborted === true) return 'aborted'
+    if (stopped()) return 'aborted'
     const facts = journal.step(step.path)
     if (facts === undefined) throw new Error(`step ${step.path} was not prepared`)
-    const waitMs = facts.s === 'b' ? (facts.u ?? 0) - run.now() : 0
-    if (waitMs > SHORT_WAIT_MS) return { waitUntil: facts.u ?? 0 }
-    if (waitMs > 0) {
+    if (facts.s === 'b') {
+      const waitMs = (facts.u ?? 0) - run.now()
+      if (waitMs > SHORT_WAIT_MS) return { waitUntil: facts.u ?? 0 }
+      // The count of its tries is stored before the next one begins.
       await journal.flush()
-      // The group waits, and begins no other try when a sibling has failed in the meantime.
-      if (group !== undefined) return { waitUntil: facts.u ?? 0 }
-      await run.wait(waitMs).over
-      continue
+      if (waitMs > 0) {
+        // The group waits, and begins no other try when a sibling has failed in the meantime.
+        if (group !== undefined) return { waitUntil: facts.u ?? 0 }
+        await run.wait(waitMs).over
+        continue
+      }
+      if (stopped()) return 'aborted'
     }
     if (!journal.leaseConfirmed) {
       await journal.confirmLease()

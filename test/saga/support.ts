@@ -19,8 +19,11 @@ export interface SagaApp {
   story (): string[]
 }
 
-/** @param define defines the sagas */
-export async function sagaApp (t: Test, define: (app: FastifyInstance) => void, options: AsyncEndpointsOptions = {}): Promise<SagaApp> {
+/**
+ * @param define defines the sagas
+ * @param close ends it in another way
+ */
+export async function sagaApp (t: Test, define: (app: FastifyInstance) => void, options: AsyncEndpointsOptions = {}, close?: () => Promise<void>): Promise<SagaApp> {
   const app = Fastify()
   await app.register(asyncEndpoints, { observability: false, ...options })
   const events: Recorded[] = []
@@ -29,7 +32,7 @@ export async function sagaApp (t: Test, define: (app: FastifyInstance) => void, 
   }
   define(app)
   await app.ready()
-  t.teardown(async () => { await app.close() })
+  t.teardown(close ?? (async () => { await app.close() }))
   return {
     app,
     events,
