@@ -53,7 +53,7 @@ export interface StepDocument {
   readonly startedAt?: string
   /** Of its newest try, in milliseconds. */
   readonly durationMs?: number
-  /** Until when it waits: asleep, for a signal, or for its next try. */
+  /** Until when it waits: asleep, for a signal, or for its next try or that of its compensation. */
   readonly waitsUntil?: string
   /** The error of its newest try, with the same rules as that of the job. */
   readonly error?: ShownError
@@ -108,7 +108,7 @@ export function writeSubmitted (payload: unknown): string {
 export function statusDocument (
   job: JobRecord, links: JobLinks, expose: ExposeErrors = 'marked', maxRedrives = Infinity, plan?: SagaPlan
 ): StatusDocument {
-  const saga = sagaView(job.facts, plan)
+  const saga = sagaView(job.facts, plan, isTerminal(job.state))
   return {
     id: job.id,
     name: job.name,
@@ -130,6 +130,9 @@ export function statusDocument (
   }
 }
 
+/** In these states a step may wait until a moment. */
+const WAITING: readonly StepState[] = ['waiting', 'backoff', 'compensating']
+
 function stepDocument ({ name, group, state, attempt, attempts, startedAt, durationMs, waitsUntil, error }: StepView, job: JobRecord, expose: ExposeErrors): StepDocument {
   return {
     name,
@@ -139,7 +142,7 @@ function stepDocument ({ name, group, state, attempt, attempts, startedAt, durat
     attempts,
     startedAt: startedAt === undefined ? undefined : iso(startedAt),
     durationMs,
-    waitsUntil: waitsUntil === undefined || (state !== 'waiting' && state !== 'backoff') ? undefined : iso(waitsUntil),
+    waitsUntil: waitsUntil === undefined || !WAITING.includes(state) ? undefined : iso(waitsUntil),
     error: error === undefined ? undefined : shownError({ ...job, error }, expose)
   } as StepDocument
 }

@@ -1,4 +1,4 @@
-import { STEP_STATES } from '../jobs/saga-facts.ts'
+import { SHOWN_STEP_STATES } from '../jobs/saga-facts.ts'
 import { JOB_STATES } from '../jobs/states.ts'
 
 /**
@@ -38,7 +38,7 @@ const stepSchema: Schema = {
   properties: {
     name: { type: 'string' },
     group: { type: 'string' },
-    state: { type: 'string', enum: Object.values(STEP_STATES) },
+    state: { type: 'string', enum: [...SHOWN_STEP_STATES] },
     attempt: { type: 'integer' },
     attempts: { type: 'integer' },
     startedAt: time,

@@ -31,13 +31,14 @@ export interface SagaView {
  * The phase and the steps of a job, pending ones included.
  *
  * @param plan the definition, for a saga that no worker has begun yet
+ * @param ended whether the job is over
  * @returns `undefined` for a job without steps
  */
-export function sagaView (facts: StepsFacts | undefined, plan: SagaPlan | undefined): SagaView | undefined {
+export function sagaView (facts: StepsFacts | undefined, plan: SagaPlan | undefined, ended: boolean): SagaView | undefined {
   if (facts === undefined && plan === undefined) return undefined
   const names = readNames(facts)
   const paths = names === undefined ? plannedPaths(facts, plan) : names.n.flatMap((path) => [path, ...itemsOf(path, names.g?.[path])])
-  return { phase: phaseOf(facts), steps: paths.map((path) => stepView(path, readStep(facts, path))) }
+  return { phase: phaseOf(facts), steps: paths.map((path) => stepView(path, readStep(facts, path), ended)) }
 }
 
 /** Also of a job in a list, of which only the head is read. */
@@ -53,18 +54,19 @@ function itemsOf (path: string, count = 0): string[] {
   return Array.from({ length: count }, (_, index) => `${path}/${index}`)
 }
 
-function stepView (path: string, facts: StepFacts | undefined): StepView {
+function stepView (path: string, facts: StepFacts | undefined, ended: boolean): StepView {
   const slash = path.indexOf('/')
+  const stopped = ended && facts !== undefined && 'rbw'.includes(facts.s)
   const begun = facts !== undefined && facts.s !== 'p'
   return {
     name: slash < 0 ? path : path.slice(slash + 1),
     group: slash < 0 ? undefined : path.slice(0, slash),
-    state: facts === undefined ? 'pending' : STEP_STATES[facts.s],
+    state: stopped ? 'stopped' : STEP_STATES[facts?.s ?? 'p'],
     attempt: facts?.a ?? 0,
     attempts: facts?.m ?? 0,
     startedAt: begun ? facts.t : undefined,
     durationMs: facts?.d,
     error: facts?.e,
-    waitsUntil: facts?.u
+    waitsUntil: stopped ? undefined : facts?.u
   }
 }

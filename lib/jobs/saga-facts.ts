@@ -59,8 +59,12 @@ export const STEP_STATES = {
   p: 'pending', r: 'running', b: 'backoff', w: 'waiting', c: 'completed', s: 'skipped', f: 'failed', u: 'compensating', z: 'compensated', x: 'compensation-failed'
 } as const
 export type StepLetter = keyof typeof STEP_STATES
-/** A step that has no facts is `pending`, too. */
-export type StepState = typeof STEP_STATES[StepLetter]
+/**
+ * As readers see a step; one without facts is `pending`, too. `stopped` is not stored: the step was under way or waited
+ * when its saga ended, because that was cancelled or out of time.
+ */
+export type StepState = typeof STEP_STATES[StepLetter] | 'stopped'
+export const SHOWN_STEP_STATES: readonly StepState[] = [...Object.values(STEP_STATES), 'stopped']
 
 /** About one step. */
 export interface StepFacts {
