@@ -27,6 +27,7 @@ export const ATTR = {
   stepMaxAttempts: 'step.max_attempts',
   stepStatus: 'step.status',
   stepDuration: 'step.duration_ms',
+  sagaPhase: 'saga.phase',
 
   messagingSystem: 'messaging.system',
   messagingDestination: 'messaging.destination.name',

@@ -14,6 +14,8 @@ export interface LogEvent {
    * first, and what to do where that is not obvious.
    */
   readonly message: string
+  /** Events whose part has this value have another message. */
+  readonly reworded?: readonly [from: string, value: string, message: string]
   /** Events whose part has this value are logged at another level: what somebody asked for deserves no warning. */
   readonly lighter?: readonly [from: string, value: string, level: LogLevel]
   /**

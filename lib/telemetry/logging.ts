@@ -52,10 +52,11 @@ export function createLogSink (parts: LoggingParts): Sink {
   return Object.fromEntries(limited) as Sink
 }
 
-function writer (parts: LoggingParts, name: string, { id, level: usual, message, fields, lighter }: LogEvent): Writer {
+function writer (parts: LoggingParts, name: string, { id, level: usual, message, fields, lighter, reworded }: LogEvent): Writer {
   const { logger, excluded } = parts
   const fill = Object.entries(fields).map(([from, to]) => filler(parts, from, to))
-  const messageOf = compileMessage(message, fields)
+  const usually = compileMessage(message, fields)
+  const otherwise = reworded === undefined ? usually : compileMessage(reworded[2], fields)
   // The part of the library that the line is about.
   const component = `asyncendpoints.${name.slice(0, name.indexOf('.'))}`
   // The normal course of an excluded job is not logged; what went wrong with it is.
@@ -69,6 +70,7 @@ function writer (parts: LoggingParts, name: string, { id, level: usual, message,
     const line: Line = { eventId: id, event: name, component }
     for (let index = 0; index < fill.length; index++) fill[index]?.(line, payload)
     if (line.trace_id !== undefined) line.trace_flags = SAMPLED_FLAGS
+    const messageOf = reworded !== undefined && String(payload[reworded[0]]) === reworded[1] ? otherwise : usually
     logger[level](line, messageOf(line, payload))
   }
 }

@@ -3,6 +3,7 @@ import type { JobRuntime } from '../events/runtime.ts'
 import type { OtelEnvironment } from './environment.ts'
 import { INSTRUMENTS, RECORDED_METRICS } from './instruments.ts'
 import type { Exclusion } from './job-exclusion.ts'
+import type { ZeroScope } from './metric-catalogue/row.ts'
 import { MetricsOut } from './metrics-outlets.ts'
 import { overrideMetrics } from './metrics-override.ts'
 import { noopMetrics, withTimers, type AsyncEndpointsMetrics } from './metrics.ts'
@@ -101,19 +102,11 @@ export class MetricsService {
       startAtZero('queue', { queue }, replaced)
       if (excluded(name)) return
       startAtZero('job', { job_name: name, store_type: storeType }, replaced)
-      if (saga !== undefined) this.#sagaSeries(startAtZero, name, saga, replaced)
+      if (saga !== undefined) {
+        sagaSeries(name, saga, (per, labels) => { startAtZero(per, labels, replaced) })
+      }
       if (slaMs > 0) startAtZero('job with slaMs', { job_name: name, store_type: storeType }, replaced)
     })
-  }
-
-  #sagaSeries (
-    startAtZero: RegistryRecorder<typeof RECORDED_METRICS>['startAtZero'], name: string, saga: SagaPlan, replaced: (method: keyof typeof RECORDED_METRICS) => boolean
-  ): void {
-    startAtZero('saga', { job_name: name }, replaced)
-    for (const { path, compensate } of plannedSteps(saga)) {
-      startAtZero('step of a saga', { job_name: name, step: path }, replaced)
-      if (compensate !== undefined) startAtZero('step with a compensation', { job_name: name, step: path }, replaced)
-    }
   }
 
   #withOwnMethods (metrics: AsyncEndpointsMetrics): AsyncEndpointsMetrics {
@@ -163,5 +156,18 @@ export class MetricsService {
       beforeSweep: () => { this.#outlets?.flush() },
       quietly: runQuietly
     })
+  }
+}
+
+type SagaScope = Extract<ZeroScope, 'saga' | 'step of a saga' | 'step with a compensation'>
+
+/** Everything that can be counted of a saga is known when it is defined: its series begin with 0. */
+function sagaSeries (
+  name: string, saga: SagaPlan, start: (per: SagaScope, labels: Readonly<Record<string, string>>) => void
+): void {
+  start('saga', { job_name: name })
+  for (const { path, compensate } of plannedSteps(saga)) {
+    start('step of a saga', { job_name: name, step: path })
+    if (compensate !== undefined) start('step with a compensation', { job_name: name, step: path })
   }
 }

@@ -3,41 +3,49 @@ import type { Exclusion } from './job-exclusion.ts'
 import type { AsyncEndpointsMetrics } from './metrics.ts'
 import type { ExemplarSource } from './snapshot.ts'
 
+export interface SagaSinkParts {
+  readonly metrics: AsyncEndpointsMetrics
+  readonly excluded: Exclusion
+}
+
 /** Records what happens to sagas and to the steps of jobs. */
-export function sagaSink ({ metrics, excluded }: { readonly metrics: AsyncEndpointsMetrics, readonly excluded: Exclusion }): Sink {
+export function sagaSink ({ metrics, excluded }: SagaSinkParts): Sink {
   return {
     'step.completed': (event) => {
       const { jobName, durationMs, attempt } = event
       if (excluded(jobName)) return
       const step = stepLabel(event.step)
-      const exemplar = exemplarOf(event)
-      metrics.stepDuration(durationMs / 1_000, { jobName, step, outcome: 'completed' }, exemplar)
+      metrics.stepDuration(durationMs / 1_000, { jobName, step, outcome: 'completed' }, exemplarOf(event))
       metrics.stepAttempts(attempt, { jobName, step })
     },
     'step.failed': (event) => {
       const { jobName, durationMs, attempt, final } = event
       if (excluded(jobName)) return
       const step = stepLabel(event.step)
-      const exemplar = exemplarOf(event)
-      metrics.stepDuration(durationMs / 1_000, { jobName, step, outcome: 'failed' }, exemplar)
+      metrics.stepDuration(durationMs / 1_000, { jobName, step, outcome: 'failed' }, exemplarOf(event))
       if (final) metrics.stepAttempts(attempt, { jobName, step })
     },
     'step.retry_scheduled': (event) => {
-      if (!excluded(event.jobName)) metrics.stepRetried({ jobName: event.jobName, step: stepLabel(event.step) }, exemplarOf(event))
+      if (!excluded(event.jobName)) metrics.stepRetried(stepLabels(event), exemplarOf(event))
+    },
+    'step.timed_out': (event) => {
+      if (!excluded(event.jobName)) metrics.stepTimedOut(stepLabels(event), exemplarOf(event))
     },
     'step.compensated': (event) => {
-      const { jobName } = event
-      if (!excluded(jobName)) metrics.stepCompensated({ jobName, step: stepLabel(event.step), outcome: 'compensated' }, exemplarOf(event))
+      if (excluded(event.jobName)) return
+      metrics.stepCompensated({ ...stepLabels(event), outcome: 'compensated' }, exemplarOf(event))
     },
     'step.compensation_failed': (event) => {
-      const { jobName, final } = event
-      if (final && !excluded(jobName)) metrics.stepCompensated({ jobName, step: stepLabel(event.step), outcome: 'failed' }, exemplarOf(event))
+      // A try that is followed by another has not decided anything yet.
+      if (!event.final || excluded(event.jobName)) return
+      metrics.stepCompensated({ ...stepLabels(event), outcome: 'failed' }, exemplarOf(event))
     },
     'saga.completed': (event) => {
       if (!excluded(event.jobName)) metrics.sagaCompleted({ jobName: event.jobName }, exemplarOf(event))
     },
     'saga.failed': (event) => {
-      if (!excluded(event.jobName)) metrics.sagaFailed({ jobName: event.jobName, errorType: event.errorCode }, exemplarOf(event))
+      const { jobName, errorCode: errorType } = event
+      if (!excluded(jobName)) metrics.sagaFailed({ jobName, errorType }, exemplarOf(event))
     },
     'saga.cancelled': (event) => {
       if (!excluded(event.jobName)) metrics.sagaCancelled({ jobName: event.jobName }, exemplarOf(event))
@@ -48,13 +56,22 @@ export function sagaSink ({ metrics, excluded }: { readonly metrics: AsyncEndpoi
   }
 }
 
+function stepLabels ({ jobName, step }: { readonly jobName: string, readonly step: string }) {
+  return { jobName, step: stepLabel(step) }
+}
+
 /** Of an item of an `each`, the name of the `each`: the values of a label must be few. */
 function stepLabel (path: string): string {
   const slash = path.lastIndexOf('/')
   return slash > 0 && /^\d+$/.test(path.slice(slash + 1)) ? path.slice(0, slash) : path
 }
 
+interface TraceIds {
+  readonly traceId?: string | undefined
+  readonly spanId?: string | undefined
+}
+
 /** The trace of an event, if it was sampled. */
-export function exemplarOf ({ traceId, spanId }: { readonly traceId?: string | undefined, readonly spanId?: string | undefined }): ExemplarSource | undefined {
+export function exemplarOf ({ traceId, spanId }: TraceIds): ExemplarSource | undefined {
   return traceId === undefined || spanId === undefined ? undefined : { traceId, spanId }
 }

@@ -127,6 +127,7 @@ export const ATTRIBUTE_CATALOGUE: Readonly<Record<AttributeKey, string>> = {
   stepMaxAttempts: 'How often the step is tried in all.',
   stepStatus: '`running`, `completed`, `failed`, `compensating` or `compensated`.',
   stepDuration: 'Milliseconds that the try took; on the events of a step too.',
+  sagaPhase: 'On the span event `saga.resumed`: `forward` or `compensating`.',
 
   messagingSystem: 'The same as `store.type`.',
   messagingDestination: 'The name of the queue.',

@@ -1,5 +1,6 @@
 import { SpanKind, trace, type Attributes, type Context, type Span } from '@opentelemetry/api'
 import type { ChurnMap } from '../core/churn-map.ts'
+import type { EventName } from '../events/catalogue.ts'
 import type { StepScope } from '../jobs/seams.ts'
 import type { AttemptSpans, LiveAttempt } from './attempt-spans.ts'
 import { ATTR, failSpan } from './attributes.ts'
@@ -14,6 +15,25 @@ const KINDS = {
   compensation: { name: 'compensation', running: 'compensating', ended: 'compensated' }
 } as const satisfies Record<StepScope['kind'], unknown>
 
+/** The events on the span of a try. Groups have none: those of their steps say it all. */
+const EVENTS: Readonly<Partial<Record<StepScope['kind'], StepEvents>>> = {
+  step: { running: 'step.started', ended: 'step.completed', failed: 'step.failed' },
+  undo: { running: 'step.compensating', ended: 'step.compensated', failed: 'step.compensation_failed' }
+}
+
+interface StepEvents {
+  readonly running: EventName
+  readonly ended: EventName
+  readonly failed: EventName
+}
+
+/** A span that has not ended. */
+interface OpenStep {
+  readonly scope: StepScope
+  readonly span: Span
+  readonly startedAt: number
+}
+
 export interface StepSpansParts {
   readonly maker: SpanMaker
   /** The attempts that are being recorded. */
@@ -23,8 +43,8 @@ export interface StepSpansParts {
 }
 
 /**
- * The spans of steps: one for each try of a step or of its compensation, under the handler's span, its group's, or that of
- * the whole compensation.
+ * The spans of steps: one for each try of a step or of its compensation, under the handler's span, its group's, or that
+ * of the whole compensation.
  *
  * ```
  * {job name} ──┬── step upload
@@ -37,6 +57,8 @@ export class StepSpans {
   readonly #parts: StepSpansParts
   /** Of scopes that are being recorded: where their children belong. */
   readonly #contexts = new WeakMap<StepScope, Context>()
+  /** What is open of each attempt. A step that ignores its abort may run for ever: its span ends with its attempt. */
+  readonly #open = new WeakMap<LiveAttempt, Set<OpenStep>>()
 
   constructor (parts: StepSpansParts) {
     this.#parts = parts
@@ -49,8 +71,7 @@ export class StepSpans {
   }
 
   async #record (scope: StepScope, live: LiveAttempt, next: () => Promise<unknown>): Promise<unknown> {
-    const { maker, spanRunner } = this.#parts
-    const { source } = maker
+    const { source, errors } = this.#parts.maker
     const { name, running, ended } = KINDS[scope.kind]
     const above = scope.parent === undefined ? undefined : this.#contexts.get(scope.parent)
     const parent = above ?? live.handlerContext ?? live.context
@@ -58,51 +79,75 @@ export class StepSpans {
     const first = source.takesAttributes ? attributes : { [ATTR.jobName]: attributes[ATTR.jobName] }
     const span = source.startJobSpan(name + scope.step, { kind: SpanKind.INTERNAL, attributes: first }, parent)
     if (span === undefined) return await next()
+    const step: OpenStep = { scope, span, startedAt: performance.now() }
     const context = trace.setSpan(parent, span)
-    const startedAt = performance.now()
-    let open = true
-    const end = (status: string): void => {
-      if (!open) return
-      open = false
-      source.guard(() => {
-        const durationMs = Math.round((performance.now() - startedAt) * 100) / 100
-        span.setAttributes({ [ATTR.stepStatus]: status, [ATTR.stepDuration]: durationMs })
-        if (scope.kind !== 'group' && scope.kind !== 'compensation') this.#addEnd(span, scope, status, durationMs)
-        span.end()
-      })
-    }
     source.guard(() => {
+      this.#begin(step, live, context)
       if (!source.takesAttributes) span.setAttributes(attributes)
-      this.#contexts.set(scope, context)
-      if (isSampled(span.spanContext())) scope.traceIds = idsOf(span.spanContext())
-      scope.spanRunner = spanRunner(live, context)
-      if (scope.kind === 'step' || scope.kind === 'undo') span.addEvent(scope.kind === 'step' ? 'step.started' : 'step.compensating', eventOf(scope))
-    })
-    // A step that ignores its abort may run for ever: its span ends with its attempt.
-    scope.attempt.onSettled(() => {
-      if (!open) return
-      source.guard(() => { failSpan(span, 'FAE_ABORTED', 'The step still ran when its attempt was settled') })
-      end('failed')
     })
     try {
       const value = await source.contexts.run(context, next)
-      end(ended)
+      this.#end(step, live, ended)
       return value
     } catch (error) {
-      source.guard(() => { if (open) maker.errors.record(span, error, live) })
-      end(maker.errors.isOutcome(error) ? ended : 'failed')
+      const outcome = errors.isOutcome(error)
+      this.#end(step, live, outcome ? ended : 'failed', outcome ? undefined : () => {
+        errors.record(span, error, live)
+        return errors.stored(error).code
+      })
       throw error
     }
   }
 
-  #addEnd (span: Span, scope: StepScope, status: string, durationMs: number): void {
-    const about = { ...eventOf(scope), [ATTR.stepDuration]: durationMs }
-    if (status === 'failed') span.addEvent(scope.kind === 'step' ? 'step.failed' : 'step.compensation_failed', about)
-    else span.addEvent(scope.kind === 'step' ? 'step.completed' : 'step.compensated', about)
+  #begin (step: OpenStep, live: LiveAttempt, context: Context): void {
+    const { scope, span } = step
+    const open = this.#open.get(live) ?? this.#watch(live)
+    open.add(step)
+    this.#contexts.set(scope, context)
+    if (isSampled(span.spanContext())) scope.traceIds = idsOf(span.spanContext())
+    scope.spanRunner = this.#parts.spanRunner(live, context)
+    const name = EVENTS[scope.kind]?.running
+    if (name !== undefined) span.addEvent(name, eventOf(scope))
+  }
+
+  #watch (live: LiveAttempt): Set<OpenStep> {
+    const open = new Set<OpenStep>()
+    this.#open.set(live, open)
+    live.scope.onSettled(() => {
+      for (const step of open) {
+        this.#end(step, live, 'failed', () => {
+          failSpan(step.span, 'FAE_ABORTED', 'The step still ran when its attempt was settled')
+          return 'FAE_ABORTED'
+        })
+      }
+    })
+    return open
+  }
+
+  /**
+   * Ends the span, once.
+   *
+   * @param fail writes the error to the span, and returns its code
+   */
+  #end (step: OpenStep, live: LiveAttempt, status: string, fail?: () => string): void {
+    if (this.#open.get(live)?.delete(step) !== true) return
+    const { scope, span, startedAt } = step
+    this.#parts.maker.source.guard(() => {
+      const durationMs = Math.round((performance.now() - startedAt) * 100) / 100
+      const errorType = fail?.()
+      span.setAttributes({ [ATTR.stepStatus]: status, [ATTR.stepDuration]: durationMs })
+      const events = EVENTS[scope.kind]
+      if (events === undefined) return
+      const about: Attributes = { ...eventOf(scope), [ATTR.stepDuration]: durationMs }
+      if (errorType !== undefined) about[ATTR.errorType] = errorType
+      span.addEvent(errorType === undefined ? events.ended : events.failed, about)
+    })
+    this.#parts.maker.source.guard(() => { span.end() })
   }
 }
 
-function attributesOf ({ attempt: { claim: { job } }, step, order, tryNumber, maxTries, kind }: StepScope, status: string): Attributes {
+function attributesOf (scope: StepScope, status: string): Attributes {
+  const { attempt: { claim: { job } }, step, order, tryNumber, maxTries, kind } = scope
   const attributes: Attributes = {
     [ATTR.messagingConversationId]: job.correlationId,
     [ATTR.jobId]: job.id,

@@ -1,6 +1,7 @@
 import { SpanKind, trace, type Attributes, type Span } from '@opentelemetry/api'
 import type { Sink } from '../events/router.ts'
 import { ATTR, failSpan, SPAN_EVENT } from './attributes.ts'
+import { sagaSpanEvents } from './saga-span-events.ts'
 import type { Tracing } from './tracing.ts'
 
 /**
@@ -30,7 +31,11 @@ export function createTraceSink (tracing: Tracing, detailed: boolean): Sink {
       if (workerId === '' && !tracing.excluded(jobName)) applied(jobId, undefined, 'cancelled')
     },
     'job.redriven': ({ jobId, jobName }) => { if (!tracing.excluded(jobName)) applied(jobId, 'failed', 'queued') },
-    'handler.abandoned': ({ jobId, reason, graceMs }, name) => { add(jobId, name, { reason, grace_ms: graceMs }) }
+    'handler.abandoned': ({ jobId, reason, graceMs }, name) => { add(jobId, name, { reason, grace_ms: graceMs }) },
+    'saga.signalled': ({ jobId, jobName, signal }, name) => {
+      if (!tracing.excluded(jobName)) activeSpan(tracing)?.addEvent(name, { [ATTR.jobId]: jobId, signal })
+    },
+    ...sagaSpanEvents(add)
   }
   return detailed ? { ...sink, ...storeSpans(tracing) } : sink
 }

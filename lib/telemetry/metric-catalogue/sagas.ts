@@ -1,7 +1,9 @@
 import { ATTEMPT_BUCKETS, JOB_BUCKETS } from './buckets.ts'
 import type { MetricTable } from './row.ts'
 
-/** Sagas and the steps of jobs, recorded through `AsyncEndpointsMetrics`: each key is the method that records the row. */
+/**
+ * Sagas and the steps of jobs, recorded through `AsyncEndpointsMetrics`: each key is the method that records the row.
+ */
 export const SAGA_METRICS = {
   /** A saga was submitted. Not called for a submission that was answered with an existing job. */
   sagaSubmitted: {
@@ -51,7 +53,8 @@ export const SAGA_METRICS = {
     name: 'asyncendpoints.steps.compensations.total',
     kind: 'counter',
     unit: '{compensation}',
-    description: 'Total number of compensations of steps, by how they ended: `compensated`, or `failed` when no try is left',
+    description: 'Total number of compensations of steps, by how they ended: `compensated`, or `failed` when no try ' +
+      'is left',
     labels: ['job_name', 'step', 'outcome'],
     exemplar: true,
     startsAtZero: { per: 'step with a compensation', values: { outcome: ['compensated', 'failed'] } },
@@ -73,9 +76,10 @@ export const SAGA_METRICS = {
       forMinutes: 0,
       severity: 'critical',
       summary: 'A saga could not undo its steps.',
-      description: '{{ $value | printf "%.0f" }} sagas {{ $labels.job_name }} of {{ $labels.app }} have ended in the last hour with steps ' +
-        'that could not be undone, so that something is half done outside. The log lines 10024 name the jobs and the steps: mend the ' +
-        'cause and redrive the jobs, which undoes only what is left, or undo it by hand.'
+      description: '{{ $value | printf "%.0f" }} sagas {{ $labels.job_name }} of {{ $labels.app }} have ended in the ' +
+        'last hour with steps that could not be undone, so that something is half done outside. The log lines 10024 ' +
+        'name the jobs and the steps: mend the cause and redrive the jobs, which undoes only what is left, or undo ' +
+        'it by hand.'
     }
   },
   /** One try of a step: `outcome` is `completed` or `failed`. */
@@ -110,6 +114,17 @@ export const SAGA_METRICS = {
     startsAtZero: { per: 'step of a saga' },
     panel: 'Sagas'
   },
+  /** A try of a step, or of its compensation, took longer than its `timeoutMs`. */
+  stepTimedOut: {
+    name: 'asyncendpoints.steps.timeouts.total',
+    kind: 'counter',
+    unit: '{attempt}',
+    description: 'Total number of tries of steps and compensations that were aborted because of their timeout',
+    labels: ['job_name', 'step'],
+    exemplar: true,
+    startsAtZero: { per: 'step of a saga' },
+    panel: 'Sagas'
+  },
   /** Sagas that undo their steps now, whether they run or wait. */
   sagasCompensating: {
     name: 'asyncendpoints.sagas.compensating',
@@ -136,8 +151,8 @@ export const SAGA_METRICS = {
       severity: 'warning',
       summary: 'A saga has been undoing its steps for long.',
       description: 'A saga on the queue {{ $labels.queue }} of {{ $labels.app }} has been undoing its steps for ' +
-        '{{ $value | humanizeDuration }}. Its compensations fail and are tried again, or no worker has its definition: look at the log ' +
-        'lines 10008 and 10010.'
+        '{{ $value | humanizeDuration }}. Its compensations fail and are tried again, or no worker has its ' +
+        'definition: look at the log lines 10008 and 10010.'
     }
   },
   /** Sagas that wait until somebody sends a signal. */
