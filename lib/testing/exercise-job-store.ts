@@ -7,7 +7,9 @@ import { listCases } from './conformance/list.ts'
 import { manageCases } from './conformance/manage.ts'
 import { settlementCases } from './conformance/settlement.ts'
 import { sharedCases } from './conformance/shared.ts'
+import { stepCases } from './conformance/steps.ts'
 import { submissionCases } from './conformance/submission.ts'
+import { suspensionCases } from './conformance/suspensions.ts'
 import { World, type ConformanceCase, type ConformanceTiming, type NewStoreOptions, type StoreUnderTest } from './conformance/world.ts'
 
 export type { ConformanceTiming, NewStoreOptions, StoreUnderTest } from './conformance/world.ts'
@@ -23,14 +25,15 @@ export interface ExerciseJobStoreOptions {
   /**
    * What a store may lack, each `true` unless said otherwise. `retention`: it can be set so short (`shortMs`) and so
    * small (a few jobs) that a test can see it work. `list`: jobs can be listed. `shared` (`false` unless said
-   * otherwise): processes on it can agree on locks and texts; a store that has `shared` and is not tried fails.
+   * otherwise): processes on it can agree on locks and texts; a store that has `shared` and is not tried fails. `steps`: it keeps
+   * durable steps, so that it can have sagas.
    */
-  readonly capabilities?: { readonly retention?: boolean, readonly list?: boolean, readonly shared?: boolean } | undefined
+  readonly capabilities?: { readonly retention?: boolean, readonly list?: boolean, readonly shared?: boolean, readonly steps?: boolean } | undefined
 }
 
 /** Every case of the suite, in the order in which they are run. */
 const CASES: readonly ConformanceCase[] = [
-  ...submissionCases, ...claimCases, ...settlementCases, ...cancelCases, ...manageCases, ...listCases, ...leaseCases, ...keepingCases, ...sharedCases, ...lifecycleCases
+  ...submissionCases, ...claimCases, ...settlementCases, ...cancelCases, ...manageCases, ...listCases, ...leaseCases, ...keepingCases, ...sharedCases, ...stepCases, ...suspensionCases, ...lifecycleCases
 ]
 
 /**
@@ -49,7 +52,7 @@ const CASES: readonly ConformanceCase[] = [
 export function exerciseJobStore (options: ExerciseJobStoreOptions): void {
   const leaseMs = options.timing?.leaseMs ?? 30_000
   const timing: ConformanceTiming = { leaseMs, stallMs: leaseMs * 3, shortMs: 200, deadlineMs: 10_000, ...options.timing }
-  const capabilities = { retention: true, list: true, shared: false, ...options.capabilities }
+  const capabilities = { retention: true, list: true, shared: false, steps: true, ...options.capabilities }
   for (const { name, needs, unless, settings, run } of CASES) {
     if ((needs !== undefined && !capabilities[needs]) || (unless !== undefined && capabilities[unless])) continue
     options.test(name, async () => {

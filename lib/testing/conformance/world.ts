@@ -48,9 +48,9 @@ export interface ConformanceTiming {
 export interface ConformanceCase {
   readonly name: string
   readonly settings?: (timing: ConformanceTiming) => NewStoreOptions
-  readonly needs?: 'retention' | 'list' | 'shared'
+  readonly needs?: 'retention' | 'list' | 'shared' | 'steps'
   /** Left out when the store has this. */
-  readonly unless?: 'shared'
+  readonly unless?: 'shared' | 'steps'
   readonly run: (world: World) => Promise<void>
 }
 
