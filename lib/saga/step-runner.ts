@@ -83,7 +83,7 @@ export async function runLeg (run: Run, step: RunnableStep, group?: InGroup): Pr
     }
     if (!journal.leaseConfirmed) {
       await journal.confirmLease()
-      if (run.stop !== undefined) return 'aborted'
+      if (stopped()) return 'aborted'
     }
     const scope = stepScope(run.scope.attempt, {
       kind: 'step', step: step.path, order: step.order, tryNumber: facts.a + 1, maxTries: step.attempts, parent: group?.scope

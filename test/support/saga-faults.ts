@@ -121,8 +121,9 @@ export class SagaRun {
   get entries (): Entry[] { return readWitness(this.#arguments.witness) }
 
   async over (): Promise<boolean> {
-    const state = (await this.#stage.store.get(this.id))?.state
-    return state !== undefined && isTerminal(state)
+    // While the server is away, nobody knows.
+    const record = await this.#stage.store.get(this.id).catch(() => undefined)
+    return record !== undefined && isTerminal(record.state)
   }
 
   /** The victim has come to its end by itself, or by its own signal. @returns its exit code */
@@ -155,7 +156,7 @@ export class SagaRun {
 
   async untilOver (): Promise<void> {
     await waitFor('the saga is over', () => this.over())
-    if (this.#fault === 'SIGKILL' && diesAfterEnd(this.entries)) return
+    if (this.#fault === 'ask' || (this.#fault === 'SIGKILL' && diesAfterEnd(this.entries))) return
     await waitFor('its end is published', () => this.#stage.endsOf(this.id).length > 0)
   }
 
@@ -199,8 +200,10 @@ export class SagaRun {
     }
     await waitFor('the saga waits for its signal', async () => signal.aborted || await waits())
     if (signal.aborted) return
-    if (this.#scenario === 'cancelled') await store.cancel(this.id, 'not wanted any more')
-    else await store.steps?.signal(this.id, SIGNAL, JSON.stringify({ by: 'a person' }))
+    const send = async (): Promise<unknown> => this.#scenario === 'cancelled'
+      ? await store.cancel(this.id, 'not wanted any more')
+      : await store.steps?.signal(this.id, SIGNAL, JSON.stringify({ by: 'a person' }))
+    await waitFor('it was signalled', () => send().then(() => true, () => signal.aborted))
   }
 }
 

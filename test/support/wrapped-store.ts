@@ -1,6 +1,5 @@
 /** A store of which a test replaces some members. */
-import type { JobStore } from '../../lib/jobs/store.ts'
-import type { StepStore } from '../../lib/jobs/store.ts'
+import type { JobStore, StepStore } from '../../lib/jobs/store.ts'
 
 export function withMembers (store: JobStore, members: Partial<JobStore>): JobStore {
   return new Proxy(store, {
