@@ -19,6 +19,8 @@ export class LastingStore {
   #opened = false
   /** Called with every checkpoint, before it is stored. */
   onCheckpoint: (claim: Claim, checkpoint: object) => void = () => {}
+  /** Called when it is stored, before its writer hears of it. */
+  onStored: () => void = () => {}
 
   constructor (options: MemoryStoreOptions = {}) {
     this.#inner = memoryStore({ leaseMs: LEASE_MS, ...options })
@@ -74,7 +76,9 @@ export class LastingStore {
         this.onCheckpoint(claim, checkpoint)
         // A dead process gets no answer.
         if (this.#dead.has(claim.job)) return await new Promise(() => {})
-        return await steps.checkpoint(claim, checkpoint)
+        const verdict = await steps.checkpoint(claim, checkpoint)
+        this.onStored()
+        return this.#dead.has(claim.job) ? await new Promise(() => {}) : verdict
       },
       journal: (id) => steps.journal(id),
       signal: (id, name, value) => steps.signal(id, name, value)
