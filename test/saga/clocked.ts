@@ -17,8 +17,11 @@ export class LastingStore {
   readonly #dead = new WeakSet<object>()
   readonly #running = new Map<Claim, () => void>()
   #opened = false
+  #refuses = false
   /** Called with every checkpoint, before it is stored. */
   onCheckpoint: (claim: Claim, checkpoint: object) => void = () => {}
+  /** Called when it is stored, before its writer hears of it. */
+  onStored: () => void = () => {}
 
   constructor (options: MemoryStoreOptions = {}) {
     this.#inner = memoryStore({ leaseMs: LEASE_MS, ...options })
@@ -49,6 +52,9 @@ export class LastingStore {
     this.#running.clear()
   }
 
+  /** The next checkpoint is refused, as one of an attempt that has lost its lease. */
+  refuseNext (): void { this.#refuses = true }
+
   #consume (options: ConsumeOptions) {
     return this.#inner.consume({ ...options, attempt: (claim) => this.#mortal(claim, options.attempt(claim)) })
   }
@@ -56,7 +62,7 @@ export class LastingStore {
   #mortal (claim: Claim, attempt: Attempt): Attempt {
     return {
       run: async () => {
-        const death = new Promise<never>((_, reject) => { this.#running.set(claim, () => { reject(new Error('the process died')) }) })
+        const death = new Promise<never>((_resolve, reject) => { this.#running.set(claim, () => { reject(new Error('the process died')) }) })
         const settlement = await Promise.race<Settlement>([attempt.run(), death])
         this.#running.delete(claim)
         return settlement
@@ -74,7 +80,13 @@ export class LastingStore {
         this.onCheckpoint(claim, checkpoint)
         // A dead process gets no answer.
         if (this.#dead.has(claim.job)) return await new Promise(() => {})
-        return await steps.checkpoint(claim, checkpoint)
+        if (this.#refuses) {
+          this.#refuses = false
+          return { stored: false }
+        }
+        const verdict = await steps.checkpoint(claim, checkpoint)
+        this.onStored()
+        return this.#dead.has(claim.job) ? await new Promise(() => {}) : verdict
       },
       journal: (id) => steps.journal(id),
       signal: (id, name, value) => steps.signal(id, name, value)
@@ -109,10 +121,7 @@ export async function clockedApp (
   const close = (): Promise<void> => {
     closing.work ??= (async () => {
       lasting.crash()
-      let closed = false
-      const work = app.close().finally(() => { closed = true })
-      for (let n = 0; n < 1_000 && !closed; n++) await clock.advance(STEP_MS)
-      await work
+      await closeOn(clock, app)
     })()
     return closing.work
   }
@@ -146,6 +155,14 @@ export async function clockedApp (
   }
 }
 
+/** Closes an application while its clock goes on. Its workers are alive. */
+export async function closeOn (clock: FakeClock, app: FastifyInstance): Promise<void> {
+  const state = { closed: false }
+  const work = app.close().finally(() => { state.closed = true })
+  for (let n = 0; n < 1_000 && !state.closed; n++) await clock.advance(STEP_MS)
+  await work
+}
+
 /** A promise, and what resolves it. */
 export function latch (): { readonly opened: Promise<void>, readonly open: () => void } {
   let open = (): void => {}
@@ -155,7 +172,7 @@ export function latch (): { readonly opened: Promise<void>, readonly open: () =>
 
 /** Rejects when the signal aborts: a step that stops when it is asked to. */
 export async function aborted (signal: AbortSignal): Promise<never> {
-  return await new Promise((_, reject) => {
+  return await new Promise((_resolve, reject) => {
     if (signal.aborted) reject(signal.reason as Error)
     signal.addEventListener('abort', () => { reject(signal.reason as Error) }, { once: true })
   })

@@ -208,8 +208,8 @@ t.test('an undo on which one worker after the other dies is given up, and the ot
   t.same(undone, ['b', 'a'], 'each once')
 })
 
-t.test('a crash right before any checkpoint of the failure and of the undos loses nothing', async (t) => {
-  for (let point = 1; point <= 9; point++) {
+t.test('a crash right before or after any checkpoint of the failure and of the undos loses nothing', async (t) => {
+  for (const [when, point] of [1, 2, 3, 4, 5, 6, 7].flatMap((n) => [['onCheckpoint', n], ['onStored', n]] as const)) {
     const ran: string[] = []
     let writes = 0
     const made = await clockedApp(t, (app) => {
@@ -222,12 +222,12 @@ t.test('a crash right before any checkpoint of the failure and of the undos lose
           .step('bad', { run: () => { ran.push('bad'); throw new Error('cause') }, attempts: 1 })
       })
     })
-    made.lasting.onCheckpoint = () => { if (++writes === point) made.lasting.crash() }
-    t.match(await made.ended(await made.submit('a')), { state: 'failed', error: { message: 'cause' } }, `write ${point}`)
+    made.lasting[when] = () => { if (++writes === point) made.lasting.crash() }
+    t.match(await made.ended(await made.submit('a')), { state: 'failed', error: { message: 'cause' } }, `${when} ${point}`)
     const times = (name: string): number => ran.filter((entry) => entry === name).length
-    for (const name of ['a', 'b', 'bad', 'undo a', 'undo b']) t.ok(times(name) === 1 || times(name) === 2, `write ${point}: ${name} ran ${times(name)} times`)
-    t.ok(ran.lastIndexOf('undo b') < ran.lastIndexOf('undo a'), `write ${point}: ${ran.join()}`)
-    t.ok(ran.length <= 6, `write ${point}: at most one of them twice: ${ran.join()}`)
+    for (const name of ['a', 'b', 'bad', 'undo a', 'undo b']) t.ok(times(name) === 1 || times(name) === 2, `${when} ${point}: ${name} ran ${times(name)} times`)
+    t.ok(ran.lastIndexOf('undo b') < ran.lastIndexOf('undo a'), `${when} ${point}: ${ran.join()}`)
+    t.ok(ran.length <= 6, `${when} ${point}: at most one of them twice: ${ran.join()}`)
     await made.close()
   }
 })
