@@ -1,9 +1,11 @@
 /** The spans of steps: their tree, their attributes, and what happens to them when a step fails or never ends. */
 import { SpanKind, SpanStatusCode } from '@opentelemetry/api'
-import type { ReadableSpan } from '@opentelemetry/sdk-trace-node'
+import { InMemorySpanExporter, SimpleSpanProcessor, type ReadableSpan } from '@opentelemetry/sdk-trace-node'
+import Fastify from 'fastify'
 import t from 'tap'
 import { discard } from '../../lib/jobs/outcome.ts'
 import type { AttemptScope, StepScope } from '../../lib/jobs/seams.ts'
+import asyncEndpoints from '../../plugins/async-endpoints.ts'
 import { attempt, attemptScope, definition, INBOUND_UNSAMPLED, NOW, submit, tracingUnderTest, type TracingUnderTest } from './support.ts'
 
 const idOf = (span: ReadableSpan): string => span.spanContext().spanId
@@ -186,4 +188,26 @@ t.test('a saga has one trace however often it is claimed; `link` is obeyed', asy
     t.equal(process.links.length, links)
     t.equal(process.spanContext().traceId === send.spanContext().traceId, links === 0)
   }
+})
+
+t.test('an attempt shows on its span that it waits, and why it undoes its steps', async (t) => {
+  const exporter = new InMemorySpanExporter()
+  const app = Fastify()
+  await app.register(asyncEndpoints, { observability: { tracing: { spanProcessors: [new SimpleSpanProcessor(exporter)], maxTracesPerSecond: 1_000 } } })
+  app.saga({
+    name: 'transcode',
+    steps: (s) => s.step('upload', { run: () => 1, compensate: () => {} }).sleep('cool-down', 1).step('publish', { attempts: 1, run: () => { throw new Error('refused') } })
+  })
+  await app.ready()
+  const { id } = await app.jobs.submit('transcode' as never)
+  await app.jobs.waitFor(id, { timeoutMs: 10_000 })
+  const spans = [...exporter.getFinishedSpans()]
+  await app.close()
+  const attempts = spans.filter(({ name }) => name === 'process default')
+  const [waits, undoes] = attempts.map(({ events }) => [...events])
+  t.match(waits?.at(-1), { name: 'State Applied: scheduled', attributes: { 'job.delay_ms': Number } })
+  t.match(undoes?.filter(({ name }) => name.startsWith('saga.')), [
+    { name: 'saga.resumed', attributes: { done: Number, 'saga.phase': 'forward' } }, { name: 'saga.compensating', attributes: { 'step.name': 'publish', reason: 'failed', 'error.type': 'Error' } }
+  ])
+  t.equal(new Set(spans.map((span) => span.spanContext().traceId)).size, 1, 'one trace over both attempts')
 })
