@@ -151,13 +151,13 @@ export const SAGA_LOG_EVENTS = {
   'saga.compensating': {
     id: 10022,
     level: 'warn',
-    message: 'saga {jobName}/{jobId} undoes {total} steps ({reason})[, because of step {step}][: {errorMessage}]',
+    message: 'saga {jobName}/{jobId} undoes {total} of its steps ({reason})[, because of step {step}][: {errorMessage}]',
     fields: { ...SAGA, ...ERROR, step: 'step', total: 'steps', reason: 'reason' }
   },
   'saga.compensated': {
     id: 10023,
     level: 'info',
-    message: 'saga {jobName}/{jobId} has undone {total} steps in {durationMs}',
+    message: 'saga {jobName}/{jobId} has undone {total} of its steps in {durationMs}',
     fields: { ...SAGA, total: 'steps', durationMs: 'durationMs' }
   },
   'saga.compensation_failed': {

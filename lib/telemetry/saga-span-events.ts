@@ -6,16 +6,13 @@ import { ATTR } from './attributes.ts'
 type AddEvent = (jobId: string, name: EventName, attributes: Attributes) => void
 
 /**
- * What happens to a saga between its steps, as events of the span of the attempt: why it waits, why it undoes its
- * steps, and what its steps came to that has no span.
+ * What happens to a saga between its steps, as events of the span of the attempt: why it undoes its steps, and what its
+ * steps came to that has no span. `saga.suspended` comes after the attempt, whose span says for how long it waits.
  */
 export function sagaSpanEvents (add: AddEvent): Sink {
   return {
     'saga.resumed': ({ jobId, done, total, phase }, name) => {
       add(jobId, name, { done, total, [ATTR.sagaPhase]: phase })
-    },
-    'saga.suspended': ({ jobId, step, reason, delayMs }, name) => {
-      add(jobId, name, { [ATTR.stepName]: step, reason, delay_ms: delayMs })
     },
     'saga.definition_changed': ({ jobId, reason }, name) => { add(jobId, name, { reason }) },
     'saga.compensating': ({ jobId, step, reason, errorCode, total }, name) => {

@@ -7,7 +7,7 @@ import type { ResolvedLoggingOptions } from './options/logging.ts'
 /** Events that become events of a span. How an attempt ended is always written into its span, whatever the rows say. */
 export const TRACE_EVENTS: ReadonlySet<EventName> = new Set<EventName>([
   'job.progressed', 'job.timed_out', 'job.cancel_requested', 'job.cancelled', 'job.redriven', 'handler.abandoned',
-  'saga.resumed', 'saga.suspended', 'saga.signalled', 'saga.definition_changed', 'saga.compensating',
+  'saga.resumed', 'saga.signalled', 'saga.definition_changed', 'saga.compensating',
   'saga.compensation_failed', 'step.retry_scheduled', 'step.timed_out', 'step.abandoned', 'step.skipped', 'step.refused'
 ])
 

@@ -90,11 +90,13 @@ export class StepSpans {
       this.#end(step, live, ended)
       return value
     } catch (error) {
-      const outcome = errors.isOutcome(error)
-      this.#end(step, live, outcome ? ended : 'failed', outcome ? undefined : () => {
-        errors.record(span, error, live)
-        return errors.stored(error).code
-      })
+      if (errors.isOutcome(error)) this.#end(step, live, ended)
+      else {
+        this.#end(step, live, 'failed', () => {
+          errors.record(span, error, live)
+          return errors.stored(error).code
+        })
+      }
       throw error
     }
   }
