@@ -2,7 +2,7 @@
 import t from 'tap'
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import type { AsyncEndpointsOptions } from '../../plugins/async-endpoints.ts'
-import { sagaApp, type SagaApp } from '../saga/support.ts'
+import { sagaApp, STORES, type SagaApp } from '../saga/support.ts'
 
 const APPROVAL = { type: 'object', required: ['ok'], additionalProperties: false, properties: { ok: { type: 'boolean' }, by: { type: 'string' }, at: { type: 'object' } } }
 
@@ -46,33 +46,37 @@ async function world (t: Parameters<typeof sagaApp>[0], options: AsyncEndpointsO
   }
 }
 
-t.test('stored, repeated in any order of members, refused when it is another one', async (t) => {
-  const { submit, send, events } = await world(t)
-  const id = await submit()
-  const first = await send(id, 'approval', { ok: true, by: 'ann', at: { b: 1, a: 2 } }, { 'x-correlation-id': 'corr-1' })
-  t.equal(first.statusCode, 202)
-  t.match(first.json(), { id, signal: 'approval', status: 'stored', links: { self: `/jobs/${id}` } })
-  t.match(first.headers, { location: `/jobs/${id}`, 'retry-after': '1', 'cache-control': 'no-store', 'x-correlation-id': 'corr-1' })
-  const again = await send(id, 'approval', { at: { a: 2, b: 1 }, by: 'ann', ok: true })
-  t.equal(again.statusCode, 200)
-  t.match(again.json(), { status: 'repeated' })
-  const other = await send(id, 'approval', { ok: false })
-  t.equal(other.statusCode, 409)
-  t.match(other.headers['content-type'], /^application\/problem\+json/)
-  t.match(other.json(), { code: 'FAE_SIGNAL_CONFLICT', detail: 'Another signal "approval" was sent before; the first one counts' })
-  t.match(events.filter(({ name }) => name === 'saga.signalled').map(({ event }) => event), [{ jobId: id, jobName: 'review', signal: 'approval', queue: 'default' }])
-})
+for (const { kind, open } of STORES) {
+  t.test(`${kind}: stored, repeated in any order of members, refused when it is another one`, async (t) => {
+    const { submit, send, events } = await world(t, { store: await open(t) })
+    const id = await submit()
+    const first = await send(id, 'approval', { ok: true, by: 'ann', at: { b: 1, a: 2 } }, { 'x-correlation-id': 'corr-1' })
+    t.equal(first.statusCode, 202)
+    t.match(first.json(), { id, signal: 'approval', status: 'stored', links: { self: `/jobs/${id}` } })
+    t.match(first.headers, { location: `/jobs/${id}`, 'retry-after': '1', 'cache-control': 'no-store', 'x-correlation-id': 'corr-1' })
+    const again = await send(id, 'approval', { at: { a: 2, b: 1 }, by: 'ann', ok: true })
+    t.equal(again.statusCode, 200)
+    t.match(again.json(), { status: 'repeated' })
+    const other = await send(id, 'approval', { ok: false })
+    t.equal(other.statusCode, 409)
+    t.match(other.headers['content-type'], /^application\/problem\+json/)
+    t.match(other.json(), { code: 'FAE_SIGNAL_CONFLICT', detail: 'Another signal "approval" was sent before; the first one counts' })
+    t.match(events.filter(({ name }) => name === 'saga.signalled').map(({ event }) => event), [{ jobId: id, jobName: 'review', signal: 'approval', queue: 'default' }])
+  })
+}
 
-t.test('many at a time: exactly one is stored', async (t) => {
-  const { submit, send, events } = await world(t)
-  const id = await submit()
-  const answers = await Promise.all(Array.from({ length: 1_000 }, (_, n) => send(id, 'approval', { ok: true, by: `n${n % 2}` })))
-  const codes = answers.map(({ statusCode }) => statusCode)
-  t.equal(codes.filter((code) => code === 202).length, 1)
-  t.equal(codes.filter((code) => code === 200).length, 499)
-  t.equal(codes.filter((code) => code === 409).length, 500)
-  t.equal(events.filter(({ name }) => name === 'saga.signalled').length, 1)
-})
+for (const { kind, open } of STORES) {
+  t.test(`${kind}: many at a time: exactly one is stored`, async (t) => {
+    const { submit, send, events } = await world(t, { store: await open(t) })
+    const id = await submit()
+    const answers = await Promise.all(Array.from({ length: 1_000 }, (_, n) => send(id, 'approval', { ok: true, by: `n${n % 2}` })))
+    const codes = answers.map(({ statusCode }) => statusCode)
+    t.equal(codes.filter((code) => code === 202).length, 1)
+    t.equal(codes.filter((code) => code === 200).length, 499)
+    t.equal(codes.filter((code) => code === 409).length, 500)
+    t.equal(events.filter(({ name }) => name === 'saga.signalled').length, 1)
+  })
+}
 
 t.test('what does not fit is refused, and nothing of it is stored', async (t) => {
   const { app, submit, send } = await world(t)
@@ -116,33 +120,35 @@ t.test("another owner's job does not exist", async (t) => {
   t.match(await app.jobs.signal(id, 'approval', { ok: true }), { state: 'repeated' }, 'from code there is no owner')
 })
 
-t.test('Prefer: wait answers with the result, or as soon as the time is over', async (t) => {
-  const { submit, send } = await world(t)
-  const id = await submit('/short')
-  const done = await send(id, 'go', 'now', { prefer: 'wait=10' })
-  t.equal(done.statusCode, 200)
-  t.same(done.json(), 'now')
-  t.match(done.headers, { 'preference-applied': 'wait=10', 'content-location': `/jobs/${id}/result`, 'cache-control': 'private, no-store' })
-  const late = await send(id, 'go', 'now')
-  t.match([late.statusCode, late.json()], [409, { code: 'FAE_JOB_FINISHED', jobStatus: 'completed' }])
+for (const { kind, open } of STORES) {
+  t.test(`${kind}: Prefer: wait answers with the result, or as soon as the time is over`, async (t) => {
+    const { submit, send } = await world(t, { store: await open(t) })
+    const id = await submit('/short')
+    const done = await send(id, 'go', 'now', { prefer: 'wait=10' })
+    t.equal(done.statusCode, 200)
+    t.same(done.json(), 'now')
+    t.match(done.headers, { 'preference-applied': 'wait=10', 'content-location': `/jobs/${id}/result`, 'cache-control': 'private, no-store' })
+    const late = await send(id, 'go', 'now')
+    t.match([late.statusCode, late.json()], [409, { code: 'FAE_JOB_FINISHED', jobStatus: 'completed' }])
 
-  const failing = await submit('/short')
-  const failed = await send(failing, 'go', 'fail', { prefer: 'wait=10' })
-  t.equal(failed.statusCode, 202, 'a 200 would have the result as its body')
-  t.match(failed.json(), { status: 'failed', steps: [{ name: 'go', state: 'completed' }, { name: 'last', state: 'failed' }] })
-  t.match(failed.headers, { 'preference-applied': 'wait=10' })
+    const failing = await submit('/short')
+    const failed = await send(failing, 'go', 'fail', { prefer: 'wait=10' })
+    t.equal(failed.statusCode, 202, 'a 200 would have the result as its body')
+    t.match(failed.json(), { status: 'failed', steps: [{ name: 'go', state: 'completed' }, { name: 'last', state: 'failed' }] })
+    t.match(failed.headers, { 'preference-applied': 'wait=10' })
 
-  const slow = await submit()
-  const begun = performance.now()
-  const pending = await send(slow, 'approval', { ok: true }, { prefer: 'wait=1' })
-  t.ok(performance.now() - begun >= 900)
-  t.equal(pending.statusCode, 202)
-  t.match(pending.json(), { signal: 'approval', status: 'stored' })
-  t.notHas(pending.headers, 'preference-applied')
-  const repeated = await send(slow, 'approval', { ok: true }, { prefer: 'wait=1' })
-  t.equal(repeated.statusCode, 202, 'also a repeated one: with a wait, a 200 has the result')
-  t.equal((await send(slow, 'second', 'abc', { prefer: 'wait=10' })).statusCode, 200)
-})
+    const slow = await submit()
+    const begun = performance.now()
+    const pending = await send(slow, 'approval', { ok: true }, { prefer: 'wait=1' })
+    t.ok(performance.now() - begun >= 900)
+    t.equal(pending.statusCode, 202)
+    t.match(pending.json(), { signal: 'approval', status: 'stored' })
+    t.notHas(pending.headers, 'preference-applied')
+    const repeated = await send(slow, 'approval', { ok: true }, { prefer: 'wait=1' })
+    t.equal(repeated.statusCode, 202, 'also a repeated one: with a wait, a 200 has the result')
+    t.equal((await send(slow, 'second', 'abc', { prefer: 'wait=10' })).statusCode, 200)
+  })
+}
 
 t.test('from code: the same checks and errors, and the value of the sender stays as it is', async (t) => {
   const { app, submit } = await world(t)
