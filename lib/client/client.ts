@@ -19,7 +19,8 @@ import { errorCodeOf, toReason } from '../jobs/stored-error.ts'
 import { eventIds } from '../jobs/trace-ids.ts'
 import { QueueDepths } from './depth.ts'
 import type {
-  Cancelled, EndpointSubmitMeta, JobsClient, ListOptions, RedriveAdmission, Signalled, SubmitItem, SubmitManyOptions, SubmitManyResult, WaitOptions
+  Cancelled, EndpointSubmitMeta, JobsClient, ListOptions, RedriveAdmission, Signalled, SubmitItem, SubmitManyOptions, SubmitManyResult,
+  WaitOptions
 } from './jobs.ts'
 import { assertSubmitKeys, LIST_KEYS, WAIT_KEYS } from './known-options.ts'
 import { notFound, readResult } from './result.ts'
@@ -253,8 +254,9 @@ export class Client implements JobsClient {
       throw new AsyncEndpointsError('FAE_JOB_FINISHED', `The job is ${job.state}; it can no longer be cancelled`, { details })
     }
     const about = aboutOf(job)
-    if (verdict.kind === 'requested') this.#runtime.bus.emit('job.cancel_requested', about)
-    else if (!verdict.already) {
+    if (verdict.kind === 'requested') {
+      if (verdict.already !== true) this.#runtime.bus.emit('job.cancel_requested', about)
+    } else if (!verdict.already) {
       // The job waited and never runs again, so no worker will emit its end. Emit it here.
       const totalMs = Math.max(0, storeNow(this.#runtime.store, this.#runtime.context.clock) - job.createdAt)
       this.#runtime.bus.emit('job.cancelled', { ...about, workerId: '', processingMs: 0, totalMs })
@@ -303,7 +305,10 @@ export class Client implements JobsClient {
     this.#runtime.bus.emit('job.removed', aboutOf(job))
   }
 
-  signal (id: string, name: string, value?: unknown): Promise<Signalled> { return sendSignal(this.#runtime, id, name, value) }
+  async signal (id: string, name: string, value?: unknown): Promise<Signalled> {
+    if (this.#closing.signal.aborted) throw closed()
+    return await sendSignal(this.#runtime, id, name, value)
+  }
 
   counts (queue?: string): Promise<readonly QueueCounts[]> {
     const queues = queue === undefined ? this.#runtime.registry.queues() : [queue]

@@ -40,7 +40,10 @@ export interface ListOptions {
   readonly limit?: number | undefined
 }
 
-/** What {@link Jobs.cancel} did: a job that waited is cancelled; one that runs was asked to end, and ends when its handler does. */
+/**
+ * What {@link Jobs.cancel} did: a job that waited is cancelled; one that runs was asked to end, and ends when its handler
+ * does; a saga that has done something was asked to undo it, and ends when that is done.
+ */
 export interface Cancelled {
   readonly state: 'cancelled' | 'requested'
   readonly job: JobRecord
@@ -108,6 +111,8 @@ export interface Jobs {
   list (query?: ListOptions): Promise<JobPage>
   /**
    * Cancels a job: at once when it waits; when it runs, its `job.signal` aborts, and the job is cancelled when its handler ends.
+   * A saga that has done something is never just ended: it undoes its steps, at once also where it waits, and is cancelled
+   * when all of them are undone. If it undoes its steps already, nothing changes.
    *
    * @param reason what clients may read about it, up to 1,000 characters @defaultValue 'cancelled on request'
    *
@@ -129,13 +134,15 @@ export interface Jobs {
   remove (id: string): Promise<void>
   /**
    * Sends a signal to a saga, which may wait for it or come to it later. The first signal of a name counts; the same one
-   * again changes nothing.
+   * again changes nothing, whatever the order of its members.
    *
    * @param name the name of the signal in the saga's definition, which this process must know
-   * @param value what is sent: it is checked against the signal's schema, and stored as JSON
+   * @param value what is sent: the schema and `parse` of the signal check and convert it, and what they give is stored as JSON
+   * @defaultValue `value`: null
    *
-   * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`; `FAE_SIGNAL_UNKNOWN`; `FAE_INVALID_SUBMISSION` for a value that does not fit;
-   * `FAE_PAYLOAD_TOO_LARGE` beyond 256 KiB; `FAE_SIGNAL_CONFLICT` when another one was sent before; `FAE_JOB_FINISHED`
+   * @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`; `FAE_SIGNAL_UNKNOWN` when the job is no saga, this process does not know
+   * its definition, or that has no such signal; `FAE_INVALID_SUBMISSION` for a value that does not fit; `FAE_PAYLOAD_TOO_LARGE`
+   * beyond the saga's `maxStepResultBytes`; `FAE_SIGNAL_CONFLICT` when another value was sent before; `FAE_JOB_FINISHED`; `FAE_CLOSED`
    */
   signal (id: string, name: string, value?: unknown): Promise<Signalled>
   /** How many jobs are in each state: of one queue, or of every queue that this process knows. */

@@ -7,55 +7,67 @@ import type { Signalled } from './jobs.ts'
 import { notFound } from './result.ts'
 import { inOrder } from './submission.ts'
 
-/** Characters of a signal as JSON. */
-const MAX_SIGNAL = 262_144
-
 /**
  * Sends a signal to a saga: checks it, and stores it.
  *
  * @throws {AsyncEndpointsError} see `Jobs.signal`
  */
-export async function sendSignal ({ bus, registry, store }: JobRuntime, id: string, name: string, value: unknown): Promise<Signalled> {
+export async function sendSignal (
+  { bus, registry, store }: JobRuntime, id: string, name: string, value: unknown
+): Promise<Signalled> {
   const job = await store.get(id)
   if (job === undefined) throw notFound(id)
   const plan = registry.get(job.name)?.saga
   const signal = plan === undefined ? undefined : plannedSignal(plan, name)
-  if (signal === undefined) {
+  if (plan === undefined || signal === undefined) {
     const why = plan === undefined ? 'this process does not know it as a saga' : 'its definition has none of this name'
     throw new AsyncEndpointsError('FAE_SIGNAL_UNKNOWN', `The job waits for no such signal: ${why}`)
   }
-  const text = written(name, await signal.validate(copyOf(name, value)))
-  const verdict = await store.steps?.signal(id, name, text)
-  if (verdict === undefined) throw notFound(id)
-  switch (verdict.kind) {
-    case 'finished': throw new AsyncEndpointsError('FAE_JOB_FINISHED', 'The job has ended; it takes no more signals')
-    case 'conflict': throw new AsyncEndpointsError('FAE_SIGNAL_CONFLICT', `Another signal "${name}" was sent before; the first one counts`)
+  const { maxStepResultBytes: maxBytes } = plan
+  // What is checked is a copy, as the saga will get it: a validator that fills in defaults must not change the sender's
+  // object.
+  const checked = await signal.validate(JSON.parse(written(name, value, maxBytes)))
+  const verdict = await store.steps?.signal(id, name, written(name, checked, maxBytes))
+  switch (verdict?.kind) {
+    case undefined: throw notFound(id)
+    case 'finished': {
+      const newest = await store.get(id)
+      const details = newest === undefined ? undefined : { jobStatus: newest.state }
+      throw new AsyncEndpointsError('FAE_JOB_FINISHED', 'The job has ended; it takes no more signals', { details })
+    }
+    case 'conflict': {
+      const message = `Another signal "${name}" was sent before; the first one counts`
+      throw new AsyncEndpointsError('FAE_SIGNAL_CONFLICT', message)
+    }
+    case 'repeated': return { state: 'repeated', job }
     case 'stored': {
       const { traceId, spanId } = eventIds(undefined, job.trace)
-      bus.emit('saga.signalled', { jobId: id, jobName: job.name, queue: job.queue, correlationId: job.correlationId, traceId, spanId, signal: name })
+      const { name: jobName, queue, correlationId } = job
+      bus.emit('saga.signalled', { jobId: id, jobName, queue, correlationId, traceId, spanId, signal: name })
+      return { state: 'stored', job }
     }
   }
-  return { state: verdict.kind === 'repeated' ? 'repeated' : 'stored', job }
-}
-
-/** As the saga will get it; and so that a validator that fills in defaults does not change the sender's object. */
-function copyOf (name: string, value: unknown): unknown {
-  const text = written(name, value)
-  return JSON.parse(text)
 }
 
 /**
  * As JSON, with members in order: the same signal in another order is the same.
  *
- * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`
+ * @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION`, `FAE_PAYLOAD_TOO_LARGE`
  */
-function written (name: string, value: unknown = null): string {
+function written (name: string, value: unknown = null, maxBytes: number): string {
   const lost = lostInJson(value, 'the signal')
   let text: string | undefined
   try {
     text = lost === undefined ? JSON.stringify(value, inOrder) : undefined
-  } catch { /* said below */ }
-  if (text === undefined) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The signal "${name}" cannot be written as JSON${lost === undefined ? '' : `: ${lost}`}`)
-  if (text.length > MAX_SIGNAL) throw new AsyncEndpointsError('FAE_PAYLOAD_TOO_LARGE', `The signal "${name}" has ${text.length} characters; ${MAX_SIGNAL} are the most`)
+  } catch { /* the error below says what to do */ }
+  if (text === undefined) {
+    const why = lost === undefined ? '' : `: ${lost}`
+    throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The signal "${name}" cannot be written as JSON${why}`)
+  }
+  const bytes = Buffer.byteLength(text)
+  if (bytes > maxBytes) {
+    const message = `The signal "${name}" has ${bytes} bytes; the saga allows ${maxBytes} (maxStepResultBytes)`
+    throw new AsyncEndpointsError('FAE_PAYLOAD_TOO_LARGE', message)
+  }
   return text
 }

@@ -79,9 +79,15 @@ export class BuiltInChecks extends BaseService {
     const { bus, context: { clock }, counts, registry, store } = this.#runtime
     if (this.#wanted.compensations && !this.#sagas) {
       this.#sagas = true
-      const queues = (): string[] => [...new Set(registry.all().flatMap(({ saga, queue }) => saga === undefined ? [] : [queue]))]
-      const { maxCompensationMs } = this.#options
-      new Compensations({ bus, clock: { now: () => storeNow(store, clock) }, store, counts, queues, maxCompensationMs }).addTo(this.#health)
+      const sagas = (): JobDefinition[] => registry.all().filter(({ saga }) => saga !== undefined)
+      new Compensations({
+        bus,
+        clock: { now: () => storeNow(store, clock) },
+        store,
+        counts,
+        queues: () => [...new Set(sagas().map(({ queue }) => queue))],
+        maxCompensationMs: this.#options.maxCompensationMs
+      }).addTo(this.#health)
     }
     if (this.#wanted.sagaQueue) addQueueCheck(this.#health, definition, counts)
     if (this.#steps !== undefined && runsHere) addStuckStepsCheck(this.#health, definition, this.#steps)

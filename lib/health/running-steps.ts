@@ -17,8 +17,9 @@ interface Running extends OverdueStep {
 }
 
 /**
- * Knows which tries of steps and of compensations run in this process. One that ignores its abort signal stays here until
- * it really ends, although the saga goes on without it. Steps without a time limit, and steps of handlers, are left out.
+ * Knows which tries of steps and of compensations run in this process. One that ignores its abort signal stays here
+ * until it really ends, although the saga goes on without it. Steps without a time limit, and steps of handlers, are
+ * left out.
  */
 export class RunningSteps {
   readonly #clock: Pick<Clock, 'monotonic'>

@@ -19,42 +19,54 @@ const MAX_NAMED = 5
 const MAX_REMEMBERED = 20
 
 /**
- * Adds `<saga>-stuck-tasks`. Never worse than Degraded: a restart of this process would run the steps again, and some of
- * them have already had their effect.
+ * Adds `<saga>-stuck-tasks`. Never worse than Degraded: a restart of this process would run the steps again, and some
+ * of them have already had their effect.
  */
-export function addStuckStepsCheck (health: Health, { name, saga, requires }: JobDefinition, steps: RunningSteps): void {
+export function addStuckStepsCheck (health: Health, definition: JobDefinition, steps: RunningSteps): void {
+  const { name, saga, requires } = definition
   if (saga === undefined || Object.hasOwn(requires, 'stuck-tasks')) return
   const watched = limitedSteps(saga)
-  health.addCheck(`${name}-stuck-tasks`, () => stuckSteps(steps, name, watched), { tags: ['job', 'saga', 'stuck'], critical: false })
+  const options = { tags: ['job', 'saga', 'stuck'], critical: false }
+  health.addCheck(`${name}-stuck-tasks`, () => stuckSteps(steps, name, watched), options)
 }
 
 function limitedSteps (plan: SagaPlan): number {
-  return plannedSteps(plan).filter(({ timeoutMs, compensate, undo }) => timeoutMs > 0 || (compensate !== undefined && undo.timeoutMs > 0)).length
+  return plannedSteps(plan).filter(({ timeoutMs, compensate, undo }) => {
+    return timeoutMs > 0 || (compensate !== undefined && undo.timeoutMs > 0)
+  }).length
 }
 
 function stuckSteps (running: RunningSteps, saga: string, watched: number): Verdict {
   const overdue = running.overdue(saga)
-  if (overdue.length === 0) return { status: 'Healthy', description: 'No stuck tasks', data: { stuck_count: 0, steps_watched: watched } }
+  if (overdue.length === 0) {
+    return { status: 'Healthy', description: 'No stuck tasks', data: { stuck_count: 0, steps_watched: watched } }
+  }
   // Every one of them has run for longer than the smallest of their limits.
   const seconds = Math.min(...overdue.map(({ limitMs }) => limitMs)) / 1_000
   return {
     status: 'Degraded',
     description: `${overdue.length} task(s) stuck in Running state for > ${seconds}s`,
     data: {
-      stuck_count: overdue.length, threshold_seconds: seconds, steps: listed([...new Set(overdue.map(({ step }) => step))]), steps_watched: watched
+      stuck_count: overdue.length,
+      threshold_seconds: seconds,
+      steps: listed([...new Set(overdue.map(({ step }) => step))]),
+      steps_watched: watched
     }
   }
 }
 
 /** Adds `<saga>-queue`: whether the store answers for the queue of the saga. Sagas of one queue share one reading. */
-export function addQueueCheck (health: Health, { name, queue, requires }: JobDefinition, counts: Pick<StoreCounts, 'read'>): void {
+export function addQueueCheck (
+  health: Health, { name, queue, requires }: JobDefinition, counts: Pick<StoreCounts, 'read'>
+): void {
   if (Object.hasOwn(requires, 'queue')) return
   const check = async (): Promise<Verdict> => {
     try {
-      const { counts: { states } } = await counts.read(queue)
-      return { status: 'Healthy', description: `Queue '${queue}' is reachable`, data: { queue, queued: states.queued, scheduled: states.scheduled } }
+      const { counts: { states: { queued, scheduled } } } = await counts.read(queue)
+      return { status: 'Healthy', description: `Queue '${queue}' is reachable`, data: { queue, queued, scheduled } }
     } catch (error) {
-      return { status: 'Unhealthy', description: `Queue '${queue}' is unreachable`, data: { queue, error: toStoredError(error).code } }
+      const { code } = toStoredError(error)
+      return { status: 'Unhealthy', description: `Queue '${queue}' is unreachable`, data: { queue, error: code } }
     }
   }
   health.addCheck(`${name}-queue`, check, { tags: ['job', 'saga', 'queue'], timeoutMs: 5_000 })
@@ -99,16 +111,17 @@ export class Compensations {
 
   /** Never worse than Degraded: a restart of this process would not help. */
   async look (): Promise<Verdict> {
-    const [all] = await Promise.all([Promise.all(this.#parts.queues().map((queue) => this.#parts.counts.read(queue))), this.#forget()])
+    const { clock, counts: reader, maxCompensationMs, queues } = this.#parts
+    const [all] = await Promise.all([Promise.all(queues().map((queue) => reader.read(queue))), this.#forget()])
     const sagas = all.flatMap(({ counts }) => counts.sagas ?? [])
     const since = sagas.flatMap(({ compensatingSince }) => compensatingSince ?? [])
-    const oldestMs = since.length === 0 ? 0 : Math.max(0, this.#parts.clock.now() - Math.min(...since))
-    const thresholdSeconds = this.#parts.maxCompensationMs / 1_000
-    const long = oldestMs > this.#parts.maxCompensationMs
-    const failed = [...this.#failed.values()]
+    const oldestMs = since.length === 0 ? 0 : Math.max(0, clock.now() - Math.min(...since))
+    const thresholdSeconds = maxCompensationMs / 1_000
+    const long = oldestMs > maxCompensationMs
+    const failed = [...this.#failed.values()].map(({ saga, steps }) => `${saga} (${steps})`)
     const problems = [
       ...(long ? [`a saga has been undoing its steps for more than ${thresholdSeconds} s`] : []),
-      ...(failed.length > 0 ? [`steps that could not be undone: ${listed(failed.map(({ saga, steps }) => `${saga} (${steps})`))}`] : [])
+      ...(failed.length > 0 ? [`steps that could not be undone: ${listed(failed)}`] : [])
     ]
     return {
       status: problems.length === 0 ? 'Healthy' : 'Degraded',

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
 import { iso } from '../core/iso-time.ts'
 import type { JobProgress, JobRecord } from '../jobs/job.ts'
-import { sagaView, type StepView } from '../jobs/saga-document.ts'
+import { openSignals, sagaView, type StepView } from '../jobs/saga-document.ts'
 import type { SagaPhase, StepState } from '../jobs/saga-facts.ts'
 import type { SagaPlan } from '../jobs/saga-plan.ts'
 import { isTerminal, type JobState } from '../jobs/states.ts'
 import type { JobLinks, Links } from './links.ts'
-import { shownError, type ExposeErrors, type ShownError } from './shown-error.ts'
+import { shownError, shownStepError, type ExposeErrors, type ShownError } from './shown-error.ts'
 
 /** The body of a 202: what a client needs to find the job again. All times are ISO 8601 in UTC. */
 export interface SubmittedDocument {
@@ -25,9 +25,9 @@ export interface StatusDocument extends SubmittedDocument {
   readonly finishedAt?: string
   readonly attempts: { readonly made: number, readonly max: number }
   readonly progress?: JobProgress
-  /** Of a job with steps: whether they go forward or are undone. */
+  /** Of a saga: whether its steps go forward or are undone. */
   readonly phase?: SagaPhase
-  /** Of a job with steps: each of them, in order, pending ones included. */
+  /** Of a saga: each of its steps, in order, pending ones included. Of a handler with steps: those that are done. */
   readonly steps?: readonly StepDocument[]
   /**
    * The error of the newest attempt; of a failed job, the reason for its failure. The message is shown only if it is
@@ -47,9 +47,10 @@ export interface StepDocument {
   /** The group that it is in. */
   readonly group?: string
   readonly state: StepState
-  /** How many tries have ended, and how many are allowed. */
+  /** How many tries have ended. */
   readonly attempt: number
-  readonly attempts: number
+  /** How many tries are allowed. */
+  readonly attempts?: number
   readonly startedAt?: string
   /** Of its newest try, in milliseconds. */
   readonly durationMs?: number
@@ -58,6 +59,9 @@ export interface StepDocument {
   /** The error of its newest try, with the same rules as that of the job. */
   readonly error?: ShownError
 }
+
+/** States in which a step waits for a moment. */
+const WAITING: ReadonlySet<StepState> = new Set(['waiting', 'backoff', 'compensating'])
 
 /**
  * The document of a job that was just submitted. A class, so that {@link writeSubmitted} notices when a hook has
@@ -126,14 +130,13 @@ export function statusDocument (
     cancelRequested: job.cancelRequested,
     correlationId: job.correlationId,
     traceId: job.trace?.traceparent.slice(3, 35),
-    links: { ...links.of(job.id, job.state, (job.redrives ?? 0) < maxRedrives), signals: plan === undefined ? undefined : signalLinks(job, links, plan) }
+    links: { ...links.of(job.id, job.state, (job.redrives ?? 0) < maxRedrives), signals: signalLinks(job, links, plan) }
   }
 }
 
-/** In these states a step may wait until a moment. */
-const WAITING: readonly StepState[] = ['waiting', 'backoff', 'compensating']
-
-function stepDocument ({ name, group, state, attempt, attempts, startedAt, durationMs, waitsUntil, error }: StepView, job: JobRecord, expose: ExposeErrors): StepDocument {
+function stepDocument (step: StepView, job: JobRecord, expose: ExposeErrors): StepDocument {
+  const { name, group, state, attempt, attempts, startedAt, durationMs, waitsUntil, error } = step
+  const waits = waitsUntil !== undefined && WAITING.has(state)
   return {
     name,
     group,
@@ -142,16 +145,16 @@ function stepDocument ({ name, group, state, attempt, attempts, startedAt, durat
     attempts,
     startedAt: startedAt === undefined ? undefined : iso(startedAt),
     durationMs,
-    waitsUntil: waitsUntil === undefined || !WAITING.includes(state) ? undefined : iso(waitsUntil),
-    error: error === undefined ? undefined : shownError({ ...job, error }, expose)
-  } as StepDocument
+    waitsUntil: waits ? iso(waitsUntil) : undefined,
+    error: error === undefined ? undefined : shownStepError(error, job, expose)
+  }
 }
 
 /** Where to send what a saga waits for. */
-function signalLinks (job: JobRecord, links: JobLinks, plan: SagaPlan): Record<string, string> | undefined {
-  if (isTerminal(job.state)) return undefined
-  const names = plan.nodes.filter(({ kind }) => kind === 'signal').map(({ path }) => path)
-  return names.length === 0 ? undefined : Object.fromEntries(names.map((name) => [name, `${links.self(job.id)}/signals/${name}`]))
+function signalLinks (job: JobRecord, links: JobLinks, plan: SagaPlan | undefined): Record<string, string> | undefined {
+  if (plan === undefined || isTerminal(job.state)) return undefined
+  const names = openSignals(job.facts, plan)
+  return names.length === 0 ? undefined : Object.fromEntries(names.map((name) => [name, links.signal(job.id, name)]))
 }
 
 /** A weak entity tag (RFC 9110 §8.8.3). Equal documents have equal tags, in every process. */

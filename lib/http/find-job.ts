@@ -10,7 +10,8 @@ import type { HttpRuntime } from './http-runtime.ts'
  */
 export const NEVER_SHED = { pressureHandler: () => {} }
 
-export type JobRequest = FastifyRequest<{ Params: { readonly id: string } }>
+/** A request that names a job in its path. */
+export type JobRequest<Params extends object = object> = FastifyRequest<{ Params: Params & { readonly id: string } }>
 
 /** The form of job ids. The store is not asked for anything else. */
 const POSSIBLE_ID = /^[A-Za-z0-9_-]{1,128}$/

@@ -1,41 +1,32 @@
 import type {
-  FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, RawReplyDefaultExpression,
-  RawRequestDefaultExpression, RawServerDefault, RouteOptions
+  FastifyInstance, FastifyReply, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerDefault, RouteOptions
 } from 'fastify'
-import type { RedriveAdmission } from '../client/jobs.ts'
 import { isAsyncEndpointsError } from '../core/errors.ts'
-import { openApiMembers } from '../core/openapi.ts'
 import type { JobRecord } from '../jobs/job.ts'
+import { phaseOf } from '../jobs/saga-document.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { anyBody } from './any-body.ts'
-import { matchesETag, retryAfterSeconds, statusDocument, weakETag } from './document.ts'
+import { described, type Described } from './described-route.ts'
+import { matchesETag, retryAfterSeconds } from './document.ts'
 import { findJob, NEVER_SHED, notFound, type JobRequest } from './find-job.ts'
-import { OPENAPI_TAGS } from './options.ts'
 import { RequestOrigin } from './request-origin.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime } from './prefer.ts'
 import { problemSlug } from './problem.ts'
-import { asJson, bodyFor } from './responses.ts'
+import { asJson } from './responses.ts'
 import { noResult, resultText, sendResult } from './result.ts'
 import {
   clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRuntime
 } from './http-runtime.ts'
 import {
-  correlationHeader, emptyResponse, idParams, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse,
-  statusSchema, withCorrelation
+  emptyResponse, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse, statusSchema
 } from './schemas.ts'
 import { addSignalRoute } from './signal-route.ts'
+import { admissionOf, answer, showJob, type Shown } from './shown-job.ts'
 import { shownError } from './shown-error.ts'
 
-/** The status document as it is sent. */
-interface Shown {
-  readonly job: JobRecord
-  readonly body: unknown
-  readonly etag: string
-}
-
-/** Adds the routes of existing jobs: status, result, cancel, redrive. */
+/** Adds the routes of existing jobs: status, result, cancel, redrive, signals. */
 export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
   const path = `${http.options.path}/:id`
   const gone = problemResponse('The job does not exist, is no longer stored, or belongs to another owner')
@@ -47,7 +38,7 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
       method,
       url,
       exposeHeadRoute: false,
-      schema: described(http, operationId(operation, app.prefix + http.options.path), schema),
+      schema: described(app, http, operation, schema),
       ...ownCompilers,
       // Read by @fastify/otel: polling is not worth a trace.
       config: { asyncEndpoints: { kind }, ...(kind === 'redrive' ? undefined : NEVER_SHED), ...(kind === 'status' ? { otel: false } : undefined) },
@@ -80,8 +71,8 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
   }, (request, reply) => sendJobResult(http, request, reply))
 
   const cancelResponses = {
-    200: jsonResponse('The job is cancelled', statusSchema),
-    202: jsonResponse('The job is running and was asked to stop', statusSchema),
+    200: jsonResponse('The job is cancelled, or is a saga that undoes its steps already', statusSchema),
+    202: jsonResponse('The job is running and was asked to stop, or is a saga that now undoes its steps', statusSchema),
     404: gone,
     409: problemResponse('The job has already ended'),
     503: away
@@ -101,45 +92,13 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
   }
   add('redrive', 'POST', `${path}/redrive`, 'redriveJob', redrive, (request, reply) => redriveJob(http, request, reply))
   // An alias: other systems call it retry. It is not in the OpenAPI document, so that the operation appears once.
-  addSignalRoute(app, http, operationId('signalJob', app.prefix + http.options.path))
   add('redrive', 'POST', `${path}/retry`, 'retryJob', { ...redrive, hide: true }, (request, reply) => redriveJob(http, request, reply))
-}
-
-/** What the OpenAPI document shows of a job route. */
-interface Described {
-  readonly summary: string
-  /** `true`: the route is not in the OpenAPI document. */
-  readonly hide?: boolean
-  /** Headers by name. */
-  readonly headers?: Readonly<Record<string, unknown>>
-  /** Responses by status code. */
-  readonly response: Readonly<Record<number, Readonly<Record<string, unknown>>>>
-}
-
-function described (
-  http: HttpRuntime, operationId: string, schema: Described
-): FastifySchema & Record<string, unknown> {
-  const { header } = http.correlation
-  const { headers, response, summary, hide } = schema
-  return {
-    ...openApiMembers(http.options.openapi, OPENAPI_TAGS),
-    operationId,
-    summary,
-    ...(hide === true ? { hide } : undefined),
-    params: idParams,
-    headers: { type: 'object', properties: { ...headers, ...correlationHeader(header) } },
-    response: withCorrelation(header, response)
-  }
-}
-
-/** Operation ids, which must differ if one document has two sets of job routes. */
-function operationId (operation: string, path: string): string {
-  return path === '/jobs' ? operation : `${operation}${path.replaceAll(/[^A-Za-z0-9]+/g, '_')}`
+  addSignalRoute(app, http)
 }
 
 async function sendStatus (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
   const ifNoneMatch = request.headers['if-none-match']
-  let shown = await show(http, await findJob(http, request), request, reply)
+  let shown = await showJob(http, await findJob(http, request), request, reply)
   const { maxWaitMs } = http.options
   if (request.headers.prefer !== undefined) {
     const waitMs = waitTime(parsePrefer(request.headers.prefer), waitLimit(maxWaitMs, request.routeOptions.handlerTimeout, reply.elapsedTime))
@@ -163,7 +122,7 @@ async function sendStatus (http: HttpRuntime, request: JobRequest, reply: Fastif
 async function waitForChange (http: HttpRuntime, first: Shown, ifNoneMatch: string | undefined, waitMs: number, request: JobRequest, reply: FastifyReply): Promise<Shown> {
   let shown = first
   const isEnough = async (job: JobRecord): Promise<boolean> => {
-    if (job !== shown.job) shown = await show(http, job, request, reply)
+    if (job !== shown.job) shown = await showJob(http, job, request, reply)
     return isTerminal(job.state) || (ifNoneMatch !== undefined && !matchesETag(ifNoneMatch, shown.etag))
   }
   if (await isEnough(first.job)) return first
@@ -176,14 +135,7 @@ async function waitForChange (http: HttpRuntime, first: Shown, ifNoneMatch: stri
     reply
   })
   if (seen === undefined) throw notFound()
-  return seen === shown.job ? shown : await show(http, seen, request, reply)
-}
-
-async function show (http: HttpRuntime, job: JobRecord, request: FastifyRequest, reply: FastifyReply): Promise<Shown> {
-  const document = statusDocument(job, http.links, exposureOf(http, job), admissionOf(http, job).maxRedrives, http.runtime.registry.get(job.name)?.saga)
-  const factory = (http.endpoints.get(job.name)?.responses ?? http.options.responses).status
-  const body = await bodyFor(factory, { job, document }, document, request, reply)
-  return { job, body, etag: weakETag(typeof body === 'string' ? body : JSON.stringify(body) ?? '') }
+  return seen === shown.job ? shown : await showJob(http, seen, request, reply)
 }
 
 async function sendJobResult (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
@@ -196,9 +148,12 @@ async function sendJobResult (http: HttpRuntime, request: JobRequest, reply: Fas
 }
 
 async function cancelJob (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
-  const { id } = await findJob(http, request)
-  const { state, job } = await http.jobs.cancel(id, 'cancelled by the client')
-  return await answer(http, job, state === 'cancelled' ? 200 : 202, request, reply)
+  const before = await findJob(http, request)
+  const { state, job } = await http.jobs.cancel(before.id, 'cancelled by the client')
+  // A saga that undoes its steps goes on doing so: there is nothing more to ask for.
+  const phase = phaseOf(before.facts)
+  const done = state === 'cancelled' || phase === 'compensating' || phase === 'compensation-failed'
+  return await answer(http, withFacts(job, before), done ? 200 : 202, request, reply)
 }
 
 async function redriveJob (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
@@ -211,20 +166,10 @@ async function redriveJob (http: HttpRuntime, request: JobRequest, reply: Fastif
     }
     throw error
   })
-  return await answer(http, redriven, 202, request, reply)
+  return await answer(http, withFacts(redriven, job), 202, request, reply)
 }
 
-/** The limit of the job's queue; none if its endpoint is not defined in this process. */
-function admissionOf (http: HttpRuntime, { name }: JobRecord): RedriveAdmission {
-  return http.endpoints.get(name)?.redrives ?? { maxRedrives: http.options.maxRedrives }
-}
-
-/** Answers with the status document after the job was changed. */
-async function answer (
-  http: HttpRuntime, job: JobRecord, code: 200 | 202, request: FastifyRequest, reply: FastifyReply
-): Promise<unknown> {
-  reply.code(code).header('cache-control', 'no-store')
-  if (code === 202) reply.header('location', http.links.self(job.id)).header('retry-after', String(retryAfterSeconds(job, storeNow(http.runtime.store, http.runtime.context.clock))))
-  const { body } = await show(http, job, request, reply)
-  return reply.sent ? undefined : asJson(reply, body)
+/** What the steps have stored is no part of the answer to a change, which leaves it as it was. */
+function withFacts (job: JobRecord, { facts }: JobRecord): JobRecord {
+  return facts === undefined ? job : { ...job, facts }
 }

@@ -31,6 +31,9 @@ export class JobLinks {
 
   result (id: string): string { return `${this.base}/${id}/result` }
 
+  /** @param name of the signal: letters, digits, `_`, `.` and `-` */
+  signal (id: string, name: string): string { return `${this.base}/${id}/signals/${name}` }
+
   of (id: string, state: JobState, mayRedrive = true): Links {
     const self = `${this.base}/${id}`
     switch (state) {

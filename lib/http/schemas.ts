@@ -10,11 +10,15 @@ type Schema = Readonly<Record<string, unknown>>
 const uri: Schema = { type: 'string' }
 const time: Schema = { type: 'string', format: 'date-time' }
 
+const signalLinks: Schema = {
+  type: 'object', description: 'POST there what the saga waits for; by the name of the signal', additionalProperties: uri
+}
+
 const links: Schema = {
   type: 'object',
   description: 'Links of the job; only those that are useful in its present state',
   required: ['self'],
-  properties: { self: uri, result: uri, cancel: uri, redrive: uri, signals: { type: 'object', additionalProperties: uri } }
+  properties: { self: uri, result: uri, cancel: uri, redrive: uri, signals: signalLinks }
 }
 
 const submittedProperties: Schema = {
@@ -30,19 +34,30 @@ export const submittedSchema: Schema = {
   properties: { ...submittedProperties, links }
 }
 
+export const signalledSchema: Schema = {
+  type: 'object',
+  required: ['id', 'signal', 'status', 'links'],
+  properties: {
+    id: { type: 'string', description: 'The id of the job' },
+    signal: { type: 'string' },
+    status: { type: 'string', enum: ['stored', 'repeated'], description: '`repeated`: the same signal was sent before' },
+    links
+  }
+}
+
 const error: Schema = { type: 'object', required: ['code', 'message'], properties: { code: { type: 'string' }, message: { type: 'string' } } }
 
 const stepSchema: Schema = {
   type: 'object',
-  required: ['name', 'state', 'attempt', 'attempts'],
+  required: ['name', 'state', 'attempt'],
   properties: {
     name: { type: 'string' },
     group: { type: 'string' },
     state: { type: 'string', enum: [...SHOWN_STEP_STATES] },
-    attempt: { type: 'integer' },
-    attempts: { type: 'integer' },
+    attempt: { type: 'integer', description: 'Tries that have ended' },
+    attempts: { type: 'integer', description: 'Tries that are allowed' },
     startedAt: time,
-    durationMs: { type: 'number' },
+    durationMs: { type: 'number', description: 'Of its newest try' },
     waitsUntil: time,
     error
   }
@@ -58,7 +73,11 @@ export const statusSchema: Schema = {
     finishedAt: time,
     attempts: { type: 'object', required: ['made', 'max'], properties: { made: { type: 'integer' }, max: { type: 'integer' } } },
     progress: { type: 'object', properties: { done: { type: 'number' }, total: { type: 'number' }, message: { type: 'string' } } },
-    phase: { type: 'string', enum: ['forward', 'compensating', 'compensated', 'compensation-failed'], description: 'Of a job with steps: whether they go forward or are undone' },
+    phase: {
+      type: 'string',
+      enum: ['forward', 'compensating', 'compensated', 'compensation-failed'],
+      description: 'Of a saga: whether its steps go forward or are undone'
+    },
     steps: { type: 'array', description: 'Of a job with steps: each of them, in order', items: stepSchema },
     error,
     cancelRequested: { type: 'boolean', description: 'Somebody asked to cancel the job, and its running attempt has not stopped yet' },

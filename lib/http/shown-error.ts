@@ -29,13 +29,22 @@ const NO_CODE = 'Error'
 export function shownError (job: JobRecord, expose: ExposeErrors): ShownError | undefined {
   const { error } = job
   if (error === undefined) return undefined
-  const code = CODE.test(error.code) ? error.code : NO_CODE
-  return { code, message: mayShow(error, job, expose) ? error.message : titleOf(code) }
+  // The reason of a cancellation is written for the readers of the job.
+  return shown(error, job.state === 'cancelled' || mayShow(error, job, expose))
+}
+
+/** The same for the error of one of the job's steps, which is no reason of a cancellation, whatever became of the job. */
+export function shownStepError (error: StoredError, job: JobRecord, expose: ExposeErrors): ShownError {
+  return shown(error, mayShow(error, job, expose))
+}
+
+function shown ({ code: stored, message }: StoredError, whole: boolean): ShownError {
+  const code = CODE.test(stored) ? stored : NO_CODE
+  return { code, message: whole ? message : titleOf(code) }
 }
 
 function mayShow (error: StoredError, job: JobRecord, expose: ExposeErrors): boolean {
-  // The reason of a cancellation is written for the readers of the job.
-  if (expose === 'all' || error.expose === true || job.state === 'cancelled') return true
+  if (expose === 'all' || error.expose === true) return true
   if (expose === 'marked') return false
   try {
     const answer: unknown = expose(error, job)

@@ -129,7 +129,7 @@ type Prefer = (submitted: Submitted, preference: Preference, request: FastifyReq
  * A 200 always has the result as its body. A job that failed or was cancelled within the waiting time is answered
  * with a 202 whose body is the full status document.
  */
-function compilePrefer ({ http, endpoint }: SubmitParts, maxWaitMs: number, accept: Accept): Prefer {
+function compilePrefer ({ http, endpoint, definition: { saga } }: SubmitParts, maxWaitMs: number, accept: Accept): Prefer {
   return async (submitted, preference, request, reply) => {
     const waitMs = waitTime(preference, waitLimit(maxWaitMs, request.routeOptions.handlerTimeout, reply.elapsedTime))
     const job = waitMs === 0 ? submitted.job : await waitForEnd(http, submitted.job, waitMs, clientOf(http, submitted.job, request), reply)
@@ -145,7 +145,7 @@ function compilePrefer ({ http, endpoint }: SubmitParts, maxWaitMs: number, acce
       return sendResult(result.text, reply)
     }
     reply.code(202).header('retry-after', '0')
-    const document = statusDocument(job, http.links, endpoint.exposeErrors, endpoint.redrives.maxRedrives)
+    const document = statusDocument(job, http.links, endpoint.exposeErrors, endpoint.redrives.maxRedrives, saga)
     return asJson(reply, await bodyFor(endpoint.responses.status, { job, document }, document, request, reply))
   }
 }

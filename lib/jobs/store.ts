@@ -193,11 +193,12 @@ export interface UnattendedQueue {
 
 /**
  * `cancelled`: the job is cancelled (`already`: it was before). `requested`: its running attempt was asked to stop, or
- * it was woken to undo what it has done. `finished`: it had ended.
+ * it was woken to undo what it has done (`already`: somebody had asked for that before, as far as the store knows).
+ * `finished`: it had ended.
  */
 export type CancelVerdict =
   | { readonly kind: 'cancelled', readonly already: boolean, readonly job: JobRecord }
-  | { readonly kind: 'requested', readonly job: JobRecord }
+  | { readonly kind: 'requested', readonly already?: boolean | undefined, readonly job: JobRecord }
   | { readonly kind: 'finished', readonly job: JobRecord }
 
 export type RedriveVerdict =

@@ -348,6 +348,7 @@ t.test('our routes say what they are', async (t) => {
     'POST /jobs/:id/cancel': { kind: 'cancel' },
     'POST /jobs/:id/redrive': { kind: 'redrive' },
     'POST /jobs/:id/retry': { kind: 'redrive' },
+    'POST /jobs/:id/signals/:name': { kind: 'signal' },
     'GET,HEAD,TRACE,DELETE,PATCH,PUT,POST,QUERY /jobs/*': { kind: 'refusal' },
     'POST /a': { kind: 'submit', name: 'a' }
   })

@@ -4,7 +4,8 @@ import type { Test } from 'tap'
 import type { EventMap, EventName } from '../../lib/events/catalogue.ts'
 import { EVENT_NAMES } from '../../lib/events/catalogue.ts'
 import { runtimeOf } from '../../lib/events/runtime.ts'
-import { asyncEndpoints, type AsyncEndpointsOptions } from '../../plugins/async-endpoints.ts'
+import { asyncEndpoints, memoryStore, redisStore, type AsyncEndpointsOptions } from '../../plugins/async-endpoints.ts'
+import { sharedRedis } from '../support/redis.ts'
 
 export interface Recorded {
   readonly name: EventName
@@ -46,3 +47,17 @@ export async function finished (app: FastifyInstance, name: string, body?: unkno
   const job = await app.jobs.waitFor(id, { timeoutMs: 10_000 })
   return { id, job }
 }
+
+/** Each kind of store, for tests that must hold on both. A store is for one application. */
+export const STORES: ReadonlyArray<{ readonly kind: string, readonly open: (t: Test) => Promise<NonNullable<AsyncEndpointsOptions['store']>> }> = [
+  { kind: 'memory', open: async () => memoryStore() },
+  {
+    kind: 'redis',
+    open: async (t) => {
+      const { url, prefix, stop } = await sharedRedis()
+      // Registered before the application's: it closes first.
+      t.teardown(stop)
+      return redisStore({ url, prefix })
+    }
+  }
+]

@@ -102,7 +102,7 @@ const RULES = {
     title: 'Saga Not Undone',
     option: 'failedCompensations',
     per: 'job',
-    about: 'This many sagas, or more, could not undo all of their steps in the last hour; `jobs` lists which, with these steps'
+    about: 'This many sagas of a name, or more, could not undo all of their steps in the last hour; `jobs` lists which'
   },
   workerMissing: {
     name: 'worker-missing',
@@ -268,12 +268,12 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
     const many = [...byName].filter(([, failed]) => failed.length >= threshold)
     return worst(many, ([, failed]) => failed.length).map(([name, failed]) => {
       const count = failed.length === 1 ? '1 saga' : `${failed.length} sagas`
-      const [newest] = failed
+      const [{ jobId, steps } = { jobId: '', steps: '' }] = failed
       return {
         ...kindOf(RULES.compensationFailed),
         key: name,
-        message: `${count} ${name} could not undo all steps in the last hour; the newest is ${newest?.jobId}, with the steps ${newest?.steps}. ` +
-          'What these steps did is still in effect: read their errors in the status of the job, mend the cause, and redrive it',
+        message: `${count} ${name} could not undo all steps in the last hour; the newest is ${jobId}, with the steps ${steps}. ` +
+          'What these did is still in effect: read their errors in the status of the job, mend the cause, redrive it',
         details: {
           job_name: name,
           failed: failed.length,

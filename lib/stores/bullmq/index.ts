@@ -245,7 +245,7 @@ class RedisStore implements JobStore {
       case 'already': return { kind: 'cancelled', already: true, job }
       case 'requested':
         if (found.woken) this.#need().publisher.publish(id, 'queued')
-        return { kind: 'requested', job }
+        return { kind: 'requested', already: found.asked, job }
       default: return { kind: 'finished', job }
     }
   }
@@ -378,12 +378,16 @@ class RedisStore implements JobStore {
     return facts === undefined ? stored : { ...stored, record: { ...stored.record, facts } }
   }
 
-  async #cancel (id: string, reason: string): Promise<{ verdict: unknown, woken: boolean, job: JobRecord } | undefined> {
+  async #cancel (
+    id: string, reason: string
+  ): Promise<{ verdict: unknown, woken: boolean, asked: boolean, job: JobRecord } | undefined> {
     const { clock, finder } = this.#need()
     const now = clock.now()
     const asked = { m: reason }
     const notes = [encodeNotes({ x: 1, ...asked }), encodeNotes({ x: 1, ...asked, t: now }), encodeNotes(asked)]
     const found = await finder.find(id, (client, prefixes) => runScript(client, 'cancel', prefixes, id, ...notes, now, this.#channels.control, ...limitsOf(this.#settings)))
-    return found === undefined ? undefined : { verdict: found.answer[2], woken: found.answer[3] === 1, job: found.stored.record }
+    if (found === undefined) return undefined
+    const { answer: [, , verdict, woken, before], stored: { record } } = found
+    return { verdict, woken: woken === 1, asked: before === 1, job: record }
   }
 }

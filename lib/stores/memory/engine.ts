@@ -194,18 +194,19 @@ export class Engine {
   cancel (job: StoredJob, reason: string): CancelVerdict {
     if (job.state === 'cancelled') return { kind: 'cancelled', already: true, job: job.record() }
     if (isTerminal(job.state)) return { kind: 'finished', job: job.record() }
+    const already = job.cancelRequested
     if (job.state === 'in-progress') {
-      if (!job.cancelRequested) {
+      if (!already) {
         job.cancelRequested = true
         job.cancelReason = reason
         job.lease?.abort('cancelled')
         this.#publish(job)
       }
-      return { kind: 'requested', job: job.record() }
+      return { kind: 'requested', already, job: job.record() }
     }
     if (job.steps?.undo === true) {
       this.#steps.cancelled(job, reason)
-      return { kind: 'requested', job: job.record() }
+      return { kind: 'requested', already, job: job.record() }
     }
     this.queue(job.queue).withdraw(job)
     this.#endCancelled(job, reason)

@@ -16,7 +16,7 @@ ARGV       1 id
            6 channel on which the id of a job that was asked to stop is published
            7… limits of the retention
 Returns    { number of the queue, fields, leased, 'cancelled' | 'already' | 'requested' | 'finished', 1 if the
-           job was woken }, or nil
+           job was woken, 1 if somebody had asked it to stop before }, or nil
 Called by  RedisStore.cancel (index.ts)
 ]]
 local call = redis.call
@@ -42,7 +42,7 @@ for i = 1, #KEYS do
       end
       call('PUBLISH', ARGV[6], id)
       fields, leased = readRecord(job)
-      return { i, fields, leased, 'requested', woken }
+      return { i, fields, leased, 'requested', woken, deferred and 1 or 0 }
     end
     -- Active without a lease: the lease ran out, and no worker has counted that stall yet.
     local stalled = call('LREM', queue .. 'active', 1, id)
