@@ -206,6 +206,8 @@ class PlanCompiler {
     const input = this.#read<GroupInput>(where, groupSchema, options)
     if (steps.length === 0) this.#problems.add(`${where} has no steps`)
     this.#names(where, steps)
+    // `group/0` is an item of an `each`, in labels too.
+    for (const { name } of steps) if (/^\d+$/.test(String(name))) this.#problems.add(`the name "${String(name)}" in ${where} must have a letter: numbers name the items of an each`)
     const order = this.#order + 1
     const siblings = steps.flatMap((step) => this.#step(step, path) ?? [])
     if (input === undefined) return undefined
