@@ -1,7 +1,7 @@
 /** `POST /jobs/:id/signals/:name`, and `app.jobs.signal`. */
 import t from 'tap'
-import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
-import type { AsyncEndpointsOptions } from '../../plugins/async-endpoints.ts'
+import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
+import { asyncEndpoints, type AsyncEndpointsOptions } from '../../plugins/async-endpoints.ts'
 import { sagaApp, STORES, type SagaApp } from '../saga/support.ts'
 
 const APPROVAL = { type: 'object', required: ['ok'], additionalProperties: false, properties: { ok: { type: 'boolean' }, by: { type: 'string' }, at: { type: 'object' } } }
@@ -173,11 +173,25 @@ t.test('from code: the same checks and errors, and the value of the sender stays
   await t.rejects(app.jobs.signal(id, 'second', 'abc'), { code: 'FAE_CLOSED' })
 })
 
+t.test('what was sent is in no log line, metric or status; the line of the signal is', async (t) => {
+  const lines: string[] = []
+  const app = Fastify({ logger: { level: 'trace', stream: { write: (line: string) => { lines.push(line) } } } })
+  t.teardown(() => app.close())
+  await app.register(asyncEndpoints)
+  review(app)
+  await app.ready()
+  const { id } = (await app.inject({ method: 'POST', url: '/reviews', payload: {} })).json<{ id: string }>()
+  const url = `/jobs/${id}/signals/approval`
+  for (const payload of [{ ok: true, by: 'hunter2' }, { ok: true, by: 'hunter2' }, { ok: false, by: 'hunter2' }, { ok: 'hunter2' }]) {
+    t.notMatch((await app.inject({ method: 'POST', url, payload })).body, 'hunter2')
+  }
+  const shown = [await app.inject(`/jobs/${id}`), await app.inject('/metrics'), await app.inject('/health')].map(({ body }) => body)
+  t.notMatch([...lines, ...shown].join(), 'hunter2')
+  t.match(lines.map((line) => JSON.parse(line) as object).filter((line) => 'signal' in line), [{ event: 'saga.signalled', signal: 'approval', job_id: id }])
+})
+
 t.test('the route is in the OpenAPI document, once, with its answers', async (t) => {
   const routes: Array<{ url: string, schema: Record<string, unknown>, config: Record<string, unknown> }> = []
-  await world(t, {}).then(({ app }) => app.close())
-  const { default: Fastify } = await import('fastify')
-  const { asyncEndpoints } = await import('../../plugins/async-endpoints.ts')
   const app = Fastify()
   t.teardown(() => app.close())
   app.addHook('onRoute', ({ url, schema, config }) => { if (url.includes('/signals/')) routes.push({ url, schema: schema as never, config: config as never }) })

@@ -1,6 +1,6 @@
 /** The health of an application whose sagas really hang, and really cannot undo their steps. */
 import t from 'tap'
-import { finished, sagaApp } from './support.ts'
+import { finished, sagaApp, STORES } from './support.ts'
 
 interface Check { readonly name: string, readonly status: string, readonly description: string, readonly data: Record<string, unknown> }
 
@@ -51,6 +51,34 @@ t.test('S3-33..S3-36: a saga brings its checks, which see a step that ignores it
   await app.jobs.waitFor(id, { timeoutMs: 10_000 })
   t.match(await later('asyncendpoints.compensations', 'Healthy'), { data: { compensation_failed: 0 } })
 })
+
+for (const { kind, open } of STORES) {
+  t.test(`${kind}: a saga that undoes its steps for long is Degraded, until it has ended`, async (t) => {
+    let release = (): void => {}
+    const { app } = await sagaApp(t, (app) => {
+      app.saga({
+        name: 'slow',
+        steps: (s) => s
+          .step('reserve', { run: () => 1, compensate: () => new Promise<void>((resolve) => { release = resolve }) })
+          .step('pay', { run: () => { throw new Error('declined') }, attempts: 1 })
+          .returns(() => null)
+      })
+    }, { store: await open(t), health: { maxCompensationMs: 1 } })
+    const { id } = await app.jobs.submit('slow' as never)
+    const until = async (status: string): Promise<unknown> => {
+      for (let n = 0; n < 500; n++) {
+        const check = (await app.jobHealth.report()).checks.find(({ name }) => name === 'asyncendpoints.compensations')
+        if (check?.status === status) return check
+        await new Promise((resolve) => { setTimeout(resolve, 20) })
+      }
+      throw new Error(`waited 10 s for the check to be ${status}`)
+    }
+    t.match(await until('Degraded'), { description: 'a saga has been undoing its steps for more than 0.001 s', data: { compensating: 1 } })
+    release()
+    await app.jobs.waitFor(id, { timeoutMs: 10_000 })
+    t.match(await until('Healthy'), { data: { compensating: 0 } })
+  })
+}
 
 t.test('each of these checks can be switched off; the option of the time is checked', async (t) => {
   const { app } = await sagaApp(t, (app) => {
