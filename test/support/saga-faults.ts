@@ -8,7 +8,7 @@ import type { JobStore } from '../../lib/jobs/store.ts'
 import { readStep } from '../../lib/jobs/saga-facts.ts'
 import { isTerminal } from '../../lib/jobs/states.ts'
 import type { RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
-import { BATCH, ORDER, SIGNAL, type BatchBody, type OrderBody } from '../faults/fixtures/crash-saga.ts'
+import { BATCH, LOADER, ORDER, SIGNAL, type BatchBody, type OrderBody } from '../faults/fixtures/crash-saga.ts'
 import { noPoints, type Fault } from '../faults/fixtures/points.ts'
 import { sagaApp } from '../faults/fixtures/saga-app.ts'
 import type { SagaWorkerArguments } from '../faults/fixtures/saga-worker.ts'
@@ -62,6 +62,11 @@ export class Stage {
 
   async playBatch (items: number, chosen?: string): Promise<SagaRun> {
     return await this.#begin(BATCH, { items }, 'completes', 'SIGKILL', chosen)
+  }
+
+  /** An ordinary handler with durable steps. */
+  async playLoader (chosen?: string): Promise<SagaRun> {
+    return await this.#begin(LOADER, {}, 'completes', 'SIGKILL', chosen)
   }
 
   async #begin (

@@ -86,7 +86,7 @@ function judgeTries (what: What, step: string, { entries, record, fault }: Ended
 }
 
 /** The disturbed process had begun it, and has not stored how it ended. */
-function interrupted (what: What, step: string, entries: readonly Entry[]): boolean {
+export function interrupted (what: What, step: string, entries: readonly Entry[]): boolean {
   const deeds = entries.filter(({ by }) => by === 'victim')
   return placesOf(deeds, 'begins', what, step).length > 0 && !over(what, step, deeds)
 }
@@ -125,7 +125,7 @@ function begunIn (entries: readonly Entry[], what: What): string[] {
   return [...new Set(entries.flatMap((entry) => entry.kind === 'begins' && entry.what === what ? [entry.step] : []))]
 }
 
-function placesOf (entries: readonly Entry[], kind: 'begins' | 'effect', what: What, step: string): number[] {
+export function placesOf (entries: readonly Entry[], kind: 'begins' | 'effect', what: What, step: string): number[] {
   const is = (entry: Entry): boolean => entry.kind === kind && entry.what === what && entry.step === step
   return entries.flatMap((entry, at) => is(entry) ? [at] : [])
 }
