@@ -16,6 +16,9 @@ import { Run, SagaFailure, Stopped, Suspended } from './run.ts'
 /** A suspension is not longer than this: the saga looks at its wait, and goes on waiting. */
 const LONGEST_SUSPENSION_MS = 2_592_000_000
 
+/** The pause while the store is full, where the backoff of the saga gives none. */
+const FULL_PAUSE_MS = 60_000
+
 /** Makes what runs the sagas of one definition. */
 export function makeSagaRunner (runtime: JobRuntime, plan: SagaPlan): JobRunner {
   const sources = resultSources(plan)
@@ -31,6 +34,7 @@ export function makeSagaRunner (runtime: JobRuntime, plan: SagaPlan): JobRunner 
       try {
         return await attempt(run)
       } catch (error) {
+        if (isNoRoom(error)) return again(run, error)
         if (!(error instanceof LeaseLost)) throw error
         reportRefused(run)
         return { kind: 'release' }
@@ -98,6 +102,15 @@ async function forward (run: Run): Promise<Settlement | SagaFailure> {
       default: throw thrown
     }
   }
+}
+
+/**
+ * The store has no room even for what says that the saga undoes its steps. It may not end before they are undone, so that
+ * it tries again, whatever attempts it has; a step is not run again more often than after crashes.
+ */
+function again ({ journal, plan, runtime }: Run, error: unknown): Settlement {
+  const delayMs = plan.crashBackoff({ attempt: journal.crashes + 1, maxAttempts: plan.maxCrashes, error })
+  return { kind: 'retry', error: toStoredError(error, runtime.redaction.text), delayMs: delayMs < 0 ? FULL_PAUSE_MS : delayMs }
 }
 
 function isNoRoom (error: unknown): boolean {

@@ -59,7 +59,7 @@ t.test('the API report fails when the face changes, and names what cannot be imp
 
 /** Everything that an editor offers behind each decorator. */
 const MEMBERS: Readonly<Record<string, readonly string[]>> = {
-  jobs: ['submit', 'submitMany', 'get', 'input', 'result', 'list', 'cancel', 'redrive', 'remove', 'counts', 'waitFor'],
+  jobs: ['submit', 'submitMany', 'get', 'input', 'result', 'list', 'cancel', 'redrive', 'signal', 'remove', 'counts', 'waitFor'],
   jobEvents: ['on', 'subscribe', 'catalogue'],
   jobHealth: ['draining', 'addCheck', 'drain', 'startDraining', 'onDraining', 'report', 'readiness', 'liveness'],
   jobWorker: ['id', 'drainTimeoutMs', 'running', 'draining', 'active', 'abandoned', 'concurrency', 'loads', 'oldestAttempts', 'pause', 'resume', 'restart'],
@@ -170,20 +170,97 @@ t.test('an editor shows plain types', { timeout: LIMIT_MS }, async (t) => {
   ])
 })
 
+const SAGA_HOVERS = `
+import { Type, type TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type { FastifyInstance } from 'fastify'
+import type {} from 'fastify-async-endpoints'
+declare const plain: FastifyInstance
+const app = plain.withTypeProvider<TypeBoxTypeProvider>()
+const transcode = app.saga({
+//    ^?
+  name: 'transcode',
+  url: '/transcodes',
+  schema: { body: Type.Object({ url: Type.String() }), result: Type.Object({ hd: Type.String() }) },
+  steps: (s) => s
+    .step('upload', {
+      run: ({ body }) => ({ key: body.url, parts: [1] }),
+//            ^?
+      compensate: ({ outcome }) => { void outcome }
+//                   ^?
+    })
+    .step('probe',
+      ({ results }) => ({ height: results.upload.parts.length }))
+//       ^?
+    .parallel('renditions', (g) => g
+      .step('hd',
+      ({ results }) => ({ path: results.upload.key }))
+//       ^?
+      .step('uhd', {
+        when: ({ results }) => results.probe.height > 1080,
+//               ^?
+        run: () => ({ path: 'uhd' }),
+        compensate: ({ results }) => { void results }
+//                     ^?
+      }))
+    .each('frames',
+      ({ results }) => [String(results.renditions.hd.path)], {
+//       ^?
+      run: ({ item, results }) => ({ of: item + results.probe.height })
+//                  ^?
+    })
+    .signal('approval', { schema: Type.Object({ ok: Type.Boolean() }) })
+    .step('notify', {
+      run: ({ results }) => results.approval.ok,
+//            ^?
+      onExhausted: 'continue'
+    })
+    .returns(
+      ({ results }) => ({ hd: results.renditions.hd.path })
+//       ^?
+    )
+})
+`
+const FIRST = 'upload: { key: string; parts: number[]; };'
+const SECOND = `${FIRST} probe: { height: number; };`
+const THIRD = `${SECOND} renditions: Readonly<{ hd: { path: string; }; uhd: { path: string; } | undefined; }>;`
+const FIFTH = `${THIRD} frames: { of: string; }[]; approval: { ok: boolean; };`
+
+t.test('an editor shows the results of a saga as plain types', { timeout: LIMIT_MS }, async (t) => {
+  const folder = folderOf(t, { 'main.mts': SAGA_HOVERS })
+  const { code, text } = await node([join(ROOT, '.ci/hovers.js'), join(folder, 'main.mts')])
+  t.equal(code, 0, text)
+  t.strictSame(text.trim().split('\n').map((line) => String(JSON.parse(line)).replaceAll(/\s+/g, ' ')), [
+    'const transcode: JobDefinition<{ body: { url: string; }; result: { hd: string; }; }>',
+    '(parameter) body: { url: string; }',
+    '(parameter) outcome: { readonly kind: "unknown"; } | { readonly kind: "completed"; readonly result: NoInfer<{ key: string; parts: number[]; }>; }',
+    `(parameter) results: Readonly<{ ${FIRST} }>`,
+    `(parameter) results: Readonly<{ ${SECOND} }>`,
+    `(parameter) results: Readonly<{ ${SECOND} }>`,
+    `(parameter) results: Readonly<Partial<{ ${SECOND} }>>`,
+    `(parameter) results: Readonly<{ ${THIRD} }>`,
+    `(parameter) results: Readonly<{ ${THIRD} }>`,
+    `(parameter) results: Readonly<{ ${FIFTH} }>`,
+    `(parameter) results: Readonly<{ ${FIFTH} notify: boolean | undefined; }>`
+  ])
+})
+
 /** Members that refuse an explicit `undefined` on purpose: `owner: request.user?.id` would list the jobs of everybody. */
 const REFUSING: Readonly<Record<string, string>> = { ListOptions: "'owner'" }
 
 t.test('options accept an explicit undefined under exactOptionalPropertyTypes', { timeout: LIMIT_MS }, async (t) => {
   const report = readFileSync(join(ROOT, '.ci/api-report.md'), 'utf8').split('## fastify-async-endpoints/testing')[0] ?? ''
-  const names = [...report.matchAll(/^export interface (\w+Options|SubmitMeta|JobDefinitionInput)\b(<Provider)?/gm)].filter(([, , generic]) => generic === undefined).map(([, name]) => String(name))
+  const names = [...report.matchAll(/^export interface (\w+Options|SubmitMeta|JobDefinitionInput)\b(<Provider|<I extends)?/gm)].filter(([, , generic]) => generic === undefined).map(([, name]) => String(name))
   t.ok(names.length > 25, names.join())
   const source = `
-import type { ${names.join(', ')} } from 'fastify-async-endpoints'
+import type { ${names.join(', ')}, SagaEachOptions, SagaInput, SagaStepOptions, SagaUndoOptions } from 'fastify-async-endpoints'
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
 declare function same<A, B> (proof: Equal<A, B>): void
 // A member that is a method takes no undefined.
 type Refused<T> = { [K in keyof T]-?: {} extends Pick<T, K> ? { [P in K]: undefined } extends Pick<T, K> ? never : K : never }[keyof T]
 ${names.map((name) => `same<Refused<${name}>, ${name === 'SpanAttributesOptions' ? "'input' | 'result'" : REFUSING[name] ?? 'never'}>(true)`).join('\n')}
+same<Refused<SagaStepOptions<SagaInput, {}, number>>, never>(true)
+same<Refused<SagaUndoOptions<SagaInput, {}, number>>, never>(true)
+same<Refused<SagaEachOptions<SagaInput, {}, number, string>>, never>(true)
 `
   t.equal(await compile(t, source, { exactOptionalPropertyTypes: true }), '')
 })

@@ -2,7 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { runtimeOf } from '../../lib/events/runtime.ts'
-import type { Attempt, Claim, ConsumeOptions, JobRecord, JobStore, Settlement } from '../../plugins/async-endpoints.ts'
+import type { Attempt, Claim, ConsumeOptions, JobRecord, JobStore, Journal, Settlement } from '../../plugins/async-endpoints.ts'
 import { memoryStore, type AsyncEndpointsOptions, type MemoryStoreOptions } from '../../plugins/async-endpoints.ts'
 import { FakeClock } from '../../lib/testing/index.ts'
 import { sagaApp, type SagaApp } from './support.ts'
@@ -20,11 +20,15 @@ export class LastingStore {
   #refuses = false
   /** Called with every checkpoint, before it is stored. */
   onCheckpoint: (claim: Claim, checkpoint: object) => void = () => {}
+  /** Reads the steps of a job; a test may put another one in its place. */
+  journal: (id: string) => Promise<Journal | undefined>
   /** Called when it is stored, before its writer hears of it. */
   onStored: () => void = () => {}
 
   constructor (options: MemoryStoreOptions = {}) {
     this.#inner = memoryStore({ leaseMs: LEASE_MS, ...options })
+    const { steps } = this.#inner
+    this.journal = async (id) => await steps?.journal(id)
     const own: Partial<JobStore> = {
       open: async (host) => {
         if (!this.#opened) await this.#inner.open(host)
@@ -88,7 +92,7 @@ export class LastingStore {
         this.onStored()
         return this.#dead.has(claim.job) ? await new Promise(() => {}) : verdict
       },
-      journal: (id) => steps.journal(id),
+      journal: (id) => this.journal(id),
       signal: (id, name, value) => steps.signal(id, name, value)
     }
   }

@@ -1,7 +1,7 @@
 /** Results: what a step is given is what was stored, and how large it may be. */
 import t from 'tap'
 import { FakeClock } from '../../lib/testing/index.ts'
-import { discard } from '../../plugins/async-endpoints.ts'
+import { AsyncEndpointsError, discard } from '../../plugins/async-endpoints.ts'
 import { clockedApp, LastingStore, latch, never } from './clocked.ts'
 
 t.test('a result has been JSON before the next step sees it, in the first run as after a crash', async (t) => {
@@ -155,6 +155,28 @@ t.test('no step begins on one that could not be stored: a full store leads to th
   t.match(await ended(await submit('group')), { state: 'failed', error: { code: /FAE_STORE_FULL|FAE_JOB_TOO_LARGE/ } })
   t.same(undone, ['small', 'completed'])
   t.equal(runs, 2)
+})
+
+t.test('a store that is full for a while, also for small facts: the saga does not end before its steps are undone', async (t) => {
+  const ran: string[] = []
+  const { submit, ended, lasting, clock } = await clockedApp(t, (app) => {
+    app.saga({
+      name: 'a',
+      retry: { attempts: 2, backoff: { type: 'fixed', delayMs: 1_000, jitter: 0 } },
+      steps: (s) => s
+        .step('a', { run: () => { ran.push('a') }, compensate: () => { ran.push('undo a') } })
+        .step('b', { run: () => { ran.push('b') }, compensate: ({ outcome }) => { ran.push(`undo b ${outcome.kind}`) } })
+        .step('c', { run: () => { ran.push('c') } })
+    })
+  })
+  let writes = 0
+  const until = clock.now() + 10_000
+  // The first two are stored: "b" has begun.
+  lasting.onCheckpoint = () => { if (++writes > 2 && clock.now() < until) throw new AsyncEndpointsError('FAE_STORE_FULL', 'The store is full') }
+  const job = await ended(await submit('a'))
+  t.match(job, { state: 'failed', error: { code: 'FAE_STEP_CRASHED' } })
+  t.ok(clock.now() >= until)
+  t.same(ran, ['a', 'b', 'b', 'undo b unknown', 'undo a'])
 })
 
 t.test('a saga of 1,000 steps: each runs once, and its last checkpoint is as small as its first', async (t) => {

@@ -1,8 +1,8 @@
 /** What `app.asyncEndpoint()` infers. Compiled with everything else, never run. */
 import { Type, type TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import type { FastifyInstance, FastifyTypeProvider } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { cancel, discard, snooze, type JobContext, type JobDefinition } from '../../plugins/async-endpoints.ts'
-import { same } from './support.ts'
+import { same, type JsonSchemaProvider } from './support.ts'
 
 type Loose = Readonly<Record<string, unknown>>
 type Kept = 'accept-language' | 'user-agent' | 'x-request-id'
@@ -54,18 +54,6 @@ export function typeBox (plain: FastifyInstance): void {
       job.body.year satisfies unknown
     }
   })
-}
-
-/** A type provider over literal JSON Schema, small enough to stand here: what `json-schema-to-ts` does for the real one. */
-type FromSchema<S> =
-  S extends { readonly type: 'integer' | 'number' } ? number
-    : S extends { readonly type: 'string' } ? string
-      : S extends { readonly type: 'object', readonly properties: infer P } ? { [K in keyof P]: FromSchema<P[K]> }
-        : unknown
-
-interface JsonSchemaProvider extends FastifyTypeProvider {
-  validator: FromSchema<this['schema']>
-  serializer: FromSchema<this['schema']>
 }
 
 export function jsonSchema (plain: FastifyInstance): void {

@@ -1,8 +1,10 @@
 /** What the chain of `app.saga()` infers. Compiled with everything else, never run. */
 import { Type, type TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
-import type { JobDefinition } from '../../plugins/async-endpoints.ts'
-import { same } from './support.ts'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import type { BodyOf, JobDefinition, ResultOf } from '../../plugins/async-endpoints.ts'
+import { same, type JsonSchemaProvider } from './support.ts'
 
 const Upload = Type.Object({ url: Type.String() })
 const Done = Type.Object({ hd: Type.String() })
@@ -109,4 +111,95 @@ export function negatives (app: FastifyInstance): void {
   app.saga({ name: 'a', steps: (s) => s.step('a', { run: () => 1, attemps: 3 }) })
   // @ts-expect-error nothing stands behind returns
   app.saga({ name: 'a', steps: (s) => s.step('a', () => 1).returns(() => 1).step('b', () => 1) })
+}
+
+export function zod (plain: FastifyInstance): void {
+  const app = plain.withTypeProvider<ZodTypeProvider>()
+  const definition = app.saga({
+    name: 'booking',
+    schema: { body: z.object({ seats: z.coerce.number(), when: z.string().default('now') }), result: z.object({ id: z.string() }) },
+    steps: (s) => s
+      .step('hold', ({ body }) => {
+        same<typeof body, { seats: number, when: string }>(true)
+        return { held: body.seats }
+      })
+      .signal('payment', { schema: z.object({ paid: z.boolean(), by: z.string().optional() }), timeoutMs: 1_000, onExhausted: 'continue' })
+      .signal('rating', { schema: z.object({ stars: z.number() }), parse: ({ stars }) => stars * 2 })
+      .step('book', ({ results }) => {
+        same<typeof results.hold, { held: number }>(true)
+        same<typeof results.payment, { paid: boolean, by?: string | undefined } | undefined>(true)
+        same<typeof results.rating, number>(true)
+        // @ts-expect-error the payment may not have come
+        return { id: String(results.payment.paid) }
+      })
+      .returns(({ results }) => results.book)
+  })
+  // What is sent, and not what the schema makes of it.
+  same<BodyOf<typeof definition>['when'], string | undefined>(true)
+  same<ResultOf<typeof definition>, { id: string }>(true)
+  // @ts-expect-error the result is not what the schema says
+  app.saga({ name: 'a', schema: { result: z.object({ id: z.string() }) }, steps: (s) => s.step('a', () => 1).returns(({ results }) => ({ id: results.a })) })
+}
+
+export function jsonSchema (plain: FastifyInstance): void {
+  const app = plain.withTypeProvider<JsonSchemaProvider>()
+  app.saga({
+    name: 'order',
+    // Literals are inferred without `as const`.
+    schema: { body: { type: 'object', properties: { sku: { type: 'string' } } } },
+    steps: (s) => s
+      .step('a', ({ body }) => { same<typeof body.sku, string>(true) })
+      .signal('go', { schema: { type: 'object', properties: { amount: { type: 'integer' } } } })
+      .step('b', ({ results }) => {
+        same<typeof results.go.amount, number>(true)
+        // @ts-expect-error a member that the schema does not have
+        return String(results.go.price)
+      })
+  })
+}
+
+/** Without a type provider: the types are given. */
+export function generics (app: FastifyInstance): void {
+  const definition = app.saga<{ body: { n: number }, params: { kind: string }, result: { sum: number } }>({
+    name: 'sum',
+    url: '/sums/:kind',
+    steps: (s) => s
+      .step('a', ({ body, params }) => {
+        same<typeof body, { n: number }>(true)
+        same<typeof params, { kind: string }>(true)
+        return body.n
+      })
+      .signal('go')
+      .step('b', ({ results }) => { same<typeof results.go, unknown>(true) })
+      .returns(({ results }) => ({ sum: results.a }))
+  })
+  same<ResultOf<typeof definition>, { sum: number }>(true)
+  // @ts-expect-error the result is not the one that was given
+  app.saga<{ result: { sum: number } }>({ name: 'a', steps: (s) => s.step('a', () => 1).returns(() => ({ sum: 'one' })) })
+  // @ts-expect-error nothing is known of the body
+  app.saga({ name: 'a', steps: (s) => s.step('a', ({ body }) => body.n) })
+}
+
+export function handlerSteps (app: FastifyInstance): void {
+  app.defineJob<{ body: { n: number } }>({
+    name: 'a',
+    handler: async (job) => {
+      const one = await job.step('one', async ({ signal, attempt, idempotencyKey }) => {
+        same<typeof signal, AbortSignal>(true)
+        same<typeof attempt, number>(true)
+        same<typeof idempotencyKey, string>(true)
+        return { n: job.body.n }
+      })
+      same<typeof one, { n: number }>(true)
+      const nothing = await job.step('nothing', () => {}, { attempts: 2, backoff: { type: 'fixed', delayMs: 5 }, timeoutMs: 1_000 })
+      same<typeof nothing, void>(true)
+      // JSON carries a date as a text.
+      const dated = await job.step('dated', () => ({ at: new Date() }))
+      same<typeof dated, { at: string }>(true)
+      // @ts-expect-error steps of handlers have no compensation
+      await job.step('undo', () => 1, { compensate: () => {} })
+      // @ts-expect-error the work is a function
+      await job.step('none', { attempts: 2 })
+    }
+  })
 }
