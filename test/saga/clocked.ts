@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { runtimeOf } from '../../lib/events/runtime.ts'
+import type { Journal } from '../../lib/jobs/steps.ts'
 import type { Attempt, Claim, ConsumeOptions, JobRecord, JobStore, Settlement } from '../../plugins/async-endpoints.ts'
 import { memoryStore, type AsyncEndpointsOptions, type MemoryStoreOptions } from '../../plugins/async-endpoints.ts'
 import { FakeClock } from '../../lib/testing/index.ts'
@@ -22,6 +23,8 @@ export class LastingStore {
   onCheckpoint: (claim: Claim, checkpoint: object) => void = () => {}
   /** Called when it is stored, before its writer hears of it. */
   onStored: () => void = () => {}
+  /** Changes what an attempt reads. */
+  onJournal: (journal: Journal) => Journal = (journal) => journal
 
   constructor (options: MemoryStoreOptions = {}) {
     this.#inner = memoryStore({ leaseMs: LEASE_MS, ...options })
@@ -88,7 +91,10 @@ export class LastingStore {
         this.onStored()
         return this.#dead.has(claim.job) ? await new Promise(() => {}) : verdict
       },
-      journal: (id) => steps.journal(id),
+      journal: async (id) => {
+        const journal = await steps.journal(id)
+        return journal === undefined ? undefined : this.onJournal(journal)
+      },
       signal: (id, name, value) => steps.signal(id, name, value)
     }
   }
