@@ -122,15 +122,23 @@ function apply (run: Run, { steps, results }: SagaHistory): void {
   for (const [path, { s, m }] of [...journal.steps()]) {
     if (s !== 'p' && nodeOf(plan, path) === undefined) journal.setStep(path, { s: 'p', a: 0, m, t: 0 })
   }
-  let began = journal.head.i ?? 0
   for (const { name, state } of steps) {
     const stored: StepFacts | undefined = journal.step(name)
     const done = state === 'completed' || state === 'skipped'
     if (!done || isDone(stored)) continue
     const text = JSON.stringify(results[name])
     if (text !== undefined) journal.setValue(name, text)
-    const about = state === 'completed' ? { i: ++began, y: text === undefined ? 2 as const : 1 as const } : undefined
+    const about = state === 'completed' ? { i: 0, y: text === undefined ? 2 as const : 1 as const } : undefined
     journal.setStep(name, { s: state === 'completed' ? 'c' : 's', a: 1, m: 1, t: run.now(), ...about })
   }
-  journal.setHead({ i: began })
+  renumber(run, pathsOf(plan))
+}
+
+/** Start numbers in the order of the new list, which their undo reverses: a step with a new name began when the old one did. */
+function renumber ({ journal }: Run, paths: readonly string[]): void {
+  const placeOf = (path: string): number => paths.findIndex((own) => path === own || path.startsWith(`${own}/`))
+  const begun = [...journal.steps()].flatMap(([path, facts]) => facts.i === undefined ? [] : [{ path, facts, i: facts.i }])
+  begun.sort((one, other) => placeOf(one.path) - placeOf(other.path) || one.i - other.i)
+  for (const [index, { path, facts }] of begun.entries()) journal.setStep(path, { ...facts, i: index + 1 })
+  journal.setHead({ i: begun.length })
 }

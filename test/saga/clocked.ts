@@ -24,6 +24,8 @@ export class LastingStore {
   journal: (id: string) => Promise<Journal | undefined>
   /** Called when it is stored, before its writer hears of it. */
   onStored: () => void = () => {}
+  /** Changes what an attempt reads. */
+  onJournal: (journal: Journal) => Journal = (journal) => journal
 
   constructor (options: MemoryStoreOptions = {}) {
     this.#inner = memoryStore({ leaseMs: LEASE_MS, ...options })
@@ -92,7 +94,10 @@ export class LastingStore {
         this.onStored()
         return this.#dead.has(claim.job) ? await new Promise(() => {}) : verdict
       },
-      journal: (id) => this.journal(id),
+      journal: async (id) => {
+        const journal = await this.journal(id)
+        return journal === undefined ? undefined : this.onJournal(journal)
+      },
       signal: (id, name, value) => steps.signal(id, name, value)
     }
   }

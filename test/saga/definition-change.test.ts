@@ -141,6 +141,17 @@ t.test('upgrade() says which steps are done under their new names', async (t) =>
   t.same(fine.ran, ['bad'])
 })
 
+t.test('after upgrade() steps are undone in the order of the new list, also when an earlier one has a new name', async (t) => {
+  const upgrade = ({ steps, results }: SagaHistory): SagaHistory => {
+    const done = steps.filter(({ state }) => state === 'completed').map(({ name, state }) => ({ name: name === 'a' ? 'first' : name, state }))
+    return { version: 2, steps: [...done, { name: 'scan', state: 'skipped' }], results: { ...results, first: results['a'] } }
+  }
+  const bad = { attempts: 1, run: () => { throw new Error('no') } }
+  const { job, ran } = await ending(t, OLD, { version: 2, upgrade, steps: (s, ran) => list('first', 'scan', 'b', '*')(s, ran).step('bad', bad) })
+  t.match(job, { state: 'failed', error: { message: 'no' }, progress: { done: 4, total: 5 } })
+  t.same(ran, ['undo b', 'undo first'])
+})
+
 t.test('upgrade() that throws, or gives what does not fit, fails the saga at once; undefined means that it cannot', async (t) => {
   const steps = list('a', 'new', '*')
   for (const [what, upgrade, message] of [
