@@ -125,8 +125,9 @@ function targetsOf ({ journal, plan }: Run): Target[] {
 }
 
 function mayHaveEffect ({ s, y, q, i }: StepFacts): boolean {
-  // A sleep, a signal and the list of an `each` have no start number: there is nothing to undo.
-  return i !== undefined && (y !== undefined || q === 1 || s === 'r')
+  // A sleep, a signal and the list of an `each` have no start number: there is nothing to undo. An undo that was begun is
+  // ended, whatever it was begun for.
+  return i !== undefined && (y !== undefined || q === 1 || s === 'r' || s === 'u')
 }
 
 function isStep (known: StepPlan | SagaNode): known is StepPlan { return known.kind === 'step' }

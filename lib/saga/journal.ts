@@ -237,7 +237,7 @@ export class StepJournal {
       const write = patiently(clock, signal, () => {
         askedAt = clock.monotonic()
         return this.#steps.checkpoint(claim, checkpoint)
-      })
+      }, checkpoint.values === undefined)
       const verdict = await write.catch((error: unknown): never => {
         this.#notStored(checkpoint)
         throw error
@@ -331,14 +331,15 @@ export function parseValue (path: string, text: string): unknown {
 /**
  * Repeats an operation of the store while the server is away and the attempt may still go on.
  *
+ * @param small what it writes needs next to no room: it waits for that, too, because a saga cannot undo its steps without
  * @throws {LeaseLost} when the attempt has to stop before there was an answer
  */
-async function patiently<T> (clock: Clock, signal: AbortSignal, operation: () => Promise<T>): Promise<T> {
+async function patiently<T> (clock: Clock, signal: AbortSignal, operation: () => Promise<T>, small = false): Promise<T> {
   for (;;) {
     try {
       return await operation()
     } catch (error) {
-      if (!isAsyncEndpointsError(error, 'FAE_STORE_UNAVAILABLE')) throw error
+      if (!isAsyncEndpointsError(error, 'FAE_STORE_UNAVAILABLE') && !(small && isAsyncEndpointsError(error, 'FAE_STORE_FULL'))) throw error
     }
     if (signal.aborted) throw new LeaseLost()
     await sleep(clock, RETRY_MS, signal)

@@ -1,5 +1,6 @@
 /** What a saga does when it is cancelled, fails or takes too long: undo, under signals of its own, whatever it was at. */
 import t from 'tap'
+import { readStep } from '../../lib/jobs/saga-facts.ts'
 import { cancel, discard, snooze } from '../../plugins/async-endpoints.ts'
 import { aborted, clockedApp, latch, never } from './clocked.ts'
 
@@ -65,6 +66,32 @@ t.test('a cancel after a crash between two tries undoes what the dead worker may
   await app.jobs.cancel(id)
   t.equal((await ended(id)).state, 'cancelled')
   t.same(undone, ['unknown'])
+})
+
+t.test('an undo that was begun is ended after a crash, also of a step that was stopped before its first try', async (t) => {
+  const calls: string[] = []
+  const { submit, lasting, ended, until } = await clockedApp(t, (app) => {
+    app.saga({
+      name: 'a',
+      retry: { backoff: { delayMs: 0 } },
+      steps: (s) => s.step('pay', {
+        run: () => { calls.push('pay') },
+        compensate: async ({ outcome }) => {
+          calls.push(`undo ${outcome.kind}`)
+          if (calls.length === 1) await never
+        }
+      })
+    })
+  })
+  // The answer to the write that begins the step says that somebody has asked to cancel the job.
+  lasting.onCheckpoint = ({ job: { id } }) => { void lasting.store.cancel(id, 'not wanted') }
+  const id = await submit('a')
+  await until('it is being undone', () => calls.length === 1)
+  lasting.crash()
+  const { state, facts } = await ended(id)
+  t.equal(state, 'cancelled')
+  t.same(calls, ['undo unknown', 'undo unknown'])
+  t.match(readStep(facts, 'pay'), { s: 'z' })
 })
 
 t.test('the deadline is as a cancel, and the undo has its own time', async (t) => {

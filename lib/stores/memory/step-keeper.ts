@@ -21,10 +21,15 @@ export class StepKeeper {
     this.#parts = parts
   }
 
-  /** @throws {AsyncEndpointsError} `FAE_STORE_FULL`, `FAE_JOB_TOO_LARGE`: nothing is stored */
+  /**
+   * Small facts are never refused: a saga that must undo its steps, because there is no room for a result, has to store
+   * that it does.
+   *
+   * @throws {AsyncEndpointsError} `FAE_STORE_FULL`, `FAE_JOB_TOO_LARGE`: a result does not fit, and nothing is stored
+   */
   write (job: StoredJob, checkpoint: Checkpoint): void {
     const steps = job.steps ?? new JobSteps()
-    this.#parts.budget.makeRoom(steps.sizeOf(checkpoint))
+    if (checkpoint.values !== undefined) this.#parts.budget.makeRoom(steps.sizeOf(checkpoint))
     this.#store(job, steps, checkpoint)
   }
 
