@@ -112,8 +112,8 @@ export interface JobStore {
  */
 export interface StepStore {
   /**
-   * Stores what a step has done: all of the checkpoint or nothing, and only while the lease is the claim's; the lease
-   * begins again. The same checkpoint may be sent again, when the answer to it was lost. Listeners hear of it as of a
+   * Stores what a step has done: all of the checkpoint or nothing, and only while the claim has the lease, which it
+   * renews. The same checkpoint may be sent again when the answer to it was lost. It is published to listeners like a
    * report of progress.
    */
   checkpoint (claim: Claim, checkpoint: Checkpoint): Promise<CheckpointVerdict>

@@ -26,7 +26,7 @@ export function beginCompensation (run: Run, { error, reason, path }: SagaFailur
   const { journal, events } = run
   const now = run.now()
   journal.setHead({ p: 'compensating', o: reason, e: error, c: now, w: path, v: undefined })
-  // Crashes of the steps are none of the compensations.
+  // From here on crashes are counted for the compensations: those in the steps do not count for them.
   journal.gotOn()
   const targets = targetsOf(run)
   journal.setCompensatingSince(now)

@@ -1,4 +1,5 @@
 /** `job.step()`: durable steps in ordinary handlers. */
+import { setMaxListeners } from 'node:events'
 import { sleep } from '../core/deadline.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { readOptions, type OptionsSchema } from '../core/options.ts'
@@ -72,10 +73,14 @@ class AttemptSteps implements HandlerSteps {
   }
 
   #open (): Promise<StepJournal> {
-    this.#journal ??= StepJournal.open({
+    if (this.#journal !== undefined) return this.#journal
+    const { signal } = this.#job
+    // Each step that runs listens to it, and there may be many side by side.
+    setMaxListeners(0, signal)
+    this.#journal = StepJournal.open({
       runtime: this.#runtime,
       claim: this.#scope.claim,
-      signal: this.#job.signal,
+      signal,
       // The handler's signal aborts.
       onCancel: () => {},
       // The handler reports its own.

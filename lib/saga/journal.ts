@@ -112,7 +112,7 @@ export class StepJournal {
   /** An attempt had ended the saga, and died before the end of the job was stored. */
   get ended (): boolean { return this.#head.x !== undefined && !this.redriven }
 
-  /** Attempts that crashed since a step last got on. */
+  /** Attempts that crashed since the saga last made progress. */
   get crashes (): number { return Math.max(0, this.#spent - (this.redriven ? 0 : this.#head.b)) }
 
   get #spent (): number { return this.#parts.claim.job.attempts - 1 }
@@ -128,7 +128,7 @@ export class StepJournal {
     this.#dirty.add(NAMES)
   }
 
-  /** A step has got on: its crashes are counted from here. */
+  /** Notes that a step has made progress: crashes are counted from here. */
   setStep (path: string, facts: StepFacts): void {
     const done = isDone(this.#facts.get(path))
     this.#facts.set(path, facts)
@@ -136,17 +136,17 @@ export class StepJournal {
     this.setHead({ b: this.#spent, k: this.#head.k + Number(isDone(facts)) - Number(done) })
   }
 
-  /** The saga has got on: its crashes are counted from here. */
+  /** Notes that the saga has made progress: crashes are counted from here. */
   gotOn (): void { this.setHead({ b: this.#spent }) }
 
-  /** A step is about to run: nothing has got on yet. */
+  /** Notes that a step is about to run. That is no progress: a crash in it counts together with those before. */
   startStep (path: string, facts: StepFacts): void {
     this.#facts.set(path, facts)
     this.#dirty.add(path)
     this.setHead({})
   }
 
-  /** What this attempt knows better, and the next one would find out by itself. */
+  /** Corrects what this attempt has read, without storing it: the next attempt would come to the same. */
   correctStep (path: string, facts: StepFacts): void { this.#facts.set(path, facts) }
 
   /** @param text JSON */

@@ -17,7 +17,10 @@ export interface RunnableStep extends StepPlan {
   readonly index?: number | undefined
 }
 
-/** What a leg of a step has led to. `waiting`: its next try is to begin at that moment. */
+/**
+ * How a leg of a step ended: its tries in one attempt, up to its end or its next wait. `waitUntil`: when its next try
+ * is to begin.
+ */
 export type LegEnd = 'done' | 'aborted' | { readonly waitUntil: number } | SagaFailure
 
 /** What a group adds to the step that it runs. */

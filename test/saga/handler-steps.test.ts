@@ -131,8 +131,13 @@ t.test('steps side by side are each stored', async (t) => {
       }
     })
   })
+  const warnings: string[] = []
+  const onWarning = ({ name }: Error): void => { warnings.push(name) }
+  process.on('warning', onWarning)
+  t.teardown(() => { process.off('warning', onWarning) })
   const id = await submit('a')
   t.match(await ended(id), { state: 'completed' })
+  t.strictSame(warnings, [], 'many steps listen to one signal')
   t.equal(ran.length, 20)
   t.same(await app.jobs.result(id), Array.from({ length: 20 }, (_, n) => n))
 })
