@@ -30,9 +30,9 @@ const STEPS = 10
 /** Sagas worked off per run, by bytes of a result. Wanted: ours to the bare one's steps/s. */
 const SIZES = SMOKE
   ? [{ bytes: 1_024, sagas: 60, wanted: 0.9 }]
-  : [{ bytes: 1_024, sagas: 4_000, wanted: 0.9 }, { bytes: 51_200, sagas: 500, wanted: 1.5 }]
+  : [{ bytes: 1_024, sagas: 800, wanted: 0.9 }, { bytes: 51_200, sagas: 150, wanted: 1.5 }]
 const CONCURRENCIES = SMOKE ? [10] : [1, 10]
-const LONG = SMOKE ? { steps: 60, sagas: 1 } : { steps: 1_000, sagas: 12 }
+const LONG = SMOKE ? { steps: 60, sagas: 1 } : { steps: 1_000, sagas: 6 }
 const WANTED_CPU = 50
 
 async function measure<F> (task: Task | LongTask): Promise<F> {

@@ -114,10 +114,11 @@ const WORKERS: Record<Kind, Work> = {
   }
 }
 
-/** What a saga writes: one checkpoint after each step but the last, which goes with the settlement. */
+/** What a saga writes: a checkpoint before its first step and after each one, the last of them with the settlement. */
 async function writeCheckpoints (store: JobStore, claim: Claim, steps: number, bytes: number): Promise<Settlement> {
-  for (let step = 1; step < steps; step++) {
-    await store.steps?.checkpoint(claim, checkpointOf(step, steps, JSON.stringify(makeResult(bytes))))
+  for (let step = 0; step < steps; step++) {
+    const value = step === 0 ? undefined : JSON.stringify(makeResult(bytes))
+    await store.steps?.checkpoint(claim, checkpointOf(step, steps, value))
   }
   const checkpoint = checkpointOf(steps, steps, undefined)
   return { kind: 'completed', result: undefined, resultBytes: undefined, checkpoint }
@@ -125,10 +126,8 @@ async function writeCheckpoints (store: JobStore, claim: Claim, steps: number, b
 
 function checkpointOf (step: number, steps: number, value: string | undefined): Checkpoint {
   const now = Date.now()
-  const facts: Record<string, string> = {
-    '': JSON.stringify({ k: step, t: steps, b: 0, i: step + 1 }),
-    [`s${step}`]: JSON.stringify({ s: 'c', a: 1, m: 3, t: now, d: 0.1, i: step, y: 1 })
-  }
+  const facts: Record<string, string> = { '': JSON.stringify({ k: step, t: steps, b: 0, i: step + 1 }) }
+  if (step > 0) facts[`s${step}`] = JSON.stringify({ s: 'c', a: 1, m: 3, t: now, d: 0.1, i: step, y: 1 })
   if (step < steps) facts[`s${step + 1}`] = JSON.stringify({ s: 'r', a: 0, m: 3, t: now, i: step + 1 })
   const values = value === undefined ? undefined : { [`s${step}`]: value }
   return { facts, values, progress: { done: step, total: steps } }
