@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
 import type { JobStore } from '../../lib/jobs/store.ts'
 import { readStep } from '../../lib/jobs/saga-facts.ts'
 import { isTerminal } from '../../lib/jobs/states.ts'
@@ -13,9 +14,10 @@ import { noPoints, type Fault } from '../faults/fixtures/points.ts'
 import { sagaApp } from '../faults/fixtures/saga-app.ts'
 import type { SagaWorkerArguments } from '../faults/fixtures/saga-worker.ts'
 import { readWitness, Witness, type Entry } from '../faults/fixtures/witness.ts'
+import { temporaryFolder } from './folder.ts'
 import { newJob, openStore, until, withBody } from './redis-jobs.ts'
 import { uniquePrefix } from './redis.ts'
-import { diesAfterEnd, type Ended, type Scenario } from './saga-verdict.ts'
+import { diesAfterEnd, judge, type Ended, type Scenario } from './saga-verdict.ts'
 
 const FILE = fileURLToPath(new URL('../faults/fixtures/saga-worker.js', import.meta.url))
 const WITHIN_MS = 30_000
@@ -220,6 +222,29 @@ export async function recordPoints (stage: Stage, scenario: Scenario): Promise<R
   await run.untilOver()
   const ended = await run.end()
   return { points: pointsOf(ended.entries), ended }
+}
+
+/**
+ * Kills a worker at every point of a scenario, one process for each, and finishes each saga elsewhere.
+ *
+ * @returns how many points there were
+ */
+export async function killAtEveryPoint (t: Test, url: string, scenario: Scenario): Promise<number> {
+  const stage = await Stage.open(url, temporaryFolder(t, 'sagas'))
+  t.teardown(() => stage.close())
+  const { points, ended } = await recordPoints(stage, scenario)
+  t.same(judge(ended), [], 'undisturbed')
+  t.equal(new Set(points).size, points.length)
+  await inLanes(points, 5, async (point) => {
+    const run = await stage.play(scenario, 'SIGKILL', point)
+    try {
+      await run.exited()
+      await run.finishElsewhere()
+    } finally {
+      t.same(judge(await run.end()), [], point)
+    }
+  })
+  return points.length
 }
 
 export function pointsOf (entries: readonly Entry[]): string[] {
