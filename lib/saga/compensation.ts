@@ -178,7 +178,7 @@ async function undoTry (run: Run, step: RunnableStep, scope: StepScope): Promise
   const { runtime, events, journal, plan: { graceMs } } = run
   const { path, index, undo: { timeoutMs } } = step
   const stepKey = run.idempotencyKey(path)
-  const facts = { runtime, scope: run.scope, step: scope, results: run.results(), idempotencyKey: `${stepKey}/undo` }
+  const facts = { runtime, scope: run.scope, step: scope, results: () => run.results(), idempotencyKey: `${stepKey}/undo` }
   const { o: reason = 'failed', e: error } = journal.head
   const call = (signal: TryFacts['signal']): unknown => {
     events.tryStarted('step.compensating', scope)

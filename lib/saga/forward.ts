@@ -8,7 +8,7 @@ import { GroupRunner } from './group-runner.ts'
 import { isDone, parseValue } from './journal.ts'
 import { SagaFailure, Stopped, Suspended, type Run } from './run.ts'
 import { assertWentOn, decide, failureOf, prepareStep, runLeg, type RunnableStep } from './step-runner.ts'
-import { encodeResult } from './step-result.ts'
+import { encodeResult, type EncodedResult } from './step-result.ts'
 import { nodeOf } from './compensation.ts'
 
 /**
@@ -101,17 +101,17 @@ async function readList (run: Run, node: EachPlan): Promise<void> {
   const { journal, plan, runtime: { redaction } } = run
   const { path, maxItems } = node
   let count: number
-  let text: string | undefined
+  let encoded: EncodedResult | undefined
   try {
     const list = await decide(run, node.list)
     if (!Array.isArray(list)) throw new AsyncEndpointsError('FAE_STEP_RESULT_NOT_SERIALIZABLE', `The list of "${path}" is not an array`)
     if (list.length > maxItems) throw new AsyncEndpointsError('FAE_STEP_RESULT_TOO_LARGE', `The list of "${path}" has ${list.length} items, maxItems is ${maxItems}`)
     count = list.length
-    text = encodeResult(path, list, { maxBytes: plan.maxStepResultBytes, maxTotalBytes: plan.maxResultsBytes, storedBytes: journal.valueBytes }, redaction.text)
+    encoded = encodeResult(path, list, { maxBytes: plan.maxStepResultBytes, maxTotalBytes: plan.maxResultsBytes, storedBytes: journal.valueBytes }, redaction.text)
   } catch (thrown) {
     throw failNode(run, node, thrown)
   }
-  if (text !== undefined) journal.setValue(path, text)
+  if (encoded !== undefined) journal.setValue(path, encoded.text, encoded.bytes)
   journal.setStep(path, { s: 'c', a: 1, m: 1, t: run.now() })
   const { names } = journal
   if (names !== undefined) journal.setNames({ ...names, g: { ...names.g, [path]: count } })

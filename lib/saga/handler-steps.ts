@@ -140,13 +140,13 @@ class AttemptSteps implements HandlerSteps {
     // Whatever it has returned, a snooze is no result that could be kept.
     if (outcomeKind(end.value) !== undefined) throw end.value
     const limits = { maxBytes: MAX_STEP_BYTES, maxTotalBytes: MAX_TOTAL_BYTES, storedBytes: journal.valueBytes }
-    const text = encodeResult(name, end.value, limits, this.#runtime.redaction.text)
-    if (text !== undefined) journal.setValue(name, text)
+    const encoded = encodeResult(name, end.value, limits, this.#runtime.redaction.text)
+    if (encoded !== undefined) journal.setValue(name, encoded.text, encoded.bytes)
     const t = this.#now() - end.durationMs
     const known = journal.step(name) === undefined ? 1 : 0
-    journal.setStep(name, { s: 'c', a: scope.tryNumber, m: scope.maxTries, t: Math.round(t), d: Math.round(end.durationMs), y: text === undefined ? 2 : 1 })
+    journal.setStep(name, { s: 'c', a: scope.tryNumber, m: scope.maxTries, t: Math.round(t), d: Math.round(end.durationMs), y: encoded === undefined ? 2 : 1 })
     journal.setHead({ t: journal.head.t + known })
-    journal.afterwards(() => { this.#events.completed(scope, end.durationMs, text === undefined ? undefined : Buffer.byteLength(text)) })
+    journal.afterwards(() => { this.#events.completed(scope, end.durationMs, encoded?.bytes) })
     try {
       await journal.flush()
     } catch (error) {

@@ -150,8 +150,9 @@ export class StepJournal {
   correctStep (path: string, facts: StepFacts): void { this.#facts.set(path, facts) }
 
   /** @param text JSON */
-  setValue (path: string, text: string): void {
-    this.#valueBytes += Buffer.byteLength(text) - Buffer.byteLength(this.#values.get(path) ?? '')
+  setValue (path: string, text: string, bytes = Buffer.byteLength(text)): void {
+    const replaced = this.#values.get(path)
+    this.#valueBytes += bytes - (replaced === undefined ? 0 : Buffer.byteLength(replaced))
     this.#values.set(path, text)
     this.#dirtyValues.add(path)
   }

@@ -6,12 +6,16 @@ import type { JobDefinition, JobSpanOptions } from '../jobs/definition.ts'
 import type { ChildrenOfName, RunnerScope, StepScope } from '../jobs/seams.ts'
 import type { ChildSubmitted, SubmitMeta } from '../jobs/submit.ts'
 
+type Results = Readonly<Record<string, unknown>>
+/** Makes the view on the results when it is first looked at. */
+type ResultsMaker = () => Results
+
 /** What is known of the try that a context is for. */
 export interface TryFacts {
   readonly runtime: JobRuntime
   readonly scope: RunnerScope
   readonly step: StepScope
-  readonly results: Readonly<Record<string, unknown>>
+  readonly results: ResultsMaker
   readonly idempotencyKey: string
   /** Makes the signal on first use. */
   readonly signal: () => AbortSignal
@@ -20,11 +24,17 @@ export interface TryFacts {
 /** For functions that only decide: `when`, the length of a sleep, the list of an `each`, `returns`. */
 export class DecisionContext {
   readonly #scope: RunnerScope
-  readonly results: Readonly<Record<string, unknown>>
+  readonly #makeResults: ResultsMaker
+  #results: Results | undefined
 
-  constructor (scope: RunnerScope, results: Readonly<Record<string, unknown>>) {
+  constructor (scope: RunnerScope, results: ResultsMaker) {
     this.#scope = scope
-    this.results = results
+    this.#makeResults = results
+  }
+
+  get results (): Results {
+    this.#results ??= this.#makeResults()
+    return this.#results
   }
 
   get id (): string { return this.#scope.job.id }

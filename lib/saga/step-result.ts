@@ -12,11 +12,17 @@ export interface ResultLimits {
   readonly storedBytes: number
 }
 
+/** A result as JSON text, and its length: counting the bytes of a large text takes time, so it is done once. */
+export interface EncodedResult {
+  readonly text: string
+  readonly bytes: number
+}
+
 /**
- * @returns JSON text; `undefined` for a step that returned nothing
+ * @returns `undefined` for a step that returned nothing
  * @throws {AsyncEndpointsError} `FAE_STEP_RESULT_NOT_SERIALIZABLE`, `FAE_STEP_RESULT_TOO_LARGE`
  */
-export function encodeResult (path: string, value: unknown, limits: ResultLimits, clean: (text: string) => string): string | undefined {
+export function encodeResult (path: string, value: unknown, limits: ResultLimits, clean: (text: string) => string): EncodedResult | undefined {
   if (value === undefined) return undefined
   let text: string | undefined
   try {
@@ -34,7 +40,7 @@ export function encodeResult (path: string, value: unknown, limits: ResultLimits
   if (bytes + limits.storedBytes > limits.maxTotalBytes) {
     throw tooLarge(`With the ${bytes} bytes of step "${path}" the results have ${bytes + limits.storedBytes} bytes, maxResultsBytes is ${limits.maxTotalBytes}`)
   }
-  return text
+  return { text, bytes }
 }
 
 function notSerializable (message: string): AsyncEndpointsError { return new AsyncEndpointsError('FAE_STEP_RESULT_NOT_SERIALIZABLE', message) }

@@ -8,7 +8,7 @@ import { toReason, toStoredError } from '../jobs/stored-error.ts'
 import { isDone } from './journal.ts'
 import { SagaFailure, SHORT_WAIT_MS, Stopped, type Run } from './run.ts'
 import { DecisionContext, ItemContext, TryContext, type TryFacts } from './step-context.ts'
-import { encodeResult } from './step-result.ts'
+import { encodeResult, type EncodedResult } from './step-result.ts'
 import { stepScope, StepTry, type TryAbort, type TryEnd } from './step-try.ts'
 
 /** A step as it is run: one of the plan, or one item of an `each`. */
@@ -102,7 +102,7 @@ export async function runLeg (run: Run, step: RunnableStep, group?: InGroup): Pr
 async function runTry (run: Run, step: RunnableStep, scope: StepScope, group: InGroup | undefined): Promise<TryEnd> {
   const { runtime, events, plan: { graceMs } } = run
   const { timeoutMs, path } = step
-  const facts: Omit<TryFacts, 'signal'> = { runtime, scope: run.scope, step: scope, results: run.results(), idempotencyKey: run.idempotencyKey(path) }
+  const facts: Omit<TryFacts, 'signal'> = { runtime, scope: run.scope, step: scope, results: () => run.results(), idempotencyKey: run.idempotencyKey(path) }
   const call = (signal: () => AbortSignal): unknown => {
     // Inside the span, so that the event has its ids.
     events.tryStarted('step.started', scope)
@@ -160,18 +160,20 @@ function returned (run: Run, step: RunnableStep, scope: StepScope, end: TryEnd &
   const { journal, events, plan, runtime: { redaction } } = run
   const { path } = step
   const limits = { maxBytes: plan.maxStepResultBytes, maxTotalBytes: plan.maxResultsBytes, storedBytes: journal.valueBytes }
-  let text: string | undefined
+  let encoded: EncodedResult | undefined
   try {
-    text = encodeResult(path, end.value, limits, redaction.text)
+    encoded = encodeResult(path, end.value, limits, redaction.text)
   } catch (error) {
     // It has done its work, and running it again would give the same result.
     run.lostResults.set(path, end.value)
     return failed(run, step, scope, end, toStoredError(error, redaction.text), true)
   }
   const facts = noted(run, path)
-  if (text !== undefined) journal.setValue(path, text)
-  journal.setStep(path, { ...facts, s: 'c', a: facts.a + 1, d: round(end.durationMs), e: undefined, u: undefined, q: undefined, y: text === undefined ? 2 : 1 })
-  journal.afterwards(() => { events.completed(scope, end.durationMs, text === undefined ? undefined : Buffer.byteLength(text)) })
+  if (encoded !== undefined) journal.setValue(path, encoded.text, encoded.bytes)
+  // Written out, because a copy by spread is several times slower here.
+  const { a, m, t, i } = facts
+  journal.setStep(path, { s: 'c', a: a + 1, m, t, d: round(end.durationMs), i, y: encoded === undefined ? 2 : 1 })
+  journal.afterwards(() => { events.completed(scope, end.durationMs, encoded?.bytes) })
   return 'done'
 }
 
@@ -229,7 +231,7 @@ async function holds (run: Run, step: RunnableStep): Promise<boolean> {
 /** Calls a function of the application that only decides. */
 export async function decide (run: Run, decision: StepPlan['when'], step?: RunnableStep): Promise<unknown> {
   if (decision === undefined) return undefined
-  const context = new DecisionContext(run.scope, run.results())
+  const context = new DecisionContext(run.scope, () => run.results())
   const answer: unknown = Reflect.apply(decision, undefined, [step?.index === undefined ? context : Object.assign(context, { item: step.item, index: step.index })])
   if (!(answer instanceof Promise)) return answer
   // It has no signal and no time limit of its own: what stops the attempt ends the wait for it.
