@@ -118,8 +118,9 @@ function targetsOf ({ journal, plan }: Run): Target[] {
   for (const [path, facts] of journal.steps()) {
     if (!mayHaveEffect(facts) || facts.s === 'z' || facts.s === 'x') continue
     const known = nodeOf(plan, path)
-    if (known === undefined) found.push({ path, step: undefined, began: facts.i ?? 0 })
-    else if (isStep(known) && known.compensate !== undefined) found.push({ path, step: runnable(known, path), began: facts.i ?? 0 })
+    // Another version may have something else under the name of a step, such as a sleep: that does not undo the step.
+    if (known === undefined || !isStep(known)) found.push({ path, step: undefined, began: facts.i ?? 0 })
+    else if (known.compensate !== undefined) found.push({ path, step: runnable(known, path), began: facts.i ?? 0 })
   }
   return found.sort((one, other) => other.began - one.began)
 }

@@ -233,7 +233,8 @@ export async function decide (run: Run, decision: StepPlan['when'], step?: Runna
   if (decision === undefined) return undefined
   const context = new DecisionContext(run.scope, () => run.results())
   const answer: unknown = Reflect.apply(decision, undefined, [step?.index === undefined ? context : Object.assign(context, { item: step.item, index: step.index })])
-  if (!(answer instanceof Promise)) return answer
+  // Also what only can be awaited, such as the query of a query builder.
+  if (!isThenable(answer)) return answer
   // It has no signal and no time limit of its own: what stops the attempt ends the wait for it.
   const wait = run.wait(Infinity)
   try {
@@ -241,6 +242,10 @@ export async function decide (run: Run, decision: StepPlan['when'], step?: Runna
   } finally {
     wait.end()
   }
+}
+
+function isThenable (value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && typeof Reflect.get(value, 'then') === 'function'
 }
 
 /** Facts of a step that was prepared. */

@@ -274,6 +274,36 @@ t.test('what an undo says instead of being done', async (t) => {
   t.same(tried, [1])
 })
 
+t.test('a cancel and the deadline end the wait for what a function of the definition promises', async (t) => {
+  const asked: string[] = []
+  // As the query of a query builder: not a Promise, and awaited all the same.
+  const query = { then: () => {} }
+  for (const [kind, promise] of [['promise', never], ['thenable', query]] as const) {
+    const { submit, ended, app, until } = await clockedApp(t, (app) => {
+      const begun = { run: () => 1, compensate: () => { asked.push('undone') } }
+      // The types allow no promise; plain JavaScript may give one.
+      const ask = (): never => {
+        asked.push('asked')
+        return promise as never
+      }
+      app.saga({ name: 'when', steps: (s) => s.step('a', begun).step('b', { when: ask, run: () => 1 }) })
+      app.saga({ name: 'list', steps: (s) => s.step('a', begun).each('b', ask, { run: () => 1 }) })
+      app.saga({ name: 'sleep', steps: (s) => s.step('a', begun).sleep('b', ask) })
+      app.saga({ name: 'returns', steps: (s) => s.step('a', begun).returns(ask) })
+      app.saga({ name: 'late', timeoutMs: 5_000, steps: (s) => s.step('a', begun).returns(ask) })
+    })
+    for (const name of ['when', 'list', 'sleep', 'returns']) {
+      const id = await submit(name)
+      await until('it is asked', () => asked.length === 1)
+      await app.jobs.cancel(id)
+      t.equal((await ended(id, 1_000)).state, 'cancelled', `${name}: ${kind}`)
+      t.same(asked.splice(0), ['asked', 'undone'], `${name}: ${kind}`)
+    }
+    t.match(await ended(await submit('late'), 6_000), { state: 'failed', error: { code: 'FAE_SAGA_TIMEOUT' } }, kind)
+    t.same(asked.splice(0), ['asked', 'undone'], kind)
+  }
+})
+
 t.test('functions of the definition that throw, or give what cannot be used', async (t) => {
   const undone: string[] = []
   const { submit, ended } = await clockedApp(t, (app) => {
