@@ -19,27 +19,27 @@ export const SAGA_LOG_EVENTS = {
   'step.started': ofStep({
     id: 10001,
     level: 'info',
-    message: 'saga {jobName}/{jobId} step {step} started (attempt {attempt} of {maxAttempts})',
+    message: 'saga {jobName}/{jobId} step {step} started (attempt {attempt}[ of {maxAttempts}])',
     fields: TRY
   }),
   'step.completed': ofStep({
     id: 10002,
     level: 'info',
-    message: 'saga {jobName}/{jobId} step {step} completed in {durationMs} (attempt {attempt} of {maxAttempts})',
+    message: 'saga {jobName}/{jobId} step {step} completed in {durationMs} (attempt {attempt}[ of {maxAttempts}])',
     fields: { ...TRY, durationMs: 'durationMs', resultBytes: 'resultBytes' }
   }),
   'step.failed': ofStep({
     id: 10003,
     level: 'error',
     lighter: ['final', 'false', 'warn'],
-    message: 'saga {jobName}/{jobId} step {step} failed after {durationMs} (attempt {attempt} of {maxAttempts}): ' +
+    message: 'saga {jobName}/{jobId} step {step} failed after {durationMs} (attempt {attempt}[ of {maxAttempts}]): ' +
       '{errorCode}[: {errorMessage}]',
     fields: { ...TRY, ...ERROR, durationMs: 'durationMs', final: 'final' }
   }),
   'step.compensating': {
     id: 10004,
     level: 'warn',
-    message: 'saga {jobName}/{jobId} step {step} is being undone (attempt {attempt} of {maxAttempts})',
+    message: 'saga {jobName}/{jobId} step {step} is being undone (attempt {attempt}[ of {maxAttempts}])',
     fields: TRY
   },
   'saga.completed': {
@@ -58,38 +58,36 @@ export const SAGA_LOG_EVENTS = {
   'step.compensated': {
     id: 10007,
     level: 'info',
-    message: 'saga {jobName}/{jobId} step {step} was undone in {durationMs} (attempt {attempt} of {maxAttempts})',
+    message: 'saga {jobName}/{jobId} step {step} was undone in {durationMs} (attempt {attempt}[ of {maxAttempts}])',
     fields: { ...TRY, durationMs: 'durationMs' }
   },
   'step.compensation_failed': {
     id: 10008,
     level: 'error',
     lighter: ['final', 'false', 'warn'],
-    message: 'saga {jobName}/{jobId} step {step} could not be undone after {durationMs} (attempt {attempt} of ' +
-      '{maxAttempts}): ' +
-      '{errorCode}[: {errorMessage}]',
+    message: 'saga {jobName}/{jobId} step {step} could not be undone after {durationMs} (attempt ' +
+      '{attempt}[ of {maxAttempts}]): {errorCode}[: {errorMessage}]',
     fields: { ...TRY, ...ERROR, durationMs: 'durationMs', final: 'final' }
   },
   'step.retry_scheduled': ofStep({
     id: 10010,
     level: 'info',
     message: 'saga {jobName}/{jobId} step {step} will be tried again in {delayMs} after {errorCode} (attempt ' +
-      '{attempt} of {maxAttempts})',
+      '{attempt}[ of {maxAttempts}])',
     fields: { ...TRY, errorCode: 'error_type', delayMs: 'delayMs' }
   }),
   'step.timed_out': ofStep({
     id: 10011,
     level: 'warn',
     message: 'saga {jobName}/{jobId} step {step} was aborted: it took longer than its timeout of {timeoutMs} ' +
-      '(attempt {attempt} of {maxAttempts})',
+      '(attempt {attempt}[ of {maxAttempts}])',
     fields: { ...TRY, timeoutMs: 'timeoutMs' }
   }),
   'step.abandoned': ofStep({
     id: 10012,
     level: 'warn',
-    message: 'saga {jobName}/{jobId} step {step} still runs {graceMs} after its abort ({reason}): the saga went on ' +
-      'without it; make the step ' +
-      'obey its signal',
+    message: 'saga {jobName}/{jobId} step {step} still runs {graceMs} after its abort by {reason} (attempt ' +
+      '{attempt}[ of {maxAttempts}]): the saga went on without it; make the step obey its signal',
     fields: { ...TRY, reason: 'reason', durationMs: 'durationMs', graceMs: 'graceMs' }
   }),
   'step.skipped': {
