@@ -20,7 +20,7 @@ import { uniquePrefix } from './redis.ts'
 import { diesAfterEnd, judge, type Ended, type Scenario } from './saga-verdict.ts'
 
 const FILE = fileURLToPath(new URL('../faults/fixtures/saga-worker.js', import.meta.url))
-const WITHIN_MS = 30_000
+const WITHIN_MS = 90_000
 const LOOK_MS = 30
 
 /** Where sagas are played: one server, one prefix, a queue for each run. */
