@@ -247,6 +247,22 @@ export async function killAtEveryPoint (t: Test, url: string, scenario: Scenario
   return points.length
 }
 
+/** Tells a worker to leave at every point of a scenario, one process for each, and finishes each saga elsewhere. */
+export async function leaveAtEveryPoint (t: Test, url: string, scenario: Scenario): Promise<void> {
+  const stage = await Stage.open(url, temporaryFolder(t, 'sagas'), { leaseMs: 10_000 })
+  t.teardown(() => stage.close())
+  const { points } = await recordPoints(stage, scenario)
+  await inLanes(points, 5, async (point) => {
+    const run = await stage.play(scenario, 'SIGTERM', point)
+    try {
+      t.equal(await run.exited(), 0, 'it leaves by itself')
+      await run.finishElsewhere()
+    } finally {
+      t.same(judge(await run.end()), [], point)
+    }
+  })
+}
+
 export function pointsOf (entries: readonly Entry[]): string[] {
   return entries.flatMap((entry) => entry.kind === 'point' ? [entry.point] : [])
 }
