@@ -101,8 +101,8 @@ export interface JobContext<T extends JobTypes = JobTypes> {
    * @param name unique in the handler: 1 to 64 letters, digits, "_", "." or "-", the first a letter or digit
    *
    * @throws {AsyncEndpointsError} `FAE_DUPLICATE_STEP` for a name that this attempt has used; `FAE_INVALID_OPTIONS`;
-   * `FAE_STEP_TIMEOUT`, `FAE_STEP_RESULT_NOT_SERIALIZABLE`, `FAE_STEP_RESULT_TOO_LARGE`; and what `work` throws in its last
-   * try
+   * `FAE_STEP_TIMEOUT`, `FAE_STEP_RESULT_NOT_SERIALIZABLE`, `FAE_STEP_RESULT_TOO_LARGE`; `FAE_LEASE_LOST` when the result
+   * cannot be stored any more, also because the handler has ended; and what `work` throws in its last try
    */
   step<R> (name: string, work: (step: StepContext) => R | Promise<R>, options?: StepOptions): Promise<Travelled<R>>
   /**

@@ -51,8 +51,11 @@ class AttemptSteps implements HandlerSteps {
   readonly #events: SagaEvents
   readonly #used = new Set<string>()
   #journal: Promise<StepJournal> | undefined
+  /** The attempt is over, and a step that nobody has awaited goes on. */
+  #settled = false
 
   constructor (runtime: JobRuntime, scope: AttemptScope, job: JobContext) {
+    scope.onSettled(() => { this.#settled = true })
     this.#runtime = runtime
     this.#scope = scope
     this.#job = job
@@ -94,6 +97,8 @@ class AttemptSteps implements HandlerSteps {
     const { signal } = this.#job
     for (let attempt = 1; ; attempt++) {
       signal.throwIfAborted()
+      // Nothing of it could be stored any more.
+      if (this.#settled) throw new LeaseLost()
       const scope = stepScope(this.#scope, { kind: 'step', step: name, order: 0, tryNumber: attempt, maxTries: settings.attempts, parent: undefined })
       const end = await this.#try(scope, work, settings)
       if (end.kind === 'returned') return await this.#store(journal, name, scope, end)

@@ -66,6 +66,10 @@ export class AttemptContext implements JobContext {
   async step<R> (name: string, work: (step: StepContext) => R | Promise<R>, options?: StepOptions): Promise<Travelled<R>> {
     const { openSteps } = this.#runtime
     if (openSteps === undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'There are no durable steps here: the jobStore plugin is not registered')
+    const { state } = this.#handler
+    if (state === 'ended' || state === 'ended-late') {
+      throw new AsyncEndpointsError('FAE_LEASE_LOST', 'The handler has ended: the result of this step could not be stored any more. Await every step before the handler returns')
+    }
     this.#steps ??= openSteps(this.#scope, this)
     return await this.#steps.run(name, work, options)
   }

@@ -195,6 +195,27 @@ t.test('a lost lease: the result is not stored, and the handler hears of it', as
   t.match(story(), ['step.started a', 'step.refused a', 'step.started a', 'step.completed a'])
 })
 
+t.test('a step that the handler has not awaited neither begins nor is tried again once the attempt is over', async (t) => {
+  const ran: string[] = []
+  const refused: unknown[] = []
+  const returned = latch()
+  const note = (error: unknown): void => { refused.push(isAsyncEndpointsError(error, 'FAE_LEASE_LOST')) }
+  const { submit, ended, until } = await clockedApp(t, (app) => {
+    app.defineJob({
+      name: 'a',
+      handler: (job) => {
+        job.step('retried', () => { ran.push('retried'); throw new Error('again') }, { attempts: 5, backoff: { delayMs: 1_000, jitter: 0 } }).catch(note)
+        void returned.opened.then(() => job.step('late', () => { ran.push('late') })).catch(note)
+      }
+    })
+  })
+  const id = await submit('a')
+  t.equal((await ended(id)).state, 'completed')
+  returned.open()
+  await until('both were refused', () => refused.length === 2)
+  t.same([ran, refused], [['retried'], [true, true]])
+})
+
 t.test('a store that keeps no steps', async (t) => {
   const whole = memoryStore()
   const store = new Proxy(whole, {
