@@ -7,6 +7,7 @@ import { Queue } from 'bullmq'
 import { Redis } from 'ioredis'
 import t from 'tap'
 import type { ClaimedJob, NewJob } from '../../lib/jobs/job.ts'
+import type { Settlement } from '../../lib/jobs/store.ts'
 import { redisStore, type RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
 import { loadDrivers } from '../../lib/stores/bullmq/drivers.ts'
 import { freePort, sharedRedis, startRedis, uniquePrefix } from '../support/redis.ts'
@@ -586,6 +587,21 @@ t.test('attempts never go back: a lease that ran out counts before anybody has l
   await store.cancel(job.id, 'x')
   t.match(await store.get(job.id), { state: 'cancelled', attempts: 2 })
   t.match(await fourth.settle(COMPLETED), { kind: 'refused' })
+})
+
+t.test('a job is cancelled after its lease ran out: its attempt, which comes to its end later, has not cancelled it', async (t) => {
+  const { store, key } = await opened(t)
+  const { attempt } = play(store)
+  const ends: Settlement[] = [{ kind: 'cancelled', reason: 'x' }, { kind: 'release' }, { kind: 'snooze', delayMs: 1 }, COMPLETED]
+  for (const [index, settlement] of ends.entries()) {
+    const job = newJob()
+    await store.create(job)
+    const late = await attempt(index + 1)
+    if (index === 0) await store.cancel(job.id, 'asked before')
+    await redis.del(key(job.id, ':lock'))
+    t.match(await store.cancel(job.id, 'x'), { kind: 'cancelled', already: false })
+    t.match(await late.settle(settlement), { kind: 'refused' }, settlement.kind)
+  }
 })
 
 t.test('jobs whose lease is gone are counted, and named from the oldest on', async (t) => {

@@ -281,7 +281,10 @@ export class Settler {
     return finishedOn === null ? failedReason : undefined
   }
 
-  /** When it ended, its return value and its notes; `undefined` when another attempt has begun since, or this one runs. */
+  /**
+   * When it ended, its return value and its notes; `undefined` when this attempt still runs, another has begun since, or
+   * this one was counted as stalled: then somebody else has ended the job, by a cancel.
+   */
   async #outcome ({ id, token, bullJob }: Running): Promise<readonly unknown[] | undefined> {
     const { client, prefix } = this.#parts
     let answer: unknown
@@ -291,8 +294,8 @@ export class Settler {
       return undefined
     }
     if (!Array.isArray(answer) || !Array.isArray(answer[0]) || answer[1] === token) return undefined
-    const [started, ...outcome] = answer[0] as readonly unknown[]
-    return Number(started) === bullJob.attemptsStarted ? outcome : undefined
+    const [started, stalls, ...outcome] = answer[0] as readonly unknown[]
+    return Number(started) === bullJob.attemptsStarted && Number(stalls) === bullJob.stalledCounter ? outcome : undefined
   }
 
   #ended (running: Running, verdict: SettleVerdict, state?: JobState): void {
