@@ -1,11 +1,12 @@
 /** What happens when the stored steps of a saga were written by another version of its definition. */
 import { AsyncEndpointsError } from '../core/errors.ts'
-import { STEP_STATES, type SagaNames, type StepFacts } from '../jobs/saga-facts.ts'
+import { SHOWN_STEP_STATES, STEP_STATES, type SagaNames } from '../jobs/saga-facts.ts'
 import type { SagaHistory, SagaPlan } from '../jobs/saga-plan.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 import { nodeOf } from './compensation.ts'
 import { isDone, parseValue } from './journal.ts'
 import { SagaFailure, Suspended, type Run } from './run.ts'
+import { encodeResult, type EncodedResult } from './step-result.ts'
 
 /** How soon a worker with another definition may look at the saga, while this one hands it back. */
 const HAND_BACK_MS = 5_000
@@ -102,7 +103,7 @@ function upgraded (run: Run, names: SagaNames): boolean {
   try {
     const history = plan.upgrade({ version: names.v, steps, results })
     if (history === undefined) return false
-    apply(run, checked(history, pathsOf(plan)))
+    apply(run, newlyDone(run, checked(history, pathsOf(plan))))
     return true
   } catch (thrown) {
     const { message } = toStoredError(thrown, redaction.text)
@@ -113,23 +114,45 @@ function upgraded (run: Run, names: SagaNames): boolean {
 function checked (history: SagaHistory, paths: readonly string[]): SagaHistory {
   const unknown = history.steps.filter(({ name }) => !paths.includes(name)).map(({ name }) => name)
   if (unknown.length > 0) throw new AsyncEndpointsError('FAE_SAGA_CHANGED', `it returned steps that the definition does not have: ${unknown.join(', ')}`)
+  const odd = history.steps.find(({ state }) => !(SHOWN_STEP_STATES as readonly string[]).includes(state))
+  if (odd !== undefined) throw new AsyncEndpointsError('FAE_SAGA_CHANGED', `it returned step "${odd.name}" in a state that does not exist: ${String(odd.state)}`)
   return history
 }
 
-function apply (run: Run, { steps, results }: SagaHistory): void {
+/** A step that is done by what `upgrade` says. */
+interface NewlyDone {
+  readonly path: string
+  readonly state: 'completed' | 'skipped'
+  readonly result: EncodedResult | undefined
+}
+
+/**
+ * The steps that were not done before, with their results. Everything that may throw is here: what is noted must not be
+ * half of a conversion, because what it drops would never be undone.
+ */
+function newlyDone ({ journal, plan, runtime: { redaction } }: Run, { steps, results }: SagaHistory): NewlyDone[] {
+  const found = new Map<string, NewlyDone>()
+  let storedBytes = journal.valueBytes
+  for (const { name: path, state } of steps) {
+    if ((state !== 'completed' && state !== 'skipped') || isDone(journal.step(path)) || found.has(path)) continue
+    const limits = { maxBytes: plan.maxStepResultBytes, maxTotalBytes: plan.maxResultsBytes, storedBytes }
+    const result = state === 'completed' ? encodeResult(path, results[path], limits, redaction.text) : undefined
+    storedBytes += result?.bytes ?? 0
+    found.set(path, { path, state, result })
+  }
+  return [...found.values()]
+}
+
+function apply (run: Run, done: readonly NewlyDone[]): void {
   const { journal, plan } = run
   // What the new definition does not have was converted, or is not wanted any more.
   for (const [path, { s, m }] of [...journal.steps()]) {
     if (s !== 'p' && nodeOf(plan, path) === undefined) journal.setStep(path, { s: 'p', a: 0, m, t: 0 })
   }
-  for (const { name, state } of steps) {
-    const stored: StepFacts | undefined = journal.step(name)
-    const done = state === 'completed' || state === 'skipped'
-    if (!done || isDone(stored)) continue
-    const text = JSON.stringify(results[name])
-    if (text !== undefined) journal.setValue(name, text)
-    const about = state === 'completed' ? { i: 0, y: text === undefined ? 2 as const : 1 as const } : undefined
-    journal.setStep(name, { s: state === 'completed' ? 'c' : 's', a: 1, m: 1, t: run.now(), ...about })
+  for (const { path, state, result } of done) {
+    if (result !== undefined) journal.setValue(path, result.text, result.bytes)
+    const about = state === 'completed' ? { i: 0, y: result === undefined ? 2 as const : 1 as const } : undefined
+    journal.setStep(path, { s: state === 'completed' ? 'c' : 's', a: 1, m: 1, t: run.now(), ...about })
   }
   renumber(run, pathsOf(plan))
 }

@@ -172,6 +172,26 @@ t.test('upgrade() that throws, or gives what does not fit, fails the saga at onc
   t.equal(job.state, 'failed')
 })
 
+t.test('upgrade() whose results cannot be kept converts nothing: steps that it drops are not forgotten', async (t) => {
+  const circular: Record<string, unknown> = {}
+  circular['self'] = circular
+  const done = (result: unknown) => () => ({ version: 2, steps: [{ name: 'new', state: 'completed' }], results: { new: result } })
+  for (const [what, upgrade, message] of [
+    ['bigint', done(1n), /BigInt/],
+    ['circular', done(circular), /circular/],
+    ['a map', done(new Map([[1, 2]])), /JSON cannot hold/],
+    ['too large', done('x'.repeat(262_143)), /maxStepResultBytes/],
+    ['no results', () => ({ version: 2, steps: [{ name: 'new', state: 'completed' }] }), /upgrade\(\)/],
+    ['a state that does not exist', () => ({ version: 2, steps: [{ name: 'new', state: 'done' }], results: {} }), /a state that does not exist: done/]
+  ] as const) {
+    // "a" is there no more: nothing may have noted that it is not wanted.
+    const { job, ran } = await ending(t, OLD, { version: 2, steps: list('new', 'b', '*'), upgrade })
+    t.match(job, { state: 'failed', error: { code: 'FAE_COMPENSATION_FAILED', message } }, what)
+    t.match(job.error?.message, /a \(FAE_SAGA_CHANGED/, what)
+    t.same(ran, ['undo b'], what)
+  }
+})
+
 t.test('a group that failed with `fail` is redriven with a corrected definition', async (t) => {
   const ran: string[] = []
   const group = (works: boolean) => (s: Loose): Loose => s.parallel('g', (g: Loose) => g
