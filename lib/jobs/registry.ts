@@ -68,5 +68,5 @@ export class JobRegistry {
 }
 
 export function unknownJob (name: string): AsyncEndpointsError {
-  return new AsyncEndpointsError('FAE_UNKNOWN_JOB', `No job named "${name}" is defined in this process; call app.defineJob() or app.asyncEndpoint() first`)
+  return new AsyncEndpointsError('FAE_UNKNOWN_JOB', `No job named "${name}" is defined in this process; call app.defineJob(), app.asyncEndpoint() or app.saga() first`)
 }

@@ -217,7 +217,9 @@ function afterUndo (run: Run, step: RunnableStep, scope: StepScope, end: Exclude
     return false
   }
   if (end.kind === 'returned' && outcome === undefined) {
-    journal.setStep(step.path, { ...facts, s: 'z', n: tryNumber, d: round(end.durationMs), u: undefined })
+    // A step that completed has no error of its own: what is there is that of an earlier try of this undo.
+    const e = facts.y === undefined ? facts.e : undefined
+    journal.setStep(step.path, { ...facts, s: 'z', n: tryNumber, d: round(end.durationMs), e, u: undefined })
     journal.afterwards(() => { events.compensated(scope, end.durationMs) })
     return true
   }

@@ -303,7 +303,8 @@ export class StepJournal {
     }
     for (const [name, text] of Object.entries(signals)) this.#signals.set(name, text)
     this.#cancelReason = cancelReason
-    this.#progressed = `${this.#head.k}/${this.#head.t}`
+    // A redrive has deleted the progress of the job.
+    if (!this.redriven) this.#progressed = `${this.#head.k}/${this.#head.t}`
   }
 }
 

@@ -74,21 +74,26 @@ export class TryContext extends DecisionContext {
     return this.#log
   }
 
-  async span<R> (name: string, work: () => R | Promise<R>, options?: JobSpanOptions): Promise<R> {
+  // Getters of functions instead of methods: a step takes what it needs out of its object, `({ submit }) => …`.
+  get span (): <R>(name: string, work: () => R | Promise<R>, options?: JobSpanOptions) => Promise<R> {
     const { step, scope } = this.#facts
-    return step.spanRunner === undefined ? await scope.job.span(name, work, options) : await step.spanRunner(name, work, options)
+    return async (name, work, options) => step.spanRunner === undefined ? await scope.job.span(name, work, options) : await step.spanRunner(name, work, options)
   }
 
+  get submit (): (child: string | JobDefinition, body?: unknown, meta?: SubmitMeta) => Promise<ChildSubmitted> {
+    return async (child, body, meta) => await this.#submit(child, body, meta)
+  }
+
+  get throwIfAborted (): () => void { return () => { this.signal.throwIfAborted() } }
+
   /** The idempotency key of a child is made of the step's, so that a step that runs again gets the same child. */
-  async submit (child: string | JobDefinition, body?: unknown, meta?: SubmitMeta): Promise<ChildSubmitted> {
+  async #submit (child: string | JobDefinition, body?: unknown, meta?: SubmitMeta): Promise<ChildSubmitted> {
     const { runtime: { submitChild }, scope: { job }, idempotencyKey } = this.#facts
     if (submitChild === undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'Nothing can be submitted from here: the jobStore plugin is not registered')
     this.#children ??= new Map()
     const { owner, correlationId, trace } = job
     return await submitChild({ id: idempotencyKey, owner, correlationId, trace, children: this.#children }, child, body, meta)
   }
-
-  throwIfAborted (): void { this.signal.throwIfAborted() }
 }
 
 /** For a step of an `each`: with what it is for. */

@@ -132,7 +132,7 @@ function afterTry (run: Run, step: RunnableStep, scope: StepScope, end: TryEnd):
     const state = end.reason === 'sibling-failed' ? 'f' : 'r'
     const error = state === 'f' ? { code: 'FAE_ABORTED', message: 'Another step of the group failed' } : facts.e
     // Not a step forward: a step that is stopped again and again by crashes of its worker is still counted.
-    journal.startStep(step.path, { ...facts, s: state, q: 1, d: end.durationMs, e: error })
+    journal.startStep(step.path, { ...facts, s: state, q: 1, d: round(end.durationMs), e: error })
     return 'aborted'
   }
   const outcome = end.kind === 'returned' ? end.value : end.error

@@ -64,14 +64,14 @@ export interface SagaStepContext<I extends SagaInput, R> extends SagaDecision<I,
   /** A logger whose lines have the ids of job, trace, correlation, and the step. */
   readonly log: Logger
   /** Runs `work` inside a child span of the step, if it is traced. */
-  span<T> (name: string, work: () => T | Promise<T>, options?: JobSpanOptions): Promise<T>
+  readonly span: <T>(name: string, work: () => T | Promise<T>, options?: JobSpanOptions) => Promise<T>
   /**
    * Submits another job. Its idempotency key is made of this step's, so that a step that runs again gets the job that it
    * submitted before.
    */
-  submit<const J extends JobReference> (child: J, ...submission: SubmitArguments<J>): Promise<ChildSubmitted>
+  readonly submit: <const J extends JobReference>(child: J, ...submission: SubmitArguments<J>) => Promise<ChildSubmitted>
   /** Throws the reason of `signal` if it has aborted. */
-  throwIfAborted (): void
+  readonly throwIfAborted: () => void
 }
 
 /** One try of a step of an `each`. */

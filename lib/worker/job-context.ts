@@ -63,7 +63,18 @@ export class AttemptContext implements JobContext {
     return runner === undefined ? await work() : await runner(name, work, options)
   }
 
-  async step<R> (name: string, work: (step: StepContext) => R | Promise<R>, options?: StepOptions): Promise<Travelled<R>> {
+  step<R> (name: string, work: (step: StepContext) => R | Promise<R>, options?: StepOptions): Promise<Travelled<R>> {
+    const running = this.#step(name, work, options)
+    // A handler that forgets to wait for a step must not end the process, and with it the jobs of others.
+    running.catch((error: unknown) => {
+      const where = `job.step("${String(name).slice(0, 80)}")`
+      if (this.#handler.state === 'ended') this.log.warn({ err: error }, `${where} failed after its handler had ended: the handler must await it`)
+      else this.log.debug({ err: error }, `${where} failed`)
+    })
+    return running
+  }
+
+  async #step<R> (name: string, work: (step: StepContext) => R | Promise<R>, options?: StepOptions): Promise<Travelled<R>> {
     const { openSteps } = this.#runtime
     if (openSteps === undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'There are no durable steps here: the jobStore plugin is not registered')
     const { state } = this.#handler

@@ -1,7 +1,9 @@
 /** `job.step()`: durable steps in ordinary handlers. */
+import Fastify from 'fastify'
 import t from 'tap'
-import { isAsyncEndpointsError, memoryStore, snooze, type JobStore } from '../../plugins/async-endpoints.ts'
+import asyncEndpoints, { isAsyncEndpointsError, memoryStore, snooze, type JobStore } from '../../plugins/async-endpoints.ts'
 import { aborted, clockedApp, latch, never } from './clocked.ts'
+import { until } from '../support/redis-jobs.ts'
 import { sagaApp } from './support.ts'
 
 t.test('a step that is done is not run again by another attempt: a retry, a crash, a snooze, a redrive', async (t) => {
@@ -214,6 +216,29 @@ t.test('a step that the handler has not awaited neither begins nor is tried agai
   returned.open()
   await until('both were refused', () => refused.length === 2)
   t.same([ran, refused], [['retried'], [true, true]])
+})
+
+t.test('a step that its handler does not wait for ends no process, and a line says so', async (t) => {
+  const ended = latch()
+  const lines: Array<{ msg: string, level: number, err?: { code: string } }> = []
+  const app = Fastify({ logger: { stream: { write: (line: string) => { lines.push(JSON.parse(line) as (typeof lines)[number]) } } } })
+  t.teardown(async () => { await app.close() })
+  await app.register(asyncEndpoints)
+  app.defineJob({
+    name: 'a',
+    handler: (job) => {
+      void job.step('late', async () => { await ended.opened })
+      void job.step('a name', () => {})
+      return 'done'
+    }
+  })
+  await app.ready()
+  const { id } = await app.jobs.submit('a' as never)
+  t.match(await app.jobs.waitFor(id), { state: 'completed' })
+  ended.open()
+  const line = 'job.step("late") failed after its handler had ended: the handler must await it'
+  await until('the line', () => lines.some(({ msg }) => msg === line))
+  t.match(lines.find(({ msg }) => msg === line), { level: 40, err: { code: 'FAE_LEASE_LOST' } })
 })
 
 t.test('a store that keeps no steps', async (t) => {

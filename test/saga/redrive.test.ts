@@ -257,3 +257,24 @@ t.test('jobs that a step submits: a try that runs again gets the same one, sibli
   t.same(children.slice(0, 2), children.slice(2, 4))
   t.equal(new Set(children).size, 4)
 })
+
+t.test('an undo that succeeds after it had failed leaves no error of its step, and a redrive the progress', async (t) => {
+  const works = { now: false }
+  const { submit, ended, app, record } = await clockedApp(t, (app) => {
+    app.saga({
+      name: 'a',
+      steps: (s) => s
+        .step('a', { run: () => 1, compensate: { run: () => { if (!works.now) throw new Error('no') }, attempts: 1 } })
+        .step('b', { run: () => { throw new Error('the cause') }, attempts: 1 })
+    })
+  })
+  const id = await submit('a')
+  t.match(await ended(id), { error: { code: 'FAE_COMPENSATION_FAILED' }, progress: { done: 1, total: 2 } })
+  t.match(JSON.parse((await record(id)).facts?.['a'] ?? ''), { s: 'x', e: { message: 'no' } })
+  works.now = true
+  await app.jobs.redrive(id)
+  t.match(await ended(id), { state: 'failed', error: { message: 'the cause' }, progress: { done: 1, total: 2 } })
+  const undone = JSON.parse((await record(id)).facts?.['a'] ?? '') as Record<string, unknown>
+  t.match(undone, { s: 'z' })
+  t.notOk('e' in undone, 'the refused undo is over')
+})

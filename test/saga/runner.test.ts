@@ -121,3 +121,30 @@ t.test('cancel while it waits undoes what was done', async (t) => {
   t.match(job.error, { message: 'not wanted' })
   t.same(undone, ['cancelled'])
 })
+
+t.test('the functions of a step can be taken out of its object, also in an undo', async (t) => {
+  const made: unknown[] = []
+  const { app } = await sagaApp(t, (app) => {
+    app.defineJob({ name: 'child', handler: () => 'of a step' })
+    app.saga({
+      name: 'parent',
+      steps: (s) => s
+        .step('submit', {
+          run: async ({ submit, span, throwIfAborted }) => {
+            throwIfAborted()
+            return await span('ask', async () => (await submit('child' as never)).id)
+          },
+          compensate: async ({ submit, throwIfAborted }) => {
+            throwIfAborted()
+            made.push((await submit('child' as never)).id)
+          }
+        })
+        .step('each', ({ results }) => { made.push(results.submit) })
+        .each('items', () => [1], { attempts: 1, run: async ({ submit }) => { made.push((await submit('child' as never)).id); throw new Error('no') } })
+    })
+  })
+  const { job } = await finished(app, 'parent')
+  t.match(job, { state: 'failed', error: { message: 'no' } })
+  t.equal(new Set(made).size, 3, 'each with a key of its own')
+  for (const id of made) t.match(await app.jobs.waitFor(id as string), { name: 'child', state: 'completed' })
+})
