@@ -3,10 +3,10 @@ import type { FastifyInstance, FastifyTypeProvider } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { invalidOptions, OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
 import { runtimeOf } from '../events/runtime.ts'
-import type { SagaPart } from '../jobs/compile-definition.ts'
+import { DEFAULT_JOB_OPTIONS, type SagaPart } from '../jobs/compile-definition.ts'
 import type { JobDefinition, JobTypes } from '../jobs/definition.ts'
 import { CompiledSchemas, type SchemaCompilers } from '../jobs/schemas.ts'
-import { compileSaga, sagaPlanProperties, type SagaPlanOptions } from '../saga/compile.ts'
+import { compileSaga, sagaPlanProperties, YEAR_MS, type SagaPlanOptions } from '../saga/compile.ts'
 import { stepsOf } from '../saga/journal.ts'
 import { makeSagaRunner } from '../saga/runner.ts'
 import type { NoResults, SagaEnd, SagaSteps } from '../saga/types.ts'
@@ -52,7 +52,6 @@ export interface AnySagaOptions extends Omit<AnyEndpointOptions, 'url' | 'handle
   readonly steps?: unknown
 }
 
-const YEAR_MS = 31_536_000_000
 const DEFAULT_TIMEOUT_MS = 3_600_000
 
 const { handler: _, ...endpointProperties } = endpointSchema['properties'] as Record<string, OptionsSchema>
@@ -112,7 +111,7 @@ function withoutRoute ({ url, method, bodyLimit }: AnySagaOptions): string[] {
 
 function sagaPart (app: FastifyInstance, given: AnySagaOptions, compilers: SchemaCompilers): SagaPart {
   const runtime = runtimeOf(app)
-  const { name, timeoutMs = DEFAULT_TIMEOUT_MS, graceMs = runtime.jobDefaults?.graceMs ?? 2_000, retry } = given
+  const { name, timeoutMs = DEFAULT_TIMEOUT_MS, graceMs = runtime.jobDefaults?.graceMs ?? DEFAULT_JOB_OPTIONS.graceMs, retry } = given
   const signalSchemas: CompiledSchemas[] = []
   const plan = compileSaga({
     ...given,

@@ -2,8 +2,7 @@
  * How the facts of a saga's steps are written: see {@link StepsFacts}. The keys are short, because every checkpoint sends
  * them and every status reads them.
  */
-import type { StoredError } from './job.ts'
-import type { StepsFacts } from './job.ts'
+import type { StepsFacts, StoredError } from './job.ts'
 
 /** What became of a saga's steps: they go forward, are being undone, were all undone, or could not all be undone. */
 export type SagaPhase = 'forward' | 'compensating' | 'compensated' | 'compensation-failed'
@@ -43,11 +42,14 @@ export interface SagaHead {
   readonly v?: number | undefined
 }
 
-/** The version of the definition that wrote the steps, and their paths in order. Written once. */
+/**
+ * The version of the definition that wrote the steps, and their paths in order. Written at the start, and again when the
+ * list of an `each` is read and when another definition takes over.
+ */
 export interface SagaNames {
   readonly v: number
   readonly n: readonly string[]
-  /** paths of the groups' siblings that were made at run time, by the path of the group */
+  /** how many items each `each` has whose list was read, by its path */
   readonly g?: Readonly<Record<string, number>> | undefined
 }
 

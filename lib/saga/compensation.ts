@@ -2,7 +2,7 @@
 import type { StoredError } from '../jobs/job.ts'
 import { outcomeKind, type Cancel, type Discard, type Snooze } from '../jobs/outcome.ts'
 import type { StepFacts } from '../jobs/saga-facts.ts'
-import type { SagaNode, SagaPlan, StepPlan } from '../jobs/saga-plan.ts'
+import { plannedNode, type StepPlan } from '../jobs/saga-plan.ts'
 import type { StepScope } from '../jobs/seams.ts'
 import type { Settlement } from '../jobs/store.ts'
 import { toReason, toStoredError } from '../jobs/stored-error.ts'
@@ -117,9 +117,9 @@ function targetsOf ({ journal, plan }: Run): Target[] {
   const found: Array<Target & { readonly began: number }> = []
   for (const [path, facts] of journal.steps()) {
     if (!mayHaveEffect(facts) || facts.s === 'z' || facts.s === 'x') continue
-    const known = nodeOf(plan, path)
+    const known = plannedNode(plan, path)
     // Another version may have something else under the name of a step, such as a sleep: that does not undo the step.
-    if (known === undefined || !isStep(known)) found.push({ path, step: undefined, began: facts.i ?? 0 })
+    if (known === undefined || known.kind !== 'step') found.push({ path, step: undefined, began: facts.i ?? 0 })
     else if (known.compensate !== undefined) found.push({ path, step: runnable(known, path), began: facts.i ?? 0 })
   }
   return found.sort((one, other) => other.began - one.began)
@@ -129,19 +129,6 @@ function mayHaveEffect ({ s, y, q, i }: StepFacts): boolean {
   // A sleep, a signal and the list of an `each` have no start number: there is nothing to undo. An undo that was begun is
   // ended, whatever it was begun for.
   return i !== undefined && (y !== undefined || q === 1 || s === 'r' || s === 'u')
-}
-
-function isStep (known: StepPlan | SagaNode): known is StepPlan { return known.kind === 'step' }
-
-/** What the definition has under a path; of an item of an `each`, its step. */
-export function nodeOf (plan: SagaPlan, path: string): StepPlan | SagaNode | undefined {
-  for (const node of plan.nodes) {
-    if (node.path === path) return node
-    if (!path.startsWith(`${node.path}/`)) continue
-    if (node.kind === 'parallel') return node.steps.find((step) => step.path === path)
-    if (node.kind === 'each') return node.step
-  }
-  return undefined
 }
 
 function runnable (step: StepPlan, path: string): RunnableStep {

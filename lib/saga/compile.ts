@@ -3,15 +3,17 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 import { OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
 import { compileBackoff, type BackoffOptions, type CustomBackoff } from '../jobs/backoff.ts'
 import { retrySchema } from '../jobs/compile-definition.ts'
-import type {
-  AnyStepFunction, EachPlan, GroupPlan, OnExhausted, SagaHistory, SagaNode, SagaPlan, SignalPlan, SleepPlan, StepPlan, TryPlan
+import {
+  MAX_EACH_ITEMS, type AnyStepFunction, type EachPlan, type GroupPlan, type OnExhausted, type SagaHistory,
+  type SagaNode, type SagaPlan, type SignalPlan, type SleepPlan, type StepPlan, type TryPlan
 } from '../jobs/saga-plan.ts'
 import { declareSteps, type DeclaredNode, type DeclaredStep } from './builder.ts'
-import { STEP_NAME } from './handler-steps.ts'
+import { STEP_NAME, STEP_NAME_RULE } from './step-name.ts'
+import { MAX_RESULTS_BYTES, MAX_STEP_RESULT_BYTES } from './step-result.ts'
 
-const NAME = new RegExp(STEP_NAME)
 const MAX_NODES = 1_000
-const YEAR_MS = 31_536_000_000
+/** The longest time that an option of a saga can have: a year. */
+export const YEAR_MS = 31_536_000_000
 
 /** The options of a saga that are about its steps. */
 export interface SagaPlanOptions {
@@ -68,7 +70,8 @@ export function compileSaga (source: SagaSource): SagaPlan {
   const nodes = compiler.nodes(declared.nodes)
   problems.throwIfAny(`saga "${source.name}"`)
   const {
-    name, version = 1, versionWaitMs = 600_000, upgrade, maxStepResultBytes = 262_144, maxResultsBytes = 4_194_304, timeoutMs, graceMs, retry
+    name, version = 1, versionWaitMs = 600_000, upgrade, timeoutMs, graceMs, retry,
+    maxStepResultBytes = MAX_STEP_RESULT_BYTES, maxResultsBytes = MAX_RESULTS_BYTES
   } = source
   return Object.freeze({
     name,
@@ -118,7 +121,7 @@ const eachSchema: OptionsSchema = {
     run: { isFunction: true },
     compensate,
     onExhausted: { enum: ['compensate', 'fail'] satisfies OnExhausted[] },
-    maxItems: { type: 'integer', minimum: 1, maximum: 1_000 }
+    maxItems: { type: 'integer', minimum: 1, maximum: MAX_EACH_ITEMS }
   }
 }
 const signalSchema: OptionsSchema = {
@@ -257,13 +260,12 @@ class PlanCompiler {
     return problems.collect(`${where}: `, () => readOptions<T, Partial<T>>(where, schema, {}, given as T | undefined))
   }
 
-  /** Names are keys in the store, labels of metrics, and members of `results`. */
   #names (where: string, declared: ReadonlyArray<{ readonly name: unknown }>): void {
     const seen = new Set<unknown>()
     const twice = new Set<unknown>()
     for (const { name } of declared) {
-      if (typeof name !== 'string' || !NAME.test(name)) {
-        this.#problems.add(`the name ${JSON.stringify(name) ?? String(name)} in ${where} must be 1 to 64 letters, digits, "_", "." or "-", the first a letter or digit`)
+      if (typeof name !== 'string' || !STEP_NAME.test(name)) {
+        this.#problems.add(`the name ${JSON.stringify(name) ?? String(name)} in ${where} must be ${STEP_NAME_RULE}`)
       }
       if (seen.has(name)) twice.add(name)
       seen.add(name)

@@ -1,22 +1,17 @@
 /** What happens when the stored steps of a saga were written by another version of its definition. */
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { STEP_STATES, type SagaNames, type StepFacts } from '../jobs/saga-facts.ts'
-import type { SagaHistory, SagaPlan } from '../jobs/saga-plan.ts'
+import { plannedNode, plannedPaths, type SagaHistory, type SagaPlan } from '../jobs/saga-plan.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
-import { nodeOf } from './compensation.ts'
 import { isDone, parseValue } from './journal.ts'
 import { SagaFailure, Suspended, type Run } from './run.ts'
 
 /** How soon a worker with another definition may look at the saga, while this one hands it back. */
 const HAND_BACK_MS = 5_000
 
-/** The paths of a plan in order, siblings of groups after their group. */
-export function pathsOf (plan: SagaPlan): string[] {
-  return plan.nodes.flatMap((node) => node.kind === 'parallel' ? node.steps.map(({ path }) => path) : [node.path])
-}
-
 export function namesOf (plan: SagaPlan, groups?: SagaNames['g']): SagaNames {
-  return groups === undefined ? { v: plan.version, n: pathsOf(plan) } : { v: plan.version, n: pathsOf(plan), g: groups }
+  const names = { v: plan.version, n: plannedPaths(plan) }
+  return groups === undefined ? names : { ...names, g: groups }
 }
 
 /**
@@ -30,7 +25,7 @@ export function followDefinition (run: Run): void {
   const { journal, plan, events } = run
   const { names } = journal
   if (names === undefined) return
-  const paths = pathsOf(plan)
+  const paths = plannedPaths(plan)
   if (names.v === plan.version && sameTexts(names.n, paths)) {
     // Another worker had handed it back to this one.
     if (journal.head.v !== undefined) journal.setHead({ v: undefined })
@@ -102,7 +97,7 @@ function upgraded (run: Run, names: SagaNames): boolean {
   try {
     const history = plan.upgrade({ version: names.v, steps, results })
     if (history === undefined) return false
-    apply(run, checked(history, pathsOf(plan)))
+    apply(run, checked(history, plannedPaths(plan)))
     return true
   } catch (thrown) {
     const { message } = toStoredError(thrown, redaction.text)
@@ -120,7 +115,7 @@ function apply (run: Run, { steps, results }: SagaHistory): void {
   const { journal, plan } = run
   // What the new definition does not have was converted, or is not wanted any more.
   for (const [path, { s, m }] of [...journal.steps()]) {
-    if (s !== 'p' && nodeOf(plan, path) === undefined) journal.setStep(path, { s: 'p', a: 0, m, t: 0 })
+    if (s !== 'p' && plannedNode(plan, path) === undefined) journal.setStep(path, { s: 'p', a: 0, m, t: 0 })
   }
   for (const { name, state } of steps) {
     const stored: StepFacts | undefined = journal.step(name)
@@ -131,7 +126,7 @@ function apply (run: Run, { steps, results }: SagaHistory): void {
     const about = state === 'completed' ? { i: 0, y: text === undefined ? 2 as const : 1 as const } : undefined
     journal.setStep(name, { s: state === 'completed' ? 'c' : 's', a: 1, m: 1, t: run.now(), ...about })
   }
-  renumber(run, pathsOf(plan))
+  renumber(run, plannedPaths(plan))
 }
 
 /** Start numbers in the order of the new list, which their undo reverses: a step with a new name began when the old one did. */

@@ -1,15 +1,14 @@
 /** Walks the list of a saga's steps, from the first that is not done. */
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { MAX_DELAY_MS } from '../jobs/outcome.ts'
-import type { EachPlan, SagaNode, SignalPlan, SleepPlan, StepPlan } from '../jobs/saga-plan.ts'
+import { plannedNode, type EachPlan, type SagaNode, type SignalPlan, type SleepPlan, type StepPlan } from '../jobs/saga-plan.ts'
 import type { Settlement } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 import { GroupRunner } from './group-runner.ts'
 import { isDone, parseValue } from './journal.ts'
-import { SagaFailure, Stopped, Suspended, type Run } from './run.ts'
+import { endingBy, SagaFailure, Stopped, Suspended, type Run } from './run.ts'
 import { assertWentOn, decide, failureOf, prepareStep, runLeg, type RunnableStep } from './step-runner.ts'
 import { encodeResult, type EncodedResult } from './step-result.ts'
-import { nodeOf } from './compensation.ts'
 
 /**
  * Runs what is not done yet. The end of each step is noted, and stored together with the beginning of the next one: so
@@ -54,7 +53,7 @@ function endCrashedSteps (run: Run): void {
   const failures: SagaFailure[] = []
   for (const [path, facts] of [...journal.steps()]) {
     if (facts.s !== 'r' && facts.s !== 'b') continue
-    const node = nodeOf(plan, path)
+    const node = plannedNode(plan, path)
     const step = node?.kind === 'step' ? node : undefined
     const goesOn = step?.onExhausted === 'continue'
     journal.setStep(path, { ...facts, s: 'f', q: 1, e: error, u: undefined, g: goesOn ? 1 : undefined })
@@ -150,7 +149,7 @@ async function awaitSignal (run: Run, node: SignalPlan): Promise<void> {
   const { journal } = run
   const { path, timeoutMs, onExhausted } = node
   const facts = journal.step(path)
-  if (facts?.s === 'f') throw new SagaFailure(path, facts.e ?? { code: 'FAE_SIGNAL_TIMEOUT', message: '' }, onExhausted === 'fail' ? 'fail' : 'compensate')
+  if (facts?.s === 'f') throw new SagaFailure(path, facts.e ?? { code: 'FAE_SIGNAL_TIMEOUT', message: '' }, endingBy(onExhausted))
   const began = facts === undefined || facts.s === 'p'
   const t = began ? run.now() : facts.t
   const until = timeoutMs > 0 ? t + timeoutMs : undefined
@@ -166,7 +165,7 @@ async function awaitSignal (run: Run, node: SignalPlan): Promise<void> {
   const error = { code: 'FAE_SIGNAL_TIMEOUT', message: `No signal "${path}" came within ${timeoutMs} ms` }
   const goesOn = onExhausted === 'continue'
   journal.setStep(path, { s: 'f', a: 1, m: 1, t, d: run.now() - t, e: error, g: goesOn ? 1 : undefined })
-  if (!goesOn) throw new SagaFailure(path, error, onExhausted === 'fail' ? 'fail' : 'compensate')
+  if (!goesOn) throw new SagaFailure(path, error, endingBy(onExhausted))
 }
 
 /**

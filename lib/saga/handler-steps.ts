@@ -10,18 +10,14 @@ import type { JobContext, StepContext, StepOptions } from '../jobs/definition.ts
 import type { Travelled } from '../jobs/json-value.ts'
 import { outcomeKind } from '../jobs/outcome.ts'
 import type { AttemptScope, HandlerSteps, OpenSteps, StepScope } from '../jobs/seams.ts'
+import { storeNow } from '../jobs/store-clock.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 import { isDone, LeaseLost, parseValue, StepJournal } from './journal.ts'
 import { SagaEvents } from './saga-events.ts'
-import { encodeResult } from './step-result.ts'
+import { STEP_NAME, STEP_NAME_RULE } from './step-name.ts'
+import { encodeResult, MAX_RESULTS_BYTES, MAX_STEP_RESULT_BYTES } from './step-result.ts'
 import { stepScope, StepTry, tryError, type TryEnd } from './step-try.ts'
 
-/** Names of steps: also a part of keys and labels. */
-export const STEP_NAME = '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$'
-const NAME = new RegExp(STEP_NAME)
-
-const MAX_STEP_BYTES = 262_144
-const MAX_TOTAL_BYTES = 4_194_304
 /** The grace of a step whose time is over, within that of its handler. */
 const GRACE_MS = 1_000
 const DEFAULT_BACKOFF = { type: 'exponential', delayMs: 200, maxDelayMs: 10_000, jitter: 0.2 } as const
@@ -144,7 +140,9 @@ class AttemptSteps implements HandlerSteps {
   async #store (journal: StepJournal, name: string, scope: StepScope, end: TryEnd & { kind: 'returned' }): Promise<void> {
     // Whatever it has returned, a snooze is no result that could be kept.
     if (outcomeKind(end.value) !== undefined) throw end.value
-    const limits = { maxBytes: MAX_STEP_BYTES, maxTotalBytes: MAX_TOTAL_BYTES, storedBytes: journal.valueBytes }
+    const limits = {
+      maxBytes: MAX_STEP_RESULT_BYTES, maxTotalBytes: MAX_RESULTS_BYTES, storedBytes: journal.valueBytes
+    }
     const encoded = encodeResult(name, end.value, limits, this.#runtime.redaction.text)
     if (encoded !== undefined) journal.setValue(name, encoded.text, encoded.bytes)
     const t = this.#now() - end.durationMs
@@ -160,14 +158,14 @@ class AttemptSteps implements HandlerSteps {
     }
   }
 
-  #now (): number { return this.#runtime.store.now?.() ?? this.#runtime.context.clock.now() }
+  #now (): number { return storeNow(this.#runtime.store, this.#runtime.context.clock) }
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
 function readStepOptions (name: string, work: unknown, options: StepOptions = {}): ResolvedStepOptions {
   const where = `job.step("${String(name).slice(0, 80)}")`
-  if (typeof name !== 'string' || !NAME.test(name)) {
-    throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `${where}: the name must be 1 to 64 letters, digits, "_", "." or "-", the first a letter or digit`)
+  if (typeof name !== 'string' || !STEP_NAME.test(name)) {
+    throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `${where}: the name must be ${STEP_NAME_RULE}`)
   }
   if (typeof work !== 'function') throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `${where}: the second argument must be a function`)
   const { attempts, timeoutMs, backoff } = readOptions<StepOptions, { attempts: number, timeoutMs: number, backoff?: StepOptions['backoff'] }>(where, stepOptionsSchema, { attempts: 3, timeoutMs: 0 }, options)

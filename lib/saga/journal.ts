@@ -6,8 +6,7 @@ import type { JobRuntime } from '../events/runtime.ts'
 import {
   HEAD, isHead, isNames, isStep, NAMES, type SagaHead, type SagaNames, type StepFacts
 } from '../jobs/saga-facts.ts'
-import type { Claim } from '../jobs/store.ts'
-import type { StepStore } from '../jobs/store.ts'
+import type { Claim, StepStore } from '../jobs/store.ts'
 import type { Checkpoint, Journal } from '../jobs/steps.ts'
 
 /** A store that cannot be reached is asked again after this. */
@@ -97,8 +96,6 @@ export class StepJournal {
   get endMark (): number { return this.#redrives + 1 }
   /** The bytes of all results. */
   get valueBytes (): number { return this.#valueBytes }
-  /** Something was stored by an earlier attempt, or noted by this one. */
-  get begun (): boolean { return this.#facts.size > 0 || this.#names !== undefined }
 
   step (path: string): StepFacts | undefined { return this.#facts.get(path) }
   steps (): IterableIterator<[string, StepFacts]> { return this.#facts.entries() }

@@ -55,6 +55,11 @@ export class SagaFailure extends Error {
   }
 }
 
+/** How the saga ends by a step that failed for good, once it has to end by it. */
+export function endingBy (onExhausted: OnExhausted): SagaFailure['mode'] {
+  return onExhausted === 'fail' ? 'fail' : 'compensate'
+}
+
 /**
  * Runs work inside the middleware of a scope. That the work has to wait, or to stop, is no error of it: the middleware
  * sees it end without one.

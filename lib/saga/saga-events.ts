@@ -19,19 +19,19 @@ export class SagaEvents {
     this.#scope = scope
   }
 
-  wants (name: Sagas): boolean { return this.#runtime.bus.wants(name) }
+  #wants (name: Sagas): boolean { return this.#runtime.bus.wants(name) }
 
   /** Of a try that begins. */
   tryStarted (name: 'step.started' | 'step.compensating', scope: StepScope): void {
-    if (this.wants(name)) this.#runtime.bus.emit(name, { ...this.#about(scope), ...tryOf(scope) })
+    if (this.#wants(name)) this.#runtime.bus.emit(name, { ...this.#about(scope), ...tryOf(scope) })
   }
 
   completed (scope: StepScope, durationMs: number, resultBytes: number | undefined): void {
-    if (this.wants('step.completed')) this.#runtime.bus.emit('step.completed', { ...this.#about(scope), ...tryOf(scope), durationMs, resultBytes })
+    if (this.#wants('step.completed')) this.#runtime.bus.emit('step.completed', { ...this.#about(scope), ...tryOf(scope), durationMs, resultBytes })
   }
 
   compensated (scope: StepScope, durationMs: number): void {
-    if (this.wants('step.compensated')) this.#runtime.bus.emit('step.compensated', { ...this.#about(scope), ...tryOf(scope), durationMs })
+    if (this.#wants('step.compensated')) this.#runtime.bus.emit('step.compensated', { ...this.#about(scope), ...tryOf(scope), durationMs })
   }
 
   tryFailed (name: 'step.failed' | 'step.compensation_failed', scope: StepScope, durationMs: number, error: StoredError, final: boolean): void {
@@ -51,7 +51,7 @@ export class SagaEvents {
   }
 
   skipped (step: string, order: number): void {
-    if (this.wants('step.skipped')) this.#runtime.bus.emit('step.skipped', { ...this.#about(), step, order })
+    if (this.#wants('step.skipped')) this.#runtime.bus.emit('step.skipped', { ...this.#about(), step, order })
   }
 
   refused (step: string, order: number): void {
@@ -63,7 +63,7 @@ export class SagaEvents {
   resumed (done: number, total: number, phase: SagaPhase): void { this.#runtime.bus.emit('saga.resumed', { ...this.#about(), done, total, phase }) }
 
   stepsReady (paths: readonly string[]): void {
-    if (this.wants('saga.steps_ready')) this.#runtime.bus.emit('saga.steps_ready', { ...this.#about(), total: paths.length, steps: paths.join(', ') })
+    if (this.#wants('saga.steps_ready')) this.#runtime.bus.emit('saga.steps_ready', { ...this.#about(), total: paths.length, steps: paths.join(', ') })
   }
 
   groupStarted (scope: StepScope, total: number, concurrency: number): void {

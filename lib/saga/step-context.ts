@@ -3,6 +3,7 @@ import type { Logger } from '../core/context.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition, JobSpanOptions } from '../jobs/definition.ts'
+import type { UndoReason } from '../jobs/saga-facts.ts'
 import type { ChildrenOfName, RunnerScope, StepScope } from '../jobs/seams.ts'
 import type { ChildSubmitted, SubmitMeta } from '../jobs/submit.ts'
 
@@ -110,7 +111,7 @@ export interface UndoFacts {
   /** The idempotency key of the step itself. */
   readonly stepKey: string
   readonly outcome: StepOutcome
-  readonly reason: 'failed' | 'cancelled' | 'timeout'
+  readonly reason: UndoReason
   /** Why the saga undoes its steps. */
   readonly error: { readonly code: string, readonly message: string } | undefined
 }

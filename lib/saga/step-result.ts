@@ -3,6 +3,10 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 import { lostInJson } from '../jobs/json-value.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 
+/** The default limits, and those of the steps of handlers. */
+export const MAX_STEP_RESULT_BYTES = 262_144
+export const MAX_RESULTS_BYTES = 4_194_304
+
 export interface ResultLimits {
   /** Bytes of one result as JSON. */
   readonly maxBytes: number

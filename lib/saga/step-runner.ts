@@ -1,12 +1,13 @@
 /** Runs one step forward: its condition, its tries, and what becomes of it in the journal. */
 import { AsyncEndpointsError } from '../core/errors.ts'
+import { isThenable } from '../core/rejections.ts'
 import { outcomeKind, type Cancel, type Discard, type Snooze } from '../jobs/outcome.ts'
 import type { StepFacts } from '../jobs/saga-facts.ts'
 import type { StepPlan } from '../jobs/saga-plan.ts'
 import type { StepScope } from '../jobs/seams.ts'
 import { toReason, toStoredError } from '../jobs/stored-error.ts'
 import { isDone } from './journal.ts'
-import { SagaFailure, SHORT_WAIT_MS, Stopped, type Run } from './run.ts'
+import { endingBy, SagaFailure, SHORT_WAIT_MS, Stopped, type Run } from './run.ts'
 import { DecisionContext, ItemContext, TryContext, type TryFacts } from './step-context.ts'
 import { encodeResult, type EncodedResult } from './step-result.ts'
 import { stepScope, StepTry, type TryAbort, type TryEnd } from './step-try.ts'
@@ -208,7 +209,7 @@ function failed (
 
 /** The failure of a step that has failed for good. */
 export function failureOf (step: StepPlan, { e: error }: StepFacts): SagaFailure {
-  return new SagaFailure(step.path, error ?? { code: 'FAE_HANDLER_ERROR', message: `Step "${step.path}" failed` }, step.onExhausted === 'fail' ? 'fail' : 'compensate')
+  return new SagaFailure(step.path, error ?? { code: 'FAE_HANDLER_ERROR', message: `Step "${step.path}" failed` }, endingBy(step.onExhausted))
 }
 
 /**
@@ -224,7 +225,7 @@ async function holds (run: Run, step: RunnableStep): Promise<boolean> {
     const error = toStoredError(thrown, run.runtime.redaction.text)
     const facts: StepFacts = { s: 'f', a: 0, m: step.attempts, t: run.now(), e: error }
     run.journal.setStep(step.path, facts)
-    throw failureOf({ ...step, onExhausted: step.onExhausted === 'continue' ? 'compensate' : step.onExhausted }, facts)
+    throw failureOf({ ...step, onExhausted: endingBy(step.onExhausted) }, facts)
   }
 }
 
@@ -242,10 +243,6 @@ export async function decide (run: Run, decision: StepPlan['when'], step?: Runna
   } finally {
     wait.end()
   }
-}
-
-function isThenable (value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof Reflect.get(value, 'then') === 'function'
 }
 
 /** Facts of a step that was prepared. */

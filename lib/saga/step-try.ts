@@ -3,8 +3,7 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import { compose } from '../jobs/compose.ts'
 import type { AttemptScope, SpanRunner, StepScope } from '../jobs/seams.ts'
-import type { HandlerEnd } from '../worker/running-handler.ts'
-import { RunningHandler } from '../worker/running-handler.ts'
+import { RunningHandler, type HandlerEnd } from '../worker/running-handler.ts'
 
 /** Why a try was asked to stop, besides its own timeout. */
 export type TryAbort = 'cancelled' | 'deadline' | 'sibling-failed' | 'lease-lost' | 'shutdown' | 'timeout'
@@ -62,8 +61,6 @@ export class StepTry {
       handlerEndedLate: () => { /* its end was decided without it */ }
     }, tryError)
   }
-
-  get scope (): StepScope { return this.#options.scope }
 
   abort (reason: TryAbort): void { this.#handler.abort(reason) }
 
