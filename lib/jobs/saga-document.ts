@@ -39,7 +39,9 @@ export interface SagaView {
  * @param ended whether the job is over
  * @returns `undefined` for a job without steps
  */
-export function sagaView (facts: StepsFacts | undefined, plan: SagaPlan | undefined, ended: boolean): SagaView | undefined {
+export function sagaView (
+  facts: StepsFacts | undefined, plan: SagaPlan | undefined, ended: boolean
+): SagaView | undefined {
   if (facts === undefined && plan === undefined) return undefined
   const names = readNames(facts)
   const listed = names === undefined ? plan && plannedPaths(plan) : storedPaths(names)

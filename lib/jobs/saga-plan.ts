@@ -71,8 +71,8 @@ export interface SignalPlan extends NodePlan {
   readonly timeoutMs: number
   readonly onExhausted: OnExhausted
   /**
-   * Checks and converts what was sent; what it resolves with is stored. Rejects with `FAE_INVALID_SUBMISSION` for a value
-   * that does not fit.
+   * Checks and converts what was sent; what it resolves with is stored. Rejects with `FAE_INVALID_SUBMISSION` for a
+   * value that does not fit.
    */
   readonly validate: (value: unknown) => Promise<unknown>
 }

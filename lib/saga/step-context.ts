@@ -77,16 +77,24 @@ export class TryContext extends DecisionContext {
 
   async span<R> (name: string, work: () => R | Promise<R>, options?: JobSpanOptions): Promise<R> {
     const { step, scope } = this.#facts
-    return step.spanRunner === undefined ? await scope.job.span(name, work, options) : await step.spanRunner(name, work, options)
+    return step.spanRunner === undefined
+      ? await scope.job.span(name, work, options)
+      : await step.spanRunner(name, work, options)
   }
 
   /** The idempotency key of a child is made of the step's, so that a step that runs again gets the same child. */
   async submit (child: string | JobDefinition, body?: unknown, meta?: SubmitMeta): Promise<ChildSubmitted> {
     const { runtime: { submitChild }, scope: { job }, idempotencyKey } = this.#facts
-    if (submitChild === undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'Nothing can be submitted from here: the jobStore plugin is not registered')
+    if (submitChild === undefined) {
+      throw new AsyncEndpointsError(
+        'FAE_CLOSED', 'Nothing can be submitted from here: the jobStore plugin is not registered'
+      )
+    }
     this.#children ??= new Map()
     const { owner, correlationId, trace } = job
-    return await submitChild({ id: idempotencyKey, owner, correlationId, trace, children: this.#children }, child, body, meta)
+    return await submitChild(
+      { id: idempotencyKey, owner, correlationId, trace, children: this.#children }, child, body, meta
+    )
   }
 
   throwIfAborted (): void { this.signal.throwIfAborted() }
@@ -104,7 +112,9 @@ export class ItemContext extends TryContext {
   }
 }
 
-/** How a step ended that is to be undone. `unknown`: it was aborted, timed out or crashed, and may have had an effect. */
+/**
+ * How a step ended that is to be undone. `unknown`: it was aborted, timed out or crashed, and may have had an effect.
+ */
 export type StepOutcome = { readonly kind: 'completed', readonly result: unknown } | { readonly kind: 'unknown' }
 
 export interface UndoFacts {
