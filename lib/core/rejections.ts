@@ -6,3 +6,9 @@ export function takeRejection (answer: unknown, failed: (error: unknown) => void
   if (typeof answer !== 'object' || answer === null || !('then' in answer)) return
   Promise.resolve(answer).catch(failed)
 }
+
+/** Whether a value can be awaited: a promise, and anything else with a `then`, such as the query of a query builder. */
+export function isThenable (value: unknown): value is PromiseLike<unknown> {
+  if (value === null || (typeof value !== 'object' && typeof value !== 'function')) return false
+  return typeof Reflect.get(value, 'then') === 'function'
+}

@@ -88,8 +88,8 @@ export const SAGA_EVENTS = {
     measurements: [], metadata: [...SAGA, 'reason']
   },
   'saga.compensating': {
-    about: 'A saga begins to undo its steps, because a step failed, it was cancelled, or its time was over (`reason`: ' +
-      'failed, cancelled or timeout).',
+    about: 'A saga begins to undo its steps, because a step failed, it was cancelled, or its time was over ' +
+      '(`reason`: failed, cancelled or timeout).',
     measurements: ['total'], metadata: [...STEP, 'reason', 'errorCode', 'errorMessage']
   },
   'saga.compensated': {

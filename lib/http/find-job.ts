@@ -35,5 +35,7 @@ export async function findJob (http: HttpRuntime, request: JobRequest): Promise<
 }
 
 export function notFound (): AsyncEndpointsError {
-  return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', 'There is no job with this id: it never existed, or it is no longer stored')
+  return new AsyncEndpointsError(
+    'FAE_JOB_NOT_FOUND', 'There is no job with this id: it never existed, or it is no longer stored'
+  )
 }

@@ -3,10 +3,10 @@ import type { FastifyInstance, FastifyTypeProvider } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { invalidOptions, OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
 import { runtimeOf } from '../events/runtime.ts'
-import type { SagaPart } from '../jobs/compile-definition.ts'
+import { DEFAULT_JOB_OPTIONS, type SagaPart } from '../jobs/compile-definition.ts'
 import type { JobDefinition, JobTypes } from '../jobs/definition.ts'
 import { CompiledSchemas, type SchemaCompilers } from '../jobs/schemas.ts'
-import { compileSaga, sagaPlanProperties, type SagaPlanOptions } from '../saga/compile.ts'
+import { compileSaga, sagaPlanProperties, YEAR_MS, type SagaPlanOptions } from '../saga/compile.ts'
 import { stepsOf } from '../saga/journal.ts'
 import { makeSagaRunner } from '../saga/runner.ts'
 import type { NoResults, SagaEnd, SagaSteps } from '../saga/types.ts'
@@ -30,7 +30,8 @@ export interface SagaOptions<
   headers?: readonly Header[] | undefined
   /**
    * The longest time of the whole saga, in milliseconds, from its first start; waits and retries count. After that it
-   * undoes its steps and fails with `FAE_SAGA_TIMEOUT`; undoing has no limit but those of the compensations. 0: no limit.
+   * undoes its steps and fails with `FAE_SAGA_TIMEOUT`; undoing has no limit but those of the compensations. 0: no
+   * limit.
    *
    * @defaultValue 3600000 (1 h)
    */
@@ -52,7 +53,6 @@ export interface AnySagaOptions extends Omit<AnyEndpointOptions, 'url' | 'handle
   readonly steps?: unknown
 }
 
-const YEAR_MS = 31_536_000_000
 const DEFAULT_TIMEOUT_MS = 3_600_000
 
 const { handler: _, ...endpointProperties } = endpointSchema['properties'] as Record<string, OptionsSchema>
@@ -88,18 +88,24 @@ export function defineSaga (app: FastifyInstance, http: HttpRuntime | undefined,
     validatorCompiler: routeOptions?.validatorCompiler, serializerCompiler: routeOptions?.serializerCompiler
   } as SchemaCompilers)
   const problems = new OptionProblems()
-  const options = problems.collect('', () => readOptions<AnySagaOptions, Partial<AnySagaOptions>>(where, sagaSchema, {}, given))
+  const options = problems.collect(
+    '', () => readOptions<AnySagaOptions, Partial<AnySagaOptions>>(where, sagaSchema, {}, given)
+  )
   problems.add(...headerListProblems('headers', Array.isArray(given.headers) ? given.headers : []))
   problems.add(...withoutRoute(given))
   const part = problems.collect('', () => sagaPart(app, given, compilers))
   problems.throwIfAny(where)
-  if (options === undefined || part === undefined) throw new Error('reading the options gave neither a result nor a problem')
+  if (options === undefined || part === undefined) {
+    throw new Error('reading the options gave neither a result nor a problem')
+  }
 
   const { steps, version, versionWaitMs, upgrade, maxStepResultBytes, maxResultsBytes, ...endpoint } = options
   const define = (input: Parameters<ReturnType<typeof definerOf>['define']>[1], own: SchemaCompilers): JobDefinition =>
     definerOf(app).define(app, input, own, part)
   // The plan has the deadline of the saga; an attempt has none of its own.
-  const settings = { ...endpoint, timeoutMs: 0, retry: { attempts: part.plan.maxCrashes, ...options.retry }, handler: neverCalled }
+  const settings = {
+    ...endpoint, timeoutMs: 0, retry: { attempts: part.plan.maxCrashes, ...options.retry }, handler: neverCalled
+  }
   if (settings.url === undefined) return addEndpoint(app, undefined, define, { ...settings, url: '' })
   return addEndpoint(app, http, define, { ...settings, url: settings.url })
 }
@@ -107,12 +113,16 @@ export function defineSaga (app: FastifyInstance, http: HttpRuntime | undefined,
 /** Options of the route that submits the saga, for one that has none. */
 function withoutRoute ({ url, method, bodyLimit }: AnySagaOptions): string[] {
   if (url !== undefined) return []
-  return Object.entries({ method, bodyLimit }).flatMap(([key, value]) => value === undefined ? [] : [`${key} has no effect without a url`])
+  return Object.entries({ method, bodyLimit }).flatMap(
+    ([key, value]) => value === undefined ? [] : [`${key} has no effect without a url`]
+  )
 }
 
 function sagaPart (app: FastifyInstance, given: AnySagaOptions, compilers: SchemaCompilers): SagaPart {
   const runtime = runtimeOf(app)
-  const { name, timeoutMs = DEFAULT_TIMEOUT_MS, graceMs = runtime.jobDefaults?.graceMs ?? 2_000, retry } = given
+  const {
+    name, timeoutMs = DEFAULT_TIMEOUT_MS, graceMs = runtime.jobDefaults?.graceMs ?? DEFAULT_JOB_OPTIONS.graceMs, retry
+  } = given
   const signalSchemas: CompiledSchemas[] = []
   const plan = compileSaga({
     ...given,
@@ -127,7 +137,11 @@ function sagaPart (app: FastifyInstance, given: AnySagaOptions, compilers: Schem
       return async (value) => {
         const read = await schemas.readBody?.(value)
         if (read === undefined) return value
-        if ('problem' in read) throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The signal "${signal}" is not valid: ${read.problem}`)
+        if ('problem' in read) {
+          throw new AsyncEndpointsError(
+            'FAE_INVALID_SUBMISSION', `The signal "${signal}" is not valid: ${read.problem}`
+          )
+        }
         return read.value
       }
     }

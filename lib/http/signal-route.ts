@@ -36,7 +36,9 @@ export function addSignalRoute (app: FastifyInstance, http: HttpRuntime): void {
       params,
       headers: preferHeader,
       response: {
-        200: jsonResponse('The same signal was sent before; with `Prefer: wait=N`: the result of the completed job', {}),
+        200: jsonResponse(
+          'The same signal was sent before; with `Prefer: wait=N`: the result of the completed job', {}
+        ),
         202: jsonResponse('The signal is stored, and the saga goes on', signalledSchema),
         204: emptyResponse('With `Prefer: wait=N`: the job was completed in time, without a result'),
         400: problemResponse('The signal does not fit its schema'),
@@ -66,9 +68,13 @@ async function receiveSignal (http: HttpRuntime, request: SignalRequest, reply: 
   return await answerInTime(http, name, signalled, waitMs, request, reply)
 }
 
-function waitAsked (http: HttpRuntime, { headers: { prefer }, routeOptions }: SignalRequest, reply: FastifyReply): number {
+function waitAsked (
+  http: HttpRuntime, { headers: { prefer }, routeOptions }: SignalRequest, reply: FastifyReply
+): number {
   if (prefer === undefined) return 0
-  return waitTime(parsePrefer(prefer), waitLimit(http.options.maxWaitMs, routeOptions.handlerTimeout, reply.elapsedTime))
+  return waitTime(
+    parsePrefer(prefer), waitLimit(http.options.maxWaitMs, routeOptions.handlerTimeout, reply.elapsedTime)
+  )
 }
 
 /**

@@ -2,7 +2,10 @@
 import { checkOptionProperties } from '../core/health-check.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
 import { compileBackoff } from './backoff.ts'
-import { PROPAGATIONS, type JobDefinition, type JobDefinitionInput, type JobHandler, type JobOptions, type JobTypes, type SpanAttributesOptions } from './definition.ts'
+import {
+  PROPAGATIONS, type JobDefinition, type JobDefinitionInput, type JobHandler, type JobOptions, type JobTypes,
+  type SpanAttributesOptions
+} from './definition.ts'
 import { DEFAULT_QUEUE } from './job.ts'
 import type { SagaPlan } from './saga-plan.ts'
 import { CompiledSchemas, jobSchemasProperty, type SchemaCompilers } from './schemas.ts'
@@ -36,12 +39,16 @@ export const retrySchema: OptionsSchema = {
 }
 
 export const jobNameProperty: OptionsSchema = {
-  type: 'string', pattern: JOB_NAME, description: '1 to 100 letters, digits, "_", ".", ":" or "-", the first a letter or digit'
+  type: 'string', pattern: JOB_NAME,
+  description: '1 to 100 letters, digits, "_", ".", ":" or "-", the first a letter or digit'
 }
 
 /** The properties of {@link JobOptions}, for schemas that include them. */
 export const jobOptionProperties: OptionsSchema = {
-  queue: { type: 'string', pattern: QUEUE_NAME, description: '1 to 64 letters, digits, "_", "." or "-", the first a letter or digit' },
+  queue: {
+    type: 'string', pattern: QUEUE_NAME,
+    description: '1 to 64 letters, digits, "_", "." or "-", the first a letter or digit'
+  },
   retry: retrySchema,
   timeoutMs: { type: 'number', minimum: 0 },
   graceMs: { type: 'number', minimum: 0 },
@@ -51,7 +58,9 @@ export const jobOptionProperties: OptionsSchema = {
 }
 
 export const propagationProperty: OptionsSchema = { type: 'string', enum: [...PROPAGATIONS] }
-export const jobTracingProperty: OptionsSchema = { type: 'object', additionalProperties: false, properties: { sampleRate: { type: 'number', minimum: 0, maximum: 1 } } }
+export const jobTracingProperty: OptionsSchema = {
+  type: 'object', additionalProperties: false, properties: { sampleRate: { type: 'number', minimum: 0, maximum: 1 } }
+}
 export const spanAttributesProperty: OptionsSchema = {
   type: 'object', additionalProperties: false, properties: { input: { isFunction: true }, result: { isFunction: true } }
 }
@@ -59,12 +68,18 @@ export const spanAttributesProperty: OptionsSchema = {
 /** `ready` would be a tag that makes it part of readiness. */
 export const requiresProperty: OptionsSchema = {
   type: 'object',
-  propertyNames: { pattern: '^(?!ready$)[A-Za-z0-9_.:-]{1,50}$', description: '1 to 50 letters, digits, "_", ".", ":" or "-", and not "ready"' },
+  propertyNames: {
+    pattern: '^(?!ready$)[A-Za-z0-9_.:-]{1,50}$',
+    description: '1 to 50 letters, digits, "_", ".", ":" or "-", and not "ready"'
+  },
   maxProperties: 50,
   additionalProperties: {
     anyOf: [
       { isFunction: true },
-      { type: 'object', additionalProperties: false, required: ['check'], properties: { ...checkOptionProperties, check: { isFunction: true } } }
+      {
+        type: 'object', additionalProperties: false, required: ['check'],
+        properties: { ...checkOptionProperties, check: { isFunction: true } }
+      }
     ]
   }
 }
@@ -73,7 +88,11 @@ const definitionSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
   required: ['name'],
-  properties: { ...jobOptionProperties, name: jobNameProperty, handler: { isFunction: true }, schema: jobSchemasProperty, propagation: propagationProperty, tracing: jobTracingProperty, spanAttributes: spanAttributesProperty, requires: requiresProperty }
+  properties: {
+    ...jobOptionProperties, name: jobNameProperty, handler: { isFunction: true }, schema: jobSchemasProperty,
+    propagation: propagationProperty, tracing: jobTracingProperty, spanAttributes: spanAttributesProperty,
+    requires: requiresProperty
+  }
 }
 
 /** What makes a job a saga. */
@@ -107,7 +126,9 @@ export function compileDefinition<T extends JobTypes> (
 ): JobDefinition<T> {
   const where = `job "${String(input?.name)}"`
   if (typeof input !== 'object' || input === null) throw invalidOptions(where, ['options must be an object'])
-  const options = readOptions<JobDefinitionInput<T>, Required<JobOptions>>(where, definitionSchema, { ...DEFAULT_JOB_OPTIONS, ...defaults } as Required<JobOptions>, input)
+  const options = readOptions<JobDefinitionInput<T>, Required<JobOptions>>(
+    where, definitionSchema, { ...DEFAULT_JOB_OPTIONS, ...defaults } as Required<JobOptions>, input
+  )
   const retry = { ...DEFAULT_JOB_OPTIONS.retry, ...defaults.retry, ...options.retry }
   return Object.freeze({
     name: options.name,

@@ -1,11 +1,10 @@
 /** What readers see of a job's steps. Made of the stored facts; of the definition only what no fact says yet. */
-import type { StoredError } from './job.ts'
+import type { StepsFacts, StoredError } from './job.ts'
 import {
   HEAD, NAMES, readHead, readNames, readStep, STEP_STATES, type SagaNames, type SagaPhase, type StepFacts,
   type StepState
 } from './saga-facts.ts'
-import { plannedSteps, type SagaPlan } from './saga-plan.ts'
-import type { StepsFacts } from './job.ts'
+import { MAX_EACH_ITEMS, plannedPaths, plannedSteps, type SagaPlan } from './saga-plan.ts'
 
 /** One step, as readers see it. Its result is never part of it. */
 export interface StepView {
@@ -32,9 +31,6 @@ export interface SagaView {
   readonly steps: readonly StepView[]
 }
 
-/** A group that is made at run time has no more siblings; a larger number is garbage. */
-const MAX_ITEMS = 1_000
-
 /**
  * The phase and the steps of a job, pending ones included.
  *
@@ -43,13 +39,15 @@ const MAX_ITEMS = 1_000
  * @param ended whether the job is over
  * @returns `undefined` for a job without steps
  */
-export function sagaView (facts: StepsFacts | undefined, plan: SagaPlan | undefined, ended: boolean): SagaView | undefined {
+export function sagaView (
+  facts: StepsFacts | undefined, plan: SagaPlan | undefined, ended: boolean
+): SagaView | undefined {
   if (facts === undefined && plan === undefined) return undefined
   const names = readNames(facts)
-  if (names === undefined && plan === undefined) return { phase: undefined, steps: handlerSteps(facts ?? {}, ended) }
-  const paths = names === undefined ? plannedPaths(plan) : storedPaths(names)
+  const listed = names === undefined ? plan && plannedPaths(plan) : storedPaths(names)
+  if (listed === undefined) return { phase: undefined, steps: handlerSteps(facts ?? {}, ended) }
   const attempts = plannedAttempts(plan)
-  return { phase: phaseOf(facts), steps: paths.map((path) => stepView(path, readStep(facts, path), ended, attempts)) }
+  return { phase: phaseOf(facts), steps: listed.map((path) => stepView(path, readStep(facts, path), ended, attempts)) }
 }
 
 /** Also of a job in a list, of which only the head is read. */
@@ -73,15 +71,11 @@ function handlerSteps (facts: StepsFacts, ended: boolean): StepView[] {
   return steps.sort((one, other) => beganAt(one) - beganAt(other) || (one.name < other.name ? -1 : 1))
 }
 
-function plannedPaths (plan: SagaPlan | undefined): string[] {
-  const nodes = plan?.nodes ?? []
-  return nodes.flatMap((node) => node.kind === 'parallel' ? node.steps.map(({ path }) => path) : [node.path])
-}
-
 function storedPaths ({ n: paths, g: groups }: SagaNames): string[] {
   return paths.flatMap((path) => {
     const count: unknown = groups?.[path]
-    const items = typeof count === 'number' && count > 0 ? Math.min(count, MAX_ITEMS) : 0
+    // A larger number is garbage.
+    const items = typeof count === 'number' && count > 0 ? Math.min(count, MAX_EACH_ITEMS) : 0
     return [path, ...Array.from({ length: items }, (_, index) => `${path}/${index}`)]
   })
 }

@@ -1,9 +1,8 @@
 /**
- * How the facts of a saga's steps are written: see {@link StepsFacts}. The keys are short, because every checkpoint sends
- * them and every status reads them.
+ * How the facts of a saga's steps are written: see {@link StepsFacts}. The keys are short, because every checkpoint
+ * sends them and every status reads them.
  */
-import type { StoredError } from './job.ts'
-import type { StepsFacts } from './job.ts'
+import type { StepsFacts, StoredError } from './job.ts'
 
 /** What became of a saga's steps: they go forward, are being undone, were all undone, or could not all be undone. */
 export type SagaPhase = 'forward' | 'compensating' | 'compensated' | 'compensation-failed'
@@ -43,20 +42,24 @@ export interface SagaHead {
   readonly v?: number | undefined
 }
 
-/** The version of the definition that wrote the steps, and their paths in order. Written once. */
+/**
+ * The version of the definition that wrote the steps, and their paths in order. Written at the start, and again when
+ * the list of an `each` is read and when another definition takes over.
+ */
 export interface SagaNames {
   readonly v: number
   readonly n: readonly string[]
-  /** paths of the groups' siblings that were made at run time, by the path of the group */
+  /** how many items each `each` has whose list was read, by its path */
   readonly g?: Readonly<Record<string, number>> | undefined
 }
 
 /**
- * A step's state as one letter: `p`ending (again, after a redrive), `r`unning, `b`ackoff before its next try, `w`aiting (asleep, or for a signal),
- * `c`ompleted, `s`kipped, `f`ailed, `u`ndoing, `z` undone, `x` its undo failed.
+ * A step's state as one letter: `p`ending (again, after a redrive), `r`unning, `b`ackoff before its next try, `w`aiting
+ * (asleep, or for a signal), `c`ompleted, `s`kipped, `f`ailed, `u`ndoing, `z` undone, `x` its undo failed.
  */
 export const STEP_STATES = {
-  p: 'pending', r: 'running', b: 'backoff', w: 'waiting', c: 'completed', s: 'skipped', f: 'failed', u: 'compensating', z: 'compensated', x: 'compensation-failed'
+  p: 'pending', r: 'running', b: 'backoff', w: 'waiting', c: 'completed', s: 'skipped', f: 'failed', u: 'compensating',
+  z: 'compensated', x: 'compensation-failed'
 } as const
 export type StepLetter = keyof typeof STEP_STATES
 /**
@@ -93,9 +96,13 @@ export interface StepFacts {
 
 export function readHead (facts: StepsFacts | undefined): SagaHead | undefined { return read(facts?.[HEAD], isHead) }
 
-export function readNames (facts: StepsFacts | undefined): SagaNames | undefined { return read(facts?.[NAMES], isNames) }
+export function readNames (facts: StepsFacts | undefined): SagaNames | undefined {
+  return read(facts?.[NAMES], isNames)
+}
 
-export function readStep (facts: StepsFacts | undefined, path: string): StepFacts | undefined { return read(facts?.[path], isStep) }
+export function readStep (facts: StepsFacts | undefined, path: string): StepFacts | undefined {
+  return read(facts?.[path], isStep)
+}
 
 /** `undefined` for what is not there and for what cannot be read. */
 function read<T> (text: string | undefined, fits: (value: unknown) => value is T): T | undefined {
@@ -111,7 +118,8 @@ function read<T> (text: string | undefined, fits: (value: unknown) => value is T
 export function isHead (value: unknown): value is SagaHead {
   if (typeof value !== 'object' || value === null) return false
   const { k, t, b, r, d, c, i, v, x, e } = value as Record<keyof SagaHead, unknown>
-  return [k, t, b].every(Number.isFinite) && [r, d, c, i, v, x].every((number) => number === undefined || Number.isFinite(number)) && isErrorOrNone(e)
+  return [k, t, b].every(Number.isFinite) &&
+    [r, d, c, i, v, x].every((number) => number === undefined || Number.isFinite(number)) && isErrorOrNone(e)
 }
 
 export function isNames (value: unknown): value is SagaNames {

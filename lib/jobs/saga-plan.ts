@@ -3,6 +3,9 @@
  */
 import type { Backoff } from './backoff.ts'
 
+/** A list for an `each` can have no more items. */
+export const MAX_EACH_ITEMS = 1_000
+
 /** What happens when a step has failed for good. `continue`: its result is `undefined`, and the next step follows. */
 export type OnExhausted = 'compensate' | 'fail' | 'continue'
 
@@ -68,8 +71,8 @@ export interface SignalPlan extends NodePlan {
   readonly timeoutMs: number
   readonly onExhausted: OnExhausted
   /**
-   * Checks and converts what was sent; what it resolves with is stored. Rejects with `FAE_INVALID_SUBMISSION` for a value
-   * that does not fit.
+   * Checks and converts what was sent; what it resolves with is stored. Rejects with `FAE_INVALID_SUBMISSION` for a
+   * value that does not fit.
    */
   readonly validate: (value: unknown) => Promise<unknown>
 }
@@ -106,8 +109,31 @@ export interface SagaHistory {
 }
 
 /** Every step of a plan that the application wrote, siblings of groups too; for labels, health and documents. */
-export function plannedSteps (plan: SagaPlan): StepPlan[] {
-  return plan.nodes.flatMap((node) => node.kind === 'step' ? [node] : node.kind === 'parallel' ? node.steps : node.kind === 'each' ? [node.step] : [])
+export function plannedSteps ({ nodes }: SagaPlan): StepPlan[] {
+  return nodes.flatMap((node) => {
+    switch (node.kind) {
+      case 'step': return [node]
+      case 'parallel': return node.steps
+      case 'each': return [node.step]
+      default: return []
+    }
+  })
+}
+
+/** The paths of a plan's nodes in order; of a `parallel`, those of its steps. */
+export function plannedPaths ({ nodes }: SagaPlan): string[] {
+  return nodes.flatMap((node) => node.kind === 'parallel' ? node.steps.map(({ path }) => path) : [node.path])
+}
+
+/** What the plan has under a path; for an item of an `each`, the step of the `each`. */
+export function plannedNode ({ nodes }: SagaPlan, path: string): SagaNode | undefined {
+  for (const node of nodes) {
+    if (node.path === path) return node
+    if (!path.startsWith(`${node.path}/`)) continue
+    if (node.kind === 'parallel') return node.steps.find((step) => step.path === path)
+    if (node.kind === 'each') return node.step
+  }
+  return undefined
 }
 
 /** A signal of the plan by its name. */

@@ -2,6 +2,7 @@ import type { Clock } from '../core/context.ts'
 import { invalidOptions } from '../core/options.ts'
 import { processMemory } from '../core/process-memory.ts'
 import type { Redaction } from '../core/redact.ts'
+import { isThenable } from '../core/rejections.ts'
 import { singleLine } from '../core/text.ts'
 import type { EventBus } from '../events/bus.ts'
 import type { OperationContext } from '../events/catalogue.ts'
@@ -112,10 +113,6 @@ function checkName (operation: unknown): void {
   if (typeof operation === 'string' && operation !== '' && operation.length <= MAX_NAME && !NOT_IN_NAMES.test(operation)) return
   const advice = 'it becomes a metric label, so give few different ones'
   throw invalidOptions('jobMonitor.monitor', [`the operation must be a name of 1 to ${MAX_NAME} printable characters: ${advice}`])
-}
-
-function isThenable (value: unknown): value is PromiseLike<unknown> {
-  return (typeof value === 'object' || typeof value === 'function') && value !== null && typeof Reflect.get(value, 'then') === 'function'
 }
 
 /**

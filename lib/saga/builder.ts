@@ -10,7 +10,12 @@ export interface DeclaredStep {
 
 export type DeclaredNode =
   | DeclaredStep
-  | { readonly kind: 'parallel', readonly name: unknown, readonly steps: readonly DeclaredStep[], readonly options: unknown }
+  | {
+    readonly kind: 'parallel'
+    readonly name: unknown
+    readonly steps: readonly DeclaredStep[]
+    readonly options: unknown
+  }
   | { readonly kind: 'each', readonly name: unknown, readonly list: unknown, readonly options: unknown }
   | { readonly kind: 'sleep', readonly name: unknown, readonly ms: unknown }
   | { readonly kind: 'signal', readonly name: unknown, readonly options: unknown }
@@ -35,18 +40,20 @@ export function declareSteps (steps: unknown, problems: OptionProblems): Declare
     return { nodes, returns }
   }
   const add = (node: DeclaredNode): Chain => {
-    if (ended) problems.add(`${node.kind} "${String(node.name)}" stands behind returns(), which ends the chain`)
+    if (ended) problems.add(`${node.kind} "${String(node.name)}" comes after returns(), which ends the chain`)
     nodes.push(node)
     return chain
   }
   const chain: Chain = {
     step: (name, options) => add({ kind: 'step', name, options }),
-    parallel: (name, siblings, options) => add({ kind: 'parallel', name, steps: declareSiblings(name, siblings, problems), options }),
+    parallel: (name, siblings, options) => add({
+      kind: 'parallel', name, steps: declareSiblings(name, siblings, problems), options
+    }),
     each: (name, list, options) => add({ kind: 'each', name, list, options }),
     sleep: (name, ms) => add({ kind: 'sleep', name, ms }),
     signal: (name, options) => add({ kind: 'signal', name, options }),
     returns: (make) => {
-      if (ended) problems.add('returns() is there twice')
+      if (ended) problems.add('returns() is called twice')
       if (typeof make !== 'function') problems.add('returns() takes a function')
       ended = true
       returns = make
@@ -54,7 +61,9 @@ export function declareSteps (steps: unknown, problems: OptionProblems): Declare
     }
   }
   calling('steps', problems, () => {
-    if (Reflect.apply(steps, undefined, [chain]) !== chain) problems.add('steps must return its chain: (s) => s.step(…), or { return s.step(…) }')
+    if (Reflect.apply(steps, undefined, [chain]) !== chain) {
+      problems.add('steps must return its chain: (s) => s.step(…), or { return s.step(…) }')
+    }
   })
   return { nodes, returns }
 }

@@ -2,7 +2,7 @@
 import type { StoredError } from '../jobs/job.ts'
 import { outcomeKind, type Cancel, type Discard, type Snooze } from '../jobs/outcome.ts'
 import type { StepFacts } from '../jobs/saga-facts.ts'
-import type { SagaNode, SagaPlan, StepPlan } from '../jobs/saga-plan.ts'
+import { plannedNode, type StepPlan } from '../jobs/saga-plan.ts'
 import type { StepScope } from '../jobs/seams.ts'
 import type { Settlement } from '../jobs/store.ts'
 import { toReason, toStoredError } from '../jobs/stored-error.ts'
@@ -12,7 +12,9 @@ import { round, type RunnableStep } from './step-runner.ts'
 import { UndoContext, type StepOutcome, type TryFacts } from './step-context.ts'
 import { stepScope, StepTry, type TryEnd } from './step-try.ts'
 
-const CRASHED: StoredError = { code: 'FAE_STEP_CRASHED', message: 'Its compensation ended its worker process again and again' }
+const CRASHED: StoredError = {
+  code: 'FAE_STEP_CRASHED', message: 'Its compensation ended its worker process again and again'
+}
 const GONE: StoredError = { code: 'FAE_SAGA_CHANGED', message: 'The definition of the saga has no such step any more' }
 
 /** A step that is to be undone. `step`: absent if the definition does not have it any more. */
@@ -47,7 +49,9 @@ export async function compensate (run: Run): Promise<Settlement> {
   if (newest !== undefined && journal.crashes >= run.plan.maxCrashes) giveUp(run, newest, CRASHED)
   await journal.flush()
   if (targets.length > 0) {
-    const scope = stepScope(run.scope.attempt, { kind: 'compensation', step: '', order: 0, tryNumber: 1, maxTries: 1, parent: undefined })
+    const scope = stepScope(run.scope.attempt, {
+      kind: 'compensation', step: '', order: 0, tryNumber: 1, maxTries: 1, parent: undefined
+    })
     await within(runtime, scope, async () => {
       for (const target of targets) await undo(run, target, scope)
     })
@@ -60,17 +64,23 @@ export async function compensate (run: Run): Promise<Settlement> {
 /** What a saga ends with whose compensation is over, also when an earlier attempt died before that was stored. */
 export function endOfCompensation (run: Run, failure = undoError(run)): Settlement {
   const { journal, events, scope } = run
-  const { o: reason, e: cause = { code: 'FAE_SAGA_CHANGED', message: '' }, t: total, c: since = run.now() } = journal.head
+  const {
+    o: reason, e: cause = { code: 'FAE_SAGA_CHANGED', message: '' }, t: total, c: since = run.now()
+  } = journal.head
   const undone = [...journal.steps()].filter(([, { s }]) => s === 'z').length
   const settlement: Settlement = failure !== undefined
     ? { kind: 'failed', error: failure.error }
-    : reason === 'cancelled' ? { kind: 'cancelled', reason: journal.cancelReason ?? cause.message } : { kind: 'failed', error: cause }
+    : reason === 'cancelled'
+      ? { kind: 'cancelled', reason: journal.cancelReason ?? cause.message }
+      : { kind: 'failed', error: cause }
   scope.onSettled((verdict) => {
     if (verdict.kind !== 'stored') return
     if (failure !== undefined) events.compensationFailed(failure.paths, total, failure.error)
     else if (undone > 0) events.allCompensated(undone, run.now() - since)
     if (settlement.kind === 'cancelled') events.sagaCancelled(total)
-    else if (settlement.kind === 'failed') events.sagaFailed(total, settlement.error, failure === undefined ? 'compensated' : 'compensation-failed')
+    else if (settlement.kind === 'failed') {
+      events.sagaFailed(total, settlement.error, failure === undefined ? 'compensated' : 'compensation-failed')
+    }
   })
   return settlement
 }
@@ -105,43 +115,33 @@ function undoError ({ journal }: Run): { readonly error: StoredError, readonly p
   if (failed.length === 0) return undefined
   const { e: cause } = journal.head
   const list = failed.map(([path, { e }]) => `${path} (${e?.code ?? 'unknown'}: ${e?.message ?? ''})`).join(', ')
-  const message = `${failed.length} step${failed.length === 1 ? '' : 's'} could not be undone: ${list}. The saga had failed with ${cause?.code}: ${cause?.message}`
-  return { error: { code: 'FAE_COMPENSATION_FAILED', message: message.slice(0, 1_000) }, paths: failed.map(([path]) => path) }
+  const message = `${failed.length} step${failed.length === 1 ? '' : 's'} could not be undone: ${list}. ` +
+    `The saga had failed with ${cause?.code}: ${cause?.message}`
+  return {
+    error: { code: 'FAE_COMPENSATION_FAILED', message: message.slice(0, 1_000) }, paths: failed.map(([path]) => path)
+  }
 }
 
 /**
- * The steps that are left to undo: those that completed, and those whose effect is unknown, in the reverse order in which
- * they began.
+ * The steps that are left to undo: those that completed, and those whose effect is unknown, in the reverse order in
+ * which they began.
  */
 function targetsOf ({ journal, plan }: Run): Target[] {
   const found: Array<Target & { readonly began: number }> = []
   for (const [path, facts] of journal.steps()) {
     if (!mayHaveEffect(facts) || facts.s === 'z' || facts.s === 'x') continue
-    const known = nodeOf(plan, path)
+    const known = plannedNode(plan, path)
     // Another version may have something else under the name of a step, such as a sleep: that does not undo the step.
-    if (known === undefined || !isStep(known)) found.push({ path, step: undefined, began: facts.i ?? 0 })
+    if (known === undefined || known.kind !== 'step') found.push({ path, step: undefined, began: facts.i ?? 0 })
     else if (known.compensate !== undefined) found.push({ path, step: runnable(known, path), began: facts.i ?? 0 })
   }
   return found.sort((one, other) => other.began - one.began)
 }
 
 function mayHaveEffect ({ s, y, q, i }: StepFacts): boolean {
-  // A sleep, a signal and the list of an `each` have no start number: there is nothing to undo. An undo that was begun is
-  // ended, whatever it was begun for.
+  // A sleep, a signal and the list of an `each` have no start number: there is nothing to undo. An undo that was begun
+  // is ended, whatever it was begun for.
   return i !== undefined && (y !== undefined || q === 1 || s === 'r' || s === 'u')
-}
-
-function isStep (known: StepPlan | SagaNode): known is StepPlan { return known.kind === 'step' }
-
-/** What the definition has under a path; of an item of an `each`, its step. */
-export function nodeOf (plan: SagaPlan, path: string): StepPlan | SagaNode | undefined {
-  for (const node of plan.nodes) {
-    if (node.path === path) return node
-    if (!path.startsWith(`${node.path}/`)) continue
-    if (node.kind === 'parallel') return node.steps.find((step) => step.path === path)
-    if (node.kind === 'each') return node.step
-  }
-  return undefined
 }
 
 function runnable (step: StepPlan, path: string): RunnableStep {
@@ -168,7 +168,9 @@ async function undo (run: Run, { path, step }: Target, parent: StepScope): Promi
       continue
     }
     const tryNumber = (facts.s === 'u' ? facts.n ?? 0 : 0) + 1
-    const scope = stepScope(run.scope.attempt, { kind: 'undo', step: path, order: step.order, tryNumber, maxTries: step.undo.attempts, parent })
+    const scope = stepScope(run.scope.attempt, {
+      kind: 'undo', step: path, order: step.order, tryNumber, maxTries: step.undo.attempts, parent
+    })
     const end = await undoTry(run, step, scope)
     if (end.kind === 'aborted') throw new Stopped(run.stop ?? 'shutdown')
     if (afterUndo(run, step, scope, end)) return
@@ -179,12 +181,17 @@ async function undoTry (run: Run, step: RunnableStep, scope: StepScope): Promise
   const { runtime, events, journal, plan: { graceMs } } = run
   const { path, index, undo: { timeoutMs } } = step
   const stepKey = run.idempotencyKey(path)
-  const facts = { runtime, scope: run.scope, step: scope, results: () => run.results(), idempotencyKey: `${stepKey}/undo` }
+  const facts = {
+    runtime, scope: run.scope, step: scope, results: () => run.results(), idempotencyKey: `${stepKey}/undo`
+  }
   const { o: reason = 'failed', e: error } = journal.head
   const call = (signal: TryFacts['signal']): unknown => {
     events.tryStarted('step.compensating', scope)
     const about = { stepKey, outcome: outcomeOf(run, path), reason, error }
-    return Reflect.apply(step.compensate ?? (() => {}), undefined, [new UndoContext({ ...facts, signal }, about, itemOf(run, path, index), index)])
+    return Reflect.apply(
+      step.compensate ?? (() => {}), undefined,
+      [new UndoContext({ ...facts, signal }, about, itemOf(run, path, index), index)]
+    )
   }
   const attempt = new StepTry({
     runtime,
@@ -205,7 +212,9 @@ async function undoTry (run: Run, step: RunnableStep, scope: StepScope): Promise
 }
 
 /** Notes how a try of a compensation ended. @returns whether there is no other */
-function afterUndo (run: Run, step: RunnableStep, scope: StepScope, end: Exclude<TryEnd, { kind: 'aborted' }>): boolean {
+function afterUndo (
+  run: Run, step: RunnableStep, scope: StepScope, end: Exclude<TryEnd, { kind: 'aborted' }>
+): boolean {
   const { journal, events, runtime: { redaction } } = run
   const facts = journal.step(step.path)
   if (facts === undefined) return true
@@ -225,16 +234,21 @@ function afterUndo (run: Run, step: RunnableStep, scope: StepScope, end: Exclude
   }
   // A `discard()` or a `cancel()` says that trying again cannot help.
   const error = outcome === undefined ? toStoredError(thrownBy(end), redaction.text) : givenUp(end, redaction.text)
-  const delayMs = outcome !== undefined || tryNumber >= step.undo.attempts ? -1 : step.undo.backoff({ attempt: tryNumber, maxAttempts: step.undo.attempts, error: thrownBy(end) })
+  const delayMs = outcome !== undefined || tryNumber >= step.undo.attempts
+    ? -1
+    : step.undo.backoff({ attempt: tryNumber, maxAttempts: step.undo.attempts, error: thrownBy(end) })
   events.tryFailed('step.compensation_failed', scope, end.durationMs, error, delayMs < 0)
   if (delayMs >= 0) events.retryScheduled(scope, delayMs, error.code)
   journal.setStep(step.path, {
-    ...facts, s: delayMs < 0 ? 'x' : 'u', n: tryNumber, d: round(end.durationMs), e: error, u: delayMs < 0 ? undefined : run.now() + delayMs
+    ...facts, s: delayMs < 0 ? 'x' : 'u', n: tryNumber, d: round(end.durationMs), e: error,
+    u: delayMs < 0 ? undefined : run.now() + delayMs
   })
   return delayMs < 0
 }
 
-function thrownBy (end: Exclude<TryEnd, { kind: 'aborted' }>): unknown { return end.kind === 'returned' ? end.value : end.error }
+function thrownBy (end: Exclude<TryEnd, { kind: 'aborted' }>): unknown {
+  return end.kind === 'returned' ? end.value : end.error
+}
 
 function givenUp (end: Exclude<TryEnd, { kind: 'aborted' }>, clean: (text: string) => string): StoredError {
   const { reason } = thrownBy(end) as Cancel | Discard
@@ -246,7 +260,9 @@ function giveUp (run: Run, { path, step }: Target, error: StoredError): void {
   if (facts === undefined) return
   run.journal.setStep(path, { ...facts, s: 'x', e: error, u: undefined })
   const maxTries = step?.undo.attempts ?? 1
-  const scope = stepScope(run.scope.attempt, { kind: 'undo', step: path, order: step?.order ?? 0, tryNumber: maxTries, maxTries, parent: undefined })
+  const scope = stepScope(run.scope.attempt, {
+    kind: 'undo', step: path, order: step?.order ?? 0, tryNumber: maxTries, maxTries, parent: undefined
+  })
   run.events.tryFailed('step.compensation_failed', scope, 0, error, true)
 }
 

@@ -3,34 +3,37 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 import { OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
 import { compileBackoff, type BackoffOptions, type CustomBackoff } from '../jobs/backoff.ts'
 import { retrySchema } from '../jobs/compile-definition.ts'
-import type {
-  AnyStepFunction, EachPlan, GroupPlan, OnExhausted, SagaHistory, SagaNode, SagaPlan, SignalPlan, SleepPlan, StepPlan, TryPlan
+import {
+  MAX_EACH_ITEMS, type AnyStepFunction, type EachPlan, type GroupPlan, type OnExhausted, type SagaHistory,
+  type SagaNode, type SagaPlan, type SignalPlan, type SleepPlan, type StepPlan, type TryPlan
 } from '../jobs/saga-plan.ts'
 import { declareSteps, type DeclaredNode, type DeclaredStep } from './builder.ts'
-import { STEP_NAME } from './handler-steps.ts'
+import { STEP_NAME, STEP_NAME_RULE } from './step-name.ts'
+import { MAX_RESULTS_BYTES, MAX_STEP_RESULT_BYTES } from './step-result.ts'
 
-const NAME = new RegExp(STEP_NAME)
 const MAX_NODES = 1_000
-const YEAR_MS = 31_536_000_000
+/** The longest time that an option of a saga can have: a year. */
+export const YEAR_MS = 31_536_000_000
 
 /** The options of a saga that are about its steps. */
 export interface SagaPlanOptions {
   /**
-   * The version of the definition. Raise it when you change the steps. It is stored with every saga: see `versionWaitMs`.
+   * The version of the definition. Raise it when you change the steps. It is stored with every saga: see
+   * `versionWaitMs`.
    *
    * @defaultValue 1
    */
   readonly version?: number | undefined
   /**
-   * How long a saga whose stored steps do not fit this definition waits for a worker that still has the older one. After
-   * that it fails with `FAE_SAGA_CHANGED`, and its steps are undone by name.
+   * How long a saga whose stored steps do not fit this definition waits for a worker that still has the older one.
+   * After that it fails with `FAE_SAGA_CHANGED`, and its steps are undone by name.
    *
    * @defaultValue 600000 (10 min)
    */
   readonly versionWaitMs?: number | undefined
   /**
-   * Converts what an older definition has stored. Return the steps that are done under their new names, with the results;
-   * `undefined`: it cannot be converted.
+   * Converts what an older definition has stored. Return the steps that are done under their new names, with the
+   * results; `undefined`: it cannot be converted.
    */
   readonly upgrade?: ((stored: SagaHistory) => SagaHistory | undefined) | undefined
   /** The largest result of one step as JSON, in bytes. @defaultValue 262144 (256 KiB) */
@@ -68,7 +71,8 @@ export function compileSaga (source: SagaSource): SagaPlan {
   const nodes = compiler.nodes(declared.nodes)
   problems.throwIfAny(`saga "${source.name}"`)
   const {
-    name, version = 1, versionWaitMs = 600_000, upgrade, maxStepResultBytes = 262_144, maxResultsBytes = 4_194_304, timeoutMs, graceMs, retry
+    name, version = 1, versionWaitMs = 600_000, upgrade, timeoutMs, graceMs, retry,
+    maxStepResultBytes = MAX_STEP_RESULT_BYTES, maxResultsBytes = MAX_RESULTS_BYTES
   } = source
   return Object.freeze({
     name,
@@ -94,7 +98,10 @@ const onExhausted: OptionsSchema = { enum: ['compensate', 'fail', 'continue'] sa
 const compensate: OptionsSchema = {
   anyOf: [
     { isFunction: true },
-    { type: 'object', additionalProperties: false, required: ['run'], properties: { ...tryProperties, run: { isFunction: true } } }
+    {
+      type: 'object', additionalProperties: false, required: ['run'],
+      properties: { ...tryProperties, run: { isFunction: true } }
+    }
   ]
 }
 const stepSchema: OptionsSchema = {
@@ -118,13 +125,15 @@ const eachSchema: OptionsSchema = {
     run: { isFunction: true },
     compensate,
     onExhausted: { enum: ['compensate', 'fail'] satisfies OnExhausted[] },
-    maxItems: { type: 'integer', minimum: 1, maximum: 1_000 }
+    maxItems: { type: 'integer', minimum: 1, maximum: MAX_EACH_ITEMS }
   }
 }
 const signalSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
-  properties: { schema: {}, parse: { isFunction: true }, timeoutMs: { type: 'number', minimum: 0, maximum: YEAR_MS }, onExhausted }
+  properties: {
+    schema: {}, parse: { isFunction: true }, timeoutMs: { type: 'number', minimum: 0, maximum: YEAR_MS }, onExhausted
+  }
 }
 
 interface TryInput {
@@ -145,6 +154,9 @@ interface GroupInput {
   readonly concurrency?: number
 }
 
+/** What a step is called, and where it stands. */
+type StepPlace = Pick<StepPlan, 'path' | 'name' | 'group' | 'order'>
+
 const UNDO = { attempts: 5, backoff: { type: 'exponential', delayMs: 500 }, timeoutMs: 30_000 } as const
 const STEP = { attempts: 3, backoff: { type: 'exponential', delayMs: 1_000 }, timeoutMs: 300_000 } as const
 
@@ -161,7 +173,9 @@ class PlanCompiler {
   nodes (declared: readonly DeclaredNode[]): SagaNode[] {
     if (declared.length === 0 && typeof this.#source.steps === 'function') this.#problems.add('it has no steps')
     const count = declared.reduce((sum, node) => sum + (node.kind === 'parallel' ? node.steps.length : 1), 0)
-    if (count > MAX_NODES) this.#problems.add(`it has ${count} steps; ${MAX_NODES} are the most, put more work into each or use each()`)
+    if (count > MAX_NODES) {
+      this.#problems.add(`it has ${count} steps; ${MAX_NODES} are the most, put more work into each or use each()`)
+    }
     this.#names('the saga', declared)
     return declared.flatMap((node) => this.#node(node) ?? [])
   }
@@ -178,19 +192,18 @@ class PlanCompiler {
 
   #step ({ name, options }: DeclaredStep, group?: string): StepPlan | undefined {
     const path = group === undefined ? String(name) : `${group}/${String(name)}`
-    const input = this.#read<StepInput>(`step "${path}"`, stepSchema, typeof options === 'function' ? { run: options } : options)
+    const input = this.#read<StepInput>(
+      `step "${path}"`, stepSchema, typeof options === 'function' ? { run: options } : options
+    )
     const order = ++this.#order
     return input && this.#stepPlan({ path, name: String(name), group, order, input })
   }
 
-  #stepPlan ({ path, name, group, order, input }: { path: string, name: string, group: string | undefined, order: number, input: StepInput }): StepPlan {
+  #stepPlan ({ input, ...node }: StepPlace & { readonly input: StepInput }): StepPlan {
     const undo = typeof input.compensate === 'object' ? input.compensate : undefined
     return Object.freeze({
       kind: 'step',
-      path,
-      name,
-      group,
-      order,
+      ...node,
       ...tryPlan(input, STEP),
       run: input.run,
       when: input.when,
@@ -207,7 +220,10 @@ class PlanCompiler {
     if (steps.length === 0) this.#problems.add(`${where} has no steps`)
     this.#names(where, steps)
     // `group/0` is an item of an `each`, in labels too.
-    for (const { name } of steps) if (/^\d+$/.test(String(name))) this.#problems.add(`the name "${String(name)}" in ${where} must have a letter: numbers name the items of an each`)
+    for (const { name } of steps) {
+      if (typeof name !== 'string' || !/^\d+$/.test(name)) continue
+      this.#problems.add(`the name "${name}" in ${where} must have a letter: numbers name the items of an each`)
+    }
     const order = this.#order + 1
     const siblings = steps.flatMap((step) => this.#step(step, path) ?? [])
     if (input === undefined) return undefined
@@ -224,7 +240,9 @@ class PlanCompiler {
     if (input === undefined) return undefined
     const { onError = 'abort', concurrency = 10, maxItems = 100 } = input
     const step = this.#stepPlan({ path, name: path, group: path, order, input })
-    return Object.freeze({ kind: 'each', path, order, list: list as AnyStepFunction, step, maxItems, onError, concurrency })
+    return Object.freeze({
+      kind: 'each', path, order, list: list as AnyStepFunction, step, maxItems, onError, concurrency
+    })
   }
 
   #sleep ({ name, ms }: DeclaredNode & { kind: 'sleep' }): SleepPlan {
@@ -236,7 +254,9 @@ class PlanCompiler {
 
   #signal ({ name, options }: DeclaredNode & { kind: 'signal' }): SignalPlan | undefined {
     const path = String(name)
-    const input = this.#read<{ schema?: unknown, parse?: (value: unknown) => unknown, timeoutMs?: number, onExhausted?: OnExhausted }>(`signal "${path}"`, signalSchema, options)
+    const input = this.#read<{
+      schema?: unknown, parse?: (value: unknown) => unknown, timeoutMs?: number, onExhausted?: OnExhausted
+    }>(`signal "${path}"`, signalSchema, options)
     const order = ++this.#order
     if (input === undefined) return undefined
     const { schema, parse, timeoutMs = 0, onExhausted: failed = 'compensate' } = input
@@ -257,18 +277,17 @@ class PlanCompiler {
     return problems.collect(`${where}: `, () => readOptions<T, Partial<T>>(where, schema, {}, given as T | undefined))
   }
 
-  /** Names are keys in the store, labels of metrics, and members of `results`. */
   #names (where: string, declared: ReadonlyArray<{ readonly name: unknown }>): void {
     const seen = new Set<unknown>()
     const twice = new Set<unknown>()
     for (const { name } of declared) {
-      if (typeof name !== 'string' || !NAME.test(name)) {
-        this.#problems.add(`the name ${JSON.stringify(name) ?? String(name)} in ${where} must be 1 to 64 letters, digits, "_", "." or "-", the first a letter or digit`)
+      if (typeof name !== 'string' || !STEP_NAME.test(name)) {
+        this.#problems.add(`the name ${JSON.stringify(name) ?? String(name)} in ${where} must be ${STEP_NAME_RULE}`)
       }
       if (seen.has(name)) twice.add(name)
       seen.add(name)
     }
-    for (const name of twice) this.#problems.add(`the name "${String(name)}" is there twice in ${where}`)
+    for (const name of twice) this.#problems.add(`the name "${String(name)}" is used twice in ${where}`)
   }
 }
 
@@ -285,6 +304,9 @@ async function parsed (signal: string, parse: (value: unknown) => unknown, value
   try {
     return await parse(value)
   } catch (error) {
-    throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION', `The signal "${signal}" is not valid: ${error instanceof Error ? error.message : String(error)}`)
+    throw new AsyncEndpointsError(
+      'FAE_INVALID_SUBMISSION',
+      `The signal "${signal}" is not valid: ${error instanceof Error ? error.message : String(error)}`
+    )
   }
 }

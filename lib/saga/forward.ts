@@ -1,15 +1,16 @@
 /** Walks the list of a saga's steps, from the first that is not done. */
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { MAX_DELAY_MS } from '../jobs/outcome.ts'
-import type { EachPlan, SagaNode, SignalPlan, SleepPlan, StepPlan } from '../jobs/saga-plan.ts'
+import {
+  plannedNode, type EachPlan, type SagaNode, type SignalPlan, type SleepPlan, type StepPlan
+} from '../jobs/saga-plan.ts'
 import type { Settlement } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 import { GroupRunner } from './group-runner.ts'
 import { isDone, parseValue } from './journal.ts'
-import { SagaFailure, Stopped, Suspended, type Run } from './run.ts'
+import { endingBy, SagaFailure, Stopped, Suspended, type Run } from './run.ts'
 import { assertWentOn, decide, failureOf, prepareStep, runLeg, type RunnableStep } from './step-runner.ts'
 import { encodeResult, type EncodedResult } from './step-result.ts'
-import { nodeOf } from './compensation.ts'
 
 /**
  * Runs what is not done yet. The end of each step is noted, and stored together with the beginning of the next one: so
@@ -50,15 +51,22 @@ function endCrashedSteps (run: Run): void {
   const { journal, plan } = run
   const { crashes } = journal
   if (crashes < plan.maxCrashes) return
-  const error = { code: 'FAE_STEP_CRASHED', message: `The step was begun ${crashes} times, and each time its worker died before it had ended` }
+  const error = {
+    code: 'FAE_STEP_CRASHED',
+    message: `The step was begun ${crashes} times, and each time its worker died before it had ended`
+  }
   const failures: SagaFailure[] = []
   for (const [path, facts] of [...journal.steps()]) {
     if (facts.s !== 'r' && facts.s !== 'b') continue
-    const node = nodeOf(plan, path)
+    const node = plannedNode(plan, path)
     const step = node?.kind === 'step' ? node : undefined
     const goesOn = step?.onExhausted === 'continue'
     journal.setStep(path, { ...facts, s: 'f', q: 1, e: error, u: undefined, g: goesOn ? 1 : undefined })
-    if (!goesOn) failures.push(step === undefined ? new SagaFailure(path, error) : failureOf({ ...step, path }, { ...facts, e: error }))
+    if (!goesOn) {
+      failures.push(
+        step === undefined ? new SagaFailure(path, error) : failureOf({ ...step, path }, { ...facts, e: error })
+      )
+    }
   }
   const [first] = failures
   if (first !== undefined) throw failures.find(({ mode }) => mode === 'compensate') ?? first
@@ -87,7 +95,8 @@ async function runEach (run: Run, node: EachPlan): Promise<void> {
   const text = journal.value(node.path)
   const items: unknown = text === undefined ? [] : parseValue(node.path, text)
   const siblings = siblingPaths(run, node).map((path, index): RunnableStep => ({
-    ...node.step, path, name: String(index), group: node.path, item: Array.isArray(items) ? items[index] : undefined, index
+    ...node.step, path, name: String(index), group: node.path, item: Array.isArray(items) ? items[index] : undefined,
+    index
   }))
   await new GroupRunner(run, node, siblings).run()
 }
@@ -104,10 +113,20 @@ async function readList (run: Run, node: EachPlan): Promise<void> {
   let encoded: EncodedResult | undefined
   try {
     const list = await decide(run, node.list)
-    if (!Array.isArray(list)) throw new AsyncEndpointsError('FAE_STEP_RESULT_NOT_SERIALIZABLE', `The list of "${path}" is not an array`)
-    if (list.length > maxItems) throw new AsyncEndpointsError('FAE_STEP_RESULT_TOO_LARGE', `The list of "${path}" has ${list.length} items, maxItems is ${maxItems}`)
+    if (!Array.isArray(list)) {
+      throw new AsyncEndpointsError('FAE_STEP_RESULT_NOT_SERIALIZABLE', `The list of "${path}" is not an array`)
+    }
+    if (list.length > maxItems) {
+      throw new AsyncEndpointsError(
+        'FAE_STEP_RESULT_TOO_LARGE', `The list of "${path}" has ${list.length} items, maxItems is ${maxItems}`
+      )
+    }
     count = list.length
-    encoded = encodeResult(path, list, { maxBytes: plan.maxStepResultBytes, maxTotalBytes: plan.maxResultsBytes, storedBytes: journal.valueBytes }, redaction.text)
+    encoded = encodeResult(
+      path, list,
+      { maxBytes: plan.maxStepResultBytes, maxTotalBytes: plan.maxResultsBytes, storedBytes: journal.valueBytes },
+      redaction.text
+    )
   } catch (thrown) {
     throw failNode(run, node, thrown)
   }
@@ -133,7 +152,9 @@ async function sleepThrough (run: Run, node: SleepPlan): Promise<void> {
     try {
       delayMs = typeof ms === 'number' ? ms : await decide(run, ms)
       if (typeof delayMs !== 'number' || !(delayMs >= 0 && delayMs <= MAX_DELAY_MS)) {
-        throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `The time of sleep "${path}" is not a number of milliseconds, 0 to ${MAX_DELAY_MS}`)
+        throw new AsyncEndpointsError(
+          'FAE_INVALID_OPTIONS', `The time of sleep "${path}" is not a number of milliseconds, 0 to ${MAX_DELAY_MS}`
+        )
       }
     } catch (thrown) {
       throw failNode(run, node, thrown)
@@ -150,7 +171,9 @@ async function awaitSignal (run: Run, node: SignalPlan): Promise<void> {
   const { journal } = run
   const { path, timeoutMs, onExhausted } = node
   const facts = journal.step(path)
-  if (facts?.s === 'f') throw new SagaFailure(path, facts.e ?? { code: 'FAE_SIGNAL_TIMEOUT', message: '' }, onExhausted === 'fail' ? 'fail' : 'compensate')
+  if (facts?.s === 'f') {
+    throw new SagaFailure(path, facts.e ?? { code: 'FAE_SIGNAL_TIMEOUT', message: '' }, endingBy(onExhausted))
+  }
   const began = facts === undefined || facts.s === 'p'
   const t = began ? run.now() : facts.t
   const until = timeoutMs > 0 ? t + timeoutMs : undefined
@@ -166,7 +189,7 @@ async function awaitSignal (run: Run, node: SignalPlan): Promise<void> {
   const error = { code: 'FAE_SIGNAL_TIMEOUT', message: `No signal "${path}" came within ${timeoutMs} ms` }
   const goesOn = onExhausted === 'continue'
   journal.setStep(path, { s: 'f', a: 1, m: 1, t, d: run.now() - t, e: error, g: goesOn ? 1 : undefined })
-  if (!goesOn) throw new SagaFailure(path, error, onExhausted === 'fail' ? 'fail' : 'compensate')
+  if (!goesOn) throw new SagaFailure(path, error, endingBy(onExhausted))
 }
 
 /**
@@ -194,7 +217,11 @@ async function complete (run: Run): Promise<Settlement> {
     throw new SagaFailure('', toStoredError(thrown, redaction.text))
   }
   if (settlement.kind === 'failed') throw new SagaFailure('', settlement.error)
-  if (settlement.kind !== 'completed') throw new SagaFailure('', { code: 'FAE_RESULT_NOT_SERIALIZABLE', message: 'returns() of a saga gives a result, and nothing else' })
+  if (settlement.kind !== 'completed') {
+    throw new SagaFailure('', {
+      code: 'FAE_RESULT_NOT_SERIALIZABLE', message: 'returns() of a saga gives a result, and nothing else'
+    })
+  }
   journal.setHead({ x: journal.endMark })
   journal.setUndo(false)
   const { t: total } = journal.head

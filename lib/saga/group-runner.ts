@@ -14,8 +14,8 @@ export interface GroupOptions {
 }
 
 /**
- * The siblings of one group in one attempt. Each is in one place: it waits to begin (`#queue`), runs (`#running`), waits
- * for its next try (`#waiting`), or has ended.
+ * The siblings of one group in one attempt. Each is in one place: it waits to begin (`#queue`), runs (`#running`),
+ * waits for its next try (`#waiting`), or has ended.
  */
 export class GroupRunner implements InGroup {
   readonly scope: StepScope
@@ -39,7 +39,9 @@ export class GroupRunner implements InGroup {
     const { path: step, order } = options
     this.#run = run
     this.#options = options
-    this.scope = stepScope(run.scope.attempt, { kind: 'group', step, order, tryNumber: 1, maxTries: 1, parent: undefined })
+    this.scope = stepScope(run.scope.attempt, {
+      kind: 'group', step, order, tryNumber: 1, maxTries: 1, parent: undefined
+    })
     this.#total = siblings.length
     this.#queue = siblings.filter((sibling) => !isDone(run.journal.step(sibling.path)))
   }
@@ -93,7 +95,8 @@ export class GroupRunner implements InGroup {
     const { concurrency } = this.#options
     const ready: RunnableStep[] = []
     const before = new Map<string, StepFacts | undefined>()
-    while (!this.#aborted && this.#run.stop === undefined && this.#broken === undefined && this.#running.size + ready.length < concurrency) {
+    const mayBegin = (): boolean => !this.#aborted && this.#run.stop === undefined && this.#broken === undefined
+    while (mayBegin() && this.#running.size + ready.length < concurrency) {
       const sibling = this.#queue.shift()
       if (sibling === undefined) break
       before.set(sibling.path, this.#run.journal.step(sibling.path))
@@ -159,7 +162,9 @@ export class GroupRunner implements InGroup {
     if (!this.#changed) {
       const nextMs = Math.min(...this.#waiting.values()) - this.#run.now()
       // Of an attempt that stops, the siblings end.
-      const wait = this.#running.size > 0 && (this.#aborted || this.#run.stop !== undefined) ? undefined : this.#run.wait(Math.max(0, nextMs))
+      const wait = this.#running.size > 0 && (this.#aborted || this.#run.stop !== undefined)
+        ? undefined
+        : this.#run.wait(Math.max(0, nextMs))
       await new Promise<void>((resolve) => {
         this.#wake = resolve
         wait?.over.then(resolve, resolve)

@@ -10,18 +10,14 @@ import type { JobContext, StepContext, StepOptions } from '../jobs/definition.ts
 import type { Travelled } from '../jobs/json-value.ts'
 import { outcomeKind } from '../jobs/outcome.ts'
 import type { AttemptScope, HandlerSteps, OpenSteps, StepScope } from '../jobs/seams.ts'
+import { storeNow } from '../jobs/store-clock.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 import { isDone, LeaseLost, parseValue, StepJournal } from './journal.ts'
 import { SagaEvents } from './saga-events.ts'
-import { encodeResult } from './step-result.ts'
+import { STEP_NAME, STEP_NAME_RULE } from './step-name.ts'
+import { encodeResult, MAX_RESULTS_BYTES, MAX_STEP_RESULT_BYTES } from './step-result.ts'
 import { stepScope, StepTry, tryError, type TryEnd } from './step-try.ts'
 
-/** Names of steps: also a part of keys and labels. */
-export const STEP_NAME = '^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$'
-const NAME = new RegExp(STEP_NAME)
-
-const MAX_STEP_BYTES = 262_144
-const MAX_TOTAL_BYTES = 4_194_304
 /** The grace of a step whose time is over, within that of its handler. */
 const GRACE_MS = 1_000
 const DEFAULT_BACKOFF = { type: 'exponential', delayMs: 200, maxDelayMs: 10_000, jitter: 0.2 } as const
@@ -29,7 +25,9 @@ const DEFAULT_BACKOFF = { type: 'exponential', delayMs: 200, maxDelayMs: 10_000,
 const stepOptionsSchema: OptionsSchema = {
   type: 'object',
   additionalProperties: false,
-  properties: { ...(retrySchema['properties'] as Record<string, OptionsSchema>), timeoutMs: { type: 'number', minimum: 0 } }
+  properties: {
+    ...(retrySchema['properties'] as Record<string, OptionsSchema>), timeoutMs: { type: 'number', minimum: 0 }
+  }
 }
 
 interface ResolvedStepOptions {
@@ -62,10 +60,14 @@ class AttemptSteps implements HandlerSteps {
     this.#events = new SagaEvents(runtime, { attempt: scope })
   }
 
-  async run<R> (name: string, work: (step: StepContext) => R | Promise<R>, options?: StepOptions): Promise<Travelled<R>> {
+  async run<R> (
+    name: string, work: (step: StepContext) => R | Promise<R>, options?: StepOptions
+  ): Promise<Travelled<R>> {
     const settings = readStepOptions(name, work, options)
     if (this.#used.has(name)) {
-      throw new AsyncEndpointsError('FAE_DUPLICATE_STEP', `This attempt has a step "${name}" already; give the second one another name`)
+      throw new AsyncEndpointsError(
+        'FAE_DUPLICATE_STEP', `This attempt has a step "${name}" already; give the second one another name`
+      )
     }
     this.#used.add(name)
     const journal = await this.#open()
@@ -92,21 +94,27 @@ class AttemptSteps implements HandlerSteps {
     return this.#journal
   }
 
-  async #tries (journal: StepJournal, name: string, work: (step: StepContext) => unknown, settings: ResolvedStepOptions): Promise<void> {
+  async #tries (
+    journal: StepJournal, name: string, work: (step: StepContext) => unknown, settings: ResolvedStepOptions
+  ): Promise<void> {
     const { context: { clock } } = this.#runtime
     const { signal } = this.#job
     for (let attempt = 1; ; attempt++) {
       signal.throwIfAborted()
       // Nothing of it could be stored any more.
       if (this.#settled) throw new LeaseLost()
-      const scope = stepScope(this.#scope, { kind: 'step', step: name, order: 0, tryNumber: attempt, maxTries: settings.attempts, parent: undefined })
+      const scope = stepScope(this.#scope, {
+        kind: 'step', step: name, order: 0, tryNumber: attempt, maxTries: settings.attempts, parent: undefined
+      })
       const end = await this.#try(scope, work, settings)
       if (end.kind === 'returned') return await this.#store(journal, name, scope, end)
       if (end.kind === 'aborted') throw signal.aborted ? signal.reason : tryError(end.reason)
       // A snooze, a cancel or a discard is the handler's answer, and ends its attempt.
       if (outcomeKind(end.error) !== undefined) throw end.error
       const error = toStoredError(end.error, this.#runtime.redaction.text)
-      const delayMs = attempt >= settings.attempts ? -1 : settings.backoff({ attempt, maxAttempts: settings.attempts, error: end.error })
+      const delayMs = attempt >= settings.attempts
+        ? -1
+        : settings.backoff({ attempt, maxAttempts: settings.attempts, error: end.error })
       this.#events.tryFailed('step.failed', scope, end.durationMs, error, delayMs < 0)
       if (delayMs < 0) throw end.error
       this.#events.retryScheduled(scope, delayMs, error.code)
@@ -114,7 +122,9 @@ class AttemptSteps implements HandlerSteps {
     }
   }
 
-  async #try (scope: StepScope, work: (step: StepContext) => unknown, { timeoutMs }: ResolvedStepOptions): Promise<TryEnd> {
+  async #try (
+    scope: StepScope, work: (step: StepContext) => unknown, { timeoutMs }: ResolvedStepOptions
+  ): Promise<TryEnd> {
     const { signal } = this.#job
     const idempotencyKey = `${this.#job.id}/${scope.step}/0`
     const call = (own: () => AbortSignal): unknown => {
@@ -141,15 +151,22 @@ class AttemptSteps implements HandlerSteps {
   }
 
   /** @throws {AsyncEndpointsError} `FAE_LEASE_LOST`, `FAE_STEP_RESULT_NOT_SERIALIZABLE`, `FAE_STEP_RESULT_TOO_LARGE` */
-  async #store (journal: StepJournal, name: string, scope: StepScope, end: TryEnd & { kind: 'returned' }): Promise<void> {
+  async #store (
+    journal: StepJournal, name: string, scope: StepScope, end: TryEnd & { kind: 'returned' }
+  ): Promise<void> {
     // Whatever it has returned, a snooze is no result that could be kept.
     if (outcomeKind(end.value) !== undefined) throw end.value
-    const limits = { maxBytes: MAX_STEP_BYTES, maxTotalBytes: MAX_TOTAL_BYTES, storedBytes: journal.valueBytes }
+    const limits = {
+      maxBytes: MAX_STEP_RESULT_BYTES, maxTotalBytes: MAX_RESULTS_BYTES, storedBytes: journal.valueBytes
+    }
     const encoded = encodeResult(name, end.value, limits, this.#runtime.redaction.text)
     if (encoded !== undefined) journal.setValue(name, encoded.text, encoded.bytes)
     const t = this.#now() - end.durationMs
     const known = journal.step(name) === undefined ? 1 : 0
-    journal.setStep(name, { s: 'c', a: scope.tryNumber, m: scope.maxTries, t: Math.round(t), d: Math.round(end.durationMs), y: encoded === undefined ? 2 : 1 })
+    journal.setStep(name, {
+      s: 'c', a: scope.tryNumber, m: scope.maxTries, t: Math.round(t), d: Math.round(end.durationMs),
+      y: encoded === undefined ? 2 : 1
+    })
     journal.setHead({ t: journal.head.t + known })
     journal.afterwards(() => { this.#events.completed(scope, end.durationMs, encoded?.bytes) })
     try {
@@ -160,16 +177,23 @@ class AttemptSteps implements HandlerSteps {
     }
   }
 
-  #now (): number { return this.#runtime.store.now?.() ?? this.#runtime.context.clock.now() }
+  #now (): number { return storeNow(this.#runtime.store, this.#runtime.context.clock) }
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
 function readStepOptions (name: string, work: unknown, options: StepOptions = {}): ResolvedStepOptions {
   const where = `job.step("${String(name).slice(0, 80)}")`
-  if (typeof name !== 'string' || !NAME.test(name)) {
-    throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `${where}: the name must be 1 to 64 letters, digits, "_", "." or "-", the first a letter or digit`)
+  if (typeof name !== 'string' || !STEP_NAME.test(name)) {
+    throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `${where}: the name must be ${STEP_NAME_RULE}`)
   }
-  if (typeof work !== 'function') throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `${where}: the second argument must be a function`)
-  const { attempts, timeoutMs, backoff } = readOptions<StepOptions, { attempts: number, timeoutMs: number, backoff?: StepOptions['backoff'] }>(where, stepOptionsSchema, { attempts: 3, timeoutMs: 0 }, options)
-  return { attempts, timeoutMs, backoff: compileBackoff(typeof backoff === 'function' ? backoff : { ...DEFAULT_BACKOFF, ...backoff }) }
+  if (typeof work !== 'function') {
+    throw new AsyncEndpointsError('FAE_INVALID_OPTIONS', `${where}: the second argument must be a function`)
+  }
+  const { attempts, timeoutMs, backoff } = readOptions<StepOptions, {
+    attempts: number, timeoutMs: number, backoff?: StepOptions['backoff']
+  }>(where, stepOptionsSchema, { attempts: 3, timeoutMs: 0 }, options)
+  return {
+    attempts, timeoutMs,
+    backoff: compileBackoff(typeof backoff === 'function' ? backoff : { ...DEFAULT_BACKOFF, ...backoff })
+  }
 }

@@ -6,8 +6,7 @@ import type { JobRuntime } from '../events/runtime.ts'
 import {
   HEAD, isHead, isNames, isStep, NAMES, type SagaHead, type SagaNames, type StepFacts
 } from '../jobs/saga-facts.ts'
-import type { Claim } from '../jobs/store.ts'
-import type { StepStore } from '../jobs/store.ts'
+import type { Claim, StepStore } from '../jobs/store.ts'
 import type { Checkpoint, Journal } from '../jobs/steps.ts'
 
 /** A store that cannot be reached is asked again after this. */
@@ -22,7 +21,10 @@ const CONFIRMED_MS = 500
 /** The lease is lost, or the attempt has to stop: nothing more of it is stored, and no other step may begin. */
 export class LeaseLost extends AsyncEndpointsError {
   constructor () {
-    super('FAE_LEASE_LOST', 'The lease of this attempt was lost: what the step has done is not stored, and another worker runs it again')
+    super(
+      'FAE_LEASE_LOST',
+      'The lease of this attempt was lost: what the step has done is not stored, and another worker runs it again'
+    )
   }
 }
 
@@ -97,8 +99,6 @@ export class StepJournal {
   get endMark (): number { return this.#redrives + 1 }
   /** The bytes of all results. */
   get valueBytes (): number { return this.#valueBytes }
-  /** Something was stored by an earlier attempt, or noted by this one. */
-  get begun (): boolean { return this.#facts.size > 0 || this.#names !== undefined }
 
   step (path: string): StepFacts | undefined { return this.#facts.get(path) }
   steps (): IterableIterator<[string, StepFacts]> { return this.#facts.entries() }
@@ -225,7 +225,9 @@ export class StepJournal {
     }
   }
 
-  get #changed (): boolean { return this.#dirty.size > 0 || this.#dirtyValues.size > 0 || this.#dropValues || this.#undo !== undefined }
+  get #changed (): boolean {
+    return this.#dirty.size > 0 || this.#dirtyValues.size > 0 || this.#dropValues || this.#undo !== undefined
+  }
 
   async #write (): Promise<void> {
     const { runtime, claim, signal, onCancel } = this.#parts
@@ -296,7 +298,9 @@ export class StepJournal {
       else if (key === NAMES) this.#names = parsed(key, text, isNames)
       else this.#facts.set(key, parsed(key, text, isStep))
     }
-    if (this.#facts.size > 0 && facts[HEAD] === undefined) throw unreadable('it has steps, and nothing about the job as a whole')
+    if (this.#facts.size > 0 && facts[HEAD] === undefined) {
+      throw unreadable('there are steps, but no entry about the job as a whole')
+    }
     for (const [path, text] of Object.entries(values)) {
       this.#values.set(path, text)
       this.#valueBytes += Buffer.byteLength(text)
@@ -311,7 +315,9 @@ export class StepJournal {
 /** @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` */
 export function stepsOf ({ store }: JobRuntime): StepStore {
   if (store.steps === undefined) {
-    throw new AsyncEndpointsError('FAE_STORE_UNSUPPORTED', `The store "${store.type}" keeps no steps, so that it has no sagas and no job.step()`)
+    throw new AsyncEndpointsError(
+      'FAE_STORE_UNSUPPORTED', `The store "${store.type}" keeps no steps, so that it has no sagas and no job.step()`
+    )
   }
   return store.steps
 }
@@ -333,15 +339,20 @@ export function parseValue (path: string, text: string): unknown {
 /**
  * Repeats an operation of the store while the server is away and the attempt may still go on.
  *
- * @param small what it writes needs next to no room: it waits for that, too, because a saga cannot undo its steps without
+ * @param small what it writes needs next to no room: it waits for that, too, because without it a saga cannot
+ * undo its steps
  * @throws {LeaseLost} when the attempt has to stop before there was an answer
  */
-async function patiently<T> (clock: Clock, signal: AbortSignal, operation: () => Promise<T>, small = false): Promise<T> {
+async function patiently<T> (
+  clock: Clock, signal: AbortSignal, operation: () => Promise<T>, small = false
+): Promise<T> {
   for (;;) {
     try {
       return await operation()
     } catch (error) {
-      if (!isAsyncEndpointsError(error, 'FAE_STORE_UNAVAILABLE') && !(small && isAsyncEndpointsError(error, 'FAE_STORE_FULL'))) throw error
+      const waits = isAsyncEndpointsError(error, 'FAE_STORE_UNAVAILABLE') ||
+        (small && isAsyncEndpointsError(error, 'FAE_STORE_FULL'))
+      if (!waits) throw error
     }
     if (signal.aborted) throw new LeaseLost()
     await sleep(clock, RETRY_MS, signal)
@@ -353,9 +364,14 @@ function parsed<T> (key: string, text: string, fits: (value: unknown) => value i
     const value: unknown = JSON.parse(text)
     if (fits(value)) return value
   } catch { /* said below */ }
-  throw unreadable(key === HEAD || key === NAMES ? 'what it says about the job as a whole' : `what it says about step "${key}"`)
+  throw unreadable(
+    key === HEAD || key === NAMES ? 'the entry about the job as a whole' : `the entry about step "${key}"`
+  )
 }
 
 function unreadable (what: string): AsyncEndpointsError {
-  return new AsyncEndpointsError('FAE_CHECKPOINT_UNREADABLE', `The stored steps of the job cannot be read: ${what}. Another program may have written over them`)
+  return new AsyncEndpointsError(
+    'FAE_CHECKPOINT_UNREADABLE',
+    `The stored steps of the job cannot be read: ${what}. Another program may have written over them`
+  )
 }

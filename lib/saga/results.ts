@@ -19,9 +19,9 @@ export function resultSources (plan: SagaPlan): ResultSources {
 }
 
 /**
- * A read-only view on the results so far. A result is parsed when it is read, once per view: so that what a step does to
- * it harms no other step, and a first run sees the same as one that was resumed. A step that was skipped, failed or is yet
- * to come has none.
+ * A read-only view on the results so far. A result is parsed when it is read, once per view: so that what a step does
+ * to it harms no other step, and a first run sees the same as one that was resumed. A step that was skipped, failed or
+ * is yet to come has none.
  */
 export function resultsView (sources: ResultSources, journal: StepJournal): Readonly<Record<string, unknown>> {
   const read = new Map<string, unknown>()
@@ -55,7 +55,9 @@ function valueOf (source: Source, journal: StepJournal): unknown {
   }
   const { path } = source.each
   const count = journal.names?.g?.[path]
-  return count === undefined ? undefined : Array.from({ length: count }, (_, index) => completed(`${path}/${index}`, journal))
+  return count === undefined
+    ? undefined
+    : Array.from({ length: count }, (_, index) => completed(`${path}/${index}`, journal))
 }
 
 function completed (path: string, journal: StepJournal): unknown {

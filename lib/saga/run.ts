@@ -46,13 +46,20 @@ export class SagaFailure extends Error {
   /** `fail`: nothing is undone, and a redrive goes on at the failed step. */
   readonly mode: Exclude<OnExhausted, 'continue'>
 
-  constructor (path: string, error: StoredError, mode: SagaFailure['mode'] = 'compensate', reason: UndoReason = 'failed') {
+  constructor (
+    path: string, error: StoredError, mode: SagaFailure['mode'] = 'compensate', reason: UndoReason = 'failed'
+  ) {
     super(error.message)
     this.path = path
     this.error = error
     this.mode = mode
     this.reason = reason
   }
+}
+
+/** How the saga ends by a step that failed for good, once it has to end by it. */
+export function endingBy (onExhausted: OnExhausted): SagaFailure['mode'] {
+  return onExhausted === 'fail' ? 'fail' : 'compensate'
 }
 
 /**
@@ -89,7 +96,9 @@ export class Run {
   /** Results of this attempt that could not be stored: the step's undo gets them all the same. */
   readonly lostResults = new Map<string, unknown>()
 
-  private constructor (runtime: JobRuntime, plan: SagaPlan, scope: RunnerScope, journal: StepJournal, sources: ResultSources) {
+  private constructor (
+    runtime: JobRuntime, plan: SagaPlan, scope: RunnerScope, journal: StepJournal, sources: ResultSources
+  ) {
     this.runtime = runtime
     this.plan = plan
     this.scope = scope
@@ -103,8 +112,8 @@ export class Run {
   }
 
   /**
-   * A worker has died: what was between two tries may have been in one. Noted before anything else, because the saga may be
-   * undone before it comes to the step: it was cancelled, or its time is over.
+   * A worker has died: what was between two tries may have been in one. Noted before anything else, because the saga
+   * may be undone before it comes to the step: it was cancelled, or its time is over.
    */
   #noteUnknownEffects (): void {
     const { journal } = this
@@ -132,7 +141,9 @@ export class Run {
 
   results (): Readonly<Record<string, unknown>> { return resultsView(this.#sources, this.journal) }
 
-  /** Equal in every try of a step, also after a crash; another one after everything was undone and the saga redriven. */
+  /**
+   * Equal in every try of a step, also after a crash; another one after everything was undone and the saga redriven.
+   */
   idempotencyKey (path: string): string { return `${this.scope.claim.job.id}/${path}/${this.journal.head.r ?? 0}` }
 
   /** Somebody has asked to cancel the job. While it undoes its steps, that changes nothing. */
@@ -172,7 +183,9 @@ export class Run {
     const { clock } = this.runtime.context
     let end = (): void => {}
     const over = new Promise<void>((resolve) => {
-      const timer = delayMs === Infinity ? undefined : clock.setTimeout(() => { end() }, Math.min(delayMs, MAX_TIMER_MS))
+      const timer = delayMs === Infinity
+        ? undefined
+        : clock.setTimeout(() => { end() }, Math.min(delayMs, MAX_TIMER_MS))
       end = () => {
         if (timer !== undefined) clock.clearTimeout(timer)
         this.#waits.delete(end)

@@ -105,12 +105,14 @@ async function forward (run: Run): Promise<Settlement | SagaFailure> {
 }
 
 /**
- * The store has no room even for what says that the saga undoes its steps. It may not end before they are undone, so that
- * it tries again, whatever attempts it has; a step is not run again more often than after crashes.
+ * The store has no room even for what says that the saga undoes its steps. It may not end before they are undone, so
+ * that it tries again, whatever attempts it has; a step is not run again more often than after crashes.
  */
 function again ({ journal, plan, runtime }: Run, error: unknown): Settlement {
   const delayMs = plan.crashBackoff({ attempt: journal.crashes + 1, maxAttempts: plan.maxCrashes, error })
-  return { kind: 'retry', error: toStoredError(error, runtime.redaction.text), delayMs: delayMs < 0 ? FULL_PAUSE_MS : delayMs }
+  return {
+    kind: 'retry', error: toStoredError(error, runtime.redaction.text), delayMs: delayMs < 0 ? FULL_PAUSE_MS : delayMs
+  }
 }
 
 function isNoRoom (error: unknown): boolean {
@@ -132,11 +134,17 @@ function begin (run: Run): void {
 }
 
 function cancelled ({ journal }: Run): SagaFailure {
-  return new SagaFailure('', { code: 'FAE_JOB_CANCELLED', message: journal.cancelReason ?? 'cancelled on request' }, 'compensate', 'cancelled')
+  return new SagaFailure(
+    '', { code: 'FAE_JOB_CANCELLED', message: journal.cancelReason ?? 'cancelled on request' }, 'compensate',
+    'cancelled'
+  )
 }
 
 function deadlineOver ({ plan }: Run): SagaFailure {
-  return new SagaFailure('', { code: 'FAE_SAGA_TIMEOUT', message: `The saga took longer than its timeoutMs (${plan.timeoutMs} ms)` }, 'compensate', 'timeout')
+  return new SagaFailure(
+    '', { code: 'FAE_SAGA_TIMEOUT', message: `The saga took longer than its timeoutMs (${plan.timeoutMs} ms)` },
+    'compensate', 'timeout'
+  )
 }
 
 /** `onExhausted: 'fail'`: nothing is undone. */
@@ -164,7 +172,9 @@ function redrive (run: Run): void {
   const { p: phase, r: round = 0 } = journal.head
   if (phase === 'compensation-failed' || phase === 'compensating') return redriveCompensation(run)
   const deadline = plan.timeoutMs > 0 ? run.now() + plan.timeoutMs : undefined
-  const afresh = { x: undefined, e: undefined, o: undefined, c: undefined, w: undefined, p: undefined, v: undefined, d: deadline, b: 0 }
+  const afresh = {
+    x: undefined, e: undefined, o: undefined, c: undefined, w: undefined, p: undefined, v: undefined, d: deadline, b: 0
+  }
   if (phase === undefined) {
     for (const [path, facts] of journal.steps()) {
       if (facts.s === 'f' && facts.g !== 1) journal.startStep(path, { ...facts, s: 'p', a: 0, u: undefined })
@@ -203,20 +213,26 @@ function reportRefused (run: Run): void {
 /** The stored steps cannot be read, or the store did not answer while the lease lasted. */
 function endUnread (runtime: JobRuntime, scope: RunnerScope, error: unknown): Settlement {
   if (error instanceof LeaseLost) return { kind: 'release' }
-  if (!isAsyncEndpointsError(error, 'FAE_CHECKPOINT_UNREADABLE') && !isAsyncEndpointsError(error, 'FAE_STORE_UNSUPPORTED')) throw error
+  const final = isAsyncEndpointsError(error, 'FAE_CHECKPOINT_UNREADABLE') ||
+    isAsyncEndpointsError(error, 'FAE_STORE_UNSUPPORTED')
+  if (!final) throw error
   const stored = toStoredError(error, runtime.redaction.text)
-  scope.onSettled((verdict) => { if (verdict.kind === 'stored') new SagaEvents(runtime, scope).sagaFailed(0, stored, 'forward') })
+  scope.onSettled((verdict) => {
+    if (verdict.kind === 'stored') new SagaEvents(runtime, scope).sagaFailed(0, stored, 'forward')
+  })
   return { kind: 'failed', error: stored }
 }
 
 /**
- * The worker of the attempt before this one died, or lost its lease. Within the budget of crashes the backoff has to pass
- * first.
+ * The worker of the attempt before this one died, or lost its lease. Within the budget of crashes the backoff has to
+ * pass first.
  */
 async function afterStall (runtime: JobRuntime, plan: SagaPlan, scope: AttemptScope): Promise<Settlement | undefined> {
   let journal: StepJournal
   try {
-    journal = await StepJournal.open({ runtime, claim: scope.claim, signal: new AbortController().signal, onCancel: () => {}, reportsProgress: false })
+    journal = await StepJournal.open({
+      runtime, claim: scope.claim, signal: new AbortController().signal, onCancel: () => {}, reportsProgress: false
+    })
   } catch {
     // The run reads it again, and ends it with the error.
     return undefined

@@ -19,23 +19,32 @@ export class SagaEvents {
     this.#scope = scope
   }
 
-  wants (name: Sagas): boolean { return this.#runtime.bus.wants(name) }
+  #wants (name: Sagas): boolean { return this.#runtime.bus.wants(name) }
 
   /** Of a try that begins. */
   tryStarted (name: 'step.started' | 'step.compensating', scope: StepScope): void {
-    if (this.wants(name)) this.#runtime.bus.emit(name, { ...this.#about(scope), ...tryOf(scope) })
+    if (this.#wants(name)) this.#runtime.bus.emit(name, { ...this.#about(scope), ...tryOf(scope) })
   }
 
   completed (scope: StepScope, durationMs: number, resultBytes: number | undefined): void {
-    if (this.wants('step.completed')) this.#runtime.bus.emit('step.completed', { ...this.#about(scope), ...tryOf(scope), durationMs, resultBytes })
+    if (this.#wants('step.completed')) {
+      this.#runtime.bus.emit('step.completed', { ...this.#about(scope), ...tryOf(scope), durationMs, resultBytes })
+    }
   }
 
   compensated (scope: StepScope, durationMs: number): void {
-    if (this.wants('step.compensated')) this.#runtime.bus.emit('step.compensated', { ...this.#about(scope), ...tryOf(scope), durationMs })
+    if (this.#wants('step.compensated')) {
+      this.#runtime.bus.emit('step.compensated', { ...this.#about(scope), ...tryOf(scope), durationMs })
+    }
   }
 
-  tryFailed (name: 'step.failed' | 'step.compensation_failed', scope: StepScope, durationMs: number, error: StoredError, final: boolean): void {
-    this.#runtime.bus.emit(name, { ...this.#about(scope), ...tryOf(scope), durationMs, errorCode: error.code, errorMessage: error.message, final })
+  tryFailed (
+    name: 'step.failed' | 'step.compensation_failed', scope: StepScope, durationMs: number, error: StoredError,
+    final: boolean
+  ): void {
+    this.#runtime.bus.emit(name, {
+      ...this.#about(scope), ...tryOf(scope), durationMs, errorCode: error.code, errorMessage: error.message, final
+    })
   }
 
   retryScheduled (scope: StepScope, delayMs: number, errorCode: string): void {
@@ -51,7 +60,7 @@ export class SagaEvents {
   }
 
   skipped (step: string, order: number): void {
-    if (this.wants('step.skipped')) this.#runtime.bus.emit('step.skipped', { ...this.#about(), step, order })
+    if (this.#wants('step.skipped')) this.#runtime.bus.emit('step.skipped', { ...this.#about(), step, order })
   }
 
   refused (step: string, order: number): void {
@@ -60,10 +69,14 @@ export class SagaEvents {
 
   started (total: number): void { this.#runtime.bus.emit('saga.started', { ...this.#about(), total }) }
 
-  resumed (done: number, total: number, phase: SagaPhase): void { this.#runtime.bus.emit('saga.resumed', { ...this.#about(), done, total, phase }) }
+  resumed (done: number, total: number, phase: SagaPhase): void {
+    this.#runtime.bus.emit('saga.resumed', { ...this.#about(), done, total, phase })
+  }
 
   stepsReady (paths: readonly string[]): void {
-    if (this.wants('saga.steps_ready')) this.#runtime.bus.emit('saga.steps_ready', { ...this.#about(), total: paths.length, steps: paths.join(', ') })
+    if (this.#wants('saga.steps_ready')) {
+      this.#runtime.bus.emit('saga.steps_ready', { ...this.#about(), total: paths.length, steps: paths.join(', ') })
+    }
   }
 
   groupStarted (scope: StepScope, total: number, concurrency: number): void {
@@ -78,25 +91,39 @@ export class SagaEvents {
     this.#runtime.bus.emit('saga.suspended', { ...this.#about(), step, reason, delayMs })
   }
 
-  definitionChanged (reason: string): void { this.#runtime.bus.emit('saga.definition_changed', { ...this.#about(), reason }) }
+  definitionChanged (reason: string): void {
+    this.#runtime.bus.emit('saga.definition_changed', { ...this.#about(), reason })
+  }
 
   compensating (step: string, total: number, reason: UndoReason, error: StoredError): void {
-    this.#runtime.bus.emit('saga.compensating', { ...this.#about(), step, total, reason, errorCode: error.code, errorMessage: error.message })
+    this.#runtime.bus.emit('saga.compensating', {
+      ...this.#about(), step, total, reason, errorCode: error.code, errorMessage: error.message
+    })
   }
 
-  allCompensated (total: number, durationMs: number): void { this.#runtime.bus.emit('saga.compensated', { ...this.#about(), total, durationMs }) }
+  allCompensated (total: number, durationMs: number): void {
+    this.#runtime.bus.emit('saga.compensated', { ...this.#about(), total, durationMs })
+  }
 
   compensationFailed (paths: readonly string[], total: number, error: StoredError): void {
-    this.#runtime.bus.emit('saga.compensation_failed', { ...this.#about(), total, steps: paths.join(', '), errorCode: error.code, errorMessage: error.message })
+    this.#runtime.bus.emit('saga.compensation_failed', {
+      ...this.#about(), total, steps: paths.join(', '), errorCode: error.code, errorMessage: error.message
+    })
   }
 
-  sagaCompleted (total: number): void { this.#runtime.bus.emit('saga.completed', { ...this.#about(), total, totalMs: this.#totalMs() }) }
+  sagaCompleted (total: number): void {
+    this.#runtime.bus.emit('saga.completed', { ...this.#about(), total, totalMs: this.#totalMs() })
+  }
 
   sagaFailed (total: number, error: StoredError, phase: SagaPhase): void {
-    this.#runtime.bus.emit('saga.failed', { ...this.#about(), total, totalMs: this.#totalMs(), errorCode: error.code, errorMessage: error.message, phase })
+    this.#runtime.bus.emit('saga.failed', {
+      ...this.#about(), total, totalMs: this.#totalMs(), errorCode: error.code, errorMessage: error.message, phase
+    })
   }
 
-  sagaCancelled (total: number): void { this.#runtime.bus.emit('saga.cancelled', { ...this.#about(), total, totalMs: this.#totalMs() }) }
+  sagaCancelled (total: number): void {
+    this.#runtime.bus.emit('saga.cancelled', { ...this.#about(), total, totalMs: this.#totalMs() })
+  }
 
   /** Of a step that has a span, its ids; else those of the attempt. */
   #about (scope?: StepScope) {

@@ -3,6 +3,7 @@ import type { Logger } from '../core/context.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition, JobSpanOptions } from '../jobs/definition.ts'
+import type { UndoReason } from '../jobs/saga-facts.ts'
 import type { ChildrenOfName, RunnerScope, StepScope } from '../jobs/seams.ts'
 import type { ChildSubmitted, SubmitMeta } from '../jobs/submit.ts'
 
@@ -77,7 +78,9 @@ export class TryContext extends DecisionContext {
   // Getters of functions instead of methods: a step takes what it needs out of its object, `({ submit }) => …`.
   get span (): <R>(name: string, work: () => R | Promise<R>, options?: JobSpanOptions) => Promise<R> {
     const { step, scope } = this.#facts
-    return async (name, work, options) => step.spanRunner === undefined ? await scope.job.span(name, work, options) : await step.spanRunner(name, work, options)
+    return async (name, work, options) => step.spanRunner === undefined
+      ? await scope.job.span(name, work, options)
+      : await step.spanRunner(name, work, options)
   }
 
   get submit (): (child: string | JobDefinition, body?: unknown, meta?: SubmitMeta) => Promise<ChildSubmitted> {
@@ -89,10 +92,16 @@ export class TryContext extends DecisionContext {
   /** The idempotency key of a child is made of the step's, so that a step that runs again gets the same child. */
   async #submit (child: string | JobDefinition, body?: unknown, meta?: SubmitMeta): Promise<ChildSubmitted> {
     const { runtime: { submitChild }, scope: { job }, idempotencyKey } = this.#facts
-    if (submitChild === undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'Nothing can be submitted from here: the jobStore plugin is not registered')
+    if (submitChild === undefined) {
+      throw new AsyncEndpointsError(
+        'FAE_CLOSED', 'Nothing can be submitted from here: the jobStore plugin is not registered'
+      )
+    }
     this.#children ??= new Map()
     const { owner, correlationId, trace } = job
-    return await submitChild({ id: idempotencyKey, owner, correlationId, trace, children: this.#children }, child, body, meta)
+    return await submitChild(
+      { id: idempotencyKey, owner, correlationId, trace, children: this.#children }, child, body, meta
+    )
   }
 }
 
@@ -108,14 +117,16 @@ export class ItemContext extends TryContext {
   }
 }
 
-/** How a step ended that is to be undone. `unknown`: it was aborted, timed out or crashed, and may have had an effect. */
+/**
+ * How a step ended that is to be undone. `unknown`: it was aborted, timed out or crashed, and may have had an effect.
+ */
 export type StepOutcome = { readonly kind: 'completed', readonly result: unknown } | { readonly kind: 'unknown' }
 
 export interface UndoFacts {
   /** The idempotency key of the step itself. */
   readonly stepKey: string
   readonly outcome: StepOutcome
-  readonly reason: 'failed' | 'cancelled' | 'timeout'
+  readonly reason: UndoReason
   /** Why the saga undoes its steps. */
   readonly error: { readonly code: string, readonly message: string } | undefined
 }

@@ -3,6 +3,10 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 import { lostInJson } from '../jobs/json-value.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 
+/** The default limits, and those of the steps of handlers. */
+export const MAX_STEP_RESULT_BYTES = 262_144
+export const MAX_RESULTS_BYTES = 4_194_304
+
 export interface ResultLimits {
   /** Bytes of one result as JSON. */
   readonly maxBytes: number
@@ -22,26 +26,46 @@ export interface EncodedResult {
  * @returns `undefined` for a step that returned nothing
  * @throws {AsyncEndpointsError} `FAE_STEP_RESULT_NOT_SERIALIZABLE`, `FAE_STEP_RESULT_TOO_LARGE`
  */
-export function encodeResult (path: string, value: unknown, limits: ResultLimits, clean: (text: string) => string): EncodedResult | undefined {
+export function encodeResult (
+  path: string, value: unknown, limits: ResultLimits, clean: (text: string) => string
+): EncodedResult | undefined {
   if (value === undefined) return undefined
   let text: string | undefined
   try {
     text = JSON.stringify(value)
   } catch (cause) {
-    throw notSerializable(`The result of step "${path}" cannot be written as JSON: ${toStoredError(cause, clean).message}`)
+    throw notSerializable(
+      `The result of step "${path}" cannot be written as JSON: ${toStoredError(cause, clean).message}`
+    )
   }
-  if (text === undefined) throw notSerializable(`The result of step "${path}" is a ${typeof value}, which JSON cannot hold`)
+  if (text === undefined) {
+    throw notSerializable(`The result of step "${path}" is a ${typeof value}, which JSON cannot hold`)
+  }
   const lost = lostInJson(value, 'the result')
-  if (lost !== undefined) throw notSerializable(`JSON cannot hold the result of step "${path}": ${lost}; store it elsewhere and return a reference`)
+  if (lost !== undefined) {
+    throw notSerializable(
+      `JSON cannot hold the result of step "${path}": ${lost}; store it elsewhere and return a reference`
+    )
+  }
   const bytes = Buffer.byteLength(text)
   if (bytes > limits.maxBytes) {
-    throw tooLarge(`The result of step "${path}" has ${bytes} bytes, maxStepResultBytes is ${limits.maxBytes}; store it elsewhere and return a reference`)
+    throw tooLarge(
+      `The result of step "${path}" has ${bytes} bytes, maxStepResultBytes is ${limits.maxBytes}; ` +
+      'store it elsewhere and return a reference'
+    )
   }
   if (bytes + limits.storedBytes > limits.maxTotalBytes) {
-    throw tooLarge(`With the ${bytes} bytes of step "${path}" the results have ${bytes + limits.storedBytes} bytes, maxResultsBytes is ${limits.maxTotalBytes}`)
+    throw tooLarge(
+      `With the ${bytes} bytes of step "${path}" the results have ${bytes + limits.storedBytes} bytes, ` +
+      `maxResultsBytes is ${limits.maxTotalBytes}`
+    )
   }
   return { text, bytes }
 }
 
-function notSerializable (message: string): AsyncEndpointsError { return new AsyncEndpointsError('FAE_STEP_RESULT_NOT_SERIALIZABLE', message) }
-function tooLarge (message: string): AsyncEndpointsError { return new AsyncEndpointsError('FAE_STEP_RESULT_TOO_LARGE', message) }
+function notSerializable (message: string): AsyncEndpointsError {
+  return new AsyncEndpointsError('FAE_STEP_RESULT_NOT_SERIALIZABLE', message)
+}
+function tooLarge (message: string): AsyncEndpointsError {
+  return new AsyncEndpointsError('FAE_STEP_RESULT_TOO_LARGE', message)
+}

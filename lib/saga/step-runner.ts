@@ -1,12 +1,13 @@
 /** Runs one step forward: its condition, its tries, and what becomes of it in the journal. */
 import { AsyncEndpointsError } from '../core/errors.ts'
+import { isThenable } from '../core/rejections.ts'
 import { outcomeKind, type Cancel, type Discard, type Snooze } from '../jobs/outcome.ts'
 import type { StepFacts } from '../jobs/saga-facts.ts'
 import type { StepPlan } from '../jobs/saga-plan.ts'
 import type { StepScope } from '../jobs/seams.ts'
 import { toReason, toStoredError } from '../jobs/stored-error.ts'
 import { isDone } from './journal.ts'
-import { SagaFailure, SHORT_WAIT_MS, Stopped, type Run } from './run.ts'
+import { endingBy, SagaFailure, SHORT_WAIT_MS, Stopped, type Run } from './run.ts'
 import { DecisionContext, ItemContext, TryContext, type TryFacts } from './step-context.ts'
 import { encodeResult, type EncodedResult } from './step-result.ts'
 import { stepScope, StepTry, type TryAbort, type TryEnd } from './step-try.ts'
@@ -33,8 +34,8 @@ export interface InGroup {
 }
 
 /**
- * Prepares a step: a condition that does not hold skips it; otherwise the journal notes that it runs from the next write
- * on, so that after a crash it is known which steps may have had an effect.
+ * Prepares a step: a condition that does not hold skips it; otherwise the journal notes that it runs from the next
+ * write on, so that after a crash it is known which steps may have had an effect.
  *
  * @returns whether the step is to be run
  * @throws {SagaFailure} when the condition throws
@@ -89,7 +90,8 @@ export async function runLeg (run: Run, step: RunnableStep, group?: InGroup): Pr
       if (stopped()) return 'aborted'
     }
     const scope = stepScope(run.scope.attempt, {
-      kind: 'step', step: step.path, order: step.order, tryNumber: facts.a + 1, maxTries: step.attempts, parent: group?.scope
+      kind: 'step', step: step.path, order: step.order, tryNumber: facts.a + 1, maxTries: step.attempts,
+      parent: group?.scope
     })
     const end = await runTry(run, step, scope, group)
     const led = afterTry(run, step, scope, end)
@@ -102,7 +104,9 @@ export async function runLeg (run: Run, step: RunnableStep, group?: InGroup): Pr
 async function runTry (run: Run, step: RunnableStep, scope: StepScope, group: InGroup | undefined): Promise<TryEnd> {
   const { runtime, events, plan: { graceMs } } = run
   const { timeoutMs, path } = step
-  const facts: Omit<TryFacts, 'signal'> = { runtime, scope: run.scope, step: scope, results: () => run.results(), idempotencyKey: run.idempotencyKey(path) }
+  const facts: Omit<TryFacts, 'signal'> = {
+    runtime, scope: run.scope, step: scope, results: () => run.results(), idempotencyKey: run.idempotencyKey(path)
+  }
   const call = (signal: () => AbortSignal): unknown => {
     // Inside the span, so that the event has its ids.
     events.tryStarted('step.started', scope)
@@ -111,7 +115,9 @@ async function runTry (run: Run, step: RunnableStep, scope: StepScope, group: In
     return Reflect.apply(step.run, undefined, [context])
   }
   const onTimeout = (): void => { events.timedOut(scope, timeoutMs) }
-  const onAbandoned = (reason: TryAbort, durationMs: number): void => { events.abandoned(scope, reason, durationMs, graceMs) }
+  const onAbandoned = (reason: TryAbort, durationMs: number): void => {
+    events.abandoned(scope, reason, durationMs, graceMs)
+  }
   const attempt = new StepTry({ runtime, scope, timeoutMs, graceMs, call, onTimeout, onAbandoned })
   const running = attempt.run()
   run.started(attempt)
@@ -159,7 +165,9 @@ function afterTry (run: Run, step: RunnableStep, scope: StepScope, end: TryEnd):
 function returned (run: Run, step: RunnableStep, scope: StepScope, end: TryEnd & { kind: 'returned' }): LegEnd {
   const { journal, events, plan, runtime: { redaction } } = run
   const { path } = step
-  const limits = { maxBytes: plan.maxStepResultBytes, maxTotalBytes: plan.maxResultsBytes, storedBytes: journal.valueBytes }
+  const limits = {
+    maxBytes: plan.maxStepResultBytes, maxTotalBytes: plan.maxResultsBytes, storedBytes: journal.valueBytes
+  }
   let encoded: EncodedResult | undefined
   try {
     encoded = encodeResult(path, end.value, limits, redaction.text)
@@ -183,32 +191,42 @@ function threw (run: Run, step: RunnableStep, scope: StepScope, end: TryEnd & { 
   const error = toStoredError(end.error, redaction.text)
   const attempt = facts.a + 1
   const unknown = end.unknown || facts.q === 1
-  const delayMs = attempt >= step.attempts ? -1 : step.backoff({ attempt, maxAttempts: step.attempts, error: end.error })
+  const delayMs = attempt >= step.attempts
+    ? -1
+    : step.backoff({ attempt, maxAttempts: step.attempts, error: end.error })
   if (delayMs < 0) return failed(run, step, scope, end, error, unknown)
   events.tryFailed('step.failed', scope, end.durationMs, error, false)
   events.retryScheduled(scope, delayMs, error.code)
-  journal.setStep(step.path, { ...facts, s: 'b', a: attempt, d: round(end.durationMs), e: error, u: run.now() + delayMs, q: unknown ? 1 : undefined })
+  journal.setStep(step.path, {
+    ...facts, s: 'b', a: attempt, d: round(end.durationMs), e: error, u: run.now() + delayMs, q: unknown ? 1 : undefined
+  })
   return 'again'
 }
 
 /** The step has failed for good. */
 function failed (
-  run: Run, step: RunnableStep, scope: StepScope, end: TryEnd, error: NonNullable<StepFacts['e']>, unknown: boolean, reason?: 'cancelled'
+  run: Run, step: RunnableStep, scope: StepScope, end: TryEnd, error: NonNullable<StepFacts['e']>, unknown: boolean,
+  reason?: 'cancelled'
 ): LegEnd {
   const { journal, events } = run
   const facts = noted(run, step.path)
   const goesOn = step.onExhausted === 'continue' && reason === undefined
   journal.setStep(step.path, {
-    ...facts, s: 'f', a: facts.a + 1, d: round(end.durationMs), e: error, u: undefined, q: unknown || facts.q === 1 ? 1 : undefined, g: goesOn ? 1 : undefined
+    ...facts, s: 'f', a: facts.a + 1, d: round(end.durationMs), e: error, u: undefined,
+    q: unknown || facts.q === 1 ? 1 : undefined, g: goesOn ? 1 : undefined
   })
   events.tryFailed('step.failed', scope, end.durationMs, error, true)
   if (goesOn) return 'done'
-  return reason === undefined ? failureOf(step, noted(run, step.path)) : new SagaFailure(step.path, error, 'compensate', reason)
+  return reason === undefined
+    ? failureOf(step, noted(run, step.path))
+    : new SagaFailure(step.path, error, 'compensate', reason)
 }
 
 /** The failure of a step that has failed for good. */
 export function failureOf (step: StepPlan, { e: error }: StepFacts): SagaFailure {
-  return new SagaFailure(step.path, error ?? { code: 'FAE_HANDLER_ERROR', message: `Step "${step.path}" failed` }, step.onExhausted === 'fail' ? 'fail' : 'compensate')
+  return new SagaFailure(
+    step.path, error ?? { code: 'FAE_HANDLER_ERROR', message: `Step "${step.path}" failed` }, endingBy(step.onExhausted)
+  )
 }
 
 /**
@@ -224,7 +242,7 @@ async function holds (run: Run, step: RunnableStep): Promise<boolean> {
     const error = toStoredError(thrown, run.runtime.redaction.text)
     const facts: StepFacts = { s: 'f', a: 0, m: step.attempts, t: run.now(), e: error }
     run.journal.setStep(step.path, facts)
-    throw failureOf({ ...step, onExhausted: step.onExhausted === 'continue' ? 'compensate' : step.onExhausted }, facts)
+    throw failureOf({ ...step, onExhausted: endingBy(step.onExhausted) }, facts)
   }
 }
 
@@ -232,7 +250,10 @@ async function holds (run: Run, step: RunnableStep): Promise<boolean> {
 export async function decide (run: Run, decision: StepPlan['when'], step?: RunnableStep): Promise<unknown> {
   if (decision === undefined) return undefined
   const context = new DecisionContext(run.scope, () => run.results())
-  const answer: unknown = Reflect.apply(decision, undefined, [step?.index === undefined ? context : Object.assign(context, { item: step.item, index: step.index })])
+  const answer: unknown = Reflect.apply(
+    decision, undefined,
+    [step?.index === undefined ? context : Object.assign(context, { item: step.item, index: step.index })]
+  )
   // Also what only can be awaited, such as the query of a query builder.
   if (!isThenable(answer)) return answer
   // It has no signal and no time limit of its own: what stops the attempt ends the wait for it.
@@ -244,14 +265,12 @@ export async function decide (run: Run, decision: StepPlan['when'], step?: Runna
   }
 }
 
-function isThenable (value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof Reflect.get(value, 'then') === 'function'
-}
-
 /** Facts of a step that was prepared. */
 function noted (run: Run, path: string): StepFacts {
   const facts = run.journal.step(path)
-  if (facts === undefined) throw new AsyncEndpointsError('FAE_CHECKPOINT_UNREADABLE', `Nothing is stored about step "${path}"`)
+  if (facts === undefined) {
+    throw new AsyncEndpointsError('FAE_CHECKPOINT_UNREADABLE', `Nothing is stored about step "${path}"`)
+  }
   return facts
 }
 

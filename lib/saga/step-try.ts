@@ -1,10 +1,9 @@
 /** One try of a step, or of its compensation: with its own signal, timeout and grace. */
-import { AsyncEndpointsError } from '../core/errors.ts'
+import { AsyncEndpointsError, type ErrorCode } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import { compose } from '../jobs/compose.ts'
 import type { AttemptScope, SpanRunner, StepScope } from '../jobs/seams.ts'
-import type { HandlerEnd } from '../worker/running-handler.ts'
-import { RunningHandler } from '../worker/running-handler.ts'
+import { RunningHandler, type HandlerEnd } from '../worker/running-handler.ts'
 
 /** Why a try was asked to stop, besides its own timeout. */
 export type TryAbort = 'cancelled' | 'deadline' | 'sibling-failed' | 'lease-lost' | 'shutdown' | 'timeout'
@@ -18,10 +17,14 @@ const MESSAGES: Readonly<Record<TryAbort, string>> = {
   timeout: 'The step took longer than its timeoutMs'
 }
 
+/** Any other reason has `FAE_ABORTED`. */
+const CODES: Readonly<Partial<Record<TryAbort, ErrorCode>>> = {
+  timeout: 'FAE_STEP_TIMEOUT', deadline: 'FAE_SAGA_TIMEOUT', 'lease-lost': 'FAE_LEASE_LOST'
+}
+
 /** The reason of a step's signal: an error with a code. */
 export function tryError (reason: TryAbort): AsyncEndpointsError {
-  const code = reason === 'timeout' ? 'FAE_STEP_TIMEOUT' : reason === 'deadline' ? 'FAE_SAGA_TIMEOUT' : reason === 'lease-lost' ? 'FAE_LEASE_LOST' : 'FAE_ABORTED'
-  return new AsyncEndpointsError(code, MESSAGES[reason])
+  return new AsyncEndpointsError(CODES[reason] ?? 'FAE_ABORTED', MESSAGES[reason])
 }
 
 /** How a try ended. */
@@ -29,7 +32,9 @@ export type TryEnd =
   | { readonly kind: 'returned', readonly value: unknown, readonly durationMs: number }
   /** `unknown`: it may have had an effect, because it was aborted, timed out or still runs. */
   | { readonly kind: 'failed', readonly error: unknown, readonly unknown: boolean, readonly durationMs: number }
-  /** It was asked to stop by something else than its own timeout. What it returned or threw after that does not count. */
+  /**
+   * It was asked to stop by something else than its own timeout. What it returned or threw after that does not count.
+   */
   | { readonly kind: 'aborted', readonly reason: TryAbort, readonly durationMs: number }
 
 export interface TryOptions {
@@ -44,8 +49,12 @@ export interface TryOptions {
 }
 
 /** A scope for middleware; the tracing of a step sets the rest. */
-export function stepScope (attempt: AttemptScope, about: Omit<StepScope, 'attempt' | 'traceIds' | 'spanRunner'>): StepScope {
-  return { attempt, ...about, traceIds: undefined as AttemptScope['traceIds'], spanRunner: undefined as SpanRunner | undefined }
+export function stepScope (
+  attempt: AttemptScope, about: Omit<StepScope, 'attempt' | 'traceIds' | 'spanRunner'>
+): StepScope {
+  return {
+    attempt, ...about, traceIds: undefined as AttemptScope['traceIds'], spanRunner: undefined as SpanRunner | undefined
+  }
 }
 
 /** One try under way. */
@@ -62,8 +71,6 @@ export class StepTry {
       handlerEndedLate: () => { /* its end was decided without it */ }
     }, tryError)
   }
-
-  get scope (): StepScope { return this.#options.scope }
 
   abort (reason: TryAbort): void { this.#handler.abort(reason) }
 

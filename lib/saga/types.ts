@@ -17,14 +17,18 @@ export interface SagaInput {
 export type PlainResults<T> = { [K in keyof T]: T[K] } & {}
 
 /** `T`, unless JSON cannot hold it: then a text that says so, which no function fits. */
-export type HeldByJson<T> = [T] extends [void] ? unknown : Lossless<T> extends true ? unknown : 'JSON cannot hold the result of this step'
+export type HeldByJson<T> = [T] extends [void]
+  ? unknown
+  : Lossless<T> extends true ? unknown : 'JSON cannot hold the result of this step'
 
+/** What JSON leaves out, refuses, or changes. */
+type NotData = bigint | symbol | ((...values: never[]) => unknown) | { toJSON (...key: never[]): unknown }
 type Primitive = string | number | boolean | null | undefined
 /** Whether a value is the same before and after it has travelled as JSON: a `Date` is not, a `Map` is not. */
 type Lossless<T> =
   unknown extends T ? true
     : [T] extends [Primitive] ? true
-        : [Extract<T, bigint | symbol | ((...values: never[]) => unknown) | { toJSON (...key: never[]): unknown }>] extends [never]
+        : [Extract<T, NotData>] extends [never]
             ? [T] extends [Travelled<T>] ? ([Travelled<T>] extends [never] ? false : true) : false
             : false
 
@@ -54,11 +58,14 @@ export interface SagaStepContext<I extends SagaInput, R> extends SagaDecision<I,
   /** Which try this is, from 1. */
   readonly attempt: number
   readonly maxAttempts: number
-  /** Aborts on the timeout of this try, on a cancel, at the saga's deadline, when a sibling fails, and when the worker stops. */
+  /**
+   * Aborts on the timeout of this try, on a cancel, at the saga's deadline, when a sibling fails, and when the worker
+   * stops.
+   */
   readonly signal: AbortSignal
   /**
-   * Equal in every try of this step, also after a crash; another one when the saga was undone and is redriven. Pass it to
-   * services that know idempotency keys.
+   * Equal in every try of this step, also after a crash; another one when the saga was undone and is redriven. Pass it
+   * to services that know idempotency keys.
    */
   readonly idempotencyKey: string
   /** A logger whose lines have the ids of job, trace, correlation, and the step. */
@@ -66,8 +73,8 @@ export interface SagaStepContext<I extends SagaInput, R> extends SagaDecision<I,
   /** Runs `work` inside a child span of the step, if it is traced. */
   readonly span: <T>(name: string, work: () => T | Promise<T>, options?: JobSpanOptions) => Promise<T>
   /**
-   * Submits another job. Its idempotency key is made of this step's, so that a step that runs again gets the job that it
-   * submitted before.
+   * Submits another job. Its idempotency key is made of this step's, so that a step that runs again gets the job that
+   * it submitted before.
    */
   readonly submit: <const J extends JobReference>(child: J, ...submission: SubmitArguments<J>) => Promise<ChildSubmitted>
   /** Throws the reason of `signal` if it has aborted. */
@@ -84,8 +91,8 @@ export interface SagaItemContext<I extends SagaInput, R, Item> extends SagaStepC
 /** One try of a compensation. Its signal is a fresh one: what stopped the step does not stop its undo. */
 export interface SagaUndoContext<I extends SagaInput, R, T> extends Omit<SagaStepContext<I, R>, 'results'> {
   /**
-   * The `idempotencyKey` that the step itself had, for finding what it made when the outcome is unknown. The key of this
-   * context is another one.
+   * The `idempotencyKey` that the step itself had, for finding what it made when the outcome is unknown. The key of
+   * this context is another one.
    */
   readonly stepKey: string
   /** The results of all steps that completed. */
@@ -125,13 +132,16 @@ export interface SagaStepOptions<I extends SagaInput, R, T> extends SagaTryOptio
   /** The step is run only if this is true. It is asked once, and the answer is stored. */
   readonly when?: ((step: SagaDecision<I, R>) => boolean) | undefined
   /**
-   * Undoes the step. It is called when a later step fails for good, or the saga is cancelled: for a step that completed,
-   * and for one that may have had an effect.
+   * Undoes the step. It is called when a later step fails for good, or the saga is cancelled: for a step that
+   * completed, and for one that may have had an effect.
    */
-  readonly compensate?: ((undo: SagaUndoContext<I, R, NoInfer<T>>) => unknown) | SagaUndoOptions<I, R, NoInfer<T>> | undefined
+  readonly compensate?: (
+    (undo: SagaUndoContext<I, R, NoInfer<T>>) => unknown
+  ) | SagaUndoOptions<I, R, NoInfer<T>> | undefined
   /**
    * What happens when it has failed for good. `compensate`: the saga undoes its steps and fails. `fail`: it fails and
-   * undoes nothing, and a redrive goes on at this step. `continue`: its result is `undefined`, and the next step follows.
+   * undoes nothing, and a redrive goes on at this step. `continue`: its result is `undefined`, and the next step
+   * follows.
    *
    * @defaultValue 'compensate'
    */
@@ -139,13 +149,15 @@ export interface SagaStepOptions<I extends SagaInput, R, T> extends SagaTryOptio
 }
 
 /** A step whose result may be missing. */
-export type SagaMaySkip<I extends SagaInput, R> = { readonly when: (step: SagaDecision<I, R>) => boolean } | { readonly onExhausted: 'continue' }
+export type SagaMaySkip<I extends SagaInput, R> = {
+  readonly when: (step: SagaDecision<I, R>) => boolean
+} | { readonly onExhausted: 'continue' }
 
 /** How siblings run side by side. */
 export interface SagaGroupOptions {
   /**
-   * What happens to the others when one fails for good. `abort`: their signals abort. `await-all`: they go on to their own
-   * ends. Either way all have ended before anything is undone.
+   * What happens to the others when one fails for good. `abort`: their signals abort. `await-all`: they go on to their
+   * own ends. Either way all have ended before anything is undone.
    *
    * @defaultValue 'abort'
    */
@@ -170,13 +182,17 @@ export interface SagaGroup<I extends SagaInput, R, G> {
 /** Options of {@link SagaSteps.each}. */
 export interface SagaEachOptions<I extends SagaInput, R, T, Item> extends SagaTryOptions, SagaGroupOptions {
   readonly run: (step: SagaItemContext<I, R, Item>) => Promise<T> | T
-  readonly compensate?: SagaItemUndo<I, R, NoInfer<T>, NoInfer<Item>> | (SagaTryOptions & { readonly run: SagaItemUndo<I, R, NoInfer<T>, NoInfer<Item>> }) | undefined
+  readonly compensate?: SagaItemUndo<I, R, NoInfer<T>, NoInfer<Item>> | (
+    SagaTryOptions & { readonly run: SagaItemUndo<I, R, NoInfer<T>, NoInfer<Item>> }
+  ) | undefined
   readonly onExhausted?: 'compensate' | 'fail' | undefined
   /** A longer list fails the saga, 1 to 1,000. @defaultValue 100 */
   readonly maxItems?: number | undefined
 }
 
-export type SagaItemUndo<I extends SagaInput, R, T, Item> = (undo: SagaUndoContext<I, R, T> & { readonly item: Item, readonly index: number }) => unknown
+export type SagaItemUndo<I extends SagaInput, R, T, Item> = (
+  undo: SagaUndoContext<I, R, T> & { readonly item: Item, readonly index: number }
+) => unknown
 
 /** A type provider of Fastify, as far as a signal's schema needs it. */
 export interface SignalSchemaTypes {
@@ -191,7 +207,9 @@ export type SignalValue<P extends SignalSchemaTypes, S> = (P & { readonly schema
 export interface SagaSignalOptions<P extends SignalSchemaTypes = SignalSchemaTypes, S = unknown, T = unknown> {
   /** What may be sent: a schema as for a body, in the language of the application's compilers. */
   readonly schema?: S | undefined
-  /** Converts what was sent, after the schema; what it throws is the sender's fault. What it returns is stored as JSON. */
+  /**
+   * Converts what was sent, after the schema; what it throws is the sender's fault. What it returns is stored as JSON.
+   */
   readonly parse?: ((value: SignalValue<P, S>) => T) | undefined
   /** The longest wait in milliseconds; 0: as long as the saga may last. @defaultValue 0 */
   readonly timeoutMs?: number | undefined
@@ -209,10 +227,12 @@ export interface SagaEnd<R, T> {
 }
 
 /**
- * The steps of a saga, in the order in which they are run. Each method adds one and returns the chain; `R` has the results
- * so far, so that a step sees exactly what came before it.
+ * The steps of a saga, in the order in which they are run. Each method adds one and returns the chain; `R` has the
+ * results so far, so that a step sees exactly what came before it.
  */
-export interface SagaSteps<I extends SagaInput, R, P extends SignalSchemaTypes = SignalSchemaTypes> extends SagaEnd<R, undefined> {
+export interface SagaSteps<
+  I extends SagaInput, R, P extends SignalSchemaTypes = SignalSchemaTypes
+> extends SagaEnd<R, undefined> {
   /**
    * Adds a step. It runs once: when it has completed, its result is stored and it is never run again, whatever crashes.
    *
@@ -230,19 +250,23 @@ export interface SagaSteps<I extends SagaInput, R, P extends SignalSchemaTypes =
 
   /** Adds a group of steps that run side by side. Its results are an object of theirs. */
   parallel<const N extends string, G> (
-    name: NewStepName<N, R>, siblings: (group: SagaGroup<I, R, NoResults>) => SagaGroup<I, R, G>, options?: SagaGroupOptions
+    name: NewStepName<N, R>, siblings: (group: SagaGroup<I, R, NoResults>) => SagaGroup<I, R, G>,
+    options?: SagaGroupOptions
   ): SagaSteps<I, PlainResults<R & Record<N, Readonly<G>>>, P>
 
   /**
-   * Adds one step for each item of a list that is known only at run time. The list is read once, and stored. The result is
-   * an array, in the order of the list.
+   * Adds one step for each item of a list that is known only at run time. The list is read once, and stored. The result
+   * is an array, in the order of the list.
    */
   each<const N extends string, T, Item> (
-    name: NewStepName<N, R>, list: (saga: SagaDecision<I, R>) => readonly Item[], options: SagaEachOptions<I, R, T, Item> & HeldByJson<T>
+    name: NewStepName<N, R>, list: (saga: SagaDecision<I, R>) => readonly Item[], options: SagaEachOptions<I, R, T,
+    Item> & HeldByJson<T>
   ): SagaSteps<I, PlainResults<R & Record<N, T[]>>, P>
 
   /** Waits, without a slot of the worker. @param ms milliseconds, or a function that is asked once */
-  sleep<const N extends string> (name: NewStepName<N, R>, ms: number | ((saga: SagaDecision<I, R>) => number)): SagaSteps<I, R, P>
+  sleep<const N extends string> (
+    name: NewStepName<N, R>, ms: number | ((saga: SagaDecision<I, R>) => number)
+  ): SagaSteps<I, R, P>
 
   /**
    * Waits, without a slot of the worker, until somebody sends the signal: `POST /jobs/:id/signals/:name`, or

@@ -100,8 +100,7 @@ export const SAGA_LOG_EVENTS = {
     id: 10014,
     level: 'warn',
     message: 'saga {jobName}/{jobId} step {step} could not be stored, because the lease of its worker was lost ' +
-      '({errorCode}): another worker runs ' +
-      'it again; a step that blocks the event loop for long is the usual cause',
+      '({errorCode}): another worker runs it again; a step that blocks the event loop for long is the usual cause',
     fields: { ...STEP, errorCode: 'error_type' }
   }),
   'saga.started': {
@@ -149,7 +148,8 @@ export const SAGA_LOG_EVENTS = {
   'saga.compensating': {
     id: 10022,
     level: 'warn',
-    message: 'saga {jobName}/{jobId} undoes {total} of its steps ({reason})[, because of step {step}][: {errorMessage}]',
+    message: 'saga {jobName}/{jobId} undoes {total} of its steps ({reason})[, because of step {step}][: ' +
+      '{errorMessage}]',
     fields: { ...SAGA, ...ERROR, step: 'step', total: 'steps', reason: 'reason' }
   },
   'saga.compensated': {

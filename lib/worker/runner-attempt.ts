@@ -58,7 +58,9 @@ export class RunnerAttempt implements RunnerScope {
     return abortReason === 'lease-lost' || abortReason === 'shutdown' ? abortReason : undefined
   }
 
-  onSettled (listener: (verdict: SettleVerdict, settlement: Settlement) => void): void { this.attempt.onSettled(listener) }
+  onSettled (listener: (verdict: SettleVerdict, settlement: Settlement) => void): void {
+    this.attempt.onSettled(listener)
+  }
 
   onCancel (listener: () => void): void { this.#listeners.push(listener) }
 

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { takeRejection } from '../../lib/core/rejections.ts'
+import { isThenable, takeRejection } from '../../lib/core/rejections.ts'
 import { EventBus } from '../../lib/events/bus.ts'
 import { Subscriptions } from '../../lib/events/subscribers.ts'
 import { compileBackoff } from '../../lib/jobs/backoff.ts'
@@ -52,4 +52,10 @@ t.test('other functions of an application that should answer at once', async (t)
   await turns()
   t.equal(failures.length, 1)
   t.same(found, [])
+})
+
+t.test('what can be awaited has a `then`, whatever else it is', async (t) => {
+  const then = (): void => {}
+  for (const value of [Promise.resolve(), { then }, Object.assign(() => {}, { then })]) t.ok(isThenable(value))
+  for (const value of [undefined, null, 1, 'then', {}, { then: true }, () => {}]) t.notOk(isThenable(value))
 })

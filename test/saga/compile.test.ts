@@ -47,10 +47,10 @@ t.test('names are keys, labels and members: what could be confused is refused', 
 
 t.test('a name is there once', async (t) => {
   t.same(problemsOf((s) => s.step('a', run).sleep('a', 1).signal('b').each('b', () => [], { run }).step('a', run)), [
-    'the name "a" is there twice in the saga', 'the name "b" is there twice in the saga'
+    'the name "a" is used twice in the saga', 'the name "b" is used twice in the saga'
   ])
-  t.same(problemsOf((s) => s.parallel('g', (g: Loose) => g.step('a', run).step('b', run).step('a', run))), ['the name "a" is there twice in parallel "g"'])
-  t.same(problemsOf((s) => s.step('g', run).parallel('g', (g: Loose) => g.step('a', run))), ['the name "g" is there twice in the saga'])
+  t.same(problemsOf((s) => s.parallel('g', (g: Loose) => g.step('a', run).step('b', run).step('a', run))), ['the name "a" is used twice in parallel "g"'])
+  t.same(problemsOf((s) => s.step('g', run).parallel('g', (g: Loose) => g.step('a', run))), ['the name "g" is used twice in the saga'])
   t.same(problemsOf((s) => s.step('a', run).parallel('g', (g: Loose) => g.step('a', run)).parallel('h', (g: Loose) => g.step('a', run))), [], 'siblings have names of their own')
 })
 
@@ -63,8 +63,8 @@ t.test('what `steps` does is checked', async (t) => {
   t.same(problemsOf((s) => { s.step('a', run) }), [chain])
   t.same(problemsOf((s) => [s.step('a', run)]), [chain])
   t.same(problemsOf(async (s) => s.step('a', run)), [chain])
-  t.same(problemsOf((s) => s.step('a', run).returns(run).step('b', run).sleep('c', 1)), ['step "b" stands behind returns(), which ends the chain', 'sleep "c" stands behind returns(), which ends the chain'])
-  t.same(problemsOf((s) => s.step('a', run).returns(run).returns(run)), ['returns() is there twice'])
+  t.same(problemsOf((s) => s.step('a', run).returns(run).step('b', run).sleep('c', 1)), ['step "b" comes after returns(), which ends the chain', 'sleep "c" comes after returns(), which ends the chain'])
+  t.same(problemsOf((s) => s.step('a', run).returns(run).returns(run)), ['returns() is called twice'])
   t.same(problemsOf((s) => s.step('a', run).returns('b')), ['returns() takes a function'])
 })
 

@@ -9,7 +9,9 @@ import { readable, type Repairs } from './unreadable.ts'
 /** Anything else cannot be the id of a job, and never reaches the server, where it could name another key. */
 export const JOB_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
-/** A script that looks for a job in queues. It answers with the number of the queue, the fields of the job, `leased`, … */
+/**
+ * A script that looks for a job in queues. It answers with the number of the queue, the fields of the job, `leased`, …
+ */
 export type LookFor = (client: Client, prefixes: readonly string[]) => Promise<unknown>
 
 export interface FoundJob {

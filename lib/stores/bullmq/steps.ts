@@ -1,5 +1,5 @@
 /** The durable steps of jobs on Redis: fields of the job's own hash, so that whatever deletes the job deletes them. */
-import type { StepsFacts } from '../../jobs/job.ts'
+import type { JobRecord, StepsFacts } from '../../jobs/job.ts'
 import type { JobState } from '../../jobs/states.ts'
 import type { Checkpoint, CheckpointVerdict, Journal, SignalVerdict } from '../../jobs/steps.ts'
 import type { Claim, StepStore } from '../../jobs/store.ts'
@@ -37,7 +37,9 @@ export class RedisSteps implements StepStore {
     const [undo, since, drop, progress, ...texts] = stepArgs(checkpoint)
     const message = progress === '' ? stateMessage(id, 'in-progress') : progressMessage(id, progress)
     const args = [id, token, Math.ceil(leaseMs), channel, message, undo, since, drop, progress, ...texts]
-    const write = async (): Promise<number> => Number(await run((client) => runScript(client, 'checkpoint', [prefix], ...args)))
+    const write = async (): Promise<number> => Number(
+      await run((client) => runScript(client, 'checkpoint', [prefix], ...args))
+    )
     let answer = await write()
     // A step that has blocked the event loop for longer than the lease comes before the renewal.
     if (answer === 0 && await claim.takeBack()) answer = await write()
@@ -55,8 +57,7 @@ export class RedisSteps implements StepStore {
       facts: textsOf(texts, STEP_FIELDS.fact),
       values: textsOf(texts, STEP_FIELDS.value),
       signals: textsOf(texts, STEP_FIELDS.signal),
-      // The request to cancel is gone once the job has ended by it.
-      cancelReason: typeof asked === 'string' ? parseNotes(asked).m : record.state === 'cancelled' ? record.error?.message : undefined,
+      cancelReason: typeof asked === 'string' ? parseNotes(asked).m : reasonOf(record),
       redrives: record.redrives ?? 0
     }
   }
@@ -69,6 +70,11 @@ export class RedisSteps implements StepStore {
     if (woken === 1) this.#parts.publish(id, 'queued')
     return { kind: kind === 'stored' || kind === 'repeated' || kind === 'conflict' ? kind : 'finished' }
   }
+}
+
+/** The request to cancel is gone once the job has ended by it: then its error has the reason. */
+function reasonOf ({ state, error }: JobRecord): string | undefined {
+  return state === 'cancelled' ? error?.message : undefined
 }
 
 /** Where the request to cancel stands among the fields of a record. */

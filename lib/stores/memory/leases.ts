@@ -24,7 +24,9 @@ export class Leases {
   /** The ids of the jobs of a queue whose leases have run out. @param now monotonic, as all moments here */
   runOut (queue: string, now: number): string[] {
     const ids: string[] = []
-    for (let lease = this.#all.head; lease !== undefined; lease = lease.next) if (lease.job.queue === queue && lease.until <= now) ids.push(lease.job.id)
+    for (let lease = this.#all.head; lease !== undefined; lease = lease.next) {
+      if (lease.job.queue === queue && lease.until <= now) ids.push(lease.job.id)
+    }
     return ids
   }
 

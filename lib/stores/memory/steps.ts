@@ -71,7 +71,8 @@ export class JobSteps {
 
   journal (cancelReason: string | undefined, redrives: number): Journal {
     return {
-      facts: this.facts, values: Object.fromEntries(this.#values), signals: Object.fromEntries(this.#signals), cancelReason, redrives
+      facts: this.facts, values: Object.fromEntries(this.#values), signals: Object.fromEntries(this.#signals),
+      cancelReason, redrives
     }
   }
 
