@@ -91,8 +91,6 @@ export type StepMiddleware = (scope: StepScope, next: () => Promise<unknown>) =>
 export interface RunnerScope {
   readonly attempt: AttemptScope
   readonly claim: Claim
-  readonly definition: JobDefinition
-  readonly workerId: string
   /** What a handler would be given. */
   readonly job: JobContext
   /** Aborts when the lease is lost and when the worker stops; not on a cancel. */

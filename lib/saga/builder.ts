@@ -26,7 +26,7 @@ export interface Declared {
   readonly returns: unknown
 }
 
-/** A member of the chain that was called with its name and the rest. */
+/** A method of the chain: it notes what it was called with, and returns the chain. */
 type Add = (name?: unknown, ...rest: unknown[]) => Chain
 interface Chain { readonly [method: string]: Add }
 

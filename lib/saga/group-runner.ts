@@ -161,7 +161,7 @@ export class GroupRunner implements InGroup {
   async #change (): Promise<void> {
     if (!this.#changed) {
       const nextMs = Math.min(...this.#waiting.values()) - this.#run.now()
-      // Of an attempt that stops, the siblings end.
+      // While the attempt stops, only the ends of its siblings are waited for: no timer is needed.
       const wait = this.#running.size > 0 && (this.#aborted || this.#run.stop !== undefined)
         ? undefined
         : this.#run.wait(Math.max(0, nextMs))

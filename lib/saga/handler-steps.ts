@@ -154,7 +154,7 @@ class AttemptSteps implements HandlerSteps {
   async #store (
     journal: StepJournal, name: string, scope: StepScope, end: TryEnd & { kind: 'returned' }
   ): Promise<void> {
-    // Whatever it has returned, a snooze is no result that could be kept.
+    // A snooze, a cancel or a discard that was returned is no result: it ends the attempt, as if it were thrown.
     if (outcomeKind(end.value) !== undefined) throw end.value
     const limits = {
       maxBytes: MAX_STEP_RESULT_BYTES, maxTotalBytes: MAX_RESULTS_BYTES, storedBytes: journal.valueBytes

@@ -363,7 +363,7 @@ function parsed<T> (key: string, text: string, fits: (value: unknown) => value i
   try {
     const value: unknown = JSON.parse(text)
     if (fits(value)) return value
-  } catch { /* said below */ }
+  } catch { /* the error is thrown below */ }
   throw unreadable(
     key === HEAD || key === NAMES ? 'the entry about the job as a whole' : `the entry about step "${key}"`
   )

@@ -29,12 +29,12 @@ export function makeSagaRunner (runtime: JobRuntime, plan: SagaPlan): JobRunner 
       try {
         run = await Run.open(runtime, plan, scope, sources)
       } catch (error) {
-        return endUnread(runtime, scope, error)
+        return endUnreadable(runtime, scope, error)
       }
       try {
         return await attempt(run)
       } catch (error) {
-        if (isNoRoom(error)) return again(run, error)
+        if (isNoRoom(error)) return tryLater(run, error)
         if (!(error instanceof LeaseLost)) throw error
         reportRefused(run)
         return { kind: 'release' }
@@ -108,7 +108,7 @@ async function forward (run: Run): Promise<Settlement | SagaFailure> {
  * The store has no room even for what says that the saga undoes its steps. It may not end before they are undone, so
  * that it tries again, whatever attempts it has; a step is not run again more often than after crashes.
  */
-function again ({ journal, plan, runtime }: Run, error: unknown): Settlement {
+function tryLater ({ journal, plan, runtime }: Run, error: unknown): Settlement {
   const delayMs = plan.crashBackoff({ attempt: journal.crashes + 1, maxAttempts: plan.maxCrashes, error })
   return {
     kind: 'retry', error: toStoredError(error, runtime.redaction.text), delayMs: delayMs < 0 ? FULL_PAUSE_MS : delayMs
@@ -211,7 +211,7 @@ function reportRefused (run: Run): void {
 }
 
 /** The stored steps cannot be read, or the store did not answer while the lease lasted. */
-function endUnread (runtime: JobRuntime, scope: RunnerScope, error: unknown): Settlement {
+function endUnreadable (runtime: JobRuntime, scope: RunnerScope, error: unknown): Settlement {
   if (error instanceof LeaseLost) return { kind: 'release' }
   const final = isAsyncEndpointsError(error, 'FAE_CHECKPOINT_UNREADABLE') ||
     isAsyncEndpointsError(error, 'FAE_STORE_UNSUPPORTED')

@@ -7,7 +7,7 @@ import type { RunnerScope, StepScope } from '../jobs/seams.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { eventIds } from '../jobs/trace-ids.ts'
 
-type Sagas = Extract<keyof EventMap, `saga.${string}` | `step.${string}`>
+type SagaEventName = Extract<keyof EventMap, `saga.${string}` | `step.${string}`>
 
 /** Emits what happens to a saga and to its steps. The members that all these events share are added here. */
 export class SagaEvents {
@@ -19,7 +19,7 @@ export class SagaEvents {
     this.#scope = scope
   }
 
-  #wants (name: Sagas): boolean { return this.#runtime.bus.wants(name) }
+  #wants (name: SagaEventName): boolean { return this.#runtime.bus.wants(name) }
 
   /** Of a try that begins. */
   tryStarted (name: 'step.started' | 'step.compensating', scope: StepScope): void {

@@ -94,10 +94,10 @@ export async function runLeg (run: Run, step: RunnableStep, group?: InGroup): Pr
       parent: group?.scope
     })
     const end = await runTry(run, step, scope, group)
-    const led = afterTry(run, step, scope, end)
-    if (led === 'again') continue
+    const next = afterTry(run, step, scope, end)
+    if (next === 'again') continue
     if (group !== undefined) await journal.flush()
-    return led
+    return next
   }
 }
 
@@ -130,14 +130,14 @@ async function runTry (run: Run, step: RunnableStep, scope: StepScope, group: In
   }
 }
 
-/** Notes how a try ended. */
+/** Notes how a try ended. @returns how the leg has ended by it; `again`: it has not, another try follows */
 function afterTry (run: Run, step: RunnableStep, scope: StepScope, end: TryEnd): LegEnd | 'again' {
   const { journal } = run
   const facts = noted(run, step.path)
   if (end.kind === 'aborted') {
     const state = end.reason === 'sibling-failed' ? 'f' : 'r'
     const error = state === 'f' ? { code: 'FAE_ABORTED', message: 'Another step of the group failed' } : facts.e
-    // Not a step forward: a step that is stopped again and again by crashes of its worker is still counted.
+    // This is no progress: crashes of the worker in this step go on being counted.
     journal.startStep(step.path, { ...facts, s: state, q: 1, d: round(end.durationMs), e: error })
     return 'aborted'
   }

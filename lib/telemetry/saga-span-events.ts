@@ -6,8 +6,9 @@ import { ATTR } from './attributes.ts'
 type AddEvent = (jobId: string, name: EventName, attributes: Attributes) => void
 
 /**
- * What happens to a saga between its steps, as events of the span of the attempt: why it undoes its steps, and what its
- * steps came to that has no span. `saga.suspended` comes after the attempt, whose span says for how long it waits.
+ * What happens to a saga between its steps, as events of the span of the attempt: why it undoes its steps, and what
+ * happens to its steps outside of their own spans. `saga.suspended` comes after the attempt, whose span says for how
+ * long it waits.
  */
 export function sagaSpanEvents (add: AddEvent): Sink {
   return {

@@ -1,3 +1,4 @@
+/** An attempt whose job has a runner of its own, such as a saga. */
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobContext, JobDefinition } from '../jobs/definition.ts'
 import type { AttemptScope, JobRunner, RunnerScope } from '../jobs/seams.ts'
@@ -24,10 +25,10 @@ export class RunnerAttempt implements RunnerScope {
   readonly #handler: RunningHandler
   readonly #runtime: JobRuntime
   readonly #runner: JobRunner
+  readonly #definition: JobDefinition
   #job: JobContext | undefined
   #listeners: Array<() => void> = []
   readonly attempt: AttemptScope
-  readonly definition: JobDefinition
   /** A saga has its deadline itself. */
   readonly limits: HandlerLimits
   cancelRequested: boolean
@@ -39,13 +40,12 @@ export class RunnerAttempt implements RunnerScope {
     this.#handler = handler
     this.#runtime = runtime
     this.#runner = runner
-    this.definition = definition
+    this.#definition = definition
     this.limits = { timeoutMs: 0, graceMs: definition.graceMs + SETTLE_MS }
     this.cancelRequested = attempt.claim.job.cancelRequested
   }
 
   get claim (): Claim { return this.attempt.claim }
-  get workerId (): string { return this.attempt.workerId }
   get signal (): AbortSignal { return this.#handler.readSignal() }
 
   get job (): JobContext {
@@ -64,7 +64,7 @@ export class RunnerAttempt implements RunnerScope {
 
   onCancel (listener: () => void): void { this.#listeners.push(listener) }
 
-  settle (value: unknown): Settlement { return settleReturned(value, this.definition, this.#runtime.redaction.text) }
+  settle (value: unknown): Settlement { return settleReturned(value, this.#definition, this.#runtime.redaction.text) }
 
   /** The attempt before this one stalled. @returns the settlement, unless the job is to be run now */
   afterStall (): Promise<Settlement | undefined> { return this.#runner.afterStall(this.attempt) }

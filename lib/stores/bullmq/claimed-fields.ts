@@ -40,7 +40,7 @@ export function mendFields (fields: unknown[]): string | undefined {
 export interface ClaimedSteps {
   /** It has something to undo. */
   readonly undo: boolean
-  /** The signal that it waited for, and its time has come instead. */
+  /** The signal that it waited for, and that did not come before its time was over. */
   readonly awaits: string | undefined
 }
 

@@ -1,16 +1,14 @@
 /** The durable steps of a job in memory, and what a queue knows of its sagas. */
 import type { StepsFacts } from '../../jobs/job.ts'
+import { HEAD } from '../../jobs/saga-facts.ts'
 import type { SagaCounts, Checkpoint, Journal } from '../../jobs/steps.ts'
-
-/** The key of the fact that is about all steps: the only one in a list. */
-const HEAD = ''
 
 /** What the steps of one job have stored. Made by its first checkpoint or signal. */
 export class JobSteps {
   readonly #facts = new Map<string, string>()
   readonly #values = new Map<string, string>()
   readonly #signals = new Map<string, string>()
-  /** Characters of all of it. */
+  /** Counted by the lengths of the texts, as the budget counts all of the store. */
   bytes = 0
   /** It has done something that a cancel must undo. */
   undo = false
@@ -24,7 +22,7 @@ export class JobSteps {
     return this.#shown
   }
 
-  /** For a list. */
+  /** The facts of a job in a list: only the one about the job as a whole. */
   get head (): StepsFacts | undefined {
     const head = this.#facts.get(HEAD)
     return head === undefined ? undefined : { [HEAD]: head }

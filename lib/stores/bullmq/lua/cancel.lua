@@ -1,8 +1,8 @@
 --[[
 Cancels a job: ends it if it waits, asks it to stop if it runs.
 
-A job that has something to undo is never ended here: its next attempt undoes it, and a job that waits for a time, or for a
-signal, becomes claimable. One that was never claimed keeps the time that its submission asked for.
+A job that has something to undo is never ended here: its next attempt undoes it, and a job that waits for a time, or
+for a signal, becomes claimable. One that was never claimed keeps the time that its submission asked for.
 
 A job in BullMQ's list of waiting jobs is only marked, because taking it out would mean searching the list. The worker
 that claims it ends it as cancelled, without running it.

@@ -1,6 +1,6 @@
 --[[
-Stores what a step of a running job has done, renews its lease and publishes the change, if the lease still belongs to the
-caller. It may be sent again. What other steps have stored is neither read nor written.
+Stores what a step of a running job has done, renews its lease and publishes the change, if the lease still belongs to
+the caller. It may be sent again. What other steps have stored is neither read nor written.
 
 KEYS       1 prefix of the queue
 ARGV       1 id

@@ -1,7 +1,7 @@
 --[[
 Suspends a running job until a time or a signal, if the lease still belongs to the caller. Stores a checkpoint in the
-same step. When there is nothing to wait for, because the signal is there or a cancel was requested, the job is claimable
-at once.
+same step. When there is nothing to wait for, because the signal is there or a cancel was requested, the job is
+claimable at once.
 
 KEYS       1 prefix of the queue
 ARGV       1 id
@@ -17,7 +17,7 @@ ARGV       1 id
            14… a field and its text, alternately
 Returns    1 it waits; 2 it is claimable; below 0, as BullMQ answers: -2 no lease, -6 the lease of another claim, -3 the
            job is not active
-Called by  suspend (suspend.ts)
+Called by  Suspending.send (suspend.ts)
 ]]
 local call = redis.call
 -- @include parts/steps

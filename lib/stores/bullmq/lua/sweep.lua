@@ -1,6 +1,6 @@
 --[[
-Forgets jobs of a queue whose time is over by the clock of the server, marks of cancels and of sagas whose job is gone or over (a worker
-may have died between two steps), and sizes of jobs that another program removed or ran again.
+Forgets jobs of a queue whose time is over by the clock of the server, marks of cancels and of sagas whose job is gone
+or over (a worker may have died between two steps), and sizes of jobs that another program removed or ran again.
 
 KEYS       1 prefix of the queue
 ARGV       1 how many of each kind are looked at; the next sweep goes on from there

@@ -5,9 +5,9 @@ a signal.
 Needs    `call`
 Defines  `fieldsOf`, `dropValues`, `writeSteps`, `endWait`, `endSteps`
 
-The field `und` is there from the first step or signal on: '1' while the job has something to undo, '0' otherwise. `aws`
-is the signal that a suspended job waits for. {queue}fae:compensating and {queue}fae:awaiting are sorted sets of the jobs
-that undo their steps and of those that wait for a signal, each by since when.
+The field `und` is there from the first step or signal on: '1' while the job has something to undo, '0' otherwise.
+`aws` is the signal that a suspended job waits for. {queue}fae:compensating and {queue}fae:awaiting are sorted sets of
+the jobs that undo their steps and of those that wait for a signal, each by since when.
 ]]
 -- Lua takes no more than some thousands of arguments at once.
 local AT_ONCE = 1000

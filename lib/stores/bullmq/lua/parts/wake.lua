@@ -12,7 +12,8 @@ local function wake (queue, id, now)
   endWait(queue, id)
   local job = queue .. id
   local seen = call('HMGET', job, 'failedReason', 'priority')
-  -- `r` of the notes, see envelope.ts: since when it can be claimed. A text cannot hold it: its quotes have backslashes.
+  -- `r` of the notes, see envelope.ts: since when it can be claimed. No text in them can look like it, because its
+  -- quotes have backslashes.
   if seen[1] then call('HSET', job, 'failedReason', (string.gsub(seen[1], '"r":[%d.]+', '"r":' .. now, 1))) end
   call('HSET', job, 'delay', 0)
   requeue(queue, id, tonumber(seen[2]) or 0)
