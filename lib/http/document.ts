@@ -52,7 +52,7 @@ export interface StepDocument {
   /** How many tries are allowed. */
   readonly attempts?: number
   readonly startedAt?: string
-  /** Of its newest try, in milliseconds. */
+  /** Of its newest try, in milliseconds; once it is being undone, of the newest try of its undo. */
   readonly durationMs?: number
   /** Until when it waits: asleep, for a signal, or for its next try or that of its compensation. */
   readonly waitsUntil?: string

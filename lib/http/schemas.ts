@@ -57,7 +57,7 @@ const stepSchema: Schema = {
     attempt: { type: 'integer', description: 'Tries that have ended' },
     attempts: { type: 'integer', description: 'Tries that are allowed' },
     startedAt: time,
-    durationMs: { type: 'number', description: 'Of its newest try' },
+    durationMs: { type: 'number', description: 'Of its newest try, or of the newest try of its undo' },
     waitsUntil: time,
     error
   }

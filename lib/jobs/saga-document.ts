@@ -18,7 +18,7 @@ export interface StepView {
   readonly attempts: number | undefined
   /** Milliseconds since the epoch. */
   readonly startedAt: number | undefined
-  /** Of its newest try. */
+  /** Of its newest try; once it is being undone, of the newest try of its undo. Milliseconds. */
   readonly durationMs: number | undefined
   readonly error: StoredError | undefined
   /** Until when it waits: asleep, for a signal, or for its next try. */
