@@ -1,7 +1,7 @@
 /** Runs sagas: begin here to read how one goes forward, waits, is undone, and ends. */
 import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
-import type { SagaPlan } from '../jobs/saga-plan.ts'
+import { plannedNode, type SagaPlan } from '../jobs/saga-plan.ts'
 import type { AttemptScope, JobRunner, RunnerScope } from '../jobs/seams.ts'
 import type { Settlement } from '../jobs/store.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
@@ -207,7 +207,7 @@ async function suspend (run: Run, { path, until, reason, signal }: Suspended): P
 
 /** The steps whose ends could not be stored, because the lease was lost. */
 function reportRefused (run: Run): void {
-  for (const path of run.journal.unstored()) run.events.refused(path, 0)
+  for (const path of run.journal.unstored()) run.events.refused(path, plannedNode(run.plan, path)?.order ?? 0)
 }
 
 /** The stored steps cannot be read, or the store did not answer while the lease lasted. */
