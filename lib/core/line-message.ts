@@ -15,8 +15,13 @@ type Part = (line: Readonly<Record<string, unknown>>, payload: Readonly<Record<s
 
 /** A text from outside is cut to this length in the message. Its field has the whole text. */
 const MAX_QUOTED = 500
-/** From this duration on, seconds are easier to read than milliseconds. */
-const SECONDS_FROM_MS = 10_000
+/** From which duration on a unit is easier to read than the one below it. */
+const UNITS = [
+  { name: 'days', ms: 86_400_000, fromMs: 172_800_000 },
+  { name: 'h', ms: 3_600_000, fromMs: 7_200_000 },
+  { name: 'min', ms: 60_000, fromMs: 600_000 },
+  { name: 's', ms: 1_000, fromMs: 10_000 }
+] as const
 const TOKEN = /\[(?<optional>[^\]]*)\]|\{(?<name>\w+)\}/g
 
 /** @param fields the name of the line's field for each key of the event */
@@ -67,6 +72,7 @@ function valueOf (name: string, to: string): Part {
 
 function duration (value: unknown): string {
   if (typeof value !== 'number' || !Number.isFinite(value)) return '? ms'
-  if (value >= SECONDS_FROM_MS) return `${Math.round(value / 100) / 10} s`
+  const unit = UNITS.find(({ fromMs }) => value >= fromMs)
+  if (unit !== undefined) return `${Math.round(value / unit.ms * 10) / 10} ${unit.name}`
   return `${value < 10 ? Math.round(value * 10) / 10 : Math.round(value)} ms`
 }

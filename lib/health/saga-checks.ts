@@ -125,7 +125,7 @@ export class Compensations {
     ]
     return {
       status: problems.length === 0 ? 'Healthy' : 'Degraded',
-      description: problems.length === 0 ? 'no saga needs attention' : problems.join('; '),
+      description: problems.length === 0 ? 'no compensation takes too long, and none has failed in this process' : problems.join('; '),
       data: {
         compensating: sagas.reduce((sum, { compensating }) => sum + compensating, 0),
         oldest_seconds: Math.round(oldestMs / 1_000),

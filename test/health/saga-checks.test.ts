@@ -146,7 +146,7 @@ function record (state: JobRecord['state'], phase: SagaPhase): JobRecord {
 t.test('a saga that has been undoing its steps for long is Degraded, in whichever process', async (t) => {
   const world = compensating()
   t.strictSame(await world.compensations.look(), {
-    status: 'Healthy', description: 'no saga needs attention', data: { compensating: 0, oldest_seconds: 0, threshold_seconds: 900, compensation_failed: 0 }
+    status: 'Healthy', description: 'no compensation takes too long, and none has failed in this process', data: { compensating: 0, oldest_seconds: 0, threshold_seconds: 900, compensation_failed: 0 }
   }, 'also with a store that keeps no steps')
   world.sagas = { compensating: 2, compensatingSince: world.clock.now(), awaitingSignal: 0 }
   await world.clock.advance(900_000)
