@@ -94,10 +94,10 @@ t.test('what else happens to a saga', async (t) => {
   bus.emit('saga.compensation_failed', { ...SAGA, errorCode: 'FAE_COMPENSATION_FAILED', errorMessage: '', total: 2, steps: 'upload, hd' })
   t.same(said(), [
     '10010 30 saga transcode/0b5e step hd will be tried again in 200 ms after ETIMEDOUT (attempt 1 of 5)',
-    '10011 40 saga transcode/0b5e step hd was aborted: it took longer than its timeout of 600 s (attempt 1 of 5)',
+    '10011 40 saga transcode/0b5e step hd was aborted: it took longer than its timeout of 10 min (attempt 1 of 5)',
     '10013 20 saga transcode/0b5e step uhd skipped: its condition does not hold',
     '10016 30 saga transcode/0b5e goes on: 2 of 5 steps are done (forward)',
-    '10019 30 saga transcode/0b5e waits at approval for up to 86400 s (signal)',
+    '10019 30 saga transcode/0b5e waits at approval for up to 24 h (signal)',
     '10020 30 saga transcode/0b5e got the signal approval',
     '10022 40 saga transcode/0b5e undoes 2 of its steps (failed), because of step hd: no answer',
     '10024 50 saga transcode/0b5e could not undo all of its steps: undo upload, hd by hand, or mend the cause and redrive the job'
