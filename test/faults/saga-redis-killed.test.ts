@@ -11,17 +11,18 @@ const AWAY_MS = 250
 
 interface Lane { readonly server: RedisServer, readonly stage: Stage }
 
-t.test('away for a moment, at every point: no step runs again, and no attempt is spent', async (t) => {
-  const lanes: Lane[] = []
-  const folder = temporaryFolder(t, 'sagas')
-  for (let n = 0; n < LANES; n++) {
-    const server = await startRedis({ durable: true })
-    t.teardown(() => server.stop())
-    const stage = await Stage.open(server.url, folder, { leaseMs: 30_000 })
-    t.teardown(() => stage.close())
-    lanes.push({ server, stage })
-  }
-  for (const scenario of ['completes', 'fails'] satisfies Scenario[]) {
+for (const scenario of ['completes', 'fails'] satisfies Scenario[]) {
+  const title = `away for a moment, at every point of a saga that ${scenario}: no step runs again, and no attempt is spent`
+  t.test(title, async (t) => {
+    const lanes: Lane[] = []
+    const folder = temporaryFolder(t, 'sagas')
+    for (let n = 0; n < LANES; n++) {
+      const server = await startRedis({ durable: true })
+      t.teardown(() => server.stop())
+      const stage = await Stage.open(server.url, folder, { leaseMs: 30_000 })
+      t.teardown(() => stage.close())
+      lanes.push({ server, stage })
+    }
     const [first] = lanes
     if (first === undefined) throw new Error('there is no server')
     const { points } = await recordPoints(first.stage, scenario)
@@ -41,5 +42,5 @@ t.test('away for a moment, at every point: no step runs again, and no attempt is
         t.same(judge(await run.end()), [], `${scenario}, ${point}`)
       }
     })
-  }
-})
+  })
+}

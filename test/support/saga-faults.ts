@@ -110,7 +110,8 @@ export class SagaRun {
   }
 
   #fork (): ChildProcess {
-    const victim = fork(FILE, [JSON.stringify(this.#arguments)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+    // Without the loaders of the test runner, which take longer to start than the worker does.
+    const victim = fork(FILE, [JSON.stringify(this.#arguments)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], execArgv: ['--enable-source-maps'] })
     const killAtExit = (): void => { victim.kill('SIGKILL') }
     process.once('exit', killAtExit)
     victim.once('exit', () => process.removeListener('exit', killAtExit))
