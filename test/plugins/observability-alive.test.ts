@@ -19,6 +19,7 @@ const LEASE_MS = 500
 /** What other tests bring about: a server that goes away, a worker that stops or hangs, a wedged one, a slow machine, what lasts for minutes, health. */
 const ELSEWHERE: ReadonlySet<EventName> = new Set<EventName>([
   'job.released', 'job.timed_out', 'job.settle_failed', 'job.unhandled', 'handler.abandoned', 'handler.ended_late', 'worker.exhausted', 'worker.relieved', 'worker.draining', 'worker.stopped', 'worker.failed', 'store.disconnected', 'store.failed', 'store.warned',
+  'step.abandoned', 'step.refused', 'saga.definition_changed',
   'health.check_changed', 'health.changed', 'performance.memory_spike', 'performance.event_loop_lagged', 'performance.bottleneck_found', 'alert.reminded', 'telemetry.plugin_unregistered', 'subscriber.unregistered'
 ])
 /** Only a store behind a server has these. */
@@ -75,6 +76,54 @@ function defineJobs (app: FastifyInstance, lose: (id: string) => Promise<void>):
     name: 'stopped',
     handler: async (job) => { await new Promise((_resolve, reject) => { job.signal.addEventListener('abort', () => { reject(job.signal.reason as Error) }) }) }
   })
+}
+
+/** A saga of each fate. */
+function defineSagas (app: FastifyInstance): void {
+  const once = { attempts: 1 } as const
+  let tries = 0
+  app.saga({
+    name: 'goes-well',
+    steps: (s) => s
+      .step('retried', {
+        attempts: 2,
+        backoff: { type: 'fixed', delayMs: 1, jitter: 0 },
+        run: () => { if (tries++ === 0) throw new TypeError('no') }
+      })
+      .step('skipped', { when: () => false, run: () => {} })
+      .parallel('both', (g) => g.step('one', () => 1).step('other', () => 2))
+      .signal('go')
+  })
+  app.saga({
+    name: 'goes-ill',
+    steps: (s) => s
+      .step('undone', { run: () => 1, compensate: () => {} })
+      .step('slow', { ...once, timeoutMs: 20, run: ({ signal }) => new Promise<void>((_resolve, reject) => { signal.addEventListener('abort', () => { reject(signal.reason as Error) }) }) })
+  })
+  app.saga({
+    name: 'cannot-be-undone',
+    steps: (s) => s
+      .step('kept', { run: () => 1, compensate: { ...once, run: () => { throw new TypeError('no') } } })
+      .step('bad', { ...once, run: () => { throw new TypeError('no') } })
+  })
+  app.saga({ name: 'not-wanted', steps: (s) => s.step('undone', { run: () => 1, compensate: () => {} }).signal('go') })
+}
+
+async function runSagas (t: Test, app: FastifyInstance): Promise<void> {
+  const suspended = new Map<string, () => void>()
+  app.jobEvents.on('saga.suspended', ({ jobId }) => { suspended.get(jobId)?.() })
+  const states: Record<string, string> = {}
+  for (const name of ['goes-well', 'goes-ill', 'cannot-be-undone', 'not-wanted'] as const) {
+    const delayMs = 50
+    // The id is known before the saga runs.
+    const { id } = await app.jobs.submit(name, {}, { delayMs })
+    const waits = new Promise<void>((resolve) => { suspended.set(id, resolve) })
+    if (name === 'goes-well' || name === 'not-wanted') await waits
+    if (name === 'goes-well') await app.jobs.signal(id, 'go', {})
+    if (name === 'not-wanted') await app.jobs.cancel(id)
+    states[name] = (await app.jobs.waitFor(id, { timeoutMs: WAIT_MS })).state
+  }
+  t.same(states, { 'goes-well': 'completed', 'goes-ill': 'failed', 'cannot-be-undone': 'failed', 'not-wanted': 'cancelled' })
 }
 
 async function submit (app: FastifyInstance, fate: string, headers: Record<string, string> = {}): Promise<string> {
@@ -174,8 +223,10 @@ for (const kind of ['memory', 'redis'] as const) {
         app.jobWorker.restart('default')
       }
     })
+    defineSagas(app)
     await app.ready()
     await runAll(t, app)
+    await runSagas(t, app)
     await doTheRest(t, app)
 
     const silent = (): string[] => EVENT_NAMES.filter((name) => !names.has(name) && !ELSEWHERE.has(name) && !(kind === 'memory' && SHARED_ONLY.has(name)))
