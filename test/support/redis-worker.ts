@@ -13,7 +13,7 @@ export class WorkerProcess {
 
   constructor (options: RedisStoreOptions) {
     const file = fileURLToPath(new URL('../faults/fixtures/worker.js', import.meta.url))
-    this.#child = fork(file, [JSON.stringify(options)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], execArgv: ['--enable-source-maps'] })
+    this.#child = fork(file, [JSON.stringify(options)], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
     this.#exited = once(this.#child, 'exit')
     this.#child.on('message', (told: Told) => { this.told.push(told) })
   }
