@@ -19,7 +19,8 @@ import { errorCodeOf, toReason } from '../jobs/stored-error.ts'
 import { eventIds } from '../jobs/trace-ids.ts'
 import { QueueDepths } from './depth.ts'
 import type {
-  Cancelled, EndpointSubmitMeta, JobsClient, ListOptions, RedriveAdmission, Signalled, SubmitItem, SubmitManyOptions, SubmitManyResult,
+  Cancelled, EndpointSubmitMeta, JobsClient, ListOptions, RedriveAdmission, Signalled,
+  SubmitItem, SubmitManyOptions, SubmitManyResult,
   WaitOptions
 } from './jobs.ts'
 import { assertSubmitKeys, LIST_KEYS, WAIT_KEYS } from './known-options.ts'
