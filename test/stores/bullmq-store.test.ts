@@ -548,6 +548,8 @@ t.test('an attempt that cannot be made or that rejects leaves the job to another
   const job = newJob()
   await store.create(job)
   await until('it is completed in the end', async () => (await store.get(job.id))?.state === 'completed')
+  // The store shows what is stored a moment before the answer of that write has reached the attempt.
+  await until('the attempt has its verdict', () => verdicts.length === 2)
   t.same(verdicts, ['error', 'stored'])
 })
 
