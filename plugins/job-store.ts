@@ -104,7 +104,7 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
     stepMiddleware: [],
     handlerMiddleware: []
   }
-  const backbone = new Backbone(store)
+  const backbone = new Backbone({ store, clock: context.clock })
   const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs })
 
   runtime.submitChild = childSubmitter(client)
@@ -129,6 +129,7 @@ async function jobStorePlugin (app: FastifyInstance, given: JobStoreOptions): Pr
   // while the worker drains may submit further jobs.
   app.addHook('onClose', async () => {
     client.close()
+    backbone.close()
     await store.close(CLOSE_TIMEOUT_MS)
   })
   closeIdleConnections(app, context.clock)

@@ -1,19 +1,18 @@
 import type { Backbone } from '../channels/backbone.ts'
 import type { Clock } from '../core/context.ts'
-import { sleep } from '../core/deadline.ts'
-import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
+import { AsyncEndpointsError } from '../core/errors.ts'
 import { invalidOptions } from '../core/options.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import type { JobStore } from '../jobs/store.ts'
 import type { WaitOptions } from './jobs.ts'
 
-/** A published change can be missed while a connection is away: read again this often although nothing was heard. */
-const REREAD_MS = 5_000
+/** What ends a wait. */
+type Ending = JobRecord | 'gone' | 'late' | 'aborted'
 
 /**
- * Subscribes, then reads, then waits, then reads again: no order of events can make it miss the end.
- * A store that is away in the middle of the waiting is waited for like the job.
+ * Reads the job, and then hears of its end from the backbone, which reads it again after it has begun to listen: no
+ * order of events can make it miss the end. A store that is away in the middle of the wait is waited for like the job.
  *
  * @param closing aborts when the application closes, with the error for those who still wait
  * @throws {AsyncEndpointsError} `FAE_WAIT_TIMEOUT`, `FAE_JOB_NOT_FOUND`, `FAE_STORE_UNAVAILABLE` (at the first reading)
@@ -25,36 +24,34 @@ export async function waitForEnd (clock: Clock, backbone: Backbone, store: JobSt
   const signal = options.signal === undefined ? closing : AbortSignal.any([closing, options.signal])
   signal.throwIfAborted()
   const deadline = clock.monotonic() + timeoutMs
-  let wake = new AbortController()
-  const stop = await backbone.watch(id, (update) => { if (isTerminal(update.state)) wake.abort() })
-  const onAbort = (): void => wake.abort()
+  const job = await store.get(id)
+  if (job === undefined) throw notFound('There is no such job')
+  if (isTerminal(job.state)) return job
+  signal.throwIfAborted()
+  const ending = await untilEnded(clock, backbone, job, deadline, signal)
+  if (typeof ending === 'object') return ending
+  if (ending === 'gone') throw notFound('The job was removed while it was waited for')
+  signal.throwIfAborted()
+  throw new AsyncEndpointsError('FAE_WAIT_TIMEOUT', `The job was not over after ${timeoutMs} ms`)
+}
+
+async function untilEnded (
+  clock: Clock, backbone: Backbone, job: JobRecord, deadline: number, signal: AbortSignal
+): Promise<Ending> {
+  let end: (ending: Ending) => void = () => {}
+  const ended = new Promise<Ending>((resolve) => { end = resolve })
+  const stop = backbone.watch(job, (news) => { end(news.kind === 'job' ? news.job : 'gone') }, { since: job.version, interest: 'end' })
+  // Later than 2^31 ms, a timer of Node would ring at once.
+  const timer = clock.setTimeout(() => end('late'), Math.min(Math.max(0, deadline - clock.monotonic()), 2 ** 31 - 1))
+  const onAbort = (): void => end('aborted')
   signal.addEventListener('abort', onAbort, { once: true })
   try {
-    let first = true
-    while (true) {
-      wake = new AbortController()
-      const job = await read(store, id, first)
-      first = false
-      if (job !== undefined && isTerminal(job.state)) return job
-      signal.throwIfAborted()
-      const left = deadline - clock.monotonic()
-      if (left <= 0) throw new AsyncEndpointsError('FAE_WAIT_TIMEOUT', `The job was not over after ${timeoutMs} ms`)
-      await sleep(clock, Math.min(left, REREAD_MS), wake.signal)
-    }
+    return await ended
   } finally {
     signal.removeEventListener('abort', onAbort)
+    clock.clearTimeout(timer)
     stop()
   }
 }
 
-async function read (store: JobStore, id: string, first: boolean): Promise<JobRecord | undefined> {
-  let job: JobRecord | undefined
-  try {
-    job = await store.get(id)
-  } catch (error) {
-    if (first || isAsyncEndpointsError(error, 'FAE_CLOSED')) throw error
-    return undefined
-  }
-  if (job === undefined) throw new AsyncEndpointsError('FAE_JOB_NOT_FOUND', first ? 'There is no such job' : 'The job was removed while it was waited for')
-  return job
-}
+function notFound (message: string): AsyncEndpointsError { return new AsyncEndpointsError('FAE_JOB_NOT_FOUND', message) }

@@ -37,6 +37,8 @@ export interface HttpRuntime {
   readonly options: ResolvedHttpOptions
   readonly links: JobLinks
   readonly waiting: Waiting
+  /** How the channels hear of changes of jobs. */
+  readonly backbone: Backbone
   readonly correlation: Correlation
   /** Endpoints by job name. */
   readonly endpoints: Map<string, Endpoint>
@@ -67,8 +69,9 @@ export function createHttpRuntime ({ runtime, jobs, backbone, options, prefix }:
     runtime,
     jobs,
     options,
+    backbone,
     links: new JobLinks(prefix, options.path, options.publicUrl),
-    waiting: new Waiting(jobs, backbone, runtime.context.clock, options.maxWaiters),
+    waiting: new Waiting(backbone, runtime.context.clock, options.maxWaiters),
     correlation: new Correlation(options.correlationHeader, () => runtime.context.ids.correlation()),
     endpoints,
     ownership: new Ownership(options.owner, endpoints, options.access === 'owner'),

@@ -130,7 +130,7 @@ async function waitForChange (http: HttpRuntime, first: Shown, ifNoneMatch: stri
     client: clientOf(http, first.job, request),
     job: first.job,
     isEnough,
-    isNews: ({ state }) => ifNoneMatch !== undefined || isTerminal(state),
+    interest: ifNoneMatch === undefined ? 'end' : 'all',
     waitMs,
     reply
   })

@@ -158,7 +158,7 @@ export async function waitForEnd (
 ): Promise<JobRecord> {
   const over = ({ state }: { readonly state: JobRecord['state'] }): boolean => isTerminal(state)
   if (over(job)) return job
-  return await http.waiting.until({ client, job, isEnough: over, isNews: over, waitMs, reply }) ?? job
+  return await http.waiting.until({ client, job, isEnough: over, interest: 'end', waitMs, reply }) ?? job
 }
 
 /**

@@ -1,15 +1,8 @@
 import type { FastifyReply } from 'fastify'
-import type { Backbone } from '../channels/backbone.ts'
-import type { JobsClient } from '../client/jobs.ts'
+import type { Backbone, JobNews } from '../channels/backbone.ts'
 import type { Clock } from '../core/context.ts'
-import type { JobRecord, JobUpdate } from '../jobs/job.ts'
+import type { JobRecord } from '../jobs/job.ts'
 import { Places } from './places.ts'
-
-/**
- * An update can be missed while the connection to the store is down, so the job is read again after this time in any
- * case.
- */
-const LOOK_AGAIN_MS = 5_000
 
 export interface WaitRequest {
   /** Identifies the client, see `clientKey`. */
@@ -18,8 +11,8 @@ export interface WaitRequest {
   readonly job: JobRecord
   /** Whether the wait can end with this job. */
   readonly isEnough: (job: JobRecord) => boolean | Promise<boolean>
-  /** Whether the job must be read again after this update. */
-  readonly isNews: (update: JobUpdate) => boolean
+  /** `'end'`: the wait can end only with the end of the job. @defaultValue 'all' */
+  readonly interest?: 'all' | 'end' | undefined
   readonly waitMs: number
   /** The reply of the waiting request. The wait ends when its connection closes. */
   readonly reply: FastifyReply
@@ -30,14 +23,12 @@ export interface WaitRequest {
  * by a shutdown.
  */
 export class Waiting {
-  readonly #jobs: JobsClient
   readonly #backbone: Backbone
   readonly #clock: Clock
   readonly #places: Places<Waiter>
   #closed = false
 
-  constructor (jobs: JobsClient, backbone: Backbone, clock: Clock, maxWaiters: number) {
-    this.#jobs = jobs
+  constructor (backbone: Backbone, clock: Clock, maxWaiters: number) {
     this.#backbone = backbone
     this.#clock = clock
     this.#places = new Places(maxWaiters)
@@ -57,44 +48,37 @@ export class Waiting {
 
   /**
    * Waits until `isEnough` accepts the job, the time is up, the client disconnects, its place is given to another
-   * client, or the application closes. Without a place it does not wait at all. An error of the store does not end
-   * the wait.
+   * client, or the application closes. Without a place it does not wait at all. While it waits it asks the store for
+   * nothing: it hears of the job from the backbone, as all the others do. When the time is up, it looks once more.
    *
    * @returns the job as last seen, or `undefined` if it disappeared meanwhile
    */
   async until (request: WaitRequest): Promise<JobRecord | undefined> {
+    const { job, reply, client, interest } = request
     // If the client has already disconnected, its `close` event is over, and it would keep a place that others need.
-    if (isGone(request.reply) || !this.mayWait(request.client)) return request.job
-    const waiter = new Waiter(this.#clock, request.waitMs)
+    if (isGone(reply) || !this.mayWait(client)) return job
+    const waiter = new Waiter(this.#clock, request.waitMs, job)
     const onClose = (): void => waiter.end()
-    this.#places.take(request.client, waiter)
-    request.reply.raw.once('close', onClose)
-    // The job is read after the subscription is active. If the subscription fails, the regular reads must be enough.
-    const watching = this.#backbone.watch(request.job.id, (update) => { if (request.isNews(update)) waiter.wake() })
-    const subscribed = watching.then(() => undefined, () => undefined)
+    this.#places.take(client, waiter)
+    reply.raw.once('close', onClose)
+    const stop = this.#backbone.watch(job, (news) => waiter.hear(news), { since: job.version, interest })
     try {
-      await Promise.race([subscribed, waiter.ended])
-      return await this.#follow(request, waiter)
+      while (await waiter.news()) {
+        if (waiter.job === undefined || await request.isEnough(waiter.job)) break
+      }
+      return waiter.timedOut ? await this.#lastLook(waiter) : waiter.job
     } finally {
       waiter.end()
-      this.#places.give(request.client, waiter)
-      request.reply.raw.removeListener('close', onClose)
-      watching.then((stop) => stop(), () => { /* it never came into force */ })
+      stop()
+      this.#places.give(client, waiter)
+      reply.raw.removeListener('close', onClose)
     }
   }
 
-  async #follow (request: WaitRequest, waiter: Waiter): Promise<JobRecord | undefined> {
-    let job = request.job
-    for (;;) {
-      const last = waiter.over
-      // Ended by a shutdown or a disconnection: return the job as last seen. Ended by the clock: read it once more.
-      if (last && !waiter.timedOut) return job
-      const seen = await Promise.race([this.#jobs.get(job.id).catch(() => job), waiter.cut.then(() => job)])
-      if (seen === undefined) return undefined
-      job = seen
-      if (last || await request.isEnough(job)) return job
-      await waiter.sleep(LOOK_AGAIN_MS)
-    }
+  /** Of a job whose end is waited for, nothing else was heard. */
+  async #lastLook ({ job, cut }: Waiter): Promise<JobRecord | undefined> {
+    if (job === undefined) return undefined
+    return await Promise.race([this.#backbone.read(job).catch(() => job), cut.then(() => job)])
   }
 }
 
@@ -104,58 +88,50 @@ function isGone ({ raw }: FastifyReply): boolean {
   return raw.destroyed || (typeof stream === 'object' && stream !== null && Reflect.get(stream, 'destroyed') === true)
 }
 
-/** One wait. It ends once, by the clock or by `end()`. Between two reads of the job it sleeps until it is woken. */
+/** One wait. It ends once, by the clock or by `end()`. */
 class Waiter {
   readonly #clock: Clock
   readonly #timer: unknown
-  #news = false
-  #wake: () => void = () => {}
-  #resolveEnded: () => void = () => {}
   #resolveCut: () => void = () => {}
-  /** Resolves when the wait ends, for whatever reason. */
-  readonly ended = new Promise<void>((resolve) => { this.#resolveEnded = resolve })
-  /** Resolves when `end()` is called: there is no time for another read. */
+  /** Resolves when `end()` is called: there is no time for anything. */
   readonly cut = new Promise<void>((resolve) => { this.#resolveCut = resolve })
-  over = false
   timedOut = false
+  #over = false
+  #heard = false
+  #wake: () => void = () => {}
+  /** As last heard; `undefined`: it is not stored any more. */
+  job: JobRecord | undefined
 
-  constructor (clock: Clock, waitMs: number) {
+  constructor (clock: Clock, waitMs: number, job: JobRecord) {
     this.#clock = clock
+    this.job = job
     this.#timer = clock.setTimeout(() => {
       this.timedOut = true
-      this.#finish()
+      this.#over = true
+      this.#wake()
     }, waitMs)
   }
 
-  end (): void {
-    this.#clock.clearTimeout(this.#timer)
-    this.#resolveCut()
-    this.#finish()
-  }
-
-  wake (): void {
-    this.#news = true
+  hear (news: JobNews): void {
+    if (news.kind === 'job') this.job = news.job
+    else if (news.kind === 'gone') this.job = undefined
+    else if (this.job !== undefined) this.job = { ...this.job, progress: news.progress, version: news.version }
+    this.#heard = true
     this.#wake()
   }
 
-  /** Returns at once if there was an update since the last sleep. */
-  async sleep (delayMs: number): Promise<void> {
-    if (!this.over && !this.#news) {
-      await new Promise<void>((resolve) => {
-        const timer = this.#clock.setTimeout(resolve, delayMs)
-        this.#wake = () => {
-          this.#clock.clearTimeout(timer)
-          resolve()
-        }
-      })
-      this.#wake = () => {}
-    }
-    this.#news = false
+  /** Waits for news since the last call. @returns `false` when the wait is over */
+  async news (): Promise<boolean> {
+    if (!this.#heard && !this.#over) await new Promise<void>((resolve) => { this.#wake = resolve })
+    const heard = this.#heard
+    this.#heard = false
+    return heard && !this.#over
   }
 
-  #finish (): void {
-    this.over = true
-    this.#resolveEnded()
+  end (): void {
+    this.#over = true
+    this.#clock.clearTimeout(this.#timer)
+    this.#resolveCut()
     this.#wake()
   }
 }

@@ -54,6 +54,12 @@ export interface JobRecord {
   readonly name: string
   readonly queue: string
   readonly state: JobState
+  /**
+   * Grows with every stored change of the job: its state, its progress, its steps, a request to cancel it. Of two
+   * records of one job, the one with the larger version is the newer one. The store counts it, in steps of its own.
+   * Absent on a claim.
+   */
+  readonly version?: number | undefined
   readonly owner: string | undefined
   readonly correlationId: string
   readonly trace: TraceCarrier | undefined
@@ -131,11 +137,24 @@ export interface IdempotencyClaim {
   readonly ttlMs: number
 }
 
-/** A change of a job, as listeners receive it. It never contains a result or a payload. */
+/** Names a job to a store that is to find it: jobs never change their queue. */
+export interface JobPlace {
+  readonly id: string
+  readonly queue: string
+}
+
+/**
+ * A change of a job, as listeners receive it. It never contains a result or a payload. Only `id` is certain: what else
+ * has changed shows the job itself, when it is read.
+ */
 export interface JobUpdate {
   readonly id: string
-  readonly state: JobState
-  readonly progress?: JobProgress
+  /** The state after the change. Absent: the job must be read, for example because it was removed. */
+  readonly state?: JobState | undefined
+  /** The version of the record after the change. Absent: the publisher does not know it. */
+  readonly version?: number | undefined
+  /** Only with `version`, and only if nothing but the progress has changed. */
+  readonly progress?: JobProgress | undefined
 }
 
 export const DEFAULT_QUEUE = 'default'

@@ -1,6 +1,6 @@
 import type { Context } from '../core/context.ts'
 import type { SharedState } from '../core/shared.ts'
-import type { ClaimedJob, JobInput, JobProgress, JobRecord, JobUpdate, NewJob, StoredError } from './job.ts'
+import type { ClaimedJob, JobInput, JobPlace, JobProgress, JobRecord, JobUpdate, NewJob, StoredError } from './job.ts'
 import type { JobState } from './states.ts'
 import type { Checkpoint, CheckpointVerdict, Journal, SagaCounts, SignalVerdict } from './steps.ts'
 
@@ -45,6 +45,11 @@ export interface JobStore {
   create (job: NewJob): Promise<Created>
   get (id: string): Promise<JobRecord | undefined>
   /**
+   * Reads up to {@link MAX_MANY} jobs at once, in the order of `jobs`, each as `get` would show it. It costs the server
+   * less than as many calls of `get`.
+   */
+  getMany (jobs: readonly JobPlace[]): Promise<ReadonlyArray<JobRecord | undefined>>
+  /**
    * What was submitted. It is kept until the job is completed or cancelled; a failed job keeps it, so that it can be
    * redriven.
    */
@@ -79,13 +84,12 @@ export interface JobStore {
   /** Starts to claim jobs of one queue. If the server cannot be reached, it waits for it instead of throwing. */
   consume (options: ConsumeOptions): Consumer
   /**
-   * Calls the listener for every change of any job, in any process, after it was stored. Best effort: changes can be
-   * missed while the connection is down, so a caller reads the job after it has subscribed, and again from time to
-   * time.
+   * Opens a feed: it hears of changes of the jobs that it follows, in whichever process they happen, and of no others.
+   * Does not wait for the server. A process needs one, whatever it listens for.
    *
-   * @returns a function that ends the subscription
+   * @throws {AsyncEndpointsError} `FAE_CLOSED` before the store is open, and after it was closed
    */
-  subscribe (listener: (update: JobUpdate) => void): Promise<() => void>
+  listen (listener: FeedListener): JobFeed
   /** One round trip to the server behind the store. */
   ping (): Promise<void>
   /**
@@ -126,6 +130,32 @@ export interface StepStore {
    * @param value JSON text
    */
   signal (id: string, name: string, value: string): Promise<SignalVerdict | undefined>
+}
+
+/** The most jobs that one call of `JobStore.getMany` reads. */
+export const MAX_MANY = 200
+
+/** Hears what a {@link JobFeed} hears. Neither method throws. */
+export interface FeedListener {
+  /** A job that is followed has changed, after that was stored. */
+  changed (update: JobUpdate): void
+  /** Changes may have been missed, because a connection was away: every followed job must be read again. */
+  missed (): void
+}
+
+/**
+ * Hears of changes of the jobs that it follows. Best effort: messages can be lost without a sign, so a listener reads
+ * a job after `follow` has resolved, and all of them again from time to time.
+ */
+export interface JobFeed {
+  /**
+   * Follows a job, until `unfollow`. Resolves when changes from then on are heard. If the server does not answer, it
+   * rejects with `FAE_STORE_UNAVAILABLE`, goes on trying, and calls `missed` when it has succeeded.
+   */
+  follow (job: JobPlace): Promise<void>
+  unfollow (job: JobPlace): void
+  /** Follows nothing any more. */
+  close (): void
 }
 
 /** What the application passes to a store when it opens. */

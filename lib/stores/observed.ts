@@ -4,9 +4,9 @@ import { isAsyncEndpointsError, ownMessage } from '../core/errors.ts'
 import type { SharedState } from '../core/shared.ts'
 import type { EventBus } from '../events/bus.ts'
 import { TraceExits } from '../events/trace-exits.ts'
-import type { JobInput, JobProgress, JobUpdate, NewJob } from '../jobs/job.ts'
+import type { JobInput, JobPlace, JobProgress, NewJob } from '../jobs/job.ts'
 import type {
-  CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, StoreReport
+  CancelVerdict, Claim, ConsumeOptions, Consumer, Created, FeedListener, JobFeed, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, StoreReport
 } from '../jobs/store.ts'
 import type { StepStore } from '../jobs/store.ts'
 import { errorCodeOf } from '../jobs/stored-error.ts'
@@ -48,6 +48,7 @@ export class ObservedStore implements JobStore {
   open (host: StoreHost): Promise<void> { return this.#exits.quietly(() => this.#inner.open(host)) }
   create (job: NewJob): Promise<Created> { return this.#observe('create', () => this.#inner.create(job)) }
   get (id: string): ReturnType<JobStore['get']> { return this.#observe('get', () => this.#inner.get(id)) }
+  getMany (jobs: readonly JobPlace[]): ReturnType<JobStore['getMany']> { return this.#observe('get-many', () => this.#inner.getMany(jobs)) }
   input (id: string): Promise<JobInput | undefined> { return this.#observe('input', () => this.#inner.input(id)) }
   result (id: string): Promise<string | undefined> { return this.#observe('result', () => this.#inner.result(id)) }
   list (query: ListQuery): Promise<JobPage> { return this.#observe('list', () => this.#inner.list(query)) }
@@ -60,9 +61,13 @@ export class ObservedStore implements JobStore {
   // `store.operation_failed`.
   consume (options: ConsumeOptions): Consumer { return this.#exits.quietly(() => this.#inner.consume(options)) }
 
-  async subscribe (listener: (update: JobUpdate) => void): Promise<() => void> {
-    const stop = await this.#observe('subscribe', () => this.#inner.subscribe(listener))
-    return () => { this.#exits.quietly(stop) }
+  listen (listener: FeedListener): JobFeed {
+    const feed = this.#exits.quietly(() => this.#inner.listen(listener))
+    return {
+      follow: (job) => this.#observe('follow', () => feed.follow(job)),
+      unfollow: (job) => { this.#exits.quietly(() => feed.unfollow(job)) },
+      close: () => { this.#exits.quietly(() => feed.close()) }
+    }
   }
 
   ping (): Promise<void> { return this.#observe('ping', () => this.#inner.ping()) }

@@ -4,6 +4,7 @@ import { keepingCases } from './conformance/keeping.ts'
 import { leaseCases } from './conformance/leases.ts'
 import { lifecycleCases } from './conformance/lifecycle.ts'
 import { listCases } from './conformance/list.ts'
+import { listeningCases } from './conformance/listening.ts'
 import { manageCases } from './conformance/manage.ts'
 import { settlementCases } from './conformance/settlement.ts'
 import { sharedCases } from './conformance/shared.ts'
@@ -33,7 +34,7 @@ export interface ExerciseJobStoreOptions {
 
 /** Every case of the suite, in the order in which they are run. */
 const CASES: readonly ConformanceCase[] = [
-  ...submissionCases, ...claimCases, ...settlementCases, ...cancelCases, ...manageCases, ...listCases, ...leaseCases, ...keepingCases, ...sharedCases, ...stepCases, ...suspensionCases, ...lifecycleCases
+  ...submissionCases, ...claimCases, ...settlementCases, ...cancelCases, ...manageCases, ...listeningCases, ...listCases, ...leaseCases, ...keepingCases, ...sharedCases, ...stepCases, ...suspensionCases, ...lifecycleCases
 ]
 
 /**

@@ -162,9 +162,47 @@ const FAULTS: ReadonlyArray<{ what: string, caughtBy: RegExp, fault: Fault }> = 
       }
     })
   },
-  { what: 'nobody is told of changes', caughtBy: /hear of every change/, fault: () => ({ subscribe: async () => () => {} }) },
-  { what: 'a payload travels with updates', caughtBy: /hear of every change/, fault: (inner) => ({ subscribe: (listener) => inner.subscribe((update) => listener(Object.assign({ input: {} }, update))) }) },
-  { what: 'a subscriber cannot be stopped', caughtBy: /hear of every change/, fault: (inner) => ({ subscribe: async (listener) => { await inner.subscribe(listener); return () => {} } }) },
+  {
+    what: 'nobody hears of changes',
+    caughtBy: /hears of every change/,
+    fault: () => ({ listen: () => ({ follow: async () => {}, unfollow () {}, close () {} }) })
+  },
+  {
+    what: 'a payload travels with updates',
+    caughtBy: /hears of every change/,
+    fault: (inner) => ({
+      listen: (listener) => inner.listen({ changed: (update) => listener.changed(Object.assign({ input: {} }, update)), missed () {} })
+    })
+  },
+  {
+    what: 'a job cannot be left',
+    caughtBy: /does not follow/,
+    fault: (inner) => ({ listen: (listener) => ({ ...inner.listen(listener), unfollow () {} }) })
+  },
+  {
+    what: 'a record has an old version',
+    caughtBy: /version of a job grows/,
+    fault: (inner) => ({
+      get: async (id) => {
+        const job = await inner.get(id)
+        return job === undefined ? undefined : { ...job, version: 7 }
+      }
+    })
+  },
+  {
+    what: 'progress is published with the version of what comes next',
+    caughtBy: /never newer than/,
+    fault: (inner) => ({
+      listen: (listener) => inner.listen({
+        changed: (update) => listener.changed({ ...update, version: (update.version ?? 0) + 1 }), missed () {}
+      })
+    })
+  },
+  {
+    what: 'many jobs are read in another order',
+    caughtBy: /many jobs are read at once/,
+    fault: (inner) => ({ getMany: async (jobs) => await inner.getMany([...jobs].reverse()) })
+  },
   {
     what: 'a stall is not told in the claim',
     caughtBy: /consumer has gone|postpone/,

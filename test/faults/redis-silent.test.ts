@@ -4,7 +4,7 @@ import { createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { prepareRedis, startRedis } from '../support/redis.ts'
-import { COMPLETED, listeningHost, newJob, openStore, play, until } from '../support/redis-jobs.ts'
+import { COMPLETED, Hearing, listeningHost, newJob, openStore, play, until } from '../support/redis-jobs.ts'
 
 const REFUSED_WITHIN_MS = 2_500
 const BACK_WITHIN_MS = 4_000
@@ -33,7 +33,8 @@ t.test('frozen: every call is refused within its deadline, and the store recover
     redrive: store.redrive(id),
     remove: store.remove(newJob().id),
     ping: store.ping(),
-    subscribe: store.subscribe(() => {})
+    getMany: store.getMany([{ id, queue: 'tests' }]),
+    follow: new Hearing(store).follow(id)
   }
   const answers = await Promise.all(Object.entries(calls).map(async ([name, call]) => {
     const code = await call.then(() => 'answered', (error: unknown) => (error as { code?: unknown }).code)
@@ -73,7 +74,7 @@ t.test('a server that accepts and never answers: refused in time, and nothing ha
   const unavailable = { code: 'FAE_STORE_UNAVAILABLE' }
   await t.rejects(store.create(newJob()), unavailable)
   await t.rejects(store.ping(), unavailable)
-  await t.rejects(store.subscribe(() => {}), unavailable)
+  await t.rejects(new Hearing(store).follow(newJob().id), unavailable)
   t.ok(performance.now() - startedAt < REFUSED_WITHIN_MS + 500, 'in time')
   t.equal(consumer.lastSeenAt, -Infinity, 'the consumer has proved nothing')
   const closing = performance.now()

@@ -18,12 +18,12 @@ import { addRefusals } from '../../lib/http/refusals.ts'
 import { createHttpRuntime, type HttpRuntime } from '../../lib/http/http-runtime.ts'
 import { compileDefinition } from '../../lib/jobs/compile-definition.ts'
 import { compilersOf } from '../../lib/http/schema-compilers.ts'
-import type { JobRecord, JobUpdate, NewJob } from '../../lib/jobs/job.ts'
+import type { JobPlace, JobRecord, NewJob } from '../../lib/jobs/job.ts'
 import { StoreCounts } from '../../lib/jobs/store-counts.ts'
 import { JobRegistry } from '../../lib/jobs/registry.ts'
-import type { CancelVerdict, Consumer, Created, JobPage, JobStore, QueueCounts, RedriveVerdict } from '../../lib/jobs/store.ts'
+import type { CancelVerdict, Consumer, Created, FeedListener, JobFeed, JobPage, JobStore, QueueCounts, RedriveVerdict } from '../../lib/jobs/store.ts'
 
-type Call = 'create' | 'get' | 'result' | 'counts' | 'subscribe' | 'cancel' | 'redrive'
+type Call = 'create' | 'get' | 'result' | 'counts' | 'getMany' | 'follow' | 'cancel' | 'redrive'
 
 /**
  * A store without workers: a test says what happens to a job, and can make the store fail or hang. Says when it was
@@ -35,14 +35,14 @@ export class FakeStore implements JobStore {
   readonly results = new Map<string, string>()
   readonly created: NewJob[] = []
   readonly #keys = new Map<string, { id: string, fingerprint: string }>()
-  readonly #listeners = new Set<(update: JobUpdate) => void>()
+  readonly #listeners = new Set<FeedListener>()
+  /** How many jobs are followed. */
+  listeners = 0
   readonly #calls = new EventEmitter()
   readonly #counts = new Map<Call, number>()
   /** Operations that fail, or never answer. */
   readonly faults = new Map<Call, 'reject' | 'hang'>()
   queued = 0
-
-  get listeners (): number { return this.#listeners.size }
 
   count (call: Call): number { return this.#counts.get(call) ?? 0 }
 
@@ -64,9 +64,10 @@ export class FakeStore implements JobStore {
 
   /** Changes a job and tells the listeners. */
   change (id: string, patch: Partial<JobRecord>): void {
-    const job = { ...this.#require(id), ...patch }
+    const before = this.#require(id)
+    const job = { ...before, version: (before.version ?? 0) + 1, ...patch }
     this.jobs.set(id, job)
-    for (const listener of this.#listeners) listener({ id, state: job.state, progress: job.progress })
+    for (const listener of this.#listeners) listener.changed({ id, state: job.state, version: job.version })
   }
 
   complete (id: string, result?: unknown): void {
@@ -92,7 +93,7 @@ export class FakeStore implements JobStore {
     this.created.push(job)
     const state = job.runAt > job.createdAt ? 'scheduled' : 'queued'
     const { idempotency: _, ...kept } = job
-    this.jobs.set(job.id, { ...kept, state, startedAt: undefined, finishedAt: undefined, attempts: 0, progress: undefined, error: undefined, cancelRequested: false, resultBytes: undefined })
+    this.jobs.set(job.id, { ...kept, state, startedAt: undefined, finishedAt: undefined, attempts: 0, progress: undefined, error: undefined, cancelRequested: false, resultBytes: undefined, version: 1 })
     return { created: true, id: job.id }
   }
 
@@ -139,10 +140,22 @@ export class FakeStore implements JobStore {
   async progress (): Promise<boolean> { return false }
   consume (): Consumer { throw new Error('the fake store runs no jobs') }
 
-  async subscribe (listener: (update: JobUpdate) => void): Promise<() => void> {
-    await this.#enter('subscribe')
+  async getMany (jobs: readonly JobPlace[]): Promise<ReadonlyArray<JobRecord | undefined>> {
+    await this.#enter('getMany')
+    return jobs.map(({ id }) => this.jobs.get(id))
+  }
+
+  /** Hears of every job: what it does not follow is nothing to the backbone. */
+  listen (listener: FeedListener): JobFeed {
     this.#listeners.add(listener)
-    return () => { this.#listeners.delete(listener) }
+    return {
+      follow: async () => {
+        this.listeners++
+        await this.#enter('follow')
+      },
+      unfollow: () => { this.listeners-- },
+      close: () => { this.#listeners.delete(listener) }
+    }
   }
 
   async ping (): Promise<void> {}
@@ -183,7 +196,7 @@ export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
     const bus = new EventBus(context.logger)
     for (const name of EVENT_NAMES) bus.on(name, (event) => { events.push({ name, event: { ...event } }) })
     const runtime: JobRuntime = { context, bus, registry: new JobRegistry(), store, counts: new StoreCounts(store, context.clock), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], stepMiddleware: [], handlerMiddleware: [] }
-    const backbone = new Backbone(store)
+    const backbone = new Backbone({ store, clock: context.clock })
     const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs ?? 2_000 })
     const made = createHttpRuntime({ runtime, jobs: client, backbone, options: readHttpOptions(options.http), prefix: app.prefix })
     app.decorate(RUNTIME, runtime)

@@ -103,9 +103,9 @@ t.test('a store that fails while a client waits does not undo the 202', async (t
     const clock = new FakeClock()
     const { app, store } = await testApp({ clock })
     app.asyncEndpoint({ url: '/a', name: 'a', handler: echo })
-    store.faults.set('subscribe', fault).set('get', fault)
+    store.faults.set('follow', fault).set('getMany', fault)
     const response = app.inject({ method: 'POST', url: '/a', headers: { prefer: 'wait=3' } }).then((answer) => answer)
-    await store.called('subscribe', 1)
+    await store.called('follow', 1)
     await clock.advance(3_000)
     if (fault === 'hang') {
       // The last look hangs as well; only closing ends it. A real store has deadlines of its own.
@@ -204,7 +204,7 @@ t.test('over a real socket: close() does not wait for those who wait', async (t)
   const { port } = app.server.address() as AddressInfo
   const client = httpRequest({ port, host: '127.0.0.1', method: 'POST', path: '/a', headers: { prefer: 'wait=30' } }).end()
   const responded = once(client, 'response')
-  await store.called('get', 1)
+  await store.called('getMany', 1)
   await app.close()
   const [response] = await responded
   t.equal(response.statusCode, 202)
@@ -218,7 +218,7 @@ t.test('a client that goes away ends its wait', async (t) => {
   const { port } = app.server.address() as AddressInfo
   const client = httpRequest({ port, host: '127.0.0.1', method: 'POST', path: '/a', headers: { prefer: 'wait=30' } }).end()
   client.on('error', () => { /* it was aborted here */ })
-  await store.called('get', 1)
+  await store.called('getMany', 1)
   t.equal(http.waiting.size, 1)
   const watched = new Promise<void>((resolve) => {
     const look = (): void => { if (http.waiting.size === 0) resolve(); else setImmediate(look) }

@@ -2,7 +2,7 @@
 import { Cluster, Redis } from 'ioredis'
 import t from 'tap'
 import { startRedis } from '../support/redis.ts'
-import { COMPLETED, newJob, openStore, play, QUEUE, until } from '../support/redis-jobs.ts'
+import { COMPLETED, Hearing, newJob, openStore, play, QUEUE, until } from '../support/redis-jobs.ts'
 
 t.test('everything works on a cluster, with the client of the application', async (t) => {
   const server = await startRedis({ settings: ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'] })
@@ -17,18 +17,18 @@ t.test('everything works on a cluster, with the client of the application', asyn
   await until('the client is ready', () => cluster.status === 'ready')
   const store = await openStore({ client: cluster })
   t.teardown(() => store.close(2_000))
-  const heard: string[] = []
-  await store.subscribe(({ id, state }) => { heard.push(`${state} ${id}`) })
+  const hearing = new Hearing(store)
 
   const { attempt } = play(store, { concurrency: 2 })
   const result = '"of a cluster"'
   const idempotency = { key: 'ef'.repeat(32), fingerprint: 'f', ttlMs: 60_000 }
   const job = newJob({ idempotency })
+  await hearing.follow(job.id)
   await store.create(job)
   t.match(await store.create(newJob({ idempotency })), { created: false, id: job.id })
   await (await attempt(1)).settle({ kind: 'completed', result, resultBytes: result.length })
   t.equal(await store.result(job.id), result)
-  await until('the change is heard', () => heard.includes(`completed ${job.id}`))
+  await until('the change is heard', () => hearing.heard.includes(`completed ${job.id}`))
 
   const retried = newJob()
   await store.create(retried)

@@ -5,7 +5,7 @@ import { isAsyncEndpointsError } from '../../lib/core/errors.ts'
 import type { JobStore } from '../../lib/jobs/store.ts'
 import type { RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
 import { startRedis, uniquePrefix } from '../support/redis.ts'
-import { COMPLETED, listeningHost, newJob, openStore, play, QUEUE, until, withBody } from '../support/redis-jobs.ts'
+import { COMPLETED, Hearing, listeningHost, newJob, openStore, play, QUEUE, until, withBody } from '../support/redis-jobs.ts'
 
 t.setTimeout(60_000)
 
@@ -167,11 +167,10 @@ t.test('an unreadable job that a worker claims is kept within the limits of the 
     await store.create(job)
     await redis.hset(key(job.id), 'data', '{oops')
   }
-  const failed: string[] = []
-  const stop = await store.subscribe(({ id, state }) => { if (state === 'failed') failed.push(id) })
-  t.teardown(stop)
+  const hearing = new Hearing(store)
+  for (const { id } of [first, second]) await hearing.follow(id)
   const { errors } = play(store, { script: () => COMPLETED })
-  await until('both have failed, and listeners know', () => failed.length === 2)
+  await until('both have failed, and listeners know', () => hearing.heard.filter((change) => change.startsWith('failed')).length === 2)
   t.same([await store.get(first.id), (await store.get(second.id))?.state], [undefined, 'failed'])
   t.same(errors.map((error) => isAsyncEndpointsError(error, 'FAE_JOB_UNREADABLE')), [true, true], 'no script stumbled')
 })
@@ -214,15 +213,16 @@ t.test('what a channel says is a hint: the server is asked', async (t) => {
   await store.create(job)
   const played = play(store)
   const attempt = await played.attempt(1)
-  const heard: string[] = []
-  await store.subscribe(({ state }) => { heard.push(state) })
+  const hearing = new Hearing(store)
+  await hearing.follow(job.id)
+  const channel = `${prefix}:${QUEUE}:changed:${job.id}`
   await until('somebody listens', async () => await redis.publish(`${prefix}:control`, job.id) > 0)
   for (const message of ['', 'x'.repeat(2_000_000), `${job.id}x`, '\0\n', '{"id":1}']) {
     await redis.publish(`${prefix}:control`, message)
-    await redis.publish(`${prefix}:updates`, message)
+    await redis.publish(channel, message)
   }
-  await redis.publish(`${prefix}:updates`, `c${job.id}`)
-  await until('the forged news came', () => heard.includes('completed'))
+  await redis.publish(channel, 'c')
+  await until('the forged news came', () => hearing.heard.includes(`completed ${job.id}`))
   t.same(attempt.aborts, [], 'a message aborts nothing')
   t.equal((await store.get(job.id))?.state, 'in-progress', 'and ends nothing')
   await store.cancel(job.id, 'really')

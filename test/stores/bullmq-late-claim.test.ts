@@ -2,7 +2,7 @@
 import { Redis } from 'ioredis'
 import t from 'tap'
 import { startRedis } from '../support/redis.ts'
-import { COMPLETED, newJob, openStore, play, QUEUE, until } from '../support/redis-jobs.ts'
+import { COMPLETED, Hearing, newJob, openStore, play, QUEUE, until } from '../support/redis-jobs.ts'
 import { startProxy } from '../support/redis-proxy.ts'
 
 t.test('its job goes back at once, without an attempt: nobody would have renewed its lease', { timeout: 60_000 }, async (t) => {
@@ -26,12 +26,12 @@ t.test('its job goes back at once, without an attempt: nobody would have renewed
   await until('its claim to be on the way', () => proxy.held.includes(`:${QUEUE}:active`))
   t.equal(await consumer.drain(100), true)
   await consumer.close(500)
-  const told: string[] = []
-  await near.subscribe(({ id, state }) => { if (id === job.id) told.push(state) })
+  const hearing = new Hearing(near)
+  await hearing.follow(job.id)
   proxy.release()
 
-  await until('the claim to reach the server, and the job to come back', () => told.length > 0)
-  t.same(told, ['queued'])
+  await until('the claim to reach the server, and the job to come back', () => hearing.updates.length > 0)
+  t.same(hearing.heard, [`queued ${job.id}`])
   const other = play(near, { script: () => COMPLETED })
   const { claim } = await other.attempt(1)
   t.match(claim, { stalled: false, job: { id: job.id, attempts: 1 } })

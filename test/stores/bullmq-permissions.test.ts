@@ -7,7 +7,7 @@ import type { JobStore, StoreReport } from '../../lib/jobs/store.ts'
 import { aclRules, LISTENING, requiredCommands } from '../../lib/stores/bullmq/commands.ts'
 import type { RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
 import { startRedis } from '../support/redis.ts'
-import { COMPLETED, listeningHost, newJob, openStore, play, QUEUE, until, withBody } from '../support/redis-jobs.ts'
+import { COMPLETED, Hearing, listeningHost, newJob, openStore, play, QUEUE, until, withBody } from '../support/redis-jobs.ts'
 
 t.setTimeout(60_000)
 
@@ -34,10 +34,14 @@ async function storeOf (t: { teardown (end: () => unknown): unknown }, rules: st
 
 /** Everything that a store does. */
 async function everything (store: JobStore): Promise<void> {
-  const stop = await store.subscribe(() => {})
+  const { feed } = new Hearing(store)
   await store.probe?.()
   const jobs = [newJob(), newJob({ priority: 3 }), newJob({ runAt: Date.now() + 100 }), newJob({ idempotency: { key: 'k', fingerprint: 'f', ttlMs: 60_000 } })]
-  for (const job of jobs) await store.create(job)
+  for (const job of jobs) {
+    await feed.follow(job)
+    await store.create(job)
+  }
+  await store.getMany(jobs)
   const left = newJob({ queue: 'other' })
   const later = newJob({ queue: 'other', runAt: Date.now() + 600_000 })
   for (const job of [left, later]) await store.create(job)
@@ -87,7 +91,7 @@ async function everything (store: JobStore): Promise<void> {
   await store.steps?.checkpoint(second.claim, { facts: {}, dropValues: true, compensatingSince: null })
   await store.steps?.journal(stepped.id)
   await second.settle(COMPLETED)
-  stop()
+  feed.close()
 }
 
 function block (ms: number): typeof COMPLETED {

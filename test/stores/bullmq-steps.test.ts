@@ -2,14 +2,13 @@
 import { Queue, Worker } from 'bullmq'
 import { Cluster, Redis } from 'ioredis'
 import t from 'tap'
-import type { JobUpdate } from '../../lib/jobs/job.ts'
 import type { StepStore } from '../../lib/jobs/store.ts'
 import type { Claim, JobStore, Settlement } from '../../lib/jobs/store.ts'
 import type { RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
 import { defineScripts, runScript } from '../../lib/stores/bullmq/scripts.ts'
 import { startProxy } from '../support/redis-proxy.ts'
 import { sharedRedis, startRedis, uniquePrefix } from '../support/redis.ts'
-import { COMPLETED, newJob, openStore, play, QUEUE, until, type PlayedAttempt } from '../support/redis-jobs.ts'
+import { COMPLETED, Hearing, newJob, openStore, play, type PlayedAttempt, QUEUE, until } from '../support/redis-jobs.ts'
 
 const HOUR = 3_600_000
 const ERROR = { code: 'E', message: 'no' }
@@ -62,8 +61,8 @@ t.test('a checkpoint is one command that sends only what is new; it is part of t
   const { attempt } = play(store)
   const id = await submitted(store)
   const { claim } = await attempt(1)
-  const updates: JobUpdate[] = []
-  await store.subscribe((update) => { updates.push(update) })
+  const hearing = new Hearing(store)
+  await hearing.follow(id)
   const odd = 'ä {b}: "c"\n👍'
   t.same(await steps.checkpoint(claim, { facts: { '': 'head', a: '1', [odd]: 'x', ['__proto__']: 'p' }, values: { a: '{"big":true}' }, progress: { done: 1, total: 3 } }), { stored: true, cancelRequested: false })
   await redis.pexpire(key(id, ':lock'), 5_000)
@@ -83,8 +82,7 @@ t.test('a checkpoint is one command that sends only what is new; it is part of t
   t.same(record?.facts, facts)
   t.same(record?.progress, { done: 1, total: 3 })
   t.same((await store.list({ limit: 10 })).jobs.map((job) => job.facts), [{ '': 'head' }])
-  await until('both were heard', () => updates.filter((update) => update.state === 'in-progress' && update.id === id && update.progress === undefined).length >= 1)
-  await until('the progress was heard', () => updates.some(({ progress }) => progress?.done === 1))
+  await until('both were heard', () => hearing.heard.filter((change) => change === `in-progress ${id}`).length >= 2)
   const plain = await submitted(store)
   t.notOk(Object.hasOwn(await store.get(plain) ?? {}, 'facts'), 'a job without steps has none')
   t.equal(await steps.journal('00000000-0000-4000-8000-000000000000'), undefined)
@@ -204,9 +202,9 @@ t.test('a signal wakes the job that waits for it, at its priority, from whatever
   const second = await openStore({ url: server.url, prefix })
   t.teardown(() => second.close(1_000))
   const { attempt } = play(store)
-  const updates: string[] = []
-  await second.subscribe(({ id, state }) => { updates.push(`${state} ${id}`) })
+  const hearing = new Hearing(second)
   const id = await submitted(store, { priority: 3 })
+  await hearing.follow(id)
   await (await attempt(1)).settle(suspend({ signal: 'go' }))
   t.match((await store.counts(QUEUE)).sagas, { awaitingSignal: 1 })
   t.same(await steps.signal(id, 'other', '0'), { kind: 'stored' })
@@ -215,7 +213,7 @@ t.test('a signal wakes the job that waits for it, at its priority, from whatever
   t.same(outcomes.map((outcome) => outcome?.kind), ['stored', 'conflict', 'repeated'])
   const again = await attempt(2, 2_000)
   t.ok(again.claim.availableAt <= Date.now() + 1_000, 'it is available since the signal')
-  t.ok(updates.includes(`queued ${id}`))
+  await until('the wake-up is heard', () => hearing.heard.includes(`queued ${id}`))
   t.match((await store.counts(QUEUE)).sagas, { awaitingSignal: 0 })
   t.equal(await redis.hexists(key(id), 'aws'), 0)
   t.same((await steps.journal(id))?.signals, { go: '{"by":1}', other: '0' })

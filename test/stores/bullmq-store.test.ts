@@ -11,7 +11,7 @@ import type { Settlement } from '../../lib/jobs/store.ts'
 import { redisStore, type RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
 import { loadDrivers } from '../../lib/stores/bullmq/drivers.ts'
 import { freePort, sharedRedis, startRedis, uniquePrefix } from '../support/redis.ts'
-import { COMPLETED, listeningHost, newJob, openStore, play, QUEUE, until, withBody } from '../support/redis-jobs.ts'
+import { COMPLETED, Hearing, listeningHost, newJob, openStore, play, QUEUE, until, withBody } from '../support/redis-jobs.ts'
 
 const SECRET = 's3cr3t-pa55word'
 const PAYLOAD = 'p4yl0ad-of-a-client'
@@ -258,8 +258,8 @@ t.test('a client of the application is used, and left as it was', async (t) => {
   const before = client.eventNames().map((name) => [name, client.listenerCount(name)])
   const store = await openStore({ client, prefix: uniquePrefix() })
   const { attempt, consumer } = play(store)
-  await store.subscribe(() => {})
   const job = newJob()
+  await new Hearing(store).follow(job.id)
   await store.create(job)
   await (await attempt(1)).settle(COMPLETED)
   await consumer.drain(1_000)

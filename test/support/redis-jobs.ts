@@ -2,8 +2,10 @@
 import { strict as assert } from 'node:assert'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createContext } from '../../lib/core/context.ts'
-import type { NewJob } from '../../lib/jobs/job.ts'
-import type { Attempt, Claim, Consumer, JobStore, SettleVerdict, Settlement, StoreHost, StoreReport } from '../../lib/jobs/store.ts'
+import type { JobUpdate, NewJob } from '../../lib/jobs/job.ts'
+import type {
+  Attempt, Claim, Consumer, FeedListener, JobFeed, JobStore, SettleVerdict, Settlement, StoreHost, StoreReport
+} from '../../lib/jobs/store.ts'
 import { redisStore, type RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
 
 export const QUEUE = 'tests'
@@ -43,6 +45,22 @@ export async function openStore (options: RedisStoreOptions, host: StoreHost = l
   const store = redisStore(options)
   await store.open(host)
   return store
+}
+
+/** Listens to jobs, and remembers what it has heard of them. */
+export class Hearing implements FeedListener {
+  readonly updates: JobUpdate[] = []
+  readonly feed: JobFeed
+  /** How often changes may have been missed. */
+  gaps = 0
+
+  constructor (store: JobStore) { this.feed = store.listen(this) }
+
+  /** The states and ids. */
+  get heard (): string[] { return this.updates.map(({ id, state }) => `${state} ${id}`) }
+  changed (update: JobUpdate): void { this.updates.push(update) }
+  missed (): void { this.gaps++ }
+  async follow (id: string, queue = QUEUE): Promise<void> { await this.feed.follow({ id, queue }) }
 }
 
 /** Waits for a condition; says what it waited for when it does not come. */

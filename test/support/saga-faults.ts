@@ -15,7 +15,7 @@ import { sagaApp } from '../faults/fixtures/saga-app.ts'
 import type { SagaWorkerArguments } from '../faults/fixtures/saga-worker.ts'
 import { readWitness, Witness, type Entry } from '../faults/fixtures/witness.ts'
 import { temporaryFolder } from './folder.ts'
-import { newJob, openStore, until, withBody } from './redis-jobs.ts'
+import { Hearing, newJob, openStore, until, withBody } from './redis-jobs.ts'
 import { uniquePrefix } from './redis.ts'
 import { diesAfterEnd, judge, type Ended, type Scenario } from './saga-verdict.ts'
 
@@ -28,29 +28,25 @@ export class Stage {
   readonly options: RedisStoreOptions
   readonly store: JobStore
   readonly folder: string
-  readonly #ends = new Map<string, string[]>()
+  readonly #hearing: Hearing
   #runs = 0
 
   private constructor (options: RedisStoreOptions, store: JobStore, folder: string) {
     this.options = options
     this.store = store
     this.folder = folder
+    this.#hearing = new Hearing(store)
   }
 
   static async open (url: string, folder: string, settings: Partial<RedisStoreOptions> = {}): Promise<Stage> {
     const options = { url, prefix: uniquePrefix(), leaseMs: 1_500, stalledIntervalMs: 100, ...settings }
-    const stage = new Stage(options, await openStore(options), folder)
-    await stage.store.subscribe(({ id, state }) => {
-      if (isTerminal(state)) stage.endsOf(id).push(state)
-    })
-    return stage
+    return new Stage(options, await openStore(options), folder)
   }
 
   /** The updates of a job that said that it is over. */
   endsOf (id: string): string[] {
-    const ends = this.#ends.get(id) ?? []
-    this.#ends.set(id, ends)
-    return ends
+    const updates = this.#hearing.updates.filter((update) => update.id === id)
+    return updates.flatMap(({ state }) => state !== undefined && isTerminal(state) ? [state] : [])
   }
 
   async play (scenario: Scenario, fault: Fault, chosen?: string): Promise<SagaRun> {
@@ -76,6 +72,7 @@ export class Stage {
   ): Promise<SagaRun> {
     const queue = `q-${++this.#runs}`
     const job = newJob({ name, queue, input: withBody(body) })
+    await this.#hearing.follow(job.id, queue)
     await this.store.create(job)
     const witness = `${this.folder}/${this.options.prefix}-${queue}`
     return new SagaRun(this, scenario, job.id, { store: this.options, queue, witness, chosen, fault })

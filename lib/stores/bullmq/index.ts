@@ -4,9 +4,10 @@
  */
 import { withDeadline } from '../../core/deadline.ts'
 import { AsyncEndpointsError } from '../../core/errors.ts'
-import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
+import type { JobInput, JobPlace, JobProgress, JobRecord, NewJob } from '../../jobs/job.ts'
 import type {
-  CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost, UnattendedQueue
+  CancelVerdict, Claim, ConsumeOptions, Consumer, Created, FeedListener, JobFeed, JobPage, JobStore, ListQuery, QueueCounts,
+  RedriveVerdict, StoreHost, UnattendedQueue
 } from '../../jobs/store.ts'
 import { Attendance } from './attendance.ts'
 import { ClaimPace } from './claim-pace.ts'
@@ -322,8 +323,23 @@ class RedisStore implements JobStore {
     return consumer
   }
 
-  subscribe (listener: (update: JobUpdate) => void): Promise<() => void> {
-    return this.#with(({ connections, listeners }) => connections.run(() => listeners.add(listener)))
+  async getMany (jobs: readonly JobPlace[]): Promise<ReadonlyArray<JobRecord | undefined>> {
+    return await Promise.all(jobs.map(({ id }) => this.get(id)))
+  }
+
+  listen (listener: FeedListener): JobFeed {
+    const { listeners, connections } = this.#need()
+    const followed = new Set<string>()
+    let stop: Promise<() => void> | undefined
+    return {
+      follow: async ({ id }) => {
+        followed.add(id)
+        stop ??= connections.run(() => listeners.add((update) => { if (followed.has(update.id)) listener.changed(update) }))
+        await stop
+      },
+      unfollow: ({ id }) => { followed.delete(id) },
+      close: () => { void stop?.then((end) => end()) }
+    }
   }
 
   async ping (): Promise<void> {

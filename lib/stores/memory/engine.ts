@@ -1,10 +1,12 @@
 /** The memory store proper: all jobs, and every change to them. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { Clock, Context } from '../../core/context.ts'
-import type { JobProgress, JobUpdate, NewJob } from '../../jobs/job.ts'
+import type { JobProgress, NewJob } from '../../jobs/job.ts'
 import type { Checkpoint, CheckpointVerdict, Journal, SignalVerdict } from '../../jobs/steps.ts'
 import { assertTransition, isTerminal, type JobState, type TerminalState } from '../../jobs/states.ts'
-import type { CancelVerdict, Claim, Created, QueueCounts, RedriveVerdict, Settlement, SettleVerdict } from '../../jobs/store.ts'
+import type {
+  CancelVerdict, Claim, Created, FeedListener, JobFeed, QueueCounts, RedriveVerdict, Settlement, SettleVerdict
+} from '../../jobs/store.ts'
 import { Alarm } from './alarm.ts'
 import { Budget } from './budget.ts'
 import { CreationLog } from './creation-log.ts'
@@ -57,7 +59,7 @@ export class Engine {
     this.#keys = new IdempotencyKeys(retention.maxKeysPerOwner, maxKeysIn(maxBytes))
     this.#retention = new Retention(retention, (job) => this.#forget(job))
     this.#budget = new Budget(maxBytes, this.#keys, this.#retention)
-    this.#steps = new StepKeeper({ budget: this.#budget, queue: (name) => this.queue(name), wake: (job) => this.#wake(job) })
+    this.#steps = new StepKeeper({ budget: this.#budget, queue: (name) => this.queue(name), wake: (job) => this.#wake(job), changed: (job) => this.#publish(job) })
     this.#alarm = new Alarm(context.clock, () => this.#onAlarm())
   }
 
@@ -244,7 +246,7 @@ export class Engine {
     const job = this.#leasedBy(claim)
     if (job === undefined) return { stored: false }
     this.#steps.write(job, checkpoint)
-    this.#publish(job, job.progress)
+    this.#publish(job)
     return { stored: true, cancelRequested: job.cancelRequested }
   }
 
@@ -258,7 +260,7 @@ export class Engine {
     return job?.lease?.claim.job === claim.job ? job : undefined
   }
 
-  subscribe (hear: (update: JobUpdate) => void): () => void { return this.#listeners.add(hear) }
+  listen (listener: FeedListener): JobFeed { return this.#listeners.listen(listener) }
 
   /** Lets everything go. Attempts under way are aborted, because their lease is lost. */
   close (): void {
@@ -362,6 +364,7 @@ export class Engine {
     this.#jobs.delete(job)
     this.log.delete(job)
     this.#budget.forgotten(job)
+    this.#listeners.removed(job.id)
   }
 
   #heldBy ({ idempotency }: NewJob, now: number): Created | undefined {
@@ -370,7 +373,11 @@ export class Engine {
     return held && { created: false, id: held.id, job: this.find(held.id)?.record(), sameRequest: held.fingerprint === idempotency.fingerprint }
   }
 
-  #publish (job: StoredJob, progress?: JobProgress): void { this.#listeners.publish(job, progress) }
+  /** Counts a stored change, and publishes it. `progress`: nothing else has changed. */
+  #publish (job: StoredJob, progress?: JobProgress): void {
+    job.version++
+    this.#listeners.publish(job, progress)
+  }
 
   // ---- what time does ----------------------------------------------------------------------------------------------
 

@@ -1,31 +1,59 @@
-/** Calls the listeners of the memory store for each change of a job. */
+/** The feeds of the memory store: who hears of changes of which job. */
 import type { Context } from '../../core/context.ts'
-import type { JobProgress, JobUpdate } from '../../jobs/job.ts'
+import type { JobPlace, JobProgress, JobUpdate } from '../../jobs/job.ts'
+import type { FeedListener, JobFeed } from '../../jobs/store.ts'
 import type { StoredJob } from './record.ts'
 
-/** The listeners that are called for each change. One that throws does no harm to the job. */
+/** The feeds by the jobs that they follow. A listener that throws does no harm to the job. */
 export class Listeners {
   readonly #context: Context
-  readonly #listeners = new Set<{ readonly hear: (update: JobUpdate) => void }>()
+  readonly #followers = new Map<string, Set<FeedListener>>()
 
   constructor (context: Context) {
     this.#context = context
   }
 
-  /** @returns stops the listening */
-  add (hear: (update: JobUpdate) => void): () => void {
-    const listener = { hear }
-    this.#listeners.add(listener)
-    return () => { this.#listeners.delete(listener) }
-  }
-
-  publish ({ id, state }: StoredJob, progress?: JobProgress): void {
-    if (this.#listeners.size === 0) return
-    const update: JobUpdate = progress === undefined ? { id, state } : { id, state, progress }
-    for (const { hear } of this.#listeners) {
-      try { hear(update) } catch (error) { this.#context.logger.debug({ err: error }, 'a listener for job updates threw') }
+  listen (listener: FeedListener): JobFeed {
+    // An object of its own, so that one listener given twice is two feeds.
+    const own: FeedListener = { changed: (update) => listener.changed(update), missed: () => listener.missed() }
+    const followed = new Set<string>()
+    let closed = false
+    const unfollow = (id: string): void => {
+      if (!followed.delete(id)) return
+      const followers = this.#followers.get(id)
+      followers?.delete(own)
+      if (followers?.size === 0) this.#followers.delete(id)
+    }
+    return {
+      follow: async ({ id }: JobPlace) => {
+        if (closed) return
+        followed.add(id)
+        const followers = this.#followers.get(id)
+        if (followers === undefined) this.#followers.set(id, new Set([own]))
+        else followers.add(own)
+      },
+      unfollow: ({ id }) => unfollow(id),
+      close: () => {
+        closed = true
+        for (const id of followed) unfollow(id)
+      }
     }
   }
 
-  clear (): void { this.#listeners.clear() }
+  publish ({ id, state, version }: StoredJob, progress?: JobProgress): void {
+    if (this.#followers.size > 0) this.#publish(progress === undefined ? { id, state, version } : { id, state, version, progress })
+  }
+
+  /** The job is not stored any more. */
+  removed (id: string): void { if (this.#followers.size > 0) this.#publish({ id }) }
+
+  #publish (update: JobUpdate): void {
+    const followers = this.#followers.get(update.id)
+    if (followers === undefined) return
+    for (const follower of [...followers]) {
+      try { follower.changed(update) } catch (error) { this.#context.logger.debug({ err: error }, 'a listener for job updates threw') }
+    }
+  }
+
+  clear (): void { this.#followers.clear() }
 }

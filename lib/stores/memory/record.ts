@@ -52,6 +52,8 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   #finishedAt: number | undefined
   attempts = 0
   redrives = 0
+  /** Grows with every stored change. */
+  version = 1
   progress: JobProgress | undefined
   error: StoredError | undefined
   cancelRequested = false
@@ -186,7 +188,8 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
       error: this.error,
       cancelRequested: this.cancelRequested,
       resultBytes: this.resultBytes,
-      redrives: this.redrives
+      redrives: this.redrives,
+      version: this.version
     }
   }
 }

@@ -12,6 +12,8 @@ export interface StepKeeperParts {
   readonly queue: (name: string) => MemoryQueue
   /** Makes a scheduled job claimable at once. */
   readonly wake: (job: StoredJob) => void
+  /** Publishes that a job has changed. */
+  readonly changed: (job: StoredJob) => void
 }
 
 export class StepKeeper {
@@ -73,7 +75,7 @@ export class StepKeeper {
     if (steps.awaits === name && job.state === 'scheduled') {
       this.claimed(job)
       this.#parts.wake(job)
-    }
+    } else this.#parts.changed(job)
     return { kind: 'stored' }
   }
 
@@ -86,7 +88,7 @@ export class StepKeeper {
     if (job.state === 'scheduled' && job.startedAt !== undefined) {
       this.claimed(job)
       this.#parts.wake(job)
-    }
+    } else this.#parts.changed(job)
   }
 
   journal (job: StoredJob): Journal {

@@ -1,9 +1,9 @@
 /** The contract of a job store over the engine: opening, lists, consumers, closing. */
 import { setImmediate as turn } from 'node:timers/promises'
 import { AsyncEndpointsError } from '../../core/errors.ts'
-import type { JobInput, JobProgress, JobRecord, JobUpdate, NewJob } from '../../jobs/job.ts'
+import type { JobInput, JobPlace, JobProgress, JobRecord, NewJob } from '../../jobs/job.ts'
 import type {
-  CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost
+  CancelVerdict, Claim, ConsumeOptions, Consumer, Created, FeedListener, JobFeed, JobPage, JobStore, ListQuery, QueueCounts, RedriveVerdict, StoreHost
 } from '../../jobs/store.ts'
 import type { StepStore } from '../../jobs/store.ts'
 import { clusterReport } from './cluster.ts'
@@ -74,6 +74,11 @@ export class MemoryStore implements JobStore {
 
   async get (id: string): Promise<JobRecord | undefined> { return this.#use().find(id)?.shown() }
 
+  async getMany (jobs: readonly JobPlace[]): Promise<ReadonlyArray<JobRecord | undefined>> {
+    const engine = this.#use()
+    return jobs.map(({ id }) => engine.find(id)?.shown())
+  }
+
   async input (id: string): Promise<JobInput | undefined> {
     const job = this.#use().find(id)
     return job === undefined || job.state === 'completed' || job.state === 'cancelled' ? undefined : job.input()
@@ -134,7 +139,8 @@ export class MemoryStore implements JobStore {
     return consumer
   }
 
-  async subscribe (listener: (update: JobUpdate) => void): Promise<() => void> { return this.#use().subscribe(listener) }
+  /** @throws {AsyncEndpointsError} `FAE_CLOSED` when the store is not open */
+  listen (listener: FeedListener): JobFeed { return this.#use().listen(listener) }
 
   async ping (): Promise<void> { this.#use() }
 

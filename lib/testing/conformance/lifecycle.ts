@@ -1,6 +1,9 @@
 import { strict as assert } from 'node:assert'
 import { COMPLETED, completed, refused, type ConformanceCase, type World } from './world.ts'
 
+/** A listener that does nothing. */
+const DEAF = { changed () {}, missed () {} }
+
 async function everyCall (world: World): Promise<void> {
   const { store } = world
   const id = world.host.context.ids.job()
@@ -13,7 +16,8 @@ async function everyCall (world: World): Promise<void> {
   await refused(store.cancel(id, 'x'))
   await refused(store.redrive(id))
   await refused(store.remove(id))
-  await refused(store.subscribe(() => {}))
+  await refused(store.getMany([{ id, queue: 'conformance' }]))
+  await refused((async () => { await store.listen(DEAF).follow({ id, queue: 'conformance' }) })())
   await refused(store.ping())
 }
 

@@ -1,5 +1,4 @@
 import { strict as assert } from 'node:assert'
-import type { JobUpdate } from '../../jobs/job.ts'
 import { JOB_STATES } from '../../jobs/states.ts'
 import { COMPLETED, completed, type ConformanceCase } from './world.ts'
 
@@ -150,58 +149,6 @@ export const manageCases: readonly ConformanceCase[] = [
       assert.ok(first >= oldest - SLACK_MS)
       assert.ok(Math.abs((counts.oldestQueuedAt ?? 0) - first) <= SLACK_MS, 'the oldest waits since its runAt')
       assert.equal(counts.stuck, 0)
-    }
-  },
-  {
-    name: 'subscribers, in whatever process, hear of every change, and never of a payload',
-    async run (world) {
-      const heard: JobUpdate[] = []
-      const second = await world.second()
-      const stop = await second.subscribe((update) => { heard.push(update) })
-      const hears = async (id: string, state: JobUpdate['state'], times = 1): Promise<void> => {
-        await world.until(`an update ${state} (number ${times})`, () => heard.filter((update) => update.id === id && update.state === state).length >= times)
-      }
-      const consumer = world.consume()
-      const id = await world.create()
-      await world.claimed(consumer, 1)
-      await hears(id, 'in-progress')
-      await world.store.progress(consumer.at(0).claim, { done: 1, total: 2 })
-      await world.until('an update with progress', () => heard.some((update) => update.id === id && update.progress?.done === 1))
-      await world.settle(consumer.at(0), { kind: 'retry', error: ERROR, delayMs: world.timing.shortMs })
-      await hears(id, 'scheduled')
-      await world.settle(await world.claimed(consumer, 2), { kind: 'failed', error: ERROR })
-      await hears(id, 'failed')
-      await world.store.redrive(id)
-      await hears(id, 'queued')
-      await world.settle(await world.claimed(consumer, 3), completed('"secret"'))
-      await hears(id, 'completed')
-
-      const late = await world.create({ runAt: world.now() + 3_600_000 })
-      await world.store.cancel(late, 'x')
-      await hears(late, 'cancelled')
-      for (const update of heard) {
-        assert.deepEqual(Object.keys(update).filter((key) => !['id', 'state', 'progress'].includes(key)), [], 'nothing but id, state and progress')
-      }
-
-      stop()
-      const after = heard.length
-      const silent = await world.create()
-      await world.settle(await world.claimed(consumer, 4), COMPLETED)
-      await world.state(silent, 'completed')
-      await world.elapse(world.timing.shortMs)
-      assert.equal(heard.slice(after).some((update) => update.id === silent), false, 'after stop nothing more is heard')
-    }
-  },
-  {
-    name: 'a subscriber that throws harms neither the job nor the other subscribers',
-    async run (world) {
-      const heard: string[] = []
-      await world.store.subscribe(() => { throw new Error('listener') })
-      await world.store.subscribe((update) => { heard.push(update.state) })
-      const id = await world.create()
-      world.consume({ script: () => COMPLETED })
-      await world.state(id, 'completed')
-      await world.until('the other subscriber hears', () => heard.includes('completed'))
     }
   }
 ]

@@ -187,12 +187,13 @@ export const submissionCases: readonly ConformanceCase[] = [
       await world.create({ runAt: world.now() + HOUR })
       const consumer = world.consume({ script: () => COMPLETED })
       const heard: string[] = []
-      await store.subscribe((update) => { heard.push(update.id) })
+      const feed = store.listen({ changed: ({ id }) => { heard.push(id) }, missed () {} })
       const before = await store.counts('conformance')
       for (let round = 0; round < 3; round++) assert.equal(await store.probe(), undefined)
       await world.elapse(world.timing.shortMs)
       assert.deepEqual(await store.counts('conformance'), before)
       assert.deepEqual([consumer.attempts.length, heard], [0, []])
+      feed.close()
     }
   }
 ]
