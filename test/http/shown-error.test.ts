@@ -40,7 +40,7 @@ t.test('everywhere a client reads it: status, result, a waited submission, and w
   const run = async (url: string): Promise<{ texts: string[], id: string }> => {
     const posted = app.inject({ method: 'POST', url, headers: { prefer: 'wait=5' } })
     // It reads the job again once it listens to it.
-    await store.called('get', store.count('get') + 1)
+    await store.called('getMany', store.count('getMany') + 1)
     const id = store.created.at(-1)?.id ?? ''
     store.change(id, { state: 'failed', finishedAt: Date.now(), error: { code: 'E_DB', message: SECRET } })
     const answers = [await posted, await app.inject(`/jobs/${id}`), await app.inject(`/jobs/${id}/result`)]
