@@ -6,7 +6,7 @@ import type { IoRedis } from '../stores/bullmq/clients.ts'
 import { serverCode } from '../stores/bullmq/errors.ts'
 import { infoField } from '../stores/bullmq/server.ts'
 import type { RedisTarget } from '../stores/bullmq/targets.ts'
-import { channels } from '../stores/bullmq/updates.ts'
+import { controlChannel } from '../stores/bullmq/updates.ts'
 import {
   clockFacts, NOT_ASKED, type Answer, type ClockFacts, type ClockSample, type ConnectionFacts, type ConnectionStage,
   type RedisFacts
@@ -130,7 +130,7 @@ async function ask (
   if ('value' in facts.info && infoField(facts.info.value, 'cluster_enabled') === '1') {
     facts.cluster = await answer(async () => String(await client.cluster('INFO')))
   }
-  const channel = channels(prefix).updates
+  const channel = controlChannel(prefix)
   facts.refused = await answer(() => tryCommands(client, prefix, channel))
   // Last, because on older servers a subscribed connection takes no other commands.
   facts.subscribed = await answer(async () => {

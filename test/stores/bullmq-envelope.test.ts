@@ -3,7 +3,7 @@ import {
   CANCELLED_MARK, encodeInput, encodeNotes, encodeOptions, envelopeIn, errorOf, inputOf, NO_ENVELOPE, OURS, parseInput, parseNotes, traceOf
 } from '../../lib/stores/bullmq/envelope.ts'
 import { claimableSince, rawJob, RECORD_FIELDS, recordOf } from '../../lib/stores/bullmq/record.ts'
-import { parseUpdates, progressMessage } from '../../lib/stores/bullmq/updates.ts'
+import { parseUpdate } from '../../lib/stores/bullmq/updates.ts'
 import { newJob, withBody } from '../support/redis-jobs.ts'
 
 const TRACE = { traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01', tracestate: 'a=1,b=2' }
@@ -93,10 +93,13 @@ t.test('the state of a job follows from its fields and its lease', async (t) => 
 })
 
 t.test('updates are read, and what is not one is left out', async (t) => {
-  const [one, two] = [newJob().id, newJob().id]
-  t.same(parseUpdates(`i${one}\nx${two}\n${progressMessage(one, '{"done":2,"message":"a\\nb"}')}`), [
-    { id: one, state: 'in-progress' }, { id: two, state: 'cancelled' }, { id: one, state: 'in-progress', progress: { done: 2, message: 'a\nb' } }
+  const { id } = newJob()
+  t.same(['i', 'x', 'r', '?'].map((message) => parseUpdate(id, message)), [
+    { id, state: 'in-progress' }, { id, state: 'cancelled' }, { id }, { id }
   ])
-  t.same(parseUpdates(''), [])
-  t.same(parseUpdates(`z${one}\nc123\n\np${one}{broken\np${one}7`), [])
+  const progress = { done: 2, message: 'a\nb' }
+  t.same(parseUpdate(id, `p12 ${JSON.stringify(progress)}`), { id, state: 'in-progress', version: 12, progress })
+  for (const message of ['', 'z', 'cc', `c${id}`, 'p', 'p1', 'p1 {broken', 'p1 7', 'px {}', 'p {}', `p1 ${'x'.repeat(200_000)}`]) {
+    t.equal(parseUpdate(id, message), undefined, message.slice(0, 40))
+  }
 })

@@ -33,7 +33,7 @@ function newQueue (t: { teardown (end: () => unknown): unknown }): { queue: bull
 const scripts = checkedScripts(bull)
 const settings = readRedisOptions({})
 for (const kind of ADD_KINDS) redis.defineCommand(`add-${kind}`, addScript(scripts, kind, settings))
-redis.defineCommand('finish', finishScript(scripts, settings))
+redis.defineCommand('finish', finishScript(scripts, settings, false))
 
 async function add (kind: AddKind, keys: string, jobs: ReadonlyArray<readonly [id: string, data: string, options: string, asked?: string]>): Promise<unknown[]> {
   const args = [...addKeys(kind, keys), keys]
@@ -64,7 +64,7 @@ t.test('an unknown release is refused with a code', async (t) => {
   t.ok(known)
   const changed = { lua: String(known?.lua).replaceAll('cjson.encode(opts)', 'pack(opts)'), keys: Number(known?.keys) }
   t.throws(() => addScript(new Map([['addStandardJob', changed]]), 'standard', settings), { code: 'FAE_STORE_UNSUPPORTED' }, 'one that stores options in another way')
-  t.throws(() => finishScript(new Map(), settings), { code: 'FAE_STORE_UNSUPPORTED' })
+  t.throws(() => finishScript(new Map(), settings, false), { code: 'FAE_STORE_UNSUPPORTED' })
 })
 
 t.test('a job of a batch lies on the server as one that BullMQ added itself', async (t) => {
@@ -116,7 +116,7 @@ t.test('a job with a key is added once, and who comes later hears of the first',
   const { keys } = newQueue(t)
   const [first, second] = [randomUUID(), randomUUID()]
   const asked = '{"k":"a","f":"print","t":60000}'
-  const held = [first, 'print', ['name', String(NOW), '{}', '0', '0', ...Array.from({ length: 12 }, () => null)], 0]
+  const held = [first, 'print', ['name', String(NOW), '{}', '0', '0', ...Array.from({ length: 13 }, () => null)], 0]
   t.same(await add('standard', keys, [[first, '{}', '{}', asked], [second, '{}', '{}', asked]]), [1, held])
   t.same(await add('delayed', keys, [[second, '{}', '{"delay":1000}', asked]]), [held])
   t.equal(await redis.exists(keys + second), 0)

@@ -71,7 +71,7 @@ t.test('the server takes every script as it is', async (t) => {
 
 t.test('keys and fields have the names that the TypeScript gives them', async (t) => {
   const known = new Set<string>([...Object.values(FIELD), ...Object.values(KEY), ...Object.values(OWN), LOCK, LOG])
-  const onlyInLua = ['paused', 'stalled-check', ':dependencies', ':processed', ':failed', ':unsuccessful', '.', 'unreadable', `${OWN.place}${OWN.cancelled}`, `${OWN.key}probe`]
+  const onlyInLua = ['paused', 'stalled-check', ':dependencies', ':processed', ':failed', ':unsuccessful', '.', 'unreadable', 'changed:', `${OWN.place}${OWN.cancelled}`, `${OWN.key}probe`]
   const used = new Set<string>()
   for (const name of NAMES) {
     const code = sourceOf(name).slice(headerOf(name).length)

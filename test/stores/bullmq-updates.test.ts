@@ -1,47 +1,70 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
+import { commandName } from '../../lib/stores/bullmq/scripts.ts'
+import { luaScript } from '../../lib/stores/bullmq/lua.ts'
 import { Publisher } from '../../lib/stores/bullmq/updates.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
-/** A publisher and the messages that it sends. */
-function publishing (): { readonly publisher: Publisher, readonly clock: FakeClock, readonly messages: string[] } {
+const QUEUE = 'fae:tests:'
+const ANNOUNCE = commandName('announce', luaScript('announce', { constants: { sharded: false } }))
+
+/** A publisher and what it sends: the prefix of the queue, then each id with its message. */
+function publishing (): { readonly publisher: Publisher, readonly clock: FakeClock, readonly sent: string[] } {
   const clock = new FakeClock()
-  const messages: string[] = []
-  const client = { publish: async (_channel: string, message: Buffer) => { messages.push(message.toString()) } }
+  const sent: string[] = []
+  const client = { isCluster: false, [ANNOUNCE]: async ([, ...args]: readonly string[]) => { sent.push(args.join(' ')) } }
   const run = async <T>(operation: (client: never) => Promise<T>): Promise<T> => await operation(client as never)
-  return { publisher: new Publisher({ run }, clock, 'updates'), clock, messages }
+  return { publisher: new Publisher({ run }, clock), clock, sent }
 }
 
-t.test('a job that is alone has one message for its beginning and its end, sent when it ends', async (t) => {
-  const { publisher, messages } = publishing()
+t.test('that a short job began is not published: its end is, by the script that stores it', async (t) => {
+  const { publisher, clock, sent } = publishing()
+  for (let n = 0; n < 20; n++) {
+    const id = randomUUID()
+    publisher.began(QUEUE, id)
+    await clock.advance(3)
+    publisher.ended(QUEUE, id)
+  }
+  await clock.advance(20)
+  t.same(sent, [])
+  t.equal(clock.pending, 0)
+})
+
+t.test('that a long job began is published after some milliseconds', async (t) => {
+  const { publisher, clock, sent } = publishing()
   const id = randomUUID()
-  publisher.publish(id, 'in-progress')
-  t.same(messages, [], 'nothing stands in the way of its handler')
-  publisher.publish(id, 'completed')
-  t.same(messages, [`i${id}\nc${id}`])
+  publisher.began(QUEUE, id)
+  await clock.advance(4)
+  t.same(sent, [])
+  await clock.advance(6)
+  t.same(sent, [`${QUEUE} ${id} i`])
+  await clock.advance(50)
+  t.equal(sent.length, 1)
+  t.equal(clock.pending, 0)
 })
 
-t.test('that a long job began is published after a few milliseconds', async (t) => {
-  const { publisher, clock, messages } = publishing()
-  const [long, next] = [randomUUID(), randomUUID()]
-  publisher.publish(long, 'in-progress')
-  await clock.advance(5)
-  t.same(messages, [`i${long}`])
-  publisher.publish(next, 'in-progress')
-  publisher.publish(long, 'completed')
-  t.equal(messages.length, 1, 'what changes in the milliseconds after a message waits for the next one')
-  await clock.advance(5)
-  t.same(messages.slice(1), [`i${next}\nc${long}`])
+t.test('that a job is to run again goes out at once, and its beginning is not published after that', async (t) => {
+  const { publisher, clock, sent } = publishing()
+  const [first, second] = [randomUUID(), randomUUID()]
+  publisher.began(QUEUE, first)
+  publisher.ended(QUEUE, first, 'queued')
+  publisher.ended(QUEUE, second, 'scheduled')
+  t.same(sent, [`${QUEUE} ${first} q`], 'what changes in the milliseconds after a command waits for the next one')
+  await clock.advance(50)
+  t.same(sent.slice(1), [`${QUEUE} ${second} s`])
 })
 
-t.test('many changes travel in few messages, and closing sends the rest', async (t) => {
-  const { publisher, clock, messages } = publishing()
+t.test('many changes travel in few commands, one for each queue, and closing sends the rest', async (t) => {
+  const { publisher, clock, sent } = publishing()
   const ids = Array.from({ length: 50 }, () => randomUUID())
-  for (const id of ids) publisher.publish(id, 'completed')
-  t.same(messages, [`c${ids[0]}`], 'the first goes out at once')
+  for (const id of ids) publisher.ended(QUEUE, id, 'queued')
+  t.same(sent, [`${QUEUE} ${ids[0]} q`], 'the first goes out at once')
+  publisher.ended('fae:other:', ids[0] ?? '', 'scheduled')
   await clock.advance(5)
-  t.equal(messages.length, 2)
-  publisher.publish(ids[0] ?? '', 'failed')
+  t.equal(sent.length, 3)
+  publisher.ended(QUEUE, ids[0] ?? '', 'queued')
   publisher.close()
-  t.same(messages.at(-1), `f${ids[0]}`)
+  t.same(sent.at(-1), `${QUEUE} ${ids[0]} q`)
+  await clock.advance(50)
+  t.equal(clock.pending, 0)
 })

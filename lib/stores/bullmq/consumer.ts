@@ -173,7 +173,7 @@ export class BullConsumer implements Consumer {
     }, this.#hooks())
     worker.on('error', (error) => this.#trouble(error))
     worker.on('stalled', (id) => {
-      this.#parts.publisher.publish(id, 'queued')
+      this.#parts.publisher.ended(this.#parts.handle.prefix, id, 'queued')
       this.#guard(() => this.#options.onStalled(id))
     })
     worker.on('lockRenewalFailed', (ids) => {
@@ -288,7 +288,7 @@ export class BullConsumer implements Consumer {
       if (steps?.awaits !== undefined) runScript(client, 'claimed', [prefix], id, running.token).catch(() => { /* its end notes it */ })
       running.begin(this.#options.attempt)
       this.#running.set(id, running)
-      this.#parts.publisher.publish(id, 'in-progress')
+      this.#parts.publisher.began(prefix, id)
       if (asked) running.abort('cancelled')
       return running
     } catch (error) {
@@ -308,9 +308,7 @@ export class BullConsumer implements Consumer {
         await this.#settler.endCancelled(job, encodeNotes({ x: 1, m: parseNotes(mark).m ?? '' }), 0, 'always')
         return undefined
       }
-      const next = await this.#settler.failMarked(claimed, mark)
-      this.#parts.publisher.publish(String(job.id), 'failed')
-      return next
+      return await this.#settler.failMarked(claimed, mark)
     } catch (error) {
       // Its lease runs out, and the next worker ends it.
       this.#trouble(error)
@@ -320,13 +318,12 @@ export class BullConsumer implements Consumer {
 
   /** No attempt can be made of it: it fails with what is wrong. */
   async #endUnreadable (job: BullJob, error: AsyncEndpointsError): Promise<undefined> {
-    const { client, clock, handle, publisher, settings } = this.#parts
+    const { client, clock, handle, settings } = this.#parts
     const id = String(job.id)
     this.#guard(() => this.#options.onError(error))
     try {
       const notes = encodeNotes({ c: error.code, m: error.message })
       await runScript(client, 'end-unreadable', [handle.prefix], id, notes, clock.now(), 'always', ...limitsOf(settings))
-      publisher.publish(id, 'failed')
     } catch (problem) {
       // Its lease runs out, and the next worker ends it.
       this.#trouble(problem)
@@ -337,8 +334,10 @@ export class BullConsumer implements Consumer {
     const { id } = running
     if (this.#running.get(id) === running) this.#running.delete(id)
     else if (this.#superseded.delete(running.token)) this.#renewTheOther(id)
-    if (state !== undefined) this.#parts.publisher.publish(id, state)
-    if (state === 'queued' || state === 'scheduled') this.#cancels.toBeRunAgain(running)
+    const { publisher, handle: { prefix } } = this.#parts
+    const again = state === 'queued' || state === 'scheduled' ? state : undefined
+    publisher.ended(prefix, id, again)
+    if (again !== undefined) this.#cancels.toBeRunAgain(running)
     try { running.end(verdict) } catch (error) { this.#trouble(error) }
     if (this.#changed.length > 0) this.#change()
   }

@@ -28,7 +28,8 @@ import { readRedisOptions, type ResolvedRedisStoreOptions, type RedisStoreOption
 import { Probe } from './probe.ts'
 import { QueueBook } from './queues.ts'
 import { recordOf, type StoredRecord } from './record.ts'
-import { factsIn, RedisSteps } from './steps.ts'
+import { factsIn } from './step-args.ts'
+import { RedisSteps } from './steps.ts'
 import { Retention } from './retention.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
@@ -36,7 +37,8 @@ import { readTime, ServerClock } from './server-clock.ts'
 import { RedisSharedState } from './shared.ts'
 import { remember } from './targets.ts'
 import { readable, Repairs } from './unreadable.ts'
-import { channels, progressMessage, Publisher, Subscriptions, UpdateListeners } from './updates.ts'
+import { RedisFeed, Subscriptions } from './feeds.ts'
+import { controlChannel, Publisher } from './updates.ts'
 import { finishScript } from './wrapped-scripts.ts'
 
 export type { RedisClientLike, RedisConnectionOptions, RedisRetentionOptions, RedisStoreOptions } from './options.ts'
@@ -66,7 +68,6 @@ interface Parts {
   readonly finish: Script
   readonly publisher: Publisher
   readonly subscriptions: Subscriptions
-  readonly listeners: UpdateListeners
   readonly retention: Retention
   readonly repairs: Repairs
   readonly attendance: Attendance
@@ -87,7 +88,6 @@ class RedisStore implements JobStore {
   readonly shared: RedisSharedState
   readonly steps: RedisSteps
   readonly #settings: ResolvedRedisStoreOptions
-  readonly #channels: ReturnType<typeof channels>
   readonly #consumers = new Set<BullConsumer>()
   #host: StoreHost | undefined
   #opening: Promise<void> | undefined
@@ -96,14 +96,11 @@ class RedisStore implements JobStore {
 
   constructor (settings: ResolvedRedisStoreOptions) {
     this.#settings = settings
-    this.#channels = channels(settings.prefix)
     this.steps = new RedisSteps({
       run: (operation) => this.#with(({ connections }) => connections.run(operation)),
       find: (id, look) => this.#with(({ finder }) => finder.find(id, look)),
-      publish: (id, state) => this.#need().publisher.publish(id, state),
       now: () => this.now(),
-      leaseMs: settings.leaseMs,
-      channel: this.#channels.updates
+      leaseMs: settings.leaseMs
     })
     this.shared = new RedisSharedState(settings.prefix, (operation) => this.#with(({ connections }) => connections.run(operation)))
   }
@@ -129,23 +126,22 @@ class RedisStore implements JobStore {
     const clock = new ServerClock(host.context.clock, () => connections.run((client) => readTime(client, settings.prefix)))
     const book = new QueueBook(drivers.bull, connections, clock, settings.prefix, report)
     const subscriptions = new Subscriptions(connections, clock, settings.operationTimeoutMs)
-    const publisher = new Publisher(connections, clock, this.#channels.updates)
-    const repairs = new Repairs({ connections, clock, settings, publish: (id, state) => publisher.publish(id, state), report })
+    const publisher = new Publisher(connections, clock)
+    const repairs = new Repairs({ connections, clock, settings, report })
     const retention = new Retention(connections, book, clock, settings, repairs, report)
     const attendance = new Attendance({
       connections, book, clock, shared: this.shared, report, everyMs: Math.min(ATTENDANCE_MS, retention.everyMs), consumed: () => new Set([...this.#consumers].map(({ queue }) => queue))
     })
-    const denied = new DeniedCheck({ connections, clock, prefix: settings.prefix, channel: this.#channels.updates, acknowledge: settings.acknowledge, probe: () => this.probe(), report, timeoutMs: settings.operationTimeoutMs })
+    const denied = new DeniedCheck({ connections, clock, prefix: settings.prefix, channel: controlChannel(settings.prefix), acknowledge: settings.acknowledge, probe: () => this.probe(), report, timeoutMs: settings.operationTimeoutMs })
     const parts: Parts = {
       drivers,
       clock,
       connections,
       book,
       coalescer: new Coalescer(connections, scripts, settings),
-      finish: finishScript(scripts, settings),
+      finish: finishScript(scripts, settings, connections.sharded),
       publisher,
       subscriptions,
-      listeners: new UpdateListeners(subscriptions, this.#channels.updates),
       retention,
       repairs,
       attendance,
@@ -240,19 +236,15 @@ class RedisStore implements JobStore {
     if (found === undefined) return undefined
     const { verdict, job } = found
     switch (verdict) {
-      case 'cancelled':
-        this.#need().publisher.publish(id, 'cancelled')
-        return { kind: 'cancelled', already: false, job }
+      case 'cancelled': return { kind: 'cancelled', already: false, job }
       case 'already': return { kind: 'cancelled', already: true, job }
-      case 'requested':
-        if (found.woken) this.#need().publisher.publish(id, 'queued')
-        return { kind: 'requested', already: found.asked, job }
+      case 'requested': return { kind: 'requested', already: found.asked, job }
       default: return { kind: 'finished', job }
     }
   }
 
   async redrive (id: string, limit = -1): Promise<RedriveVerdict | undefined> {
-    const { clock, publisher, finder } = this.#need()
+    const { clock, finder } = this.#need()
     // A job past its time is gone already, although nobody has swept it: it must not come back.
     if (await this.#read(id) === undefined) return undefined
     const now = clock.now()
@@ -260,7 +252,6 @@ class RedisStore implements JobStore {
     if (found === undefined) return undefined
     const { stored: { record: job }, answer: [, , verdict] } = found
     if (verdict !== 'redriven') return { kind: verdict === 'limit' ? 'limit' : 'not-failed', job }
-    publisher.publish(id, 'queued')
     return { kind: 'redriven', job }
   }
 
@@ -282,7 +273,7 @@ class RedisStore implements JobStore {
     if (!(claim instanceof Running)) return false
     const { job: { id }, prefix, token } = claim
     const text = JSON.stringify(progress)
-    const write = async (): Promise<boolean> => await connections.run((client) => runScript(client, 'progress', [prefix], id, token, text, this.#channels.updates, progressMessage(id, text))) === 1
+    const write = async (): Promise<boolean> => await connections.run((client) => runScript(client, 'progress', [prefix], id, token, text)) === 1
     // A handler that reports after it has blocked the event loop for longer than its lease comes before the renewal.
     return await write() || (await claim.takeBack() && await write())
   }
@@ -316,30 +307,19 @@ class RedisStore implements JobStore {
     }
     if (this.#consumers.size === 0) {
       // Should it not come into force now, it does when the server is back.
-      subscriptions.add(this.#channels.control, (id) => { for (const each of this.#consumers) each.hinted(id) }).catch(() => {})
+      subscriptions.add(controlChannel(this.#settings.prefix), (id) => { for (const each of this.#consumers) each.hinted(id) }).catch(() => {})
     }
     this.#consumers.add(consumer)
     attendance.note(options.queue).catch(() => { /* the next look notes it */ })
     return consumer
   }
 
-  async getMany (jobs: readonly JobPlace[]): Promise<ReadonlyArray<JobRecord | undefined>> {
-    return await Promise.all(jobs.map(({ id }) => this.get(id)))
+  getMany (jobs: readonly JobPlace[]): Promise<ReadonlyArray<JobRecord | undefined>> {
+    return this.#with(({ finder, connections }) => finder.findMany(jobs, (operation) => connections.run(operation)))
   }
 
   listen (listener: FeedListener): JobFeed {
-    const { listeners, connections } = this.#need()
-    const followed = new Set<string>()
-    let stop: Promise<() => void> | undefined
-    return {
-      follow: async ({ id }) => {
-        followed.add(id)
-        stop ??= connections.run(() => listeners.add((update) => { if (followed.has(update.id)) listener.changed(update) }))
-        await stop
-      },
-      unfollow: ({ id }) => { followed.delete(id) },
-      close: () => { void stop?.then((end) => end()) }
-    }
+    return new RedisFeed(this.#need().subscriptions, this.#settings.prefix, listener)
   }
 
   async ping (): Promise<void> {
@@ -396,14 +376,14 @@ class RedisStore implements JobStore {
 
   async #cancel (
     id: string, reason: string
-  ): Promise<{ verdict: unknown, woken: boolean, asked: boolean, job: JobRecord } | undefined> {
+  ): Promise<{ verdict: unknown, asked: boolean, job: JobRecord } | undefined> {
     const { clock, finder } = this.#need()
     const now = clock.now()
     const asked = { m: reason }
     const notes = [encodeNotes({ x: 1, ...asked }), encodeNotes({ x: 1, ...asked, t: now }), encodeNotes(asked)]
-    const found = await finder.find(id, (client, prefixes) => runScript(client, 'cancel', prefixes, id, ...notes, now, this.#channels.control, ...limitsOf(this.#settings)))
+    const found = await finder.find(id, (client, prefixes) => runScript(client, 'cancel', prefixes, id, ...notes, now, controlChannel(this.#settings.prefix), ...limitsOf(this.#settings)))
     if (found === undefined) return undefined
-    const { answer: [, , verdict, woken, before], stored: { record } } = found
-    return { verdict, woken: woken === 1, asked: before === 1, job: record }
+    const { answer: [, , verdict, before], stored: { record } } = found
+    return { verdict, asked: before === 1, job: record }
   }
 }

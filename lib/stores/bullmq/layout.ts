@@ -37,6 +37,8 @@ export const FIELD = {
   undo: 'und',
   /** The signal that a suspended job waits for. */
   awaits: 'aws',
+  /** Changes that neither begin nor end a claim: see `versionOf` in `record.ts`. The store's own field. */
+  changes: 'ver',
   /** The fact that is about all of its steps. */
   stepsHead: 's:'
 } as const

@@ -12,7 +12,7 @@ import { FIELD } from './layout.ts'
 export const RECORD_FIELDS = [
   FIELD.name, FIELD.timestamp, FIELD.opts, FIELD.priority, FIELD.delay, FIELD.processedOn, FIELD.finishedOn,
   FIELD.failedReason, FIELD.returnvalue, FIELD.progress, FIELD.attemptsMade, FIELD.stalls, FIELD.deferredFailure, FIELD.attemptsStarted, FIELD.redrives,
-  FIELD.undo, FIELD.stepsHead
+  FIELD.undo, FIELD.stepsHead, FIELD.changes
 ] as const
 
 /** What the server says about one job: the fields above, and whether somebody holds its lease. */
@@ -35,7 +35,7 @@ export interface StoredRecord {
 }
 
 export function recordOf (id: string, queue: string, { fields, leased }: RawJob): StoredRecord {
-  const [name, timestamp, opts, priority, delay, processedOn, finishedOn, failedReason, returnvalue, progress, atm, stc, defa, ats, rdr, , head] = fields
+  const [name, timestamp, opts, priority, delay, processedOn, finishedOn, failedReason, returnvalue, progress, atm, stc, defa, ats, rdr, , head, changes] = fields
   const { delayMs, ours } = parseOptions(opts)
   const envelope = ours ?? NO_ENVELOPE
   const notes = parseNotes(failedReason)
@@ -72,9 +72,21 @@ export function recordOf (id: string, queue: string, { fields, leased }: RawJob)
       error,
       cancelRequested: deferred !== undefined && finishedAt === undefined,
       resultBytes: state === 'completed' ? bytes : undefined,
-      redrives: integer(rdr) ?? 0
+      redrives: integer(rdr) ?? 0,
+      version: versionOf(state, integer(ats) ?? 0, integer(changes) ?? 0)
     })
   }
+}
+
+/** How far a job is between two claims. */
+const PHASE: Readonly<Record<JobState, number>> = { 'in-progress': 0, scheduled: 1, queued: 2, completed: 3, failed: 3, cancelled: 3 }
+
+/**
+ * The version of a job. BullMQ counts the claims of a job, and most changes begin or end one: they need no write of
+ * their own. The others are counted in {@link FIELD.changes}, and so is what a redrive resets.
+ */
+export function versionOf (state: JobState, claims: number, changes: number): number {
+  return 3 * claims + PHASE[state] + changes
 }
 
 /** Only a job with steps has facts. */

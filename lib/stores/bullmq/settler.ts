@@ -10,7 +10,7 @@ import { finishJob, type Backend, type BullJob, type Claimed, type Client, type 
 import { limitsOf } from './keeping.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
 import { Running } from './running.ts'
-import { stepArgs } from './steps.ts'
+import { stepArgs } from './step-args.ts'
 import { Suspending } from './suspend.ts'
 import { defineCommand, runCommand, runScript } from './scripts.ts'
 

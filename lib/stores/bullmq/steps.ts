@@ -1,6 +1,5 @@
 /** The durable steps of jobs on Redis: fields of the job's own hash, so that whatever deletes the job deletes them. */
-import type { JobRecord, StepsFacts } from '../../jobs/job.ts'
-import type { JobState } from '../../jobs/states.ts'
+import type { JobRecord } from '../../jobs/job.ts'
 import type { Checkpoint, CheckpointVerdict, Journal, SignalVerdict } from '../../jobs/steps.ts'
 import type { Claim, StepStore } from '../../jobs/store.ts'
 import { parseNotes } from './envelope.ts'
@@ -10,17 +9,14 @@ import { FIELD, STEP_FIELDS } from './layout.ts'
 import { RECORD_FIELDS } from './record.ts'
 import { Running } from './running.ts'
 import { runScript } from './scripts.ts'
-import { progressMessage, stateMessage } from './updates.ts'
+import { stepArgs, textsOf } from './step-args.ts'
 
 /** What the store lends to its steps. */
 export interface RedisStepsParts {
   readonly run: <T>(operation: (client: Client) => Promise<T>) => Promise<T>
   readonly find: (id: string, look: LookFor) => Promise<FoundJob | undefined>
-  readonly publish: (id: string, state: JobState) => void
   readonly now: () => number
   readonly leaseMs: number
-  /** Where changes of jobs are published. */
-  readonly channel: string
 }
 
 export class RedisSteps implements StepStore {
@@ -32,11 +28,9 @@ export class RedisSteps implements StepStore {
 
   async checkpoint (claim: Claim, checkpoint: Checkpoint): Promise<CheckpointVerdict> {
     if (!(claim instanceof Running)) return { stored: false }
-    const { run, leaseMs, channel } = this.#parts
+    const { run, leaseMs } = this.#parts
     const { id, prefix, token } = claim
-    const [undo, since, drop, progress, ...texts] = stepArgs(checkpoint)
-    const message = progress === '' ? stateMessage(id, 'in-progress') : progressMessage(id, progress)
-    const args = [id, token, Math.ceil(leaseMs), channel, message, undo, since, drop, progress, ...texts]
+    const args = [id, token, Math.ceil(leaseMs), ...stepArgs(checkpoint)]
     const write = async (): Promise<number> => Number(
       await run((client) => runScript(client, 'checkpoint', [prefix], ...args))
     )
@@ -66,8 +60,7 @@ export class RedisSteps implements StepStore {
     const { find, now } = this.#parts
     const found = await find(id, (client, prefixes) => runScript(client, 'signal', prefixes, id, name, value, now()))
     if (found === undefined) return undefined
-    const [, , kind, woken] = found.answer
-    if (woken === 1) this.#parts.publish(id, 'queued')
+    const [, , kind] = found.answer
     return { kind: kind === 'stored' || kind === 'repeated' || kind === 'conflict' ? kind : 'finished' }
   }
 }
@@ -79,40 +72,3 @@ function reasonOf ({ state, error }: JobRecord): string | undefined {
 
 /** Where the request to cancel stands among the fields of a record. */
 const ASKED = RECORD_FIELDS.indexOf(FIELD.deferredFailure)
-
-type StepArgs = [undo: string, since: string | number, drop: string, progress: string, ...fields: string[]]
-
-/**
- * A checkpoint as scripts take it: whether there is something to undo, since when it is undone, whether results are
- * dropped, the progress, then the fields and their texts.
- */
-export function stepArgs ({ facts, values, dropValues, undo, compensatingSince, progress }: Checkpoint): StepArgs {
-  return [
-    undo === undefined ? '' : undo ? '1' : '0',
-    compensatingSince === undefined ? '' : compensatingSince ?? 'none',
-    dropValues === true ? '1' : '',
-    progress === undefined ? '' : JSON.stringify(progress),
-    ...fieldsOf(STEP_FIELDS.fact, facts),
-    ...fieldsOf(STEP_FIELDS.value, values)
-  ]
-}
-
-/** The small texts of a job's steps in the answer of `lua/lookup.lua`; `undefined`: it has no steps. */
-export function factsIn (texts: unknown): StepsFacts | undefined {
-  return Array.isArray(texts) ? textsOf(texts, STEP_FIELDS.fact) : undefined
-}
-
-function fieldsOf (prefix: string, texts: StepsFacts | undefined): string[] {
-  return texts === undefined ? [] : Object.entries(texts).flatMap(([key, text]) => [prefix + key, text])
-}
-
-/** The texts under fields with this prefix, by what follows it. */
-function textsOf (answer: unknown, prefix: string): Record<string, string> {
-  const found: Array<[string, string]> = []
-  if (!Array.isArray(answer)) return {}
-  for (let at = 0; at + 1 < answer.length; at += 2) {
-    const field = String(answer[at])
-    if (field.startsWith(prefix)) found.push([field.slice(prefix.length), String(answer[at + 1])])
-  }
-  return Object.fromEntries(found)
-}

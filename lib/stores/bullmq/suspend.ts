@@ -5,7 +5,7 @@ import { keptError, type Notes } from './envelope.ts'
 import type { Client } from './internals.ts'
 import type { Running } from './running.ts'
 import { runScript } from './scripts.ts'
-import { stepArgs } from './steps.ts'
+import { stepArgs } from './step-args.ts'
 
 /** One suspension of one attempt. It can be sent again, when the answer to it was lost. */
 export class Suspending {

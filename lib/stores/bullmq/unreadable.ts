@@ -1,7 +1,6 @@
 /** Ends jobs that no worker can read because another program wrote over them. */
 import { AsyncEndpointsError } from '../../core/errors.ts'
 import type { Clock } from '../../core/context.ts'
-import type { JobState } from '../../jobs/states.ts'
 import type { Connections } from './connections.ts'
 import { encodeNotes } from './envelope.ts'
 import { serverCode } from './errors.ts'
@@ -41,7 +40,6 @@ export interface RepairsParts {
   readonly connections: Connections
   readonly clock: Clock
   readonly settings: Pick<ResolvedRedisStoreOptions, 'leaseMs' | 'retention'>
-  readonly publish: (id: string, state: JobState) => void
   readonly report: (code: string, message: string) => void
 }
 
@@ -74,10 +72,9 @@ export class Repairs {
   }
 
   async #end (prefix: string, id: string, error: AsyncEndpointsError, when: 'gone' | 'always' = 'always'): Promise<void> {
-    const { connections, clock, publish, report } = this.#parts
+    const { connections, clock, report } = this.#parts
     const ended = await connections.run((client) => runScript(client, 'end-unreadable', [prefix], id, encodeNotes({ c: error.code, m: error.message }), clock.now(), when, ...limitsOf(this.#parts.settings)))
     if (ended !== 1) return
-    publish(id, 'failed')
     report('job-unreadable', `${error.message}. It has failed`)
   }
 

@@ -4,9 +4,8 @@ import type { Clock, Context } from '../../core/context.ts'
 import type { JobProgress, NewJob } from '../../jobs/job.ts'
 import type { Checkpoint, CheckpointVerdict, Journal, SignalVerdict } from '../../jobs/steps.ts'
 import { assertTransition, isTerminal, type JobState, type TerminalState } from '../../jobs/states.ts'
-import type {
-  CancelVerdict, Claim, Created, FeedListener, JobFeed, QueueCounts, RedriveVerdict, Settlement, SettleVerdict
-} from '../../jobs/store.ts'
+import type { CancelVerdict, Claim, Created, QueueCounts, RedriveVerdict, Settlement, SettleVerdict } from '../../jobs/store.ts'
+import type { FeedListener, JobFeed } from '../../jobs/store.ts'
 import { Alarm } from './alarm.ts'
 import { Budget } from './budget.ts'
 import { CreationLog } from './creation-log.ts'
@@ -113,9 +112,7 @@ export class Engine {
   get clock (): Clock { return this.#context.clock }
 
   /** A scheduled job of the queue is due, although it was not promoted yet. */
-  due (queue: MemoryQueue): boolean {
-    return queue.dueAt !== undefined && queue.dueAt <= this.#context.clock.now()
-  }
+  due ({ dueAt }: MemoryQueue): boolean { return dueAt !== undefined && dueAt <= this.#context.clock.now() }
 
   /** Gives the next job of a queue to a holder, or nothing. `from`: the monotonic time now. */
   claim (queue: MemoryQueue, holder: LeaseHolder, from: number): Lease | undefined {
@@ -373,11 +370,7 @@ export class Engine {
     return held && { created: false, id: held.id, job: this.find(held.id)?.record(), sameRequest: held.fingerprint === idempotency.fingerprint }
   }
 
-  /** Counts a stored change, and publishes it. `progress`: nothing else has changed. */
-  #publish (job: StoredJob, progress?: JobProgress): void {
-    job.version++
-    this.#listeners.publish(job, progress)
-  }
+  #publish (job: StoredJob, progress?: JobProgress): void { this.#listeners.publish(job, progress) }
 
   // ---- what time does ----------------------------------------------------------------------------------------------
 

@@ -40,8 +40,12 @@ export class Listeners {
     }
   }
 
-  publish ({ id, state, version }: StoredJob, progress?: JobProgress): void {
-    if (this.#followers.size > 0) this.#publish(progress === undefined ? { id, state, version } : { id, state, version, progress })
+  /** Counts a stored change of a job, and publishes it. `progress`: nothing else has changed. */
+  publish (job: StoredJob, progress?: JobProgress): void {
+    job.version++
+    if (this.#followers.size === 0) return
+    const { id, state, version } = job
+    this.#publish(progress === undefined ? { id, state, version } : { id, state, version, progress })
   }
 
   /** The job is not stored any more. */

@@ -15,14 +15,15 @@ ARGV       1 id
            5 now, in milliseconds
            6 channel on which the id of a job that was asked to stop is published
            7… limits of the retention
-Returns    { number of the queue, fields, leased, 'cancelled' | 'already' | 'requested' | 'finished', 1 if the
-           job was woken, 1 if somebody had asked it to stop before }, or nil
+Returns    { number of the queue, fields, leased, 'cancelled' | 'already' | 'requested' | 'finished', 1 if
+           somebody had asked it to stop before }, or nil
 Called by  RedisStore.cancel (index.ts)
 ]]
 local call = redis.call
 -- @include parts/record
 -- @include parts/cancelled
 -- @include parts/wake
+-- @include parts/publish
 for i = 1, #KEYS do
   local queue, id = KEYS[i], ARGV[1]
   local job = queue .. id
@@ -37,12 +38,14 @@ for i = 1, #KEYS do
       local woken = 0
       if not deferred then
         call('HSET', job, 'defa', ARGV[4])
+        count(job)
         -- Only the first request wakes it: later it may wait between two tries of an undo.
         if leased == 0 and (tonumber(fields[AT_STARTED]) or 0) > 0 then woken = wake(queue, id, ARGV[5]) end
       end
       call('PUBLISH', ARGV[6], id)
+      publish(queue, id, woken == 1 and 'q' or '?')
       fields, leased = readRecord(job)
-      return { i, fields, leased, 'requested', woken, deferred and 1 or 0 }
+      return { i, fields, leased, 'requested', deferred and 1 or 0 }
     end
     -- Active without a lease: the lease ran out, and no worker has counted that stall yet.
     local stalled = call('LREM', queue .. 'active', 1, id)
@@ -56,6 +59,7 @@ for i = 1, #KEYS do
       call('HSET', job, 'defa', ARGV[3])
       call('ZADD', queue .. 'fae:cancelling', ARGV[5], id)
     end
+    publish(queue, id, 'x')
     fields, leased = readRecord(job)
     return { i, fields, leased, 'cancelled' }
   end

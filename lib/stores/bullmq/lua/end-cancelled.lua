@@ -15,6 +15,7 @@ Called by  Settler.endCancelled (settler.ts)
 ]]
 local call = redis.call
 -- @include parts/cancelled
+-- @include parts/publish
 local queue, id = KEYS[1], ARGV[1]
 local job = queue .. id
 local holder = call('GET', job .. ':lock')
@@ -29,4 +30,5 @@ call('DEL', job .. ':lock')
 call('SREM', queue .. 'stalled', id)
 endCancelled(queue, id, ARGV[3], ARGV[4], unpack(ARGV, 7))
 if ARGV[5] == '1' then call('HINCRBY', job, 'atm', 1) end
+publish(queue, id, 'x')
 return 1

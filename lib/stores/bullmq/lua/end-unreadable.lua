@@ -16,6 +16,7 @@ Called by  Repairs (unreadable.ts), and the consumer that claimed such a job (co
 local call = redis.call
 -- @include parts/readable
 -- @include parts/keep
+-- @include parts/publish
 local queue, id, now = KEYS[1], ARGV[1], ARGV[3]
 local job = queue .. id
 local fields = readCounters(job)
@@ -45,4 +46,5 @@ call('HDEL', job, 'defa', 'returnvalue')
 call('HSET', job, 'failedReason', ARGV[2], 'finishedOn', now, 'delay', 0)
 call('ZADD', queue .. 'failed', now, id)
 keep(queue, id, 'failed', tonumber(now), gone and 0 or bytes, ownerIn(call('HGET', job, 'opts')), unpack(ARGV, 5))
+publish(queue, id, 'f')
 return 1

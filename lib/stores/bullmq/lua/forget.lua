@@ -10,9 +10,11 @@ Called by  RedisStore.remove (index.ts)
 ]]
 local call = redis.call
 -- @include parts/keep
+-- @include parts/publish
 local queue, id = KEYS[1], ARGV[1]
 call('ZREM', queue .. 'fae:cancelled', id)
 for _, set in ipairs({ 'fae:cancelling', 'fae:compensating', 'fae:awaiting' }) do call('ZREM', queue .. set, id) end
+publish(queue, id, 'r')
 dropSize(queue, id)
 dropInput(queue, id)
 if ARGV[2] ~= '' then call('ZREM', ownerKey(queue, ARGV[2]), id) end

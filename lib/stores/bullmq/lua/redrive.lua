@@ -14,6 +14,7 @@ local call = redis.call
 -- @include parts/record
 -- @include parts/keep
 -- @include parts/requeue
+-- @include parts/publish
 for i = 1, #KEYS do
   local queue, id = KEYS[i], ARGV[1]
   local job = queue .. id
@@ -26,6 +27,8 @@ for i = 1, #KEYS do
     if limit >= 0 and (tonumber(fields[AT_REDRIVES]) or 0) >= limit then return { i, fields, leased, 'limit' } end
     call('ZREM', queue .. 'failed', id)
     call('HINCRBY', job, 'rdr', 1)
+    -- The claims are counted from the beginning again, the version is not.
+    count(job, 3 * (tonumber(fields[AT_STARTED]) or 0) + 3)
     -- What it left behind counts as a waiting input again, and no longer as that of a finished job.
     local bytes = dropSize(queue, id)
     if bytes then addInput(queue, id, bytes) end
@@ -34,6 +37,7 @@ for i = 1, #KEYS do
     call('HDEL', job, 'finishedOn', 'processedOn', 'atm', 'ats', 'stc', 'defa', 'stacktrace', 'progress')
     call('HSET', job, 'failedReason', ARGV[3], 'delay', 0)
     requeue(queue, id, tonumber(fields[AT_PRIORITY]) or 0)
+    publish(queue, id, 'q')
     fields, leased = readRecord(job)
     return { i, fields, leased, 'redriven' }
   end

@@ -13,7 +13,7 @@ ARGV       1 id
            7 the signal that ends the wait, or ''
            8 '1': the attempt knows of the request to cancel, if there is one; or ''
            9 '1': a checkpoint follows; or ''
-           10 to 13 as 6 to 9 of checkpoint.lua
+           10 to 13 as 4 to 7 of checkpoint.lua
            14… a field and its text, alternately
 Returns    1 it waits; 2 it is claimable; below 0, as BullMQ answers: -2 no lease, -6 the lease of another claim, -3 the
            job is not active

@@ -12,7 +12,7 @@ local AT_STARTED, AT_REDRIVES, AT_UNDO = 14, 15, 16
 -- Returns the fields and whether the job is leased (1 or 0); nil when there is no such job.
 local function readRecord (job)
   local fields = call('HMGET', job, 'name', 'timestamp', 'opts', 'priority', 'delay', 'processedOn', 'finishedOn',
-    'failedReason', 'returnvalue', 'progress', 'atm', 'stc', 'defa', 'ats', 'rdr', 'und', 's:')
+    'failedReason', 'returnvalue', 'progress', 'atm', 'stc', 'defa', 'ats', 'rdr', 'und', 's:', 'ver')
   if not fields[1] then return nil end
   return fields, call('EXISTS', job .. ':lock')
 end

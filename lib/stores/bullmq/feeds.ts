@@ -1,0 +1,211 @@
+/** What this process listens to on the server, over one connection. */
+import { EXPIRED, withDeadline } from '../../core/deadline.ts'
+import type { Clock } from '../../core/context.ts'
+import type { JobPlace } from '../../jobs/job.ts'
+import type { FeedListener, JobFeed } from '../../jobs/store.ts'
+import type { Connections } from './connections.ts'
+import { toStoreError, unavailable } from './errors.ts'
+import type { Client } from './internals.ts'
+import { queuePrefix } from './layout.ts'
+import { jobChannel, parseUpdate } from './updates.ts'
+
+/** One command names no more channels than this. */
+const MAX_CHANNELS = 500
+
+type Handler = (message: string) => void
+
+/** What is to be sent next. */
+interface Batch {
+  readonly join: Set<string>
+  readonly leave: Set<string>
+  readonly sent: Promise<void>
+}
+
+/** How channels are joined: on a cluster, those of jobs are sharded (Redis 7). */
+type Way = 'plain' | 'sharded'
+const COMMANDS = { plain: ['subscribe', 'unsubscribe'], sharded: ['ssubscribe', 'sunsubscribe'] } as const
+
+/**
+ * The channels that this process listens to, over one connection that is made for the first of them. What is joined and
+ * left in one turn of the event loop travels together.
+ */
+export class Subscriptions {
+  readonly #connections: Connections
+  readonly #clock: Clock
+  readonly #timeoutMs: number
+  readonly #handlers = new Map<string, Set<Handler>>()
+  readonly #sharded = new Set<string>()
+  readonly #missed = new Set<() => void>()
+  #client: Client | undefined
+  #shardedWay: Way = 'plain'
+  #batch: Batch | undefined
+  /** Messages were lost, or may have been. */
+  #interrupted = false
+
+  constructor (connections: Connections, clock: Clock, timeoutMs: number) {
+    this.#connections = connections
+    this.#clock = clock
+    this.#timeoutMs = timeoutMs
+  }
+
+  /**
+   * Resolves when messages arrive from then on. If the server is away, or takes too long, it rejects, still goes on
+   * trying, until {@link Subscriptions.remove}, and says that messages were missed when it has succeeded.
+   *
+   * @param sharded the messages of this channel are sharded, where the server can do that
+   */
+  async add (channel: string, handler: Handler, sharded = false): Promise<void> {
+    const handlers = this.#handlers.get(channel)
+    if (handlers === undefined) this.#handlers.set(channel, new Set([handler]))
+    else handlers.add(handler)
+    if (sharded) this.#sharded.add(channel)
+    const { join, leave, sent } = this.#next()
+    leave.delete(channel)
+    join.add(channel)
+    if (!this.#connections.live) {
+      sent.then(() => { this.#say() }, () => { /* when the connection is back */ })
+      throw unavailable('not connected', this.#connections.server)
+    }
+    await sent
+  }
+
+  remove (channel: string, handler: Handler): void {
+    const handlers = this.#handlers.get(channel)
+    if (handlers?.delete(handler) !== true || handlers.size > 0) return
+    this.#handlers.delete(channel)
+    const { join, leave, sent } = this.#next()
+    join.delete(channel)
+    leave.add(channel)
+    sent.catch(() => { /* nobody handles it any more */ })
+  }
+
+  /** Calls the listener whenever messages may have been lost. @returns ends that */
+  onMissed (listener: () => void): () => void {
+    this.#missed.add(listener)
+    return () => { this.#missed.delete(listener) }
+  }
+
+  #next (): Batch {
+    if (this.#batch !== undefined) return this.#batch
+    const join = new Set<string>()
+    const leave = new Set<string>()
+    const sent = Promise.resolve().then(async () => {
+      this.#batch = undefined
+      await this.#send(join, leave)
+    })
+    this.#batch = { join, leave, sent }
+    return this.#batch
+  }
+
+  async #send (join: ReadonlySet<string>, leave: ReadonlySet<string>): Promise<void> {
+    const client = this.#client ??= this.#listen()
+    this.#each(client, 'leave', leave).catch(() => { /* nobody handles them any more */ })
+    for (const channel of leave) if (!this.#handlers.has(channel)) this.#sharded.delete(channel)
+    if (join.size === 0) return
+    let answer: unknown
+    const joined = this.#each(client, 'join', join)
+    try {
+      answer = await withDeadline(this.#clock, this.#timeoutMs, joined)
+    } catch (error) {
+      throw toStoreError(error, this.#connections.server)
+    }
+    if (answer !== EXPIRED) return
+    joined.then(() => { this.#say() }, () => { /* when the connection is back */ })
+    throw unavailable('ETIMEDOUT', this.#connections.server)
+  }
+
+  async #each (client: Client, what: 'join' | 'leave', channels: Iterable<string>): Promise<void> {
+    const ways: Record<Way, string[]> = { plain: [], sharded: [] }
+    for (const channel of channels) ways[this.#sharded.has(channel) ? this.#shardedWay : 'plain'].push(channel)
+    const sent: Array<Promise<unknown>> = []
+    for (const way of ['plain', 'sharded'] as const) {
+      for (let first = 0; first < ways[way].length; first += MAX_CHANNELS) {
+        sent.push(this.#command(client, way, what, ways[way].slice(first, first + MAX_CHANNELS)))
+      }
+    }
+    await Promise.all(sent)
+  }
+
+  async #command (client: Client, way: Way, what: 'join' | 'leave', channels: readonly string[]): Promise<void> {
+    try {
+      await client[COMMANDS[way][what === 'join' ? 0 : 1]](...channels)
+    } catch (error) {
+      // A cluster of servers before Redis 7, or a user who may not: every message goes to all of its nodes.
+      if (way === 'plain' || !/unknown command|NOPERM/i.test(String(error))) throw error
+      this.#shardedWay = 'plain'
+      await this.#command(client, 'plain', what, channels)
+    }
+  }
+
+  #listen (): Client {
+    const client = this.#connections.subscriber()
+    if (client.isCluster) this.#shardedWay = 'sharded'
+    const hear = (channel: string, message: string): void => {
+      for (const handler of this.#handlers.get(channel) ?? []) handler(message)
+    }
+    client.on('message', hear)
+    client.on('smessage', hear)
+    client.on('close', () => { this.#interrupted = true })
+    client.on('ready', () => { this.#again(client) })
+    return client
+  }
+
+  /** The connection is there (again): the server has forgotten what was joined before. */
+  #again (client: Client): void {
+    if (this.#handlers.size === 0 && !this.#interrupted) return
+    this.#each(client, 'join', this.#handlers.keys()).then(() => {
+      if (!this.#interrupted) return
+      this.#interrupted = false
+      this.#say()
+    }, () => { /* at the next connection */ })
+  }
+
+  /** Messages were missed. */
+  #say (): void { for (const listener of this.#missed) listener() }
+}
+
+/** Follows jobs for one listener, each on its own channel. */
+export class RedisFeed implements JobFeed {
+  readonly #subscriptions: Subscriptions
+  readonly #prefix: string
+  readonly #listener: FeedListener
+  readonly #channels = new Map<string, Handler>()
+  readonly #ignoreGaps: () => void
+
+  /** @param prefix of all keys of the store */
+  constructor (subscriptions: Subscriptions, prefix: string, listener: FeedListener) {
+    this.#subscriptions = subscriptions
+    this.#prefix = prefix
+    this.#listener = listener
+    this.#ignoreGaps = subscriptions.onMissed(() => {
+      try { listener.missed() } catch { /* a listener's trouble is its own */ }
+    })
+  }
+
+  async follow ({ id, queue }: JobPlace): Promise<void> {
+    const channel = jobChannel(queuePrefix(this.#prefix, queue), id)
+    const handler = this.#channels.get(channel) ?? ((message: string) => { this.#hear(id, message) })
+    this.#channels.set(channel, handler)
+    await this.#subscriptions.add(channel, handler, true)
+  }
+
+  unfollow ({ id, queue }: JobPlace): void {
+    const channel = jobChannel(queuePrefix(this.#prefix, queue), id)
+    const handler = this.#channels.get(channel)
+    if (handler === undefined) return
+    this.#channels.delete(channel)
+    this.#subscriptions.remove(channel, handler)
+  }
+
+  close (): void {
+    this.#ignoreGaps()
+    for (const [channel, handler] of this.#channels) this.#subscriptions.remove(channel, handler)
+    this.#channels.clear()
+  }
+
+  #hear (id: string, message: string): void {
+    const update = parseUpdate(id, message)
+    if (update === undefined) return
+    try { this.#listener.changed(update) } catch { /* a listener's trouble is its own */ }
+  }
+}
