@@ -283,7 +283,7 @@ export type { Submittable, Travelled } from '../lib/jobs/json-value.ts'
 export type { JobSchemas } from '../lib/jobs/schemas.ts'
 export type { SharedState } from '../lib/core/shared.ts'
 export type {
-  ClaimedJob, IdempotencyClaim, JobInput, JobOrigin, JobProgress, JobRecord, JobUpdate, NewJob, StepsFacts, StoredError,
+  ClaimedJob, IdempotencyClaim, JobInput, JobOrigin, JobPlace, JobProgress, JobRecord, JobUpdate, NewJob, StepsFacts, StoredError,
   TraceCarrier
 } from '../lib/jobs/job.ts'
 export type { SagaPhase, StepState } from '../lib/jobs/saga-facts.ts'
@@ -291,7 +291,7 @@ export type { SagaHistory } from '../lib/jobs/saga-plan.ts'
 export type { Checkpoint, CheckpointVerdict, Journal, SagaCounts, SignalVerdict } from '../lib/jobs/steps.ts'
 export type { JobState, TerminalState } from '../lib/jobs/states.ts'
 export type {
-  Attempt, CancelVerdict, Claim, ConsumeOptions, Consumer, Created, JobPage, JobStore, ListQuery, QueueCounts,
+  Attempt, CancelVerdict, Claim, ConsumeOptions, Consumer, Created, FeedListener, JobFeed, JobPage, JobStore, ListQuery, QueueCounts,
   RedriveVerdict, Settlement, SettleVerdict, StoreHost, StoreReport, Suspension,
   StepStore, UnattendedQueue
 } from '../lib/jobs/store.ts'
