@@ -14,6 +14,8 @@ import { definerOf } from '../lib/http/define-job.ts'
 import { defineEndpoint, type AnyEndpointOptions } from '../lib/http/endpoint.ts'
 import { addJobRoutes } from '../lib/http/job-routes.ts'
 import { reportLeftOpen } from '../lib/http/left-open.ts'
+import { addSocketRoute } from '../lib/http/socket-route.ts'
+import type { ListeningOptions } from '../lib/channels/options.ts'
 import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
 import { addRefusals } from '../lib/http/refusals.ts'
 import {
@@ -57,6 +59,7 @@ export interface AsyncEndpointsOptions extends JobStoreOptions {
    * @defaultValue false
    */
   alerts?: boolean | AlertsOptions | undefined
+  listening?: ListeningOptions | undefined
 }
 
 declare module 'fastify' {
@@ -110,7 +113,8 @@ const umbrellaSchema: OptionsSchema = {
     http: {},
     observability: {},
     health: {},
-    alerts: {}
+    alerts: {},
+    listening: {}
   }
 }
 
@@ -125,6 +129,7 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
     http = true,
     health: healthOptions = true,
     alerts: alertsOptions = false,
+    listening: _,
     ...storeOptions
   } = options
 
@@ -152,6 +157,8 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
     return defineSaga(this ?? app, httpRuntime, options as AnySagaOptions)
   } as FastifyInstance['saga'])
   if (httpRuntime !== undefined) {
+    const { webSocket = false } = given.listening ?? {}
+    if (webSocket !== false) await addSocketRoute(app, httpRuntime, { ...settings(webSocket), pingMs: 30_000, maxAgeMs: 600_000 })
     addJobRoutes(app, httpRuntime)
     addRefusals(app, httpRuntime)
   }

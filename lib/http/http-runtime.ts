@@ -106,7 +106,7 @@ export function exposureOf (http: HttpRuntime, job: JobRecord): ExposeErrors {
 
 /** The `config.asyncEndpoints` of this package's routes, by which other plugins recognise them. */
 export interface AsyncEndpointsRouteConfig {
-  readonly kind: 'submit' | 'status' | 'result' | 'cancel' | 'redrive' | 'signal' | 'refusal'
+  readonly kind: 'submit' | 'status' | 'result' | 'cancel' | 'redrive' | 'signal' | 'socket' | 'refusal'
   /** The job's name, on a submit route. */
   readonly name?: string
 }

@@ -1,0 +1,170 @@
+/** `GET /jobs/socket`: the WebSocket on which a client listens to its jobs. */
+import { EventEmitter } from 'node:events'
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import { OpenSockets } from '../channels/open-sockets.ts'
+import { MAX_MESSAGE_BYTES, SOCKET_PROTOCOL, type WantedJob } from '../channels/socket-messages.ts'
+import { SocketSession, type ReadableJob, type Socket } from '../channels/socket-session.ts'
+import { AsyncEndpointsError } from '../core/errors.ts'
+import { invalidOptions } from '../core/options.ts'
+import { AllowedOrigins } from './allowed-origins.ts'
+import { described } from './described-route.ts'
+import { NEVER_SHED } from './find-job.ts'
+import { correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
+import { ownCompilers } from './own-compilers.ts'
+import { describeError } from './problem.ts'
+import { emptyResponse, problemResponse } from './schemas.ts'
+import { showJob } from './shown-job.ts'
+import { passUpgrades } from './socket-upgrade.ts'
+
+export interface SocketRouteOptions {
+  readonly origins?: readonly string[] | undefined
+  readonly pingMs: number
+  readonly maxAgeMs: number
+}
+
+/**
+ * Adds the route. An `@fastify/websocket` that the application has registered is used; otherwise it is registered here,
+ * for this route only.
+ *
+ * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`: `@fastify/websocket` is not installed
+ */
+export async function addSocketRoute (app: FastifyInstance, http: HttpRuntime, options: SocketRouteOptions): Promise<void> {
+  const sockets = new SocketRoute(http, options)
+  http.runtime.onDraining?.(() => { sockets.open.drain() })
+  // Before @fastify/websocket closes its connections, and before the server waits for them.
+  app.addHook('preClose', async () => { sockets.open.close() })
+  if (app.hasDecorator('injectWS')) return sockets.addTo(app)
+  const plugin = await websocketPlugin()
+  await app.register(async (inner) => {
+    const entry = new EventEmitter()
+    const path = inner.prefix + http.options.path + '/socket'
+    const stop = passUpgrades(inner.server, entry, ({ url = '' }) => url === path || url.startsWith(`${path}?`))
+    inner.addHook('preClose', async () => { stop() })
+    await inner.register(plugin, {
+      // What breaks the protocol is the client's fault, and closed by `ws`: nothing to log as an error.
+      errorHandler: (error, _, request) => { request.log.debug({ err: error }, 'a WebSocket broke the protocol') },
+      options: {
+        server: entry,
+        maxPayload: MAX_MESSAGE_BYTES,
+        perMessageDeflate: false,
+        // Picks the subprotocol, whichever others the client offers.
+        handleProtocols: () => SOCKET_PROTOCOL
+      }
+    })
+    sockets.addTo(inner)
+  })
+}
+
+/** The options of @fastify/websocket that are used; its own types would be needed by everybody who has it not. */
+interface WebsocketOptions {
+  readonly errorHandler: (error: Error, socket: unknown, request: FastifyRequest) => void
+  readonly options: {
+    readonly server: EventEmitter
+    readonly maxPayload: number
+    readonly perMessageDeflate: boolean
+    readonly handleProtocols: () => string
+  }
+}
+
+async function websocketPlugin (): Promise<FastifyPluginAsync<WebsocketOptions>> {
+  try {
+    const { default: plugin } = await import('@fastify/websocket')
+    return plugin as unknown as FastifyPluginAsync<WebsocketOptions>
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== 'ERR_MODULE_NOT_FOUND') throw error
+    throw invalidOptions('listening', ['webSocket needs a package that is not installed: npm install @fastify/websocket'])
+  }
+}
+
+class SocketRoute {
+  readonly open: OpenSockets
+  readonly #http: HttpRuntime
+  readonly #options: SocketRouteOptions
+  readonly #origins: AllowedOrigins
+  /** @fastify/websocket gives its handler no reply, which response factories need. */
+  readonly #replies = new WeakMap<FastifyRequest, FastifyReply>()
+
+  constructor (http: HttpRuntime, options: SocketRouteOptions) {
+    this.#http = http
+    this.#options = options
+    this.#origins = new AllowedOrigins(options.origins)
+    this.open = new OpenSockets({ clock: http.runtime.context.clock, pingMs: options.pingMs })
+  }
+
+  addTo (app: FastifyInstance): void {
+    const http = this.#http
+    const route: RouteOptions & { readonly wsHandler: (socket: Socket, request: FastifyRequest) => void } = {
+      method: 'GET',
+      url: `${http.options.path}/socket`,
+      exposeHeadRoute: false,
+      schema: described(app, http, 'openJobSocket', {
+        summary: `Listen to several jobs on a WebSocket with the subprotocol \`${SOCKET_PROTOCOL}\``,
+        params: { type: 'object', properties: {} },
+        response: {
+          101: emptyResponse('The connection is a WebSocket from now on'),
+          400: problemResponse('The subprotocol is not offered'),
+          403: problemResponse('The page is of an origin that is not allowed'),
+          426: problemResponse('The request does not ask for a WebSocket'),
+          503: problemResponse('The server is shutting down')
+        }
+      }),
+      ...ownCompilers,
+      config: { asyncEndpoints: { kind: 'socket' }, ...NEVER_SHED, otel: false },
+      onRequest: correlationHook(http),
+      // Never later: when the handler runs, the client has already been answered with 101.
+      preValidation: (request, reply) => this.#admit(request, reply),
+      errorHandler: problemHandler(http, http.options.responses, undefined),
+      handler: async (_, reply) => {
+        // RFC 9110 §15.5.22 and §7.8
+        reply.header('upgrade', 'websocket').header('connection', 'upgrade')
+        throw new AsyncEndpointsError('FAE_UPGRADE_REQUIRED', `Open a WebSocket here, with the subprotocol ${SOCKET_PROTOCOL}`)
+      },
+      wsHandler: (socket, request) => { this.#accept(socket, request) }
+    }
+    app.route(route)
+  }
+
+  async #admit (request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    // The `ws` of @fastify/websocket. A plain request is answered by the handler.
+    if (Reflect.get(request, 'ws') !== true) return
+    if (this.open.ending !== undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'The server is shutting down')
+    if (!this.#origins.allow(request)) {
+      throw new AsyncEndpointsError('FAE_FORBIDDEN', 'A page of this origin may not open a WebSocket here')
+    }
+    const { headers } = request.raw
+    const offered = headers['sec-websocket-protocol']?.split(',').map((name) => name.trim()) ?? []
+    if (!offered.includes(SOCKET_PROTOCOL)) {
+      throw new AsyncEndpointsError('FAE_INVALID_REQUEST', `Offer the subprotocol ${SOCKET_PROTOCOL} in Sec-WebSocket-Protocol`)
+    }
+    // Without an option of the application, `ws` would answer with the first subprotocol that the client offers.
+    headers['sec-websocket-protocol'] = SOCKET_PROTOCOL
+    const viewer = await this.#http.ownership.ask(request)
+    viewer.throwIfRefused()
+    this.#replies.set(request, reply)
+  }
+
+  #accept (socket: Socket, request: FastifyRequest): void {
+    const reply = this.#replies.get(request)
+    if (reply === undefined) return socket.terminate()
+    const http = this.#http
+    const session: SocketSession = new SocketSession({
+      socket,
+      clock: http.runtime.context.clock,
+      backbone: http.backbone,
+      maxAgeMs: this.#options.maxAgeMs * (0.8 + Math.random() * 0.4),
+      find: (jobs) => this.#find(jobs, request),
+      show: async (job) => (await showJob(http, job, request, reply)).body,
+      describe: (error) => describeError(error, request, reply).problem,
+      closed: () => { this.open.delete(session) }
+    })
+    this.open.add(session)
+  }
+
+  async #find (jobs: readonly WantedJob[], request: FastifyRequest): Promise<ReadonlyArray<ReadableJob | undefined>> {
+    const viewer = await this.#http.ownership.ask(request)
+    const found = await Promise.all(jobs.map(({ id }) => this.#http.jobs.get(id)))
+    const readable = found.map((job) => job !== undefined && viewer.maySee(job) ? { job } : undefined)
+    if (readable.every((entry) => entry === undefined)) viewer.throwIfRefused()
+    return readable
+  }
+}
