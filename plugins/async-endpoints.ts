@@ -15,7 +15,7 @@ import { defineEndpoint, type AnyEndpointOptions } from '../lib/http/endpoint.ts
 import { addJobRoutes } from '../lib/http/job-routes.ts'
 import { reportLeftOpen } from '../lib/http/left-open.ts'
 import { addSocketRoute } from '../lib/http/socket-route.ts'
-import type { ListeningOptions } from '../lib/channels/options.ts'
+import { readListeningOptions, type ListeningOptions, type ResolvedListeningOptions } from '../lib/channels/options.ts'
 import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
 import { addRefusals } from '../lib/http/refusals.ts'
 import {
@@ -59,6 +59,7 @@ export interface AsyncEndpointsOptions extends JobStoreOptions {
    * @defaultValue false
    */
   alerts?: boolean | AlertsOptions | undefined
+  /** How clients listen to their jobs: server-sent events, WebSocket. */
   listening?: ListeningOptions | undefined
 }
 
@@ -114,7 +115,7 @@ const umbrellaSchema: OptionsSchema = {
     observability: {},
     health: {},
     alerts: {},
-    listening: {}
+    listening: { type: 'object' }
   }
 }
 
@@ -129,7 +130,7 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
     http = true,
     health: healthOptions = true,
     alerts: alertsOptions = false,
-    listening: _,
+    listening,
     ...storeOptions
   } = options
 
@@ -144,7 +145,7 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
   if (healthOptions !== false && !app.hasPlugin(PLUGIN.health)) await app.register(health, settings(healthOptions))
   if (alertsOptions !== false && !app.hasPlugin(PLUGIN.alerts)) await app.register(alerts, settings(alertsOptions))
 
-  const httpRuntime = http === false ? undefined : openHttp(app, settings(http))
+  const httpRuntime = http === false ? undefined : openHttp(app, settings(http), readListeningOptions(listening))
   app.decorate('asyncEndpoint', function asyncEndpoint (this: FastifyInstance | undefined, endpoint: unknown) {
     // `this` is the context it was called on; a detached call means the one it was made for.
     const target = this ?? app
@@ -157,8 +158,8 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
     return defineSaga(this ?? app, httpRuntime, options as AnySagaOptions)
   } as FastifyInstance['saga'])
   if (httpRuntime !== undefined) {
-    const { webSocket = false } = given.listening ?? {}
-    if (webSocket !== false) await addSocketRoute(app, httpRuntime, { ...settings(webSocket), pingMs: 30_000, maxAgeMs: 600_000 })
+    const { webSocket } = httpRuntime.listening
+    if (webSocket !== false) await addSocketRoute(app, httpRuntime, settings(webSocket))
     addJobRoutes(app, httpRuntime)
     addRefusals(app, httpRuntime)
   }
@@ -168,16 +169,22 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
   })
 }
 
-function openHttp (app: FastifyInstance, options: HttpOptions): HttpRuntime {
+function openHttp (app: FastifyInstance, options: HttpOptions, listening: ResolvedListeningOptions): HttpRuntime {
   const httpRuntime = createHttpRuntime({
     runtime: runtimeOf(app),
     jobs: app.getDecorator<JobsClient>('jobs'),
     backbone: backboneOf(app),
     options: readHttpOptions(options),
+    listening,
     prefix: app.prefix
   })
   // Before the server waits for its open requests: one that waits for a job would hold it up.
-  app.addHook('preClose', async () => { httpRuntime.waiting.close() })
+  app.addHook('preClose', async () => {
+    httpRuntime.waiting.close()
+    httpRuntime.channels.close()
+  })
+  // While new requests are still accepted elsewhere: the clients of streams and sockets come back to another process.
+  httpRuntime.runtime.onDraining?.(() => { httpRuntime.channels.drain() })
   // Every endpoint is defined by then.
   app.addHook('onReady', async () => {
     if (jobRoutesAccess(httpRuntime) !== 'left-open') return
@@ -198,7 +205,8 @@ function readUmbrella (app: FastifyInstance, given: AsyncEndpointsOptions): Asyn
     http: (value) => readHttpOptions(value),
     health: (value) => readHealthOptions(value),
     observability: (value) => readObservabilityOptions(value),
-    alerts: (value) => readAlertsOptions(value)
+    alerts: (value) => readAlertsOptions(value),
+    listening: (value) => readListeningOptions(value)
   }
   problems.collect('', () => readOptions('asyncEndpoints', umbrellaSchema, {}, given))
   for (const [name, check] of Object.entries(parts)) {

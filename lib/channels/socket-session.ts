@@ -4,7 +4,7 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import type { Backbone } from './backbone.ts'
 import { MAX_MESSAGE_BYTES, readMessage, type SocketMessage, type WantedJob } from './socket-messages.ts'
-import { SocketSubscription } from './socket-subscription.ts'
+import { JobSubscription } from './job-subscription.ts'
 
 /** How many jobs one connection can be subscribed to. */
 export const MAX_SUBSCRIPTIONS = 50
@@ -104,7 +104,7 @@ export interface SocketSessionParts {
  */
 export class SocketSession {
   readonly #parts: SocketSessionParts
-  readonly #subscriptions = new Map<string, SocketSubscription>()
+  readonly #subscriptions = new Map<string, JobSubscription>()
   readonly #endsAt: number
   #phase: 'open' | 'leaving' | 'closed' = 'open'
   #reason: SocketReason = 'client'
@@ -213,7 +213,7 @@ export class SocketSession {
       return
     }
     const { backbone, clock, show } = this.#parts
-    this.#subscriptions.set(id, new SocketSubscription({
+    this.#subscriptions.set(id, new JobSubscription({
       ...readable,
       since,
       backbone,

@@ -19,6 +19,7 @@ export const ERROR_TABLE = {
   FAE_UPGRADE_REQUIRED: { statusCode: 426, title: 'This address is for WebSockets' },
   FAE_TOO_MANY_SUBSCRIPTIONS: { statusCode: 400, title: 'The connection has too many subscriptions' },
   FAE_UNSUPPORTED_MEDIA_TYPE: { statusCode: 415, title: 'The media type is not supported' },
+  FAE_TOO_MANY_CHANNELS: { statusCode: 429, title: 'Too many open streams and sockets' },
   FAE_QUEUE_FULL: { statusCode: 429, title: 'The queue is full' },
   FAE_OVERLOADED: { statusCode: 503, title: 'The server is under pressure' },
   FAE_STORE_UNAVAILABLE: { statusCode: 503, title: 'The job store cannot be reached' },

@@ -1,5 +1,7 @@
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { Backbone } from '../channels/backbone.ts'
+import { OpenChannels } from '../channels/open-channels.ts'
+import type { ResolvedListeningOptions } from '../channels/options.ts'
 import type { JobsClient, RedriveAdmission } from '../client/jobs.ts'
 import { isAsyncEndpointsError } from '../core/errors.ts'
 import { invalidOptions } from '../core/options.ts'
@@ -39,6 +41,9 @@ export interface HttpRuntime {
   readonly waiting: Waiting
   /** How the channels hear of changes of jobs. */
   readonly backbone: Backbone
+  /** The open streams and sockets. */
+  readonly channels: OpenChannels
+  readonly listening: ResolvedListeningOptions
   readonly correlation: Correlation
   /** Endpoints by job name. */
   readonly endpoints: Map<string, Endpoint>
@@ -51,12 +56,13 @@ export interface HttpRuntimeParts {
   readonly jobs: JobsClient
   readonly backbone: Backbone
   readonly options: ResolvedHttpOptions
+  readonly listening: ResolvedListeningOptions
   /** The prefix of the context in which the job routes are registered. */
   readonly prefix: string
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-export function createHttpRuntime ({ runtime, jobs, backbone, options, prefix }: HttpRuntimeParts): HttpRuntime {
+export function createHttpRuntime ({ runtime, jobs, backbone, options, listening, prefix }: HttpRuntimeParts): HttpRuntime {
   // In Fastify, `::` stands for a colon in the path itself.
   if (/[:*(]/.test(prefix.replaceAll('::', ''))) {
     throw invalidOptions('http', [
@@ -71,6 +77,8 @@ export function createHttpRuntime ({ runtime, jobs, backbone, options, prefix }:
     options,
     backbone,
     links: new JobLinks(prefix, options.path, options.publicUrl),
+    channels: new OpenChannels({ ...listening, clock: runtime.context.clock, max: listening.maxConnections }),
+    listening,
     waiting: new Waiting(backbone, runtime.context.clock, options.maxWaiters),
     correlation: new Correlation(options.correlationHeader, () => runtime.context.ids.correlation()),
     endpoints,
@@ -91,7 +99,8 @@ export function jobRoutesAccess ({ options, endpoints }: Pick<HttpRuntime, 'opti
 /**
  * Identifies the client of a request for a job: by the job's owner if an owner function let the request see the job.
  */
-export function clientOf (http: HttpRuntime, job: JobRecord, request: FastifyRequest): string {
+export function clientOf (http: HttpRuntime, job: JobRecord | undefined, request: FastifyRequest): string {
+  if (job === undefined) return clientKey(request, undefined)
   const owner = http.endpoints.get(job.name)?.owner ?? http.options.owner
   return clientKey(request, owner === undefined ? undefined : job.owner)
 }
@@ -106,7 +115,7 @@ export function exposureOf (http: HttpRuntime, job: JobRecord): ExposeErrors {
 
 /** The `config.asyncEndpoints` of this package's routes, by which other plugins recognise them. */
 export interface AsyncEndpointsRouteConfig {
-  readonly kind: 'submit' | 'status' | 'result' | 'cancel' | 'redrive' | 'signal' | 'socket' | 'refusal'
+  readonly kind: 'submit' | 'status' | 'result' | 'cancel' | 'redrive' | 'signal' | 'events' | 'socket' | 'refusal'
   /** The job's name, on a submit route. */
   readonly name?: string
 }

@@ -9,6 +9,7 @@ import { storeNow } from '../jobs/store-clock.ts'
 import { anyBody } from './any-body.ts'
 import { described, type Described } from './described-route.ts'
 import { matchesETag, retryAfterSeconds } from './document.ts'
+import { addEventRoute, streamJob, wantsEvents } from './event-routes.ts'
 import { findJob, NEVER_SHED, notFound, type JobRequest } from './find-job.ts'
 import { RequestOrigin } from './request-origin.ts'
 import { ownCompilers } from './own-compilers.ts'
@@ -94,11 +95,13 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
   // An alias: other systems call it retry. It is not in the OpenAPI document, so that the operation appears once.
   add('redrive', 'POST', `${path}/retry`, 'retryJob', { ...redrive, hide: true }, (request, reply) => redriveJob(http, request, reply))
   addSignalRoute(app, http)
+  if (http.listening.sse) addEventRoute(app, http)
 }
 
 async function sendStatus (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
   const ifNoneMatch = request.headers['if-none-match']
-  let shown = await showJob(http, await findJob(http, request), request, reply)
+  if (wantsEvents(http, request)) return await streamJob(http, request, reply)
+  let shown = await showJob(http, await findJob(http, request, 'read'), request, reply)
   const { maxWaitMs } = http.options
   if (request.headers.prefer !== undefined) {
     const waitMs = waitTime(parsePrefer(request.headers.prefer), waitLimit(maxWaitMs, request.routeOptions.handlerTimeout, reply.elapsedTime))
@@ -111,6 +114,7 @@ async function sendStatus (http: HttpRuntime, request: JobRequest, reply: Fastif
   const { job, body, etag } = shown
   reply.header('etag', etag).header('cache-control', 'private, no-cache')
   if (maxWaitMs > 0) vary(reply, 'Prefer')
+  if (http.listening.sse) vary(reply, 'Accept')
   if (!isTerminal(job.state)) reply.header('retry-after', String(retryAfterSeconds(job, storeNow(http.runtime.store, http.runtime.context.clock))))
   return matchesETag(ifNoneMatch, etag) ? reply.code(304).removeHeader('content-type').send() : asJson(reply, body)
 }
@@ -139,7 +143,7 @@ async function waitForChange (http: HttpRuntime, first: Shown, ifNoneMatch: stri
 }
 
 async function sendJobResult (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
-  const job = await findJob(http, request)
+  const job = await findJob(http, request, 'read')
   const text = job.state === 'completed' ? await http.jobs.resultText(job.id) : undefined
   if (job.state !== 'completed' || (text === undefined && job.resultBytes !== undefined)) {
     throw noResult(job, shownError(job, exposureOf(http, job)), retryAfterSeconds(job, storeNow(http.runtime.store, http.runtime.context.clock)))
@@ -148,7 +152,7 @@ async function sendJobResult (http: HttpRuntime, request: JobRequest, reply: Fas
 }
 
 async function cancelJob (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
-  const before = await findJob(http, request)
+  const before = await findJob(http, request, 'cancel')
   const { state, job } = await http.jobs.cancel(before.id, 'cancelled by the client')
   // A saga that undoes its steps goes on doing so: there is nothing more to ask for.
   const phase = phaseOf(before.facts)
@@ -157,7 +161,7 @@ async function cancelJob (http: HttpRuntime, request: JobRequest, reply: Fastify
 }
 
 async function redriveJob (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
-  const job = await findJob(http, request)
+  const job = await findJob(http, request, 'redrive')
   const redriven = await http.jobs.redriveJob(job, admissionOf(http, job)).catch((error: unknown) => {
     // A refused redrive is counted like a refused submission.
     if (isAsyncEndpointsError(error) && (error.statusCode === 429 || error.statusCode === 503)) {

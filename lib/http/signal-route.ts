@@ -60,7 +60,7 @@ export function addSignalRoute (app: FastifyInstance, http: HttpRuntime): void {
 
 async function receiveSignal (http: HttpRuntime, request: SignalRequest, reply: FastifyReply): Promise<unknown> {
   const { id, name } = request.params
-  await findJob(http, request)
+  await findJob(http, request, 'signal')
   const signalled = await http.jobs.signal(id, name, request.body)
   reply.header('cache-control', 'no-store')
   const waitMs = waitAsked(http, request, reply)

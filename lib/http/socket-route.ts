@@ -1,26 +1,20 @@
 /** `GET /jobs/socket`: the WebSocket on which a client listens to its jobs. */
 import { EventEmitter } from 'node:events'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
-import { OpenSockets } from '../channels/open-sockets.ts'
 import { MAX_MESSAGE_BYTES, SOCKET_PROTOCOL, type WantedJob } from '../channels/socket-messages.ts'
+import type { WebSocketOptions } from '../channels/options.ts'
 import { SocketSession, type ReadableJob, type Socket } from '../channels/socket-session.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { invalidOptions } from '../core/options.ts'
 import { AllowedOrigins } from './allowed-origins.ts'
 import { described } from './described-route.ts'
-import { NEVER_SHED } from './find-job.ts'
-import { correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
+import { accessEndsAt, findReadable, NEVER_SHED } from './find-job.ts'
+import { clientOf, correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { describeError } from './problem.ts'
 import { emptyResponse, problemResponse } from './schemas.ts'
 import { showJob } from './shown-job.ts'
 import { passUpgrades } from './socket-upgrade.ts'
-
-export interface SocketRouteOptions {
-  readonly origins?: readonly string[] | undefined
-  readonly pingMs: number
-  readonly maxAgeMs: number
-}
 
 /**
  * Adds the route. An `@fastify/websocket` that the application has registered is used; otherwise it is registered here,
@@ -28,11 +22,8 @@ export interface SocketRouteOptions {
  *
  * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`: `@fastify/websocket` is not installed
  */
-export async function addSocketRoute (app: FastifyInstance, http: HttpRuntime, options: SocketRouteOptions): Promise<void> {
+export async function addSocketRoute (app: FastifyInstance, http: HttpRuntime, options: WebSocketOptions): Promise<void> {
   const sockets = new SocketRoute(http, options)
-  http.runtime.onDraining?.(() => { sockets.open.drain() })
-  // Before @fastify/websocket closes its connections, and before the server waits for them.
-  app.addHook('preClose', async () => { sockets.open.close() })
   if (app.hasDecorator('injectWS')) return sockets.addTo(app)
   const plugin = await websocketPlugin()
   await app.register(async (inner) => {
@@ -77,18 +68,14 @@ async function websocketPlugin (): Promise<FastifyPluginAsync<WebsocketOptions>>
 }
 
 class SocketRoute {
-  readonly open: OpenSockets
   readonly #http: HttpRuntime
-  readonly #options: SocketRouteOptions
   readonly #origins: AllowedOrigins
   /** @fastify/websocket gives its handler no reply, which response factories need. */
   readonly #replies = new WeakMap<FastifyRequest, FastifyReply>()
 
-  constructor (http: HttpRuntime, options: SocketRouteOptions) {
+  constructor (http: HttpRuntime, options: WebSocketOptions) {
     this.#http = http
-    this.#options = options
     this.#origins = new AllowedOrigins(options.origins)
-    this.open = new OpenSockets({ clock: http.runtime.context.clock, pingMs: options.pingMs })
   }
 
   addTo (app: FastifyInstance): void {
@@ -127,7 +114,9 @@ class SocketRoute {
   async #admit (request: FastifyRequest, reply: FastifyReply): Promise<void> {
     // The `ws` of @fastify/websocket. A plain request is answered by the handler.
     if (Reflect.get(request, 'ws') !== true) return
-    if (this.open.ending !== undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'The server is shutting down')
+    const refusal = this.#http.channels.refusal(clientOf(this.#http, undefined, request))
+    if (refusal === 'limit') throw new AsyncEndpointsError('FAE_TOO_MANY_CHANNELS', 'This client has too many open streams and sockets')
+    if (refusal !== undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'The server is shutting down')
     if (!this.#origins.allow(request)) {
       throw new AsyncEndpointsError('FAE_FORBIDDEN', 'A page of this origin may not open a WebSocket here')
     }
@@ -151,20 +140,17 @@ class SocketRoute {
       socket,
       clock: http.runtime.context.clock,
       backbone: http.backbone,
-      maxAgeMs: this.#options.maxAgeMs * (0.8 + Math.random() * 0.4),
+      maxAgeMs: http.listening.maxAgeMs * (0.8 + Math.random() * 0.4),
       find: (jobs) => this.#find(jobs, request),
       show: async (job) => (await showJob(http, job, request, reply)).body,
       describe: (error) => describeError(error, request, reply).problem,
-      closed: () => { this.open.delete(session) }
+      closed: () => { http.channels.delete(session) }
     })
-    this.open.add(session)
+    http.channels.add(session, clientOf(http, undefined, request))
   }
 
   async #find (jobs: readonly WantedJob[], request: FastifyRequest): Promise<ReadonlyArray<ReadableJob | undefined>> {
-    const viewer = await this.#http.ownership.ask(request)
-    const found = await Promise.all(jobs.map(({ id }) => this.#http.jobs.get(id)))
-    const readable = found.map((job) => job !== undefined && viewer.maySee(job) ? { job } : undefined)
-    if (readable.every((entry) => entry === undefined)) viewer.throwIfRefused()
-    return readable
+    const readable = await findReadable(this.#http, request, jobs.map(({ id }) => id))
+    return readable.map((job) => job === undefined ? undefined : { job, until: accessEndsAt(request) })
   }
 }

@@ -2,7 +2,7 @@ import type { FastifyReply } from 'fastify'
 import type { Backbone, JobNews } from '../channels/backbone.ts'
 import type { Clock } from '../core/context.ts'
 import type { JobRecord } from '../jobs/job.ts'
-import { Places } from './places.ts'
+import { Places } from '../core/places.ts'
 
 export interface WaitRequest {
   /** Identifies the client, see `clientKey`. */

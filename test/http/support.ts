@@ -4,6 +4,7 @@ import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastif
 import fp from 'fastify-plugin'
 import { RUNTIME } from '../../lib/events/runtime.ts'
 import { Backbone } from '../../lib/channels/backbone.ts'
+import { readListeningOptions, type ListeningOptions } from '../../lib/channels/options.ts'
 import { Client } from '../../lib/client/client.ts'
 import { createContext, systemClock, type Clock } from '../../lib/core/context.ts'
 import { readRedactOptions } from '../../lib/core/redact.ts'
@@ -172,6 +173,7 @@ export interface TestApp {
 
 export interface TestAppOptions {
   readonly http?: HttpOptions
+  readonly listening?: ListeningOptions
   readonly fastify?: FastifyServerOptions
   readonly clock?: Clock
   readonly submitTimeoutMs?: number
@@ -198,7 +200,7 @@ export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
     const runtime: JobRuntime = { context, bus, registry: new JobRegistry(), store, counts: new StoreCounts(store, context.clock), redaction: readRedactOptions(), submitMiddleware: [], attemptMiddleware: [], handlerSpanMiddleware: [], stepMiddleware: [], handlerMiddleware: [] }
     const backbone = new Backbone({ store, clock: context.clock })
     const client = new Client(runtime, backbone, { submitTimeoutMs: options.submitTimeoutMs ?? 2_000 })
-    const made = createHttpRuntime({ runtime, jobs: client, backbone, options: readHttpOptions(options.http), prefix: app.prefix })
+    const made = createHttpRuntime({ runtime, jobs: client, backbone, options: readHttpOptions(options.http), listening: readListeningOptions(options.listening), prefix: app.prefix })
     app.decorate(RUNTIME, runtime)
     app.decorate('jobs', client)
     app.decorate('asyncEndpoint', function (this: FastifyInstance, endpoint: unknown) {

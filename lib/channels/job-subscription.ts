@@ -1,7 +1,22 @@
+/** What a client that listens to a job hears of it, whatever the channel. */
 import { MAX_TIMER_MS, type Clock, type TimerHandle } from '../core/context.ts'
 import type { JobProgress, JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import type { Backbone, JobNews } from './backbone.ts'
+import { stepChange, type StepChange } from './step-change.ts'
+
+/** Between two messages of a job that is not over: a handler may report its progress a thousand times a second. */
+const PACE_MS = 250
+
+/** What is said of a job. `gone`: it is not there (any more), or the client may not read it. */
+export type JobMessage =
+  /** The status document: at first, and whenever more than the progress or the steps has changed. */
+  | { readonly type: 'status', readonly id: string, readonly version: number | undefined, readonly job: unknown }
+  | { readonly type: 'progress', readonly id: string, readonly version: number, readonly progress: JobProgress }
+  | ({ readonly type: 'step', readonly id: string, readonly version: number | undefined } & StepChange)
+  /** The status document of a job that is over. Nothing follows. */
+  | { readonly type: 'end', readonly id: string, readonly version: number | undefined, readonly job: unknown }
+  | { readonly type: 'gone', readonly id: string }
 
 export interface SubscriptionParts {
   /** As it was just read. */
@@ -15,7 +30,7 @@ export interface SubscriptionParts {
   readonly show: (job: JobRecord) => Promise<unknown>
   /** `false`: the client has not read what was sent before. `goOn()` is called when it has. */
   readonly mayWrite: () => boolean
-  readonly write: (message: object) => void
+  readonly write: (message: JobMessage) => void
   /** The client has heard the last of this job. */
   readonly ended: () => void
   readonly failed: (error: unknown) => void
@@ -28,14 +43,17 @@ type Next =
   | { readonly kind: 'gone' }
 
 /**
- * Sends what changes of one job, until the job has ended. While the client does not read, it keeps only the newest
- * change.
+ * Sends what changes of one job, until the job has ended. While the client does not read, and between two messages, it
+ * keeps only the newest change. An end waits for nothing but the client.
  */
-export class SocketSubscription {
+export class JobSubscription {
   readonly #parts: SubscriptionParts
   readonly #unwatch: () => void
   #expiry: TimerHandle | undefined
+  #pace: TimerHandle | undefined
   #next: Next | undefined
+  /** The state and the document that the client has seen. */
+  #shown: { readonly state: string, readonly document: unknown } | undefined
   #busy = false
   #stopped = false
 
@@ -55,7 +73,10 @@ export class SocketSubscription {
   stop (): void {
     this.#stopped = true
     this.#unwatch()
-    if (this.#expiry !== undefined) this.#parts.clock.clearTimeout(this.#expiry)
+    const { clock } = this.#parts
+    if (this.#expiry !== undefined) clock.clearTimeout(this.#expiry)
+    if (this.#pace !== undefined) clock.clearTimeout(this.#pace)
+    this.#expiry = this.#pace = undefined
   }
 
   #hear (news: JobNews): void {
@@ -81,6 +102,7 @@ export class SocketSubscription {
     try {
       while (this.#next !== undefined && !this.#stopped && this.#parts.mayWrite()) {
         const next = this.#next
+        if (this.#pace !== undefined && this.#canWait(next)) return
         this.#next = undefined
         await this.#send(next)
       }
@@ -89,21 +111,44 @@ export class SocketSubscription {
     }
   }
 
+  /** A change of the state is said at once. */
+  #canWait (next: Next): boolean {
+    return next.kind === 'progress' || (next.kind === 'job' && next.job.state === this.#shown?.state && !isTerminal(next.job.state))
+  }
+
   async #send (next: Next): Promise<void> {
     const { job: { id }, write, ended, show } = this.#parts
     if (next.kind === 'gone') {
       write({ type: 'gone', id })
       ended()
-    } else if (next.kind === 'progress') write({ type: 'progress', id, version: next.version, progress: next.progress })
-    else {
+    } else if (next.kind === 'progress') {
+      write({ type: 'progress', id, version: next.version, progress: next.progress })
+      this.#rest()
+    } else {
       const { job } = next
+      const { version, state } = job
       const document = await show(job)
       // What has ended meanwhile, or is no longer wanted, is not sent.
       if (this.#stopped) return
-      const over = isTerminal(job.state)
-      write({ type: over ? 'end' : 'status', id, version: job.version, job: document })
-      if (over) ended()
+      if (isTerminal(state)) {
+        write({ type: 'end', id, version, job: document })
+        ended()
+        return
+      }
+      const change = this.#shown?.state === state ? stepChange(this.#shown.document, document) : undefined
+      write(change === undefined ? { type: 'status', id, version, job: document } : { type: 'step', id, version, ...change })
+      this.#shown = { state, document }
+      this.#rest()
     }
+  }
+
+  #rest (): void {
+    if (this.#stopped) return
+    if (this.#pace !== undefined) this.#parts.clock.clearTimeout(this.#pace)
+    this.#pace = this.#parts.clock.setTimeout(() => {
+      this.#pace = undefined
+      this.#pump()
+    }, PACE_MS)
   }
 
   #expireLater (): void {
@@ -113,6 +158,6 @@ export class SocketSubscription {
       if (clock.now() < until) return this.#expireLater()
       write({ type: 'gone', id })
       ended()
-    }, Math.min(until - clock.now(), MAX_TIMER_MS))
+    }, Math.min(Math.max(0, until - clock.now()), MAX_TIMER_MS))
   }
 }

@@ -23,6 +23,9 @@ export class Places<S extends Seated> {
   /** The number of places that are taken. */
   get size (): number { return this.#size }
 
+  /** How many places a client has. */
+  of (client: string): number { return this.#seated.get(client)?.size ?? 0 }
+
   /** Whether `take` would give this client a place. */
   has (client: string): boolean { return this.#size < this.#max || this.#loserTo(client) !== undefined }
 

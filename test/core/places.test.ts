@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import t from 'tap'
 import { clientKey } from '../../lib/http/client-key.ts'
-import { Places } from '../../lib/http/places.ts'
+import { Places } from '../../lib/core/places.ts'
 
 class Seat {
   readonly ended: string[]

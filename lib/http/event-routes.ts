@@ -1,0 +1,171 @@
+/** Streams of server-sent events about jobs. */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { EventStream, sayBye, type ByeReason, type StreamedJob } from '../channels/event-stream.ts'
+import { lastEventId, readSeen, SSE_MEDIA_TYPE, type Seen } from '../channels/sse-frame.ts'
+import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
+import type { JobRecord } from '../jobs/job.ts'
+import { isTerminal } from '../jobs/states.ts'
+import { described } from './described-route.ts'
+import { accessEndsAt, findJob, findReadable, NEVER_SHED, type JobRequest } from './find-job.ts'
+import { clientOf, correlationHook, problemHandler, vary, type HttpRuntime } from './http-runtime.ts'
+import { ownCompilers } from './own-compilers.ts'
+import { prefersEvents } from './prefers-events.ts'
+import { emptyResponse, problemResponse } from './schemas.ts'
+import { showJob } from './shown-job.ts'
+
+/** How many jobs one stream can be about. */
+export const MAX_STREAMED_JOBS = 50
+
+/** Errors that pass by themselves: for a browser that listens they must not look like an error. */
+const PASSING: ReadonlySet<string> = new Set(['FAE_STORE_UNAVAILABLE', 'FAE_CLOSED'])
+
+/**
+ * `connection`: a stream is the last answer on its connection. `x-accel-buffering`: nginx passes it on as it comes.
+ * `referrer-policy`: the address of the stream may hold a capability link.
+ */
+const STREAM_HEADERS = {
+  'content-type': SSE_MEDIA_TYPE,
+  'cache-control': 'private, no-store, no-transform',
+  'x-accel-buffering': 'no',
+  'referrer-policy': 'no-referrer'
+} as const
+
+/** Whether the client asks for events instead of the status document. */
+export function wantsEvents (http: HttpRuntime, request: FastifyRequest): boolean {
+  return http.listening.sse && prefersEvents(request.headers.accept)
+}
+
+/** Adds `GET /jobs/events?id=…&id=…`. */
+export function addEventRoute (app: FastifyInstance, http: HttpRuntime): void {
+  const schema = described(app, http, 'listenToJobs', {
+    summary: 'Listen to several jobs on one stream of server-sent events',
+    params: { type: 'object', properties: {} },
+    response: {
+      200: { description: 'Events `status`, `progress`, `step`, `end`, `gone`, `ping`, `bye`', content: { [SSE_MEDIA_TYPE]: { schema: { type: 'string' } } } },
+      204: emptyResponse('All of these jobs are over, and the client has heard that: it need not come back'),
+      400: problemResponse(`No id, more than ${MAX_STREAMED_JOBS}, or one that is none`)
+    }
+  })
+  const query = {
+    type: 'object',
+    properties: {
+      id: { type: 'array', items: { type: 'string' }, maxItems: MAX_STREAMED_JOBS, description: 'The ids of the jobs' },
+      last_event_id: { type: 'string', description: 'What `Last-Event-ID` would say, for clients that cannot set it' }
+    }
+  }
+  const route = {
+    url: `${http.options.path}/events`,
+    exposeHeadRoute: false,
+    schema: { ...schema, querystring: query },
+    ...ownCompilers,
+    config: { asyncEndpoints: { kind: 'events' as const }, ...NEVER_SHED, otel: false },
+    onRequest: correlationHook(http),
+    errorHandler: problemHandler(http, http.options.responses, undefined),
+    handler: async (request: FastifyRequest, reply: FastifyReply) => await streamJobs(http, request, reply)
+  }
+  app.route({ ...route, method: 'GET' })
+  app.route({ ...route, method: 'HEAD' })
+}
+
+/** @throws {AsyncEndpointsError} `FAE_JOB_NOT_FOUND`, `FAE_INVALID_REQUEST`, and what the owner functions throw */
+export async function streamJob (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
+  vary(reply, 'Accept')
+  const { id } = request.params
+  return await stream(http, request, reply, [id], async () => [await findJob(http, request, 'read')])
+}
+
+async function streamJobs (http: HttpRuntime, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+  const ids = idsIn(request.query)
+  return await stream(http, request, reply, ids, () => findReadable(http, request, ids))
+}
+
+/** @throws {AsyncEndpointsError} `FAE_INVALID_REQUEST` */
+function idsIn (query: unknown): readonly string[] {
+  const given: unknown = Reflect.get(Object(query), 'id')
+  const ids = [...new Set((Array.isArray(given) ? given : [given]).filter((id) => typeof id === 'string' && id !== ''))].map(String)
+  if (ids.length > 0 && ids.length <= MAX_STREAMED_JOBS) return ids
+  throw new AsyncEndpointsError('FAE_INVALID_REQUEST', `Name 1 to ${MAX_STREAMED_JOBS} jobs: ?id=…&id=…`)
+}
+
+type Find = () => Promise<ReadonlyArray<JobRecord | undefined>>
+
+async function stream (
+  http: HttpRuntime, request: FastifyRequest, reply: FastifyReply, ids: readonly string[], find: Find
+): Promise<unknown> {
+  const seen = seenBy(request, ids.length)
+  let found: ReadonlyArray<JobRecord | undefined> | ByeReason
+  try {
+    found = await find()
+  } catch (error) {
+    if (!isAsyncEndpointsError(error) || !PASSING.has(error.code)) throw error
+    found = error.code === 'FAE_CLOSED' ? 'closing' : 'unavailable'
+  }
+  if (typeof found === 'string') return refuse(request, reply, found)
+  const jobs = found
+  if (ids.every((_, at) => isOver(jobs[at], seen, at))) return await reply.code(204).header('cache-control', 'private, no-store').send()
+  const client = clientOf(http, jobs.find((job) => job !== undefined), request)
+  const refusal = http.channels.refusal(client)
+  if (refusal !== undefined) return refuse(request, reply, refusal)
+  if (!open(request, reply)) return reply
+  const until = accessEndsAt(request)
+  begin(http, request, reply, client, seen, ids.map((id, at) => ({ id, job: jobs[at], until })))
+  return reply
+}
+
+/** The client has heard that the job is over, and it has not been redriven since. */
+function isOver (job: JobRecord | undefined, { over, version }: Seen, at: number): boolean {
+  if (over[at] !== true) return false
+  return job === undefined || (isTerminal(job.state) && (version === undefined || (job.version ?? 0) <= version))
+}
+
+/** The header wins over the parameter, as in the Mercure protocol. */
+function seenBy (request: FastifyRequest, jobs: number): Seen {
+  const given: unknown = request.headers['last-event-id'] ?? Reflect.get(Object(request.query), 'last_event_id')
+  return readSeen(lastEventId(given), jobs)
+}
+
+/** What is only temporary must not be an error: an EventSource would never come back. */
+function refuse (request: FastifyRequest, reply: FastifyReply, reason: ByeReason): unknown {
+  if (open(request, reply)) sayBye(reply.raw, reason)
+  return reply
+}
+
+/**
+ * Sends the head of the answer. From here on Fastify has nothing to do with it: its hooks for answers would wait for the
+ * end of the stream, and a compression would hold back the events.
+ *
+ * @returns `false`: there is nothing to send, because the client is gone, or has asked for the head only
+ */
+function open (request: FastifyRequest, reply: FastifyReply): boolean {
+  reply.hijack()
+  const { raw } = reply
+  if (raw.destroyed) return false
+  const headers: Record<string, string | number | string[] | undefined> = { ...reply.getHeaders(), ...STREAM_HEADERS }
+  // HTTP/2 knows no such header.
+  if (request.raw.httpVersionMajor < 2) headers['connection'] = 'close'
+  raw.writeHead(200, headers)
+  if (request.method === 'HEAD') {
+    raw.end()
+    return false
+  }
+  raw.flushHeaders()
+  return true
+}
+
+function begin (
+  http: HttpRuntime, request: FastifyRequest, reply: FastifyReply, client: string, seen: Seen, jobs: readonly StreamedJob[]
+): void {
+  const { clock } = http.runtime.context
+  const events: EventStream = new EventStream({
+    output: reply.raw,
+    clock,
+    backbone: http.backbone,
+    jobs,
+    seen,
+    show: async (job) => (await showJob(http, job, request, reply)).body,
+    maxAgeMs: http.listening.maxAgeMs * (0.8 + Math.random() * 0.4),
+    closed: () => { http.channels.delete(events) }
+  })
+  http.channels.add(events, client)
+  events.begin()
+}
