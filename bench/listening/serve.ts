@@ -60,9 +60,12 @@ async function serve (kind: string, url: string, prefix: string): Promise<void> 
   const address = app.server.address()
   const answer = (message: Answer): void => { process.send?.(message) }
   process.on('message', (order: Order) => {
-    if (order === 'close') return void app.close().finally(() => { process.disconnect() })
-    globalThis.gc?.()
+    if (order === 'close') {
+      app.close().finally(() => { process.disconnect() })
+      return
+    }
     const { user, system } = process.cpuUsage()
+    globalThis.gc?.()
     answer({ cpuMicros: user + system, heapBytes: process.memoryUsage().heapUsed })
   })
   answer({ port: typeof address === 'object' ? address?.port ?? 0 : 0 })

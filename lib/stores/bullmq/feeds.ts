@@ -1,6 +1,6 @@
 /** What this process listens to on the server, over one connection. */
 import { EXPIRED, withDeadline } from '../../core/deadline.ts'
-import type { Clock } from '../../core/context.ts'
+import type { Clock, TimerHandle } from '../../core/context.ts'
 import type { JobPlace } from '../../jobs/job.ts'
 import type { FeedListener, JobFeed } from '../../jobs/store.ts'
 import type { Connections } from './connections.ts'
@@ -12,22 +12,24 @@ import { jobChannel, parseUpdate } from './updates.ts'
 /** One command names no more channels than this. */
 const MAX_CHANNELS = 500
 
+/**
+ * A channel that nobody listens to any more is left within this time, with all others: a job that is over is not heard of
+ * again, so that there is no hurry, and one command for many costs less than one for each.
+ */
+const LEAVE_MS = 500
+
 type Handler = (message: string) => void
 
-/** What is to be sent next. */
-interface Batch {
-  readonly join: Set<string>
-  readonly leave: Set<string>
-  readonly sent: Promise<void>
-}
+/** What is to be joined next. */
+interface Joining { readonly channels: Set<string>, readonly sent: Promise<void> }
 
 /** How channels are joined: on a cluster, those of jobs are sharded (Redis 7). */
 type Way = 'plain' | 'sharded'
 const COMMANDS = { plain: ['subscribe', 'unsubscribe'], sharded: ['ssubscribe', 'sunsubscribe'] } as const
 
 /**
- * The channels that this process listens to, over one connection that is made for the first of them. What is joined and
- * left in one turn of the event loop travels together.
+ * The channels that this process listens to, over one connection that is made for the first of them. What is joined in
+ * one turn of the event loop travels together.
  */
 export class Subscriptions {
   readonly #connections: Connections
@@ -36,9 +38,14 @@ export class Subscriptions {
   readonly #handlers = new Map<string, Set<Handler>>()
   readonly #sharded = new Set<string>()
   readonly #missed = new Set<() => void>()
+  /** The server sends messages of these over the present connection. */
+  readonly #joined = new Set<string>()
+  /** Of those, the ones that nobody listens to any more. */
+  readonly #left = new Set<string>()
   #client: Client | undefined
   #shardedWay: Way = 'plain'
-  #batch: Batch | undefined
+  #joining: Joining | undefined
+  #leaving: TimerHandle | undefined
   /** Messages were lost, or may have been. */
   #interrupted = false
 
@@ -59,9 +66,9 @@ export class Subscriptions {
     if (handlers === undefined) this.#handlers.set(channel, new Set([handler]))
     else handlers.add(handler)
     if (sharded) this.#sharded.add(channel)
-    const { join, leave, sent } = this.#next()
-    leave.delete(channel)
-    join.add(channel)
+    this.#left.delete(channel)
+    if (this.#joined.has(channel)) return
+    const sent = this.#join(channel)
     if (!this.#connections.live) {
       sent.then(() => { this.#say() }, () => { /* when the connection is back */ })
       throw unavailable('not connected', this.#connections.server)
@@ -73,10 +80,8 @@ export class Subscriptions {
     const handlers = this.#handlers.get(channel)
     if (handlers?.delete(handler) !== true || handlers.size > 0) return
     this.#handlers.delete(channel)
-    const { join, leave, sent } = this.#next()
-    join.delete(channel)
-    leave.add(channel)
-    sent.catch(() => { /* nobody handles it any more */ })
+    this.#left.add(channel)
+    this.#leaving ??= this.#clock.setTimeout(() => { this.#leave() }, LEAVE_MS)
   }
 
   /** Calls the listener whenever messages may have been lost. @returns ends that */
@@ -85,25 +90,31 @@ export class Subscriptions {
     return () => { this.#missed.delete(listener) }
   }
 
-  #next (): Batch {
-    if (this.#batch !== undefined) return this.#batch
-    const join = new Set<string>()
-    const leave = new Set<string>()
-    const sent = Promise.resolve().then(async () => {
-      this.#batch = undefined
-      await this.#send(join, leave)
-    })
-    this.#batch = { join, leave, sent }
-    return this.#batch
+  /** The connection itself is closed by who has made it. */
+  close (): void {
+    if (this.#leaving !== undefined) this.#clock.clearTimeout(this.#leaving)
+    this.#leaving = undefined
+    this.#handlers.clear()
+    this.#missed.clear()
   }
 
-  async #send (join: ReadonlySet<string>, leave: ReadonlySet<string>): Promise<void> {
+  #join (channel: string): Promise<void> {
+    if (this.#joining === undefined) {
+      const channels = new Set<string>()
+      const sent = Promise.resolve().then(async () => {
+        this.#joining = undefined
+        await this.#send(channels)
+      })
+      this.#joining = { channels, sent }
+    }
+    this.#joining.channels.add(channel)
+    return this.#joining.sent
+  }
+
+  async #send (channels: ReadonlySet<string>): Promise<void> {
     const client = this.#client ??= this.#listen()
-    this.#each(client, 'leave', leave).catch(() => { /* nobody handles them any more */ })
-    for (const channel of leave) if (!this.#handlers.has(channel)) this.#sharded.delete(channel)
-    if (join.size === 0) return
+    const joined = this.#each(client, 'join', channels)
     let answer: unknown
-    const joined = this.#each(client, 'join', join)
     try {
       answer = await withDeadline(this.#clock, this.#timeoutMs, joined)
     } catch (error) {
@@ -112,6 +123,17 @@ export class Subscriptions {
     if (answer !== EXPIRED) return
     joined.then(() => { this.#say() }, () => { /* when the connection is back */ })
     throw unavailable('ETIMEDOUT', this.#connections.server)
+  }
+
+  #leave (): void {
+    this.#leaving = undefined
+    const channels = [...this.#left]
+    this.#left.clear()
+    if (this.#client !== undefined) this.#each(this.#client, 'leave', channels).catch(() => { /* nobody handles them any more */ })
+    for (const channel of channels) {
+      this.#joined.delete(channel)
+      this.#sharded.delete(channel)
+    }
   }
 
   async #each (client: Client, what: 'join' | 'leave', channels: Iterable<string>): Promise<void> {
@@ -129,6 +151,7 @@ export class Subscriptions {
   async #command (client: Client, way: Way, what: 'join' | 'leave', channels: readonly string[]): Promise<void> {
     try {
       await client[COMMANDS[way][what === 'join' ? 0 : 1]](...channels)
+      if (what === 'join') for (const channel of channels) this.#joined.add(channel)
     } catch (error) {
       // A cluster of servers before Redis 7, or a user who may not: every message goes to all of its nodes.
       if (way === 'plain' || !/unknown command|NOPERM/i.test(String(error))) throw error
@@ -145,14 +168,16 @@ export class Subscriptions {
     }
     client.on('message', hear)
     client.on('smessage', hear)
-    client.on('close', () => { this.#interrupted = true })
+    client.on('close', () => {
+      this.#interrupted = true
+      this.#joined.clear()
+    })
     client.on('ready', () => { this.#again(client) })
     return client
   }
 
   /** The connection is there (again): the server has forgotten what was joined before. */
   #again (client: Client): void {
-    if (this.#handlers.size === 0 && !this.#interrupted) return
     this.#each(client, 'join', this.#handlers.keys()).then(() => {
       if (!this.#interrupted) return
       this.#interrupted = false

@@ -346,13 +346,14 @@ class RedisStore implements JobStore {
     this.#closed = true
     const parts = this.#parts
     if (parts === undefined) return
-    const { clock, connections, publisher, retention, book, attendance } = parts
+    const { clock, connections, publisher, subscriptions, retention, book, attendance } = parts
     const until = clock.monotonic() + deadlineMs
     const left = (): number => Math.max(0, until - clock.monotonic())
     // A turn that is under way waits for the server, and ends with the connections.
     for (const service of [clock, book, retention, attendance]) void service.stop()
     await Promise.all([...this.#consumers].map((consumer) => consumer.close(left())))
     publisher.close()
+    subscriptions.close()
     await withDeadline(clock, left(), book.close())
     await connections.close(left())
   }
