@@ -57,7 +57,8 @@ export class OpenChannels {
   /** @param client identifies it: see `clientKey` */
   add (channel: Channel, client: string): void {
     this.#open.set(channel, { client, leaving: undefined })
-    this.#places.take(client, channel)
+    // Several may have been admitted for one place.
+    if (!this.#places.take(client, channel)) channel.end()
     this.#beat ??= this.#parts.clock.setTimeout(this.#onBeat, this.#parts.pingMs)
     if (this.#ending !== undefined) channel.leave(this.#ending)
   }

@@ -88,7 +88,7 @@ export interface SocketSessionParts {
   readonly show: (job: JobRecord) => Promise<unknown>
   /** What the client may know of an error. */
   readonly describe: (error: unknown) => object
-  /** How long the connection lives at the most, in milliseconds: who may listen is then decided again. */
+  /** How long the connection lives, in milliseconds: who may listen is then decided again. */
   readonly maxAgeMs: number
   /** The connection has ended. */
   readonly closed: (end: { readonly reason: SocketReason, readonly sent: number }) => void

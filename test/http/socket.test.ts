@@ -191,6 +191,35 @@ t.test('the owner is asked for every subscription', async (t) => {
   t.match(await socket.nextOf('error'), { ids: [second], problem: { status: 401, detail: 'The session has ended' } })
 })
 
+t.test('limits: per client, and of the process, shared fairly', async (t) => {
+  const { port, client } = await serve(t, {
+    http: { owner: ({ headers }) => headers.authorization },
+    listening: { webSocket: true, maxPerClient: 2, maxConnections: 3 }
+  })
+  const of = (authorization: string): { headers: Record<string, string> } => ({ headers: { authorization } })
+  const [first, second] = [await client(of('alice')), await client(of('alice'))]
+  t.match(await new SocketClient(port, of('alice')).refused(), { status: 429, headers: { 'retry-after': '10' }, body: { code: 'FAE_TOO_MANY_CHANNELS', detail: /too many/ } })
+  first.ws.close()
+  await first.closed()
+  const third = await client(of('alice'))
+  await client(of('bob'))
+  const carols = await client(of('carol'))
+  t.same(await second.closed(), { code: 1013, reason: 'limit' }, 'the client with the most connections loses its oldest one')
+  t.match(second.heard, [{ type: 'bye', reason: 'limit' }])
+  t.match(await new SocketClient(port, of('dave')).refused(), { status: 429 }, 'each has one, and keeps it')
+  for (const socket of [third, carols]) {
+    socket.say({ type: 'ping' })
+    t.same(await socket.next(), { type: 'pong' })
+  }
+})
+
+t.test('bad options, and what has no effect', async (t) => {
+  const refused = async (options: object): Promise<string> => await Fastify().register(asyncEndpoints, options as AsyncEndpointsOptions).then(() => 'accepted', (error: unknown) => String(error))
+  t.match(await refused({ worker: 'yes', listening: { webSocket: { origins: ['x'] } } }), /worker must be.*listening\.webSocket\.origins: "x" is not an origin/)
+  for (const listening of [true, null, 'all']) t.match(await refused({ listening }), /listening must be an object/)
+  t.match(await refused({ http: false, listening: { webSocket: true } }), /listening has no effect without http/)
+})
+
 t.test('closing: clients hear goodbye, and one that ignores everything is cut', async (t) => {
   const { app, port, submit, client } = await serve(t)
   const id = await submit()
