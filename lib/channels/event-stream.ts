@@ -78,6 +78,7 @@ function byeFrame (reason: ByeReason, random: () => number): SseFrame {
  * ```
  */
 export class EventStream implements Channel {
+  readonly kind = 'sse'
   readonly #parts: EventStreamParts
   readonly #random: () => number
   /** By the place of the job in the request. */

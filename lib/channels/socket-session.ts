@@ -3,6 +3,7 @@ import type { Clock, TimerHandle } from '../core/context.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import type { Backbone } from './backbone.ts'
+import type { Channel } from './open-channels.ts'
 import { MAX_MESSAGE_BYTES, readMessage, type SocketMessage, type WantedJob } from './socket-messages.ts'
 import { JobSubscription } from './job-subscription.ts'
 
@@ -102,7 +103,8 @@ export interface SocketSessionParts {
  *
  * Messages are handled one after the other, so that what a client says last is what holds.
  */
-export class SocketSession {
+export class SocketSession implements Channel {
+  readonly kind = 'websocket'
   readonly #parts: SocketSessionParts
   readonly #subscriptions = new Map<string, JobSubscription>()
   readonly #endsAt: number

@@ -164,7 +164,7 @@ function begin (
     seen,
     show: async (job) => (await showJob(http, job, request, reply)).body,
     maxAgeMs: http.listening.maxAgeMs * (0.8 + Math.random() * 0.4),
-    closed: () => { http.channels.delete(events) }
+    closed: (end) => { http.channels.delete(events, end) }
   })
   http.channels.add(events, client)
   events.begin()

@@ -77,7 +77,7 @@ export function createHttpRuntime ({ runtime, jobs, backbone, options, listening
     options,
     backbone,
     links: new JobLinks(prefix, options.path, options.publicUrl),
-    channels: new OpenChannels({ ...listening, clock: runtime.context.clock, max: listening.maxConnections }),
+    channels: new OpenChannels({ ...listening, clock: runtime.context.clock, bus: runtime.bus, max: listening.maxConnections }),
     listening,
     waiting: new Waiting(backbone, runtime.context.clock, options.maxWaiters),
     correlation: new Correlation(options.correlationHeader, () => runtime.context.ids.correlation()),

@@ -151,7 +151,7 @@ class SocketRoute {
       find: (jobs) => this.#find(jobs, request),
       show: async (job) => (await showJob(http, job, request, reply)).body,
       describe: (error) => describeError(error, request, reply).problem,
-      closed: () => { http.channels.delete(session) }
+      closed: (end) => { http.channels.delete(session, end) }
     })
     http.channels.add(session, client)
   }

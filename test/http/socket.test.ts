@@ -58,6 +58,9 @@ async function serve (t: Test, { before, fastify, ...options }: ServeOptions = {
 t.test('subscribe, hear of the progress, and of the end', async (t) => {
   const { app, submit, client, open } = await serve(t)
   const id = await submit()
+  let opened = 0
+  app.jobEvents.on('channel.opened', ({ kind }) => { if (kind === 'websocket') opened++ })
+  const closed = new Promise((resolve) => { app.jobEvents.on('channel.closed', resolve) })
   const socket = await client()
   t.equal(socket.ws.protocol, SOCKET_PROTOCOL)
   t.equal(socket.ws.extensions, '', 'no compression')
@@ -75,7 +78,8 @@ t.test('subscribe, hear of the progress, and of the end', async (t) => {
   socket.say({ type: 'ping' })
   t.same(await socket.next(), { type: 'pong' }, 'the connection lives on')
   socket.ws.close()
-  await socket.closed()
+  t.match(await closed, { kind: 'websocket', reason: 'client', durationMs: Number, sent: socket.heard.length })
+  t.equal(opened, 1)
 })
 
 t.test('a job that ended before is heard of at once; texts of users forge nothing', async (t) => {
