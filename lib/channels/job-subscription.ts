@@ -5,7 +5,7 @@ import { isTerminal } from '../jobs/states.ts'
 import type { Backbone, JobNews } from './backbone.ts'
 import { stepChange, type StepChange } from './step-change.ts'
 
-/** Between two messages of a job that is not over: a handler may report its progress a thousand times a second. */
+/** After a progress or a step, before the next: a handler may report its progress a thousand times a second. */
 const PACE_MS = 250
 
 /** What is said of a job. `gone`: it is not there (any more), or the client may not read it. */
@@ -138,7 +138,7 @@ export class JobSubscription {
       const change = this.#shown?.state === state ? stepChange(this.#shown.document, document) : undefined
       write(change === undefined ? { type: 'status', id, version, job: document } : { type: 'step', id, version, ...change })
       this.#shown = { state, document }
-      this.#rest()
+      if (change !== undefined) this.#rest()
     }
   }
 

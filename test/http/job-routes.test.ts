@@ -342,6 +342,8 @@ t.test('our routes say what they are', async (t) => {
   const { app } = await testApp({ before: (root) => { root.addHook('onRoute', (route) => { seen[`${String(route.method)} ${route.url}`] = (route.config as { asyncEndpoints?: unknown } | undefined)?.asyncEndpoints }) } })
   app.asyncEndpoint({ url: '/a', name: 'a', handler: echo, routeOptions: { config: { mine: 1 } } })
   t.strictSame(seen, {
+    'GET /jobs/events': { kind: 'events' },
+    'HEAD /jobs/events': { kind: 'events' },
     'GET /jobs/:id': { kind: 'status' },
     'HEAD /jobs/:id': { kind: 'status' },
     'GET /jobs/:id/result': { kind: 'result' },
