@@ -82,7 +82,7 @@ function session (options: Partial<Pick<SocketSessionParts, 'find' | 'show' | 'm
 }
 
 t.test('subscribe: the job as it is, what changes, and its end', async (t) => {
-  const { socket, add, hear, watched, session: { size }, session: made } = session()
+  const { socket, add, hear, watched, clock, session: { size }, session: made } = session()
   t.equal(size, 0)
   add(record('a', { version: 3 }))
   socket.says({ type: 'subscribe', ids: ['a', 'b'] })
@@ -92,7 +92,7 @@ t.test('subscribe: the job as it is, what changes, and its end', async (t) => {
   hear('a', { kind: 'job', job: record('a', { version: 4, state: 'in-progress' }) })
   await turn()
   hear('a', { kind: 'progress', id: 'a', version: 5, progress: { done: 1 } })
-  await turn()
+  await clock.advance(250)
   t.same(socket.take(), [
     { type: 'status', id: 'a', version: 4, job: { id: 'a', status: 'in-progress' } }, { type: 'progress', id: 'a', version: 5, progress: { done: 1 } }
   ])
@@ -305,9 +305,9 @@ t.test('a client that does not read: one change of each job is kept, the newest'
     { type: 'status', id: 'a', version: 1_000, job: { progress: { done: 7 } } }, { type: 'end', id: 'b', version: 9 }
   ], 'the end is not lost')
   socket.reads = false
-  hear('a', { kind: 'job', job: record('a', { version: 1_001 }) })
+  hear('a', { kind: 'job', job: record('a', { version: 1_001, state: 'scheduled' }) })
   await turn()
-  hear('a', { kind: 'job', job: record('a', { version: 1_002 }) })
+  hear('a', { kind: 'job', job: record('a', { version: 1_002, state: 'queued' }) })
   await turn()
   made.beat()
   await clock.advance(30_000)
