@@ -18,7 +18,9 @@ const CLOSE_GRACE_MS = 500
 const IDLE_MS = 60_000
 /** With more unsent bytes, changes wait: only the newest of each job is kept. */
 const HELD_ABOVE_BYTES = 65_536
+/** With more unsent bytes, a client that asks and does not read the answers is cut off. */
 const MAX_UNSENT_BYTES = 262_144
+/** A client that reads nothing for so long is cut off, in milliseconds. */
 const MAX_HELD_MS = 30_000
 /** The code of `ws` for a message that is longer than its `maxPayload`. */
 const TOO_LONG = 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH'
@@ -243,10 +245,11 @@ export class SocketSession implements Channel {
   #write (message: object): void {
     const { socket, clock } = this.#parts
     if (this.#phase !== 'open') return
+    // Only answers come to this: changes of jobs are held back long before.
+    if (socket.bufferedAmount > MAX_UNSENT_BYTES) return this.#cut('slow')
     this.#sent++
     socket.send(JSON.stringify(message), this.#onSent)
-    if (socket.bufferedAmount > MAX_UNSENT_BYTES) this.#cut('slow')
-    else if (socket.bufferedAmount > HELD_ABOVE_BYTES) this.#heldSince ??= clock.monotonic()
+    if (socket.bufferedAmount > HELD_ABOVE_BYTES) this.#heldSince ??= clock.monotonic()
   }
 
   readonly #onSent = (): void => {

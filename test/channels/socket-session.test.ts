@@ -322,6 +322,7 @@ t.test('answers to messages are bounded as well', async (t) => {
   const { socket, ends } = session({ find: async (wanted) => wanted.map(() => undefined) })
   socket.reads = false
   socket.bufferedAmount = 262_000
+  socket.says({ type: 'ping' })
   socket.says({ type: 'subscribe', ids: ['a', 'b', 'c', 'd', 'e', 'f', 'g'] })
   await turn()
   t.equal(socket.terminated, 1)
@@ -347,4 +348,20 @@ t.test('a connection that ends while its jobs are looked up leaves nothing', asy
   t.equal(watched.size, 0)
   t.same(ends, [{ reason: 'client', sent: 0 }])
   t.equal(clock.pending, 0)
+})
+
+t.test('a document that is larger than every limit reaches a client that reads', async (t) => {
+  const { socket, add, hear, session: made } = session({ show: async ({ id }) => ({ id, more: 'x'.repeat(1_000_000) }) })
+  add(record('a'))
+  socket.reads = false
+  socket.says({ type: 'subscribe', ids: ['a'] })
+  await turn()
+  t.equal(socket.take().length, 1)
+  hear('a', { kind: 'job', job: record('a', { version: 2, state: 'completed' }) })
+  await turn()
+  t.equal(socket.terminated, 0)
+  socket.read()
+  await turn()
+  t.match(socket.take(), [{ type: 'end' }])
+  t.equal(made.size, 0)
 })
