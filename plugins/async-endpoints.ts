@@ -216,6 +216,7 @@ function readUmbrella (app: FastifyInstance, given: AsyncEndpointsOptions): Asyn
     else problems.collect(`${name}.`, () => check(value))
   }
   problems.add(...withoutEffect(app, given))
+  if (given.http === false && given.listening !== undefined) problems.add('listening has no effect without http: there are no job routes')
   problems.throwIfAny('asyncEndpoints')
   return given
 }
@@ -313,6 +314,7 @@ export type {
 export type { AlertsOptions } from './alerts.ts'
 export type { HealthOptions, PressureOptions } from './health.ts'
 export type { JobStoreOptions } from './job-store.ts'
+export type { ListeningOptions, WebSocketOptions } from '../lib/channels/options.ts'
 export type { OpenApiOptions } from '../lib/core/openapi.ts'
 export type { RedactOptions } from '../lib/core/redact.ts'
 export type { ExportOptions, FileTargetOptions, PushTargetOptions } from '../lib/exposition/options.ts'

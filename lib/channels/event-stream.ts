@@ -1,5 +1,5 @@
 /** One stream of server-sent events about one or several jobs. */
-import type { Clock } from '../core/context.ts'
+import type { Clock, TimerHandle } from '../core/context.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import type { Backbone } from './backbone.ts'
 import { JobSubscription, type JobMessage } from './job-subscription.ts'
@@ -10,15 +10,17 @@ import { idOfOne, idOfSeveral, sseFrame, type Seen, type SseFrame } from './sse-
 const RETRY_MS = 2_000
 /** With more unsent bytes, changes wait: only the newest of each job is kept. */
 const HELD_ABOVE_BYTES = 65_536
-const MAX_UNSENT_BYTES = 262_144
+/** A client that reads nothing for so long is cut off, in milliseconds. */
 const MAX_HELD_MS = 30_000
+/** The same when the application closes, and waits for its connections. */
+const CLOSE_GRACE_MS = 500
 
 /**
  * Why a stream ends. `done`: every job of it is over. `client`: the client has gone. `slow`: it did not read. The others
  * are said in a `bye`, and the client may come back.
  */
-export type StreamReason = 'done' | 'client' | 'slow' | 'error' | ByeReason
-export type ByeReason = 'draining' | 'closing' | 'limit' | 'max-age' | 'unavailable'
+export type StreamReason = 'done' | 'client' | 'slow' | ByeReason
+export type ByeReason = 'draining' | 'closing' | 'limit' | 'max-age' | 'unavailable' | 'error'
 
 /** When the client may come back after a `bye`: shortest and longest, in milliseconds, so that not all come at once. */
 const COME_BACK: Readonly<Record<ByeReason, readonly [number, number]>> = {
@@ -26,7 +28,8 @@ const COME_BACK: Readonly<Record<ByeReason, readonly [number, number]>> = {
   closing: [2_500, 7_500],
   limit: [5_000, 15_000],
   'max-age': [500, 2_000],
-  unavailable: [2_500, 7_500]
+  unavailable: [2_500, 7_500],
+  error: [5_000, 15_000]
 }
 
 /** The part of a response that is used here. */
@@ -55,9 +58,11 @@ export interface EventStreamParts {
   readonly seen: Seen
   /** The status document as this client gets it. */
   readonly show: (job: JobRecord) => Promise<unknown>
-  /** How long the stream lives at the most, in milliseconds: who may listen is then decided again. */
+  /** After how many milliseconds the stream ends: who may listen is then decided again. */
   readonly maxAgeMs: number
   readonly random?: (() => number) | undefined
+  /** A job could not be shown. The stream ends. */
+  readonly failed: (error: unknown) => void
   /** The connection has ended. */
   readonly closed: (end: { readonly reason: StreamReason, readonly sent: number }) => void
 }
@@ -74,10 +79,15 @@ function byeFrame (reason: ByeReason, random: () => number): SseFrame {
 
 /**
  * ```
- * open ──(all jobs over | leave)──▶ ending ──▶ closed        open ──(the client goes | does not read)──▶ closed
+ * open ──(all jobs over | leave)──▶ ending ──(all is sent | the client does not read)──▶ closed
+ *   └──(the client goes | does not read)──────────────────────────────────────────────────▲
  * ```
+ *
+ * It never holds more than 64 KiB and one document: while a client does not read, each subscription keeps its newest
+ * change and nothing is written.
  */
 export class EventStream implements Channel {
+  readonly kind = 'sse'
   readonly #parts: EventStreamParts
   readonly #random: () => number
   /** By the place of the job in the request. */
@@ -88,6 +98,7 @@ export class EventStream implements Channel {
   #phase: 'open' | 'ending' | 'closed' = 'open'
   #reason: StreamReason = 'client'
   #heldSince: number | undefined
+  #cutting: TimerHandle | undefined
   #sent = 0
 
   constructor (parts: EventStreamParts) {
@@ -104,6 +115,7 @@ export class EventStream implements Channel {
 
   /** Shows the jobs, and what changes of them. To be called once. */
   begin (): void {
+    if (this.#phase !== 'open') return
     const { jobs, seen, backbone, clock, show } = this.#parts
     jobs.forEach(({ id, job, until }, at) => {
       if (this.#over[at] === true) return
@@ -118,7 +130,7 @@ export class EventStream implements Channel {
         mayWrite: () => this.#phase === 'open' && this.#heldSince === undefined,
         write: (message) => { this.#say(at, message) },
         ended: () => { this.#drop(at) },
-        failed: () => { this.#end('error') }
+        failed: (error) => { this.#fail(error) }
       })
       this.#subscriptions.set(at, subscription)
     })
@@ -128,14 +140,14 @@ export class EventStream implements Channel {
   end (): void { this.leave('limit') }
 
   leave (reason: ByeReason): void {
-    if (this.#phase !== 'open') return
-    this.#end(reason, sseFrame(byeFrame(reason, this.#random)))
+    if (this.#phase === 'open') this.#end(reason, sseFrame(byeFrame(reason, this.#random)))
+    else if (this.#phase === 'ending' && reason === 'closing') this.#cutAfter(CLOSE_GRACE_MS)
   }
 
   beat (): void {
     if (this.#phase !== 'open') return
     const now = this.#parts.clock.monotonic()
-    if (this.#heldSince !== undefined && now - this.#heldSince >= MAX_HELD_MS) this.#cut('slow')
+    if (this.#heldSince !== undefined && now - this.#heldSince >= MAX_HELD_MS) this.#cut()
     else if (now >= this.#endsAt) this.leave('max-age')
     else if (this.#heldSince === undefined) this.#write(sseFrame({ event: 'ping', data: {} }))
   }
@@ -144,7 +156,7 @@ export class EventStream implements Channel {
     const { type } = message
     if (type === 'end' || type === 'gone') this.#over[at] = true
     const retry = this.#sent++ === 0 ? RETRY_MS : undefined
-    const data = type === 'status' || type === 'end' ? Object(message.job) as object : withoutType(message)
+    const data = type === 'status' || type === 'end' ? message.job : withoutType(message)
     this.#write(sseFrame({ event: type, id: this.#idOf(message), data, retry }))
     if (type === 'gone') this.#endIfDone()
   }
@@ -158,8 +170,7 @@ export class EventStream implements Channel {
     const { output, clock } = this.#parts
     if (this.#phase !== 'open') return
     output.write(frame)
-    if (output.writableLength > MAX_UNSENT_BYTES) this.#cut('slow')
-    else if (output.writableLength > HELD_ABOVE_BYTES) this.#heldSince ??= clock.monotonic()
+    if (output.writableLength > HELD_ABOVE_BYTES) this.#heldSince ??= clock.monotonic()
   }
 
   #drained (): void {
@@ -179,27 +190,40 @@ export class EventStream implements Channel {
     if (this.#phase === 'open' && this.#over.every((over) => over)) this.#end('done')
   }
 
+  #fail (error: unknown): void {
+    if (this.#phase !== 'open') return
+    this.#parts.failed(error)
+    this.leave('error')
+  }
+
   #end (reason: StreamReason, last?: string): void {
     if (this.#phase !== 'open') return
     this.#phase = 'ending'
     this.#reason = reason
     this.#stopAll()
     // A client that does not read would never let the connection end.
-    if (this.#heldSince !== undefined) this.#parts.output.destroy()
-    else this.#parts.output.end(last)
+    this.#cutAfter(reason === 'closing' ? CLOSE_GRACE_MS : MAX_HELD_MS)
+    this.#parts.output.end(last)
   }
 
-  #cut (reason: StreamReason): void {
+  #cut (): void {
     this.#phase = 'ending'
-    this.#reason = reason
+    this.#reason = 'slow'
     this.#stopAll()
     this.#parts.output.destroy()
+  }
+
+  #cutAfter (ms: number): void {
+    const { clock, output } = this.#parts
+    if (this.#cutting !== undefined) clock.clearTimeout(this.#cutting)
+    this.#cutting = clock.setTimeout(() => { output.destroy() }, ms)
   }
 
   #closed (): void {
     if (this.#phase === 'closed') return
     this.#phase = 'closed'
     this.#stopAll()
+    if (this.#cutting !== undefined) this.#parts.clock.clearTimeout(this.#cutting)
     this.#parts.closed({ reason: this.#reason, sent: this.#sent })
   }
 

@@ -21,7 +21,7 @@ export type JobMessage =
 export interface SubscriptionParts {
   /** As it was just read. */
   readonly job: JobRecord
-  /** The client has seen this version, and hears only of newer ones. */
+  /** The client has seen this version: it hears nothing until there is another. */
   readonly since: number | undefined
   /** When the right to read the job ends, in milliseconds since the epoch. */
   readonly until?: number | undefined
@@ -60,7 +60,8 @@ export class JobSubscription {
   constructor (parts: SubscriptionParts) {
     this.#parts = parts
     const { job, since, backbone } = parts
-    const seen = since !== undefined && job.version !== undefined && since >= job.version
+    // A client that is ahead has known the job in a store that was restored.
+    const seen = since !== undefined && since === job.version
     this.#unwatch = backbone.watch(job, (news) => { this.#hear(news) }, { since: job.version })
     this.#expireLater()
     // An end is said again: the client may have missed it, and does not subscribe to what it knows is over.
@@ -117,7 +118,7 @@ export class JobSubscription {
   }
 
   async #send (next: Next): Promise<void> {
-    const { job: { id }, write, ended, show } = this.#parts
+    const { job: { id }, mayWrite, write, ended, show } = this.#parts
     if (next.kind === 'gone') {
       write({ type: 'gone', id })
       ended()
@@ -130,6 +131,10 @@ export class JobSubscription {
       const document = await show(job)
       // What has ended meanwhile, or is no longer wanted, is not sent.
       if (this.#stopped) return
+      if (!mayWrite()) {
+        this.#next ??= next
+        return
+      }
       if (isTerminal(state)) {
         write({ type: 'end', id, version, job: document })
         ended()

@@ -1,5 +1,6 @@
 /** The open streams and sockets of this process. */
 import type { Clock, TimerHandle } from '../core/context.ts'
+import type { EventBus } from '../events/bus.ts'
 import { Places } from '../core/places.ts'
 
 /** Over how long the channels end when the process begins to drain, so that not all clients come back at once. */
@@ -7,6 +8,7 @@ const DRAIN_MS = 3_000
 
 /** One stream or socket. */
 export interface Channel {
+  readonly kind: 'sse' | 'websocket'
   /** Says goodbye and ends. */
   leave (reason: 'draining' | 'closing' | 'limit'): void
   /** Called every now and then: looks whether the client is still there, and whether it is time to end. */
@@ -15,8 +17,16 @@ export interface Channel {
   end (): void
 }
 
+/** How a channel ended. */
+export interface ChannelEnd {
+  readonly reason: string
+  /** How many messages the client was sent. */
+  readonly sent: number
+}
+
 export interface OpenChannelsParts {
   readonly clock: Clock
+  readonly bus: Pick<EventBus, 'emit'>
   /** Between two looks at every channel, in milliseconds. */
   readonly pingMs: number
   /** How many there may be in this process. When all are taken, the client with the most of them loses its oldest. */
@@ -27,7 +37,7 @@ export interface OpenChannelsParts {
   readonly random?: () => number
 }
 
-interface Entry { readonly client: string, leaving: TimerHandle | undefined }
+interface Entry { readonly client: string, readonly openedAt: number, leaving: TimerHandle | undefined }
 
 /**
  * The open streams and sockets: one timer for all of them, their limits by client, and their end when the process ends.
@@ -56,17 +66,21 @@ export class OpenChannels {
 
   /** @param client identifies it: see `clientKey` */
   add (channel: Channel, client: string): void {
-    this.#open.set(channel, { client, leaving: undefined })
-    this.#places.take(client, channel)
-    this.#beat ??= this.#parts.clock.setTimeout(this.#onBeat, this.#parts.pingMs)
+    const { clock, bus, pingMs } = this.#parts
+    bus.emit('channel.opened', { kind: channel.kind })
+    this.#open.set(channel, { client, openedAt: clock.monotonic(), leaving: undefined })
+    // Several may have been admitted for one place.
+    if (!this.#places.take(client, channel)) channel.end()
+    this.#beat ??= clock.setTimeout(this.#onBeat, pingMs)
     if (this.#ending !== undefined) channel.leave(this.#ending)
   }
 
   /** To be called when its connection has ended. */
-  delete (channel: Channel): void {
+  delete (channel: Channel, { reason, sent }: ChannelEnd): void {
     const entry = this.#open.get(channel)
     if (entry === undefined) return
-    const { clock } = this.#parts
+    const { clock, bus } = this.#parts
+    bus.emit('channel.closed', { kind: channel.kind, reason, durationMs: clock.monotonic() - entry.openedAt, sent })
     if (entry.leaving !== undefined) clock.clearTimeout(entry.leaving)
     this.#open.delete(channel)
     this.#places.give(entry.client, channel)

@@ -1,5 +1,6 @@
 /** The options of the channels. */
-import { readOptions, type OptionsSchema } from '../core/options.ts'
+import { OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
+import { originProblems } from './allowed-origins.ts'
 
 /** How clients listen to their jobs, besides asking for them. */
 export interface ListeningOptions {
@@ -49,7 +50,8 @@ export interface ListeningOptions {
 export interface WebSocketOptions {
   /**
    * The origins of pages that may open a WebSocket, such as `https://shop.example`; `'*'` among them allows every page.
-   * A browser sends cookies with a WebSocket to any server, so list only pages that you trust.
+   * A browser sends its cookies with a WebSocket to any server and asks for no permission, so list only pages that you
+   * trust. Programs that are no browsers send no origin, and are not affected.
    *
    * @defaultValue pages of the host that the request is for
    */
@@ -85,7 +87,13 @@ const listeningSchema: OptionsSchema = {
 
 const DEFAULTS = { sse: true, webSocket: false, maxConnections: 10_000, maxPerClient: 100, maxAgeMs: 600_000, pingMs: 15_000 }
 
-/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
+/** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, every bad key in one message */
 export function readListeningOptions (given: ListeningOptions = {}): ResolvedListeningOptions {
-  return readOptions('listening', listeningSchema, DEFAULTS, given)
+  const problems = new OptionProblems()
+  const options = problems.collect('', () => readOptions('listening', listeningSchema, DEFAULTS, given))
+  if (typeof given.webSocket === 'object' && Array.isArray(given.webSocket?.origins)) {
+    problems.add(...originProblems('webSocket.origins', given.webSocket.origins))
+  }
+  problems.throwIfAny('listening')
+  return options ?? DEFAULTS
 }

@@ -3,6 +3,7 @@ import type { Clock, TimerHandle } from '../core/context.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import type { Backbone } from './backbone.ts'
+import type { Channel } from './open-channels.ts'
 import { MAX_MESSAGE_BYTES, readMessage, type SocketMessage, type WantedJob } from './socket-messages.ts'
 import { JobSubscription } from './job-subscription.ts'
 
@@ -17,7 +18,9 @@ const CLOSE_GRACE_MS = 500
 const IDLE_MS = 60_000
 /** With more unsent bytes, changes wait: only the newest of each job is kept. */
 const HELD_ABOVE_BYTES = 65_536
+/** With more unsent bytes, a client that asks and does not read the answers is cut off. */
 const MAX_UNSENT_BYTES = 262_144
+/** A client that reads nothing for so long is cut off, in milliseconds. */
 const MAX_HELD_MS = 30_000
 /** The code of `ws` for a message that is longer than its `maxPayload`. */
 const TOO_LONG = 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH'
@@ -88,7 +91,7 @@ export interface SocketSessionParts {
   readonly show: (job: JobRecord) => Promise<unknown>
   /** What the client may know of an error. */
   readonly describe: (error: unknown) => object
-  /** How long the connection lives at the most, in milliseconds: who may listen is then decided again. */
+  /** How long the connection lives, in milliseconds: who may listen is then decided again. */
   readonly maxAgeMs: number
   /** The connection has ended. */
   readonly closed: (end: { readonly reason: SocketReason, readonly sent: number }) => void
@@ -102,7 +105,8 @@ export interface SocketSessionParts {
  *
  * Messages are handled one after the other, so that what a client says last is what holds.
  */
-export class SocketSession {
+export class SocketSession implements Channel {
+  readonly kind = 'websocket'
   readonly #parts: SocketSessionParts
   readonly #subscriptions = new Map<string, JobSubscription>()
   readonly #endsAt: number
@@ -241,10 +245,11 @@ export class SocketSession {
   #write (message: object): void {
     const { socket, clock } = this.#parts
     if (this.#phase !== 'open') return
+    // Only answers come to this: changes of jobs are held back long before.
+    if (socket.bufferedAmount > MAX_UNSENT_BYTES) return this.#cut('slow')
     this.#sent++
     socket.send(JSON.stringify(message), this.#onSent)
-    if (socket.bufferedAmount > MAX_UNSENT_BYTES) this.#cut('slow')
-    else if (socket.bufferedAmount > HELD_ABOVE_BYTES) this.#heldSince ??= clock.monotonic()
+    if (socket.bufferedAmount > HELD_ABOVE_BYTES) this.#heldSince ??= clock.monotonic()
   }
 
   readonly #onSent = (): void => {

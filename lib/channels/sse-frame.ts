@@ -15,7 +15,8 @@ export interface SseFrame {
   readonly event: SseEvent
   /** Without one the client keeps the id that it has. */
   readonly id?: string | undefined
-  readonly data: object
+  /** What JSON can write; anything else becomes `null`. */
+  readonly data: unknown
   /** After how many milliseconds the client may come back when the stream has ended. */
   readonly retry?: number | undefined
 }
@@ -25,7 +26,7 @@ export function sseFrame ({ event, id, data, retry }: SseFrame): string {
   if (id !== undefined && !ID.test(id)) throw new TypeError('the id of an event must be letters, digits and dots')
   const head = retry === undefined ? '' : `retry: ${Math.max(0, Math.round(retry))}\n`
   // JSON escapes every control character, so that it is one line, and never empty: a browser drops an event without data.
-  return `${head}event: ${event}\n${id === undefined ? '' : `id: ${id}\n`}data: ${JSON.stringify(data)}\n\n`
+  return `${head}event: ${event}\n${id === undefined ? '' : `id: ${id}\n`}data: ${JSON.stringify(data) ?? 'null'}\n\n`
 }
 
 /** What a client says it has seen last; `undefined`: nothing, or nothing that was sent here. */

@@ -256,6 +256,15 @@ export const EVENT_CATALOGUE = {
     measurements: ['tries'], metadata: ['sender', 'fingerprint', 'rule', 'errorCode', 'message']
   },
 
+  'channel.opened': {
+    about: 'A client began to listen to jobs on a connection that stays open.',
+    measurements: [], metadata: ['kind']
+  },
+  'channel.closed': {
+    about: 'A connection on which a client listened has ended. `sent` counts the messages.',
+    measurements: ['durationMs', 'sent'], metadata: ['kind', 'reason']
+  },
+
   'access.jobs_left_open': {
     about: 'At the start of a process in production: the job routes have no owner function, and `http.access` ' +
       'does not say that this is intended.',

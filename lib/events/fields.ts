@@ -104,6 +104,11 @@ export interface EventFields {
   firingMs: number
   tries: number
 
+  /** The kind of a channel: `websocket`, … */
+  kind: string
+  /** How many messages a client was sent. */
+  sent: number
+
   /** The path of a group of routes. */
   path: string
   /** How many events a subscriber listens to. */

@@ -9,15 +9,14 @@ import { described } from './described-route.ts'
 import { accessEndsAt, findJob, findReadable, NEVER_SHED, type JobRequest } from './find-job.ts'
 import { clientOf, correlationHook, problemHandler, vary, type HttpRuntime } from './http-runtime.ts'
 import { ownCompilers } from './own-compilers.ts'
+import { describeError } from './problem.ts'
 import { prefersEvents } from './prefers-events.ts'
 import { emptyResponse, problemResponse } from './schemas.ts'
-import { showJob } from './shown-job.ts'
+import { documentOnChannel } from './shown-job.ts'
+import { isGone } from './waiting.ts'
 
 /** How many jobs one stream can be about. */
 export const MAX_STREAMED_JOBS = 50
-
-/** Errors that pass by themselves: for a browser that listens they must not look like an error. */
-const PASSING: ReadonlySet<string> = new Set(['FAE_STORE_UNAVAILABLE', 'FAE_CLOSED'])
 
 /**
  * `connection`: a stream is the last answer on its connection. `x-accel-buffering`: nginx passes it on as it comes.
@@ -87,29 +86,36 @@ function idsIn (query: unknown): readonly string[] {
   throw new AsyncEndpointsError('FAE_INVALID_REQUEST', `Name 1 to ${MAX_STREAMED_JOBS} jobs: ?id=…&id=…`)
 }
 
-type Find = () => Promise<ReadonlyArray<JobRecord | undefined>>
-
 async function stream (
-  http: HttpRuntime, request: FastifyRequest, reply: FastifyReply, ids: readonly string[], find: Find
+  http: HttpRuntime, request: FastifyRequest, reply: FastifyReply, ids: readonly string[],
+  find: () => Promise<ReadonlyArray<JobRecord | undefined>>
 ): Promise<unknown> {
-  const seen = seenBy(request, ids.length)
-  let found: ReadonlyArray<JobRecord | undefined> | ByeReason
+  const said = seenBy(request, ids.length)
+  let jobs: ReadonlyArray<JobRecord | undefined>
   try {
-    found = await find()
+    jobs = await find()
   } catch (error) {
-    if (!isAsyncEndpointsError(error) || !PASSING.has(error.code)) throw error
-    found = error.code === 'FAE_CLOSED' ? 'closing' : 'unavailable'
+    if (!passes(http, error, request, reply)) throw error
+    return refuse(http, request, reply, isAsyncEndpointsError(error) && error.code === 'FAE_CLOSED' ? 'closing' : 'unavailable')
   }
-  if (typeof found === 'string') return refuse(request, reply, found)
-  const jobs = found
-  if (ids.every((_, at) => isOver(jobs[at], seen, at))) return await reply.code(204).header('cache-control', 'private, no-store').send()
+  const seen = { ...said, over: ids.map((_, at) => isOver(jobs[at], said, at)) }
+  if (seen.over.every((over) => over)) return await reply.code(204).header('cache-control', 'private, no-store').send()
   const client = clientOf(http, jobs.find((job) => job !== undefined), request)
   const refusal = http.channels.refusal(client)
-  if (refusal !== undefined) return refuse(request, reply, refusal)
-  if (!open(request, reply)) return reply
+  if (refusal !== undefined) return refuse(http, request, reply, refusal)
   const until = accessEndsAt(request)
-  begin(http, request, reply, client, seen, ids.map((id, at) => ({ id, job: jobs[at], until })))
+  afterwards(http, request, reply, () => {
+    begin(http, request, reply, client, seen, ids.map((id, at) => ({ id, job: jobs[at], until })))
+  })
   return reply
+}
+
+/** Whether this error passes by itself. It is logged, because the client is not to see it. */
+function passes (http: HttpRuntime, error: unknown, request: FastifyRequest, reply: FastifyReply): boolean {
+  const { problem: { status } } = describeError(error, request, reply)
+  if (status < 500 && status !== 429) return false
+  request.log.warn(http.runtime.redaction.fields({ err: error }), 'a stream of events could not begin')
+  return true
 }
 
 /** The client has heard that the job is over, and it has not been redriven since. */
@@ -125,31 +131,35 @@ function seenBy (request: FastifyRequest, jobs: number): Seen {
 }
 
 /** What is only temporary must not be an error: an EventSource would never come back. */
-function refuse (request: FastifyRequest, reply: FastifyReply, reason: ByeReason): unknown {
-  if (open(request, reply)) sayBye(reply.raw, reason)
+function refuse (http: HttpRuntime, request: FastifyRequest, reply: FastifyReply, reason: ByeReason): unknown {
+  afterwards(http, request, reply, () => { sayBye(reply.raw, reason) })
   return reply
 }
 
 /**
- * Sends the head of the answer. From here on Fastify has nothing to do with it: its hooks for answers would wait for the
- * end of the stream, and a compression would hold back the events.
- *
- * @returns `false`: there is nothing to send, because the client is gone, or has asked for the head only
+ * Sends the head of the answer, and lets `write` write the rest, unless the client is gone, or has asked for the head
+ * only. From here on Fastify has nothing to do with it: its hooks for answers would wait for the end of the stream, and
+ * a compression would hold back the events. For the same reason no error may leave this function.
  */
-function open (request: FastifyRequest, reply: FastifyReply): boolean {
+function afterwards (http: HttpRuntime, request: FastifyRequest, reply: FastifyReply, write: () => void): void {
   reply.hijack()
   const { raw } = reply
-  if (raw.destroyed) return false
-  const headers: Record<string, string | number | string[] | undefined> = { ...reply.getHeaders(), ...STREAM_HEADERS }
-  // HTTP/2 knows no such header.
-  if (request.raw.httpVersionMajor < 2) headers['connection'] = 'close'
-  raw.writeHead(200, headers)
-  if (request.method === 'HEAD') {
-    raw.end()
-    return false
+  if (isGone(reply)) return
+  try {
+    const headers: Record<string, string | number | string[] | undefined> = { ...reply.getHeaders(), ...STREAM_HEADERS }
+    // HTTP/2 knows no such header.
+    if (request.raw.httpVersionMajor < 2) headers['connection'] = 'close'
+    raw.writeHead(200, headers)
+    if (request.method === 'HEAD') {
+      raw.end()
+    } else {
+      raw.flushHeaders()
+      write()
+    }
+  } catch (error) {
+    request.log.error(http.runtime.redaction.fields({ err: error }), 'a stream of events failed')
+    raw.destroy()
   }
-  raw.flushHeaders()
-  return true
 }
 
 function begin (
@@ -162,9 +172,10 @@ function begin (
     backbone: http.backbone,
     jobs,
     seen,
-    show: async (job) => (await showJob(http, job, request, reply)).body,
+    show: (job) => documentOnChannel(http, job, request, reply),
     maxAgeMs: http.listening.maxAgeMs * (0.8 + Math.random() * 0.4),
-    closed: () => { http.channels.delete(events) }
+    failed: (error) => { request.log.error(http.runtime.redaction.fields({ err: error }), 'a stream of events failed') },
+    closed: (end) => { http.channels.delete(events, end) }
   })
   http.channels.add(events, client)
   events.begin()

@@ -14,7 +14,7 @@ import { Correlation } from './correlation.ts'
 import { copyErrorHeaders, noSniff } from './error-headers.ts'
 import { JobLinks } from './links.ts'
 import type { ResolvedHttpOptions } from './options.ts'
-import { Ownership, type OwnerFunction } from './owner.ts'
+import { ownerOf, Ownership, type OwnerFunction } from './owner.ts'
 import { RequestOrigin } from './request-origin.ts'
 import { describeError, PROBLEM_MEDIA_TYPE, problemSlug, unexpectedProblem } from './problem.ts'
 import { asJson, bodyFor, type ResponseFactories } from './responses.ts'
@@ -77,7 +77,7 @@ export function createHttpRuntime ({ runtime, jobs, backbone, options, listening
     options,
     backbone,
     links: new JobLinks(prefix, options.path, options.publicUrl),
-    channels: new OpenChannels({ ...listening, clock: runtime.context.clock, max: listening.maxConnections }),
+    channels: new OpenChannels({ ...listening, clock: runtime.context.clock, bus: runtime.bus, max: listening.maxConnections }),
     listening,
     waiting: new Waiting(backbone, runtime.context.clock, options.maxWaiters),
     correlation: new Correlation(options.correlationHeader, () => runtime.context.ids.correlation()),
@@ -103,6 +103,13 @@ export function clientOf (http: HttpRuntime, job: JobRecord | undefined, request
   if (job === undefined) return clientKey(request, undefined)
   const owner = http.endpoints.get(job.name)?.owner ?? http.options.owner
   return clientKey(request, owner === undefined ? undefined : job.owner)
+}
+
+/**
+ * Identifies the client of a request that is about no job yet: by its owner, if the plugin's owner function returns one.
+ */
+export async function clientOfRequest ({ options: { owner } }: HttpRuntime, request: FastifyRequest): Promise<string> {
+  return clientKey(request, owner === undefined ? undefined : await ownerOf(owner, request).catch(() => undefined))
 }
 
 /**

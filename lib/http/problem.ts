@@ -33,7 +33,7 @@ const MAX_INSTANCE = 300
 const LONE_SURROGATE = /\p{Surrogate}/gu
 
 /** `Retry-After` in seconds, for errors that do not have their own. */
-const RETRY_AFTER: Partial<Record<ErrorCode, number>> = { FAE_QUEUE_FULL: 5, FAE_OVERLOADED: 10, FAE_STORE_UNAVAILABLE: 2, FAE_STORE_FULL: 30, FAE_CLOSED: 5 }
+const RETRY_AFTER: Partial<Record<ErrorCode, number>> = { FAE_QUEUE_FULL: 5, FAE_OVERLOADED: 10, FAE_TOO_MANY_CHANNELS: 10, FAE_STORE_UNAVAILABLE: 2, FAE_STORE_FULL: 30, FAE_CLOSED: 5 }
 
 /** Errors of Fastify and its plugins that have a code of this package. */
 const FOREIGN: Readonly<Record<string, ErrorCode>> = {

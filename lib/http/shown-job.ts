@@ -3,9 +3,9 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { RedriveAdmission } from '../client/jobs.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { storeNow } from '../jobs/store-clock.ts'
-import { retryAfterSeconds, statusDocument, weakETag } from './document.ts'
+import { retryAfterSeconds, statusDocument, weakETag, type StatusDocument } from './document.ts'
 import { exposureOf, type HttpRuntime } from './http-runtime.ts'
-import { asJson, bodyFor } from './responses.ts'
+import { asJson, bodyFor, type ResponseFactories } from './responses.ts'
 
 /** The status document as it is sent. */
 export interface Shown {
@@ -17,11 +17,30 @@ export interface Shown {
 export async function showJob (
   http: HttpRuntime, job: JobRecord, request: FastifyRequest, reply: FastifyReply
 ): Promise<Shown> {
-  const plan = http.runtime.registry.get(job.name)?.saga
-  const document = statusDocument(job, http.links, exposureOf(http, job), admissionOf(http, job).maxRedrives, plan)
-  const factory = (http.endpoints.get(job.name)?.responses ?? http.options.responses).status
+  const document = documentOf(http, job)
+  const factory = factoryOf(http, job)
   const body = await bodyFor(factory, { job, document }, document, request, reply)
   return { job, body, etag: weakETag(typeof body === 'string' ? body : JSON.stringify(body) ?? '') }
+}
+
+/**
+ * The status document on a stream or socket, whose request was answered long ago: a response factory can change the
+ * document, but not the answer.
+ */
+export async function documentOnChannel (
+  http: HttpRuntime, job: JobRecord, request: FastifyRequest, reply: FastifyReply
+): Promise<unknown> {
+  const document = documentOf(http, job)
+  return await factoryOf(http, job)?.({ job, document }, request, reply) ?? document
+}
+
+function documentOf (http: HttpRuntime, job: JobRecord): StatusDocument {
+  const plan = http.runtime.registry.get(job.name)?.saga
+  return statusDocument(job, http.links, exposureOf(http, job), admissionOf(http, job).maxRedrives, plan)
+}
+
+function factoryOf (http: HttpRuntime, { name }: JobRecord): ResponseFactories['status'] {
+  return (http.endpoints.get(name)?.responses ?? http.options.responses).status
 }
 
 /** The limit of the job's queue; none if its endpoint is not defined in this process. */

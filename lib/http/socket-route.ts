@@ -1,15 +1,15 @@
 /** `GET /jobs/socket`: the WebSocket on which a client listens to its jobs. */
 import { EventEmitter } from 'node:events'
 import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import { AllowedOrigins } from '../channels/allowed-origins.ts'
 import { MAX_MESSAGE_BYTES, SOCKET_PROTOCOL, type WantedJob } from '../channels/socket-messages.ts'
 import type { WebSocketOptions } from '../channels/options.ts'
 import { SocketSession, type ReadableJob, type Socket } from '../channels/socket-session.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { invalidOptions } from '../core/options.ts'
-import { AllowedOrigins } from './allowed-origins.ts'
 import { described } from './described-route.ts'
 import { accessEndsAt, findReadable, NEVER_SHED } from './find-job.ts'
-import { clientOf, correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
+import { clientOfRequest, correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { describeError } from './problem.ts'
 import { emptyResponse, problemResponse } from './schemas.ts'
@@ -70,8 +70,8 @@ async function websocketPlugin (): Promise<FastifyPluginAsync<WebsocketOptions>>
 class SocketRoute {
   readonly #http: HttpRuntime
   readonly #origins: AllowedOrigins
-  /** @fastify/websocket gives its handler no reply, which response factories need. */
-  readonly #replies = new WeakMap<FastifyRequest, FastifyReply>()
+  /** What was found out before the upgrade. @fastify/websocket gives its handler no reply, which response factories need. */
+  readonly #admitted = new WeakMap<FastifyRequest, { readonly reply: FastifyReply, readonly client: string }>()
 
   constructor (http: HttpRuntime, options: WebSocketOptions) {
     this.#http = http
@@ -92,6 +92,7 @@ class SocketRoute {
           400: problemResponse('The subprotocol is not offered'),
           403: problemResponse('The page is of an origin that is not allowed'),
           426: problemResponse('The request does not ask for a WebSocket'),
+          429: problemResponse('The client, or the server, has too many streams and sockets'),
           503: problemResponse('The server is shutting down')
         }
       }),
@@ -114,9 +115,6 @@ class SocketRoute {
   async #admit (request: FastifyRequest, reply: FastifyReply): Promise<void> {
     // The `ws` of @fastify/websocket. A plain request is answered by the handler.
     if (Reflect.get(request, 'ws') !== true) return
-    const refusal = this.#http.channels.refusal(clientOf(this.#http, undefined, request))
-    if (refusal === 'limit') throw new AsyncEndpointsError('FAE_TOO_MANY_CHANNELS', 'This client has too many open streams and sockets')
-    if (refusal !== undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'The server is shutting down')
     if (!this.#origins.allow(request)) {
       throw new AsyncEndpointsError('FAE_FORBIDDEN', 'A page of this origin may not open a WebSocket here')
     }
@@ -129,12 +127,21 @@ class SocketRoute {
     headers['sec-websocket-protocol'] = SOCKET_PROTOCOL
     const viewer = await this.#http.ownership.ask(request)
     viewer.throwIfRefused()
-    this.#replies.set(request, reply)
+    const client = await clientOfRequest(this.#http, request)
+    this.#throwIfFull(client)
+    this.#admitted.set(request, { reply, client })
+  }
+
+  #throwIfFull (client: string): void {
+    const refusal = this.#http.channels.refusal(client)
+    if (refusal === 'limit') throw new AsyncEndpointsError('FAE_TOO_MANY_CHANNELS', 'This client has too many streams and sockets: listen to several jobs on one')
+    if (refusal !== undefined) throw new AsyncEndpointsError('FAE_CLOSED', 'The server is shutting down')
   }
 
   #accept (socket: Socket, request: FastifyRequest): void {
-    const reply = this.#replies.get(request)
-    if (reply === undefined) return socket.terminate()
+    const admitted = this.#admitted.get(request)
+    if (admitted === undefined) return socket.terminate()
+    const { reply, client } = admitted
     const http = this.#http
     const session: SocketSession = new SocketSession({
       socket,
@@ -144,9 +151,9 @@ class SocketRoute {
       find: (jobs) => this.#find(jobs, request),
       show: async (job) => (await showJob(http, job, request, reply)).body,
       describe: (error) => describeError(error, request, reply).problem,
-      closed: () => { http.channels.delete(session) }
+      closed: (end) => { http.channels.delete(session, end) }
     })
-    http.channels.add(session, clientOf(http, undefined, request))
+    http.channels.add(session, client)
   }
 
   async #find (jobs: readonly WantedJob[], request: FastifyRequest): Promise<ReadonlyArray<ReadableJob | undefined>> {

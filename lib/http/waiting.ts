@@ -83,7 +83,7 @@ export class Waiting {
 }
 
 /** Whether the client has closed its connection or, with HTTP/2, its stream. */
-function isGone ({ raw }: FastifyReply): boolean {
+export function isGone ({ raw }: FastifyReply): boolean {
   const stream: unknown = Reflect.get(raw, 'stream')
   return raw.destroyed || (typeof stream === 'object' && stream !== null && Reflect.get(stream, 'destroyed') === true)
 }

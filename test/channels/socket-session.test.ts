@@ -82,7 +82,7 @@ function session (options: Partial<Pick<SocketSessionParts, 'find' | 'show' | 'm
 }
 
 t.test('subscribe: the job as it is, what changes, and its end', async (t) => {
-  const { socket, add, hear, watched, session: { size }, session: made } = session()
+  const { socket, add, hear, watched, clock, session: { size }, session: made } = session()
   t.equal(size, 0)
   add(record('a', { version: 3 }))
   socket.says({ type: 'subscribe', ids: ['a', 'b'] })
@@ -92,7 +92,7 @@ t.test('subscribe: the job as it is, what changes, and its end', async (t) => {
   hear('a', { kind: 'job', job: record('a', { version: 4, state: 'in-progress' }) })
   await turn()
   hear('a', { kind: 'progress', id: 'a', version: 5, progress: { done: 1 } })
-  await turn()
+  await clock.advance(250)
   t.same(socket.take(), [
     { type: 'status', id: 'a', version: 4, job: { id: 'a', status: 'in-progress' } }, { type: 'progress', id: 'a', version: 5, progress: { done: 1 } }
   ])
@@ -305,9 +305,9 @@ t.test('a client that does not read: one change of each job is kept, the newest'
     { type: 'status', id: 'a', version: 1_000, job: { progress: { done: 7 } } }, { type: 'end', id: 'b', version: 9 }
   ], 'the end is not lost')
   socket.reads = false
-  hear('a', { kind: 'job', job: record('a', { version: 1_001 }) })
+  hear('a', { kind: 'job', job: record('a', { version: 1_001, state: 'scheduled' }) })
   await turn()
-  hear('a', { kind: 'job', job: record('a', { version: 1_002 }) })
+  hear('a', { kind: 'job', job: record('a', { version: 1_002, state: 'queued' }) })
   await turn()
   made.beat()
   await clock.advance(30_000)
@@ -322,6 +322,7 @@ t.test('answers to messages are bounded as well', async (t) => {
   const { socket, ends } = session({ find: async (wanted) => wanted.map(() => undefined) })
   socket.reads = false
   socket.bufferedAmount = 262_000
+  socket.says({ type: 'ping' })
   socket.says({ type: 'subscribe', ids: ['a', 'b', 'c', 'd', 'e', 'f', 'g'] })
   await turn()
   t.equal(socket.terminated, 1)
@@ -347,4 +348,20 @@ t.test('a connection that ends while its jobs are looked up leaves nothing', asy
   t.equal(watched.size, 0)
   t.same(ends, [{ reason: 'client', sent: 0 }])
   t.equal(clock.pending, 0)
+})
+
+t.test('a document that is larger than every limit reaches a client that reads', async (t) => {
+  const { socket, add, hear, session: made } = session({ show: async ({ id }) => ({ id, more: 'x'.repeat(1_000_000) }) })
+  add(record('a'))
+  socket.reads = false
+  socket.says({ type: 'subscribe', ids: ['a'] })
+  await turn()
+  t.equal(socket.take().length, 1)
+  hear('a', { kind: 'job', job: record('a', { version: 2, state: 'completed' }) })
+  await turn()
+  t.equal(socket.terminated, 0)
+  socket.read()
+  await turn()
+  t.match(socket.take(), [{ type: 'end' }])
+  t.equal(made.size, 0)
 })

@@ -58,6 +58,9 @@ async function serve (t: Test, { before, fastify, ...options }: ServeOptions = {
 t.test('subscribe, hear of the progress, and of the end', async (t) => {
   const { app, submit, client, open } = await serve(t)
   const id = await submit()
+  let opened = 0
+  app.jobEvents.on('channel.opened', ({ kind }) => { if (kind === 'websocket') opened++ })
+  const closed = new Promise((resolve) => { app.jobEvents.on('channel.closed', resolve) })
   const socket = await client()
   t.equal(socket.ws.protocol, SOCKET_PROTOCOL)
   t.equal(socket.ws.extensions, '', 'no compression')
@@ -75,7 +78,8 @@ t.test('subscribe, hear of the progress, and of the end', async (t) => {
   socket.say({ type: 'ping' })
   t.same(await socket.next(), { type: 'pong' }, 'the connection lives on')
   socket.ws.close()
-  await socket.closed()
+  t.match(await closed, { kind: 'websocket', reason: 'client', durationMs: Number, sent: socket.heard.length })
+  t.equal(opened, 1)
 })
 
 t.test('a job that ended before is heard of at once; texts of users forge nothing', async (t) => {
@@ -189,6 +193,35 @@ t.test('the owner is asked for every subscription', async (t) => {
   revoked = true
   socket.subscribe(second)
   t.match(await socket.nextOf('error'), { ids: [second], problem: { status: 401, detail: 'The session has ended' } })
+})
+
+t.test('limits: per client, and of the process, shared fairly', async (t) => {
+  const { port, client } = await serve(t, {
+    http: { owner: ({ headers }) => headers.authorization },
+    listening: { webSocket: true, maxPerClient: 2, maxConnections: 3 }
+  })
+  const of = (authorization: string): { headers: Record<string, string> } => ({ headers: { authorization } })
+  const [first, second] = [await client(of('alice')), await client(of('alice'))]
+  t.match(await new SocketClient(port, of('alice')).refused(), { status: 429, headers: { 'retry-after': '10' }, body: { code: 'FAE_TOO_MANY_CHANNELS', detail: /too many/ } })
+  first.ws.close()
+  await first.closed()
+  const third = await client(of('alice'))
+  await client(of('bob'))
+  const carols = await client(of('carol'))
+  t.same(await second.closed(), { code: 1013, reason: 'limit' }, 'the client with the most connections loses its oldest one')
+  t.match(second.heard, [{ type: 'bye', reason: 'limit' }])
+  t.match(await new SocketClient(port, of('dave')).refused(), { status: 429 }, 'each has one, and keeps it')
+  for (const socket of [third, carols]) {
+    socket.say({ type: 'ping' })
+    t.same(await socket.next(), { type: 'pong' })
+  }
+})
+
+t.test('bad options, and what has no effect', async (t) => {
+  const refused = async (options: object): Promise<string> => await Fastify().register(asyncEndpoints, options as AsyncEndpointsOptions).then(() => 'accepted', (error: unknown) => String(error))
+  t.match(await refused({ worker: 'yes', listening: { webSocket: { origins: ['x'] } } }), /worker must be.*listening\.webSocket\.origins: "x" is not an origin/)
+  for (const listening of [true, null, 'all']) t.match(await refused({ listening }), /listening must be an object/)
+  t.match(await refused({ http: false, listening: { webSocket: true } }), /listening has no effect without http/)
 })
 
 t.test('closing: clients hear goodbye, and one that ignores everything is cut', async (t) => {

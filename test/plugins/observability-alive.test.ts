@@ -19,7 +19,7 @@ const LEASE_MS = 500
 /** What other tests bring about: a server that goes away, a worker that stops or hangs, a wedged one, a slow machine, what lasts for minutes, health. */
 const ELSEWHERE: ReadonlySet<EventName> = new Set<EventName>([
   'job.released', 'job.timed_out', 'job.settle_failed', 'job.unhandled', 'handler.abandoned', 'handler.ended_late', 'worker.exhausted', 'worker.relieved', 'worker.draining', 'worker.stopped', 'worker.failed', 'store.disconnected', 'store.failed', 'store.warned',
-  'step.abandoned', 'step.refused', 'saga.definition_changed',
+  'channel.opened', 'channel.closed', 'step.abandoned', 'step.refused', 'saga.definition_changed',
   'health.check_changed', 'health.changed', 'performance.memory_spike', 'performance.event_loop_lagged', 'performance.bottleneck_found', 'alert.reminded', 'telemetry.plugin_unregistered', 'subscriber.unregistered'
 ])
 /** Only a store behind a server has these. */

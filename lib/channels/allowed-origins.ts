@@ -1,5 +1,11 @@
 /** From which pages a browser may open a WebSocket. */
-import type { FastifyRequest } from 'fastify'
+
+/** The part of a Fastify request that is read. */
+export interface OriginRequest {
+  /** Behind a trusted proxy, the host that the proxy was asked for. */
+  readonly host: string
+  readonly headers: { readonly origin?: string | undefined }
+}
 
 /**
  * Browsers send cookies with a WebSocket to any server and ask for no permission (CORS does not apply). Without this
@@ -20,7 +26,7 @@ export class AllowedOrigins {
    * Only browsers send `Origin`, and every browser does so for a WebSocket (RFC 6455 §4.1). A request without it comes
    * from another program, which no page controls.
    */
-  allow ({ headers: { origin }, host }: Pick<FastifyRequest, 'host'> & { readonly headers: { readonly origin?: string | undefined } }): boolean {
+  allow ({ headers: { origin }, host }: OriginRequest): boolean {
     if (origin === undefined) return true
     if (this.#listed !== undefined) return this.#listed.has('*') || this.#listed.has(normalised(origin))
     return isSameHost(origin, host)

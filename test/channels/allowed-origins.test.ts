@@ -1,5 +1,5 @@
 import t from 'tap'
-import { AllowedOrigins, originProblems } from '../../lib/http/allowed-origins.ts'
+import { AllowedOrigins, originProblems } from '../../lib/channels/allowed-origins.ts'
 
 const allows = (listed: readonly string[] | undefined, origin: string | undefined, host = 'api.example'): boolean =>
   new AllowedOrigins(listed).allow({ host, headers: { origin } })
