@@ -4,7 +4,7 @@ import type { RedriveAdmission } from '../client/jobs.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { retryAfterSeconds, statusDocument, weakETag } from './document.ts'
-import { exposureOf, type HttpRuntime } from './http-runtime.ts'
+import { exposureOf, linksFor, type HttpRuntime } from './http-runtime.ts'
 import { asJson, bodyFor } from './responses.ts'
 
 /** The status document as it is sent. */
@@ -18,7 +18,8 @@ export async function showJob (
   http: HttpRuntime, job: JobRecord, request: FastifyRequest, reply: FastifyReply
 ): Promise<Shown> {
   const plan = http.runtime.registry.get(job.name)?.saga
-  const document = statusDocument(job, http.links, exposureOf(http, job), admissionOf(http, job).maxRedrives, plan)
+  const links = linksFor(http, request, job.id)
+  const document = statusDocument(job, links, exposureOf(http, job), admissionOf(http, job).maxRedrives, plan)
   const factory = (http.endpoints.get(job.name)?.responses ?? http.options.responses).status
   const body = await bodyFor(factory, { job, document }, document, request, reply)
   return { job, body, etag: weakETag(typeof body === 'string' ? body : JSON.stringify(body) ?? '') }
@@ -36,7 +37,7 @@ export async function answer (
   reply.code(code).header('cache-control', 'no-store')
   if (code === 202) {
     const now = storeNow(http.runtime.store, http.runtime.context.clock)
-    reply.header('location', http.links.self(job.id)).header('retry-after', String(retryAfterSeconds(job, now)))
+    reply.header('location', linksFor(http, request, job.id).self(job.id)).header('retry-after', String(retryAfterSeconds(job, now)))
   }
   const { body } = await showJob(http, job, request, reply)
   return reply.sent ? undefined : asJson(reply, body)
