@@ -21,6 +21,7 @@ export const ERROR_TABLE = {
   FAE_TOO_MANY_SUBSCRIPTIONS: { statusCode: 400, title: 'The connection has too many subscriptions' },
   FAE_UNSUPPORTED_MEDIA_TYPE: { statusCode: 415, title: 'The media type is not supported' },
   FAE_TOO_MANY_CHANNELS: { statusCode: 429, title: 'Too many open streams and sockets' },
+  FAE_TOO_MANY_SUBMISSIONS: { statusCode: 429, title: 'The client has submitted too many jobs' },
   FAE_QUEUE_FULL: { statusCode: 429, title: 'The queue is full' },
   FAE_OVERLOADED: { statusCode: 503, title: 'The server is under pressure' },
   FAE_STORE_UNAVAILABLE: { statusCode: 503, title: 'The job store cannot be reached' },

@@ -91,7 +91,7 @@ export function submittedDocument (
 }
 
 /** Texts without characters that JSON must escape. */
-const PLAIN = /^[\w:/.~-]*$/
+const PLAIN = /^[\w:/.~?=-]*$/
 
 /**
  * Writes the body of a 202 as JSON. Every submission is answered with one, so the usual document is written by hand,
@@ -152,7 +152,7 @@ function stepDocument (step: StepView, job: JobRecord, expose: ExposeErrors): St
 
 /** Where to send what a saga waits for. */
 function signalLinks (job: JobRecord, links: JobLinks, plan: SagaPlan | undefined): Record<string, string> | undefined {
-  if (plan === undefined || isTerminal(job.state)) return undefined
+  if (plan === undefined || links.limited || isTerminal(job.state)) return undefined
   const names = openSignals(job.facts, plan)
   return names.length === 0 ? undefined : Object.fromEntries(names.map((name) => [name, links.signal(job.id, name)]))
 }

@@ -10,6 +10,7 @@ import type { JobRuntime } from '../events/runtime.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { clientKey } from './client-key.ts'
+import { grantOf, LinkSigner } from './capability.ts'
 import { Correlation } from './correlation.ts'
 import { copyErrorHeaders, noSniff } from './error-headers.ts'
 import { JobLinks } from './links.ts'
@@ -20,6 +21,7 @@ import { describeError, PROBLEM_MEDIA_TYPE, problemSlug, unexpectedProblem } fro
 import { asJson, bodyFor, type ResponseFactories } from './responses.ts'
 import { RoutePaths } from './route-paths.ts'
 import type { ExposeErrors } from './shown-error.ts'
+import { SubmissionLimit } from './submission-limit.ts'
 import { Waiting } from './waiting.ts'
 
 /** The part of an endpoint that the job routes need: how its jobs are shown, wherever they were submitted. */
@@ -37,7 +39,12 @@ export interface HttpRuntime {
   readonly runtime: JobRuntime
   readonly jobs: JobsClient
   readonly options: ResolvedHttpOptions
+  /** The links of jobs for a client that may do everything with them. For those in an answer to a request: {@link linksFor}. */
   readonly links: JobLinks
+  /** Signs and verifies links. `undefined`: links give access to nothing. */
+  readonly signer: LinkSigner | undefined
+  /** `undefined`: there is no such limit. */
+  readonly submissions: SubmissionLimit | undefined
   readonly waiting: Waiting
   /** How the channels hear of changes of jobs. */
   readonly backbone: Backbone
@@ -71,28 +78,43 @@ export function createHttpRuntime ({ runtime, jobs, backbone, options, listening
     ])
   }
   const endpoints = new Map<string, Endpoint>()
+  const { clock } = runtime.context
+  const signer = options.links === undefined ? undefined : new LinkSigner(options.links, () => clock.now())
+  const { maxSubmissionsPerMinute } = options
   return Object.freeze({
     runtime,
     jobs,
     options,
     backbone,
-    links: new JobLinks(prefix, options.path, options.publicUrl),
-    channels: new OpenChannels({ ...listening, clock: runtime.context.clock, bus: runtime.bus, max: listening.maxConnections }),
+    links: new JobLinks(prefix, options.path, options.publicUrl, signer && ((id, scope) => signer.sign(id, scope))),
+    signer,
+    submissions: maxSubmissionsPerMinute === undefined ? undefined : new SubmissionLimit(maxSubmissionsPerMinute, () => clock.monotonic()),
+    channels: new OpenChannels({ ...listening, clock, bus: runtime.bus, max: listening.maxConnections }),
     listening,
-    waiting: new Waiting(backbone, runtime.context.clock, options.maxWaiters),
+    waiting: new Waiting(backbone, clock, options.maxWaiters),
     correlation: new Correlation(options.correlationHeader, () => runtime.context.ids.correlation()),
     endpoints,
-    ownership: new Ownership(options.owner, endpoints, options.access === 'owner'),
+    ownership: new Ownership(options.owner, endpoints, options.access),
     paths: new RoutePaths()
   })
 }
 
 /**
- * Whether an owner function protects the job routes. Call it when the application is ready and every endpoint is
+ * The links of a job in the answer to a request. One that got access by a link gets that link again, so that it lives no
+ * longer, and allows no more, than what the client was given.
+ */
+export function linksFor ({ links }: Pick<HttpRuntime, 'links'>, request: FastifyRequest, jobId: string): JobLinks {
+  const grant = grantOf(request, jobId)
+  return grant === undefined ? links : links.limitedTo(grant)
+}
+
+/**
+ * Whether something protects the job routes: an owner function, `http.authorize`, or links that have to be known. Call it when the application is ready and every endpoint is
  * defined.
  */
 export function jobRoutesAccess ({ options, endpoints }: Pick<HttpRuntime, 'options' | 'endpoints'>): RouteAccess {
-  const owned = options.owner !== undefined || options.access === 'owner' || (endpoints.size > 0 && [...endpoints.values()].every(({ owner }) => owner !== undefined))
+  const guarded = options.owner !== undefined || options.authorize !== undefined || options.access === 'owner' || options.access === 'link'
+  const owned = guarded || (endpoints.size > 0 && [...endpoints.values()].every(({ owner }) => owner !== undefined))
   return owned ? 'guarded' : options.access ?? 'left-open'
 }
 
@@ -100,7 +122,7 @@ export function jobRoutesAccess ({ options, endpoints }: Pick<HttpRuntime, 'opti
  * Identifies the client of a request for a job: by the job's owner if an owner function let the request see the job.
  */
 export function clientOf (http: HttpRuntime, job: JobRecord | undefined, request: FastifyRequest): string {
-  if (job === undefined) return clientKey(request, undefined)
+  if (job === undefined || grantOf(request, job.id) !== undefined) return clientKey(request, undefined)
   const owner = http.endpoints.get(job.name)?.owner ?? http.options.owner
   return clientKey(request, owner === undefined ? undefined : job.owner)
 }
@@ -122,7 +144,7 @@ export function exposureOf (http: HttpRuntime, job: JobRecord): ExposeErrors {
 
 /** The `config.asyncEndpoints` of this package's routes, by which other plugins recognise them. */
 export interface AsyncEndpointsRouteConfig {
-  readonly kind: 'submit' | 'status' | 'result' | 'cancel' | 'redrive' | 'signal' | 'events' | 'socket' | 'refusal'
+  readonly kind: 'submit' | 'list' | 'status' | 'result' | 'cancel' | 'redrive' | 'signal' | 'events' | 'socket' | 'refusal'
   /** The job's name, on a submit route. */
   readonly name?: string
 }
@@ -134,14 +156,16 @@ export function vary (reply: FastifyReply, name: string): void {
   else if (typeof present === 'string' && present !== '*' && !present.toLowerCase().split(/,\s*/).includes(name.toLowerCase())) reply.header('vary', `${present}, ${name}`)
 }
 
-/** The first hook of this package's routes. It sets the correlation id and `X-Content-Type-Options`. */
+/** The first hook of this package's routes. It sets the correlation id and headers of every answer. */
 export function correlationHook (
   http: HttpRuntime
 ): (request: FastifyRequest, reply: FastifyReply, done: () => void) => void {
-  const { correlation } = http
+  const { correlation, signer } = http
   return (request, reply, done) => {
     correlation.begin(request, reply)
     noSniff(reply)
+    // The address of the request, or a link in the answer, may be a signed one.
+    if (signer !== undefined) reply.header('referrer-policy', 'no-referrer')
     done()
   }
 }

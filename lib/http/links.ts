@@ -1,5 +1,6 @@
 import { invalidOptions } from '../core/options.ts'
 import type { JobState } from '../jobs/states.ts'
+import type { Grant, LinkScope } from './capability.ts'
 import { uriPath } from './uri-path.ts'
 
 /** The links of a job. Only those that are useful in its present state are present. */
@@ -16,32 +17,65 @@ export interface Links {
   readonly signals?: Readonly<Record<string, string>> | undefined
 }
 
+/** The `sig` of a link; `undefined`: it has none. */
+export type SignLink = (jobId: string, scope: LinkScope) => string | undefined
+
+const UNSIGNED: SignLink = () => undefined
+
 /** Makes the links of jobs from the path of the job routes. */
 export class JobLinks {
   /** The path (or, with `publicUrl`, the URL) of the job routes, without a slash at the end. */
   readonly base: string
+  /** The links are for a client that may do no more than the one link allows that it has. */
+  readonly limited: boolean
+  readonly #sign: SignLink
 
-  constructor (prefix: string, jobsPath: string, publicUrl: string | undefined) {
+  /** @param sign gives the links that a client needs nothing else for */
+  constructor (
+    prefix: string, jobsPath: string, publicUrl: string | undefined, sign: SignLink = UNSIGNED, limited = false
+  ) {
+    this.limited = limited
+    this.#sign = sign
     // A link goes into a header, which must be ASCII (RFC 3986 §2). In Fastify's router, `::` stands for a colon in
     // the path.
     this.base = `${rootOf(publicUrl)}${uriPath(prefix.replace(/\/+$/, '').replaceAll('::', ':'))}${jobsPath}`
   }
 
-  self (id: string): string { return `${this.base}/${id}` }
+  /** The same links for a client that has this link of the job. */
+  limitedTo (grant: Grant): JobLinks {
+    const sign: SignLink = (id, scope) => id === grant.jobId && (scope === 'read' || grant.scope === scope) ? grant.sig : undefined
+    return new JobLinks('', this.base, undefined, sign, true)
+  }
 
-  result (id: string): string { return `${this.base}/${id}/result` }
+  /** The same links without signatures, for documents that show many jobs. */
+  unsigned (): JobLinks { return new JobLinks('', this.base, undefined) }
+
+  self (id: string): string { return `${this.base}/${id}${this.#query(id, 'read')}` }
+
+  result (id: string): string { return `${this.base}/${id}/result${this.#query(id, 'read')}` }
 
   /** @param name of the signal: letters, digits, `_`, `.` and `-` */
   signal (id: string, name: string): string { return `${this.base}/${id}/signals/${name}` }
 
   of (id: string, state: JobState, mayRedrive = true): Links {
-    const self = `${this.base}/${id}`
+    const at = `${this.base}/${id}`
+    const read = this.#query(id, 'read')
+    const self = at + read
     switch (state) {
-      case 'completed': return { self, result: `${self}/result` }
-      case 'failed': return mayRedrive ? { self, redrive: `${self}/redrive` } : { self }
+      case 'completed': return { self, result: `${at}/result${read}` }
+      case 'failed': return mayRedrive && !this.limited ? { self, redrive: `${at}/redrive` } : { self }
       case 'cancelled': return { self }
-      default: return { self, result: `${self}/result`, cancel: `${self}/cancel` }
+      default: {
+        const cancel = this.#query(id, 'cancel')
+        if (this.limited && cancel === '') return { self, result: `${at}/result${read}` }
+        return { self, result: `${at}/result${read}`, cancel: `${at}/cancel${cancel}` }
+      }
     }
+  }
+
+  #query (id: string, scope: LinkScope): string {
+    const sig = this.#sign(id, scope)
+    return sig === undefined ? '' : `?sig=${sig}`
   }
 }
 

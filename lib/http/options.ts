@@ -3,6 +3,8 @@ import { openApiProperty, type OpenApiOptions } from '../core/openapi.ts'
 import { invalidOptions, OptionProblems, pathProperty, readOptions, type OptionsSchema } from '../core/options.ts'
 import { jobNameProperty, jobOptionProperties, jobTracingProperty, propagationProperty, requiresProperty, spanAttributesProperty } from '../jobs/compile-definition.ts'
 import type { JobOptions, JobRequirements, JobTracingOptions, Propagation } from '../jobs/definition.ts'
+import { linkProblems, linksSchema, type CapabilityLinkOptions } from './capability.ts'
+import type { AuthorizeFunction } from './authorize.ts'
 import { headerListProblems } from './captured-headers.ts'
 import { correlationHeaderProblems, DEFAULT_CORRELATION_HEADER } from './correlation.ts'
 import type { IdempotencyMode } from './idempotency.ts'
@@ -11,7 +13,7 @@ import type { ResponseFactories } from './responses.ts'
 import type { ExposeErrors } from './shown-error.ts'
 
 /** Who may use the job routes. */
-export type HttpAccess = 'owner' | 'open'
+export type HttpAccess = 'owner' | 'link' | 'open'
 
 /** Options of the job routes, and defaults for all endpoints. */
 export interface HttpOptions {
@@ -34,14 +36,30 @@ export interface HttpOptions {
    */
   owner?: OwnerFunction | undefined
   /**
+   * Decides, in addition to `owner`, what a request may do with a job. With it, `GET /jobs` lists jobs.
+   *
+   * @defaultValue undefined: `owner` alone decides, and jobs are not listed over HTTP
+   */
+  authorize?: AuthorizeFunction | undefined
+  /**
+   * Signs the links to jobs, so that whoever has the link of a job can read it, without being known to the application.
+   * The links in responses then have a parameter `sig`.
+   *
+   * @defaultValue undefined: links give access to nothing
+   */
+  links?: CapabilityLinkOptions | undefined
+  /**
    * Who may use the job routes.
    *
    * - `'owner'`: every endpoint must have an owner function, its own or the plugin's. An endpoint without one is
    *   refused, and a job for which there is no owner function is shown to nobody.
+   * - `'link'`: a job is read with its link (see `links`), or by its owner, or if `authorize` allows it. A job without an
+   *   owner is read by its link only.
    * - `'open'`: anybody who knows an id may read, cancel and redrive the job, and this is intended, so the warning in
    *   production is not logged. A job that was stored with an owner stays hidden if there is no owner function for it.
    *
-   * @defaultValue undefined: like `'open'`, with a warning in production if an endpoint has no owner function
+   * @defaultValue `'link'` if there are `links`; otherwise like `'open'`, with a warning in production if an endpoint has
+   * no owner function
    */
   access?: HttpAccess | undefined
   /**
@@ -78,6 +96,15 @@ export interface HttpOptions {
    * @defaultValue 10
    */
   maxRedrives?: number | undefined
+  /**
+   * The most submissions of one client (its owner, or else its address) in a minute, over all endpoints. A client that
+   * was quiet may send them all at once; after that it gets one more for each part of a minute that has passed. More are
+   * refused with 429 (`FAE_TOO_MANY_SUBMISSIONS`) and `Retry-After`. Every process counts for itself, and remembers the
+   * 10,000 clients that were active last.
+   *
+   * @defaultValue undefined: no limit
+   */
+  maxSubmissionsPerMinute?: number | undefined
   /**
    * How long an `Idempotency-Key` is remembered, in milliseconds, even if its job is deleted before that.
    *
@@ -179,12 +206,15 @@ const httpSchema: OptionsSchema = {
       type: 'string', pattern: '^https?://[^\\s/?#"<>\\\\]+(/[^\\s?#"<>\\\\]*)?$', description: 'a URL that begins with http:// or https://, without query and fragment'
     },
     owner: { isFunction: true },
-    access: { enum: ['owner', 'open'] satisfies HttpAccess[] },
+    authorize: { isFunction: true },
+    links: linksSchema,
+    access: { enum: ['owner', 'link', 'open'] satisfies HttpAccess[] },
     headers: names,
     correlationHeader: { type: 'string', maxLength: 100 },
     maxWaitMs: { type: 'number', minimum: 0, maximum: 3_600_000 },
     maxWaiters: { type: 'integer', minimum: 0 },
     maxRedrives: { type: 'integer', minimum: 0 },
+    maxSubmissionsPerMinute: { type: 'integer', minimum: 1, maximum: 1_000_000 },
     idempotencyTtlMs: { type: 'number', minimum: 1, maximum: 3_153_600_000_000 },
     exposeErrors,
     responses: factories,
@@ -253,10 +283,17 @@ export function readHttpOptions (given: HttpOptions | undefined): ResolvedHttpOp
   if (given?.access === 'open' && given.owner !== undefined) {
     problems.add('access "open" contradicts owner: with an owner function the job routes are not open; remove one of the two')
   }
+  if (given?.access === 'open' && given.authorize !== undefined) {
+    problems.add('access "open" contradicts authorize: with it the job routes are not open; remove one of the two')
+  }
+  if (given?.access === 'link' && given.links === undefined) {
+    problems.add('access "link" needs links: { keys: [{ id, secret }] }, because nobody could read a job without a key that signs its link')
+  }
+  problems.add(...linkProblems(given?.links))
   if (typeof given?.correlationHeader === 'string') problems.add(...correlationHeaderProblems('correlationHeader', given.correlationHeader))
   problems.throwIfAny('http')
   if (options === undefined) throw new Error('reading the options gave neither a result nor a problem')
-  return options
+  return options.access === undefined && options.links !== undefined ? Object.freeze({ ...options, access: 'link' }) : options
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */

@@ -1,5 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { JobRecord } from '../jobs/job.ts'
+import type { Verdict } from './authorize.ts'
+import type { HttpAccess } from './options.ts'
 
 /**
  * Returns the owner of a request, for example `(request) => request.user.id`. The owner is stored with a submitted
@@ -27,8 +29,12 @@ interface OwnedEndpoint { readonly owner: OwnerFunction | undefined }
 
 /** The owner of one request to the job routes, according to every owner function of the application. */
 export interface Viewer {
-  /** Whether this request may see the job. */
-  maySee (job: JobRecord): boolean
+  /**
+   * Whether this request may see the job.
+   *
+   * @param verdict what `http.authorize` said; `undefined` if there is no such function
+   */
+  maySee (job: JobRecord, verdict?: Verdict): boolean
   /**
    * Throws the error of an owner function if all of them threw; otherwise does nothing. It does not depend on the
    * job, so that an unknown id and the id of another owner's job get the same answer.
@@ -44,18 +50,21 @@ export interface Viewer {
 export class Ownership {
   readonly #shared: OwnerFunction | undefined
   readonly #endpoints: ReadonlyMap<string, OwnedEndpoint>
-  readonly #required: boolean
+  readonly #access: HttpAccess | undefined
   #functions: readonly OwnerFunction[] | undefined
 
   /**
    * @param shared the plugin's owner function, for jobs whose endpoint is not defined in this process
    * @param endpoints by job name; complete when the first request comes
-   * @param required `true`: a job for which there is no owner function is shown to nobody, even if it has no owner
+   * @param access `owner`: a job for which there is no owner function is shown to nobody, even if it has no owner.
+   * `link`: in addition, a job without an owner is nobody's
    */
-  constructor (shared: OwnerFunction | undefined, endpoints: ReadonlyMap<string, OwnedEndpoint>, required: boolean) {
+  constructor (
+    shared: OwnerFunction | undefined, endpoints: ReadonlyMap<string, OwnedEndpoint>, access: HttpAccess | undefined
+  ) {
     this.#shared = shared
     this.#endpoints = endpoints
-    this.#required = required
+    this.#access = access
   }
 
   async ask (request: FastifyRequest): Promise<Viewer> {
@@ -64,17 +73,24 @@ export class Ownership {
     const asked = await Promise.all(this.#functions.map(async (owner) => [owner, await answerOf(owner, request)] as const))
     const answers = new Map(asked)
     return {
-      maySee: (job) => this.#maySee(job, answers),
+      maySee: (job, verdict) => this.#maySee(job, answers, verdict),
       throwIfRefused: () => { throwIfAllThrew(asked.map(([, answer]) => answer)) }
     }
   }
 
-  #maySee (job: JobRecord, answers: ReadonlyMap<OwnerFunction, Answer>): boolean {
+  #maySee (job: JobRecord, answers: ReadonlyMap<OwnerFunction, Answer>, verdict: Verdict | undefined): boolean {
+    if (verdict === false) return false
+    if (typeof verdict === 'object') return verdict.owner === job.owner
     const owner = this.#endpoints.get(job.name)?.owner ?? this.#shared
-    // A job with an owner is shown to nobody if there is no owner function to compare with.
-    if (owner === undefined) return job.owner === undefined && !this.#required
+    if (owner === undefined) {
+      if (this.#access === 'owner') return false
+      if (verdict === true) return true
+      // A job with an owner is shown to nobody if there is no owner function to compare with.
+      return job.owner === undefined && this.#access !== 'link'
+    }
     const answer = answers.get(owner)
-    return answer !== undefined && 'owner' in answer && answer.owner === job.owner
+    if (answer === undefined || !('owner' in answer) || answer.owner !== job.owner) return false
+    return job.owner !== undefined || this.#access !== 'link'
   }
 
   #distinct (): OwnerFunction[] {

@@ -1,7 +1,7 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { answerRefusals } from './framework-errors.ts'
-import { notFound } from './find-job.ts'
+import { refuseUnknown } from './find-job.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
 
@@ -47,9 +47,7 @@ async function refuse (http: HttpRuntime, request: FastifyRequest, rest: string)
   if (!shape.methods.includes(request.method)) {
     throw Object.assign(new Error(`Only ${shape.methods.join(', ')} can be used here`), { statusCode: 405, headers: { allow: shape.methods.join(', ') } })
   }
-  const viewer = await http.ownership.ask(request)
-  viewer.throwIfRefused()
-  throw notFound()
+  await refuseUnknown(http, request)
 }
 
 /** Fastify's own message repeats the whole URL, whose query may hold secrets. */

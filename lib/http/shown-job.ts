@@ -4,7 +4,7 @@ import type { RedriveAdmission } from '../client/jobs.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { retryAfterSeconds, statusDocument, weakETag, type StatusDocument } from './document.ts'
-import { exposureOf, type HttpRuntime } from './http-runtime.ts'
+import { exposureOf, linksFor, type HttpRuntime } from './http-runtime.ts'
 import { asJson, bodyFor, type ResponseFactories } from './responses.ts'
 
 /** The status document as it is sent. */
@@ -17,7 +17,7 @@ export interface Shown {
 export async function showJob (
   http: HttpRuntime, job: JobRecord, request: FastifyRequest, reply: FastifyReply
 ): Promise<Shown> {
-  const document = documentOf(http, job)
+  const document = documentOf(http, job, request)
   const factory = factoryOf(http, job)
   const body = await bodyFor(factory, { job, document }, document, request, reply)
   return { job, body, etag: weakETag(typeof body === 'string' ? body : JSON.stringify(body) ?? '') }
@@ -30,13 +30,13 @@ export async function showJob (
 export async function documentOnChannel (
   http: HttpRuntime, job: JobRecord, request: FastifyRequest, reply: FastifyReply
 ): Promise<unknown> {
-  const document = documentOf(http, job)
+  const document = documentOf(http, job, request)
   return await factoryOf(http, job)?.({ job, document }, request, reply) ?? document
 }
 
-function documentOf (http: HttpRuntime, job: JobRecord): StatusDocument {
+function documentOf (http: HttpRuntime, job: JobRecord, request: FastifyRequest): StatusDocument {
   const plan = http.runtime.registry.get(job.name)?.saga
-  return statusDocument(job, http.links, exposureOf(http, job), admissionOf(http, job).maxRedrives, plan)
+  return statusDocument(job, linksFor(http, request, job.id), exposureOf(http, job), admissionOf(http, job).maxRedrives, plan)
 }
 
 function factoryOf (http: HttpRuntime, { name }: JobRecord): ResponseFactories['status'] {
@@ -55,7 +55,7 @@ export async function answer (
   reply.code(code).header('cache-control', 'no-store')
   if (code === 202) {
     const now = storeNow(http.runtime.store, http.runtime.context.clock)
-    reply.header('location', http.links.self(job.id)).header('retry-after', String(retryAfterSeconds(job, now)))
+    reply.header('location', linksFor(http, request, job.id).self(job.id)).header('retry-after', String(retryAfterSeconds(job, now)))
   }
   const { body } = await showJob(http, job, request, reply)
   return reply.sent ? undefined : asJson(reply, body)

@@ -8,7 +8,7 @@ import { SocketSession, type ReadableJob, type Socket } from '../channels/socket
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { invalidOptions } from '../core/options.ts'
 import { described } from './described-route.ts'
-import { accessEndsAt, findReadable, NEVER_SHED } from './find-job.ts'
+import { findAllowed, NEVER_SHED } from './find-job.ts'
 import { clientOfRequest, correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { describeError } from './problem.ts'
@@ -126,7 +126,8 @@ class SocketRoute {
     // Without an option of the application, `ws` would answer with the first subprotocol that the client offers.
     headers['sec-websocket-protocol'] = SOCKET_PROTOCOL
     const viewer = await this.#http.ownership.ask(request)
-    viewer.throwIfRefused()
+    // With links, a client that nobody knows may have the link of a job: each subscription says.
+    if (this.#http.signer === undefined) viewer.throwIfRefused()
     const client = await clientOfRequest(this.#http, request)
     this.#throwIfFull(client)
     this.#admitted.set(request, { reply, client })
@@ -157,7 +158,6 @@ class SocketRoute {
   }
 
   async #find (jobs: readonly WantedJob[], request: FastifyRequest): Promise<ReadonlyArray<ReadableJob | undefined>> {
-    const readable = await findReadable(this.#http, request, jobs.map(({ id }) => id))
-    return readable.map((job) => job === undefined ? undefined : { job, until: accessEndsAt(request) })
+    return await findAllowed(this.#http, request, 'read', jobs)
   }
 }

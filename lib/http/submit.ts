@@ -5,6 +5,7 @@ import { isoFormat } from '../core/iso-time.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
+import { clientKey } from './client-key.ts'
 import { compileCapture } from './captured-headers.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { retryAfterSeconds, statusDocument, submittedDocument, writeSubmitted } from './document.ts'
@@ -51,6 +52,7 @@ export function submitHandler (parts: SubmitParts): Handler {
     const { headers } = request
     if (request.body === undefined && sentBody(headers)) throw unread(headers)
     const userId = owner === undefined ? undefined : await ownerOf(owner, request)
+    http.submissions?.count(clientKey(request, userId))
     const key = mode === false ? undefined : idempotencyKey(headers, mode)
     const meta: EndpointSubmitMeta = {
       owner: userId,
@@ -72,6 +74,7 @@ export function submitHandler (parts: SubmitParts): Handler {
 
     // From here on the job exists. If something fails below, the headers of the response still name it.
     reply.header('x-async-job-id', submitted.id)
+    reply.header('cache-control', 'no-store')
     reply.header('location', links.self(submitted.id))
     reply.header('x-processing-time', format(clock.now()))
     if (!submitted.created) reply.header('idempotency-replayed', 'true')

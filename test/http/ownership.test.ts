@@ -125,8 +125,10 @@ t.test('access: owner', async (t) => {
 
 t.test('access: what contradicts itself is refused', async (t) => {
   await t.rejects(testApp({ http: { access: 'open', owner: byUser } }), { code: 'FAE_INVALID_OPTIONS', message: /access "open" contradicts owner/ })
-  // @ts-expect-error it comes later
-  await t.rejects(testApp({ http: { access: 'link' } }), { code: 'FAE_INVALID_OPTIONS', message: /access must be "owner" or "open"/ })
+  await t.rejects(testApp({ http: { access: 'open', authorize: () => true } }), { code: 'FAE_INVALID_OPTIONS', message: /access "open" contradicts authorize/ })
+  await t.rejects(testApp({ http: { access: 'link' } }), { code: 'FAE_INVALID_OPTIONS', message: /access "link" needs links/ })
+  // @ts-expect-error not a value
+  await t.rejects(testApp({ http: { access: 'closed' } }), { code: 'FAE_INVALID_OPTIONS', message: /access must be "owner", "link" or "open"/ })
 })
 
 t.test('idempotency keys of clients that nobody names are told apart by their credentials', async (t) => {
