@@ -272,8 +272,8 @@ export type { AnyEndpointOptions } from '../lib/http/endpoint.ts'
 export type { IdempotencyMode } from '../lib/http/idempotency.ts'
 export type { Links } from '../lib/http/links.ts'
 export type { AsyncEndpointsRouteConfig } from '../lib/http/http-runtime.ts'
-export type { EndpointRouteOptions, BaseEndpointOptions, HttpAccess, HttpOptions } from '../lib/http/options.ts'
-export type { OwnerFunction } from '../lib/http/owner.ts'
+export type { EndpointRouteOptions, BaseEndpointOptions, HttpOptions } from '../lib/http/options.ts'
+export type { HttpAccess, OwnerFunction } from '../lib/http/owner.ts'
 export type { Problem, ProblemError } from '../lib/http/problem.ts'
 export type {
   ProblemContext, ResponseFactories, ResponseFactory, StatusContext, SubmittedContext

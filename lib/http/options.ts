@@ -8,12 +8,9 @@ import type { AuthorizeFunction } from './authorize.ts'
 import { headerListProblems } from './captured-headers.ts'
 import { correlationHeaderProblems, DEFAULT_CORRELATION_HEADER } from './correlation.ts'
 import type { IdempotencyMode } from './idempotency.ts'
-import type { OwnerFunction } from './owner.ts'
+import type { HttpAccess, OwnerFunction } from './owner.ts'
 import type { ResponseFactories } from './responses.ts'
 import type { ExposeErrors } from './shown-error.ts'
-
-/** Who may use the job routes. */
-export type HttpAccess = 'owner' | 'link' | 'open'
 
 /** Options of the job routes, and defaults for all endpoints. */
 export interface HttpOptions {

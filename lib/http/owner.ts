@@ -1,7 +1,9 @@
 import type { FastifyRequest } from 'fastify'
 import type { JobRecord } from '../jobs/job.ts'
 import type { Verdict } from './authorize.ts'
-import type { HttpAccess } from './options.ts'
+
+/** Who may use the job routes. */
+export type HttpAccess = 'owner' | 'link' | 'open'
 
 /**
  * Returns the owner of a request, for example `(request) => request.user.id`. The owner is stored with a submitted

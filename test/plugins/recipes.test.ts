@@ -112,7 +112,7 @@ t.test('how our routes stand in the OpenAPI document is said by options', async 
     return app.swagger().paths as never
   }
   const all = await pathsOf({})
-  t.same(Object.keys(all).sort(), ['/a', '/b', '/health', '/health/live', '/health/ready', '/jobs/{id}', '/jobs/{id}/cancel', '/jobs/{id}/redrive', '/jobs/{id}/result', '/jobs/{id}/signals/{name}', '/metrics/bottlenecks', '/metrics/jobs'])
+  t.same(Object.keys(all).sort(), ['/a', '/b', '/health', '/health/live', '/health/ready', '/jobs/events', '/jobs/{id}', '/jobs/{id}/cancel', '/jobs/{id}/redrive', '/jobs/{id}/result', '/jobs/{id}/signals/{name}', '/metrics/bottlenecks', '/metrics/jobs'])
   t.same(all['/jobs/{id}']?.get?.tags, ['jobs'])
   t.equal(all['/jobs/{id}']?.get?.security, undefined)
   const hidden = await pathsOf({ http: { openapi: { hide: true, tags: ['work'] } }, health: { openapi: { hide: true } }, observability: { metrics: { openapi: { hide: true } } } })
