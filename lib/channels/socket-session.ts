@@ -89,10 +89,12 @@ export interface SocketSessionParts {
   readonly find: (jobs: readonly WantedJob[]) => Promise<ReadonlyArray<ReadableJob | undefined>>
   /** The status document as this client gets it. */
   readonly show: (job: JobRecord) => Promise<unknown>
-  /** What the client may know of an error. */
+  /** What the client may know of an error: further members of the message. */
   readonly describe: (error: unknown) => object
   /** How long the connection lives, in milliseconds: who may listen is then decided again. */
   readonly maxAgeMs: number
+  /** A job could not be shown. The connection is closed. */
+  readonly failed: (error: unknown) => void
   /** The connection has ended. */
   readonly closed: (end: { readonly reason: SocketReason, readonly sent: number }) => void
 }
@@ -226,8 +228,14 @@ export class SocketSession implements Channel {
       mayWrite: () => this.#heldSince === undefined,
       write: (message) => { this.#write(message) },
       ended: () => { this.#drop(id) },
-      failed: () => { this.leave('error') }
+      failed: (error) => { this.#fail(error) }
     }))
+  }
+
+  #fail (error: unknown): void {
+    if (this.#phase !== 'open') return
+    this.#parts.failed(error)
+    this.leave('error')
   }
 
   #drop (id: string): void {
@@ -239,7 +247,7 @@ export class SocketSession implements Channel {
   }
 
   #refuse (error: unknown, ids?: readonly string[]): void {
-    this.#write({ type: 'error', ids, problem: this.#parts.describe(error) })
+    this.#write({ type: 'error', ids, ...this.#parts.describe(error) })
   }
 
   #write (message: object): void {

@@ -13,7 +13,7 @@ import { clientOfRequest, correlationHook, problemHandler, type HttpRuntime } fr
 import { ownCompilers } from './own-compilers.ts'
 import { describeError } from './problem.ts'
 import { emptyResponse, problemResponse } from './schemas.ts'
-import { showJob } from './shown-job.ts'
+import { documentOnChannel } from './shown-job.ts'
 import { passUpgrades } from './socket-upgrade.ts'
 
 /**
@@ -150,11 +150,21 @@ class SocketRoute {
       backbone: http.backbone,
       maxAgeMs: http.listening.maxAgeMs * (0.8 + Math.random() * 0.4),
       find: (jobs) => this.#find(jobs, request),
-      show: async (job) => (await showJob(http, job, request, reply)).body,
-      describe: (error) => describeError(error, request, reply).problem,
+      show: (job) => documentOnChannel(http, job, request, reply),
+      describe: (error) => this.#describe(error, request, reply),
+      failed: (error) => { request.log.error(http.runtime.redaction.fields({ err: error }), 'a job could not be shown on a WebSocket') },
       closed: (end) => { http.channels.delete(session, end) }
     })
     http.channels.add(session, client)
+  }
+
+  #describe (error: unknown, request: FastifyRequest, reply: FastifyReply): object {
+    const { problem, code, retryAfterSeconds } = describeError(error, request, reply)
+    if (problem.status >= 500) {
+      const { redaction } = this.#http.runtime
+      request.log[code === undefined ? 'error' : 'warn'](redaction.fields({ err: error }), 'a subscription failed')
+    }
+    return { problem, retryAfterSeconds }
   }
 
   async #find (jobs: readonly WantedJob[], request: FastifyRequest): Promise<ReadonlyArray<ReadableJob | undefined>> {

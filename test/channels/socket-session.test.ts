@@ -60,6 +60,7 @@ function session (options: Partial<Pick<SocketSessionParts, 'find' | 'show' | 'm
   const clock = new FakeClock()
   const jobs = new Map<string, ReadableJob>()
   const watched = new Map<string, { hear: (news: JobNews) => void, options: WatchOptions | undefined }>()
+  const failures: string[] = []
   const ends: Array<{ reason: string, sent: number }> = []
   const made = new SocketSession({
     socket,
@@ -72,13 +73,14 @@ function session (options: Partial<Pick<SocketSessionParts, 'find' | 'show' | 'm
     },
     find: options.find ?? (async (wanted) => wanted.map(({ id }) => jobs.get(id))),
     show: options.show ?? (async ({ id, state, progress }) => ({ id, status: state, progress })),
-    describe: (error) => ({ detail: ownMessage(error) }),
+    describe: (error) => ({ problem: { detail: ownMessage(error) } }),
     maxAgeMs: options.maxAgeMs ?? 600_000,
+    failed: (error) => { failures.push(String(error)) },
     closed: (end) => { ends.push(end) }
   })
   const add = (job: JobRecord, until?: number): void => { jobs.set(job.id, { job, until }) }
   const hear = (id: string, news: JobNews): void => { watched.get(id)?.hear(news) }
-  return { socket, clock, add, jobs, watched, ends, hear, session: made }
+  return { socket, clock, add, jobs, watched, ends, failures, hear, session: made }
 }
 
 t.test('subscribe: the job as it is, what changes, and its end', async (t) => {
@@ -330,11 +332,12 @@ t.test('answers to messages are bounded as well', async (t) => {
 })
 
 t.test('a document that cannot be made ends the connection', async (t) => {
-  const { socket, add } = session({ show: async () => { throw new Error('a response factory') } })
+  const { socket, add, failures } = session({ show: async () => { throw new Error('a response factory') } })
   add(record('a'))
   socket.says({ type: 'subscribe', ids: ['a'] })
   await turn()
   t.same(socket.closed, { code: 1011, reason: 'error' })
+  t.same(failures, ['Error: a response factory'], 'and is logged')
 })
 
 t.test('a connection that ends while its jobs are looked up leaves nothing', async (t) => {

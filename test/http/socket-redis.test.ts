@@ -40,7 +40,7 @@ t.test('sockets on Redis: the job runs in another process, and the server goes a
 
   await redis.kill()
   socket.subscribe(quick)
-  t.match(await socket.nextOf('error'), { ids: [quick], problem: { code: 'FAE_STORE_UNAVAILABLE', status: 503 } })
+  t.match(await socket.nextOf('error'), { ids: [quick], problem: { code: 'FAE_STORE_UNAVAILABLE', status: 503 }, retryAfterSeconds: Number })
   await redis.start()
   open()
   t.match(await socket.nextOf('end', gated), { job: { status: 'completed' } }, 'nothing was lost')

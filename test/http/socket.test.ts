@@ -93,6 +93,15 @@ t.test('a job that ended before is heard of at once; texts of users forge nothin
   t.same(await socket.next(), { type: 'pong' })
 })
 
+t.test('documents of response factories', async (t) => {
+  const { app, client, submit } = await serve(t, { http: { responses: { status: ({ document }) => ({ ...document, more: 'of the application' }) } } })
+  const id = await submit('quick')
+  await app.jobs.waitFor(id)
+  const socket = await client()
+  socket.subscribe(id)
+  t.match(await socket.nextOf('end'), { job: { id, more: 'of the application' } })
+})
+
 t.test('hostile frames', async (t) => {
   const { submit, client, open } = await serve(t)
   const id = await submit()
