@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
+import { HttpSender } from '../../lib/core/http-sender.ts'
 import type { MetricsExporter } from '../../lib/exposition/exporter.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 import { asyncEndpoints, type ObservabilityOptions } from '../../plugins/async-endpoints.ts'
@@ -47,7 +48,7 @@ async function closing (app: FastifyInstance, clock: FakeClock): Promise<void> {
 /** What a push target does with a request. */
 type Mood = 'refuse' | 'hang' | 'take' | 'busy'
 
-/** A push target with moods, and a `fetch` that tells how many requests are under way: real sockets under a clock that stands still. */
+/** A push target with moods, which also counts the requests under way: real sockets under a clock that stands still. */
 class Place {
   mood: Mood = 'take'
   readonly pages: string[] = []
@@ -55,7 +56,7 @@ class Place {
   #held = new Set<ServerResponse>()
   #underWay = 0
   #server: Server | undefined
-  readonly #fetch = globalThis.fetch
+  readonly #send = Reflect.get(HttpSender.prototype, 'sendOnce') as HttpSender['sendOnce']
   port = 0
 
   async open (): Promise<void> {
@@ -73,19 +74,21 @@ class Place {
   }
 
   watch (): void {
-    globalThis.fetch = async (...values) => {
-      this.requests++
-      this.#underWay++
+    const send = this.#send
+    const began = (): void => { this.requests++; this.#underWay++ }
+    const ended = (): void => { this.#underWay-- }
+    HttpSender.prototype.sendOnce = async function (options) {
+      began()
       try {
-        return await this.#fetch(...values)
+        return await send.call(this, options)
       } finally {
-        this.#underWay--
+        ended()
       }
     }
   }
 
   async end (): Promise<void> {
-    globalThis.fetch = this.#fetch
+    HttpSender.prototype.sendOnce = this.#send
     await this.shut()
   }
 
