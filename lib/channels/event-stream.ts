@@ -163,7 +163,9 @@ export class EventStream implements Channel {
 
   #idOf (message: JobMessage): string | undefined {
     if (this.#over.length > 1) return idOfSeveral(this.#over, ++this.#count)
-    return message.type === 'gone' ? undefined : idOfOne(message.version, message.type === 'end')
+    // A client that comes back after this must find that it has heard everything.
+    if (message.type === 'gone') return idOfOne(this.#parts.seen.version ?? 0, true)
+    return idOfOne(message.version, message.type === 'end')
   }
 
   #write (frame: string): void {

@@ -149,7 +149,7 @@ t.test('a job that is removed meanwhile, and a right that ends', async (t) => {
   removed.output.take()
   removed.watchers.get('a')?.({ kind: 'gone', id: 'a' })
   await settle()
-  t.same(removed.output.take(), [{ type: 'gone', lastEventId: '1', data: { id: 'a' } }])
+  t.same(removed.output.take(), [{ type: 'gone', lastEventId: '0.end', data: { id: 'a' } }])
   t.match(removed.ends, [{ reason: 'done' }])
 
   const clock = new FakeClock()

@@ -114,6 +114,12 @@ export class EventClient {
     return this.parser.events
   }
 
+  /** Drops the events that were heard so far. */
+  forget (): void {
+    this.parser.events.length = 0
+    this.#taken = 0
+  }
+
   /** The client goes away without a word. */
   leave (): void { this.#request.destroy() }
 
