@@ -93,11 +93,11 @@ function checkJobRoutes ({ jobRoutes }: Extract<AppFacts, { state: 'ready' }>): 
   const id = 'app.job-routes'
   switch (jobRoutes) {
     case 'none': return found(id, 'ok', 'there are no job routes')
-    case 'guarded': return found(id, 'ok', 'an owner function decides who may see a job')
+    case 'guarded': return found(id, 'ok', 'an owner function, http.authorize or the link of a job decides who may see it')
     case 'open': return found(id, 'note', 'open on purpose: anybody who knows the id of a job can read, cancel and redrive it',
       'Set http.owner if the jobs belong to different people')
-    case 'left-open': return found(id, 'warning', 'open: there is no owner function, and anybody who knows the id of a job can read, cancel and redrive it',
-      'http: { owner: (request) => request.user.id }, or http: { access: \'open\' } if that is intended')
+    case 'left-open': return found(id, 'problem', 'open: there is no owner function, and anybody who knows the id of a job can read, cancel and redrive it',
+      'http: { owner: (request) => request.user.id }, or http: { links: { keys: [{ id, secret }] } }, or http: { access: \'open\' } if that is intended')
   }
 }
 

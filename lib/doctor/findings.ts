@@ -179,9 +179,9 @@ export const CHECKS = {
     group: 'application',
     needs: 'app',
     title: 'job routes',
-    why: 'Without an owner function, only the job\'s id protects the job, and ids end up in logs, links and screenshots.',
+    why: 'Without an owner function or links, only the job\'s id protects the job, and ids end up in logs, links and screenshots.',
     note: '`http.access: \'open\'`',
-    warning: 'an endpoint has no owner function, and `http.access` does not say that this is intended'
+    problem: 'an endpoint has no owner function, there are neither `http.authorize` nor `http.links`, and `http.access` does not say that this is intended'
   },
   'app.metrics': {
     group: 'application',

@@ -266,8 +266,8 @@ export const EVENT_CATALOGUE = {
   },
 
   'access.jobs_left_open': {
-    about: 'At the start of a process in production: the job routes have no owner function, and `http.access` ' +
-      'does not say that this is intended.',
+    about: 'At the start of a process in production: the job routes have no owner function, no `authorize` and ' +
+      'no links, and `http.access` does not say that this is intended.',
     measurements: [], metadata: ['path']
   },
   'access.metrics_left_open': {

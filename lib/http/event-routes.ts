@@ -7,6 +7,7 @@ import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { described } from './described-route.ts'
 import { accessEndsAt, findJob, findReadable, NEVER_SHED, type JobRequest } from './find-job.ts'
+import { hiddenSig } from './hidden-sig.ts'
 import { clientOf, correlationHook, problemHandler, vary, type HttpRuntime } from './http-runtime.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { describeError } from './problem.ts'
@@ -57,6 +58,7 @@ export function addEventRoute (app: FastifyInstance, http: HttpRuntime): void {
     exposeHeadRoute: false,
     schema: { ...schema, querystring: query },
     ...ownCompilers,
+    ...hiddenSig(app, http),
     config: { asyncEndpoints: { kind: 'events' as const }, ...NEVER_SHED, otel: false },
     onRequest: correlationHook(http),
     errorHandler: problemHandler(http, http.options.responses, undefined),

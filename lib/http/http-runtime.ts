@@ -13,6 +13,7 @@ import { clientKey } from './client-key.ts'
 import { grantOf, LinkSigner } from './capability.ts'
 import { Correlation } from './correlation.ts'
 import { copyErrorHeaders, noSniff } from './error-headers.ts'
+import { hideSigInSpan } from './hidden-sig.ts'
 import { JobLinks } from './links.ts'
 import type { ResolvedHttpOptions } from './options.ts'
 import { ownerOf, Ownership, type OwnerFunction } from './owner.ts'
@@ -165,7 +166,10 @@ export function correlationHook (
     correlation.begin(request, reply)
     noSniff(reply)
     // The address of the request, or a link in the answer, may be a signed one.
-    if (signer !== undefined) reply.header('referrer-policy', 'no-referrer')
+    if (signer !== undefined) {
+      reply.header('referrer-policy', 'no-referrer')
+      hideSigInSpan(request)
+    }
     done()
   }
 }

@@ -10,7 +10,9 @@ import { anyBody } from './any-body.ts'
 import { described, type Described } from './described-route.ts'
 import { matchesETag, retryAfterSeconds } from './document.ts'
 import { addEventRoute, streamJob, wantsEvents } from './event-routes.ts'
+import { hiddenSig } from './hidden-sig.ts'
 import { findJob, NEVER_SHED, notFound, type JobRequest } from './find-job.ts'
+import { addListRoute } from './list-route.ts'
 import { RequestOrigin } from './request-origin.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime } from './prefer.ts'
@@ -27,7 +29,7 @@ import { addSignalRoute } from './signal-route.ts'
 import { admissionOf, answer, showJob, type Shown } from './shown-job.ts'
 import { shownError } from './shown-error.ts'
 
-/** Adds the routes of existing jobs: status, result, cancel, redrive, signals. */
+/** Adds the routes of existing jobs: status, result, cancel, redrive, signals, list. */
 export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
   const path = `${http.options.path}/:id`
   const gone = problemResponse('The job does not exist, is no longer stored, or belongs to another owner')
@@ -41,6 +43,7 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
       exposeHeadRoute: false,
       schema: described(app, http, operation, schema),
       ...ownCompilers,
+      ...hiddenSig(app, http),
       // Read by @fastify/otel: polling is not worth a trace.
       config: { asyncEndpoints: { kind }, ...(kind === 'redrive' ? undefined : NEVER_SHED), ...(kind === 'status' ? { otel: false } : undefined) },
       onRequest: correlationHook(http),
@@ -95,6 +98,7 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
   // An alias: other systems call it retry. It is not in the OpenAPI document, so that the operation appears once.
   add('redrive', 'POST', `${path}/retry`, 'retryJob', { ...redrive, hide: true }, (request, reply) => redriveJob(http, request, reply))
   addSignalRoute(app, http)
+  addListRoute(app, http)
   if (http.listening.sse) addEventRoute(app, http)
 }
 

@@ -2,6 +2,7 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { answerRefusals } from './framework-errors.ts'
 import { refuseUnknown } from './find-job.ts'
+import { hiddenSig } from './hidden-sig.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
 
@@ -28,6 +29,7 @@ export function addRefusals (app: FastifyInstance, http: HttpRuntime): void {
       exposeHeadRoute: false,
       schema: { hide: true },
       ...ownCompilers,
+      ...hiddenSig(app, http),
       config: { asyncEndpoints: { kind: 'refusal' }, otel: false },
       // Before the body is read, because it is not needed.
       onRequest: [correlationHook(http), async (request) => { await refuse(http, request, request.params['*']) }],

@@ -87,6 +87,15 @@ export const statusSchema: Schema = {
   }
 }
 
+export const listSchema: Schema = {
+  type: 'object',
+  required: ['jobs'],
+  properties: {
+    jobs: { type: 'array', items: statusSchema },
+    cursor: { type: 'string', description: 'The parameter `cursor` of the next page; absent on the last one' }
+  }
+}
+
 const problemSchema: Schema = {
   type: 'object',
   description: 'Problem details (RFC 9457)',

@@ -4,8 +4,9 @@ import type { Signalled } from '../client/jobs.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { described } from './described-route.ts'
-import { clientOf, correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
+import { clientOf, correlationHook, linksFor, problemHandler, type HttpRuntime } from './http-runtime.ts'
 import { findJob, NEVER_SHED, type JobRequest } from './find-job.ts'
+import { hiddenSig } from './hidden-sig.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime } from './prefer.ts'
 import { asJson } from './responses.ts'
@@ -50,6 +51,7 @@ export function addSignalRoute (app: FastifyInstance, http: HttpRuntime): void {
       }
     }),
     ...ownCompilers,
+    ...hiddenSig(app, http),
     // Even under load: a saga that waits can only go on, and be done, by its signal.
     config: { asyncEndpoints: { kind: 'signal' }, ...NEVER_SHED },
     onRequest: correlationHook(http),
@@ -90,7 +92,7 @@ async function answerInTime (
   if (job.state === 'completed') {
     const result = await readResult(http, job)
     if (result === undefined) return accept(http, name, signalled, job, 202, reply)
-    reply.header('preference-applied', appliedWait(waitMs)).header('content-location', http.links.result(job.id))
+    reply.header('preference-applied', appliedWait(waitMs)).header('content-location', linksFor(http, request, job.id).result(job.id))
     return sendResult(result.text, reply)
   }
   reply.header('preference-applied', appliedWait(waitMs))

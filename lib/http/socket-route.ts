@@ -9,6 +9,7 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 import { invalidOptions } from '../core/options.ts'
 import { described } from './described-route.ts'
 import { findAllowed, NEVER_SHED } from './find-job.ts'
+import { hiddenSig } from './hidden-sig.ts'
 import { clientOfRequest, correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { describeError } from './problem.ts'
@@ -97,6 +98,7 @@ class SocketRoute {
         }
       }),
       ...ownCompilers,
+      ...hiddenSig(app, http),
       config: { asyncEndpoints: { kind: 'socket' }, ...NEVER_SHED, otel: false },
       onRequest: correlationHook(http),
       // Never later: when the handler runs, the client has already been answered with 101.

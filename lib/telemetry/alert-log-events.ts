@@ -56,8 +56,8 @@ export const ACCESS_LINES = {
     id: 10901,
     level: 'warn',
     message: 'the job routes are open: anybody who knows the id of a job can read, cancel and redrive it, and all ' +
-      'clients share one space of idempotency keys; set http.owner, or confirm that this is intended with ' +
-      'http.access: \'open\'',
+      'clients share one space of idempotency keys; set http.owner, http.authorize or http.links, or confirm that this ' +
+      'is intended with http.access: \'open\'',
     fields: { path: 'path' }
   },
   'access.metrics_left_open': {
