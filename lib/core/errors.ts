@@ -17,6 +17,7 @@ export const ERROR_TABLE = {
   FAE_IDEMPOTENCY_KEY_REUSED: { statusCode: 422, title: 'The Idempotency-Key was used for another request' },
   FAE_PAYLOAD_TOO_LARGE: { statusCode: 413, title: 'The request body is too large' },
   FAE_UPGRADE_REQUIRED: { statusCode: 426, title: 'This address is for WebSockets' },
+  FAE_URL_REFUSED: { statusCode: 400, title: 'The URL is not allowed' },
   FAE_TOO_MANY_SUBSCRIPTIONS: { statusCode: 400, title: 'The connection has too many subscriptions' },
   FAE_UNSUPPORTED_MEDIA_TYPE: { statusCode: 415, title: 'The media type is not supported' },
   FAE_TOO_MANY_CHANNELS: { statusCode: 429, title: 'Too many open streams and sockets' },

@@ -1,27 +1,10 @@
 /** Delivers messages to one HTTP receiver that the operator has chosen: an alert webhook, a push target of metrics. */
 import type { Clock } from './context.ts'
 import { sleep } from './deadline.ts'
+import { DeliveryError, type HttpAnswer, type HttpMessage, type HttpSender } from './http-sender.ts'
 import { readRetryAfter } from './retry-after.ts'
 
 const FIRST_BACKOFF_MS = 500
-const NETWORK_CODE = /^[A-Z][A-Z0-9_]{1,40}$/
-
-/** What went wrong, without the URL, its credentials and the headers: all may hold secrets. */
-export class DeliveryError extends Error {
-  /** `HTTP_503`, `ECONNREFUSED`, `ETIMEDOUT`, …; `ENETWORK` where the system gave no code. */
-  readonly code: string
-  /** Whether another attempt makes sense. */
-  readonly passing: boolean
-  readonly retryAfterMs: number | undefined
-
-  constructor (code: string, message: string, passing: boolean, retryAfterMs?: number) {
-    super(message)
-    this.name = 'DeliveryError'
-    this.code = code
-    this.passing = passing
-    this.retryAfterMs = retryAfterMs
-  }
-}
 
 /**
  * When the next attempt may be made. The backoff doubles with each failure in a row; half of it is random, so that
@@ -56,14 +39,10 @@ export class DeliveryPace {
   }
 }
 
-export interface HttpMessage {
-  readonly headers: Readonly<Record<string, string>>
-  readonly body: string | Uint8Array<ArrayBuffer>
-}
-
 export interface DeliveryOptions {
   readonly clock: Clock
-  /** Without credentials: `fetch` refuses them. */
+  readonly sender: HttpSender
+  /** Without credentials: the sender refuses them. */
   readonly url: string
   /** How errors call the receiver. */
   readonly receiver: string
@@ -101,46 +80,18 @@ export async function deliver (options: DeliveryOptions): Promise<DeliveryError 
   return error ?? new DeliveryError('FAE_CLOSED', 'it was not sent', false)
 }
 
-async function post (
-  { clock, url, receiver, timeoutMs, signal, message }: DeliveryOptions
-): Promise<DeliveryError | undefined> {
-  const late = new AbortController()
-  const timer = clock.setTimeout(() => { late.abort() }, Math.max(0, timeoutMs))
+async function post ({ clock, sender, message, ...options }: DeliveryOptions): Promise<DeliveryError | undefined> {
   try {
-    const { headers, body } = message()
-    // A redirect would carry the message, and headers with secrets, to another receiver.
-    const response = await fetch(url, { method: 'POST', headers, body, redirect: 'manual', signal: AbortSignal.any([signal, late.signal]) })
-    await response.body?.cancel()
-    return response.ok ? undefined : refused(receiver, response, clock.now())
+    const answer = await sender.sendOnce({ ...options, ...message() })
+    const accepted = answer.status >= 200 && answer.status < 300
+    return accepted ? undefined : refused(options.receiver, answer, clock.now())
   } catch (error) {
-    if (late.signal.aborted || signal.aborted) return new DeliveryError('ETIMEDOUT', `${receiver} did not answer in time`, true)
-    return new DeliveryError(networkCode(error), `${receiver} could not be reached`, true)
-  } finally {
-    clock.clearTimeout(timer)
+    return error instanceof DeliveryError ? error : new DeliveryError('ENETWORK', `${options.receiver} could not be reached`, true)
   }
 }
 
-function refused (receiver: string, { status, headers }: Response, now: number): DeliveryError {
+function refused (receiver: string, { status, headers }: HttpAnswer, now: number): DeliveryError {
   const passing = status === 408 || status === 425 || status === 429 || status >= 500
-  return new DeliveryError(`HTTP_${status}`, `${receiver} answered ${status}`, passing, readRetryAfter(headers.get('retry-after'), now))
-}
-
-/** The message of `fetch` is always "fetch failed"; its cause holds the code of the system. */
-function networkCode (error: unknown): string {
-  const cause: unknown = error instanceof Error ? error.cause : undefined
-  const code: unknown = typeof cause === 'object' && cause !== null ? Reflect.get(cause, 'code') : undefined
-  return typeof code === 'string' && NETWORK_CODE.test(code) ? code : 'ENETWORK'
-}
-
-/** The names of the headers that `fetch` would refuse. */
-export function unsendableHeaders (headers: Readonly<Record<string, string>>): string[] {
-  return Object.entries(headers).filter(([name, value]) => !canBeSent(name, value)).map(([name]) => name)
-}
-
-function canBeSent (name: string, value: string): boolean {
-  try {
-    return new Headers({ [name]: value }) !== undefined
-  } catch {
-    return false
-  }
+  const retryAfterMs = readRetryAfter(headers['retry-after'] ?? null, now)
+  return new DeliveryError(`HTTP_${status}`, `${receiver} answered ${status}`, passing, retryAfterMs)
 }

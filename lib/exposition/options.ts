@@ -1,6 +1,8 @@
 import { resolve } from 'node:path'
-import { unsendableHeaders } from '../core/http-delivery.ts'
+import { unsendableHeaders } from '../core/http-sender.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../core/options.ts'
+import { ALLOW_PRIVATE_SCHEMA, rangeProblems } from '../core/outbound-policy.ts'
+import { operatorUrlProblem } from '../core/public-address.ts'
 import { cut } from '../core/text.ts'
 
 /** A file that is replaced, atomically, with the newest metrics. */
@@ -23,6 +25,14 @@ export interface FileTargetOptions {
 export interface PushTargetOptions {
   /** May hold a user and a password, which become an `authorization` header. Redirects are not followed. */
   url: string
+  /**
+   * Allows a receiver that is not public: `true` for any private network and this machine, or the ranges of yours, such as
+   * `['10.20.0.0/16']`. Needed for every URL with an IP address or a host name without a dot. A receiver whose name has a private
+   * address, although this does not allow it, gets nothing: each attempt fails with `FAE_URL_REFUSED`.
+   *
+   * @defaultValue false
+   */
+  allowPrivate?: boolean | readonly string[] | undefined
   /** Any registered format. @defaultValue 'prometheus' */
   format?: string | undefined
   /** Further headers. */
@@ -74,6 +84,7 @@ const exportSchema: OptionsSchema = {
           required: ['url'],
           properties: {
             url: { type: 'string', pattern: '^https?://', description: 'a URL that begins with http:// or https://' },
+            allowPrivate: ALLOW_PRIVATE_SCHEMA,
             format: { type: 'string', minLength: 1, maxLength: 50 },
             headers: { type: 'object', additionalProperties: { type: 'string' } },
             intervalMs: interval,
@@ -94,7 +105,7 @@ const exportSchema: OptionsSchema = {
 const EXPORT_DEFAULTS = Object.freeze({ syncIntervalMs: 30_000, retentionMs: 300_000, includeInstances: true })
 const SAFETY_MARGIN_MS = 60_000
 const FILE_DEFAULTS = Object.freeze({ format: 'prometheus', intervalMs: 60_000, scope: 'host' as 'host' | 'all' })
-const PUSH_DEFAULTS = Object.freeze({ format: 'prometheus', intervalMs: 15_000, timeoutMs: 5_000, attempts: 5 })
+const PUSH_DEFAULTS = Object.freeze({ format: 'prometheus', intervalMs: 15_000, timeoutMs: 5_000, attempts: 5, allowPrivate: false as boolean | readonly string[] })
 
 /** A file is written well within this. */
 const FILE_TIMEOUT_MS = 1_000
@@ -150,9 +161,20 @@ export function lockMs (target: ResolvedFileTargetOptions | ResolvedPushTargetOp
 }
 
 /** None of them shows the URL or the value of a header: both may hold secrets. */
-function pushProblems ({ url, headers = {} }: PushTargetOptions): string[] {
-  const problems = URL.canParse(url) ? [] : ['targets.push.url is not a URL']
-  return [...problems, ...unsendableHeaders(headers).map((name) => `targets.push.headers: ${JSON.stringify(cut(name, 50))} cannot be sent`)]
+function pushProblems ({ url, headers = {}, allowPrivate = false }: PushTargetOptions): string[] {
+  const problems = rangeProblems('targets.push.allowPrivate', allowPrivate)
+  const found = problems.length === 0 ? urlProblem(url, allowPrivate) : undefined
+  if (found !== undefined) problems.push(found)
+  problems.push(...unsendableHeaders(headers).map((name) => `targets.push.headers: ${JSON.stringify(cut(name, 50))} cannot be sent`))
+  return problems
+}
+
+function urlProblem (text: string, allowPrivate: boolean | readonly string[]): string | undefined {
+  if (!URL.canParse(text)) return 'targets.push.url is not a URL'
+  const url = new URL(text)
+  url.username = url.password = ''
+  const problem = operatorUrlProblem(url, allowPrivate)
+  return problem === undefined ? undefined : `targets.push.url: ${problem}`
 }
 
 function present<T extends object> (given: T): Partial<T> {

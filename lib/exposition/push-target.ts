@@ -1,6 +1,8 @@
 import type { Clock } from '../core/context.ts'
 import { sleep, withDeadline } from '../core/deadline.ts'
-import { deliver, DeliveryError, DeliveryPace } from '../core/http-delivery.ts'
+import { deliver, DeliveryPace } from '../core/http-delivery.ts'
+import { DeliveryError, HttpSender } from '../core/http-sender.ts'
+import { operatorPolicy } from '../core/outbound-policy.ts'
 import type { ResolvedPushTargetOptions } from './options.ts'
 
 /** What is sent. */
@@ -40,6 +42,7 @@ const LONGEST_BACKOFF_MS = 30_000
  */
 export class PushSender<P extends PushPage> {
   readonly #parts: PushSenderParts<P>
+  readonly #sender: HttpSender
   readonly #url: string
   readonly #receiver: string
   readonly #headers: Readonly<Record<string, string>>
@@ -55,10 +58,11 @@ export class PushSender<P extends PushPage> {
   constructor (parts: PushSenderParts<P>) {
     this.#parts = parts
     this.#pace = new DeliveryPace(parts.clock, LONGEST_BACKOFF_MS, parts.random)
+    this.#sender = new HttpSender({ clock: parts.clock, policy: operatorPolicy(parts.options.allowPrivate) })
     const url = new URL(parts.options.url)
     const { username, password } = url
     const headers = new Headers(parts.options.headers)
-    // `fetch` refuses credentials in a URL, and shows them in its error.
+    // The sender refuses credentials in a URL.
     if ((username !== '' || password !== '') && !headers.has('authorization')) {
       headers.set('authorization', `Basic ${Buffer.from(`${decoded(username)}:${decoded(password)}`).toString('base64')}`)
     }
@@ -86,6 +90,7 @@ export class PushSender<P extends PushPage> {
     if (this.#sending !== undefined) await withDeadline(clock, deadlineMs, this.#sending)
     this.#closed = true
     this.#abort.abort()
+    this.#sender.close()
   }
 
   async #sendAll (): Promise<void> {
@@ -124,6 +129,7 @@ export class PushSender<P extends PushPage> {
     let takenOver = false
     const error = await deliver({
       clock,
+      sender: this.#sender,
       url: this.#url,
       receiver: this.#receiver,
       timeoutMs: Math.min(options.timeoutMs, (this.#flushUntil ?? Infinity) - clock.monotonic()),

@@ -146,7 +146,7 @@ t.test('a busy process does not wait for its time', async (t) => {
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => new Promise((resolve) => { server.close(resolve); server.closeAllConnections() }))
-  const process = processOf(t, 'one', { targets: { push: { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, threshold: 100, intervalMs: 600_000, format: 'json' } } }, { clock })
+  const process = processOf(t, 'one', { targets: { push: { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`, allowPrivate: true, threshold: 100, intervalMs: 600_000, format: 'json' } } }, { clock })
   const { coordinator, jobs, outcomes } = process
   await coordinator.start()
   await pass(clock, [process], () => outcomes.length === 1, 'the first page')
@@ -177,7 +177,7 @@ t.test('what a process counted last is exported, however seldom that happens', a
   t.match(read(path), /^jobs_total{instance="other"} 10$/m)
   t.equal(readExportOptions(options).retentionMs, 5_000 + 2_700_000 + 1_800_000 + 12_000, 'seen, the lock of a dead process run out, a turn, a fifth of the retention longer')
   t.equal(readExportOptions({ ...options, safetyMarginMs: 300_000 }).retentionMs, 4_805_000)
-  t.equal(readExportOptions({ targets: { file: { path }, push: { url: 'http://x' } } }).retentionMs, 300_000, 'the defaults leave more than enough')
+  t.equal(readExportOptions({ targets: { file: { path }, push: { url: 'http://x.test' } } }).retentionMs, 300_000, 'the defaults leave more than enough')
 })
 
 t.test('of two processes one exports for both; when it dies, the other takes over', async (t) => {

@@ -14,7 +14,7 @@ const GAUGE = /^test_gauge(?:\{[^}]*\})? 42$/m
 async function build (t: { teardown (end: () => unknown): void }, url?: string): Promise<FastifyInstance> {
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(asyncEndpoints, { observability: url === undefined ? true : { export: { targets: { push: { url, intervalMs: 200 } } } } })
+  await app.register(asyncEndpoints, { observability: url === undefined ? true : { export: { targets: { push: { url, allowPrivate: true, intervalMs: 200 } } } } })
   app.jobMetricsRegistry.instrument({ name: 'test.counter', kind: 'counter', unit: '1', description: 'Five', labels: [] }).bind({}).add(5)
   app.jobMetricsRegistry.instrument({ name: 'test.gauge', kind: 'gauge', unit: '', description: 'Forty-two', labels: [] }).bind({}).set(42)
   await app.ready()

@@ -32,7 +32,7 @@ function received ({ deliveries }: Receiver): string[] {
 t.test('failing jobs become an alert: a log line, an event, metrics, a webhook, and no payload', async (t) => {
   const receiver = await startReceiver()
   t.teardown(() => receiver.stop())
-  const { app, lines, fail } = await failingApp(t, { alerts: { memoryRatio: false, webhook: { url: receiver.url, secret: SECRET } } })
+  const { app, lines, fail } = await failingApp(t, { alerts: { memoryRatio: false, webhook: { url: receiver.url, allowPrivate: true, secret: SECRET } } })
   const events: string[] = []
   app.jobEvents.on('alert.raised', ({ fingerprint, severity }) => { events.push(`${fingerprint} ${severity}`) })
   t.same(await app.jobAlerts.active(), [])
@@ -110,7 +110,7 @@ t.test('two applications on one Redis: one tells, about both, and when it goes t
   const receiver = await startReceiver()
   t.teardown(() => receiver.stop())
   const prefix = uniquePrefix()
-  const settings: AlertsOptions = { intervalMs: 200, cooldownMs: 0, memoryRatio: false, failureRate: false, webhook: { url: receiver.url, secret: SECRET } }
+  const settings: AlertsOptions = { intervalMs: 200, cooldownMs: 0, memoryRatio: false, failureRate: false, webhook: { url: receiver.url, allowPrivate: true, secret: SECRET } }
   let over = false
   const rules = [{ name: 'switch', evaluate: () => over ? undefined : { title: 'On', message: 'the switch is on' } }]
   const start = (worker: boolean): ReturnType<typeof failingApp> => failingApp(t, { store: redisStore({ url: redis.url, prefix }), worker, alerts: { ...settings, rules } })
@@ -144,7 +144,7 @@ t.test('Redis dies: each application says so once, and goes on when it is back',
   t.teardown(() => receiver.stop())
   const prefix = uniquePrefix()
   const apps = await Promise.all([1, 2].map(() => failingApp(t, {
-    store: redisStore({ url: redis.url, prefix }), worker: false, alerts: { intervalMs: 300, storeUnreachableMs: 0, memoryRatio: false, webhook: { url: receiver.url, secret: SECRET } }
+    store: redisStore({ url: redis.url, prefix }), worker: false, alerts: { intervalMs: 300, storeUnreachableMs: 0, memoryRatio: false, webhook: { url: receiver.url, allowPrivate: true, secret: SECRET } }
   })))
   await until('one evaluates', () => apps.some(({ app }) => app.jobAlerts.leading))
   await redis.kill()

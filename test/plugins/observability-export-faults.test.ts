@@ -117,7 +117,7 @@ t.test('a push target that is away for an hour: jobs, requests and scrapes go on
   await place.open()
   place.watch()
   t.teardown(() => place.end())
-  const app = await build(t, { export: { targets: { push: { url: `http://127.0.0.1:${place.port}/ingest`, intervalMs: 15_000 } } } }, clock)
+  const app = await build(t, { export: { targets: { push: { url: `http://127.0.0.1:${place.port}/ingest`, allowPrivate: true, intervalMs: 15_000 } } } }, clock)
   const outcomes = new Map<string, number>()
   for (const event of ['telemetry.export_failed', 'telemetry.export_completed'] as const) {
     app.jobEvents.on(event, ({ target }) => { if (target === 'push') outcomes.set(event, (outcomes.get(event) ?? 0) + 1) })

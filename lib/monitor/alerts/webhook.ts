@@ -3,14 +3,25 @@
  */
 import { createHmac } from 'node:crypto'
 import type { Clock } from '../../core/context.ts'
-import { deliver, DeliveryPace, unsendableHeaders } from '../../core/http-delivery.ts'
+import { deliver, DeliveryPace } from '../../core/http-delivery.ts'
+import { HttpSender, unsendableHeaders } from '../../core/http-sender.ts'
 import { invalidOptions, readOptions, type OptionsSchema } from '../../core/options.ts'
+import { ALLOW_PRIVATE_SCHEMA, operatorPolicy, rangeProblems } from '../../core/outbound-policy.ts'
+import { operatorUrlProblem } from '../../core/public-address.ts'
 import { cut } from '../../core/text.ts'
 import { AlertSendError, type AlertNotice, type AlertSender } from './alert.ts'
 
 export interface AlertWebhookOptions {
-  /** `https:` or `http:`. You choose the URL, so private addresses are allowed. Redirects are not followed. */
+  /** `https:` or `http:`, at a public address unless `allowPrivate` says more. Redirects are not followed. */
   url: string
+  /**
+   * Allows a receiver that is not public: `true` for any private network and this machine, or the ranges of yours, such as
+   * `['10.20.0.0/16']`. Needed for every URL with an IP address or a host name without a dot. A receiver whose name has a private
+   * address, although this does not allow it, gets nothing: each attempt fails with `FAE_URL_REFUSED`.
+   *
+   * @defaultValue false
+   */
+  allowPrivate?: boolean | readonly string[] | undefined
   /**
    * `whsec_` and 24 to 64 random bytes in base64, as `openssl rand -base64 32` makes them. With several secrets, each
    * adds a signature: give the new and the old one while receivers change over.
@@ -44,6 +55,7 @@ const webhookSchema: OptionsSchema = {
   required: ['url', 'secret'],
   properties: {
     url: { type: 'string', pattern: '^https?://', description: 'a URL that begins with http:// or https://' },
+    allowPrivate: ALLOW_PRIVATE_SCHEMA,
     secret: { anyOf: [secretSchema, { type: 'array', items: secretSchema, minItems: 1, maxItems: 5 }] },
     headers: { type: 'object', additionalProperties: { type: 'string' } },
     timeoutMs: { type: 'number', minimum: 1, maximum: 300_000 },
@@ -52,17 +64,23 @@ const webhookSchema: OptionsSchema = {
 }
 
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({})
-const WEBHOOK_DEFAULTS = Object.freeze({ headers: NO_HEADERS, timeoutMs: 5_000, attempts: 3 })
+const WEBHOOK_DEFAULTS = Object.freeze({
+  headers: NO_HEADERS, timeoutMs: 5_000, attempts: 3, allowPrivate: false as boolean | readonly string[]
+})
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`; its message shows neither the URL nor a secret */
 export function readWebhook (given: AlertWebhookOptions, name: string): ResolvedAlertWebhookOptions {
   const read = readOptions<AlertWebhookOptions, typeof WEBHOOK_DEFAULTS>('alerts.webhook', webhookSchema, WEBHOOK_DEFAULTS, given)
   const { secret, ...options } = read
   const secrets = [secret].flat() as readonly string[]
-  const problems: string[] = []
+  const problems = rangeProblems('allowPrivate', options.allowPrivate)
   const url = URL.canParse(options.url) ? new URL(options.url) : undefined
   if (url === undefined) problems.push('url is not a URL')
   else if (url.username !== '' || url.password !== '') problems.push('url must hold no credentials; give them in headers')
+  else if (problems.length === 0) {
+    const problem = operatorUrlProblem(url, options.allowPrivate)
+    if (problem !== undefined) problems.push(`url: ${problem}`)
+  }
   if (!secrets.every(isSecret)) {
     const bytes = `${MIN_SECRET_BYTES} to ${MAX_SECRET_BYTES} random bytes in base64`
     problems.push(`secret must be "whsec_" and ${bytes}, for example from: openssl rand -base64 32`)
@@ -101,12 +119,15 @@ export function webhookBody ({ kind, at, alert: { startedAt, ...alert } }: Alert
 
 export function webhookSender (options: ResolvedAlertWebhookOptions, clock: Clock, random?: () => number): AlertSender {
   const { attempts, name, secrets, timeoutMs, url } = options
+  // Notices are rare: no connection is kept, so that there is nothing to close.
+  const sender = new HttpSender({ clock, policy: operatorPolicy(options.allowPrivate), keepAlive: false })
   return {
     name,
     send: async (notice, { signal }) => {
       const body = webhookBody(notice)
       const error = await deliver({
         clock,
+        sender,
         url,
         receiver: 'the webhook',
         timeoutMs,

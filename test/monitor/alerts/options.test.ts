@@ -9,7 +9,7 @@ t.test('the defaults of the rows S1-58 to S1-69', async (t) => {
     intervalMs: 300_000, slowP95Ms: 5_000, slowJobMs: 30_000, failedPerHour: 10, failureRate: 0.1, stuck: { count: 5, afterMs: 600_000 }, memoryRatio: 0.8, log: true, webhooks: [], senders: [], rules: []
   })
   t.match(readAlertsOptions({ stuck: { count: 2 }, slowP95Ms: false }), { stuck: { count: 2, afterMs: 600_000 }, slowP95Ms: false })
-  t.match(readAlertsOptions({ webhook: [{ url: 'https://a.test', secret: SECRET }, { url: 'http://10.0.0.1/x', secret: [SECRET, SECRET], attempts: 1 }] }).webhooks, [
+  t.match(readAlertsOptions({ webhook: [{ url: 'https://a.test', secret: SECRET }, { url: 'http://10.0.0.1/x', allowPrivate: ['10.0.0.0/8'], secret: [SECRET, SECRET], attempts: 1 }] }).webhooks, [
     { name: 'webhook', url: 'https://a.test', timeoutMs: 5_000, attempts: 3, secrets: [SECRET] }, { name: 'webhook-2', attempts: 1, secrets: [SECRET, SECRET] }
   ])
 })
