@@ -2,13 +2,11 @@
 import { createHash } from 'node:crypto'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
+import { DELIVERY_JOB } from '../events/webhook-catalogue.ts'
 import type { JobInput, JobWebhook, NewJob } from '../jobs/job.ts'
 import { deliveryId, type DeliveredJob, type WebhookJobs } from '../jobs/webhook.ts'
 import type { ResolvedWebhooksOptions } from './webhook-options.ts'
 import type { WebhookTransport } from './webhook-transport.ts'
-
-/** The name of the job that delivers a webhook: its metric label `job_name`. */
-export const DELIVERY_JOB = 'webhook-delivery'
 
 /** How long a delivery is found instead of being made again. Longer than the schedule lasts. */
 const KEY_TTL_MS = 604_800_000

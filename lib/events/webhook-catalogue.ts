@@ -1,5 +1,8 @@
 /** The lifecycle events of webhooks. A part of the catalogue. `jobId`, `jobName` and `queue` are of the job that ended. */
 
+/** The name of the job that delivers a webhook: its metric label `job_name`. */
+export const DELIVERY_JOB = 'webhook-delivery'
+
 const DELIVERY = [
   'jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId', 'deliveryId', 'host'
 ] as const

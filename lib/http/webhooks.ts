@@ -1,12 +1,13 @@
 /** Switches webhooks on. */
 import type { FastifyInstance } from 'fastify'
-import { DELIVERY_JOB, makeWebhookJobs } from '../channels/webhook-jobs.ts'
+import { makeWebhookJobs } from '../channels/webhook-jobs.ts'
 import type { ResolvedWebhooksOptions } from '../channels/webhook-options.ts'
 import { WebhookOrigins } from '../channels/webhook-origins.ts'
 import { makeWebhookRunner } from '../channels/webhook-runner.ts'
 import { httpTransport } from '../channels/webhook-sender.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { runtimeOf } from '../events/runtime.ts'
+import { DELIVERY_JOB } from '../events/webhook-catalogue.ts'
 import { definerOf } from './define-job.ts'
 
 /**
