@@ -16,6 +16,8 @@ import { addJobRoutes } from '../lib/http/job-routes.ts'
 import { reportLeftOpen } from '../lib/http/left-open.ts'
 import { addSocketRoute } from '../lib/http/socket-route.ts'
 import { readListeningOptions, type ListeningOptions, type ResolvedListeningOptions } from '../lib/channels/options.ts'
+import { readWebhooks, type ResolvedWebhooksOptions, type WebhooksOptions } from '../lib/channels/webhook-options.ts'
+import { addWebhooks } from '../lib/http/webhooks.ts'
 import { readHttpOptions, type HttpOptions } from '../lib/http/options.ts'
 import { addRefusals } from '../lib/http/refusals.ts'
 import {
@@ -61,6 +63,13 @@ export interface AsyncEndpointsOptions extends JobStoreOptions {
   alerts?: boolean | AlertsOptions | undefined
   /** How clients listen to their jobs: server-sent events, WebSocket. */
   listening?: ListeningOptions | undefined
+  /**
+   * Webhooks: calls a URL when a job has ended, as the endpoint or the submission asks. Messages are signed, and
+   * delivered by jobs of their own.
+   *
+   * @defaultValue no webhooks
+   */
+  webhooks?: WebhooksOptions | undefined
 }
 
 declare module 'fastify' {
@@ -115,7 +124,8 @@ const umbrellaSchema: OptionsSchema = {
     observability: {},
     health: {},
     alerts: {},
-    listening: { type: 'object' }
+    listening: { type: 'object' },
+    webhooks: {}
   }
 }
 
@@ -131,6 +141,7 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
     health: healthOptions = true,
     alerts: alertsOptions = false,
     listening,
+    webhooks: webhooksOptions,
     ...storeOptions
   } = options
 
@@ -145,7 +156,9 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
   if (healthOptions !== false && !app.hasPlugin(PLUGIN.health)) await app.register(health, settings(healthOptions))
   if (alertsOptions !== false && !app.hasPlugin(PLUGIN.alerts)) await app.register(alerts, settings(alertsOptions))
 
-  const httpRuntime = http === false ? undefined : openHttp(app, settings(http), readListeningOptions(listening))
+  const webhooks = webhooksOptions === undefined ? undefined : readWebhooks(webhooksOptions)
+  const httpRuntime = http === false ? undefined : openHttp(app, settings(http), readListeningOptions(listening), webhooks)
+  if (webhooks !== undefined) addWebhooks(app, webhooks, httpRuntime?.links.base)
   app.decorate('asyncEndpoint', function asyncEndpoint (this: FastifyInstance | undefined, endpoint: unknown) {
     // `this` is the context it was called on; a detached call means the one it was made for.
     const target = this ?? app
@@ -169,14 +182,17 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
   })
 }
 
-function openHttp (app: FastifyInstance, options: HttpOptions, listening: ResolvedListeningOptions): HttpRuntime {
+function openHttp (
+  app: FastifyInstance, options: HttpOptions, listening: ResolvedListeningOptions, webhooks: ResolvedWebhooksOptions | undefined
+): HttpRuntime {
   const httpRuntime = createHttpRuntime({
     runtime: runtimeOf(app),
     jobs: app.getDecorator<JobsClient>('jobs'),
     backbone: backboneOf(app),
     options: readHttpOptions(options),
     listening,
-    prefix: app.prefix
+    prefix: app.prefix,
+    webhooks
   })
   // Before the server waits for its open requests: one that waits for a job would hold it up.
   app.addHook('preClose', async () => {

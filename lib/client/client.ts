@@ -17,6 +17,7 @@ import { JOB_STATES } from '../jobs/states.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { errorCodeOf, toReason } from '../jobs/stored-error.ts'
 import { eventIds } from '../jobs/trace-ids.ts'
+import { wakeDelivery } from '../jobs/webhook.ts'
 import { QueueDepths } from './depth.ts'
 import type {
   Cancelled, EndpointSubmitMeta, JobsClient, ListOptions, RedriveAdmission, Signalled,
@@ -31,6 +32,7 @@ import { sendSignal } from './signal.ts'
 import { SubmitGate } from './submit-gate.ts'
 import { readManyOptions, submitEach } from './submit-many.ts'
 import { waitForEnd } from './wait.ts'
+import { checkWebhook, createWithDelivery, prepareRedrive } from './webhook.ts'
 
 export interface ClientOptions {
   /**
@@ -109,6 +111,7 @@ export class Client implements JobsClient {
     const inside = meta.origin === undefined ? this.#runtime.currentJobs?.current() : undefined
     const correlationId = inside === undefined ? ids.correlation : () => inside.correlationId
     const job = draftJob(definition, body, meta, ids.job(), storeNow(this.#runtime.store, clock), correlationId)
+    if (job.input.webhook !== undefined) checkWebhook(this.#runtime, job.name, job.input.webhook)
     const given = givenTrace(meta)
     const carrier = given ?? inside?.trace
     const parentTrace = carrier === undefined ? undefined : { carrier, given: given !== undefined }
@@ -158,10 +161,14 @@ export class Client implements JobsClient {
   }
 
   #create (scope: SubmitScope, timeoutMs: number, meta: EndpointSubmitMeta): Promise<Created> {
-    const { store } = this.#runtime
+    const { store, webhooks } = this.#runtime
     // Store the trace context even if this process traces nothing: the process that runs the job may.
     scope.job.trace ??= scope.parentTrace?.carrier
-    return this.#gate.run(timeoutMs, () => store.create(scope.job), () => timeErrors(meta, this.#options.submitTimeoutMs), {
+    const { webhook } = scope.job.input
+    const create = webhook === undefined || webhooks === undefined
+      ? () => store.create(scope.job)
+      : () => createWithDelivery(store, webhooks, scope.job, webhook)
+    return this.#gate.run(timeoutMs, create, () => timeErrors(meta, this.#options.submitTimeoutMs), {
       patient: meta.patient,
       // The store writes the input as JSON when the submission is sent. Copy it now: the caller may change it in the meantime.
       onWait: () => { scope.job.input = copyOf(scope.job.input) }
@@ -261,6 +268,7 @@ export class Client implements JobsClient {
       // The job waited and never runs again, so no worker will emit its end. Emit it here.
       const totalMs = Math.max(0, storeNow(this.#runtime.store, this.#runtime.context.clock) - job.createdAt)
       this.#runtime.bus.emit('job.cancelled', { ...about, workerId: '', processingMs: 0, totalMs })
+      if (this.#runtime.webhooks !== undefined) void wakeDelivery(this.#runtime.store, job)
     }
     return { state: verdict.kind, job }
   }
@@ -280,6 +288,7 @@ export class Client implements JobsClient {
 
   async #redrive (id: string, limit: number | undefined): Promise<JobRecord> {
     if (this.#closing.signal.aborted) throw closed()
+    await prepareRedrive(this.#runtime, id)
     const verdict = await this.#runtime.store.redrive(id, limit)
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict

@@ -17,7 +17,8 @@ const SUBMIT_KEYS: Known<SubmitMeta> = {
   validate: true,
   params: true,
   query: true,
-  headers: true
+  headers: true,
+  webhook: true
 }
 
 export const LIST_KEYS: Known<ListOptions> = { queue: true, name: true, state: true, owner: true, cursor: true, limit: true }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
-import { MAX_PRIORITY, type IdempotencyClaim, type JobInput, type JobRecord, type NewJob, type TraceCarrier } from '../jobs/job.ts'
+import { MAX_PRIORITY, type IdempotencyClaim, type JobInput, type JobRecord, type JobWebhook, type NewJob, type TraceCarrier } from '../jobs/job.ts'
 import { lostInJson } from '../jobs/json-value.ts'
 import type { SubmitMeta } from '../jobs/submit.ts'
 import { isTraceparent } from '../jobs/trace-ids.ts'
@@ -56,6 +56,7 @@ export function draftJob (
   if (!ttlFits) {
     problems.push('idempotencyTtlMs must be milliseconds, from 1 to a hundred years')
   }
+  const webhook = readWebhook(meta.webhook, problems)
   if (meta.validate !== undefined && typeof meta.validate !== 'boolean') problems.push('validate must be true or false')
   for (const name of ['params', 'query', 'headers'] as const) {
     if (meta[name] !== undefined && (typeof meta[name] !== 'object' || meta[name] === null)) problems.push(`${name} must be an object`)
@@ -68,6 +69,7 @@ export function draftJob (
   }
 
   const input: JobInput = { body, params: meta.params ?? NOTHING, query: meta.query ?? NOTHING, headers: meta.headers ?? NOTHING }
+  if (webhook !== undefined) input.webhook = webhook
   return {
     id,
     name: definition.name,
@@ -82,6 +84,17 @@ export function draftJob (
     maxAttempts: definition.maxAttempts,
     idempotency: key === undefined ? undefined : idempotencyClaim(definition.name, input, key, meta)
   }
+}
+
+function readWebhook (given: SubmitMeta['webhook'], problems: string[]): JobWebhook | undefined {
+  if (given === undefined) return undefined
+  const { url, include }: { readonly url?: unknown, readonly include?: unknown } =
+    typeof given === 'string' ? { url: given } : given ?? {}
+  if (typeof url !== 'string' || (include !== undefined && include !== 'result')) {
+    problems.push("webhook must be a URL, or { url, include: 'result' }")
+    return undefined
+  }
+  return include === undefined ? { url } : { url, include }
 }
 
 function isCarrier (trace: unknown): boolean {

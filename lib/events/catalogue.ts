@@ -6,6 +6,7 @@
  */
 import type { EventFields } from './fields.ts'
 import { SAGA_EVENTS } from './saga-catalogue.ts'
+import { WEBHOOK_EVENTS } from './webhook-catalogue.ts'
 
 export type { AttemptFailure, OperationContext, SubmitOrigin } from './fields.ts'
 
@@ -139,6 +140,7 @@ export const EVENT_CATALOGUE = {
   },
 
   ...SAGA_EVENTS,
+  ...WEBHOOK_EVENTS,
 
   'worker.started': {
     about: 'A worker began to claim jobs from a queue.',

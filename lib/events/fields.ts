@@ -109,6 +109,15 @@ export interface EventFields {
   /** How many messages a client was sent. */
   sent: number
 
+  /** The id of the job that delivers a webhook; receivers see it as `webhook-id`. */
+  deliveryId: string
+  /** The host name of a webhook's receiver. */
+  host: string
+  /** The status of an HTTP response; `undefined`: there was none. */
+  statusCode: number | undefined
+  /** Since the end of the job. */
+  sinceEndMs: number
+
   /** The path of a group of routes. */
   path: string
   /** How many events a subscriber listens to. */

@@ -6,6 +6,7 @@ import type { JobRegistry } from '../jobs/registry.ts'
 import type { AttemptMiddleware, HandlerSpanMiddleware, JobRunner, OpenSteps, StepMiddleware, SubmitChild, SubmitMiddleware } from '../jobs/seams.ts'
 import type { StoreCounts } from '../jobs/store-counts.ts'
 import type { JobStore } from '../jobs/store.ts'
+import type { WebhookJobs } from '../jobs/webhook.ts'
 import type { EventBus } from './bus.ts'
 import type { TraceExits } from './trace-exits.ts'
 
@@ -19,7 +20,7 @@ export interface JobRuntime {
   /** What must not be shown, in logs, spans, stored headers and errors. */
   readonly redaction: Redaction
   readonly registry: JobRegistry
-  /** What runs the sagas of this application, by the name of the job. Absent: it has none. */
+  /** What runs sagas and deliveries of webhooks, by the name of the job. Absent: there are none. */
   readonly runners?: Map<string, JobRunner>
   /** The application's own defaults of every job. */
   readonly jobDefaults?: JobOptions | undefined
@@ -41,6 +42,8 @@ export interface JobRuntime {
   readonly handlerMiddleware: HandlerMiddleware[]
   /** What `job.submit()` of a handler does. Absent: nothing can be submitted from this process. */
   submitChild?: SubmitChild | undefined
+  /** What makes the deliveries of webhooks. Absent: this application has none, and submissions cannot ask for them. */
+  webhooks?: WebhookJobs | undefined
   /** What `job.step()` of a handler uses. Absent: this application has no durable steps. */
   openSteps?: OpenSteps | undefined
   /** The worker of this process, once its plugin is registered; see {@link workerOf}. */

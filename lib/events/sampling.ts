@@ -38,6 +38,7 @@ export const TROUBLE: ReadonlySet<EventName> = new Set<EventName>([
   'job.submit_failed', 'job.attempt_failed', 'job.failed', 'job.timed_out', 'job.stalled', 'job.lease_lost', 'job.settle_failed', 'job.unhandled',
   'step.failed', 'step.timed_out', 'step.abandoned', 'step.refused', 'step.compensating', 'step.compensation_failed',
   'saga.failed', 'saga.compensating', 'saga.compensation_failed', 'saga.definition_changed',
+  'webhook.attempt_failed', 'webhook.failed', 'webhook.refused',
   'handler.failed', 'handler.abandoned', 'worker.failed', 'worker.restarted', 'worker.exhausted',
   'store.disconnected', 'store.failed', 'store.warned', 'store.operation_failed', 'health.changed', 'health.check_changed',
   'performance.slow_operation', 'performance.memory_spike', 'performance.slow_query', 'performance.event_loop_lagged', 'performance.bottleneck_found',

@@ -6,6 +6,7 @@ import type { SagaPhase, StepState } from '../jobs/saga-facts.ts'
 import type { SagaPlan } from '../jobs/saga-plan.ts'
 import { isTerminal, type JobState } from '../jobs/states.ts'
 import type { JobLinks, Links } from './links.ts'
+import type { ListeningDocument } from './listening.ts'
 import { shownError, shownStepError, type ExposeErrors, type ShownError } from './shown-error.ts'
 
 /** The body of a 202: what a client needs to find the job again. All times are ISO 8601 in UTC. */
@@ -15,6 +16,10 @@ export interface SubmittedDocument {
   readonly status: JobState
   readonly createdAt: string
   readonly links: Links
+  /** In the answer to a submission: `true`, if a webhook will be called. */
+  readonly webhook?: boolean
+  /** In the answer to a submission that asked for a channel. */
+  readonly listening?: ListeningDocument | undefined
 }
 
 /** The body of `GET /jobs/:id`. An allow-list: payload, owner, result, worker and stack trace are never part of it. */

@@ -48,6 +48,9 @@ export function addEndpoint (
   if (http.options.access === 'owner' && (settings.owner ?? http.options.owner) === undefined) {
     throw invalidOptions(`asyncEndpoint "${input.name}"`, ['owner is missing: http.access is "owner", so that every endpoint needs an owner function, its own or http.owner'])
   }
+  if (settings.webhook !== undefined && http.webhooks === undefined) {
+    throw invalidOptions(`asyncEndpoint "${input.name}"`, ['webhook has no effect: the plugin has no option webhooks'])
+  }
   const endpoint: Endpoint = {
     name: settings.name,
     owner: settings.owner ?? http.options.owner,
@@ -116,7 +119,9 @@ function routeSchema (http: HttpRuntime, settings: AnyEndpointOptions, parts: En
   const described = [
     'Starts a job and answers at once with its status URL. Header `Prefer: wait=N`: answer with the result if it is there within N seconds.',
     keyed === false ? '' : `Header \`Idempotency-Key\` (${keyed}): a repeated request gives the same job.`,
-    `Header \`${http.correlation.header}\`: your own correlation id, which all answers and log lines then have.`
+    `Header \`${http.correlation.header}\`: your own correlation id, which all answers and log lines then have.`,
+    'Header `Listening` (poll, sse, websocket or webhook): how you want to hear of the job; the answer names the place.',
+    webhookSentence(http, settings)
   ]
   return {
     ...openApiMembers({ ...http.options.openapi, hide: false }, OPENAPI_TAGS),
@@ -139,6 +144,12 @@ function routeSchema (http: HttpRuntime, settings: AnyEndpointOptions, parts: En
       ...response
     }
   }
+}
+
+function webhookSentence ({ webhooks }: HttpRuntime, { webhook }: AnyEndpointOptions): string {
+  if (webhooks === undefined || typeof webhook !== 'object' || 'url' in webhook) return ''
+  const place = webhook.from === 'header' ? `Header \`${webhooks.header}\`` : `\`${webhook.field}\` of the body`
+  return `${place}: a URL that is called when the job has ended.`
 }
 
 /** Fastify warns about a schema part that is present and undefined. */

@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { Backbone } from '../channels/backbone.ts'
 import { OpenChannels } from '../channels/open-channels.ts'
 import type { ResolvedListeningOptions } from '../channels/options.ts'
+import type { ResolvedWebhooksOptions } from '../channels/webhook-options.ts'
 import type { JobsClient, RedriveAdmission } from '../client/jobs.ts'
 import { isAsyncEndpointsError } from '../core/errors.ts'
 import { invalidOptions } from '../core/options.ts'
@@ -57,6 +58,8 @@ export interface HttpRuntime {
   readonly endpoints: Map<string, Endpoint>
   readonly ownership: Ownership
   readonly paths: RoutePaths
+  /** The option `webhooks`; `undefined`: this application has no webhooks. */
+  readonly webhooks: ResolvedWebhooksOptions | undefined
 }
 
 export interface HttpRuntimeParts {
@@ -67,10 +70,11 @@ export interface HttpRuntimeParts {
   readonly listening: ResolvedListeningOptions
   /** The prefix of the context in which the job routes are registered. */
   readonly prefix: string
+  readonly webhooks?: ResolvedWebhooksOptions | undefined
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` */
-export function createHttpRuntime ({ runtime, jobs, backbone, options, listening, prefix }: HttpRuntimeParts): HttpRuntime {
+export function createHttpRuntime ({ runtime, jobs, backbone, options, listening, prefix, webhooks }: HttpRuntimeParts): HttpRuntime {
   // In Fastify, `::` stands for a colon in the path itself.
   if (/[:*(]/.test(prefix.replaceAll('::', ''))) {
     throw invalidOptions('http', [
@@ -96,7 +100,8 @@ export function createHttpRuntime ({ runtime, jobs, backbone, options, listening
     correlation: new Correlation(options.correlationHeader, () => runtime.context.ids.correlation()),
     endpoints,
     ownership: new Ownership(options.owner, endpoints, options.access),
-    paths: new RoutePaths()
+    paths: new RoutePaths(),
+    webhooks
   })
 }
 

@@ -11,6 +11,7 @@ import type { IdempotencyMode } from './idempotency.ts'
 import type { HttpAccess, OwnerFunction } from './owner.ts'
 import type { ResponseFactories } from './responses.ts'
 import type { ExposeErrors } from './shown-error.ts'
+import { endpointWebhookSchema, type EndpointWebhook } from './webhook-choice.ts'
 
 /** Options of the job routes, and defaults for all endpoints. */
 export interface HttpOptions {
@@ -182,6 +183,8 @@ export interface BaseEndpointOptions extends JobOptions {
   propagation?: Propagation | undefined
   tracing?: JobTracingOptions | undefined
   requires?: JobRequirements | undefined
+  /** Calls a URL when a job of this endpoint has ended. The plugin needs its option `webhooks`. @defaultValue none */
+  webhook?: EndpointWebhook | undefined
   routeOptions?: EndpointRouteOptions | undefined
 }
 
@@ -265,6 +268,7 @@ export const endpointSchema: OptionsSchema = {
     tracing: jobTracingProperty,
     spanAttributes: spanAttributesProperty,
     requires: requiresProperty,
+    webhook: endpointWebhookSchema,
     // Fastify validates the values.
     routeOptions: { type: 'object', additionalProperties: false, properties: Object.fromEntries(ROUTE_OPTIONS.map((name) => [name, {}])) }
   }

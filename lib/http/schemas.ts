@@ -1,4 +1,5 @@
 import { SHOWN_STEP_STATES } from '../jobs/saga-facts.ts'
+import { LISTENING } from './listening.ts'
 import { JOB_STATES } from '../jobs/states.ts'
 
 /**
@@ -31,7 +32,17 @@ const submittedProperties: Schema = {
 export const submittedSchema: Schema = {
   type: 'object',
   required: ['id', 'name', 'status', 'createdAt', 'links'],
-  properties: { ...submittedProperties, links }
+  properties: {
+    ...submittedProperties,
+    links,
+    webhook: { type: 'boolean', description: 'A webhook will be called when the job has ended' },
+    listening: {
+      type: 'object',
+      description: 'The channel that the header `Listening` asked for, and where it is',
+      required: ['channel'],
+      properties: { channel: { type: 'string', enum: [...LISTENING] }, url: uri }
+    }
+  }
 }
 
 export const signalledSchema: Schema = {

@@ -10,6 +10,7 @@ import { compileCapture } from './captured-headers.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { retryAfterSeconds, statusDocument, submittedDocument, writeSubmitted } from './document.ts'
 import { credentialScope, idempotencyKey } from './idempotency.ts'
+import { assertListening, listeningDocument, readListening, type Listening } from './listening.ts'
 import type { BaseEndpointOptions } from './options.ts'
 import { payloadBytes, RequestOrigin } from './request-origin.ts'
 import { ownerOf } from './owner.ts'
@@ -17,6 +18,7 @@ import { appliedWait, parsePrefer, waitLimit, waitTime, type Preference } from '
 import { asJson, bodyFor, JSON_MEDIA_TYPE } from './responses.ts'
 import { resultText, sendResult } from './result.ts'
 import { tracedSubmission } from './trace-submissions.ts'
+import { compileWebhook } from './webhook-choice.ts'
 import { clientOf, vary, type Endpoint, type HttpRuntime } from './http-runtime.ts'
 
 type Handler = (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
@@ -45,12 +47,14 @@ export function submitHandler (parts: SubmitParts): Handler {
   const maxWaitMs = settings.maxWaitMs ?? options.maxWaitMs
   const capture = compileCapture([...options.headers, ...settings.headers ?? []], runtime.redaction)
   const format = isoFormat()
+  const chooseWebhook = compileWebhook(settings.webhook, http.webhooks, runtime, definition.name)
   const accept = compileAccept(parts, format)
   const answer = compilePrefer(parts, maxWaitMs, accept)
 
   return async (request, reply) => {
     const { headers } = request
     if (request.body === undefined && sentBody(headers)) throw unread(headers)
+    const wish = readListening(request)
     const userId = owner === undefined ? undefined : await ownerOf(owner, request)
     http.submissions?.count(clientKey(request, userId))
     const key = mode === false ? undefined : idempotencyKey(headers, mode)
@@ -62,6 +66,7 @@ export function submitHandler (parts: SubmitParts): Handler {
       params: request.params as EndpointSubmitMeta['params'],
       query: request.query as EndpointSubmitMeta['query'],
       headers: capture(headers),
+      webhook: await chooseWebhook?.(request),
       requestTrace: tracedSubmission(request),
       idempotencyKey: key,
       idempotencyScope: key === undefined || userId !== undefined ? scope : scopeOf(scope, headers),
@@ -69,6 +74,7 @@ export function submitHandler (parts: SubmitParts): Handler {
       origin: new RequestOrigin(request, userId),
       payloadBytes: payloadBytes(request)
     }
+    assertListening(wish, http.listening, meta.webhook !== undefined)
     request.log.debug({ job_name: definition.name, payload_bytes: meta.payloadBytes }, 'processing job creation')
     const submitted = await jobs.submitJob(definition, request.body, meta).catch((error: unknown) => { throw forgotten(error, reply) })
 
@@ -80,9 +86,10 @@ export function submitHandler (parts: SubmitParts): Handler {
     if (!submitted.created) reply.header('idempotency-replayed', 'true')
     if (maxWaitMs > 0) vary(reply, 'Prefer')
     const { prefer } = headers
+    const listens: Listens = { wish, webhook: meta.webhook !== undefined }
     return prefer === undefined
-      ? accept(submitted, submitted.job, request, reply)
-      : answer(submitted, parsePrefer(prefer), request, reply)
+      ? accept(submitted, submitted.job, request, reply, listens)
+      : answer(submitted, parsePrefer(prefer), request, reply, listens)
   }
 }
 
@@ -108,14 +115,25 @@ function scopeOf (scope: string, headers: FastifyRequest['headers']): string {
   return credentials === undefined ? scope : `${scope} ${credentials}`
 }
 
+/** How the client hears of its job. */
+interface Listens {
+  /** What it asked for. */
+  readonly wish: Listening | undefined
+  /** Whether a webhook will be called. */
+  readonly webhook: boolean
+}
+
 /** Answers with a 202. `job` may be newer than the submission. */
-type Accept = (submitted: Submitted, job: JobRecord, request: FastifyRequest, reply: FastifyReply) => unknown
+type Accept = (submitted: Submitted, job: JobRecord, request: FastifyRequest, reply: FastifyReply, listens: Listens) => unknown
 
 function compileAccept ({ http, endpoint }: SubmitParts, format: (time: number) => string): Accept {
   const { links, runtime: { store, context: { clock } } } = http
   const factory = endpoint.responses.submitted
-  return ({ created }, job, request, reply) => {
-    const document = submittedDocument(job, links, format)
+  return ({ created }, job, request, reply, { wish, webhook }) => {
+    const plain = submittedDocument(job, links, format)
+    const document = wish === undefined && !webhook
+      ? plain
+      : { ...plain, webhook, listening: wish && listeningDocument(wish, job.id, links) }
     reply.code(202).header('retry-after', String(retryAfterSeconds(job, storeNow(store, clock))))
     if (factory === undefined) {
       reply.header('content-type', JSON_MEDIA_TYPE).serializer(writeSubmitted)
@@ -126,24 +144,24 @@ function compileAccept ({ http, endpoint }: SubmitParts, format: (time: number) 
 }
 
 /** Makes the function that answers as the `Prefer` header asks, within `maxWaitMs`. */
-type Prefer = (submitted: Submitted, preference: Preference, request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
+type Prefer = (submitted: Submitted, preference: Preference, request: FastifyRequest, reply: FastifyReply, listens: Listens) => Promise<unknown>
 
 /**
  * A 200 always has the result as its body. A job that failed or was cancelled within the waiting time is answered
  * with a 202 whose body is the full status document.
  */
 function compilePrefer ({ http, endpoint, definition: { saga } }: SubmitParts, maxWaitMs: number, accept: Accept): Prefer {
-  return async (submitted, preference, request, reply) => {
+  return async (submitted, preference, request, reply, listens) => {
     const waitMs = waitTime(preference, waitLimit(maxWaitMs, request.routeOptions.handlerTimeout, reply.elapsedTime))
     const job = waitMs === 0 ? submitted.job : await waitForEnd(http, submitted.job, waitMs, clientOf(http, submitted.job, request), reply)
     if (waitMs === 0 || !isTerminal(job.state)) {
       if (preference.respondAsync) reply.header('preference-applied', 'respond-async')
-      return accept(submitted, job, request, reply)
+      return accept(submitted, job, request, reply, listens)
     }
     reply.header('preference-applied', appliedWait(waitMs))
     if (job.state === 'completed') {
       const result = await readResult(http, job)
-      if (result === undefined) return accept(submitted, job, request, reply)
+      if (result === undefined) return accept(submitted, job, request, reply, listens)
       reply.header('content-location', http.links.result(job.id))
       return sendResult(result.text, reply)
     }

@@ -18,6 +18,16 @@ export interface JobInput {
   params: Readonly<Record<string, unknown>>
   query: Readonly<Record<string, unknown>>
   headers: Readonly<Record<string, string>>
+  /** Who is called when the job has ended. The handler does not see it. */
+  webhook?: JobWebhook | undefined
+}
+
+/** Who is called when a job has ended. No route, event or log line shows it. */
+export interface JobWebhook {
+  /** An `https:` URL. Its query may hold a secret of the receiver. */
+  readonly url: string
+  /** `result`: the message has the result of a completed job in it, if it is small enough. */
+  readonly include?: 'result' | undefined
 }
 
 /** The W3C trace context of the submission. It is stored, so that the attempts can continue the trace. */

@@ -3,7 +3,7 @@
  * example), calls `next()` once (see `compose`), and can change no more of a job than its scope offers.
  */
 import type { Logger } from '../core/context.ts'
-import type { JobContext, JobDefinition, JobSpanOptions, StepContext, StepOptions } from './definition.ts'
+import type { JobContext, JobDefinition, JobSpanOptions, SpanAttributeValues, StepContext, StepOptions } from './definition.ts'
 import type { JobOrigin, NewJob, TraceCarrier } from './job.ts'
 import type { Travelled } from './json-value.ts'
 import type { Claim, Created, SettleVerdict, Settlement } from './store.ts'
@@ -32,8 +32,17 @@ export interface SubmitScope {
 
 export type SubmitMiddleware = (scope: SubmitScope, next: () => Promise<Created>) => Promise<Created>
 
-/** Runs `work` inside a child span. */
-export type SpanRunner = <R>(name: string, work: () => R | Promise<R>, options?: JobSpanOptions) => Promise<R>
+/** Runs `work` inside a child span. `describe`: what its result adds to the span. */
+export type SpanRunner = <R>(
+  name: string, work: () => R | Promise<R>, options?: JobSpanOptions, describe?: (result: R) => SpanEnding
+) => Promise<R>
+
+/** What the result of a span's work says of the span. */
+export interface SpanEnding {
+  readonly attributes: SpanAttributeValues
+  /** The work returned, and has still failed: `error.type` of the span. */
+  readonly error: string | undefined
+}
 
 /** One attempt, as middleware sees it. */
 export interface AttemptScope {

@@ -1,4 +1,4 @@
-import type { JobInput, JobRecord, TraceCarrier } from './job.ts'
+import type { JobInput, JobRecord, JobWebhook, TraceCarrier } from './job.ts'
 
 /** Settings of one submission. An option that does not exist is refused with `FAE_INVALID_OPTIONS`. */
 export interface SubmitMeta {
@@ -35,6 +35,13 @@ export interface SubmitMeta {
    * @defaultValue true
    */
   validate?: boolean | undefined
+  /**
+   * Calls this URL when the job has ended: a text, or `{ url, include: 'result' }`. The plugin needs its option
+   * `webhooks`. The addresses behind the URL must be public ones.
+   *
+   * @defaultValue no webhook
+   */
+  webhook?: string | JobWebhook | undefined
   /** What the handler gets as `job.params`. @defaultValue {} */
   params?: JobInput['params'] | undefined
   /** What the handler gets as `job.query`. @defaultValue {} */

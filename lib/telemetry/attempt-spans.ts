@@ -291,7 +291,7 @@ export class AttemptSpans {
    */
   readonly spanRunner = (live: LiveAttempt, under?: Context): SpanRunner => {
     const { job } = live.scope.claim
-    return async (name, work, options) => {
+    return async (name, work, options, describe) => {
       const given = options?.attributes === undefined
         ? undefined
         : fitForSpan(options.attributes, this.#parts.redaction, (sentence) => {
@@ -312,7 +312,7 @@ export class AttemptSpans {
         this.#maker.source.complain(new TypeError(`job.span in job "${job.name}": kind must be one of ${known}`), SOURCE)
       }
       const title = cut(String(name), MAX_SPAN_NAME)
-      return await this.#maker.around(title, kind ?? SpanKind.INTERNAL, attributes, parent, work, live)
+      return await this.#maker.around(title, kind ?? SpanKind.INTERNAL, attributes, parent, work, live, describe)
     }
   }
 

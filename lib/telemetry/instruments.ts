@@ -6,13 +6,14 @@ import { JOB_METRICS } from './metric-catalogue/jobs.ts'
 import type { GaugeRow, MetricRow } from './metric-catalogue/row.ts'
 import { SAGA_METRICS } from './metric-catalogue/sagas.ts'
 import { ALERT_METRICS, DIRECT_METRICS } from './metric-catalogue/telemetry.ts'
+import { WEBHOOK_METRICS } from './metric-catalogue/webhooks.ts'
 import { STORE_METRICS, WORKER_METRICS } from './metric-catalogue/workers.ts'
 
 export { JOB_BUCKETS, STORE_BUCKETS } from './metric-catalogue/buckets.ts'
 export type { InstrumentDefinition, InstrumentKind } from './metric-catalogue/row.ts'
 
 /** The metrics that are recorded through `AsyncEndpointsMetrics`. Each key is the name of the method. */
-export const RECORDED_METRICS = { ...JOB_METRICS, ...SAGA_METRICS, ...WORKER_METRICS, ...STORE_METRICS, ...ALERT_METRICS } as const
+export const RECORDED_METRICS = { ...JOB_METRICS, ...SAGA_METRICS, ...WEBHOOK_METRICS, ...WORKER_METRICS, ...STORE_METRICS, ...ALERT_METRICS } as const
 
 /** Every metric. */
 export const INSTRUMENTS = { ...RECORDED_METRICS, ...DIRECT_METRICS } as const

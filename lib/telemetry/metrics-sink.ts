@@ -5,6 +5,7 @@ import { noopMetrics, type AsyncEndpointsMetrics } from './metrics.ts'
 import { exemplarOf, sagaSink } from './saga-metrics.ts'
 import type { ExemplarSource } from './snapshot.ts'
 import type { TelemetryFailures } from './telemetry-failures.ts'
+import { webhookSink } from './webhook-metrics.ts'
 
 export interface MetricsSinkParts {
   readonly metrics: AsyncEndpointsMetrics
@@ -153,6 +154,7 @@ export function createMetricsSink (parts: MetricsSinkParts): Sink {
     },
 
     ...sagaSink(parts),
+    ...webhookSink(parts),
 
     'worker.restarted': ({ queue, reason }) => { metrics.workerRestarted({ queue, reason }) },
     'worker.idled': ({ workerId, idleMs }) => { metrics.workerIdle(idleMs / 1_000, { workerId }) },

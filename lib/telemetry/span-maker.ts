@@ -1,9 +1,10 @@
 import {
-  ROOT_CONTEXT, trace,
+  ROOT_CONTEXT, SpanStatusCode, trace,
   type Attributes, type Context, type Span, type SpanContext, type SpanKind, type SpanOptions
 } from '@opentelemetry/api'
 import type { NewJob, TraceCarrier } from '../jobs/job.ts'
-import type { AttemptScope } from '../jobs/seams.ts'
+import type { AttemptScope, SpanEnding } from '../jobs/seams.ts'
+import { ATTR } from './attributes.ts'
 import { messagingAttributes, type MessagingOperation } from './job-attributes.ts'
 import { flagsText, hasIds, toCarrier } from './propagation.ts'
 import type { ErrorTrail, SpanErrors } from './span-errors.ts'
@@ -53,14 +54,17 @@ export class SpanMaker {
 
   /** Runs the work inside a child span; without a tracer it only runs the work. */
   async around<R> (
-    name: string, kind: SpanKind, attributes: Attributes, parent: Context, work: () => R | Promise<R>, trail?: ErrorTrail
+    name: string, kind: SpanKind, attributes: Attributes, parent: Context, work: () => R | Promise<R>, trail?: ErrorTrail,
+    describe?: (result: R) => SpanEnding
   ): Promise<R> {
     const { source } = this
     const span = source.startSpan(name, { kind }, parent)
     if (span === undefined) return await work()
     source.guard(() => { span.setAttributes(attributes) })
     try {
-      return await source.contexts.run(trace.setSpan(parent, span), work)
+      const result = await source.contexts.run(trace.setSpan(parent, span), work)
+      if (describe !== undefined) source.guard(() => { end(span, describe(result)) })
+      return result
     } catch (error) {
       source.guard(() => { this.errors.record(span, error, trail) })
       throw error
@@ -76,6 +80,11 @@ export class SpanMaker {
     const valid = this.source.own ? hasIds(context) : trace.isSpanContextValid(context)
     return valid ? toCarrier(context) : undefined
   }
+}
+
+function end (span: Span, { attributes, error }: SpanEnding): void {
+  span.setAttributes({ ...attributes, ...(error === undefined ? undefined : { [ATTR.errorType]: error }) })
+  if (error !== undefined) span.setStatus({ code: SpanStatusCode.ERROR })
 }
 
 /** The span of this context, no matter which SDK made it, if it can be a parent. */

@@ -6,6 +6,7 @@ import type { JobProgress, TraceCarrier } from '../jobs/job.ts'
 import type { SpanRunner } from '../jobs/seams.ts'
 import type { Attempt, Claim, SettleVerdict, Settlement } from '../jobs/store.ts'
 import { ThrownFailure } from '../jobs/stored-error.ts'
+import { wakeDelivery, webhookOf } from '../jobs/webhook.ts'
 import { abortError, type AbortReason } from './abort.ts'
 import { emitClaimed, emitSettled, emitStarted, emitUnhandled } from './attempt-events.ts'
 import { classify, settleStall } from './classify.ts'
@@ -78,7 +79,7 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
     this.startedAt = clock.monotonic()
     // Known now, because an abort may come before the run.
     const definition = this.#definition = runtime.registry.get(claim.job.name)
-    const runner = definition?.saga === undefined ? undefined : runtime.runners?.get(definition.name)
+    const runner = definition === undefined ? undefined : runtime.runners?.get(definition.name)
     if (definition !== undefined && runner !== undefined) this.#runner = new RunnerAttempt({ attempt: this, handler: this.#handler, runtime, definition, runner })
   }
 
@@ -162,6 +163,9 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
     } else {
       for (const listener of this.#listeners ?? []) listener(verdict, settlement)
       emitSettled(this.#runtime, this, settlement, verdict)
+      if (webhookOf(this.claim.job.input) !== undefined && hasEnded(settlement, verdict)) {
+        void wakeDelivery(this.#runtime.store, this.claim.job)
+      }
     }
     this.#observer.attemptEnded(this)
   }
@@ -231,4 +235,10 @@ export class AttemptRun implements Attempt, HandlerScope, HandlerOwner, Listed<A
     } catch { return /* reported as store.operation_failed; the job goes on without it */ }
     emitProgressed(this.#runtime, this, progress)
   }
+}
+
+/** Whether the job is over with this settlement. */
+function hasEnded ({ kind }: Settlement, verdict: SettleVerdict): boolean {
+  if (verdict.kind !== 'stored') return false
+  return kind === 'completed' || kind === 'failed' || kind === 'cancelled' || verdict.instead === 'cancelled'
 }

@@ -12,6 +12,8 @@ import type { Worker } from '../../lib/worker/worker.ts'
 import asyncEndpoints, { cancel, memoryStore, redisStore, snooze, type JobStore } from '../../plugins/async-endpoints.ts'
 import { until } from '../support/redis-jobs.ts'
 import { sharedRedis } from '../support/redis.ts'
+import { LOCAL, SECRET, WebhookReceiver } from '../support/webhook-receiver.ts'
+import { deliveryId } from '../../lib/jobs/webhook.ts'
 
 const WAIT_MS = 30_000
 const LEASE_MS = 500
@@ -155,6 +157,16 @@ async function runAll (t: Test, app: FastifyInstance): Promise<void> {
   await t.rejects(app.jobs.submit('completes', circle), { code: 'FAE_INVALID_SUBMISSION' })
 }
 
+/** A webhook that is taken, one that is not, and one that is refused. */
+async function sendWebhooks (t: Test, app: FastifyInstance, receiver: WebhookReceiver): Promise<void> {
+  receiver.replies = [{ status: 204 }, { status: 410 }]
+  for (const state of ['completed', 'failed']) {
+    const { id } = await app.jobs.submit('completes', { n: 1 }, { webhook: receiver.url() })
+    t.equal((await app.jobs.waitFor(deliveryId(id, 0), { timeoutMs: WAIT_MS })).state, state)
+  }
+  await t.rejects(app.jobs.submit('completes', { n: 1 }, { webhook: 'ftp://example.com/' }), { code: 'FAE_WEBHOOK_REFUSED' })
+}
+
 /** What an operator, a worker and an application do besides running jobs. */
 async function doTheRest (t: Test, app: FastifyInstance): Promise<void> {
   app.jobWorker.pause()
@@ -183,6 +195,7 @@ for (const kind of ['memory', 'redis'] as const) {
     const store: JobStore = redis === undefined ? memoryStore({ leaseMs: LEASE_MS }) : redisStore({ url: redis.url, prefix: redis.prefix, leaseMs: LEASE_MS, stalledIntervalMs: 100 })
     const exporter = new InMemorySpanExporter()
     const app = Fastify()
+    const receiver = await WebhookReceiver.start()
     // What is left open is reported in production only.
     const { NODE_ENV: environment } = process.env
     process.env.NODE_ENV = 'production'
@@ -190,12 +203,14 @@ for (const kind of ['memory', 'redis'] as const) {
       if (environment === undefined) delete process.env.NODE_ENV
       else process.env.NODE_ENV = environment
       await app.close()
+      await receiver.close()
       await redis?.stop()
     })
     let wrong = true
     await app.register(asyncEndpoints, {
       store,
       health: { pressure: false },
+      webhooks: { secret: SECRET, outbound: LOCAL },
       alerts: {
         memoryRatio: false,
         cooldownMs: 0,
@@ -227,6 +242,7 @@ for (const kind of ['memory', 'redis'] as const) {
     await app.ready()
     await runAll(t, app)
     await runSagas(t, app)
+    await sendWebhooks(t, app, receiver)
     await doTheRest(t, app)
 
     const silent = (): string[] => EVENT_NAMES.filter((name) => !names.has(name) && !ELSEWHERE.has(name) && !(kind === 'memory' && SHARED_ONLY.has(name)))

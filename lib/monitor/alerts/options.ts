@@ -39,6 +39,8 @@ export interface AlertsOptions {
    * @defaultValue 1
    */
   failedCompensations?: number | false | undefined
+  /** Alerts when this many webhooks, or more, were given up in the last hour. @defaultValue 1 */
+  failedWebhooks?: number | false | undefined
   /**
    * Alerts when jobs have waited longer than this and no worker claims them, or when a worker with free slots has not
    * looked for a job for this long. @defaultValue 300000 (5 min)
@@ -103,6 +105,7 @@ const alertsSchema: OptionsSchema = {
     memoryLimitBytes: { type: 'number', minimum: 1 },
     deadLetterGrowth: orFalse({ type: 'integer', minimum: 1 }),
     failedCompensations: orFalse({ type: 'integer', minimum: 1 }),
+    failedWebhooks: orFalse({ type: 'integer', minimum: 1 }),
     workerMissingMs: orFalse(span),
     storeUnreachableMs: orFalse({ ...span, minimum: 0 }),
     excludeJobs: patterns,
@@ -142,6 +145,7 @@ export const ALERTS_DEFAULTS: Defaulted & Undefaulted = Object.freeze({
   memoryLimitBytes: undefined,
   deadLetterGrowth: 50,
   failedCompensations: 1,
+  failedWebhooks: 1,
   workerMissingMs: 300_000,
   storeUnreachableMs: 60_000,
   excludeJobs: Object.freeze([]),

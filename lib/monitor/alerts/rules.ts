@@ -1,3 +1,4 @@
+import { DELIVERY_JOB } from '../../events/webhook-catalogue.ts'
 import type { AlertFinding, AlertSeverity, AlertType } from './alert.ts'
 import { durationText } from '../duration-text.ts'
 import type { AlertFacts, FailedCompensation, JobFacts, ProcessFacts, QueueFacts } from './alert-facts.ts'
@@ -13,6 +14,7 @@ export interface AlertThresholds {
   readonly memoryRatio: number | false
   readonly deadLetterGrowth: number | false
   readonly failedCompensations: number | false
+  readonly failedWebhooks: number | false
   readonly workerMissingMs: number | false
   readonly storeUnreachableMs: number | false
 }
@@ -103,6 +105,15 @@ const RULES = {
     option: 'failedCompensations',
     per: 'job',
     about: 'This many sagas of a name, or more, could not undo all of their steps in the last hour; `jobs` lists which'
+  },
+  webhooksFailed: {
+    name: 'webhooks-failed',
+    type: 'Error',
+    severity: 'high',
+    title: 'Webhooks Not Delivered',
+    option: 'failedWebhooks',
+    per: 'cluster',
+    about: 'This many webhooks, or more, were given up in the last hour: every attempt of their schedule failed, or the receiver asked for no further one'
   },
   workerMissing: {
     name: 'worker-missing',
@@ -282,6 +293,17 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
         }
       }
     })
+  }],
+  [RULES.webhooksFailed.name, ({ jobs }, { failedWebhooks }) => {
+    const { failed = 0 } = jobs.find(({ name }) => name === DELIVERY_JOB) ?? {}
+    if (failedWebhooks === false || failed < failedWebhooks) return []
+    const count = failed === 1 ? '1 webhook was' : `${failed} webhooks were`
+    return [{
+      ...kindOf(RULES.webhooksFailed),
+      message: `${count} given up in the last hour; the log lines 11103 name receivers and deliveries. ` +
+        'Redrive the deliveries when their receivers work again',
+      details: { failed, threshold: failedWebhooks }
+    }]
   }],
   [RULES.workerMissing.name, ({ queues }, { workerMissingMs }) => {
     if (workerMissingMs === false) return []

@@ -1,7 +1,6 @@
 /**
  * Sends notices by HTTP, signed after Standard Webhooks 1.0.0 (`webhook-id`, `webhook-timestamp`, `webhook-signature`).
  */
-import { createHmac } from 'node:crypto'
 import type { Clock } from '../../core/context.ts'
 import { deliver, DeliveryPace } from '../../core/http-delivery.ts'
 import { HttpSender, unsendableHeaders } from '../../core/http-sender.ts'
@@ -9,6 +8,7 @@ import { invalidOptions, readOptions, type OptionsSchema } from '../../core/opti
 import { ALLOW_PRIVATE_SCHEMA, operatorPolicy, rangeProblems } from '../../core/outbound-policy.ts'
 import { operatorUrlProblem } from '../../core/public-address.ts'
 import { cut } from '../../core/text.ts'
+import { isWebhookSecret, SECRET_RULE, signWebhook } from '../../core/webhook-signature.ts'
 import { AlertSendError, type AlertNotice, type AlertSender } from './alert.ts'
 
 export interface AlertWebhookOptions {
@@ -41,11 +41,8 @@ export interface AlertWebhookOptions {
 export type ResolvedAlertWebhookOptions =
   Readonly<Required<Omit<AlertWebhookOptions, 'secret'>> & { name: string, secrets: readonly string[] }>
 
-const SECRET = /^whsec_[A-Za-z0-9+/]+={0,2}$/
 /** Headers that the sender writes itself. */
 const SIGNED = /^(webhook-.*|content-type)$/i
-const MIN_SECRET_BYTES = 24
-const MAX_SECRET_BYTES = 64
 const LONGEST_BACKOFF_MS = 10_000
 
 const secretSchema = { type: 'string', minLength: 1 }
@@ -81,34 +78,12 @@ export function readWebhook (given: AlertWebhookOptions, name: string): Resolved
     const problem = operatorUrlProblem(url, options.allowPrivate)
     if (problem !== undefined) problems.push(`url: ${problem}`)
   }
-  if (!secrets.every(isSecret)) {
-    const bytes = `${MIN_SECRET_BYTES} to ${MAX_SECRET_BYTES} random bytes in base64`
-    problems.push(`secret must be "whsec_" and ${bytes}, for example from: openssl rand -base64 32`)
-  }
+  if (!secrets.every(isWebhookSecret)) problems.push(`secret must be ${SECRET_RULE}`)
   const reserved = Object.keys(options.headers).filter((header) => SIGNED.test(header))
   problems.push(...reserved.map((header) => `headers: ${header} is set by the sender`))
   problems.push(...unsendableHeaders(options.headers).map((header) => `headers: ${JSON.stringify(cut(header, 50))} cannot be sent`))
   if (problems.length > 0) throw invalidOptions('alerts.webhook', problems)
   return Object.freeze({ ...options, name, secrets: Object.freeze([...secrets]) })
-}
-
-function isSecret (secret: string): boolean {
-  const bytes = keyOf(secret).length
-  return SECRET.test(secret) && bytes >= MIN_SECRET_BYTES && bytes <= MAX_SECRET_BYTES
-}
-
-function keyOf (secret: string): Buffer {
-  return Buffer.from(secret.slice(secret.indexOf('_') + 1), 'base64')
-}
-
-/**
- * The value of the header `webhook-signature`: one signature per secret. `body` must be exactly what is sent.
- *
- * @param timestamp seconds since the epoch, as in `webhook-timestamp`
- */
-export function signWebhook (secrets: readonly string[], id: string, timestamp: number, body: string): string {
-  const signed = `${id}.${timestamp}.${body}`
-  return secrets.map((secret) => `v1,${createHmac('sha256', keyOf(secret)).update(signed).digest('base64')}`).join(' ')
 }
 
 /** The body of the request, in the envelope of Standard Webhooks. */

@@ -32,19 +32,20 @@ export interface Envelope {
 /** The name among the options of a BullMQ job that holds the envelope. A job without it was added by somebody else. */
 export const OURS = 'fae'
 
-/** The `data` of a job that this store added: body, params, query, headers; what is empty is left out. */
+/** The `data` of a job that this store added: body, params, query, headers, webhook; what is empty is left out. */
 interface Data {
   readonly b?: unknown
   readonly p?: JobInput['params'] | undefined
   readonly q?: JobInput['query'] | undefined
   readonly h?: JobInput['headers'] | undefined
+  readonly w?: JobInput['webhook'] | undefined
 }
 
 const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION` when the input is not JSON */
-export function encodeInput ({ body, params, query, headers }: JobInput): string {
-  const data: Data = { b: body, p: orNothing(params), q: orNothing(query), h: orNothing(headers) }
+export function encodeInput ({ body, params, query, headers, webhook }: JobInput): string {
+  const data: Data = { b: body, p: orNothing(params), q: orNothing(query), h: orNothing(headers), w: webhook }
   try {
     return JSON.stringify(data)
   } catch {
@@ -92,8 +93,9 @@ export const NO_ENVELOPE: Envelope = Object.freeze({ c: '', n: 1 })
 /** The input in parsed `data`. Of a job that somebody else added, all data is the body. */
 export function inputOf (data: unknown, ours: boolean): JobInput {
   if (!ours) return { body: data, params: NOTHING, query: NOTHING, headers: NOTHING }
-  const { b, p, q, h } = (typeof data === 'object' && data !== null ? data : NOTHING) as Data
-  return { body: b, params: p ?? NOTHING, query: q ?? NOTHING, headers: h ?? NOTHING }
+  const { b, p, q, h, w } = (typeof data === 'object' && data !== null ? data : NOTHING) as Data
+  const input = { body: b, params: p ?? NOTHING, query: q ?? NOTHING, headers: h ?? NOTHING }
+  return w === undefined ? input : { ...input, webhook: w }
 }
 
 /** `undefined`: it was dropped, or cannot be read. */

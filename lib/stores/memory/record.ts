@@ -18,6 +18,9 @@ const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
  */
 const BASE = Date.now()
 
+/** What is stored beside the body, as JSON carries it. */
+type Rest = [JobInput['params'], JobInput['query'], JobInput['headers'], NonNullable<JobInput['webhook']> | null]
+
 /** About what a job takes in the heap beside its input and its result. */
 const JOB_BYTES = 512
 
@@ -90,9 +93,10 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
     this.state = state
     this.#runAt = job.runAt - BASE
     this.#origin = job.origin === undefined ? undefined : Object.freeze({ ...job.origin })
-    const { body, params, query, headers } = job.input
+    const { body, params, query, headers, webhook } = job.input
     this.#body = body === undefined ? undefined : jsonText(body)
-    this.#rest = isEmpty(params) && isEmpty(query) && isEmpty(headers) ? undefined : jsonText([params, query, headers])
+    const bare = isEmpty(params) && isEmpty(query) && isEmpty(headers) && webhook === undefined
+    this.#rest = bare ? undefined : jsonText([params, query, headers, webhook])
   }
 
   get createdAt (): number { return this.#createdAt + BASE }
@@ -149,8 +153,8 @@ export class StoredJob implements Listed<StoredJob>, Heaped {
   input (): JobInput {
     const body: unknown = this.#body === undefined ? undefined : JSON.parse(this.#body)
     if (this.#rest === undefined) return { body, params: NOTHING, query: NOTHING, headers: NOTHING }
-    const [params, query, headers]: [JobInput['params'], JobInput['query'], JobInput['headers']] = JSON.parse(this.#rest)
-    return { body, params, query, headers }
+    const [params, query, headers, webhook]: Rest = JSON.parse(this.#rest)
+    return webhook === null ? { body, params, query, headers } : { body, params, query, headers, webhook }
   }
 
   /** The job as it is now, for a claim: with its input at hand. */

@@ -33,7 +33,7 @@ export const METRIC_LABELS = {
   error_type: label('errorType', ({ errorType }) => errorType, 'The code of the error, or the name of its class.'),
   outcome: label('outcome', ({ outcome }) => outcome,
     'How a submission ended (`created`, `replayed`, `rejected`, `failed`), a try of a step (`completed`, `failed`), a ' +
-    'compensation (`compensated`, `failed`), or an export (`completed`, `failed`, `replaced`).'),
+    'compensation (`compensated`, `failed`), a webhook (`delivered`, `failed`), or an export (`completed`, `failed`, `replaced`).'),
   step: label('step', ({ step }) => step,
     'The step of a saga, as `group/name` in a group; the steps of an `each` have its name.'),
   reason: label('reason', ({ reason }) => reason, 'Why it happened, one of a few words.'),

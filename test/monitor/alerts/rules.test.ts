@@ -71,6 +71,17 @@ t.test('sagas that could not undo their steps: critical, by name, with the jobs 
   t.same(judge('compensation-failed', { failedCompensations }, { failedCompensations: 3 }), [])
 })
 
+t.test('webhooks that were given up, of all deliveries together', async (t) => {
+  const delivery = { name: 'webhook-delivery', completed: 5, failed: 2, attempts: 0, p95Ms: undefined }
+  const jobs = [{ ...delivery, name: 'other', failed: 9 }, delivery]
+  t.match(judge('webhooks-failed', { jobs }), [{
+    type: 'Error', severity: 'high', message: /^2 webhooks were given up in the last hour; .* 11103 /, details: { failed: 2, threshold: 1 }
+  }])
+  t.same(judge('webhooks-failed', { jobs }, { failedWebhooks: 3 }), [])
+  t.same(judge('webhooks-failed', { jobs }, { failedWebhooks: false }), [])
+  t.same(judge('webhooks-failed', { jobs: [] }), [])
+})
+
 t.test('stuck: over all queues, for ten minutes', async (t) => {
   const stuckJobs = [{ jobId: 'j1', jobName: 'a', state: 'in-progress' as const, runningMs: 700_000 }]
   t.same(judge('stuck-jobs', { queues: [{ ...QUEUE, stuck: 4 }] }), [])

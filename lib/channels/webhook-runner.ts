@@ -1,0 +1,262 @@
+/** Runs the jobs that deliver webhooks. */
+import { readRetryAfter } from '../core/retry-after.ts'
+import { signWebhook, signWithKey } from '../core/webhook-signature.ts'
+import type { JobRuntime } from '../events/runtime.ts'
+import type { JobRecord, StoredError } from '../jobs/job.ts'
+import type { JobRunner, RunnerScope } from '../jobs/seams.ts'
+import { isTerminal } from '../jobs/states.ts'
+import { storeNow } from '../jobs/store-clock.ts'
+import type { Checkpoint, Journal } from '../jobs/steps.ts'
+import type { Settlement, StepStore, Suspension } from '../jobs/store.ts'
+import { eventIds } from '../jobs/trace-ids.ts'
+import { ENDED_SIGNAL, roundOf } from '../jobs/webhook.ts'
+import { webhookText } from './webhook-document.ts'
+import type { DeliveryInput } from './webhook-jobs.ts'
+import type { ResolvedWebhooksOptions } from './webhook-options.ts'
+import type { WebhookOrigins } from './webhook-origins.ts'
+import type { WebhookAnswer, WebhookTransport } from './webhook-transport.ts'
+
+/** A delivery whose job does not appear within this time has none: its submission failed, or was a repeated one. */
+const APPEARS_WITHIN_MS = 120_000
+const FIRST_LOOK_MS = 15_000
+const LONGEST_LOOK_MS = 300_000
+const LONGEST_RETRY_AFTER_MS = 86_400_000
+/** The message as it was made, among the stored values. */
+const TEXT = 'text'
+const SINCE = 'since'
+
+export interface WebhookRunnerParts {
+  readonly runtime: JobRuntime
+  readonly steps: StepStore
+  readonly options: ResolvedWebhooksOptions
+  readonly origins: WebhookOrigins
+  readonly transport: WebhookTransport
+  readonly random?: () => number
+}
+
+/** A message that is ready to be sent. */
+interface Ready {
+  readonly text: string
+  /** When the job ended. */
+  readonly since: number
+  /** It is not stored yet. */
+  readonly fresh: boolean
+}
+
+/**
+ * The runner of deliveries. One delivery:
+ *
+ * ```
+ * waiting ──(its job has ended: signal, or a look now and then)──▶ ready ──(a place at its origin)──▶ sending
+ *    │ (the job is gone, was redriven)                                ▲                                  │
+ *    └──▶ completed, nothing was sent                                 └───(a pause of the schedule)──────┤
+ *                                                     completed ◀──(2xx)─────────────────────────────────┤
+ *                                                     failed ◀──(410, abort-message, schedule over)──────┘
+ * ```
+ *
+ * Waiting for the end and for a place suspends the job: no slot, no lease, no attempt is spent. A delivery that was sent
+ * and could not be settled is sent again with the same `webhook-id`: receivers see each end at least once.
+ */
+export function makeWebhookRunner (parts: WebhookRunnerParts): JobRunner {
+  return {
+    afterStall: async () => undefined,
+    run: (scope) => new Delivery(parts, scope).run()
+  }
+}
+
+class Delivery {
+  readonly #parts: WebhookRunnerParts
+  readonly #scope: RunnerScope
+  readonly #input: DeliveryInput
+
+  constructor (parts: WebhookRunnerParts, scope: RunnerScope) {
+    this.#parts = parts
+    this.#scope = scope
+    this.#input = scope.claim.job.input.body as DeliveryInput
+  }
+
+  async run (): Promise<Settlement> {
+    const { claim: { job }, cancelRequested } = this.#scope
+    const journal = await this.#parts.steps.journal(job.id)
+    if (journal === undefined) return { kind: 'release' }
+    if (cancelRequested) return cancelled(journal)
+    const ready = readyBefore(journal) ?? await this.#lookAtJob()
+    return 'kind' in ready ? ready : await this.#deliver(ready)
+  }
+
+  get #now (): number { return storeNow(this.#parts.runtime.store, this.#parts.runtime.context.clock) }
+
+  /** @returns the message, or how the attempt ends because there is none (yet) */
+  async #lookAtJob (): Promise<Ready | Settlement> {
+    const { runtime: { store } } = this.#parts
+    const { round } = this.#input
+    const job = await store.get(this.#input.job)
+    const age = this.#now - this.#scope.claim.job.createdAt
+    // Also a redrive that was refused: its round does not come.
+    if (job === undefined || roundOf(job) < round) return age > APPEARS_WITHIN_MS ? this.#nothing() : this.#wait(age)
+    // Whoever redrove it wants to hear of the new end, which has a delivery of its own.
+    if (roundOf(job) > round) return this.#nothing()
+    if (!isTerminal(job.state)) return this.#wait(age)
+    const text = webhookText({ job, linkBase: this.#input.linkBase, result: await this.#result(job) })
+    return { text, since: job.finishedAt ?? this.#now, fresh: true }
+  }
+
+  async #result (job: JobRecord): Promise<string | undefined> {
+    if (this.#input.include !== 'result' || job.state !== 'completed') return undefined
+    const { runtime: { registry, store } } = this.#parts
+    const text = await store.result(job.id)
+    const write = registry.get(job.name)?.schemas.writeResult
+    if (text === undefined || write === undefined) return text
+    try {
+      return write(JSON.parse(text))
+    } catch {
+      // It does not fit the schema of this process: what it may show is not known.
+      return undefined
+    }
+  }
+
+  /** The job has not ended. The signal of its end wakes the delivery; should that be lost, it looks by itself. */
+  #wait (age: number): Suspension {
+    const delayMs = Math.min(Math.max(FIRST_LOOK_MS, age / 2), LONGEST_LOOK_MS)
+    return { kind: 'suspend', delayMs: this.#jittered(delayMs, 0.2), signal: ENDED_SIGNAL }
+  }
+
+  #nothing (): Settlement { return this.#scope.settle({ outcome: 'nothing-to-deliver' }) }
+
+  #jittered (ms: number, share: number): number {
+    const { random = Math.random } = this.#parts
+    return Math.round(ms * (1 - share + 2 * share * random()))
+  }
+
+  async #deliver (ready: Ready): Promise<Settlement> {
+    const { origins } = this.#parts
+    const { origin } = new URL(this.#input.url)
+    const laterMs = origins.enter(origin)
+    if (laterMs !== undefined) return { kind: 'suspend', delayMs: laterMs, checkpoint: ready.fresh ? checkpointOf(ready) : undefined }
+    const { clock } = this.#parts.runtime.context
+    const startedAt = clock.monotonic()
+    const ends = new AbortController()
+    this.#scope.onCancel(() => { ends.abort() })
+    let answer: WebhookAnswer | undefined
+    try {
+      answer = await this.#send(ready.text, AbortSignal.any([this.#scope.signal, ends.signal]))
+    } finally {
+      const broken = answer?.status === undefined ? answer?.refused !== true : answer.status >= 500 || answer.status === 429
+      // An attempt that this process has ended says nothing of the receiver.
+      const asked = this.#scope.signal.aborted || ends.signal.aborted
+      origins.leave(origin, asked || !broken, clock.monotonic() - startedAt)
+    }
+    if (this.#scope.signal.aborted) return { kind: 'release' }
+    if (this.#scope.cancelRequested) return { kind: 'cancelled', reason: 'cancelled on request' }
+    const durationMs = clock.monotonic() - startedAt
+    return isSuccess(answer)
+      ? this.#delivered(ready, answer.status, durationMs)
+      : await this.#failed(ready, answer, durationMs)
+  }
+
+  async #send (text: string, signal: AbortSignal): Promise<WebhookAnswer> {
+    const { options, runtime: { context: { clock } }, transport } = this.#parts
+    const { claim: { job }, attempt: { spanRunner } } = this.#scope
+    const { url } = this.#input
+    const target = new URL(url)
+    // The time of this request, not of the first one: receivers refuse old timestamps as replays.
+    const timestamp = Math.floor(clock.now() / 1_000)
+    const secrets = [await options.secretsOf(job.owner, target.origin) ?? []].flat()
+    const signature = secrets.length > 0
+      ? signWebhook(secrets, job.id, timestamp, text)
+      : options.privateKey === undefined ? undefined : signWithKey(options.privateKey, job.id, timestamp, text)
+    if (signature === undefined) return { ...NO_ANSWER, code: 'no-secret', refused: true }
+    const headers = {
+      'content-type': 'application/json',
+      'webhook-id': job.id,
+      'webhook-timestamp': String(timestamp),
+      'webhook-signature': signature
+    }
+    const post = (): Promise<WebhookAnswer> =>
+      transport.send({ url, headers, body: text, timeoutMs: options.attemptTimeoutMs, signal })
+    if (spanRunner === undefined) return await post()
+    return await spanRunner('POST', post, {
+      kind: 'client',
+      attributes: { 'http.request.method': 'POST', 'server.address': target.hostname, 'server.port': portOf(target) }
+    }, (answer) => ({
+      attributes: answer.status === undefined ? {} : { 'http.response.status_code': answer.status },
+      error: isSuccess(answer) ? undefined : answer.code ?? String(answer.status)
+    }))
+  }
+
+  #delivered ({ since }: Ready, statusCode: number, durationMs: number): Settlement {
+    this.#scope.onSettled((verdict) => {
+      if (verdict.kind !== 'stored') return
+      const sinceEndMs = Math.max(0, this.#now - since)
+      this.#parts.runtime.bus.emit('webhook.delivered', { ...this.#about(), statusCode, durationMs, sinceEndMs })
+    })
+    return this.#scope.settle({ outcome: 'delivered', status: statusCode })
+  }
+
+  async #failed (ready: Ready, answer: WebhookAnswer, durationMs: number): Promise<Settlement> {
+    const { claim: { job } } = this.#scope
+    const { options, steps, runtime: { bus } } = this.#parts
+    const error = storedError(answer)
+    const final = answer.status === 410 || answer.delivery === ABORT || job.attempts >= job.maxAttempts
+    if (ready.fresh) {
+      // The next attempt, or a redrive, sends the same text, even if the job is no longer stored by then.
+      const { stored } = await steps.checkpoint(this.#scope.claim, checkpointOf(ready))
+      if (!stored) return { kind: 'release' }
+    }
+    const askedMs = readRetryAfter(answer.retryAfter ?? null, this.#parts.runtime.context.clock.now(), LONGEST_RETRY_AFTER_MS)
+    const pauseMs = this.#jittered(options.scheduleMs[job.attempts] ?? options.scheduleMs.at(-1) ?? 0, options.jitter)
+    const delayMs = Math.max(pauseMs, askedMs ?? 0)
+    this.#scope.onSettled((verdict) => {
+      if (verdict.kind !== 'stored') return
+      const about = { ...this.#about(), errorCode: answer.code ?? `HTTP_${answer.status ?? 0}` }
+      bus.emit('webhook.attempt_failed', { ...about, statusCode: answer.status, durationMs, delayMs: final ? 0 : delayMs, final })
+      if (final) bus.emit('webhook.failed', { ...about, statusCode: answer.status, sinceEndMs: Math.max(0, this.#now - ready.since) })
+    })
+    return final ? { kind: 'failed', error } : { kind: 'retry', error, delayMs }
+  }
+
+  /** For an event. Of the URL, only the host: its path and query may hold secrets. */
+  #about () {
+    const { claim: { job }, attempt: { traceIds } } = this.#scope
+    const { url, job: jobId, name: jobName, queue } = this.#input
+    const { traceId, spanId } = eventIds(traceIds, job.trace)
+    return {
+      jobId, jobName, queue, traceId, spanId, deliveryId: job.id, correlationId: job.correlationId,
+      host: new URL(url).hostname, attempt: job.attempts, maxAttempts: job.maxAttempts
+    }
+  }
+}
+
+/** The value of the header `webhook-delivery` by which a receiver asks for no further attempt. */
+const ABORT = 'abort-message'
+
+const NO_ANSWER: WebhookAnswer = Object.freeze({
+  status: undefined, code: undefined, refused: false, retryAfter: undefined, delivery: undefined
+})
+
+function isSuccess (answer: WebhookAnswer): answer is WebhookAnswer & { readonly status: number } {
+  return answer.status !== undefined && answer.status >= 200 && answer.status < 300
+}
+
+function portOf ({ port, protocol }: URL): number { return port === '' ? (protocol === 'http:' ? 80 : 443) : Number(port) }
+
+/** Readers of the delivery, who may be clients, learn no more of the receiver than this. */
+function storedError ({ status, code, delivery }: WebhookAnswer): StoredError {
+  const message = delivery === ABORT
+    ? 'The receiver asked for no further attempt'
+    : status === undefined ? `The receiver could not be reached (${code ?? 'no answer'})` : `The receiver answered ${status}`
+  return { code: 'FAE_WEBHOOK_FAILED', message, expose: true }
+}
+
+function cancelled ({ cancelReason }: Journal): Settlement {
+  return { kind: 'cancelled', reason: cancelReason ?? 'cancelled on request' }
+}
+
+function readyBefore ({ values }: Journal): Ready | undefined {
+  const text = values[TEXT]
+  return text === undefined ? undefined : { text, since: Number(values[SINCE]), fresh: false }
+}
+
+function checkpointOf ({ text, since }: Ready): Checkpoint {
+  return { facts: {}, values: { [TEXT]: text, [SINCE]: String(since) } }
+}
