@@ -67,7 +67,7 @@ async function gated (t: Test, server: RedisServer, url: string): Promise<Gated>
       await until('its end is stored', async () => await worker.jobs.get(id).then((job) => job?.state === 'completed', () => false), 20_000)
     },
     async followed () {
-      const channels = await admin.pubsub('CHANNELS', `*changed:*`)
+      const channels = await admin.pubsub('CHANNELS', '*changed:*')
       return channels.length
     }
   }
