@@ -9,10 +9,12 @@
  * Where it can be done, the server and the working process get a processor each: they wake each other so often that the
  * system puts them on the same one half of the time, and then everything takes twice as long.
  *
+ * `--against /other/dist` adds `other`: the same as `ours`, of another build of this library.
  * `--smoke` is one short run, to see that the benchmark works; its figures mean nothing.
  */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'bullmq'
 import Fastify from 'fastify'
@@ -28,8 +30,11 @@ import { startRedis, uniquePrefix } from '../test/support/redis.ts'
 import { median, print, ratio, whole } from './measuring/figures.ts'
 import { pin, serverMicros } from './measuring/machine.ts'
 
-const KINDS = ['bare', 'store', 'ours'] as const
-type Kind = typeof KINDS[number]
+type Kind = 'bare' | 'store' | 'ours'
+/** A build of this library at another commit, to compare with. */
+const AGAINST = process.argv.includes('--against') ? process.argv[process.argv.indexOf('--against') + 1] : undefined
+const SUBJECTS = AGAINST === undefined ? ['bare', 'store', 'ours'] as const : ['bare', 'store', 'ours', 'other'] as const
+type Subject = Kind | 'other'
 interface Figures { readonly perSecond: number, readonly cpuMicros: number, readonly serverMicros: number }
 
 const SMOKE = process.argv.includes('--smoke')
@@ -147,8 +152,10 @@ async function workOff (kind: Kind, url: string, prefix: string, concurrency: nu
   process.disconnect()
 }
 
-async function measure (kind: Kind, url: string, concurrency: number, jobs: number): Promise<Figures> {
-  const child = fork(fileURLToPath(import.meta.url), ['--work', kind, url, uniquePrefix(), String(concurrency), String(jobs)])
+async function measure (subject: Subject, url: string, concurrency: number, jobs: number): Promise<Figures> {
+  const other = subject === 'other'
+  const module = other ? join(resolve(AGAINST ?? '.'), 'bench/process.js') : fileURLToPath(import.meta.url)
+  const child = fork(module, ['--work', other ? 'ours' : subject, url, uniquePrefix(), String(concurrency), String(jobs)])
   const exited = once(child, 'exit')
   await pin(child.pid, 1)
   const [figures] = await once(child, 'message', { signal: AbortSignal.timeout(120_000) }) as [Figures]
@@ -163,22 +170,26 @@ async function main (): Promise<void> {
   print(`Node ${process.version}, jobs that do nothing, ${pinned ? 'a processor for the server and one for the worker, ' : ''}${SMOKE ? 'smoke run, figures mean nothing' : `median of ${ROUNDS}`}`)
   try {
     for (const [concurrency, jobs] of SIZES) {
-      const runs: Record<Kind, Figures[]> = { bare: [], store: [], ours: [] }
+      const runs: Record<Subject, Figures[]> = { bare: [], store: [], ours: [], other: [] }
       for (let round = 0; round < ROUNDS; round++) {
         // In turns, so that a noisy neighbour disturbs all alike.
-        for (const kind of KINDS) {
+        for (const kind of SUBJECTS) {
           runs[kind].push(await measure(kind, redis.url, concurrency, jobs))
           await client.flushall()
         }
       }
-      const all = (kind: Kind, name: keyof Figures): number[] => runs[kind].map((run) => run[name])
-      const texts = KINDS.map((kind) => {
+      const all = (kind: Subject, name: keyof Figures): number[] => runs[kind].map((run) => run[name])
+      const texts = SUBJECTS.map((kind) => {
         const [rate, cpu, server] = [median(all(kind, 'perSecond')), median(all(kind, 'cpuMicros')), median(all(kind, 'serverMicros'))]
         return `${kind} ${whole(rate)}/s ${cpu.toFixed(1)} µs, server ${server.toFixed(1)} µs`
       })
       const compared = (name: keyof Figures): string => (['store', 'ours'] as const).map((kind) => `${kind} ${ratio(all(kind, name), all('bare', name)).toFixed(2)}`).join(', ')
       print(`concurrency ${String(concurrency).padStart(2)}: ${texts.join(' · ')}`)
       print(`  of the bare one's jobs/s: ${compared('perSecond')} (wanted: at least 0.98) · of its server's CPU: ${compared('serverMicros')} (wanted: at most 1.03)`)
+      if (AGAINST !== undefined) {
+        const against = (name: keyof Figures): string => ratio(all('ours', name), all('other', name)).toFixed(2)
+        print(`  ours to other: jobs/s ${against('perSecond')}, CPU ${against('cpuMicros')}, the server's CPU ${against('serverMicros')}`)
+      }
     }
   } finally {
     await client.quit()

@@ -2,6 +2,9 @@
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 
+/** A command that makes a connection one that hears messages. */
+const SUBSCRIBES = /\$\d+\r\n[ps]?subscribe\r\n/i
+
 export class RedisProxy {
   readonly #server: Server
   readonly #pairs = new Set<[Socket, Socket]>()
@@ -10,6 +13,9 @@ export class RedisProxy {
   #muted = false
   /** Connections that are open and carry nothing any more, in either direction. */
   readonly #dead = new Set<Socket>()
+  /** Connections that have subscribed to something. */
+  readonly #subscribers = new Set<Socket>()
+  #deaf = false
   /** Connections made from now on are accepted, and never get an answer. */
   swallowNew = false
   /** Milliseconds by which everything is late, in each direction: half a round trip. */
@@ -57,6 +63,17 @@ export class RedisProxy {
 
   unmute (): void { this.#muted = false }
 
+  /**
+   * From now on connections that subscribe to channels, or have done so, stay open and hear nothing. Those never carry
+   * anything again; after `undeafen` new ones do.
+   */
+  deafen (): void {
+    this.#deaf = true
+    for (const client of this.#subscribers) this.#dead.add(client)
+  }
+
+  undeafen (): void { this.#deaf = false }
+
   async start (): Promise<void> {
     this.#server.listen(0, '127.0.0.1')
     await once(this.#server, 'listening')
@@ -79,6 +96,10 @@ export class RedisProxy {
     const pair: [Socket, Socket] = [client, server]
     this.#pairs.add(pair)
     client.on('data', (data) => {
+      if (SUBSCRIBES.test(data.toString('latin1'))) {
+        this.#subscribers.add(client)
+        if (this.#deaf) this.#dead.add(client)
+      }
       if (this.#dead.has(client)) return
       if (this.#held === undefined) this.#pass(server, data)
       else this.#held.push({ server, data })
@@ -90,6 +111,7 @@ export class RedisProxy {
         other.destroy()
         this.#pairs.delete(pair)
         this.#dead.delete(client)
+        this.#subscribers.delete(client)
       })
     }
   }

@@ -12,16 +12,20 @@ export type Heard = Record<string, unknown> & { readonly type: string }
 export interface SocketClientOptions extends ClientOptions {
   readonly path?: string
   readonly protocols?: string | string[]
+  /** How long to wait for what a test expects. @defaultValue 10000 */
+  readonly deadlineMs?: number
 }
 
 /** Keeps what it hears; a test waits for the next message. */
 export class SocketClient {
   readonly ws: WebSocket
   readonly heard: Heard[] = []
+  readonly #deadlineMs: number
   #taken = 0
   #closed: { readonly code: number, readonly reason: string } | undefined
 
-  constructor (port: number, { path = '/jobs/socket', protocols = SOCKET_PROTOCOL, ...options }: SocketClientOptions = {}) {
+  constructor (port: number, { path = '/jobs/socket', protocols = SOCKET_PROTOCOL, deadlineMs = DEADLINE_MS, ...options }: SocketClientOptions = {}) {
+    this.#deadlineMs = deadlineMs
     this.ws = new WebSocket(`ws://127.0.0.1:${port}${path}`, protocols, options)
     this.ws.on('message', (data: Buffer) => { this.heard.push(JSON.parse(data.toString())) })
     this.ws.on('close', (code, reason) => { this.#closed = { code, reason: reason.toString() } })
@@ -80,7 +84,7 @@ export class SocketClient {
       const timer = setTimeout(() => {
         stop()
         reject(new Error(`waited in vain for ${events.join(' or ')}; so far: ${JSON.stringify(this.heard).slice(0, 500)}`))
-      }, DEADLINE_MS)
+      }, this.#deadlineMs)
       for (const event of events) this.ws.on(event, heard)
     })
   }
