@@ -49,5 +49,4 @@ export function listeningDocument (wish: Listening, id: string, links: JobLinks)
   if (wish === 'webhook') return { channel: wish }
   // A stream has the URL of the status, and is asked for with `Accept: text/event-stream`.
   return { channel: wish, url: wish === 'websocket' ? `${links.base}/socket` : links.self(id) }
-  }
 }
