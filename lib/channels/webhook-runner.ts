@@ -94,7 +94,7 @@ class Delivery {
     const age = this.#now - this.#scope.claim.job.createdAt
     // Also a redrive that was refused: its round does not come.
     if (job === undefined || roundOf(job) < round) return age > APPEARS_WITHIN_MS ? this.#nothing() : this.#wait(age)
-    // Whoever redrove it wants to hear of the new end, which has a delivery of its own.
+    // It was redriven before this end was delivered. Its next end has a delivery of its own.
     if (roundOf(job) > round) return this.#nothing()
     if (!isTerminal(job.state)) return this.#wait(age)
     const text = webhookText({ job, linkBase: this.#input.linkBase, result: await this.#result(job) })
@@ -177,9 +177,10 @@ class Delivery {
     if (spanRunner === undefined) return await post()
     return await spanRunner('POST', post, {
       kind: 'client',
-      attributes: { 'http.request.method': 'POST', 'server.address': target.hostname, 'server.port': portOf(target) }
+      attributes: { 'server.address': target.hostname, 'server.port': portOf(target) }
     }, (answer) => ({
-      attributes: answer.status === undefined ? {} : { 'http.response.status_code': answer.status },
+      // Attributes of an application that begin with `http.request.` are dropped, because they may hold headers.
+      attributes: { 'http.request.method': 'POST', 'http.response.status_code': answer.status },
       error: isSuccess(answer) ? undefined : answer.code ?? String(answer.status)
     }))
   }
