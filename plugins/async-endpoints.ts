@@ -94,7 +94,7 @@ declare module 'fastify' {
     ): JobDefinition<DefinedTypes<TypeProvider, Types, Schema, Result>>
 
     /**
-     * A link that opens one job to whoever has it, until it expires.
+     * A link that opens one job to anybody who has it, until it expires.
      *
      * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` without `http.links`, and for a bad argument
      */
