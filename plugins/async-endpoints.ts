@@ -12,6 +12,7 @@ import { runtimeOf } from '../lib/events/runtime.ts'
 import { readHealthOptions } from '../lib/health/options.ts'
 import { definerOf } from '../lib/http/define-job.ts'
 import { defineEndpoint, type AnyEndpointOptions } from '../lib/http/endpoint.ts'
+import { jobLinkFunction, type JobLinkFunction } from '../lib/http/job-link.ts'
 import { addJobRoutes } from '../lib/http/job-routes.ts'
 import { reportLeftOpen } from '../lib/http/left-open.ts'
 import { addSocketRoute } from '../lib/http/socket-route.ts'
@@ -93,6 +94,13 @@ declare module 'fastify' {
     ): JobDefinition<DefinedTypes<TypeProvider, Types, Schema, Result>>
 
     /**
+     * A link that opens one job to anybody who has it, until it expires.
+     *
+     * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS` without `http.links`, and for a bad argument
+     */
+    jobLink: JobLinkFunction
+
+    /**
      * Defines a saga: a job made of steps, each of which is run once and stored, and undone when the saga cannot go on.
      * With a `url`, also the route that submits it, in this context.
      *
@@ -167,6 +175,7 @@ async function asyncEndpointsPlugin (app: FastifyInstance, given: AsyncEndpoints
       endpoint as AnyEndpointOptions
     )
   } as FastifyInstance['asyncEndpoint'])
+  app.decorate('jobLink', jobLinkFunction(httpRuntime))
   app.decorate('saga', function saga (this: FastifyInstance | undefined, options: unknown) {
     return defineSaga(this ?? app, httpRuntime, options as AnySagaOptions)
   } as FastifyInstance['saga'])
@@ -291,6 +300,10 @@ export type { Links } from '../lib/http/links.ts'
 export type { AsyncEndpointsRouteConfig } from '../lib/http/http-runtime.ts'
 export type { EndpointRouteOptions, BaseEndpointOptions, HttpOptions } from '../lib/http/options.ts'
 export type { HttpAccess, OwnerFunction } from '../lib/http/owner.ts'
+export type { ActsFor, AuthorizeContext, AuthorizeFunction, JobRight } from '../lib/http/authorize.ts'
+export type { CapabilityLinkOptions, LinkKey, LinkScope } from '../lib/http/capability.ts'
+export type { JobLinkFunction, JobLinkOptions } from '../lib/http/job-link.ts'
+export type { JobListDocument } from '../lib/http/list-route.ts'
 export type { Problem, ProblemError } from '../lib/http/problem.ts'
 export type {
   ProblemContext, ResponseFactories, ResponseFactory, StatusContext, SubmittedContext

@@ -1,5 +1,5 @@
 /**
- * Capability links: a link that opens one job to whoever has it, until it expires. Its query parameter `sig` says which
+ * Capability links: a link that opens one job to anybody who has it, until it expires. Its query parameter `sig` says which
  * key signed it, when it ends and what it allows. The name is one that HTTP instrumentation of OpenTelemetry redacts.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'

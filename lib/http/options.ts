@@ -40,7 +40,7 @@ export interface HttpOptions {
    */
   authorize?: AuthorizeFunction | undefined
   /**
-   * Signs the links to jobs, so that whoever has the link of a job can read it, without being known to the application.
+   * Signs the links to jobs, so that anybody who has the link of a job can read it, without being known to the application.
    * The links in responses then have a parameter `sig`.
    *
    * @defaultValue undefined: links give access to nothing

@@ -41,7 +41,7 @@ t.test('an SDK that is early, and proxies', async (t) => {
   const first = await look({ file: fixture('early'), env: { TEST_PUBLIC_URL } })
   t.match(first('otel.sdk'), EARLY, 'the first import')
   t.match(first('app.proxy'), { severity: 'warning', checked: true })
-  t.match(first('app.job-routes'), { severity: 'warning', checked: true })
+  t.match(first('app.job-routes'), { severity: 'problem', checked: true })
   t.match(first('app.metrics'), { severity: 'warning', checked: true })
   const preloaded = await look({ imports: [fixture('sdk')], env: { TEST_PUBLIC_URL, TEST_TRUST: '10.0.0.0/8', TEST_GUARDED: 'alice' } })
   t.match(preloaded('otel.sdk'), EARLY, 'preloaded')

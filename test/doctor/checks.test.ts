@@ -189,7 +189,7 @@ t.test('the application', async (t) => {
   t.equal(ofApp('app.proxy', { ...READY, publicUrl, trustProxy: 'some' }).severity, 'ok')
   t.equal(ofApp('app.proxy', { ...READY, publicUrl, trustProxy: 'all' }).severity, 'note')
   t.match(ofApp('app.proxy', { ...READY, trustProxy: undefined }), { checked: false })
-  t.match(ofApp('app.job-routes', { ...READY, jobRoutes: 'left-open' }), { severity: 'warning', fix: /owner: \(request\)/ })
+  t.match(ofApp('app.job-routes', { ...READY, jobRoutes: 'left-open' }), { severity: 'problem', fix: /owner: \(request\)/ })
   t.equal(ofApp('app.job-routes', { ...READY, jobRoutes: 'open' }).severity, 'note')
   t.equal(ofApp('app.job-routes', { ...READY, jobRoutes: 'none' }).severity, 'ok')
   t.match(ofApp('app.metrics', { ...READY, metrics: 'left-open' }), { severity: 'warning', fix: /authorize: \(request\)/ })
