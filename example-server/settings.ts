@@ -25,7 +25,14 @@ export interface Settings {
   /** Where the sagas keep their files. The workers of several machines need a directory that they share. */
   readonly filesDir: string
   /** The webhook that gets alerts in addition to the log; `undefined`: none. */
-  readonly alertWebhook: { readonly url: string, readonly secret: string } | undefined
+  readonly alertWebhook: AlertWebhook | undefined
+}
+
+interface AlertWebhook {
+  readonly url: string
+  readonly secret: string
+  /** For a receiver that is not public: `true`, or the ranges in which it may be. */
+  readonly allowPrivate?: boolean | readonly string[]
 }
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -57,6 +64,8 @@ export function readSettings (env: Environment): Settings {
   if (alertUrl !== undefined && !/^https?:$/.test(URL.canParse(alertUrl) ? new URL(alertUrl).protocol : '')) problems.push('ALERT_WEBHOOK_URL must be a URL like https://ops.example.com/hooks/jobs')
   if (alertSecret !== undefined && !/^whsec_[A-Za-z0-9+/]{32,}={0,2}$/.test(alertSecret)) problems.push('ALERT_WEBHOOK_SECRET must be whsec_ followed by at least 24 random bytes in base64: echo "whsec_$(openssl rand -base64 32)"')
   if ((alertUrl === undefined) !== (alertSecret === undefined)) problems.push('ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET must be set together, because alerts are signed')
+  const allowPrivate = text('ALERT_WEBHOOK_ALLOW_PRIVATE')
+  if (allowPrivate !== undefined && alertUrl === undefined) problems.push('ALERT_WEBHOOK_ALLOW_PRIVATE has no effect without ALERT_WEBHOOK_URL')
   const redisPrefix = text('REDIS_PREFIX') ?? '{fae}'
   // The store's own rule, checked here so that one message lists all problems. The braces keep all keys in one slot
   // of a cluster.
@@ -71,10 +80,17 @@ export function readSettings (env: Environment): Settings {
     shutdownDelayMs: number('SHUTDOWN_DELAY_MS', 250, 600_000),
     drainTimeoutMs: number('DRAIN_TIMEOUT_MS', 20_000, 600_000),
     filesDir: text('FILES_DIR') ?? join(tmpdir(), 'async-endpoints-example'),
-    alertWebhook: alertUrl === undefined || alertSecret === undefined ? undefined : { url: alertUrl, secret: alertSecret }
+    alertWebhook: alertUrl === undefined || alertSecret === undefined
+      ? undefined
+      : { url: alertUrl, secret: alertSecret, ...(allowPrivate === undefined ? {} : { allowPrivate: privateRanges(allowPrivate) }) }
   }
   if (problems.length > 0) throw new Error(`The environment is not valid: ${problems.join('; ')}`)
   return settings
+}
+
+/** The library validates the ranges. */
+function privateRanges (text: string): boolean | readonly string[] {
+  return text === 'true' || text.split(',').map((range) => range.trim())
 }
 
 function isRedisUrl (text: string): boolean {

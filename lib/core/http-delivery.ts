@@ -86,8 +86,16 @@ async function post ({ clock, sender, message, ...options }: DeliveryOptions): P
     const accepted = answer.status >= 200 && answer.status < 300
     return accepted ? undefined : refused(options.receiver, answer, clock.now())
   } catch (error) {
-    return error instanceof DeliveryError ? error : new DeliveryError('ENETWORK', `${options.receiver} could not be reached`, true)
+    if (error instanceof DeliveryError) return withOption(error)
+    return new DeliveryError('ENETWORK', `${options.receiver} could not be reached`, true)
   }
+}
+
+/** The receiver is one that the operator chose, and can allow. */
+function withOption (error: DeliveryError): DeliveryError {
+  if (error.reason !== 'not-public') return error
+  const message = `${error.message}; if it is in a private network, set allowPrivate`
+  return new DeliveryError(error.code, message, error.passing, undefined, error.reason)
 }
 
 function refused (receiver: string, { status, headers }: HttpAnswer, now: number): DeliveryError {

@@ -1,20 +1,25 @@
 /**
- * Sends every HTTP request that leaves this process: webhooks, alerts, metrics for push targets. The policy decides where a
- * request may go; no redirect is followed, and neither a slow nor an endless answer holds anything for long.
+ * Sends every HTTP request that leaves this process: webhooks, alerts, metrics for push targets. The policy decides
+ * where a request may go. No redirect is followed, and neither a slow nor an endless answer holds anything for long.
  */
-import { Agent as HttpAgent, request as httpRequest, type Agent, type AgentOptions, type ClientRequest, type IncomingMessage, type RequestOptions } from 'node:http'
+import {
+  Agent as HttpAgent, request as httpRequest,
+  type Agent, type AgentOptions, type ClientRequest, type IncomingMessage, type RequestOptions
+} from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
 import { connect, type LookupFunction, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Clock } from './context.ts'
 import type { ResolvedOutboundPolicy } from './outbound-policy.ts'
-import { assertPublicPeer, assertPublicUrl, checkedLookup, refusalOf, URL_REFUSALS, type ResolveHost, type UrlRefusal } from './public-address.ts'
+import {
+  assertPublicPeer, assertPublicUrl, checkedLookup, refusalOf, URL_REFUSALS, type ResolveHost, type UrlRefusal
+} from './public-address.ts'
 
 /** What went wrong, without the URL, its credentials and the headers: all may hold secrets. */
 export class DeliveryError extends Error {
   /**
-   * `HTTP_503`, `ECONNREFUSED`, `ETIMEDOUT`, …; `FAE_URL_REFUSED` where the policy forbids the receiver; `ENETWORK` where the system
-   * gave no code.
+   * `HTTP_503`, `ECONNREFUSED`, `ETIMEDOUT`, …; `FAE_URL_REFUSED` where the policy forbids the receiver; `ENETWORK`
+   * where the system gave no code.
    */
   readonly code: string
   /** Whether another attempt makes sense. */
@@ -99,7 +104,8 @@ export class HttpSender {
     const settings = { keepAlive, timeout: IDLE_CONNECTION_MS, maxFreeSockets: IDLE_CONNECTIONS_PER_ORIGIN }
     const lookup = checkedLookup(policy, resolve)
     this.#http = policy.agent ?? new CheckedHttpAgent(settings, policy, lookup)
-    this.#https = policy.agent ?? new CheckedHttpsAgent({ ...settings, ...(ca === undefined ? {} : { ca }) }, policy, lookup)
+    const trust = ca === undefined ? {} : { ca }
+    this.#https = policy.agent ?? new CheckedHttpsAgent({ ...settings, ...trust }, policy, lookup)
   }
 
   /**
@@ -119,7 +125,8 @@ export class HttpSender {
       if (signal.aborted) end()
       return await this.#send(assertPublicUrl(options.url, this.#policy), options, attempt.signal)
     } catch (error) {
-      throw attempt.signal.aborted ? new DeliveryError('ETIMEDOUT', `${receiver} did not answer in time`, true) : deliveryError(error, receiver)
+      if (!attempt.signal.aborted) throw deliveryError(error, receiver)
+      throw new DeliveryError('ETIMEDOUT', `${receiver} did not answer in time`, true)
     } finally {
       this.#clock.clearTimeout(timer)
       signal.removeEventListener('abort', end)
@@ -207,7 +214,7 @@ class CheckedHttpsAgent extends HttpsAgent {
   }
 }
 
-/** The agent gets the connection only after its address has been checked: before that, nothing is written, not even for TLS. */
+/** Checks the address before the agent gets the connection. Until then nothing is written, not even for TLS. */
 function connectChecked (
   options: RequestOptions, policy: ResolvedOutboundPolicy, lookup: LookupFunction, finish: (socket: Socket) => Duplex,
   connected: Connected = () => {}
@@ -283,7 +290,8 @@ function deliveryError (error: unknown, receiver: string): DeliveryError {
     const cause: unknown = error instanceof Error ? error.cause : undefined
     return new DeliveryError(codeOf(cause), `${receiver} could not be reached`, true, undefined, reason)
   }
-  return new DeliveryError('FAE_URL_REFUSED', `${receiver} is not called: ${URL_REFUSALS[reason]}`, false, undefined, reason)
+  const message = `${receiver} is not called: ${URL_REFUSALS[reason]}`
+  return new DeliveryError('FAE_URL_REFUSED', message, false, undefined, reason)
 }
 
 function codeOf (error: unknown): string {
@@ -293,7 +301,8 @@ function codeOf (error: unknown): string {
 
 /** The names of headers that cannot be sent: not valid, or written by the sender itself. */
 export function unsendableHeaders (headers: Readonly<Record<string, string>>): string[] {
-  return Object.entries(headers).filter(([name, value]) => FRAMING.test(name) || !isHeader(name, value)).map(([name]) => name)
+  const unsendable = Object.entries(headers).filter(([name, value]) => FRAMING.test(name) || !isHeader(name, value))
+  return unsendable.map(([name]) => name)
 }
 
 function isHeader (name: string, value: string): boolean {

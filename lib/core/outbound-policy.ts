@@ -9,7 +9,11 @@ import { invalidOptions, readOptions, type OptionsSchema } from './options.ts'
  * public. Meant against server-side request forgery (OWASP API7:2023).
  */
 export interface OutboundPolicy {
-  /** Allows `http:` too, by default on ports 80 and 8080. What is sent can then be read on its way. @defaultValue false */
+  /**
+   * Allows `http:` too, by default on ports 80 and 8080. What is sent can then be read on its way.
+   *
+   * @defaultValue false
+   */
   allowHttp?: boolean | undefined
   /**
    * Allows receivers in private networks, and with them IP addresses in URLs and host names without a dot.
@@ -25,7 +29,12 @@ export interface OutboundPolicy {
   allowPrivate?: boolean | readonly string[] | undefined
   /** The ports that a URL may have; `'any'` for all. @defaultValue [443, 8443], with `allowHttp` also 80 and 8080 */
   ports?: readonly number[] | 'any' | undefined
-  /** Ranges that are refused although they are public, such as your own networks: `['198.51.100.0/24']`. @defaultValue [] */
+  /**
+   * Ranges that are refused although they are public, such as your own: `['198.51.100.0/24']`. If your network
+   * translates IPv6 to IPv4 (NAT64) under a prefix of its own, that prefix belongs here too.
+   *
+   * @defaultValue []
+   */
   deny?: readonly string[] | undefined
   /**
    * Makes the connections, for example through an egress proxy. Then only URLs are checked: the agent, or the proxy,
@@ -51,6 +60,7 @@ export interface ResolvedOutboundPolicy {
   readonly agent: Agent | undefined
 }
 
+const port = { type: 'integer', minimum: 1, maximum: 65_535 }
 const ranges = { type: 'array', maxItems: 1_000, items: { type: 'string', maxLength: 50 } }
 
 /** The schema of the option `allowPrivate`, the same in every group of options that has it. */
@@ -64,7 +74,7 @@ export const OUTBOUND_PROPERTIES: OptionsSchema = {
   allowHttp: { type: 'boolean' },
   allowPrivate: ALLOW_PRIVATE_SCHEMA,
   ports: {
-    anyOf: [{ const: 'any' }, { type: 'array', minItems: 1, maxItems: 1_000, items: { type: 'integer', minimum: 1, maximum: 65_535 } }],
+    anyOf: [{ const: 'any' }, { type: 'array', minItems: 1, maxItems: 1_000, items: port }],
     description: '"any" or a list of ports from 1 to 65535'
   },
   deny: ranges,
@@ -124,7 +134,8 @@ export function operatorPolicy (allowPrivate: boolean | readonly string[]): Reso
 /** One sentence for each range that is none. @param key the option */
 export function rangeProblems (key: string, given: boolean | readonly string[]): string[] {
   if (typeof given === 'boolean') return []
-  return given.flatMap((text, index) => isRange(text) ? [] : [`${key}.${index} must be a range such as "10.0.0.0/8" or "fd00::/8"`])
+  const problem = (index: number): string => `${key}.${index} must be a range such as "10.0.0.0/8" or "fd00::/8"`
+  return given.flatMap((text, index) => isRange(text) ? [] : [problem(index)])
 }
 
 function rangesOf (allowPrivate: boolean | readonly string[]): readonly AddressRange[] {
@@ -143,7 +154,8 @@ function isRange (text: string): boolean {
 /** Addresses are judged by what they are in IPv4, if they are that; so a range is read in the same way. */
 function parsed (text: string): AddressRange {
   const [address, bits] = ipaddr.parseCIDR(text)
-  return address instanceof ipaddr.IPv6 && address.isIPv4MappedAddress() ? [address.toIPv4Address(), bits - 96] : [address, bits]
+  const mapped = address instanceof ipaddr.IPv6 && address.isIPv4MappedAddress()
+  return mapped ? [address.toIPv4Address(), bits - 96] : [address, bits]
 }
 
 function isMapped (address: string): boolean {

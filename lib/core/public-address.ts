@@ -42,14 +42,16 @@ const HOST_NAME = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9
 const PRIVATE_SUFFIX = /(^|\.)(localhost|localdomain|local|internal|intranet|private|corp|home|lan|arpa|onion)$/
 /** Names by which a machine in a cloud finds its metadata service, besides those that end in `.internal`. */
 const METADATA_HOST = new RegExp(`^(${[
-  'metadata', 'instance-data', 'metadata\\.goog', '(.*\\.)?metadata\\.google\\.internal', 'instance-data\\.ec2\\.internal',
-  'metadata\\.azure\\.(com|internal)', 'metadata\\.tencentyun\\.com', 'metadata\\.platformequinix\\.com', 'metadata\\.packet\\.net',
+  'metadata', 'metadata\\.goog', '(.*\\.)?metadata\\.google\\.internal',
+  'instance-data', 'instance-data\\.ec2\\.internal', 'metadata\\.azure\\.(com|internal)',
+  'metadata\\.tencentyun\\.com', 'metadata\\.platformequinix\\.com', 'metadata\\.packet\\.net',
   'rancher-metadata', '(.*\\.)?kubernetes\\.default(\\.svc(\\.cluster\\.local)?)?'
 ].join('|')})$`)
 
 function urlRefused (reason: UrlRefusal, cause?: unknown): AsyncEndpointsError {
   // Without the URL: it may hold secrets, and the message goes to clients and into logs.
-  return new AsyncEndpointsError('FAE_URL_REFUSED', `The URL is refused: ${URL_REFUSALS[reason]}`, { details: { reason }, cause })
+  const message = `The URL is refused: ${URL_REFUSALS[reason]}`
+  return new AsyncEndpointsError('FAE_URL_REFUSED', message, { details: { reason }, cause })
 }
 
 /** The reason of an error of this file; `undefined` for any other error. */
@@ -130,9 +132,9 @@ const systemResolve: ResolveHost = (hostname, callback) => {
 }
 
 /**
- * A `lookup` for `net.connect`, `http.request` and `https.request`. It resolves a name once, requires every address to be allowed, and
- * answers with exactly these addresses, so that no later answer of a name server can take their place (DNS rebinding). It is not called for
- * IP addresses: {@link assertPublicUrl} refuses those.
+ * A `lookup` for `net.connect`, `http.request` and `https.request`. It resolves a name once, requires every address to
+ * be allowed, and answers with exactly these addresses, so that no later answer of a name server can take their place
+ * (DNS rebinding). It is not called for IP addresses: {@link assertPublicUrl} refuses those.
  *
  * Its error is `FAE_URL_REFUSED`, with the reason `unresolvable` or `not-public`.
  */
@@ -140,8 +142,8 @@ export function checkedLookup (policy: ResolvedOutboundPolicy, resolve: ResolveH
   return (hostname, options, callback) => {
     resolve(hostname, (error, addresses) => {
       if (error !== null || addresses.length === 0) return callback(urlRefused('unresolvable', error ?? undefined), [])
-      const safe = addresses.length <= MAX_ADDRESSES && addresses.every(({ address }) => isAddressAllowed(address, policy))
-      if (!safe) return callback(urlRefused('not-public'), [])
+      const allAllowed = addresses.every(({ address }) => isAddressAllowed(address, policy))
+      if (!allAllowed || addresses.length > MAX_ADDRESSES) return callback(urlRefused('not-public'), [])
       const wanted = ofFamily(addresses, options)
       const [first] = wanted
       if (first === undefined) return callback(urlRefused('unresolvable'), [])
@@ -154,10 +156,15 @@ export function checkedLookup (policy: ResolvedOutboundPolicy, resolve: ResolveH
 function ofFamily (addresses: readonly LookupAddress[], { family }: LookupOptions): LookupAddress[] {
   const wanted = family === 'IPv4' ? 4 : family === 'IPv6' ? 6 : family ?? 0
   // The family as the address has it: the connection is made by it.
-  return addresses.map(({ address }) => ({ address, family: isIP(address) })).filter(({ family }) => wanted === 0 || family === wanted)
+  const read = addresses.map(({ address }) => ({ address, family: isIP(address) }))
+  return read.filter(({ family }) => wanted === 0 || family === wanted)
 }
 
-/** The error of a connection that was made to an address that is not allowed. */
+/**
+ * Checks where a connection has gone.
+ *
+ * @throws {AsyncEndpointsError} `FAE_URL_REFUSED`, with the reason `not-public`
+ */
 export function assertPublicPeer (remoteAddress: string | undefined, policy: ResolvedOutboundPolicy): void {
   if (remoteAddress === undefined || !isAddressAllowed(remoteAddress, policy)) throw urlRefused('not-public')
 }

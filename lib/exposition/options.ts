@@ -26,9 +26,9 @@ export interface PushTargetOptions {
   /** May hold a user and a password, which become an `authorization` header. Redirects are not followed. */
   url: string
   /**
-   * Allows a receiver that is not public: `true` for any private network and this machine, or the ranges of yours, such as
-   * `['10.20.0.0/16']`. Needed for every URL with an IP address or a host name without a dot. A receiver whose name has a private
-   * address, although this does not allow it, gets nothing: each attempt fails with `FAE_URL_REFUSED`.
+   * Allows a receiver that is not public: `true` for any private network and this machine, or your ranges, such as
+   * `['10.20.0.0/16']`. Needed for every URL with an IP address or a host name without a dot. A receiver whose name has
+   * a private address that is not allowed gets nothing: each attempt fails with `FAE_URL_REFUSED`.
    *
    * @defaultValue false
    */
@@ -105,7 +105,13 @@ const exportSchema: OptionsSchema = {
 const EXPORT_DEFAULTS = Object.freeze({ syncIntervalMs: 30_000, retentionMs: 300_000, includeInstances: true })
 const SAFETY_MARGIN_MS = 60_000
 const FILE_DEFAULTS = Object.freeze({ format: 'prometheus', intervalMs: 60_000, scope: 'host' as 'host' | 'all' })
-const PUSH_DEFAULTS = Object.freeze({ format: 'prometheus', intervalMs: 15_000, timeoutMs: 5_000, attempts: 5, allowPrivate: false as boolean | readonly string[] })
+const PUSH_DEFAULTS = Object.freeze({
+  format: 'prometheus',
+  intervalMs: 15_000,
+  timeoutMs: 5_000,
+  attempts: 5,
+  allowPrivate: false as boolean | readonly string[]
+})
 
 /** A file is written well within this. */
 const FILE_TIMEOUT_MS = 1_000

@@ -58,7 +58,8 @@ export class PushSender<P extends PushPage> {
   constructor (parts: PushSenderParts<P>) {
     this.#parts = parts
     this.#pace = new DeliveryPace(parts.clock, LONGEST_BACKOFF_MS, parts.random)
-    this.#sender = new HttpSender({ clock: parts.clock, policy: operatorPolicy(parts.options.allowPrivate) })
+    const policy = operatorPolicy(parts.options.allowPrivate)
+    this.#sender = new HttpSender({ clock: parts.clock, policy })
     const url = new URL(parts.options.url)
     const { username, password } = url
     const headers = new Headers(parts.options.headers)

@@ -100,6 +100,19 @@ t.test('the caller may end it before any attempt', async (t) => {
   t.equal(requests, 2)
 })
 
+t.test('a receiver that is not public: the error names the option', async (t) => {
+  const strict = new HttpSender({
+    clock: systemClock, policy: operatorPolicy(false), resolve: (_, callback) => { callback(null, [{ address: '10.0.0.1', family: 4 }]) }
+  })
+  t.match(await send({ sender: strict, url: 'http://metrics.example.com/' }), {
+    code: 'FAE_URL_REFUSED',
+    passing: false,
+    message: 'the receiver is not called: its host has an address that is not public; if it is in a private network, set allowPrivate'
+  })
+  t.same([requests, pauses], [0, []], 'and it is not tried again at once')
+  strict.close()
+})
+
 t.test('neither the URL nor a header is in an error', async (t) => {
   const error = await send({ url: 'http://127.0.0.1:1/hunter2', attempts: 1, message: () => ({ headers: { authorization: 'hunter2' }, body: '' }) })
   t.match(error, { message: 'the receiver could not be reached', passing: true })

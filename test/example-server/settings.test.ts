@@ -49,9 +49,16 @@ t.test('whatever cannot be used is named, all of it in one message', async (t) =
   for (const ALERT_WEBHOOK_URL of ['ops.example.com', 'ftp://ops.example.com', 'nonsense']) t.throws(() => readSettings({ ALERT_WEBHOOK_URL, ALERT_WEBHOOK_SECRET: SECRET }), /ALERT_WEBHOOK_URL must be a URL/, ALERT_WEBHOOK_URL)
   for (const ALERT_WEBHOOK_SECRET of ['hunter2', 'whsec_short', SECRET.slice(6)]) t.throws(() => readSettings({ ALERT_WEBHOOK_URL: 'https://x', ALERT_WEBHOOK_SECRET }), /ALERT_WEBHOOK_SECRET must be whsec_ followed/, ALERT_WEBHOOK_SECRET)
   t.throws(() => readSettings({ ALERT_WEBHOOK_URL: 'https://x' }), /must be set together/)
+  t.throws(() => readSettings({ ALERT_WEBHOOK_ALLOW_PRIVATE: 'true' }), /ALERT_WEBHOOK_ALLOW_PRIVATE has no effect without ALERT_WEBHOOK_URL/)
   t.throws(() => readSettings({ ALERT_WEBHOOK_SECRET: SECRET }), /must be set together/)
   for (const REDIS_PREFIX of ['a:b', 'a b', 'x'.repeat(101)]) t.throws(() => readSettings({ REDIS_PREFIX }), /REDIS_PREFIX may only contain/, REDIS_PREFIX)
   t.throws(() => readSettings({ PORT: 'x', ROLE: 'y', SHUTDOWN_DELAY_MS: 'z' }), /PORT .*; ROLE .*; SHUTDOWN_DELAY_MS /)
+})
+
+t.test('an alert webhook in a private network', async (t) => {
+  const webhook = { ALERT_WEBHOOK_URL: 'http://10.0.0.5/hook', ALERT_WEBHOOK_SECRET: SECRET }
+  const allowed = (ALERT_WEBHOOK_ALLOW_PRIVATE: string): unknown => readSettings({ ...webhook, ALERT_WEBHOOK_ALLOW_PRIVATE }).alertWebhook?.allowPrivate
+  t.strictSame([allowed(''), allowed('true'), allowed('10.0.0.0/8, fd00::/8')], [undefined, true, ['10.0.0.0/8', 'fd00::/8']])
 })
 
 t.test('a password is not repeated', async (t) => {

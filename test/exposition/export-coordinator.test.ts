@@ -14,7 +14,7 @@ import { EventBus } from '../../lib/events/bus.ts'
 import { createExporters } from '../../lib/exposition/built-in-exporters.ts'
 import { ExportCoordinator, type ExportOutcome } from '../../lib/exposition/export-coordinator.ts'
 import type { OpenTemporary } from '../../lib/exposition/file-target.ts'
-import { readExportOptions, type ExportOptions } from '../../lib/exposition/options.ts'
+import { readExportOptions, type ExportOptions, type PushTargetOptions } from '../../lib/exposition/options.ts'
 import { MetricsRegistry } from '../../lib/telemetry/registry.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
@@ -178,6 +178,21 @@ t.test('what a process counted last is exported, however seldom that happens', a
   t.equal(readExportOptions(options).retentionMs, 5_000 + 2_700_000 + 1_800_000 + 12_000, 'seen, the lock of a dead process run out, a turn, a fifth of the retention longer')
   t.equal(readExportOptions({ ...options, safetyMarginMs: 300_000 }).retentionMs, 4_805_000)
   t.equal(readExportOptions({ targets: { file: { path }, push: { url: 'http://x.test' } } }).retentionMs, 300_000, 'the defaults leave more than enough')
+})
+
+t.test('a push target that is not public needs an option, which the message names', async (t) => {
+  const read = (push: PushTargetOptions): unknown => readExportOptions({ targets: { push } }).push
+  for (const url of ['http://localhost:9091/', 'http://pushgateway:9091/metrics/job/shop', 'http://user:hunter2@10.0.0.1/', 'http://[fd00::1]/']) {
+    const error = t.throws(() => read({ url }), {
+      code: 'FAE_INVALID_OPTIONS',
+      message: /: targets\.push\.url: its host is [^;]*; if the receiver is in a private network, set allowPrivate to true, or to its ranges$/
+    }, url) as unknown as Error
+    t.notMatch(error.message, /hunter2|10\.0\.0\.1/)
+    t.match(read({ url, allowPrivate: true }), { url, allowPrivate: true })
+  }
+  t.match(read({ url: 'http://user:x@metrics.example.com:9091/' }), { allowPrivate: false })
+  t.throws(() => read({ url: 'http://10.0.0.1/', allowPrivate: ['10/8'] }), { message: /targets\.push\.allowPrivate\.0 must be a range/ })
+  t.throws(() => read({ url: 'http://169.254.169.254/', allowPrivate: true }), { message: /its host has an address that is not public$/ })
 })
 
 t.test('of two processes one exports for both; when it dies, the other takes over', async (t) => {

@@ -15,9 +15,9 @@ export interface AlertWebhookOptions {
   /** `https:` or `http:`, at a public address unless `allowPrivate` says more. Redirects are not followed. */
   url: string
   /**
-   * Allows a receiver that is not public: `true` for any private network and this machine, or the ranges of yours, such as
-   * `['10.20.0.0/16']`. Needed for every URL with an IP address or a host name without a dot. A receiver whose name has a private
-   * address, although this does not allow it, gets nothing: each attempt fails with `FAE_URL_REFUSED`.
+   * Allows a receiver that is not public: `true` for any private network and this machine, or your ranges, such as
+   * `['10.20.0.0/16']`. Needed for every URL with an IP address or a host name without a dot. A receiver whose name has
+   * a private address that is not allowed gets nothing: each attempt fails with `FAE_URL_REFUSED`.
    *
    * @defaultValue false
    */

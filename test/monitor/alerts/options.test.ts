@@ -32,6 +32,13 @@ t.test('every bad key in one message, which shows no secret', async (t) => {
   const { slowP95: _, failureRate: __, stuck: ___, webhook: ____, ...rest } = bad as unknown as Record<string, unknown>
   const named = t.throws(() => readAlertsOptions({ ...rest, webhook: { url: 'https://a.test', secret: SECRET } } as AlertsOptions)) as unknown as Error
   for (const part of ['rules.0.name: "slow-p95" is taken', 'rules.1.name must be', 'rules.1.evaluate must be a function', 'senders.0.name: "webhook" is taken', 'senders.1.send must be a function', 'email.send must be a function']) t.match(named.message, part)
+  for (const url of ['http://localhost:8080/hook', 'http://10.0.0.1/', 'http://alertmanager:9093/', 'http://[::1]/']) {
+    const webhook = { url, secret: SECRET }
+    t.throws(() => readAlertsOptions({ webhook }), { message: /^Invalid options for alerts: webhook\.url: its host is [^;]*; if the receiver is in a private network, set allowPrivate to true, or to its ranges$/ }, url)
+    t.doesNotThrow(() => readAlertsOptions({ webhook: { ...webhook, allowPrivate: true } }))
+  }
+  t.throws(() => readAlertsOptions({ webhook: { url: 'http://10.0.0.1/', secret: SECRET, allowPrivate: ['10.0.0.1'] } }), { message: /webhook\.allowPrivate\.0 must be a range/ })
+  t.throws(() => readAlertsOptions({ webhook: { url: 'https://a.test/', secret: SECRET, headers: { 'Content-Length': '1' } } }), { message: /"Content-Length" cannot be sent/ })
   for (const url of ['ftp://a.test', 'a.test', 'https://', 'file:///etc/passwd']) t.throws(() => readAlertsOptions({ webhook: { url, secret: SECRET } }), { message: /webhook\.url/ }, url)
 })
 
