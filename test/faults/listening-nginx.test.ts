@@ -22,6 +22,14 @@ async function freePort (): Promise<number> {
   return port
 }
 
+/** A progress comes by itself, or in a document. */
+async function shows (client: EventClient, done: number): Promise<boolean> {
+  for (;;) {
+    const { data: { progress } } = await client.next()
+    if (Reflect.get(Object(progress), 'done') === done) return true
+  }
+}
+
 t.test('each event arrives when it is sent, and not when a buffer is full', nginx.options, async (t) => {
   const app = Fastify()
   t.teardown(async () => { await app.close() })
@@ -76,8 +84,8 @@ t.test('each event arrives when it is sent, and not when a buffer is full', ngin
   await several.nextOf('status')
   for (let done = 1; done <= 3; done++) {
     await go()
-    t.match(await one.nextOf('progress'), { data: { progress: { done } } }, 'before the next one is reported')
-    await several.nextOf('progress')
+    t.ok(await shows(one, done), 'before the next one is reported')
+    t.ok(await shows(several, done))
   }
   await go()
   t.match((await one.ended()).at(-1), { type: 'end', data: { status: 'completed' } })
