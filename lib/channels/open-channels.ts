@@ -46,6 +46,7 @@ export class OpenChannels {
   readonly #parts: OpenChannelsParts
   readonly #random: () => number
   readonly #open = new Map<Channel, Entry>()
+  readonly #count: Record<Channel['kind'], number> = { sse: 0, websocket: 0 }
   readonly #places: Places<Channel>
   #beat: TimerHandle | undefined
   #ending: 'draining' | 'closing' | undefined
@@ -67,8 +68,8 @@ export class OpenChannels {
   /** @param client identifies it: see `clientKey` */
   add (channel: Channel, client: string): void {
     const { clock, bus, pingMs } = this.#parts
-    bus.emit('channel.opened', { kind: channel.kind })
     this.#open.set(channel, { client, openedAt: clock.monotonic(), leaving: undefined })
+    bus.emit('channel.opened', { kind: channel.kind, open: ++this.#count[channel.kind] })
     // Several may have been admitted for one place.
     if (!this.#places.take(client, channel)) channel.end()
     this.#beat ??= clock.setTimeout(this.#onBeat, pingMs)
@@ -80,9 +81,10 @@ export class OpenChannels {
     const entry = this.#open.get(channel)
     if (entry === undefined) return
     const { clock, bus } = this.#parts
-    bus.emit('channel.closed', { kind: channel.kind, reason, durationMs: clock.monotonic() - entry.openedAt, sent })
     if (entry.leaving !== undefined) clock.clearTimeout(entry.leaving)
     this.#open.delete(channel)
+    const durationMs = clock.monotonic() - entry.openedAt
+    bus.emit('channel.closed', { kind: channel.kind, reason, durationMs, sent, open: --this.#count[channel.kind] })
     this.#places.give(entry.client, channel)
     if (this.#open.size > 0 || this.#beat === undefined) return
     clock.clearTimeout(this.#beat)

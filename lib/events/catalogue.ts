@@ -259,12 +259,12 @@ export const EVENT_CATALOGUE = {
   },
 
   'channel.opened': {
-    about: 'A client began to listen to jobs on a connection that stays open.',
-    measurements: [], metadata: ['kind']
+    about: 'A client began to listen to jobs on a connection that stays open. `open` counts those of its kind in this process.',
+    measurements: ['open'], metadata: ['kind']
   },
   'channel.closed': {
     about: 'A connection on which a client listened has ended. `sent` counts the messages.',
-    measurements: ['durationMs', 'sent'], metadata: ['kind', 'reason']
+    measurements: ['durationMs', 'sent', 'open'], metadata: ['kind', 'reason']
   },
 
   'access.jobs_left_open': {

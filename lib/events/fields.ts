@@ -104,10 +104,12 @@ export interface EventFields {
   firingMs: number
   tries: number
 
-  /** The kind of a channel: `websocket`, … */
+  /** The kind of a channel: `sse`, `websocket`. */
   kind: string
   /** How many messages a client was sent. */
   sent: number
+  /** How many channels of one kind are open in this process. */
+  open: number
 
   /** The id of the job that delivers a webhook; receivers see it as `webhook-id`. */
   deliveryId: string

@@ -156,6 +156,13 @@ export function createMetricsSink (parts: MetricsSinkParts): Sink {
     ...sagaSink(parts),
     ...webhookSink(parts),
 
+    'channel.opened': ({ kind, open }) => { metrics.channelsOpen(open, { channelType: kind }) },
+    'channel.closed': ({ kind, open, reason, sent }) => {
+      metrics.channelsOpen(open, { channelType: kind })
+      metrics.channelClosed({ channelType: kind, reason })
+      metrics.channelMessages(sent, { channelType: kind })
+    },
+
     'worker.restarted': ({ queue, reason }) => { metrics.workerRestarted({ queue, reason }) },
     'worker.idled': ({ workerId, idleMs }) => { metrics.workerIdle(idleMs / 1_000, { workerId }) },
 

@@ -21,7 +21,7 @@ const LEASE_MS = 500
 /** What other tests bring about: a server that goes away, a worker that stops or hangs, a wedged one, a slow machine, what lasts for minutes, health. */
 const ELSEWHERE: ReadonlySet<EventName> = new Set<EventName>([
   'job.released', 'job.timed_out', 'job.settle_failed', 'job.unhandled', 'handler.abandoned', 'handler.ended_late', 'worker.exhausted', 'worker.relieved', 'worker.draining', 'worker.stopped', 'worker.failed', 'store.disconnected', 'store.failed', 'store.warned',
-  'channel.opened', 'channel.closed', 'step.abandoned', 'step.refused', 'saga.definition_changed',
+  'step.abandoned', 'step.refused', 'saga.definition_changed',
   'health.check_changed', 'health.changed', 'performance.memory_spike', 'performance.event_loop_lagged', 'performance.bottleneck_found', 'alert.reminded', 'telemetry.plugin_unregistered', 'subscriber.unregistered'
 ])
 /** Only a store behind a server has these. */
@@ -167,6 +167,13 @@ async function sendWebhooks (t: Test, app: FastifyInstance, receiver: WebhookRec
   await t.rejects(app.jobs.submit('completes', { n: 1 }, { webhook: 'ftp://example.com/' }), { code: 'FAE_WEBHOOK_REFUSED' })
 }
 
+/** A stream about a job that is over. */
+async function listenTo (t: Test, app: FastifyInstance): Promise<void> {
+  const { id } = await app.jobs.submit('completes', { n: 1 })
+  await app.jobs.waitFor(id, { timeoutMs: WAIT_MS })
+  t.ok((await app.inject(`/jobs/events?id=${id}`)).body.includes('event: end'))
+}
+
 /** What an operator, a worker and an application do besides running jobs. */
 async function doTheRest (t: Test, app: FastifyInstance): Promise<void> {
   app.jobWorker.pause()
@@ -243,6 +250,7 @@ for (const kind of ['memory', 'redis'] as const) {
     await runAll(t, app)
     await runSagas(t, app)
     await sendWebhooks(t, app, receiver)
+    await listenTo(t, app)
     await doTheRest(t, app)
 
     const silent = (): string[] => EVENT_NAMES.filter((name) => !names.has(name) && !ELSEWHERE.has(name) && !(kind === 'memory' && SHARED_ONLY.has(name)))

@@ -42,7 +42,7 @@ export const METRIC_LABELS = {
   operation: label('operation', ({ operation }) => operation, 'The operation of the store, or the monitored operation.'),
   worker_id: label('workerId', ({ workerId }) => workerId, 'The worker: `host:pid:random`.'),
   channel_type: label('channelType', ({ channelType }) => channelType,
-    'What jobs pass through in a process: `worker`.'),
+    'What jobs pass through in a process: `worker`; or how a client listens to jobs: `sse`, `websocket`.'),
   rule: label('rule', ({ rule }) => rule, 'The name of the alert rule.'),
   severity: label('severity', ({ severity }) => severity, 'How bad the alert is.'),
   sender: label('sender', ({ sender }) => sender, 'The name of the alert sender.'),

@@ -17,7 +17,7 @@ export interface InstrumentDefinition {
 
 /** The rows of the Grafana dashboard, from top to bottom. The last one is folded at first. */
 export const PANEL_ROWS = [
-  'At a glance', 'Jobs', 'Latency', 'Sagas', 'Webhooks', 'Workers', 'Submissions', 'Store', 'Alerts of the application', 'Telemetry itself',
+  'At a glance', 'Jobs', 'Latency', 'Sagas', 'Listening', 'Webhooks', 'Workers', 'Submissions', 'Store', 'Alerts of the application', 'Telemetry itself',
   'Everything else'
 ] as const
 export type PanelRow = typeof PANEL_ROWS[number]
