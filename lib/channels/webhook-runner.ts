@@ -94,7 +94,7 @@ class Delivery {
     const age = this.#now - this.#scope.claim.job.createdAt
     // Also a redrive that was refused: its round does not come.
     if (job === undefined || roundOf(job) < round) return age > APPEARS_WITHIN_MS ? this.#nothing() : this.#wait(age)
-    // Whoever redrove it wants to hear of the new end, which has a delivery of its own.
+    // It was redriven before this end was delivered. Its next end has a delivery of its own.
     if (roundOf(job) > round) return this.#nothing()
     if (!isTerminal(job.state)) return this.#wait(age)
     const text = webhookText({ job, linkBase: this.#input.linkBase, result: await this.#result(job) })

@@ -16,7 +16,7 @@ t.test('unknown options are refused by every method', async (t) => {
   const { jobs } = app
   const refused = (message: RegExp): { code: string, message: RegExp } => ({ code: 'FAE_INVALID_OPTIONS', message })
 
-  const known = '(known: delayMs, runAt, priority, owner, correlationId, trace, idempotencyKey, idempotencyTtlMs, validate, params, query, headers)'
+  const known = '(known: delayMs, runAt, priority, owner, correlationId, trace, idempotencyKey, idempotencyTtlMs, validate, params, query, headers, webhook)'
   await t.rejects(jobs.submit(job, {}, { attempts: 2, dealy: 1 } as SubmitMeta), {
     code: 'FAE_INVALID_OPTIONS', details: { problems: ['attempts is not an option (it belongs to the definition of the job)', `dealy is not an option ${known}`] }
   })

@@ -234,7 +234,7 @@ for (const kind of ['memory', 'redis'] as const) {
       if (redis !== undefined) await client?.set(`${redis.prefix}:default:${id}:lock`, 'somebody else', 'PX', LEASE_MS)
       else {
         // In memory only a consumer that is gone loses a lease.
-        await workerOf<Worker>(app)?.consumers()[0]?.close(0)
+        await workerOf<Worker>(app)?.consumers().find(({ queue }) => queue === 'default')?.close(0)
         app.jobWorker.restart('default')
       }
     })

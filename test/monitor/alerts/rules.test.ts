@@ -18,7 +18,7 @@ function judge (rule: string, facts: Partial<AlertFacts>, options: AlertsOptions
 t.test('nothing is wrong, nothing is found; and every rule can be switched off', async (t) => {
   for (const rule of JUDGES.keys()) t.same(judge(rule, {}), [], rule)
   const terrible: Partial<AlertFacts> = {
-    jobs: [job('a', 0, 1_000, 1e6)],
+    jobs: [job('a', 0, 1_000, 1e6), job('webhook-delivery', 0, 1)],
     slowJobs: [{ jobId: 'j', jobName: 'a', durationMs: 1e6, running: false }],
     queues: [{ ...QUEUE, stuck: 100, oldestAgeMs: 1e9, claimAgeMs: 1e9 }],
     deadLetters: { kept: 1e6, growth: 1e6 },
