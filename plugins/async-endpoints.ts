@@ -125,7 +125,7 @@ const umbrellaSchema: OptionsSchema = {
     health: {},
     alerts: {},
     listening: { type: 'object' },
-    webhooks: {}
+    webhooks: { type: 'object' }
   }
 }
 
@@ -222,7 +222,8 @@ function readUmbrella (app: FastifyInstance, given: AsyncEndpointsOptions): Asyn
     health: (value) => readHealthOptions(value),
     observability: (value) => readObservabilityOptions(value),
     alerts: (value) => readAlertsOptions(value),
-    listening: (value) => readListeningOptions(value)
+    listening: (value) => readListeningOptions(value),
+    webhooks: (value) => readWebhooks(value)
   }
   problems.collect('', () => readOptions('asyncEndpoints', umbrellaSchema, {}, given))
   for (const [name, check] of Object.entries(parts)) {
@@ -315,7 +316,7 @@ export type { Submittable, Travelled } from '../lib/jobs/json-value.ts'
 export type { JobSchemas } from '../lib/jobs/schemas.ts'
 export type { SharedState } from '../lib/core/shared.ts'
 export type {
-  ClaimedJob, IdempotencyClaim, JobInput, JobOrigin, JobPlace, JobProgress, JobRecord, JobUpdate, NewJob, StepsFacts, StoredError,
+  ClaimedJob, IdempotencyClaim, JobInput, JobOrigin, JobPlace, JobProgress, JobRecord, JobUpdate, JobWebhook, NewJob, StepsFacts, StoredError,
   TraceCarrier
 } from '../lib/jobs/job.ts'
 export type { SagaPhase, StepState } from '../lib/jobs/saga-facts.ts'
@@ -331,6 +332,12 @@ export type { AlertsOptions } from './alerts.ts'
 export type { HealthOptions, PressureOptions } from './health.ts'
 export type { JobStoreOptions } from './job-store.ts'
 export type { ListeningOptions, WebSocketOptions } from '../lib/channels/options.ts'
+export type { WebhookData, WebhookMessage } from '../lib/channels/webhook-document.ts'
+export type { WebhookAllows, WebhookSecrets, WebhooksOptions } from '../lib/channels/webhook-options.ts'
+export type { OutboundPolicy } from '../lib/core/outbound-policy.ts'
+export { webhookPublicKey } from '../lib/core/webhook-signature.ts'
+export type { Listening, ListeningDocument } from '../lib/http/listening.ts'
+export type { EndpointWebhook } from '../lib/http/webhook-choice.ts'
 export type { OpenApiOptions } from '../lib/core/openapi.ts'
 export type { RedactOptions } from '../lib/core/redact.ts'
 export type { ExportOptions, FileTargetOptions, PushTargetOptions } from '../lib/exposition/options.ts'

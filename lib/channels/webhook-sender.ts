@@ -8,7 +8,7 @@ import type { WebhookAnswer, WebhookRefusal, WebhookTransport } from './webhook-
 export function httpTransport (clock: Clock, policy: ResolvedOutboundPolicy): WebhookTransport {
   const sender = new HttpSender({ clock, policy })
   return {
-    refuses: (url) => refusal(url, policy),
+    refuses: (url) => refusalOfUrl(url, policy),
     send: async (request) => {
       try {
         const { status, headers } = await sender.sendOnce(request)
@@ -24,8 +24,8 @@ export function httpTransport (clock: Clock, policy: ResolvedOutboundPolicy): We
   }
 }
 
-/** Without asking a name server: the addresses are checked at every attempt. */
-function refusal (url: string, policy: ResolvedOutboundPolicy): WebhookRefusal | undefined {
+/** Why a URL must not be called. No name server is asked: the addresses are checked at every attempt. */
+export function refusalOfUrl (url: string, policy: ResolvedOutboundPolicy): WebhookRefusal | undefined {
   try {
     assertPublicUrl(url, policy)
     return undefined

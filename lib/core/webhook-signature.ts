@@ -1,5 +1,6 @@
 /** Signatures of webhooks after Standard Webhooks 1.0.0: `v1` with a shared secret, `v1a` with a private key. */
 import { createHmac, createPrivateKey, createPublicKey, sign, type KeyObject } from 'node:crypto'
+import { invalidOptions } from './options.ts'
 
 const SECRET = /^whsec_[A-Za-z0-9+/]+={0,2}$/
 const MIN_SECRET_BYTES = 24
@@ -32,10 +33,22 @@ export function readPrivateKey (text: unknown): KeyObject | undefined {
   return createPrivateKey({ key, format: 'der', type: 'pkcs8' })
 }
 
-/** The public key to a private one: `whpk_` and its 32 bytes in base64. Receivers verify `v1a` signatures with it. */
-export function publicKeyText (key: KeyObject): string {
+/** The public key to a private one. */
+function publicKeyText (key: KeyObject): string {
   const der = createPublicKey(key).export({ format: 'der', type: 'spki' })
   return `whpk_${der.subarray(der.length - ED25519_BYTES).toString('base64')}`
+}
+
+/**
+ * The public key to `webhooks.privateKey`, for receivers that verify `v1a` signatures: `whpk_` and 32 bytes in base64.
+ * Publish it where your clients look for it.
+ *
+ * @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`; its message does not show the key
+ */
+export function webhookPublicKey (privateKey: string): string {
+  const key = readPrivateKey(privateKey)
+  if (key === undefined) throw invalidOptions('webhookPublicKey', [`the key must be ${PRIVATE_KEY_RULE}`])
+  return publicKeyText(key)
 }
 
 /**

@@ -10,6 +10,7 @@ import { correlationHook, problemHandler, type Endpoint, type HttpRuntime } from
 import { compilersOf } from './schema-compilers.ts'
 import { jsonResponse, problemResponse, submittedSchema, withCorrelation } from './schemas.ts'
 import { submitHandler } from './submit.ts'
+import { webhookProblem } from './webhook-choice.ts'
 import type { EndpointSchema } from './types.ts'
 
 /** The options of an endpoint, its types forgotten. */
@@ -48,9 +49,8 @@ export function addEndpoint (
   if (http.options.access === 'owner' && (settings.owner ?? http.options.owner) === undefined) {
     throw invalidOptions(`asyncEndpoint "${input.name}"`, ['owner is missing: http.access is "owner", so that every endpoint needs an owner function, its own or http.owner'])
   }
-  if (settings.webhook !== undefined && http.webhooks === undefined) {
-    throw invalidOptions(`asyncEndpoint "${input.name}"`, ['webhook has no effect: the plugin has no option webhooks'])
-  }
+  const problem = webhookProblem(settings.webhook, http.webhooks)
+  if (problem !== undefined) throw invalidOptions(`asyncEndpoint "${input.name}"`, [problem])
   const endpoint: Endpoint = {
     name: settings.name,
     owner: settings.owner ?? http.options.owner,

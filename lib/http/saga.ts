@@ -111,9 +111,9 @@ export function defineSaga (app: FastifyInstance, http: HttpRuntime | undefined,
 }
 
 /** Options of the route that submits the saga, for one that has none. */
-function withoutRoute ({ url, method, bodyLimit }: AnySagaOptions): string[] {
+function withoutRoute ({ url, method, bodyLimit, webhook }: AnySagaOptions): string[] {
   if (url !== undefined) return []
-  return Object.entries({ method, bodyLimit }).flatMap(
+  return Object.entries({ method, bodyLimit, webhook }).flatMap(
     ([key, value]) => value === undefined ? [] : [`${key} has no effect without a url`]
   )
 }

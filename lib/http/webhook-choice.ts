@@ -1,5 +1,6 @@
 /** Which webhook a submission over HTTP has: the endpoint says so, or lets its clients choose. */
 import type { FastifyRequest } from 'fastify'
+import { refusalOfUrl } from '../channels/webhook-sender.ts'
 import { webhookRefused } from '../channels/webhook-jobs.ts'
 import type { ResolvedWebhooksOptions } from '../channels/webhook-options.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
@@ -35,6 +36,17 @@ export const endpointWebhookSchema = {
     group(['from', 'field'], { from: { const: 'body' }, field: { type: 'string', minLength: 1, maxLength: 200 }, include })
   ],
   description: 'a URL, { url }, { from: "header" } or { from: "body", field }, each with include: "result" if you like'
+}
+
+/** What is wrong with the webhook of an endpoint, as a sentence without its URL; `undefined`: nothing. */
+export function webhookProblem (
+  given: EndpointWebhook | undefined, options: ResolvedWebhooksOptions | undefined
+): string | undefined {
+  if (given === undefined) return undefined
+  if (options === undefined) return 'webhook has no effect: the plugin has no option webhooks'
+  const fixed = typeof given === 'string' ? given : 'url' in given ? given.url : undefined
+  const refusal = fixed === undefined ? undefined : refusalOfUrl(fixed, options.outbound)
+  return refusal && `webhook: ${refusal.sentence}; webhooks.outbound says what is allowed`
 }
 
 /** Finds the webhook of a request. */

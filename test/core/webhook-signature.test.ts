@@ -1,7 +1,7 @@
 import { createPublicKey, verify } from 'node:crypto'
 import { Webhook } from 'standardwebhooks'
 import t from 'tap'
-import { isWebhookSecret, publicKeyText, readPrivateKey, signWebhook, signWithKey } from '../../lib/core/webhook-signature.ts'
+import { isWebhookSecret, readPrivateKey, signWebhook, signWithKey, webhookPublicKey } from '../../lib/core/webhook-signature.ts'
 
 const NEW = `whsec_${Buffer.alloc(32, 1).toString('base64')}`
 const OLD = `whsec_${Buffer.alloc(24, 2).toString('base64')}`
@@ -26,18 +26,20 @@ t.test('what is a secret', async (t) => {
 
 t.test('a private key: ed25519, with and without its public key behind it', async (t) => {
   const seed = Buffer.alloc(32, 3)
-  const key = readPrivateKey(`whsk_${seed.toString('base64')}`)
+  const privateKey = `whsk_${seed.toString('base64')}`
+  const key = readPrivateKey(privateKey)
   t.ok(key)
   if (key === undefined) return
   const signature = signWithKey(key, 'msg_1', 1_700_000_000, BODY)
-  const text = publicKeyText(key)
+  const text = webhookPublicKey(privateKey)
   t.match(text, /^whpk_[A-Za-z0-9+/]{43}=$/)
   const spki = Buffer.concat([Buffer.from('302a300506032b6570032100', 'hex'), Buffer.from(text.slice(5), 'base64')])
   const publicKey = createPublicKey({ key: spki, format: 'der', type: 'spki' })
   const bytes = Buffer.from(signature.slice('v1a,'.length), 'base64')
   t.ok(verify(undefined, Buffer.from(`msg_1.1700000000.${BODY}`), publicKey, bytes))
   t.notOk(verify(undefined, Buffer.from(`msg_2.1700000000.${BODY}`), publicKey, bytes))
-  const whole = readPrivateKey(`whsk_${Buffer.concat([seed, Buffer.from(text.slice(5), 'base64')]).toString('base64')}`)
-  t.equal(whole === undefined ? '' : publicKeyText(whole), text)
+  const whole = Buffer.concat([seed, Buffer.from(text.slice(5), 'base64')]).toString('base64')
+  t.equal(webhookPublicKey(`whsk_${whole}`), text)
+  t.throws(() => webhookPublicKey('whsk_short'), { code: 'FAE_INVALID_OPTIONS' })
   for (const wrong of ['', 'whsk_', NEW, `whsk_${Buffer.alloc(31).toString('base64')}`, 7]) t.equal(readPrivateKey(wrong), undefined)
 })

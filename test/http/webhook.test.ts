@@ -366,6 +366,18 @@ t.test('a webhook without the option webhooks is refused', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(asyncEndpoints)
+  const strict = Fastify()
+  t.teardown(() => strict.close())
+  await strict.register(asyncEndpoints, { webhooks: { secret: SECRET } })
+  t.throws(() => strict.asyncEndpoint({ method: 'POST', url: '/a', name: 'a', webhook: 'https://10.0.0.1/', handler: () => 1 }), {
+    message: /webhook: its host is an IP address; webhooks\.outbound/
+  })
+  t.throws(() => strict.asyncEndpoint({ method: 'POST', url: '/a', name: 'a', webhook: { from: 'cookie' } as never, handler: () => 1 }), {
+    code: 'FAE_INVALID_OPTIONS'
+  })
+  t.throws(() => strict.saga({ name: 'no-url', webhook: { from: 'header' }, steps: (s) => s.step('one', () => 1) }), {
+    message: /webhook has no effect without a url/
+  })
   t.throws(() => app.asyncEndpoint({ method: 'POST', url: '/a', name: 'a', webhook: { from: 'header' }, handler: () => 1 }), {
     message: /webhook has no effect/
   })
