@@ -177,9 +177,10 @@ class Delivery {
     if (spanRunner === undefined) return await post()
     return await spanRunner('POST', post, {
       kind: 'client',
-      attributes: { 'http.request.method': 'POST', 'server.address': target.hostname, 'server.port': portOf(target) }
+      attributes: { 'server.address': target.hostname, 'server.port': portOf(target) }
     }, (answer) => ({
-      attributes: answer.status === undefined ? {} : { 'http.response.status_code': answer.status },
+      // Attributes of an application that begin with `http.request.` are dropped, because they may hold headers.
+      attributes: { 'http.request.method': 'POST', 'http.response.status_code': answer.status },
       error: isSuccess(answer) ? undefined : answer.code ?? String(answer.status)
     }))
   }
