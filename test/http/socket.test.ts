@@ -29,11 +29,11 @@ interface ServeOptions extends AsyncEndpointsOptions {
 
 async function serve (t: Test, { before, fastify, ...options }: ServeOptions = {}): Promise<Served> {
   const app = Fastify(fastify)
-  t.teardown(async () => { await app.close() })
-  await before?.(app)
-  await app.register(asyncEndpoints, { observability: false, listening: { webSocket: true }, ...options })
   let open = (): void => {}
   const gate = new Promise<void>((resolve) => { open = resolve })
+  t.teardown(async () => { open(); await app.close() })
+  await before?.(app)
+  await app.register(asyncEndpoints, { observability: false, listening: { webSocket: true }, ...options })
   app.asyncEndpoint({ url: '/quick', name: 'quick', handler: async () => 'done' })
   app.asyncEndpoint({
     url: '/gated',
