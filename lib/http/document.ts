@@ -96,7 +96,7 @@ export function submittedDocument (
 }
 
 /** Texts without characters that JSON must escape. */
-const PLAIN = /^[\w:/.~?=-]*$/
+const PLAIN = /^[\w:/.~?&=-]*$/
 
 /**
  * Writes the body of a 202 as JSON. Every submission is answered with one, so the usual document is written by hand,
@@ -104,9 +104,9 @@ const PLAIN = /^[\w:/.~?=-]*$/
  */
 export function writeSubmitted (payload: unknown): string {
   if (!(payload instanceof FreshDocument)) return JSON.stringify(payload)
-  const { id, name, status, createdAt, links: { self, result, cancel } } = payload
+  const { id, name, status, createdAt, links: { self, result, cancel, events } } = payload
   if (result === undefined || cancel === undefined || !PLAIN.test(self) || !PLAIN.test(name)) return JSON.stringify(payload)
-  return `{"id":"${id}","name":"${name}","status":"${status}","createdAt":"${createdAt}","links":{"self":"${self}","result":"${result}","cancel":"${cancel}"}}`
+  return `{"id":"${id}","name":"${name}","status":"${status}","createdAt":"${createdAt}","links":{"self":"${self}","result":"${result}","cancel":"${cancel}"${events === undefined ? '' : `,"events":"${events}"`}}}`
 }
 
 /**

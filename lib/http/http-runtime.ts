@@ -91,7 +91,10 @@ export function createHttpRuntime ({ runtime, jobs, backbone, options, listening
     jobs,
     options,
     backbone,
-    links: new JobLinks(prefix, options.path, options.publicUrl, signer && ((id, scope) => signer.sign(id, scope))),
+    links: new JobLinks(prefix, options.path, options.publicUrl, {
+      sign: signer && ((id, scope) => signer.sign(id, scope)),
+      streams: listening.sse
+    }),
     signer,
     submissions: maxSubmissionsPerMinute === undefined ? undefined : new SubmissionLimit(maxSubmissionsPerMinute, () => clock.monotonic()),
     channels: new OpenChannels({ ...listening, clock, bus: runtime.bus, max: listening.maxConnections }),

@@ -11,6 +11,8 @@ export interface Links {
   readonly result?: string
   /** POST here, or DELETE `self`, to cancel the job. Absent if the job has ended. */
   readonly cancel?: string
+  /** Server-sent events about the job. Absent if the job has ended, and if the application has no streams. */
+  readonly events?: string
   /** POST here to run a failed job again. Absent when it was run again as often as `maxRedrives` allows. */
   readonly redrive?: string
   /** POST here what a saga waits for, by the name of the signal. */
@@ -22,6 +24,15 @@ export type SignLink = (jobId: string, scope: LinkScope) => string | undefined
 
 const UNSIGNED: SignLink = () => undefined
 
+export interface JobLinksOptions {
+  /** Gives the links that a client needs nothing else for. */
+  readonly sign?: SignLink | undefined
+  /** The links are for a client that may do no more than the one link allows that it has. @defaultValue false */
+  readonly limited?: boolean | undefined
+  /** The application has streams of server-sent events. @defaultValue false */
+  readonly streams?: boolean | undefined
+}
+
 /** Makes the links of jobs from the path of the job routes. */
 export class JobLinks {
   /** The path (or, with `publicUrl`, the URL) of the job routes, without a slash at the end. */
@@ -29,13 +40,15 @@ export class JobLinks {
   /** The links are for a client that may do no more than the one link allows that it has. */
   readonly limited: boolean
   readonly #sign: SignLink
+  readonly #streams: boolean
 
-  /** @param sign gives the links that a client needs nothing else for */
   constructor (
-    prefix: string, jobsPath: string, publicUrl: string | undefined, sign: SignLink = UNSIGNED, limited = false
+    prefix: string, jobsPath: string, publicUrl: string | undefined,
+    { sign = UNSIGNED, limited = false, streams = false }: JobLinksOptions = {}
   ) {
     this.limited = limited
     this.#sign = sign
+    this.#streams = streams
     // A link goes into a header, which must be ASCII (RFC 3986 §2). In Fastify's router, `::` stands for a colon in
     // the path.
     this.base = `${rootOf(publicUrl)}${uriPath(prefix.replace(/\/+$/, '').replaceAll('::', ':'))}${jobsPath}`
@@ -44,11 +57,11 @@ export class JobLinks {
   /** The same links for a client that has this link of the job. */
   limitedTo (grant: Grant): JobLinks {
     const sign: SignLink = (id, scope) => id === grant.jobId && (scope === 'read' || grant.scope === scope) ? grant.sig : undefined
-    return new JobLinks('', this.base, undefined, sign, true)
+    return new JobLinks('', this.base, undefined, { sign, limited: true, streams: this.#streams })
   }
 
   /** The same links without signatures, for documents that show many jobs. */
-  unsigned (): JobLinks { return new JobLinks('', this.base, undefined) }
+  unsigned (): JobLinks { return new JobLinks('', this.base, undefined, { streams: this.#streams }) }
 
   self (id: string): string { return `${this.base}/${id}${this.#query(id, 'read')}` }
 
@@ -67,8 +80,12 @@ export class JobLinks {
       case 'cancelled': return { self }
       default: {
         const cancel = this.#query(id, 'cancel')
-        if (this.limited && cancel === '') return { self, result: `${at}/result${read}` }
-        return { self, result: `${at}/result${read}`, cancel: `${at}/cancel${cancel}` }
+        return {
+          self,
+          result: `${at}/result${read}`,
+          ...(this.limited && cancel === '' ? undefined : { cancel: `${at}/cancel${cancel}` }),
+          ...(this.#streams ? { events: `${this.base}/events?id=${id}${read.replace('?', '&')}` } : undefined)
+        }
       }
     }
   }

@@ -47,8 +47,10 @@ t.test('the 202 document written by hand is what JSON.stringify writes', async (
   const format = isoFormat()
   for (const state of JOB_STATES) {
     for (const base of ['/v1', '', '/quoted"\\', '/ümläut/\u2028']) {
-      const document = submittedDocument(testClaim({ state }).job, new JobLinks(base, '/jobs', 'https://api.example.com:8443/~x'), format)
-      t.equal(writeSubmitted(document), JSON.stringify(document), `${state} ${base}`)
+      for (const options of [{}, { streams: true }, { streams: true, sign: () => 'k.1.read._-' }]) {
+        const document = submittedDocument(testClaim({ state }).job, new JobLinks(base, '/jobs', 'https://api.example.com:8443/~x', options), format)
+        t.equal(writeSubmitted(document), JSON.stringify(document), `${state} ${base}`)
+      }
     }
   }
   for (const other of [{ wrapped: 1 }, [1], 'text', null, 0]) t.equal(writeSubmitted(other), JSON.stringify(other), 'and anything else as it is')

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { JobLinks } from '../../lib/http/links.ts'
-import { JOB_STATES } from '../../lib/jobs/states.ts'
+import { isTerminal, JOB_STATES } from '../../lib/jobs/states.ts'
 
 t.test('only what makes sense in a state is linked', async (t) => {
   const links = new JobLinks('', '/jobs', undefined)
@@ -8,6 +8,15 @@ t.test('only what makes sense in a state is linked', async (t) => {
   t.same(shown, {
     queued: 'self result cancel', scheduled: 'self result cancel', 'in-progress': 'self result cancel', completed: 'self result', failed: 'self redrive', cancelled: 'self'
   })
+})
+
+t.test('streams of events, where the application has them and the job is not over', async (t) => {
+  const links = new JobLinks('/v1', '/jobs', undefined, { streams: true })
+  for (const state of JOB_STATES) t.equal(links.of('x', state).events, isTerminal(state) ? undefined : '/v1/jobs/events?id=x', state)
+  const signed = new JobLinks('', '/jobs', undefined, { streams: true, sign: (id, scope) => scope === 'read' ? `k.1.read.${id}` : undefined })
+  t.equal(signed.of('x', 'queued').events, '/jobs/events?id=x&sig=k.1.read.x')
+  t.equal(signed.limitedTo({ jobId: 'x', scope: 'read', sig: 's', until: 1 }).of('x', 'queued').events, '/jobs/events?id=x&sig=s')
+  t.equal(signed.unsigned().of('x', 'queued').events, '/jobs/events?id=x')
 })
 
 t.test('prefix and public URL', async (t) => {

@@ -38,7 +38,7 @@ t.test('every route is in the OpenAPI document, with what it answers', async (t)
   })
   await app.ready()
   const paths = at(app.swagger(), 'paths')
-  t.same(entries(paths).map(([path]) => path).sort(), ['/b', '/jobs/{id}', '/jobs/{id}/cancel', '/jobs/{id}/redrive', '/jobs/{id}/result', '/jobs/{id}/signals/{name}', '/reports/{kind}'])
+  t.same(entries(paths).map(([path]) => path).sort(), ['/b', '/jobs/events', '/jobs/{id}', '/jobs/{id}/cancel', '/jobs/{id}/redrive', '/jobs/{id}/result', '/jobs/{id}/signals/{name}', '/reports/{kind}'])
 
   const operations = entries(paths).flatMap(([path, methods]) => entries(methods).map(([method, operation]): [string, unknown] => [`${method} ${path}`, operation]))
   const ids = operations.map(([, operation]) => at(operation, 'operationId'))

@@ -19,7 +19,7 @@ t.test('a submission is answered 202 with everything a client needs to go on', a
     name: 'report',
     status: 'queued',
     createdAt: new Date(job?.createdAt ?? 0).toISOString(),
-    links: { self, result: `${self}/result`, cancel: `${self}/cancel` }
+    links: { self, result: `${self}/result`, cancel: `${self}/cancel`, events: `/jobs/events?id=${job?.id}` }
   })
   t.equal(response.headers.location, self)
   t.equal(response.headers['retry-after'], '1')
@@ -309,7 +309,7 @@ t.test('Vary is added to, not replaced', async (t) => {
   const a = await app.inject({ method: 'POST', url: '/a' })
   t.equal(a.headers.vary, 'Origin, Prefer')
   t.equal((await app.inject({ method: 'POST', url: '/b' })).headers.vary, 'Origin', 'without waiting, Prefer changes nothing')
-  t.equal((await app.inject(a.headers.location ?? '')).headers.vary, 'Origin, Prefer')
+  t.equal((await app.inject(a.headers.location ?? '')).headers.vary, 'Origin, Prefer, Accept')
 })
 
 t.test('owner functions: async, throwing, wrong', async (t) => {
