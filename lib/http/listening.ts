@@ -12,7 +12,7 @@ export type Listening = typeof LISTENING[number]
 export interface ListeningDocument {
   readonly channel: Listening
   /** Where to listen; absent for a webhook, which calls the client. */
-  readonly url?: string
+  readonly url?: string | undefined
 }
 
 /**
@@ -50,7 +50,7 @@ export function listeningDocument (wish: Listening, id: string, links: JobLinks)
     case 'poll':
     // The same URL, with `Accept: text/event-stream`.
     case 'sse': return { channel: wish, url: links.self(id) }
-    case 'websocket': return { channel: wish, url: `${links.base}/socket` }
+    case 'websocket': return { channel: wish, url: links.socket }
     case 'webhook': return { channel: wish }
   }
 }

@@ -58,9 +58,9 @@ t.test('a subscription ends with its link', async (t) => {
   socket.say({ type: 'subscribe', jobs: [job] })
   t.match(await socket.next(), { type: 'status', id: job.id })
   const next = socket.next()
-  let heard = false
-  next.finally(() => { heard = true }).catch(() => {})
-  while (!heard) await clock.advance(1_000)
+  const waiting = { on: true }
+  next.finally(() => { waiting.on = false }).catch(() => {})
+  while (waiting.on) await clock.advance(1_000)
   t.same(await next, { type: 'gone', id: job.id })
   socket.say({ type: 'subscribe', jobs: [job] })
   t.same(await socket.next(), { type: 'gone', id: job.id }, 'an old link opens nothing')

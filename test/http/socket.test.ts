@@ -62,6 +62,8 @@ t.test('subscribe, hear of the progress, and of the end', async (t) => {
   app.jobEvents.on('channel.opened', ({ kind }) => { if (kind === 'websocket') opened++ })
   const closed = new Promise((resolve) => { app.jobEvents.on('channel.closed', resolve) })
   const socket = await client()
+  t.equal((await app.inject({ method: 'POST', url: '/quick' })).json().links.socket, '/jobs/socket')
+  t.equal((await app.inject(`/jobs/${id}`)).json().links.socket, '/jobs/socket')
   t.equal(socket.ws.protocol, SOCKET_PROTOCOL)
   t.equal(socket.ws.extensions, '', 'no compression')
   socket.subscribe(id)
