@@ -20,7 +20,8 @@ const ours: Serve = async (app, url, prefix) => {
   await app.register(asyncEndpoints, {
     store: redisStore({ url, prefix }),
     worker: false,
-    listening: { maxPerClient: 100_000, maxConnections: 100_000 }
+    // No signs of life and no new streams meanwhile: the way by hand has neither.
+    listening: { maxPerClient: 100_000, maxConnections: 100_000, pingMs: 3_600_000, maxAgeMs: 3_600_000 }
   })
   app.defineJob({ name: 'bench', queue: QUEUE, handler: () => undefined })
 }

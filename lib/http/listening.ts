@@ -46,11 +46,7 @@ export function assertListening (wish: Listening | undefined, listening: Resolve
 }
 
 export function listeningDocument (wish: Listening, id: string, links: JobLinks): ListeningDocument {
-  switch (wish) {
-    case 'poll':
-    // The same URL, with `Accept: text/event-stream`.
-    case 'sse': return { channel: wish, url: links.self(id) }
-    case 'websocket': return { channel: wish, url: links.socket }
-    case 'webhook': return { channel: wish }
-  }
+  if (wish === 'webhook') return { channel: wish }
+  // A stream has the URL of the status, and is asked for with `Accept: text/event-stream`.
+  return { channel: wish, url: wish === 'websocket' ? links.socket : links.self(id) }
 }
