@@ -104,9 +104,9 @@ const PLAIN = /^[\w:/.~?&=-]*$/
  */
 export function writeSubmitted (payload: unknown): string {
   if (!(payload instanceof FreshDocument)) return JSON.stringify(payload)
-  const { id, name, status, createdAt, links: { self, result, cancel, events } } = payload
+  const { id, name, status, createdAt, links: { self, result, cancel, events, socket } } = payload
   if (result === undefined || cancel === undefined || !PLAIN.test(self) || !PLAIN.test(name)) return JSON.stringify(payload)
-  return `{"id":"${id}","name":"${name}","status":"${status}","createdAt":"${createdAt}","links":{"self":"${self}","result":"${result}","cancel":"${cancel}"${events === undefined ? '' : `,"events":"${events}"`}}}`
+  return `{"id":"${id}","name":"${name}","status":"${status}","createdAt":"${createdAt}","links":{"self":"${self}","result":"${result}","cancel":"${cancel}"${events === undefined ? '' : `,"events":"${events}"`}${socket === undefined ? '' : `,"socket":"${socket}"`}}}`
 }
 
 /**

@@ -93,7 +93,8 @@ export function createHttpRuntime ({ runtime, jobs, backbone, options, listening
     backbone,
     links: new JobLinks(prefix, options.path, options.publicUrl, {
       sign: signer && ((id, scope) => signer.sign(id, scope)),
-      streams: listening.sse
+      streams: listening.sse,
+      sockets: listening.webSocket !== false
     }),
     signer,
     submissions: maxSubmissionsPerMinute === undefined ? undefined : new SubmissionLimit(maxSubmissionsPerMinute, () => clock.monotonic()),

@@ -13,6 +13,11 @@ export interface Links {
   readonly cancel?: string
   /** Server-sent events about the job. Absent if the job has ended, and if the application has no streams. */
   readonly events?: string
+  /**
+   * The WebSocket of all jobs, to which a client subscribes with the job's id: a path, or a URL that begins with `ws:`
+   * or `wss:`. Absent if the job has ended, and if the application has no WebSocket.
+   */
+  readonly socket?: string
   /** POST here to run a failed job again. Absent when it was run again as often as `maxRedrives` allows. */
   readonly redrive?: string
   /** POST here what a saga waits for, by the name of the signal. */
@@ -31,6 +36,8 @@ export interface JobLinksOptions {
   readonly limited?: boolean | undefined
   /** The application has streams of server-sent events. @defaultValue false */
   readonly streams?: boolean | undefined
+  /** The application has a WebSocket. @defaultValue false */
+  readonly sockets?: boolean | undefined
 }
 
 /** Makes the links of jobs from the path of the job routes. */
@@ -39,12 +46,14 @@ export class JobLinks {
   readonly base: string
   /** The links are for a client that may do no more than the one link allows that it has. */
   readonly limited: boolean
+  /** The WebSocket; `undefined`: there is none. */
+  readonly socket: string | undefined
   readonly #sign: SignLink
   readonly #streams: boolean
 
   constructor (
     prefix: string, jobsPath: string, publicUrl: string | undefined,
-    { sign = UNSIGNED, limited = false, streams = false }: JobLinksOptions = {}
+    { sign = UNSIGNED, limited = false, streams = false, sockets = false }: JobLinksOptions = {}
   ) {
     this.limited = limited
     this.#sign = sign
@@ -52,16 +61,17 @@ export class JobLinks {
     // A link goes into a header, which must be ASCII (RFC 3986 §2). In Fastify's router, `::` stands for a colon in
     // the path.
     this.base = `${rootOf(publicUrl)}${uriPath(prefix.replace(/\/+$/, '').replaceAll('::', ':'))}${jobsPath}`
+    this.socket = sockets ? `${this.base.replace(/^http/, 'ws')}/socket` : undefined
   }
 
   /** The same links for a client that has this link of the job. */
   limitedTo (grant: Grant): JobLinks {
     const sign: SignLink = (id, scope) => id === grant.jobId && (scope === 'read' || grant.scope === scope) ? grant.sig : undefined
-    return new JobLinks('', this.base, undefined, { sign, limited: true, streams: this.#streams })
+    return new JobLinks('', this.base, undefined, { ...this.#channels(), sign, limited: true })
   }
 
   /** The same links without signatures, for documents that show many jobs. */
-  unsigned (): JobLinks { return new JobLinks('', this.base, undefined, { streams: this.#streams }) }
+  unsigned (): JobLinks { return new JobLinks('', this.base, undefined, this.#channels()) }
 
   self (id: string): string { return `${this.base}/${id}${this.#query(id, 'read')}` }
 
@@ -84,11 +94,14 @@ export class JobLinks {
           self,
           result: `${at}/result${read}`,
           ...(this.limited && cancel === '' ? undefined : { cancel: `${at}/cancel${cancel}` }),
-          ...(this.#streams ? { events: `${this.base}/events?id=${id}${read.replace('?', '&')}` } : undefined)
+          ...(this.#streams ? { events: `${this.base}/events?id=${id}${read.replace('?', '&')}` } : undefined),
+          ...(this.socket === undefined ? undefined : { socket: this.socket })
         }
       }
     }
   }
+
+  #channels (): JobLinksOptions { return { streams: this.#streams, sockets: this.socket !== undefined } }
 
   #query (id: string, scope: LinkScope): string {
     const sig = this.#sign(id, scope)

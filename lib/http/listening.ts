@@ -12,7 +12,7 @@ export type Listening = typeof LISTENING[number]
 export interface ListeningDocument {
   readonly channel: Listening
   /** Where to listen; absent for a webhook, which calls the client. */
-  readonly url?: string
+  readonly url?: string | undefined
 }
 
 /**
@@ -48,5 +48,5 @@ export function assertListening (wish: Listening | undefined, listening: Resolve
 export function listeningDocument (wish: Listening, id: string, links: JobLinks): ListeningDocument {
   if (wish === 'webhook') return { channel: wish }
   // A stream has the URL of the status, and is asked for with `Accept: text/event-stream`.
-  return { channel: wish, url: wish === 'websocket' ? `${links.base}/socket` : links.self(id) }
+  return { channel: wish, url: wish === 'websocket' ? links.socket : links.self(id) }
 }

@@ -19,7 +19,7 @@ const links: Schema = {
   type: 'object',
   description: 'Links of the job; only those that are useful in its present state',
   required: ['self'],
-  properties: { self: uri, result: uri, cancel: uri, events: uri, redrive: uri, signals: signalLinks }
+  properties: { self: uri, result: uri, cancel: uri, events: uri, socket: uri, redrive: uri, signals: signalLinks }
 }
 
 const submittedProperties: Schema = {

@@ -36,3 +36,15 @@ t.test('links are ASCII, whatever the prefix and the public URL are', async (t) 
   t.equal(linkTo('/v1', 'https://bücher.example/größe/'), 'https://xn--bcher-kva.example/gr%C3%B6%C3%9Fe/v1/jobs/x')
   t.throws(() => linkTo('', 'https://a:ü'), { code: 'FAE_INVALID_OPTIONS' })
 })
+
+t.test('the WebSocket, where the application has one and the job is not over', async (t) => {
+  const links = new JobLinks('/v1', '/jobs', undefined, { sockets: true })
+  for (const state of JOB_STATES) t.equal(links.of('x', state).socket, isTerminal(state) ? undefined : '/v1/jobs/socket', state)
+  t.equal(new JobLinks('', '/jobs', 'https://api.example.com', { sockets: true }).of('x', 'queued').socket, 'wss://api.example.com/jobs/socket')
+  t.equal(new JobLinks('', '/http', 'http://http.example', { sockets: true }).of('x', 'queued').socket, 'ws://http.example/http/socket')
+  const signed = new JobLinks('', '/jobs', undefined, { sockets: true, sign: () => 'k.1.read.x' })
+  for (const other of [signed, signed.unsigned(), signed.limitedTo({ jobId: 'x', scope: 'read', sig: 's', until: 1 })]) {
+    t.equal(other.of('x', 'queued').socket, '/jobs/socket', 'a signature goes into the message that subscribes, not into a URL')
+  }
+  t.equal(new JobLinks('', '/jobs', undefined).of('x', 'queued').socket, undefined)
+})

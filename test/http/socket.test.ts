@@ -29,11 +29,11 @@ interface ServeOptions extends AsyncEndpointsOptions {
 
 async function serve (t: Test, { before, fastify, ...options }: ServeOptions = {}): Promise<Served> {
   const app = Fastify(fastify)
-  t.teardown(async () => { await app.close() })
-  await before?.(app)
-  await app.register(asyncEndpoints, { observability: false, listening: { webSocket: true }, ...options })
   let open = (): void => {}
   const gate = new Promise<void>((resolve) => { open = resolve })
+  t.teardown(async () => { open(); await app.close() })
+  await before?.(app)
+  await app.register(asyncEndpoints, { observability: false, listening: { webSocket: true }, ...options })
   app.asyncEndpoint({ url: '/quick', name: 'quick', handler: async () => 'done' })
   app.asyncEndpoint({
     url: '/gated',
@@ -62,6 +62,8 @@ t.test('subscribe, hear of the progress, and of the end', async (t) => {
   app.jobEvents.on('channel.opened', ({ kind }) => { if (kind === 'websocket') opened++ })
   const closed = new Promise((resolve) => { app.jobEvents.on('channel.closed', resolve) })
   const socket = await client()
+  t.equal((await app.inject({ method: 'POST', url: '/quick' })).json().links.socket, '/jobs/socket')
+  t.equal((await app.inject(`/jobs/${id}`)).json().links.socket, '/jobs/socket')
   t.equal(socket.ws.protocol, SOCKET_PROTOCOL)
   t.equal(socket.ws.extensions, '', 'no compression')
   socket.subscribe(id)
