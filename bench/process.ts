@@ -9,7 +9,7 @@
  * Where it can be done, the server and the working process get a processor each: they wake each other so often that the
  * system puts them on the same one half of the time, and then everything takes twice as long.
  *
- * `--concurrency 10,50` only these, `--rounds N` turns of each (5).
+ * `--concurrency 10,50` only these, `--rounds N` turns of each (5), `--jobs N` in each.
  * `--against /other/dist` adds `other`: the same as `ours`, of another build of this library.
  * `--smoke` is one short run, to see that the benchmark works; its figures mean nothing.
  */
@@ -176,8 +176,9 @@ async function main (): Promise<void> {
   print(`Node ${process.version}, jobs that do nothing, ${pinned ? 'a processor for the server and one for the worker, ' : ''}${SMOKE ? 'smoke run, figures mean nothing' : `median of ${ROUNDS}`}`)
   try {
     const wanted = flag('concurrency')?.split(',').map(Number)
-    for (const [concurrency, jobs] of SIZES) {
+    for (const [concurrency, usual] of SIZES) {
       if (wanted?.includes(concurrency) === false) continue
+      const jobs = Number(flag('jobs') ?? usual)
       const runs: Record<Subject, Figures[]> = { bare: [], store: [], ours: [], other: [] }
       for (let round = 0; round < ROUNDS; round++) {
         // In turns, so that a noisy neighbour disturbs all alike.
