@@ -3,15 +3,17 @@
  * streams of server-sent events, another runs the jobs, this one holds the clients; all share the processors.
  *
  * - `delivery`: many clients, one job each, and so many ends a second: the time from the acknowledgement of an end to its
- *   client, the heap for each idle listener, the connections to the server, and the CPU of the serving process for each
- *   end; in turns with the obvious way by hand, `QueueEvents` and `job.waitUntilFinished()` for each client.
- * - `others`: ten listeners, while other jobs complete as fast as they can: the CPU of the serving process meanwhile, and
- *   that of the Redis server for each job, in turns with nobody listening.
+ *   client, the heap for each idle listener, the connections to the server, and the CPU of the serving process and of the
+ *   Redis server for each end; in turns with the obvious way by hand, `QueueEvents` and `job.waitUntilFinished()` for
+ *   each client.
+ * - `others`: ten listeners, while other jobs complete as fast as they can: the CPU of the serving process meanwhile and
+ *   while nothing happens, and that of the Redis server for each job, in turns with nobody listening.
  *
  *   --only a,b       one of the two
  *   --rounds N       turns of each (5)
  *   --listeners N    clients of `delivery` (5000)
  *   --rate N         ends a second (500)
+ *   --unheard N      in `delivery`, how many other jobs end at the same time, for each one that a client listens to (0)
  *   --smoke          one short run, to see that the benchmark works; its figures mean nothing
  */
 import { fork, type ChildProcess } from 'node:child_process'
@@ -26,7 +28,7 @@ import type { NewJob } from '../lib/jobs/job.ts'
 import { redisStore } from '../lib/stores/bullmq/index.ts'
 import { startRedis, uniquePrefix } from '../test/support/redis.ts'
 import { Clients } from './listening/clients.ts'
-import { KINDS, QUEUE, type Answer, type Kind, type Order, type Usage } from './listening/serve.ts'
+import { KINDS, QUEUE, type Answer, type Kind, type Order } from './listening/serve.ts'
 import type { WorkAnswer, WorkOrder } from './listening/work.ts'
 import { median, print, quantile, ratio, whole } from './measuring/figures.ts'
 import { serverMicros } from './measuring/machine.ts'
@@ -37,6 +39,7 @@ const { values: given } = parseArgs({
     rounds: { type: 'string' },
     listeners: { type: 'string' },
     rate: { type: 'string' },
+    unheard: { type: 'string' },
     smoke: { type: 'boolean', default: false }
   }
 })
@@ -44,8 +47,12 @@ const SMOKE = given.smoke
 const ROUNDS = Number(given.rounds ?? (SMOKE ? 1 : 5))
 const LISTENERS = Number(given.listeners ?? (SMOKE ? 100 : 5_000))
 const RATE = Number(given.rate ?? 500)
+const UNHEARD = Number(given.unheard ?? 0)
 const OTHERS = SMOKE ? 500 : 30_000
 const FEW = 10
+/** Until connections that were made on the way are there. */
+const SETTLE_MS = 500
+const IDLE_MS = SMOKE ? 500 : 5_000
 const ANSWER_MS = 120_000
 const context = createContext()
 
@@ -73,7 +80,8 @@ class Process {
   readonly #exited: Promise<unknown>
 
   constructor (file: string, args: readonly string[]) {
-    this.#child = fork(fileURLToPath(new URL(`./listening/${file}.js`, import.meta.url)), args, { execArgv: ['--expose-gc'] })
+    const module = fileURLToPath(new URL(`./listening/${file}.js`, import.meta.url))
+    this.#child = fork(module, args, { execArgv: ['--expose-gc'] })
     this.#exited = once(this.#child, 'exit')
   }
 
@@ -83,6 +91,10 @@ class Process {
     const [answer] = await answered
     return answer
   }
+
+  async cpuMicros (): Promise<number> { return (await this.answer<{ cpuMicros: number }>('cpu')).cpuMicros }
+
+  async heapBytes (): Promise<number> { return (await this.answer<{ heapBytes: number }>('heap')).heapBytes }
 
   async close (): Promise<void> {
     if (this.#child.connected) this.#child.send('close')
@@ -97,7 +109,9 @@ async function addJobs (kind: Kind, prefix: string, count: number, from: number,
     const store = redisStore({ url: server.url, prefix })
     await store.open({ context, report () {} })
     const jobs = Array.from({ length: count }, (_, n) => submission(due(n)))
-    for (let first = 0; first < count; first += 500) await Promise.all(jobs.slice(first, first + 500).map((job) => store.create(job)))
+    for (let first = 0; first < count; first += 500) {
+      await Promise.all(jobs.slice(first, first + 500).map((job) => store.create(job)))
+    }
     await store.close(5_000)
     return jobs.map(({ id }) => id)
   }
@@ -114,6 +128,7 @@ interface Delivery {
   readonly p99: number
   readonly heapBytes: number
   readonly cpuMicros: number
+  readonly serverMicros: number
   readonly connections: number
 }
 
@@ -129,20 +144,24 @@ async function deliver (kind: Kind): Promise<Delivery> {
   await working.answer()
   const clients = new Clients(port)
   try {
-    const from = Date.now() + (SMOKE ? 2_000 : 5_000 + LISTENERS * 3)
-    const ids = await addJobs(kind, prefix, LISTENERS, from, RATE)
+    const from = Date.now() + (SMOKE ? 2_000 : 5_000 + LISTENERS * (3 + UNHEARD))
+    const [ids] = await Promise.all([
+      addJobs(kind, prefix, LISTENERS, from, RATE),
+      addJobs(kind, prefix, LISTENERS * UNHEARD, from, RATE * UNHEARD)
+    ])
     // One stream before the count, so that what is made once does not weigh on the listeners.
     await clients.listen(ids.slice(0, 1))
-    const [before, idle] = [await connectedClients(), await serving.answer<Usage>('usage')]
+    await sleep(SETTLE_MS)
+    const [before, idle] = [await connectedClients(), await serving.heapBytes()]
     await clients.listen(ids.slice(1))
-    await sleep(500)
-    const open = await serving.answer<Usage>('usage')
+    await sleep(SETTLE_MS)
+    const heapBytes = (await serving.heapBytes() - idle) / (LISTENERS - 1)
     const connections = await connectedClients() - before
     if (Date.now() > from) throw new Error('the first jobs ran before all clients listened: the machine is too busy')
     await sleep(from - Date.now() - 100)
-    const started = await serving.answer<Usage>('usage')
+    const [used, served] = [await serving.cpuMicros(), await serverMicros(redis)]
     await clients.heard(LISTENERS)
-    const ended = await serving.answer<Usage>('usage')
+    const [usedAfter, servedAfter] = [await serving.cpuMicros(), await serverMicros(redis)]
     const { ends } = await working.answer<{ ends: ReadonlyArray<readonly [string, number]> }>('ends')
     const twice = [...clients.ends.values()].filter(({ length }) => length > 1).length
     if (twice > 0 || clients.lost > 0) throw new Error(`${twice} ends were heard twice, ${clients.lost} streams ended without one`)
@@ -153,8 +172,9 @@ async function deliver (kind: Kind): Promise<Delivery> {
     return {
       p50: quantile(times, 0.5),
       p99: quantile(times, 0.99),
-      heapBytes: (open.heapBytes - idle.heapBytes) / (LISTENERS - 1),
-      cpuMicros: (ended.cpuMicros - started.cpuMicros) / LISTENERS,
+      heapBytes,
+      cpuMicros: (usedAfter - used) / LISTENERS,
+      serverMicros: (servedAfter - served) / LISTENERS,
       connections
     }
   } finally {
@@ -164,7 +184,14 @@ async function deliver (kind: Kind): Promise<Delivery> {
   }
 }
 
-interface Others { readonly cpuMicrosPerSecond: number, readonly serverMicros: number, readonly perSecond: number }
+interface Others {
+  /** Of a processor, while the others complete, and while nothing happens. */
+  readonly busyShare: number
+  readonly idleShare: number
+  /** For each of the others. */
+  readonly serverMicros: number
+  readonly perSecond: number
+}
 
 /** @param listeners how many clients listen to jobs that do not end, while others do */
 async function others (listeners: number): Promise<Others> {
@@ -172,24 +199,35 @@ async function others (listeners: number): Promise<Others> {
   const serving = new Process('serve', ['--serve', 'ours', server.url, prefix])
   const { port } = await serving.answer<{ port: number }>()
   const clients = new Clients(port)
+  const shareDuring = async (during: () => Promise<unknown>): Promise<{ share: number, seconds: number }> => {
+    const [used, startedAt] = [await serving.cpuMicros(), performance.now()]
+    await during()
+    const seconds = (performance.now() - startedAt) / 1_000
+    return { share: (await serving.cpuMicros() - used) / seconds / 1e6, seconds }
+  }
   try {
     const ids = await addJobs('ours', prefix, Math.max(1, listeners), Date.now() + 3_600_000, 1)
     if (listeners > 0) await clients.listen(ids)
     await addJobs('ours', prefix, OTHERS, Date.now() - 1_000, 1e9)
-    const [startedAt, used, served] = [performance.now(), await serving.answer<Usage>('usage'), await serverMicros(redis)]
-    const working = new Process('work', ['--work', 'ours', server.url, prefix, '50'])
-    await working.answer()
-    const completed = `${prefix}:${QUEUE}:completed`
-    while (await redis.zcard(completed) < Math.min(OTHERS, 10_000)) await sleep(20)
-    while (await redis.llen(`${prefix}:${QUEUE}:wait`) > 0) await sleep(20)
-    const seconds = (performance.now() - startedAt) / 1_000
-    const [after, now] = [await serving.answer<Usage>('usage'), await serverMicros(redis)]
-    await working.close()
-    return { cpuMicrosPerSecond: (after.cpuMicros - used.cpuMicros) / seconds, serverMicros: (now - served) / OTHERS, perSecond: OTHERS / seconds }
+    const { share: idleShare } = await shareDuring(() => sleep(IDLE_MS))
+    const served = await serverMicros(redis)
+    let working: Process | undefined
+    const { share: busyShare, seconds } = await shareDuring(async () => {
+      working = new Process('work', ['--work', 'ours', server.url, prefix, '50'])
+      await working.answer()
+      await untilNoneWaits(`${prefix}:${QUEUE}`)
+    })
+    const serverMicrosEach = (await serverMicros(redis) - served) / OTHERS
+    await working?.close()
+    return { busyShare, idleShare, serverMicros: serverMicrosEach, perSecond: OTHERS / seconds }
   } finally {
     clients.close()
     await serving.close()
   }
+}
+
+async function untilNoneWaits (queuePrefix: string): Promise<void> {
+  while (await redis.llen(`${queuePrefix}:wait`) + await redis.llen(`${queuePrefix}:active`) > 0) await sleep(20)
 }
 
 async function compareDelivery (): Promise<void> {
@@ -201,12 +239,19 @@ async function compareDelivery (): Promise<void> {
     }
   }
   const all = (kind: Kind, name: keyof Delivery): number[] => runs[kind].map((run) => run[name])
-  print(`${whole(LISTENERS)} listeners, ${RATE} ends a second:`)
+  const besides = UNHEARD === 0 ? '' : `, and ${RATE * UNHEARD} of jobs that nobody listens to`
+  print(`${whole(LISTENERS)} listeners, ${RATE} ends a second${besides}:`)
   for (const kind of KINDS) {
     const figure = (name: keyof Delivery, digits: number): string => median(all(kind, name)).toFixed(digits)
-    print(`${kind.padEnd(8)} acknowledged to client: p50 ${figure('p50', 1)} ms, p99 ${figure('p99', 1)} ms · heap per idle listener ${(median(all(kind, 'heapBytes')) / 1_024).toFixed(1)} KiB · CPU per end ${figure('cpuMicros', 0)} µs · connections for listening ${figure('connections', 0)}`)
+    print([
+      `${kind.padEnd(8)} acknowledged to client: p50 ${figure('p50', 1)} ms, p99 ${figure('p99', 1)} ms`,
+      `heap per idle listener ${(median(all(kind, 'heapBytes')) / 1_024).toFixed(1)} KiB`,
+      `CPU per end ${figure('cpuMicros', 0)} µs, Redis server ${figure('serverMicros', 0)} µs`,
+      `connections more than with one listener ${figure('connections', 0)}`
+    ].join(' · '))
   }
-  print(`by-hand / ours: ${ratio(all('by-hand', 'cpuMicros'), all('ours', 'cpuMicros')).toFixed(2)} of the CPU per end (wanted: at least 5; p99 at most 100 ms; heap at most 20 KiB)`)
+  const compared = ratio(all('by-hand', 'cpuMicros'), all('ours', 'cpuMicros')).toFixed(2)
+  print(`by-hand / ours: ${compared} of the CPU per end (wanted: at least 5; p99 at most 100 ms; heap at most 20 KiB)`)
 }
 
 async function compareOthers (): Promise<void> {
@@ -217,9 +262,13 @@ async function compareOthers (): Promise<void> {
     none.push(await others(0))
     await redis.flushall()
   }
-  const cpu = (runs: readonly Others[]): string => (median(runs.map((run) => run.cpuMicrosPerSecond)) / 1e4).toFixed(2)
-  print(`${whole(median(few.map((run) => run.perSecond)))} other jobs a second: the serving process uses ${cpu(few)} % of a processor with ${FEW} listeners, ${cpu(none)} % with none`)
-  print(`the Redis server per job, ${FEW} listeners / none: ${ratio(few.map((run) => run.serverMicros), none.map((run) => run.serverMicros)).toFixed(3)} (wanted: at most 1.0)`)
+  const cpu = (runs: readonly Others[], name: 'busyShare' | 'idleShare'): string => (median(runs.map((run) => run[name])) * 100).toFixed(2)
+  print(`${whole(median(few.map((run) => run.perSecond)))} other jobs a second, CPU of the serving process:`)
+  for (const [name, runs] of [[`${FEW} listeners`, few], ['no listeners', none]] as const) {
+    print(`${name}: ${cpu(runs, 'busyShare')} % of a processor; ${cpu(runs, 'idleShare')} % while nothing happens`)
+  }
+  const compared = ratio(few.map((run) => run.serverMicros), none.map((run) => run.serverMicros)).toFixed(3)
+  print(`the Redis server per job, ${FEW} listeners / none: ${compared} (wanted: at most 1.0)`)
 }
 
 const server = await startRedis()

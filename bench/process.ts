@@ -9,6 +9,7 @@
  * Where it can be done, the server and the working process get a processor each: they wake each other so often that the
  * system puts them on the same one half of the time, and then everything takes twice as long.
  *
+ * `--concurrency 10,50` only these, `--rounds N` turns of each (5), `--jobs N` in each.
  * `--against /other/dist` adds `other`: the same as `ours`, of another build of this library.
  * `--smoke` is one short run, to see that the benchmark works; its figures mean nothing.
  */
@@ -32,13 +33,13 @@ import { pin, serverMicros } from './measuring/machine.ts'
 
 type Kind = 'bare' | 'store' | 'ours'
 /** A build of this library at another commit, to compare with. */
-const AGAINST = process.argv.includes('--against') ? process.argv[process.argv.indexOf('--against') + 1] : undefined
+const AGAINST = flag('against')
 const SUBJECTS = AGAINST === undefined ? ['bare', 'store', 'ours'] as const : ['bare', 'store', 'ours', 'other'] as const
 type Subject = Kind | 'other'
 interface Figures { readonly perSecond: number, readonly cpuMicros: number, readonly serverMicros: number }
 
 const SMOKE = process.argv.includes('--smoke')
-const ROUNDS = SMOKE ? 1 : 5
+const ROUNDS = Number(flag('rounds') ?? (SMOKE ? 1 : 5))
 /** Jobs worked off per run, by concurrency. */
 const SIZES = new Map(SMOKE ? [[10, 500]] : [[1, 20_000], [10, 50_000], [50, 50_000]])
 const QUEUE = 'bench'
@@ -46,6 +47,11 @@ const RETENTION = { completedMs: 86_400_000, failedMs: 604_800_000, maxCount: 10
 const BODY = { year: 2026, rows: 1_000, customer: 'c-1029384756', format: 'pdf', note: 'x'.repeat(256) }
 const COMPLETED: Settlement = { kind: 'completed', result: undefined, resultBytes: undefined }
 const context = createContext()
+
+function flag (name: string): string | undefined {
+  const at = process.argv.indexOf(`--${name}`)
+  return at < 0 ? undefined : process.argv[at + 1]
+}
 
 function submission (): NewJob {
   const now = Date.now()
@@ -169,7 +175,10 @@ async function main (): Promise<void> {
   const pinned = await pin(redis.pid, 0)
   print(`Node ${process.version}, jobs that do nothing, ${pinned ? 'a processor for the server and one for the worker, ' : ''}${SMOKE ? 'smoke run, figures mean nothing' : `median of ${ROUNDS}`}`)
   try {
-    for (const [concurrency, jobs] of SIZES) {
+    const wanted = flag('concurrency')?.split(',').map(Number)
+    for (const [concurrency, usual] of SIZES) {
+      if (wanted?.includes(concurrency) === false) continue
+      const jobs = Number(flag('jobs') ?? usual)
       const runs: Record<Subject, Figures[]> = { bare: [], store: [], ours: [], other: [] }
       for (let round = 0; round < ROUNDS; round++) {
         // In turns, so that a noisy neighbour disturbs all alike.
@@ -197,6 +206,6 @@ async function main (): Promise<void> {
   }
 }
 
-const [flag, kind, url, prefix, concurrency, jobs] = process.argv.slice(2)
-if (flag === '--work' && url !== undefined && prefix !== undefined) await workOff(kind as Kind, url, prefix, Number(concurrency), Number(jobs))
+const [order, kind, url, prefix, concurrency, jobs] = process.argv.slice(2)
+if (order === '--work' && url !== undefined && prefix !== undefined) await workOff(kind as Kind, url, prefix, Number(concurrency), Number(jobs))
 else await main()

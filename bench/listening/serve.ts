@@ -9,10 +9,9 @@ export const KINDS = ['ours', 'by-hand'] as const
 export type Kind = typeof KINDS[number]
 export const QUEUE = 'bench'
 
-/** What the parent asks. `usage`: what the process has used until now, after a garbage collection where it can be had. */
-export type Order = 'usage' | 'close'
-export type Answer = { readonly port: number } | Usage
-export interface Usage { readonly cpuMicros: number, readonly heapBytes: number }
+/** What the parent asks. `cpu`: what the process has used until now. `heap`: what is left of its heap after a collection. */
+export type Order = 'cpu' | 'heap' | 'close'
+export type Answer = { readonly port: number } | { readonly cpuMicros: number } | { readonly heapBytes: number }
 
 type Serve = (app: FastifyInstance, url: string, prefix: string) => Promise<void>
 
@@ -31,9 +30,9 @@ const byHand: Serve = async (app, url, prefix) => {
   const connection = new Redis(url, { maxRetriesPerRequest: null })
   const blocking = connection.duplicate()
   const queue = new Queue(QUEUE, { connection, prefix })
+  queue.setMaxListeners(0)
   const events = new QueueEvents(QUEUE, { connection: blocking, prefix })
   events.setMaxListeners(0)
-  queue.setMaxListeners(0)
   await events.waitUntilReady()
   app.get<{ Params: { id: string } }>('/jobs/:id', async (request, reply) => {
     const job = await queue.getJob(request.params.id)
@@ -62,12 +61,15 @@ async function serve (kind: string, url: string, prefix: string): Promise<void> 
   const answer = (message: Answer): void => { process.send?.(message) }
   process.on('message', (order: Order) => {
     if (order === 'close') {
-      app.close().finally(() => { process.disconnect() })
+      app.close().finally(() => { process.disconnect() }).catch((error: unknown) => { throw error })
       return
     }
+    if (order === 'heap') {
+      for (let n = 0; n < 3; n++) globalThis.gc?.()
+      return answer({ heapBytes: process.memoryUsage().heapUsed })
+    }
     const { user, system } = process.cpuUsage()
-    globalThis.gc?.()
-    answer({ cpuMicros: user + system, heapBytes: process.memoryUsage().heapUsed })
+    answer({ cpuMicros: user + system })
   })
   answer({ port: typeof address === 'object' ? address?.port ?? 0 : 0 })
   await once(process, 'disconnect')

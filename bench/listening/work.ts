@@ -42,8 +42,8 @@ if (flag === '--work') {
   const close = await (kind === 'ours' ? ours : byHand)(url, prefix, Number(concurrency))
   const answer = (message: WorkAnswer): void => { process.send?.(message) }
   process.on('message', (order: WorkOrder) => {
-    if (order === 'close') void close().finally(() => { process.disconnect() })
-    else answer({ ends: ends.splice(0) })
+    if (order === 'ends') return answer({ ends: ends.splice(0) })
+    close().finally(() => { process.disconnect() }).catch((error: unknown) => { throw error })
   })
   answer('ready')
   await once(process, 'disconnect')
