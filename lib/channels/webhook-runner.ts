@@ -16,6 +16,9 @@ import type { ResolvedWebhooksOptions } from './webhook-options.ts'
 import type { WebhookOrigins } from './webhook-origins.ts'
 import type { WebhookAnswer, WebhookTransport } from './webhook-transport.ts'
 
+/** What a client reads about a delivery that somebody cancelled without giving a reason. */
+const ON_REQUEST = 'cancelled on request'
+
 /** A delivery whose job does not appear within this time has none: its submission failed, or was a repeated one. */
 const APPEARS_WITHIN_MS = 120_000
 const FIRST_LOOK_MS = 15_000
@@ -147,7 +150,7 @@ class Delivery {
       origins.leave(origin, asked || !broken, clock.monotonic() - startedAt)
     }
     if (this.#scope.signal.aborted) return { kind: 'release' }
-    if (this.#scope.cancelRequested) return { kind: 'cancelled', reason: 'cancelled on request' }
+    if (this.#scope.cancelRequested) return { kind: 'cancelled', reason: ON_REQUEST }
     const durationMs = clock.monotonic() - startedAt
     return isSuccess(answer)
       ? this.#delivered(ready, answer.status, durationMs)
@@ -250,7 +253,7 @@ function storedError ({ status, code, delivery }: WebhookAnswer): StoredError {
 }
 
 function cancelled ({ cancelReason }: Journal): Settlement {
-  return { kind: 'cancelled', reason: cancelReason ?? 'cancelled on request' }
+  return { kind: 'cancelled', reason: cancelReason ?? ON_REQUEST }
 }
 
 function readyBefore ({ values }: Journal): Ready | undefined {

@@ -1,6 +1,5 @@
 /** Keeps capability links out of the log lines that Fastify writes about requests, and out of the spans of @fastify/otel. */
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
-import type { HttpRuntime } from './http-runtime.ts'
 
 const SIG = /([?&]sig=)[^&#\s]*/g
 /** Where pino keeps the serializers of a logger (`pino.symbols.serializersSym`). */
@@ -13,7 +12,7 @@ export function withoutSig (text: string): string { return text.replace(SIG, '$1
  * What a route needs so that the address of a request is logged without its `sig`: the application's own serializer of
  * requests, whose texts are changed. Nothing without links, because a logger of its own for each request costs a little.
  */
-export function hiddenSig (app: FastifyInstance, { signer }: Pick<HttpRuntime, 'signer'>): Pick<RouteOptions, 'logSerializers'> {
+export function hiddenSig (app: FastifyInstance, { signer }: { readonly signer: object | undefined }): Pick<RouteOptions, 'logSerializers'> {
   if (signer === undefined) return {}
   const serialize = requestSerializer(app.log)
   return { logSerializers: { req: (request: unknown) => hidden(serialize(request), 0) } }

@@ -84,7 +84,7 @@ t.test('counters with known label values exist at 0, so that their first increme
   t.notOk(body.includes('target="push"'), 'a target that there is none of')
   const refusable = Object.entries(ERROR_TABLE).filter(([, { statusCode }]) => [400, 410, 413, 415, 422, 429, 503].includes(statusCode)).map(([code]) => problemSlug(code as ErrorCode))
   t.same(REFUSAL_REASONS.filter((reason) => !refusable.includes(reason)), [], 'none is made up')
-  const ofOtherRequests = ['result-expired', 'unknown-format']
+  const ofOtherRequests = ['result-expired', 'unknown-format', 'too-many-channels', 'too-many-subscriptions', 'url-refused']
   t.same(refusable.filter((reason) => !ofOtherRequests.includes(reason) && !REFUSAL_REASONS.some((known) => known === reason)), [], 'none is missing')
 })
 

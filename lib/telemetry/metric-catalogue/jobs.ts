@@ -4,8 +4,8 @@ import type { MetricTable } from './row.ts'
 /** Why a submission may be refused, as `job.rejected` and `job.submit_failed` give the reason. */
 export const REFUSAL_REASONS = [
   'closed', 'invalid-submission', 'invalid-request', 'invalid-idempotency-key', 'idempotency-key-required',
-  'idempotency-key-reused', 'payload-too-large', 'job-too-large', 'unsupported-media-type', 'queue-full', 'overloaded',
-  'store-unavailable', 'store-full', 'job-expired'
+  'idempotency-key-reused', 'payload-too-large', 'job-too-large', 'unsupported-media-type', 'webhook-refused', 'too-many-submissions', 'queue-full',
+  'overloaded', 'store-unavailable', 'store-full', 'job-expired'
 ] as const
 
 const TERMINAL_STATES = ['completed', 'failed', 'cancelled'] as const
