@@ -5,6 +5,7 @@
 import { strict as assert } from 'node:assert'
 import { readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import type { JobStore } from '../../lib/jobs/store.ts'
 import { startRedis } from '../support/redis.ts'
@@ -60,8 +61,7 @@ async function cost (work: () => Promise<unknown>): Promise<{ commands: number, 
   const { before, idle } = await calm()
   sent = []
   await work()
-  // What changed is published once for all changes of some milliseconds: see the docs.
-  const commands = sent.filter((name) => name !== 'publish').length
+  const commands = sent.length
   return { commands, bytes: await outputBytes() - before - idle }
 }
 
@@ -91,6 +91,8 @@ t.test('every operation keeps to what the docs say it costs', async (t) => {
   t.equal(claim.job.id, running)
   consumer.pause()
   await until('the pause is in force', () => consumer.paused)
+  // That a job began is published some milliseconds later.
+  await sleep(50)
 
   const operations: Record<string, () => Promise<unknown>> = {
     create: () => create({ runAt: Date.now() + HOUR }),
