@@ -20,8 +20,8 @@ export const WEBHOOK_LOG_EVENTS = {
   'webhook.failed': {
     id: 11103,
     level: 'error',
-    message: 'webhook of job {jobName}/{jobId} is not sent to {host} again: {errorCode}; redrive job {deliveryId} when the ' +
-      'receiver works',
+    message: 'webhook of job {jobName}/{jobId} is not sent to {host} again: {errorCode} (attempt {attempt}[ of {maxAttempts}]); ' +
+      'redrive job {deliveryId} when the receiver works',
     fields: { ...DELIVERY, errorCode: 'error_type', sinceEndMs: 'sinceEndMs' }
   },
   'webhook.refused': {

@@ -12,7 +12,7 @@ const redriven = { jobId: '1', jobName: 'n', queue: 'q', correlationId: 'c' }
 t.test('every event is named domain.past_tense and says what it means', async (t) => {
   t.ok(EVENT_NAMES.length >= 40, `${EVENT_NAMES.length} events`)
   for (const name of EVENT_NAMES) {
-    t.match(name, /^(job|step|saga|handler|worker|store|health|alert|performance|access|subscriber|telemetry)\.[a-z]+(_[a-z]+)*$/)
+    t.match(name, /^(job|step|saga|handler|worker|store|health|alert|performance|access|channel|webhook|subscriber|telemetry)\.[a-z]+(_[a-z]+)*$/)
     t.match(EVENT_CATALOGUE[name].about, /^[A-Z].*\.$/)
   }
 })

@@ -89,7 +89,8 @@ t.test('the links of an answer work as they are, and nothing else does', async (
   t.equal(links.cancel, `/jobs/${id}/cancel`, 'for a client that may cancel it')
   const status = await app.inject(links.self ?? '')
   t.match(status, { statusCode: 200, headers: { 'referrer-policy': 'no-referrer' } })
-  t.same(status.json<Document>().links, { self: links.self, result: links.result }, 'what this link can do')
+  t.same(status.json<Document>().links, { self: links.self, result: links.result, events: links.events }, 'what this link can do')
+  t.match(links.events, new RegExp(`^/jobs/events\\?id=${id}&sig=k1\\.`))
   t.equal((await app.inject({ url: links.self ?? '', headers: { 'if-none-match': String(status.headers.etag) } })).statusCode, 304)
   const bearer = { authorization: `Bearer ${new URL(links.self ?? '', 'http://x').searchParams.get('sig') ?? ''}` }
   t.equal((await app.inject({ url: `/jobs/${id}`, headers: bearer })).statusCode, 200, 'as a token')
