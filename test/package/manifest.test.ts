@@ -8,7 +8,7 @@ const read = (name: string): string => readFileSync(new URL(`../../../${name}`, 
 t.test('the package exports exactly this', async (t) => {
   t.strictSame(Object.keys(face).sort(), [
     'AsyncEndpointsError', 'ERROR_TABLE', 'alerts', 'asyncEndpoints', 'cancel', 'default', 'defineMetrics', 'discard', 'health', 'isAsyncEndpointsError',
-    'jobStore', 'memoryStore', 'observability', 'openApiTransform', 'redisStore', 'snooze', 'worker'
+    'jobStore', 'memoryStore', 'observability', 'openApiTransform', 'redisStore', 'snooze', 'webhookPublicKey', 'worker'
   ])
   t.equal(face.default, face.asyncEndpoints)
   t.strictSame(Object.keys(testing).sort(), ['FakeClock', 'createContext', 'exerciseJobStore', 'recordingMetrics'])

@@ -89,7 +89,7 @@ t.test('a running job is cancelled, a snoozed one at once', async (t) => {
 })
 
 /** What `app.decorate` of this package adds, by name. */
-const DECORATORS = ['asyncEndpoint', 'saga', 'defineJob', 'jobs', 'jobEvents', 'jobMetrics', 'jobMetricsRegistry', 'jobExporters', 'jobMonitor', 'jobWorker', 'jobHealth', 'jobAlerts']
+const DECORATORS = ['asyncEndpoint', 'saga', 'defineJob', 'jobs', 'jobEvents', 'jobMetrics', 'jobMetricsRegistry', 'jobExporters', 'jobMonitor', 'jobWorker', 'jobHealth', 'jobAlerts', 'jobLink']
 
 t.test('a decorator of the application collides loudly or not at all', async (t) => {
   const before = Fastify()
@@ -301,7 +301,7 @@ t.test('asyncEndpoint called without its application', async (t) => {
 
 t.test('the public face', async (t) => {
   t.same(Object.keys(face).sort(), [
-    'AsyncEndpointsError', 'ERROR_TABLE', 'alerts', 'asyncEndpoints', 'cancel', 'default', 'defineMetrics', 'discard', 'health', 'isAsyncEndpointsError', 'jobStore', 'memoryStore', 'observability', 'openApiTransform', 'redisStore', 'snooze', 'worker'
+    'AsyncEndpointsError', 'ERROR_TABLE', 'alerts', 'asyncEndpoints', 'cancel', 'default', 'defineMetrics', 'discard', 'health', 'isAsyncEndpointsError', 'jobStore', 'memoryStore', 'observability', 'openApiTransform', 'redisStore', 'snooze', 'webhookPublicKey', 'worker'
   ])
   t.equal(face.default, face.asyncEndpoints)
 })
