@@ -38,6 +38,8 @@ interface Watcher {
   record: number
   /** Of the newest news of any kind. */
   version: number
+  /** What that was when the present read began; `undefined`: it was not watching then. */
+  before: number | undefined
 }
 
 interface Watched extends Due {
@@ -51,6 +53,8 @@ interface Watched extends Due {
 /** A job that is to be read. */
 interface Due {
   readonly place: JobPlace
+  /** The read begins. */
+  asked? (): void
   /** It was read; `undefined`: it is not stored. */
   shown (job: JobRecord | undefined): void
   /** It could not be read. */
@@ -104,7 +108,7 @@ export class Backbone {
    */
   watch (place: JobPlace, hear: (news: JobNews) => void, { since = -1, interest = 'all' }: WatchOptions = {}): () => void {
     if (this.#closed) return () => {}
-    const watcher: Watcher = { hear, interest, record: since, version: since }
+    const watcher: Watcher = { hear, interest, record: since, version: since, before: undefined }
     let watched = this.#watched.get(place.id)
     if (watched === undefined) {
       watched = this.#begin(place)
@@ -148,6 +152,7 @@ export class Backbone {
       followed: false,
       running: false,
       shown: (job) => { if (this.#watches(watched)) this.#show(watched, job) },
+      asked: () => { for (const watcher of watched.watchers) watcher.before = watcher.version },
       // Nothing was heard of it: it is still to be read.
       failed: () => { if (this.#watches(watched)) this.#due.add(watched) }
     }
@@ -260,7 +265,10 @@ export class Backbone {
     for (const due of this.#due) {
       if (batch.push(due) === MAX_MANY) break
     }
-    for (const due of batch) this.#due.delete(due)
+    for (const due of batch) {
+      this.#due.delete(due)
+      due.asked?.()
+    }
     return batch
   }
 
@@ -274,6 +282,8 @@ export class Backbone {
         continue
       }
       const version = job.version ?? watcher.version + 1
+      // What it knows was there before the read: the store has lost changes (a failover), and counts from there again.
+      if (watcher.before !== undefined && version < watcher.before) watcher.record = watcher.version = version - 1
       if (version < watcher.version) overtaken = true
       else if (version > watcher.record && (watcher.interest === 'all' || isTerminal(job.state))) {
         watcher.record = watcher.version = version

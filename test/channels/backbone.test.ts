@@ -218,3 +218,21 @@ t.test('after it was closed nobody hears anything, and nothing is followed', asy
   t.same([heard, late.heard, played.followed.size], [[], [], 0])
   stop()
 })
+
+t.test('a store that has lost changes: its jobs are heard of from there on, and are not read again and again', async (t) => {
+  const played = new Played()
+  played.put('a', 9)
+  const first = played.watch('a')
+  await played.pass(100)
+  played.put('a', 4)
+  played.missed()
+  await played.pass(100)
+  t.same(first.heard, ['queued 9', 'queued 4'])
+  const reads = played.reads.length
+  await played.pass(1_000)
+  t.equal(played.reads.length, reads)
+  played.put('a', 5, 'completed')
+  played.changed({ id: 'a', state: 'completed' })
+  await played.pass(100)
+  t.same(first.heard, ['queued 9', 'queued 4', 'completed 5'])
+})
