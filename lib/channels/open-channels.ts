@@ -67,11 +67,11 @@ export class OpenChannels {
 
   /** @param client identifies it: see `clientKey` */
   add (channel: Channel, client: string): void {
-    const { clock, bus, pingMs } = this.#parts
+    const { clock, bus, pingMs, maxPerClient } = this.#parts
     this.#open.set(channel, { client, openedAt: clock.monotonic(), leaving: undefined })
     bus.emit('channel.opened', { kind: channel.kind, open: ++this.#count[channel.kind] })
     // Several may have been admitted for one place.
-    if (!this.#places.take(client, channel)) channel.end()
+    if (this.#places.of(client) >= maxPerClient || !this.#places.take(client, channel)) channel.end()
     this.#beat ??= clock.setTimeout(this.#onBeat, pingMs)
     if (this.#ending !== undefined) channel.leave(this.#ending)
   }
