@@ -81,11 +81,7 @@ export class JobSubscription {
   }
 
   #hear (news: JobNews): void {
-    const { kind } = news
-    if (kind === 'progress' && this.#next?.kind === 'job') {
-      const { progress, version } = news
-      this.#offer({ kind: 'job', job: { ...this.#next.job, progress, version } })
-    } else this.#offer(kind === 'gone' ? { kind } : news)
+    this.#offer(later(this.#next, news.kind === 'gone' ? { kind: 'gone' } : news))
   }
 
   #offer (next: Next): void {
@@ -132,7 +128,7 @@ export class JobSubscription {
       // What has ended meanwhile, or is no longer wanted, is not sent.
       if (this.#stopped) return
       if (!mayWrite()) {
-        this.#next ??= next
+        this.#next = later(next, this.#next)
         return
       }
       if (isTerminal(state)) {
@@ -165,4 +161,13 @@ export class JobSubscription {
       ended()
     }, Math.min(Math.max(0, until - clock.now()), MAX_TIMER_MS))
   }
+}
+
+/** What is still to be said when both were heard: a progress does not replace the state that came before it. */
+function later (first: Next | undefined, second: Next): Next
+function later (first: Next, second: Next | undefined): Next
+function later (first: Next | undefined, second: Next | undefined): Next | undefined {
+  if (first?.kind !== 'job' || second?.kind !== 'progress') return second ?? first
+  const { progress, version } = second
+  return { kind: 'job', job: { ...first.job, progress, version } }
 }

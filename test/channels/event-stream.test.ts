@@ -277,3 +277,24 @@ t.test('a goodbye without a stream', async (t) => {
   t.equal(output.parser.retry, 7_500, '5 s, more or less by half')
   t.ok(output.ended)
 })
+
+t.test('a progress does not replace the state that came before it, while the client does not read', async (t) => {
+  let show = (): void => {}
+  const shown = new Promise<void>((resolve) => { show = resolve })
+  const { output, watchers } = stream([record('a', { state: 'in-progress' }), record('large')], {
+    show: async ({ id, state, progress }) => {
+      if (id === 'large') return { id, text: 'x'.repeat(70_000) }
+      await shown
+      return { id, status: state, progress }
+    }
+  })
+  output.reads = false
+  await settle()
+  t.match(output.take(), [{ data: { id: 'large' } }])
+  watchers.get('a')?.({ kind: 'progress', id: 'a', version: 2, progress: { done: 1 } })
+  show()
+  await settle()
+  output.read()
+  await settle()
+  t.match(output.take(), [{ type: 'status', data: { id: 'a', status: 'in-progress', progress: { done: 1 } } }])
+})
