@@ -175,9 +175,3 @@ export function noteGrant (request: FastifyRequest, grant: Grant): void {
 export function grantOf (request: FastifyRequest, jobId: string): Grant | undefined {
   return GRANTS.get(request)?.get(jobId)
 }
-
-/** When the first of the links that this request needed ends. */
-export function firstEnd (request: FastifyRequest): number | undefined {
-  const noted = GRANTS.get(request)
-  return noted === undefined ? undefined : Math.min(...[...noted.values()].map(({ until }) => until))
-}

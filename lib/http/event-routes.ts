@@ -1,4 +1,5 @@
 /** Streams of server-sent events about jobs. */
+import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { EventStream, sayBye, type ByeReason, type StreamedJob } from '../channels/event-stream.ts'
 import { lastEventId, readSeen, SSE_MEDIA_TYPE, type Seen } from '../channels/sse-frame.ts'
@@ -6,7 +7,7 @@ import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { described } from './described-route.ts'
-import { accessEndsAt, findJob, findReadable, NEVER_SHED, type JobRequest } from './find-job.ts'
+import { findAllowed, NEVER_SHED, notFound, type AllowedJob, type JobRequest } from './find-job.ts'
 import { hiddenSig } from './hidden-sig.ts'
 import { clientOf, correlationHook, problemHandler, vary, type HttpRuntime } from './http-runtime.ts'
 import { ownCompilers } from './own-compilers.ts'
@@ -72,12 +73,16 @@ export function addEventRoute (app: FastifyInstance, http: HttpRuntime): void {
 export async function streamJob (http: HttpRuntime, request: JobRequest, reply: FastifyReply): Promise<unknown> {
   vary(reply, 'Accept')
   const { id } = request.params
-  return await stream(http, request, reply, [id], async () => [await findJob(http, request, 'read')])
+  return await stream(http, request, reply, [id], async () => {
+    const found = await findAllowed(http, request, 'read', [{ id }])
+    if (found[0] === undefined) throw notFound()
+    return found
+  })
 }
 
 async function streamJobs (http: HttpRuntime, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
   const ids = idsIn(request.query)
-  return await stream(http, request, reply, ids, () => findReadable(http, request, ids))
+  return await stream(http, request, reply, ids, () => findAllowed(http, request, 'read', ids.map((id) => ({ id }))))
 }
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_REQUEST` */
@@ -90,24 +95,24 @@ function idsIn (query: unknown): readonly string[] {
 
 async function stream (
   http: HttpRuntime, request: FastifyRequest, reply: FastifyReply, ids: readonly string[],
-  find: () => Promise<ReadonlyArray<JobRecord | undefined>>
+  find: () => Promise<ReadonlyArray<AllowedJob | undefined>>
 ): Promise<unknown> {
   const said = seenBy(request, ids.length)
-  let jobs: ReadonlyArray<JobRecord | undefined>
+  let found: ReadonlyArray<AllowedJob | undefined>
   try {
-    jobs = await find()
+    found = await find()
   } catch (error) {
     if (!passes(http, error, request, reply)) throw error
     return refuse(http, request, reply, isAsyncEndpointsError(error) && error.code === 'FAE_CLOSED' ? 'closing' : 'unavailable')
   }
+  const jobs = found.map((entry) => entry?.job)
   const seen = { ...said, over: ids.map((_, at) => isOver(jobs[at], said, at)) }
   if (seen.over.every((over) => over)) return await reply.code(204).header('cache-control', 'private, no-store').send()
   const client = clientOf(http, jobs.find((job) => job !== undefined), request)
   const refusal = http.channels.refusal(client)
   if (refusal !== undefined) return refuse(http, request, reply, refusal)
-  const until = accessEndsAt(request)
   afterwards(http, request, reply, () => {
-    begin(http, request, reply, client, seen, ids.map((id, at) => ({ id, job: jobs[at], until })))
+    begin(http, request, reply, client, seen, ids.map((id, at) => ({ id, job: jobs[at], until: found[at]?.until })))
   })
   return reply
 }
@@ -156,13 +161,20 @@ function afterwards (http: HttpRuntime, request: FastifyRequest, reply: FastifyR
       raw.end()
     } else {
       raw.flushHeaders()
-      write()
+      if (isQueued(raw)) sayBye(raw, 'limit')
+      else write()
     }
   } catch (error) {
     request.log.error(http.runtime.redaction.fields({ err: error }), 'a stream of events failed')
     raw.destroy()
   }
 }
+
+/**
+ * Whether an answer before this one still occupies the connection (RFC 9112 §9.3.2, pipelining). Node never says that
+ * such an answer is closed when the connection ends, and a stream would be open for ever.
+ */
+function isQueued ({ socket, req }: ServerResponse): boolean { return req.httpVersionMajor < 2 && socket === null }
 
 function begin (
   http: HttpRuntime, request: FastifyRequest, reply: FastifyReply, client: string, seen: Seen, jobs: readonly StreamedJob[]

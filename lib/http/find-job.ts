@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { askAuthorize, type JobRight, type Verdict } from './authorize.ts'
-import { firstEnd, noteGrant, sigsOf, type Grant } from './capability.ts'
+import { noteGrant, sigsOf, type Grant } from './capability.ts'
 import type { HttpRuntime } from './http-runtime.ts'
 import type { Viewer } from './owner.ts'
 
@@ -49,20 +49,12 @@ export async function findJob (http: HttpRuntime, request: JobRequest, right: Jo
 }
 
 /**
- * The jobs that this request may read, in the order of `ids`; `undefined` for all others. One round trip. With links,
- * the request has one `sig` for all ids, or one for each, in the same order.
+ * The jobs that this request may use, in the order of `asked`; `undefined` for all others. One round trip. Where a job
+ * comes without a `sig`, the request has one `sig` for all of them, or one for each, in the same order.
  *
  * @throws what the owner functions and `http.authorize` throw, if the request may read none of them; and
  * `FAE_STORE_UNAVAILABLE`
  */
-export async function findReadable (
-  http: HttpRuntime, request: FastifyRequest, ids: readonly string[]
-): Promise<ReadonlyArray<JobRecord | undefined>> {
-  const found = await findAllowed(http, request, 'read', ids.map((id) => ({ id })))
-  return found.map((entry) => entry?.job)
-}
-
-/** As {@link findReadable}, for channels on which a message says which jobs it asks for. */
 export async function findAllowed (
   http: HttpRuntime, request: FastifyRequest, right: JobRight, asked: readonly AskedJob[]
 ): Promise<ReadonlyArray<AllowedJob | undefined>> {
@@ -77,12 +69,6 @@ export async function findAllowed (
   if (allowed.every((entry) => entry === undefined)) viewer.throwIfRefused()
   return allowed
 }
-
-/**
- * When the capability link of this request ends, in milliseconds since the epoch; the first of several. A channel ends
- * then. `undefined`: the request needed no link. Known after {@link findJob} or {@link findReadable}.
- */
-export function accessEndsAt (request: FastifyRequest): number | undefined { return firstEnd(request) }
 
 /** For an id that no job can have: asks what would be asked for any other, and always throws. */
 export async function refuseUnknown (http: HttpRuntime, request: FastifyRequest): Promise<never> {

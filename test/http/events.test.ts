@@ -380,6 +380,20 @@ t.test('a stream outlives handlerTimeout, connectionTimeout and requestTimeout',
   t.match((await client.ended()).at(-1), { type: 'end' })
 })
 
+t.test('a stream that is asked for behind another on its connection is not left open', async (t) => {
+  const { app, port, submit } = await serve(t)
+  let open = 0
+  app.jobEvents.on('channel.opened', () => { open++ })
+  const closed = new Promise((resolve) => { app.jobEvents.on('channel.closed', () => { if (--open === 0) resolve(true) }) })
+  const socket = connect(port, '127.0.0.1')
+  socket.write(`GET ${several([await submit()])} HTTP/1.1\r\nHost: x\r\n\r\n`.repeat(5))
+  let text = ''
+  socket.on('data', (data) => { text += String(data) })
+  while (!text.includes('event: status')) await once(socket, 'data')
+  socket.destroy()
+  t.ok(await closed, 'none is open after the connection')
+})
+
 t.test('HTTP/2', async (t) => {
   const app = Fastify({ http2: true })
   t.teardown(async () => { await app.close() })
