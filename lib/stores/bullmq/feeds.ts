@@ -151,7 +151,8 @@ export class Subscriptions {
   async #command (client: Client, way: Way, what: 'join' | 'leave', channels: readonly string[]): Promise<void> {
     try {
       await client[COMMANDS[way][what === 'join' ? 0 : 1]](...channels)
-      if (what === 'join') for (const channel of channels) this.#joined.add(channel)
+      // A channel that was left before the server answered is not joined any more.
+      if (what === 'join') for (const channel of channels) if (this.#handlers.has(channel)) this.#joined.add(channel)
     } catch (error) {
       // A cluster of servers before Redis 7, or a user who may not: every message goes to all of its nodes.
       if (way === 'plain' || !/unknown command|NOPERM/i.test(String(error))) throw error
