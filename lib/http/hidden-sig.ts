@@ -1,7 +1,8 @@
 /** Keeps capability links out of the log lines that Fastify writes about requests, and out of the spans of @fastify/otel. */
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 
-const SIG = /([?&]sig=)[^&#\s]*/g
+/** A parser of queries decodes names, too. */
+const SIG = /([?&](?:s|%73)(?:i|%69)(?:g|%67)=)[^&#\s]*/g
 /** Where pino keeps the serializers of a logger (`pino.symbols.serializersSym`). */
 const SERIALIZERS = Symbol.for('pino.serializers')
 
