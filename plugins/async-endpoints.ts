@@ -242,7 +242,9 @@ function readUmbrella (app: FastifyInstance, given: AsyncEndpointsOptions): Asyn
     else problems.collect(`${name}.`, () => check(value))
   }
   problems.add(...withoutEffect(app, given))
-  if (given.http === false && given.listening !== undefined) problems.add('listening has no effect without http: there are no job routes')
+  if (given.http === false && given.listening !== undefined) {
+    problems.add('listening has no effect without http: there are no job routes; leave it out in processes with http: false')
+  }
   problems.throwIfAny('asyncEndpoints')
   return given
 }

@@ -10,7 +10,7 @@ import type { WebhookJobs } from '../jobs/webhook.ts'
 export function checkWebhook ({ webhooks }: JobRuntime, jobName: string, { url }: JobWebhook): void {
   if (webhooks === undefined) {
     throw new AsyncEndpointsError('FAE_INVALID_SUBMISSION',
-      `The submission of "${jobName}" is not valid: webhook has no effect, because the plugin has no option webhooks`)
+      `The submission of "${jobName}" is not valid: webhook has no effect without the option webhooks of the plugin; give it at least webhooks: { secret }`)
   }
   webhooks.check(url, jobName)
 }

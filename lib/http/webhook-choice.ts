@@ -43,7 +43,7 @@ export function webhookProblem (
   given: EndpointWebhook | undefined, options: ResolvedWebhooksOptions | undefined
 ): string | undefined {
   if (given === undefined) return undefined
-  if (options === undefined) return 'webhook has no effect: the plugin has no option webhooks'
+  if (options === undefined) return 'webhook has no effect without the option webhooks of the plugin; give it at least webhooks: { secret }'
   const fixed = typeof given === 'string' ? given : 'url' in given ? given.url : undefined
   const refusal = fixed === undefined ? undefined : refusalOfUrl(fixed, options.outbound)
   return refusal && `webhook: ${refusal.sentence}; webhooks.outbound says what is allowed`

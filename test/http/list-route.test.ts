@@ -1,4 +1,4 @@
-import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest, type LightMyRequestResponse } from 'fastify'
 import swagger from '@fastify/swagger'
 import t, { type Test } from 'tap'
 import type { AuthorizeFunction } from '../../lib/http/authorize.ts'
@@ -113,4 +113,24 @@ t.test('in the OpenAPI document', async (t) => {
   t.match(list, { operationId: 'listJobs' })
   t.same(list?.parameters.filter((parameter) => parameter.in === 'query').map(({ name }) => name).sort(), ['cursor', 'limit', 'name', 'owner', 'queue', 'state'])
   t.same(Object.keys(list?.responses ?? {}), ['200', '400', '404', '503'])
+})
+
+t.test('the support of docs/access.md lists and reads every job, and changes none', async (t) => {
+  const user = ({ headers }: FastifyRequest): string => String(headers['x-user'])
+  const app = await listing(t, {
+    owner: user,
+    authorize: (request, { action, job }) => {
+      if (user(request) === 'support') {
+        if (action === 'list') return true
+        return action === 'read' ? { owner: job?.owner } : false
+      }
+      return action === 'list' ? { owner: user(request) } : true
+    }
+  })
+  const as = (name: string) => ({ headers: { 'x-user': name } })
+  const listed = async (name: string) => (await app.inject({ url: '/jobs', ...as(name) })).json<List>().jobs.map(({ id }) => String(id))
+  const [all, alices] = [await listed('support'), await listed('alice')]
+  t.same([all.length, alices.length, (await listed('carol')).length], [4, 2, 0])
+  for (const id of all) t.equal((await app.inject({ url: `/jobs/${id}`, ...as('support') })).statusCode, 200)
+  t.equal((await app.inject({ method: 'DELETE', url: `/jobs/${String(alices[0])}`, ...as('support') })).statusCode, 404)
 })

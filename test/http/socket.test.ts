@@ -232,7 +232,7 @@ t.test('bad options, and what has no effect', async (t) => {
   const refused = async (options: object): Promise<string> => await Fastify().register(asyncEndpoints, options as AsyncEndpointsOptions).then(() => 'accepted', (error: unknown) => String(error))
   t.match(await refused({ worker: 'yes', listening: { webSocket: { origins: ['x'] } } }), /worker must be.*listening\.webSocket\.origins: "x" is not an origin/)
   for (const listening of [true, null, 'all']) t.match(await refused({ listening }), /listening must be an object/)
-  t.match(await refused({ http: false, listening: { webSocket: true } }), /listening has no effect without http/)
+  t.match(await refused({ http: false, listening: { webSocket: true } }), /listening has no effect without http: .*; leave it out in processes with http: false/)
 })
 
 t.test('closing: clients hear goodbye, and one that ignores everything is cut', async (t) => {

@@ -379,7 +379,7 @@ t.test('a webhook without the option webhooks is refused', async (t) => {
     message: /webhook has no effect without a url/
   })
   t.throws(() => app.asyncEndpoint({ method: 'POST', url: '/a', name: 'a', webhook: { from: 'header' }, handler: () => 1 }), {
-    message: /webhook has no effect/
+    message: /webhook has no effect without the option webhooks.*give it at least webhooks: \{ secret \}/
   })
   app.defineJob({ name: 'report', handler: () => 1 })
   await t.rejects(app.jobs.submit('report', {}, { webhook: 'https://x.example/' }), { code: 'FAE_INVALID_SUBMISSION' })
