@@ -17,7 +17,10 @@ export interface AuthorizeContext {
 
 /** For whom a request acts, in the place of what the owner function says. */
 export interface ActsFor {
-  /** `undefined`: for nobody, so that the request sees only jobs without an owner, and its list is empty. */
+  /**
+   * `undefined`: for nobody, so that the request sees only jobs without an owner, and its list is empty. With links, it
+   * sees those only by their links.
+   */
   readonly owner?: string | undefined
 }
 

@@ -82,17 +82,19 @@ export class Ownership {
 
   #maySee (job: JobRecord, answers: ReadonlyMap<OwnerFunction, Answer>, verdict: Verdict | undefined): boolean {
     if (verdict === false) return false
-    if (typeof verdict === 'object') return verdict.owner === job.owner
+    // Somebody who is not signed in acts for nobody, and must not get what only a link gives.
+    const nobodys = job.owner === undefined && this.#access === 'link'
+    if (typeof verdict === 'object') return verdict.owner === job.owner && !nobodys
     const owner = this.#endpoints.get(job.name)?.owner ?? this.#shared
     if (owner === undefined) {
       if (this.#access === 'owner') return false
       if (verdict === true) return true
       // A job with an owner is shown to nobody if there is no owner function to compare with.
-      return job.owner === undefined && this.#access !== 'link'
+      return job.owner === undefined && !nobodys
     }
     const answer = answers.get(owner)
     if (answer === undefined || !('owner' in answer) || answer.owner !== job.owner) return false
-    return job.owner !== undefined || this.#access !== 'link'
+    return !nobodys
   }
 
   #distinct (): OwnerFunction[] {
