@@ -4,7 +4,7 @@ import type { JobRuntime } from '../events/runtime.ts'
 import type { JobRecord, JobWebhook, NewJob } from '../jobs/job.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import type { Created, JobStore } from '../jobs/store.ts'
-import { NOTHING_SENT, roundOf, type WebhookJobs } from '../jobs/webhook.ts'
+import { deliveryId, NOTHING_SENT, roundOf, type WebhookJobs } from '../jobs/webhook.ts'
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_SUBMISSION` without the option `webhooks`, `FAE_WEBHOOK_REFUSED` */
 export function checkWebhook ({ webhooks }: JobRuntime, jobName: string, { url }: JobWebhook): void {
@@ -46,10 +46,12 @@ export async function prepareRedrive (
   if (webhook === undefined || job?.state !== 'failed') return undefined
   const add = async (round: number): Promise<void> => {
     const made = (): NewJob => webhooks.delivery(job, webhook, round, storeNow(store, context.clock))
-    const { created, id: found } = await store.create(made())
-    // Left by a redrive that was refused, or whose process died: it has ended because its round did not come.
-    if (created || !await sentNothing(store, found)) return
-    await store.remove(found)
+    await store.create(made())
+    // Left by a redrive that was refused, or whose process died: it has ended because its round did not come. A store
+    // may answer `created` for it too: the same job with the same key is the same submission.
+    const delivery = deliveryId(id, round)
+    if (!await sentNothing(store, delivery)) return
+    await store.remove(delivery)
     await store.create(made())
   }
   await add(roundOf(job) + 1)
