@@ -1,6 +1,7 @@
 /** Runs the jobs that deliver webhooks. */
+import { EXPIRED, withDeadline } from '../core/deadline.ts'
 import { readRetryAfter } from '../core/retry-after.ts'
-import { signWebhook, signWithKey } from '../core/webhook-signature.ts'
+import { isWebhookSecret, signWebhook, signWithKey } from '../core/webhook-signature.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import type { JobRecord, StoredError } from '../jobs/job.ts'
 import type { JobRunner, RunnerScope } from '../jobs/seams.ts'
@@ -9,7 +10,7 @@ import { storeNow } from '../jobs/store-clock.ts'
 import type { Checkpoint, Journal } from '../jobs/steps.ts'
 import type { Settlement, StepStore, Suspension } from '../jobs/store.ts'
 import { eventIds } from '../jobs/trace-ids.ts'
-import { ENDED_SIGNAL, roundOf } from '../jobs/webhook.ts'
+import { ENDED_SIGNAL, NOTHING_TO_DELIVER, roundOf } from '../jobs/webhook.ts'
 import { webhookText } from './webhook-document.ts'
 import type { DeliveryInput } from './webhook-jobs.ts'
 import type { ResolvedWebhooksOptions } from './webhook-options.ts'
@@ -124,7 +125,7 @@ class Delivery {
     return { kind: 'suspend', delayMs: this.#jittered(delayMs, 0.2), signal: ENDED_SIGNAL }
   }
 
-  #nothing (): Settlement { return this.#scope.settle({ outcome: 'nothing-to-deliver' }) }
+  #nothing (): Settlement { return this.#scope.settle(NOTHING_TO_DELIVER) }
 
   #jittered (ms: number, share: number): number {
     const { random = Math.random } = this.#parts
@@ -164,7 +165,8 @@ class Delivery {
     const target = new URL(url)
     // The time of this request, not of the first one: receivers refuse old timestamps as replays.
     const timestamp = Math.floor(clock.now() / 1_000)
-    const secrets = [await options.secretsOf(job.owner, target.origin) ?? []].flat()
+    const secrets = await this.#secrets(target.origin)
+    if (typeof secrets === 'string') return { ...NO_ANSWER, code: secrets, refused: true }
     const signature = secrets.length > 0
       ? signWebhook(secrets, job.id, timestamp, text)
       : options.privateKey === undefined ? undefined : signWithKey(options.privateKey, job.id, timestamp, text)
@@ -186,6 +188,26 @@ class Delivery {
       attributes: { 'http.request.method': 'POST', 'http.response.status_code': answer.status },
       error: isSuccess(answer) ? undefined : answer.code ?? String(answer.status)
     }))
+  }
+
+  /**
+   * What the application's function gives, which can throw, never answer, or give what is no secret: a message that is
+   * signed with an empty key could come from anybody.
+   *
+   * @returns the secrets, or why nothing can be sent
+   */
+  async #secrets (origin: string): Promise<readonly string[] | SecretProblem> {
+    const { options: { attemptTimeoutMs, secretsOf }, runtime: { context: { clock } } } = this.#parts
+    try {
+      const asked = Promise.resolve(secretsOf(this.#scope.claim.job.owner, origin))
+      const given: unknown = await withDeadline(clock, attemptTimeoutMs, asked)
+      if (given === EXPIRED) return 'no-secret-in-time'
+      const secrets: unknown[] = [given ?? []].flat()
+      return secrets.every(isWebhookSecret) ? secrets : 'bad-secret'
+    } catch {
+      // Without its message, which could hold the secret.
+      return 'secret-failed'
+    }
   }
 
   #delivered ({ since }: Ready, statusCode: number, durationMs: number): Settlement {
@@ -230,6 +252,9 @@ class Delivery {
     }
   }
 }
+
+/** Why a message could not be signed. */
+type SecretProblem = 'no-secret-in-time' | 'bad-secret' | 'secret-failed'
 
 /** The value of the header `webhook-delivery` by which a receiver asks for no further attempt. */
 const ABORT = 'abort-message'

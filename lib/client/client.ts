@@ -167,7 +167,7 @@ export class Client implements JobsClient {
     const { webhook } = scope.job.input
     const create = webhook === undefined || webhooks === undefined
       ? () => store.create(scope.job)
-      : () => createWithDelivery(store, webhooks, scope.job, webhook)
+      : () => createWithDelivery(store, webhooks, scope.job, webhook, storeNow(store, this.#runtime.context.clock))
     return this.#gate.run(timeoutMs, create, () => timeErrors(meta, this.#options.submitTimeoutMs), {
       patient: meta.patient,
       // The store writes the input as JSON when the submission is sent. Copy it now: the caller may change it in the meantime.
@@ -288,8 +288,9 @@ export class Client implements JobsClient {
 
   async #redrive (id: string, limit: number | undefined): Promise<JobRecord> {
     if (this.#closing.signal.aborted) throw closed()
-    await prepareRedrive(this.#runtime, id)
+    const finish = await prepareRedrive(this.#runtime, id)
     const verdict = await this.#runtime.store.redrive(id, limit)
+    if (verdict?.kind === 'redriven') await finish?.(verdict.job)
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
     const details = { jobStatus: job.state }

@@ -59,6 +59,6 @@ export interface SagaCounts {
   readonly compensating: number
   /** Since when the oldest of them does, in milliseconds since the epoch. */
   readonly compensatingSince: number | undefined
-  /** How many are suspended until a signal comes. */
+  /** How many are suspended until a signal comes. Not those whose signal begins with ":": they are no sagas. */
   readonly awaitingSignal: number
 }

@@ -24,8 +24,13 @@ export interface WebhookJobs {
 /** What a delivery needs to know of its job. */
 export type DeliveredJob = Pick<NewJob, 'id' | 'name' | 'queue' | 'owner' | 'correlationId' | 'trace'>
 
-/** The signal that wakes a delivery: its job has ended. */
-export const ENDED_SIGNAL = 'ended'
+/** The result of a delivery that had nothing to deliver: its job, or its round, did not come. */
+export const NOTHING_TO_DELIVER = Object.freeze({ outcome: 'nothing-to-deliver' })
+/** The same as it is stored. */
+export const NOTHING_SENT = JSON.stringify(NOTHING_TO_DELIVER)
+
+/** The signal that wakes a delivery: its job has ended. By its colon stores know that no saga waits for it. */
+export const ENDED_SIGNAL = ':ended'
 
 /**
  * The id of the delivery of one end of a job, which is its `webhook-id`, too. It follows from the job, so that

@@ -4,7 +4,8 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { deliveryId } from '../../lib/jobs/webhook.ts'
+import type { Client } from '../../lib/client/client.ts'
+import { deliveryId, NOTHING_SENT } from '../../lib/jobs/webhook.ts'
 import asyncEndpoints, { redisStore } from '../../plugins/async-endpoints.ts'
 import { COMPLETED, openStore, play, until } from '../support/redis-jobs.ts'
 import { sharedRedis } from '../support/redis.ts'
@@ -138,4 +139,25 @@ t.test('cancelled where nobody runs jobs, and a submission that was repeated', a
   t.equal(second.json<{ id: string }>().id, id)
   await api.inject({ method: 'DELETE', url: `/jobs/${id}` })
   await deliveredOnce(t, stage, id, 'job.cancelled')
+})
+
+t.test('a redrive that was refused does not cost the next one its webhook', async (t) => {
+  const stage = await setUp(t)
+  const { api, place } = stage
+  const store = await openStore(place)
+  t.teardown(() => store.close(1_000))
+  const failing = play(store, { queue: 'reports', script: () => ({ kind: 'failed', error: { code: 'Error', message: 'no' } }) })
+  t.teardown(() => failing.consumer.close(1_000))
+  // As deliveries end whose job, or round, has not come.
+  const idle = play(store, { queue: 'webhooks', script: () => ({ kind: 'completed', result: NOTHING_SENT, resultBytes: NOTHING_SENT.length }) })
+  const id = await submit(api)
+  const failed = await api.jobs.waitFor(id, { timeoutMs: WAIT_MS })
+  const refused = (api.jobs as unknown as Client).redriveJob(failed, { maxQueued: undefined, maxRedrives: 0 })
+  await t.rejects(refused, { code: 'FAE_REDRIVE_LIMIT' })
+  t.equal((await api.jobs.waitFor(deliveryId(id, 1), { timeoutMs: WAIT_MS })).state, 'completed')
+  await idle.consumer.close(1_000)
+  await stage.worker({ queues: ['webhooks'] })
+  await api.jobs.redrive(id)
+  await stage.receiver.message(1, WAIT_MS)
+  t.same(stage.receiver.received.map(({ headers }) => headers['webhook-id']), [deliveryId(id, 1)])
 })

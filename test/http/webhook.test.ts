@@ -293,6 +293,25 @@ t.test('a receiver without a secret and a key is never called', async (t) => {
   t.equal(receiver.received.length, 0)
 })
 
+t.test('a function that gives no secret: nothing is sent, signed with an empty key or held for ever', async (t) => {
+  const answers: Record<string, () => string | readonly string[] | Promise<string>> = {
+    'bad-secret': () => '',
+    'bad-secret ': () => [SECRET, undefined as unknown as string],
+    'secret-failed': () => { throw new Error(`${SECRET} is locked`) },
+    'no-secret-in-time': () => new Promise<string>(() => {})
+  }
+  for (const [code, secret] of Object.entries(answers)) {
+    const { app, receiver } = await setUp(t, { secret, scheduleMs: [0], attemptTimeoutMs: 100 })
+    app.defineJob({ name: 'report', handler: () => 1 })
+    await app.ready()
+    const { id } = await app.jobs.submit('report', {}, { webhook: receiver.url() })
+    const delivery = await app.jobs.waitFor(deliveryId(id, 0))
+    t.equal(delivery.state, 'failed')
+    t.equal(delivery.error?.message, `The receiver could not be reached (${code.trim()})`)
+    t.equal(receiver.received.length, 0)
+  }
+})
+
 t.test('few at a time to one origin, and the others wait without spending attempts', async (t) => {
   const { app, receiver } = await setUp(t, { maxPerOrigin: 2 })
   let release = (): void => {}

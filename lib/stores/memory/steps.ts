@@ -95,7 +95,7 @@ export class QueueSagas {
       this.#compensating.delete(steps)
       this.#compensating.set(steps, since)
     }
-    if (over || awaits === undefined) this.#awaiting.delete(steps)
+    if (over || awaits === undefined || awaits.startsWith(':')) this.#awaiting.delete(steps)
     else this.#awaiting.add(steps)
   }
 

@@ -75,6 +75,19 @@ export const suspensionCases: readonly ConformanceCase[] = [
     }
   },
   {
+    name: 'a job that waits for a signal with a colon is woken, and is not counted as a saga',
+    needs: 'steps',
+    async run (world) {
+      const { id, consumer, attempt } = await begun(world)
+      await world.settle(attempt, suspend(FOREVER_MS, { signal: ':go' }))
+      assert.equal((await counts(world)).awaitingSignal, 0)
+      assert.deepEqual(await stepsOf(world.store).signal(id, ':go', 'null'), { kind: 'stored' })
+      const next = await world.claimed(consumer, 2)
+      assert.deepEqual((await journal(world, id)).signals, { ':go': 'null' })
+      await world.settle(next, COMPLETED)
+    }
+  },
+  {
     name: 'of signals with different values at one time one is stored',
     needs: 'steps',
     async run (world) {

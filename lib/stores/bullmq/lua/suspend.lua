@@ -47,7 +47,8 @@ if signal == '' then
   endWait(queue, id)
 else
   call('HSET', job, 'aws', signal)
-  call('ZADD', queue .. 'fae:awaiting', ARGV[3], id)
+  -- A signal with a colon is not one of a saga: the deliveries of webhooks wait for it.
+  if string.sub(signal, 1, 1) ~= ':' then call('ZADD', queue .. 'fae:awaiting', ARGV[3], id) end
 end
 -- As BullMQ's scripts do: behind those that are due in the same millisecond.
 local due = tonumber(ARGV[3]) + delay
