@@ -28,6 +28,8 @@ const LONGEST_RETRY_AFTER_MS = 86_400_000
 /** The message as it was made, among the stored values. */
 const TEXT = 'text'
 const SINCE = 'since'
+/** Among the stored values: the job was there when it was looked at. */
+const SEEN = 'seen'
 
 export interface WebhookRunnerParts {
   readonly runtime: JobRuntime
@@ -53,7 +55,7 @@ interface Ready {
  * ```
  * waiting ──(its job has ended: signal, or a look now and then)──▶ ready ──(a place at its origin)──▶ sending
  *    │ (the job is gone, was redriven)                                ▲                                  │
- *    └──▶ completed, nothing was sent                                 └───(a pause of the schedule)──────┤
+ *    ├──▶ completed, nothing was sent                                 └───(a pause of the schedule)──────┤
  *                                                     completed ◀──(2xx)─────────────────────────────────┤
  *                                                     failed ◀──(410, abort-message, schedule over)──────┘
  * ```
@@ -84,23 +86,27 @@ class Delivery {
     const journal = await this.#parts.steps.journal(job.id)
     if (journal === undefined) return { kind: 'release' }
     if (cancelRequested) return cancelled(journal)
-    const ready = readyBefore(journal) ?? await this.#lookAtJob()
+    const ready = readyBefore(journal) ?? await this.#lookAtJob(journal.values[SEEN] !== undefined)
     return 'kind' in ready ? ready : await this.#deliver(ready)
   }
 
   get #now (): number { return storeNow(this.#parts.runtime.store, this.#parts.runtime.context.clock) }
 
-  /** @returns the message, or how the attempt ends because there is none (yet) */
-  async #lookAtJob (): Promise<Ready | Settlement> {
+  /**
+   * @param seen an earlier attempt has found the job
+   * @returns the message, or how the attempt ends because there is none (yet)
+   */
+  async #lookAtJob (seen: boolean): Promise<Ready | Settlement> {
     const { runtime: { store } } = this.#parts
     const { round } = this.#input
     const job = await store.get(this.#input.job)
     const age = this.#now - this.#scope.claim.job.createdAt
+    if (job === undefined && seen) return this.#gone()
     // Also a redrive that was refused: its round does not come.
     if (job === undefined || roundOf(job) < round) return age > APPEARS_WITHIN_MS ? this.#nothing() : this.#wait(age)
     // It was redriven before this end was delivered. Its next end has a delivery of its own.
     if (roundOf(job) > round) return this.#nothing()
-    if (!isTerminal(job.state)) return this.#wait(age)
+    if (!isTerminal(job.state)) return this.#wait(age, seen ? undefined : { facts: {}, values: { [SEEN]: '1' } })
     const text = webhookText({ job, linkBase: this.#input.linkBase, result: await this.#result(job) })
     return { text, since: job.finishedAt ?? this.#now, fresh: true }
   }
@@ -120,12 +126,23 @@ class Delivery {
   }
 
   /** The job has not ended. The signal of its end wakes the delivery; should that be lost, it looks by itself. */
-  #wait (age: number): Suspension {
+  #wait (age: number, checkpoint?: Checkpoint): Suspension {
     const delayMs = Math.min(Math.max(FIRST_LOOK_MS, age / 2), LONGEST_LOOK_MS)
-    return { kind: 'suspend', delayMs: this.#jittered(delayMs, 0.2), signal: ENDED_SIGNAL }
+    return { kind: 'suspend', delayMs: this.#jittered(delayMs, 0.2), signal: ENDED_SIGNAL, checkpoint }
   }
 
   #nothing (): Settlement { return this.#scope.settle(NOTHING_TO_DELIVER) }
+
+  /** How the job has ended will never be known: somebody has to hear of that. */
+  #gone (): Settlement {
+    this.#scope.onSettled((verdict) => {
+      if (verdict.kind !== 'stored') return
+      const about = { ...this.#about(), errorCode: 'job-gone', statusCode: undefined }
+      this.#parts.runtime.bus.emit('webhook.failed', { ...about, sinceEndMs: 0 })
+    })
+    const message = 'The job was removed, or its retention was over, before its webhook was made'
+    return { kind: 'failed', error: { code: 'FAE_WEBHOOK_FAILED', message, expose: true } }
+  }
 
   #jittered (ms: number, share: number): number {
     const { random = Math.random } = this.#parts

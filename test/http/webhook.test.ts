@@ -2,7 +2,8 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import { Webhook } from 'standardwebhooks'
 import t, { type Test } from 'tap'
 import type { WebhooksOptions } from '../../lib/channels/webhook-options.ts'
-import { deliveryId } from '../../lib/jobs/webhook.ts'
+import { runtimeOf } from '../../lib/events/runtime.ts'
+import { deliveryId, ENDED_SIGNAL } from '../../lib/jobs/webhook.ts'
 import asyncEndpoints, { type AsyncEndpointsOptions } from '../../plugins/async-endpoints.ts'
 import { until } from '../support/redis-jobs.ts'
 import { LOCAL, OLD_SECRET, SECRET, WebhookReceiver, type Received } from '../support/webhook-receiver.ts'
@@ -338,6 +339,26 @@ t.test('a delivery can be cancelled', async (t) => {
   await app.jobs.cancel(delivery)
   t.equal((await app.jobs.waitFor(delivery)).state, 'cancelled')
   await app.jobs.cancel(id)
+  t.equal(receiver.received.length, 0)
+})
+
+t.test('a job that is gone before its message was made: somebody hears of it', async (t) => {
+  const { app, receiver } = await setUp(t)
+  app.defineJob({ name: 'late', handler: () => 1 })
+  const failed: string[] = []
+  app.jobEvents.on('webhook.failed', ({ jobId, errorCode }) => { failed.push(`${errorCode} ${jobId}`) })
+  await app.ready()
+  const { id } = await app.jobs.submit('late', {}, { delayMs: 3_600_000, webhook: receiver.url() })
+  const delivery = deliveryId(id, 0)
+  await until('the delivery has seen it', async () => {
+    const job = await app.jobs.get(delivery)
+    return job?.state === 'scheduled' && job.startedAt !== undefined
+  })
+  await app.jobs.remove(id)
+  await runtimeOf(app).store.steps?.signal(delivery, ENDED_SIGNAL, 'null')
+  await until('the delivery has failed', async () => (await app.jobs.get(delivery))?.state === 'failed')
+  t.match(await app.jobs.get(delivery), { error: { code: 'FAE_WEBHOOK_FAILED', message: /removed, or its retention was over/ } })
+  t.same(failed, [`job-gone ${id}`])
   t.equal(receiver.received.length, 0)
 })
 
