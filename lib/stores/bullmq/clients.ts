@@ -1,5 +1,5 @@
 /** Makes the clients of ioredis that a store uses, each with the options for its purpose. */
-import type { Cluster, ClusterOptions, Redis, RedisOptions } from 'ioredis'
+import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import type { Clock, TimerHandle } from '../../core/context.ts'
 import { serverCode, unsupported } from './errors.ts'
 import type { Client } from './internals.ts'
@@ -87,7 +87,7 @@ export class ClientFactory {
 
   /** For pub/sub. Who uses it joins its channels again after a reconnect. */
   subscriber (producer: Client): Client {
-    return this.#duplicate(producer, { maxRetriesPerRequest: null, commandTimeout: undefined, enableOfflineQueue: true, autoResubscribe: false }, { shardedSubscribers: true })
+    return this.#duplicate(producer, { maxRetriesPerRequest: null, commandTimeout: undefined, enableOfflineQueue: true, autoResubscribe: false })
   }
 
   /** For one question. Fails fast, and waits for its connection first. */
@@ -115,12 +115,11 @@ export class ClientFactory {
     return this.#adopt(new this.#parts.ioredis.Redis({ ...sentinel, ...connection, ...this.#common(), ...role }))
   }
 
-  /** @param cluster options for the client of a cluster */
-  #duplicate (producer: Client, role: Role, cluster: ClusterOptions = {}): Client {
+  #duplicate (producer: Client, role: Role): Client {
     if (this.#parts.settings.client === undefined) return this.#make(role)
     const options = { ...this.#common(), ...role }
     if (producer instanceof this.#parts.ioredis.Cluster) {
-      return this.#adopt(producer.duplicate([], { ...producer.options, ...cluster, redisOptions: { ...producer.options.redisOptions, ...options } }))
+      return this.#adopt(producer.duplicate([], { ...producer.options, redisOptions: { ...producer.options.redisOptions, ...options } }))
     }
     return this.#adopt('nodes' in producer ? producer.duplicate() : producer.duplicate(options))
   }

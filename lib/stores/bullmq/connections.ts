@@ -201,9 +201,6 @@ export class Connections {
     client.disconnect()
   }
 
-  /** Whether messages about jobs are sharded, see `lua/parts/publish.lua`. */
-  get sharded (): boolean { return Reflect.get(this.#settings.client ?? {}, 'isCluster') === true }
-
   /** For pub/sub. Who uses it joins its channels again after a reconnect. */
   subscriber (): Client {
     this.#subscriber ??= this.#clients.subscriber(this.producer)

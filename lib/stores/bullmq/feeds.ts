@@ -23,10 +23,6 @@ type Handler = (message: string) => void
 /** What is to be joined next. */
 interface Joining { readonly channels: Set<string>, readonly sent: Promise<void> }
 
-/** How channels are joined: on a cluster, those of jobs are sharded (Redis 7). */
-type Way = 'plain' | 'sharded'
-const COMMANDS = { plain: ['subscribe', 'unsubscribe'], sharded: ['ssubscribe', 'sunsubscribe'] } as const
-
 /**
  * The channels that this process listens to, over one connection that is made for the first of them. What is joined in
  * one turn of the event loop travels together.
@@ -36,14 +32,12 @@ export class Subscriptions {
   readonly #clock: Clock
   readonly #timeoutMs: number
   readonly #handlers = new Map<string, Set<Handler>>()
-  readonly #sharded = new Set<string>()
   readonly #missed = new Set<() => void>()
   /** The server sends messages of these over the present connection. */
   readonly #joined = new Set<string>()
   /** Of those, the ones that nobody listens to any more. */
   readonly #left = new Set<string>()
   #client: Client | undefined
-  #shardedWay: Way = 'plain'
   #joining: Joining | undefined
   #leaving: TimerHandle | undefined
   /** Messages were lost, or may have been. */
@@ -58,14 +52,11 @@ export class Subscriptions {
   /**
    * Resolves when messages arrive from then on. If the server is away, or takes too long, it rejects, still goes on
    * trying, until {@link Subscriptions.remove}, and says that messages were missed when it has succeeded.
-   *
-   * @param sharded the messages of this channel are sharded, where the server can do that
    */
-  async add (channel: string, handler: Handler, sharded = false): Promise<void> {
+  async add (channel: string, handler: Handler): Promise<void> {
     const handlers = this.#handlers.get(channel)
     if (handlers === undefined) this.#handlers.set(channel, new Set([handler]))
     else handlers.add(handler)
-    if (sharded) this.#sharded.add(channel)
     this.#left.delete(channel)
     if (this.#joined.has(channel)) return
     const sent = this.#join(channel)
@@ -113,7 +104,7 @@ export class Subscriptions {
 
   async #send (channels: ReadonlySet<string>): Promise<void> {
     const client = this.#client ??= this.#listen()
-    const joined = this.#each(client, 'join', channels)
+    const joined = this.#joinAll(client, channels)
     let answer: unknown
     try {
       answer = await withDeadline(this.#clock, this.#timeoutMs, joined)
@@ -129,46 +120,24 @@ export class Subscriptions {
     this.#leaving = undefined
     const channels = [...this.#left]
     this.#left.clear()
-    if (this.#client !== undefined) this.#each(this.#client, 'leave', channels).catch(() => { /* nobody handles them any more */ })
-    for (const channel of channels) {
-      this.#joined.delete(channel)
-      this.#sharded.delete(channel)
-    }
+    for (const some of inParts(channels)) this.#client?.unsubscribe(...some).catch(() => { /* nobody handles them any more */ })
+    for (const channel of channels) this.#joined.delete(channel)
   }
 
-  async #each (client: Client, what: 'join' | 'leave', channels: Iterable<string>): Promise<void> {
-    const ways: Record<Way, string[]> = { plain: [], sharded: [] }
-    for (const channel of channels) ways[this.#sharded.has(channel) ? this.#shardedWay : 'plain'].push(channel)
-    const sent: Array<Promise<unknown>> = []
-    for (const way of ['plain', 'sharded'] as const) {
-      for (let first = 0; first < ways[way].length; first += MAX_CHANNELS) {
-        sent.push(this.#command(client, way, what, ways[way].slice(first, first + MAX_CHANNELS)))
-      }
-    }
-    await Promise.all(sent)
-  }
-
-  async #command (client: Client, way: Way, what: 'join' | 'leave', channels: readonly string[]): Promise<void> {
-    try {
-      await client[COMMANDS[way][what === 'join' ? 0 : 1]](...channels)
+  async #joinAll (client: Client, channels: Iterable<string>): Promise<void> {
+    await Promise.all(inParts([...channels]).map(async (some) => {
+      await client.subscribe(...some)
       // A channel that was left before the server answered is not joined any more.
-      if (what === 'join') for (const channel of channels) if (this.#handlers.has(channel)) this.#joined.add(channel)
-    } catch (error) {
-      // A cluster of servers before Redis 7, or a user who may not: every message goes to all of its nodes.
-      if (way === 'plain' || !/unknown command|NOPERM/i.test(String(error))) throw error
-      this.#shardedWay = 'plain'
-      await this.#command(client, 'plain', what, channels)
-    }
+      for (const channel of some) if (this.#handlers.has(channel)) this.#joined.add(channel)
+    }))
   }
 
   #listen (): Client {
     const client = this.#connections.subscriber()
-    if (client.isCluster) this.#shardedWay = 'sharded'
     const hear = (channel: string, message: string): void => {
       for (const handler of this.#handlers.get(channel) ?? []) handler(message)
     }
     client.on('message', hear)
-    client.on('smessage', hear)
     client.on('close', () => {
       this.#interrupted = true
       this.#joined.clear()
@@ -179,7 +148,7 @@ export class Subscriptions {
 
   /** The connection is there (again): the server has forgotten what was joined before. */
   #again (client: Client): void {
-    this.#each(client, 'join', this.#handlers.keys()).then(() => {
+    this.#joinAll(client, this.#handlers.keys()).then(() => {
       if (!this.#interrupted) return
       this.#interrupted = false
       this.#say()
@@ -188,6 +157,13 @@ export class Subscriptions {
 
   /** Messages were missed. */
   #say (): void { for (const listener of this.#missed) listener() }
+}
+
+/** As many channels as one command may name. */
+function inParts (channels: readonly string[]): string[][] {
+  const parts: string[][] = []
+  for (let first = 0; first < channels.length; first += MAX_CHANNELS) parts.push(channels.slice(first, first + MAX_CHANNELS))
+  return parts
 }
 
 /** Follows jobs for one listener, each on its own channel. */
@@ -212,7 +188,7 @@ export class RedisFeed implements JobFeed {
     const channel = jobChannel(queuePrefix(this.#prefix, queue), id)
     const handler = this.#channels.get(channel) ?? ((message: string) => { this.#hear(id, message) })
     this.#channels.set(channel, handler)
-    await this.#subscriptions.add(channel, handler, true)
+    await this.#subscriptions.add(channel, handler)
   }
 
   unfollow ({ id, queue }: JobPlace): void {

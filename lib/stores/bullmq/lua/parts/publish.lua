@@ -1,17 +1,14 @@
 --[[
 Publishes a change of a job on the channel of that job, which only those listen to who follow it.
 
-Needs      `call`
-Constants  sharded: on a cluster a message goes only to the node of the job; a server before Redis 7 cannot do that
-Defines    `publish`, `count`
+Needs    `call`
+Defines  `publish`, `count`
 
 The messages are those of parseUpdate in updates.ts: a letter for the state, `r` for a job that was
 removed, `?` for a job that must be read.
 ]]
 local function publish (queue, id, message)
-  local channel = queue .. 'changed:' .. id
-  if sharded and type(redis.pcall('SPUBLISH', channel, message)) == 'number' then return end
-  call('PUBLISH', channel, message)
+  call('PUBLISH', queue .. 'changed:' .. id, message)
 end
 
 -- Counts a change that neither begins nor ends a claim; see versionOf in record.ts. Returns the count.
