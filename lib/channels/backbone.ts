@@ -12,7 +12,7 @@ export const BACKBONE: unique symbol = Symbol.for('fastify-async-endpoints.backb
 const PACE_MS = 10
 /** A store that did not answer is asked again after this. */
 const RETRY_MS = 1_000
-/** Messages can be lost without a sign: every watched job is read this often in any case, sooner or later by a fifth. */
+/** Messages can be lost without a sign: every watched job is read this often, sooner or later by a fifth. */
 const SWEEP_MS = 30_000
 
 /** What a watcher hears of its job, always newer than what it has heard before. */
@@ -106,7 +106,9 @@ export class Backbone {
    *
    * @returns a function that stops watching
    */
-  watch (place: JobPlace, hear: (news: JobNews) => void, { since = -1, interest = 'all' }: WatchOptions = {}): () => void {
+  watch (
+    place: JobPlace, hear: (news: JobNews) => void, { since = -1, interest = 'all' }: WatchOptions = {}
+  ): () => void {
     if (this.#closed) return () => {}
     const watcher: Watcher = { hear, interest, record: since, version: since, before: undefined }
     let watched = this.#watched.get(place.id)

@@ -68,7 +68,9 @@ export interface EventStreamParts {
 }
 
 /** Ends a stream before it has shown anything: what is only temporary must not be an error for a browser. */
-export function sayBye (output: Pick<StreamOutput, 'end'>, reason: ByeReason, random: () => number = Math.random): void {
+export function sayBye (
+  output: Pick<StreamOutput, 'end'>, reason: ByeReason, random: () => number = Math.random
+): void {
   output.end(sseFrame(byeFrame(reason, random)))
 }
 

@@ -110,7 +110,8 @@ export class JobSubscription {
 
   /** A change of the state is said at once. */
   #canWait (next: Next): boolean {
-    return next.kind === 'progress' || (next.kind === 'job' && next.job.state === this.#shown?.state && !isTerminal(next.job.state))
+    if (next.kind !== 'job') return next.kind === 'progress'
+    return next.job.state === this.#shown?.state && !isTerminal(next.job.state)
   }
 
   async #send (next: Next): Promise<void> {
@@ -137,7 +138,8 @@ export class JobSubscription {
         return
       }
       const change = this.#shown?.state === state ? stepChange(this.#shown.document, document) : undefined
-      write(change === undefined ? { type: 'status', id, version, job: document } : { type: 'step', id, version, ...change })
+      if (change === undefined) write({ type: 'status', id, version, job: document })
+      else write({ type: 'step', id, version, ...change })
       this.#shown = { state, document }
       if (change !== undefined) this.#rest()
     }

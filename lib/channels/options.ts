@@ -75,7 +75,11 @@ const listeningSchema: OptionsSchema = {
     webSocket: {
       anyOf: [
         { type: 'boolean' },
-        { type: 'object', additionalProperties: false, properties: { origins: { type: 'array', items: { type: 'string' } } } }
+        {
+          type: 'object',
+          additionalProperties: false,
+          properties: { origins: { type: 'array', items: { type: 'string' } } }
+        }
       ]
     },
     maxConnections: { type: 'integer', minimum: 1 },
@@ -85,7 +89,9 @@ const listeningSchema: OptionsSchema = {
   }
 }
 
-const DEFAULTS = { sse: true, webSocket: false, maxConnections: 10_000, maxPerClient: 100, maxAgeMs: 600_000, pingMs: 15_000 }
+const DEFAULTS = {
+  sse: true, webSocket: false, maxConnections: 10_000, maxPerClient: 100, maxAgeMs: 600_000, pingMs: 15_000
+}
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`, every bad key in one message */
 export function readListeningOptions (given: ListeningOptions = {}): ResolvedListeningOptions {
