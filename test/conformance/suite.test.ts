@@ -1,6 +1,7 @@
 /** A suite that cannot fail proves nothing: here each rule is broken on purpose, and the suite has to notice. */
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
+import type { JobPlace } from '../../lib/jobs/job.ts'
 import type { JobStore } from '../../lib/jobs/store.ts'
 import { exerciseJobStore } from '../../lib/testing/exercise-job-store.ts'
 import { LEASE_MS, memoryUnderTest } from './memory-under-test.ts'
@@ -166,6 +167,17 @@ const FAULTS: ReadonlyArray<{ what: string, caughtBy: RegExp, fault: Fault }> = 
     what: 'nobody hears of changes',
     caughtBy: /hears of every change/,
     fault: () => ({ listen: () => ({ follow: async () => {}, unfollow () {}, close () {} }) })
+  },
+  {
+    what: 'a job is heard of some time after it was followed',
+    caughtBy: /heard from then on/,
+    fault: (inner) => ({
+      listen: (listener) => {
+        const feed = inner.listen(listener)
+        const follow = async (place: JobPlace): Promise<void> => { setTimeout(() => { void feed.follow(place) }, 20) }
+        return { follow, unfollow: (place) => { feed.unfollow(place) }, close: () => { feed.close() } }
+      }
+    })
   },
   {
     what: 'a payload travels with updates',

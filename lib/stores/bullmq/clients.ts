@@ -31,7 +31,8 @@ const SENTINEL_RECONNECT_MS = 5_000
 /** A client that gave up, although nobody closed it, connects again after this. */
 const REVIVE_MS = 100
 
-type Role = Pick<RedisOptions, 'enableOfflineQueue' | 'maxRetriesPerRequest' | 'commandTimeout' | 'autoResubscribe' | 'failoverDetector'>
+type Role = Pick<RedisOptions,
+  'enableOfflineQueue' | 'maxRetriesPerRequest' | 'commandTimeout' | 'autoResubscribe' | 'enableReadyCheck' | 'failoverDetector'>
 
 export interface ClientFactoryParts {
   readonly settings: ResolvedRedisStoreOptions
@@ -85,9 +86,13 @@ export class ClientFactory {
     return client
   }
 
-  /** For pub/sub. Who uses it joins its channels again after a reconnect. */
+  /**
+   * For pub/sub. Who uses it joins its channels again after a reconnect. Without a ready check: ioredis 5 sends `SUBSCRIBE`
+   * before the `INFO` of that check, which is an error on a connection that listens, and connects once more.
+   */
   subscriber (producer: Client): Client {
-    return this.#duplicate(producer, { maxRetriesPerRequest: null, commandTimeout: undefined, enableOfflineQueue: true, autoResubscribe: false })
+    const role = { maxRetriesPerRequest: null, commandTimeout: undefined, enableOfflineQueue: true, autoResubscribe: false }
+    return this.#duplicate(producer, { ...role, enableReadyCheck: false })
   }
 
   /** For one question. Fails fast, and waits for its connection first. */

@@ -64,6 +64,21 @@ export const listeningCases: readonly ConformanceCase[] = [
     }
   },
   {
+    name: 'a job that is followed while the store begins its work is heard from then on',
+    async run (world) {
+      for (let round = 1; round <= 5; round++) {
+        const store = await world.second()
+        const hearing = new Hearing(store)
+        world.consume({ store, queue: 'conformance-unused' })
+        const id = await world.create({}, store)
+        await hearing.follow(id)
+        await world.store.cancel(id, 'enough')
+        await world.until(`the end is heard in round ${round}`, () => hearing.of(id).some(({ state }) => state === 'cancelled'))
+        hearing.feed.close()
+      }
+    }
+  },
+  {
     name: 'a feed hears of no job that it does not follow, or follows no more',
     async run (world) {
       const hearing = new Hearing(world.store)
