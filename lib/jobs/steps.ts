@@ -5,15 +5,18 @@
  */
 import type { JobProgress, StepsFacts } from './job.ts'
 
+/** JSON; a long text as the bytes of its UTF-8, which are written, kept and counted with less work than a string. */
+export type StepText = string | Buffer
+
 /** What is written in one step. Keys and texts are of `lib/saga`; a key has at most 200 characters. */
 export interface Checkpoint {
   /** Small texts by key, each replaces the one before. They are part of the job's record ({@link StepsFacts}). */
   readonly facts: StepsFacts
   /**
-   * Results of steps as JSON text, by key. They are no part of the record, and are deleted when the job is completed or
+   * Results of steps, by key. They are no part of the record, and are deleted when the job is completed or
    * cancelled.
    */
-  readonly values?: Readonly<Record<string, string>> | undefined
+  readonly values?: Readonly<Record<string, StepText>> | undefined
   /** Deletes the values and signals that were stored before this checkpoint. */
   readonly dropValues?: boolean | undefined
   /**

@@ -7,7 +7,7 @@ import {
   HEAD, isHead, isNames, isStep, NAMES, type SagaHead, type SagaNames, type StepFacts
 } from '../jobs/saga-facts.ts'
 import type { Claim, StepStore } from '../jobs/store.ts'
-import type { Checkpoint, Journal } from '../jobs/steps.ts'
+import type { Checkpoint, Journal, StepText } from '../jobs/steps.ts'
 
 /** A store that cannot be reached is asked again after this. */
 const RETRY_MS = 200
@@ -47,7 +47,7 @@ export class StepJournal {
   readonly #parts: JournalParts
   readonly #steps: StepStore
   readonly #facts = new Map<string, StepFacts>()
-  readonly #values = new Map<string, string>()
+  readonly #values = new Map<string, StepText>()
   readonly #signals = new Map<string, string>()
   #head: SagaHead
   #names: SagaNames | undefined
@@ -102,8 +102,8 @@ export class StepJournal {
 
   step (path: string): StepFacts | undefined { return this.#facts.get(path) }
   steps (): IterableIterator<[string, StepFacts]> { return this.#facts.entries() }
-  value (path: string): string | undefined { return this.#values.get(path) }
-  values (): IterableIterator<[string, string]> { return this.#values.entries() }
+  value (path: string): StepText | undefined { return this.#values.get(path) }
+  values (): IterableIterator<[string, StepText]> { return this.#values.entries() }
   signal (name: string): string | undefined { return this.#signals.get(name) }
 
   /** Somebody has redriven the job after it had ended, and no attempt has stored anything since. */
@@ -143,14 +143,13 @@ export class StepJournal {
   startStep (path: string, facts: StepFacts): void {
     this.#facts.set(path, facts)
     this.#dirty.add(path)
-    this.setHead({})
+    this.#dirty.add(HEAD)
   }
 
   /** Corrects what this attempt has read, without storing it: the next attempt would come to the same. */
   correctStep (path: string, facts: StepFacts): void { this.#facts.set(path, facts) }
 
-  /** @param text JSON */
-  setValue (path: string, text: string, bytes = Buffer.byteLength(text)): void {
+  setValue (path: string, text: StepText, bytes = Buffer.byteLength(text)): void {
     const replaced = this.#values.get(path)
     this.#valueBytes += bytes - (replaced === undefined ? 0 : Buffer.byteLength(replaced))
     this.#values.set(path, text)
@@ -181,18 +180,22 @@ export class StepJournal {
    *
    * @throws {AsyncEndpointsError} `FAE_LEASE_LOST`; what the store rejects with when it is not merely away
    */
-  async flush (): Promise<void> {
-    if (this.#next !== undefined) return await this.#next
-    if (!this.#changed) return await this.#writing
-    const before = this.#writing
-    this.#next = (async () => {
-      // A store that refused one write may take the next. A lost lease stays lost.
-      await before.catch((error: unknown) => { if (error instanceof LeaseLost) throw error })
-      this.#next = undefined
-      this.#writing = this.#write()
+  flush (): Promise<void> {
+    if (this.#next === undefined && !this.#changed) return this.#writing
+    this.#next ??= this.#writeNext()
+    return this.#next
+  }
+
+  async #writeNext (): Promise<void> {
+    try {
       await this.#writing
-    })()
-    return await this.#next
+    } catch (error) {
+      // A store that refused one write may take the next. A lost lease stays lost.
+      if (error instanceof LeaseLost) throw error
+    }
+    this.#next = undefined
+    this.#writing = this.#write()
+    await this.#writing
   }
 
   /** The lease was this attempt's a moment ago: a step may begin in this very turn. */
@@ -206,7 +209,7 @@ export class StepJournal {
    * @throws {AsyncEndpointsError} as {@link flush}
    */
   async confirmLease (): Promise<void> {
-    this.setHead({})
+    this.#dirty.add(HEAD)
     await this.flush()
   }
 
@@ -260,7 +263,7 @@ export class StepJournal {
     for (const key of this.#dirty) {
       facts[key] = JSON.stringify(key === HEAD ? this.#head : key === NAMES ? this.#names : this.#facts.get(key))
     }
-    const values: Record<string, string> = {}
+    const values: Record<string, StepText> = {}
     for (const path of this.#dirtyValues) values[path] = this.#values.get(path) ?? 'null'
     const { k: done, t: total } = this.#head
     const progressed = `${done}/${total}`
@@ -328,9 +331,9 @@ export function isDone (facts: StepFacts | undefined): boolean {
 }
 
 /** @throws {AsyncEndpointsError} `FAE_CHECKPOINT_UNREADABLE` for a stored text that is not JSON */
-export function parseValue (path: string, text: string): unknown {
+export function parseValue (path: string, text: StepText): unknown {
   try {
-    return JSON.parse(text)
+    return JSON.parse(text.toString())
   } catch {
     throw unreadable(`the result of "${path}" is not JSON`)
   }

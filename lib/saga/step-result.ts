@@ -1,6 +1,7 @@
 /** What a step returned, as it is stored: JSON of a bounded size. */
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { lostInJson } from '../jobs/json-value.ts'
+import type { StepText } from '../jobs/steps.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 
 /** The default limits, and those of the steps of handlers. */
@@ -16,9 +17,12 @@ export interface ResultLimits {
   readonly storedBytes: number
 }
 
-/** A result as JSON text, and its length: counting the bytes of a large text takes time, so it is done once. */
+/** A longer text is made into bytes: it then outlives the step outside of the heap, where no collection copies it. */
+const LONG_TEXT = 8_192
+
+/** A result as JSON, and its length in bytes: counting those of a long text takes time, so it is done once. */
 export interface EncodedResult {
-  readonly text: string
+  readonly text: StepText
   readonly bytes: number
 }
 
@@ -47,7 +51,8 @@ export function encodeResult (
       `JSON cannot hold the result of step "${path}": ${lost}; store it elsewhere and return a reference`
     )
   }
-  const bytes = Buffer.byteLength(text)
+  const encoded = text.length > LONG_TEXT ? Buffer.from(text) : text
+  const bytes = Buffer.byteLength(encoded)
   if (bytes > limits.maxBytes) {
     throw tooLarge(
       `The result of step "${path}" has ${bytes} bytes, maxStepResultBytes is ${limits.maxBytes}; ` +
@@ -60,7 +65,7 @@ export function encodeResult (
       `maxResultsBytes is ${limits.maxTotalBytes}`
     )
   }
-  return { text, bytes }
+  return { text: encoded, bytes }
 }
 
 function notSerializable (message: string): AsyncEndpointsError {

@@ -75,11 +75,11 @@ export class StepTry {
   abort (reason: TryAbort): void { this.#handler.abort(reason) }
 
   /** Never rejects. */
-  async run (): Promise<TryEnd> {
+  run (): Promise<TryEnd> {
     const { runtime: { stepMiddleware }, scope, timeoutMs, graceMs, call } = this.#options
     const work = (): unknown => call(() => this.#handler.readSignal())
-    const end = await this.#handler.run({ timeoutMs, graceMs }, () => compose(stepMiddleware, scope, work))
-    return this.#judge(end)
+    const ended = this.#handler.run({ timeoutMs, graceMs }, () => compose(stepMiddleware, scope, work))
+    return ended.then((end) => this.#judge(end))
   }
 
   /** The same rules as for a handler: see `abortDecides` in `lib/worker/classify.ts`. */

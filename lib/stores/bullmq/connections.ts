@@ -141,13 +141,13 @@ export class Connections {
    *
    * @throws {AsyncEndpointsError} what a caller of the store may see; nothing of the client's own errors
    */
-  async run<T> (operation: (client: Client) => Promise<T>): Promise<T> {
-    return await this.#run(this.producer, operation)
+  run<T> (operation: (client: Client) => Promise<T>): Promise<T> {
+    return this.#run(this.producer, operation)
   }
 
   /** Runs one operation on the connection of submissions: what is sent over it arrives in this order. */
-  async submit<T> (operation: (client: Client) => Promise<T>): Promise<T> {
-    return await this.#run(this.submitter, operation)
+  submit<T> (operation: (client: Client) => Promise<T>): Promise<T> {
+    return this.#run(this.submitter, operation)
   }
 
   /**

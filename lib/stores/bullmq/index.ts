@@ -97,8 +97,8 @@ class RedisStore implements JobStore {
   constructor (settings: ResolvedRedisStoreOptions) {
     this.#settings = settings
     this.steps = new RedisSteps({
-      run: (operation) => this.#with(({ connections }) => connections.run(operation)),
-      find: (id, look) => this.#with(({ finder }) => finder.find(id, look)),
+      run: (operation) => this.#need().connections.run(operation),
+      find: (id, look) => this.#need().finder.find(id, look),
       now: () => this.now(),
       leaseMs: settings.leaseMs
     })

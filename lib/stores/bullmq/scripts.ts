@@ -44,7 +44,7 @@ export function defineScripts (client: Client): void {
 }
 
 /** Runs a script. `args` follow the keys. */
-export function runScript (client: Client, name: ScriptName, keys: readonly string[], ...args: ReadonlyArray<string | number>): Promise<unknown> {
+export function runScript (client: Client, name: ScriptName, keys: readonly string[], ...args: ReadonlyArray<string | number | Buffer>): Promise<unknown> {
   return runCommand(client, COMMANDS.get(name) ?? '', [keys.length, ...keys, ...args])
 }
 

@@ -10,7 +10,7 @@ import { finishJob, type Backend, type BullJob, type Claimed, type Client, type 
 import { limitsOf } from './keeping.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
 import { Running } from './running.ts'
-import { stepArgs } from './step-args.ts'
+import { lastStepArgs } from './step-args.ts'
 import { Suspending } from './suspend.ts'
 import { defineCommand, runCommand, runScript } from './scripts.ts'
 
@@ -318,11 +318,10 @@ export class Settler {
   }
 }
 
-/** The last checkpoint, behind what `lua/finish.lua` takes of a result: its results go with the job, so they are not sent. */
-function lastSteps (before: readonly unknown[], { facts, progress }: Checkpoint): Array<string | number> {
+/** The last checkpoint, behind what `lua/finish.lua` takes of a result. */
+function lastSteps (before: readonly unknown[], checkpoint: Checkpoint): string[] {
   const noResult = before.length === NO_EXTRAS.length ? ['', ''] : []
-  const [, , , text, ...fields] = stepArgs({ facts, progress })
-  return [...noResult, text, ...fields]
+  return [...noResult, ...lastStepArgs(checkpoint)]
 }
 
 function resultSize (settlement: Settlement & { kind: 'completed' }): number | undefined {

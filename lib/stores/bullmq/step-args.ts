@@ -1,32 +1,42 @@
 /** How scripts take checkpoints, and how they answer with what steps have stored. */
-import type { StepsFacts } from '../../jobs/job.ts'
-import type { Checkpoint } from '../../jobs/steps.ts'
+import type { JobProgress, StepsFacts } from '../../jobs/job.ts'
+import type { Checkpoint, StepText } from '../../jobs/steps.ts'
 import { STEP_FIELDS } from './layout.ts'
-
-type StepArgs = [undo: string, since: string | number, drop: string, progress: string, ...fields: string[]]
 
 /**
  * A checkpoint as scripts take it: whether there is something to undo, since when it is undone, whether results are
  * dropped, the progress, then the fields and their texts.
  */
-export function stepArgs ({ facts, values, dropValues, undo, compensatingSince, progress }: Checkpoint): StepArgs {
-  return [
+export function stepArgs ({ facts, values, dropValues, undo, compensatingSince, progress }: Checkpoint): Array<StepText | number> {
+  const args: Array<StepText | number> = [
     undo === undefined ? '' : undo ? '1' : '0',
     compensatingSince === undefined ? '' : compensatingSince ?? 'none',
     dropValues === true ? '1' : '',
-    progress === undefined ? '' : JSON.stringify(progress),
-    ...fieldsOf(STEP_FIELDS.fact, facts),
-    ...fieldsOf(STEP_FIELDS.value, values)
+    progressText(progress)
   ]
+  pushFields(args, STEP_FIELDS.fact, facts)
+  if (values !== undefined) pushFields(args, STEP_FIELDS.value, values)
+  return args
+}
+
+/** The last checkpoint of a job, as the script that completes it takes it: its results go with it, so they are not sent. */
+export function lastStepArgs ({ facts, progress }: Checkpoint): string[] {
+  const args = [progressText(progress)]
+  pushFields(args, STEP_FIELDS.fact, facts)
+  return args
+}
+
+function progressText (progress: JobProgress | undefined): string {
+  return progress === undefined ? '' : JSON.stringify(progress)
+}
+
+function pushFields<A> (args: Array<A | string>, prefix: string, texts: Readonly<Record<string, A | string>>): void {
+  for (const [key, text] of Object.entries(texts)) args.push(prefix + key, text)
 }
 
 /** The small texts of a job's steps in the answer of `lua/lookup.lua`; `undefined`: it has no steps. */
 export function factsIn (texts: unknown): StepsFacts | undefined {
   return Array.isArray(texts) ? textsOf(texts, STEP_FIELDS.fact) : undefined
-}
-
-function fieldsOf (prefix: string, texts: StepsFacts | undefined): string[] {
-  return texts === undefined ? [] : Object.entries(texts).flatMap(([key, text]) => [prefix + key, text])
 }
 
 /** The texts under fields with this prefix, by what follows it. */

@@ -31,9 +31,7 @@ export class RedisSteps implements StepStore {
     const { run, leaseMs } = this.#parts
     const { id, prefix, token } = claim
     const args = [id, token, Math.ceil(leaseMs), ...stepArgs(checkpoint)]
-    const write = async (): Promise<number> => Number(
-      await run((client) => runScript(client, 'checkpoint', [prefix], ...args))
-    )
+    const write = (): Promise<unknown> => run((client) => runScript(client, 'checkpoint', [prefix], ...args))
     let answer = await write()
     // A step that has blocked the event loop for longer than the lease comes before the renewal.
     if (answer === 0 && await claim.takeBack()) answer = await write()

@@ -1,12 +1,12 @@
 /** The durable steps of a job in memory, and what a queue knows of its sagas. */
 import type { StepsFacts } from '../../jobs/job.ts'
 import { HEAD } from '../../jobs/saga-facts.ts'
-import type { SagaCounts, Checkpoint, Journal } from '../../jobs/steps.ts'
+import type { SagaCounts, Checkpoint, Journal, StepText } from '../../jobs/steps.ts'
 
 /** What the steps of one job have stored. Made by its first checkpoint or signal. */
 export class JobSteps {
   readonly #facts = new Map<string, string>()
-  readonly #values = new Map<string, string>()
+  readonly #values = new Map<string, StepText>()
   readonly #signals = new Map<string, string>()
   /** Counted by the lengths of the texts, as the budget counts all of the store. */
   bytes = 0
@@ -69,12 +69,14 @@ export class JobSteps {
 
   journal (cancelReason: string | undefined, redrives: number): Journal {
     return {
-      facts: this.facts, values: Object.fromEntries(this.#values), signals: Object.fromEntries(this.#signals),
+      facts: this.facts,
+      values: Object.fromEntries([...this.#values].map(([key, text]) => [key, text.toString()])),
+      signals: Object.fromEntries(this.#signals),
       cancelReason, redrives
     }
   }
 
-  #put (kept: Map<string, string>, key: string, text: string): void {
+  #put<T extends StepText> (kept: Map<string, T>, key: string, text: T): void {
     const before = kept.get(key)
     this.bytes += before === undefined ? key.length + text.length : text.length - before.length
     kept.set(key, text)
