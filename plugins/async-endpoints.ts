@@ -336,7 +336,7 @@ export type {
 } from '../lib/jobs/job.ts'
 export type { SagaPhase, StepState } from '../lib/jobs/saga-facts.ts'
 export type { SagaHistory } from '../lib/jobs/saga-plan.ts'
-export type { Checkpoint, CheckpointVerdict, Journal, SagaCounts, SignalVerdict } from '../lib/jobs/steps.ts'
+export type { Checkpoint, CheckpointVerdict, Journal, SagaCounts, SignalVerdict, StepText } from '../lib/jobs/steps.ts'
 export type { JobState, TerminalState } from '../lib/jobs/states.ts'
 export type {
   Attempt, CancelVerdict, Claim, ConsumeOptions, Consumer, Created, FeedListener, JobFeed, JobPage, JobStore, ListQuery, QueueCounts,
