@@ -30,7 +30,7 @@ const STEPS = 10
 /** Sagas worked off per run, by bytes of a result. Wanted: ours to the bare one's steps/s. */
 const SIZES = SMOKE
   ? [{ bytes: 1_024, sagas: 60, wanted: 0.9 }]
-  : [{ bytes: 1_024, sagas: 800, wanted: 0.9 }, { bytes: 51_200, sagas: 150, wanted: 1.5 }]
+  : [{ bytes: 1_024, sagas: 3_000, wanted: 0.9 }, { bytes: 51_200, sagas: 400, wanted: 1.5 }]
 const CONCURRENCIES = SMOKE ? [10] : [1, 10]
 const LONG = SMOKE ? { steps: 60, sagas: 1 } : { steps: 1_000, sagas: 6 }
 const WANTED_CPU = 50
