@@ -10,11 +10,13 @@ import { until } from '../support/redis-jobs.ts'
 import { startProxy } from '../support/redis-proxy.ts'
 import { portOf } from '../support/socket-client.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(150_000)
 t.jobs = 3
 
 /** Longer than the slowest sweep. */
 const WAIT_SECONDS = 50
+/** How long the way carries nothing. */
+const DEAF_MS = 60_000
 
 interface Gated {
   readonly api: FastifyInstance
@@ -104,16 +106,22 @@ t.test('the connection on which changes are heard is open, and carries nothing',
   const [first, second] = [await begin(), await begin()]
   await until('both jobs are followed', async () => await followed() === 2)
   proxy.deafen()
+  const deafSince = performance.now()
   await finish(first.id)
   await sleep(12_000)
   // The connection is known to be dead by now; those that follow it are deaf as well.
+  const third = await begin()
   await finish(second.id)
   t.same(await first.listeners.ends, all('completed'), 'the sweep shows what no message has')
   t.same(await second.listeners.ends, all('completed'))
-  proxy.undeafen()
-  const third = await begin()
+  await sleep(DEAF_MS / 2 - (performance.now() - deafSince))
   await finish(third.id)
-  t.same(await third.listeners.ends, all('completed'))
+  t.same(await third.listeners.ends, all('completed'), 'who begins to listen meanwhile hears of the end, too')
+  await sleep(DEAF_MS - (performance.now() - deafSince))
+  proxy.undeafen()
+  const fourth = await begin()
+  await finish(fourth.id)
+  t.same(await fourth.listeners.ends, all('completed'))
 })
 
 t.test('the server is killed and comes back', async (t) => {
