@@ -76,12 +76,11 @@ export class BuiltInChecks extends BaseService {
   }
 
   #addSaga (definition: JobDefinition, runsHere: boolean): void {
-    const { bus, context: { clock }, counts, registry, store } = this.#runtime
+    const { context: { clock }, counts, registry, store } = this.#runtime
     if (this.#wanted.compensations && !this.#sagas) {
       this.#sagas = true
       const sagas = (): JobDefinition[] => registry.all().filter(({ saga }) => saga !== undefined)
       new Compensations({
-        bus,
         clock: { now: () => storeNow(store, clock) },
         store,
         counts,

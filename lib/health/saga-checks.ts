@@ -1,9 +1,8 @@
 /** The checks of sagas: steps that run for too long here, their queues, and what was not undone. */
 import type { Clock } from '../core/context.ts'
 import type { HealthVerdict } from '../core/health-check.ts'
-import type { EventBus } from '../events/bus.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
-import { phaseOf } from '../jobs/saga-document.ts'
+import { readNotUndone } from '../jobs/not-undone.ts'
 import { plannedSteps, type SagaPlan } from '../jobs/saga-plan.ts'
 import type { StoreCounts } from '../jobs/store-counts.ts'
 import type { JobStore } from '../jobs/store.ts'
@@ -15,8 +14,6 @@ type Verdict = Exclude<HealthVerdict, string | boolean | void>
 
 /** How many names a description lists. */
 const MAX_NAMED = 5
-/** How many sagas that were not undone are remembered: the newest. */
-const MAX_REMEMBERED = 20
 
 /**
  * Adds `<saga>-stuck-tasks`. Never worse than Degraded: a restart of this process would run the steps again, and some
@@ -73,7 +70,6 @@ export function addQueueCheck (
 }
 
 export interface CompensationParts {
-  readonly bus: EventBus
   readonly clock: Pick<Clock, 'now'>
   readonly store: Pick<JobStore, 'get'>
   readonly counts: Pick<StoreCounts, 'read'>
@@ -84,69 +80,56 @@ export interface CompensationParts {
 }
 
 /**
- * One check for all sagas: those that have been undoing their steps for too long, in whichever process; and those that
- * could not undo all of them, as far as this process has run them. The latter are forgotten when they were redriven,
- * removed or have expired, because then somebody has dealt with them.
+ * One check for all sagas, in whichever process they ran: those that have been undoing their steps for too long, and
+ * those that could not undo all of them. Both are read from the store, so a restart forgets neither. The latter are
+ * shown until they were redriven, removed or have expired, because then somebody has dealt with them.
  */
 export class Compensations {
   readonly #parts: CompensationParts
-  /** By the id of the job: the saga and the steps that were not undone. */
-  readonly #failed = new Map<string, { readonly saga: string, readonly steps: string }>()
 
   constructor (parts: CompensationParts) {
     this.#parts = parts
   }
 
-  /** Begins to listen, and adds the check. */
   addTo (health: Health): void {
-    this.#parts.bus.on('saga.compensation_failed', ({ jobId, jobName, steps }) => {
-      this.#failed.delete(jobId)
-      this.#failed.set(jobId, { saga: jobName, steps })
-      const [oldest] = this.#failed.keys()
-      if (oldest !== undefined && this.#failed.size > MAX_REMEMBERED) this.#failed.delete(oldest)
-    })
     const options = { tags: ['job', 'saga', 'compensation'], critical: false, timeoutMs: 5_000 }
     health.addCheck('asyncendpoints.compensations', async () => await this.look(), options)
   }
 
   /** Never worse than Degraded: a restart of this process would not help. */
   async look (): Promise<Verdict> {
-    const { clock, counts: reader, maxCompensationMs, queues } = this.#parts
-    const [all] = await Promise.all([Promise.all(queues().map((queue) => reader.read(queue))), this.#forget()])
+    const { clock, counts: reader, maxCompensationMs, queues, store } = this.#parts
+    const all = await Promise.all(queues().map((queue) => reader.read(queue)))
     const sagas = all.flatMap(({ counts }) => counts.sagas ?? [])
     const since = sagas.flatMap(({ compensatingSince }) => compensatingSince ?? [])
     const oldestMs = since.length === 0 ? 0 : Math.max(0, clock.now() - Math.min(...since))
     const thresholdSeconds = maxCompensationMs / 1_000
     const long = oldestMs > maxCompensationMs
-    const failed = [...this.#failed.values()].map(({ saga, steps }) => `${saga} (${steps})`)
+    const failed = sum(sagas.map(({ notUndone }) => notUndone))
+    const named = await readNotUndone(store, sagas.flatMap(({ notUndoneIds }) => notUndoneIds).slice(0, MAX_NAMED))
+    const names = named.map(({ jobName, steps }) => `${jobName} (${steps})`)
     const problems = [
       ...(long ? [`a saga has been undoing its steps for more than ${thresholdSeconds} s`] : []),
-      ...(failed.length > 0 ? [`steps that could not be undone: ${listed(failed)}`] : [])
+      ...(failed > 0 ? [`steps that could not be undone: ${listed(names, failed)}`] : [])
     ]
     return {
       status: problems.length === 0 ? 'Healthy' : 'Degraded',
-      description: problems.length === 0 ? 'no compensation takes too long, and none has failed in this process' : problems.join('; '),
+      description: problems.length === 0 ? 'no compensation takes too long, and none has failed' : problems.join('; '),
       data: {
-        compensating: sagas.reduce((sum, { compensating }) => sum + compensating, 0),
+        compensating: sum(sagas.map(({ compensating }) => compensating)),
         oldest_seconds: Math.round(oldestMs / 1_000),
         threshold_seconds: thresholdSeconds,
-        compensation_failed: failed.length
+        compensation_failed: failed
       }
     }
   }
-
-  /** Forgets the sagas that somebody has dealt with. */
-  async #forget (): Promise<void> {
-    await Promise.all([...this.#failed].map(async ([id, remembered]) => {
-      const job = await this.#parts.store.get(id)
-      const remains = job?.state === 'failed' && phaseOf(job.facts) === 'compensation-failed'
-      // It may have failed again while it was read.
-      if (!remains && this.#failed.get(id) === remembered) this.#failed.delete(id)
-    }))
-  }
 }
 
-function listed (names: readonly string[]): string {
-  const rest = names.length - MAX_NAMED
-  return rest > 0 ? `${names.slice(0, MAX_NAMED).join(', ')} and ${rest} more` : names.join(', ')
+function sum (numbers: readonly number[]): number { return numbers.reduce((total, number) => total + number, 0) }
+
+/** @param count how many there are, if `names` has only some of them */
+function listed (names: readonly string[], count = names.length): string {
+  const shown = names.slice(0, MAX_NAMED)
+  const rest = Math.max(0, count - shown.length)
+  return rest === 0 ? shown.join(', ') : shown.length === 0 ? `those of ${rest} saga(s)` : `${shown.join(', ')} and ${rest} more`
 }

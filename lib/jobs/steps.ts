@@ -28,6 +28,12 @@ export interface Checkpoint {
   readonly undo?: boolean | undefined
   /** Since when the job undoes its steps; `null`: it does not (any more). Counted by queue, see `SagaCounts`. */
   readonly compensatingSince?: number | null | undefined
+  /**
+   * Since when the job has steps that could not be undone, in milliseconds since the epoch; `null`: it has none (any
+   * more). Kept when the job fails, and counted by queue (see `SagaCounts`) until it is redriven, removed or expires: a
+   * redrive takes it back, together with the state of the job.
+   */
+  readonly notUndoneSince?: number | null | undefined
   /** The progress of the job after this checkpoint. */
   readonly progress?: JobProgress | undefined
 }
@@ -56,7 +62,7 @@ export interface Journal {
  */
 export interface SignalVerdict { readonly kind: 'stored' | 'repeated' | 'conflict' | 'finished' }
 
-/** The sagas of one queue that are not over. */
+/** The sagas of one queue that are not over, or that somebody has to look at. */
 export interface SagaCounts {
   /** How many undo their steps, whether they run or wait. */
   readonly compensating: number
@@ -64,4 +70,11 @@ export interface SagaCounts {
   readonly compensatingSince: number | undefined
   /** How many are suspended until a signal comes. Not those whose signal begins with ":": they are no sagas. */
   readonly awaitingSignal: number
+  /** How many have ended with steps that could not be undone, and were neither redriven nor removed since. */
+  readonly notUndone: number
+  /** The ids of at most {@link MAX_NOT_UNDONE} of those, the newest first. */
+  readonly notUndoneIds: readonly string[]
 }
+
+/** The most ids in `SagaCounts.notUndoneIds`. */
+export const MAX_NOT_UNDONE = 20

@@ -105,6 +105,8 @@ function noteEnd (run: Run): ReturnType<typeof undoError> {
   if (failure === undefined) {
     journal.setUndo(false)
     journal.dropValues()
+  } else {
+    journal.setNotUndoneSince(run.now())
   }
   return failure
 }

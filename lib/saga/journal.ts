@@ -59,6 +59,7 @@ export class StepJournal {
   #dirtyValues = new Set<string>()
   #undo: boolean | undefined
   #compensatingSince: number | null | undefined
+  #notUndoneSince: number | null | undefined
   #dropValues = false
   #afterwards: Array<() => void> = []
   #writing: Promise<void> = Promise.resolve()
@@ -159,6 +160,8 @@ export class StepJournal {
   setUndo (undo: boolean): void { this.#undo = undo }
 
   setCompensatingSince (since: number | null): void { this.#compensatingSince = since }
+
+  setNotUndoneSince (since: number | null): void { this.#notUndoneSince = since }
 
   /** All results and signals go with the next write. */
   dropValues (): void {
@@ -274,6 +277,7 @@ export class StepJournal {
       dropValues: this.#dropValues || undefined,
       undo: this.#undo,
       compensatingSince: this.#compensatingSince,
+      notUndoneSince: this.#notUndoneSince,
       progress: reports ? { done, total } : undefined
     }
     this.#progressed = progressed
@@ -282,15 +286,17 @@ export class StepJournal {
     this.#dropValues = false
     this.#undo = undefined
     this.#compensatingSince = undefined
+    this.#notUndoneSince = undefined
     return checkpoint
   }
 
   /** The next write has everything of it but the results, which may be why the store refused it. */
-  #notStored ({ facts, dropValues, undo, compensatingSince }: Checkpoint): void {
+  #notStored ({ facts, dropValues, undo, compensatingSince, notUndoneSince }: Checkpoint): void {
     for (const key of Object.keys(facts)) this.#dirty.add(key)
     if (dropValues === true) this.#dropValues = true
     this.#undo ??= undo
     if (this.#compensatingSince === undefined) this.#compensatingSince = compensatingSince
+    if (this.#notUndoneSince === undefined) this.#notUndoneSince = notUndoneSince
   }
 
   /** @throws {AsyncEndpointsError} `FAE_CHECKPOINT_UNREADABLE` */

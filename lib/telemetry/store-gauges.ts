@@ -127,10 +127,12 @@ export class StoreGauges extends BaseService {
     this.#freshAt = Math.min(context.clock.monotonic(), ...readings.map(({ askedAt }) => askedAt))
   }
 
-  #showSagas ({ compensating, compensatingSince, awaitingSignal }: SagaCounts, labels: { queue: string, storeType: string }, now: number): void {
+  #showSagas (sagas: SagaCounts, labels: { queue: string, storeType: string }, now: number): void {
     const { metrics } = this.#parts
+    const { compensating, compensatingSince, awaitingSignal, notUndone } = sagas
     metrics.sagasCompensating(compensating, labels)
     metrics.sagasCompensationAge(compensatingSince === undefined ? 0 : Math.max(0, now - compensatingSince) / 1_000, labels)
     metrics.sagasAwaitingSignal(awaitingSignal, labels)
+    metrics.sagasNotUndone(notUndone, labels)
   }
 }

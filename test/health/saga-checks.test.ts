@@ -1,14 +1,12 @@
 import t from 'tap'
 import { createContext, silentLogger } from '../../lib/core/context.ts'
 import { EventBus } from '../../lib/events/bus.ts'
-import type { EventMap } from '../../lib/events/catalogue.ts'
 import { Health } from '../../lib/health/registry.ts'
 import { RunningSteps } from '../../lib/health/running-steps.ts'
 import { addQueueCheck, addStuckStepsCheck, Compensations } from '../../lib/health/saga-checks.ts'
 import { compileDefinition } from '../../lib/jobs/compile-definition.ts'
 import { type JobDefinition } from '../../lib/jobs/definition.ts'
 import type { JobRecord } from '../../lib/jobs/job.ts'
-import type { SagaPhase } from '../../lib/jobs/saga-facts.ts'
 import type { SagaPlan } from '../../lib/jobs/saga-plan.ts'
 import type { StepScope } from '../../lib/jobs/seams.ts'
 import type { CountsReading } from '../../lib/jobs/store-counts.ts'
@@ -110,73 +108,62 @@ t.test('what a saga requires may be named as these checks are: then its own chec
 interface World {
   readonly compensations: Compensations
   readonly clock: FakeClock
-  fail (jobId: string, steps?: string): void
   readonly jobs: Map<string, JobRecord>
   sagas: object | undefined
 }
 
+const NONE = { compensating: 0, compensatingSince: undefined, awaitingSignal: 0, notUndone: 0, notUndoneIds: [] }
+
 function compensating (maxCompensationMs = 900_000): World {
-  const { clock, bus, health } = make()
+  const { clock, health } = make()
   const jobs = new Map<string, JobRecord>()
   const world: World = {
     clock,
     jobs,
     sagas: undefined,
     compensations: new Compensations({
-      bus,
       clock,
       maxCompensationMs,
       store: { get: async (id) => jobs.get(id) },
-      counts: { read: async () => ({ counts: { sagas: world.sagas }, askedAt: 0 }) as CountsReading },
+      counts: { read: async (queue) => ({ counts: { sagas: queue === 'default' ? world.sagas : NONE }, askedAt: 0 }) as CountsReading },
       queues: () => ['default', 'media']
-    }),
-    fail: (jobId, steps = 'upload') => {
-      jobs.set(jobId, record('failed', 'compensation-failed'))
-      bus.emit('saga.compensation_failed', { jobId, jobName: 'transcode', steps } as EventMap['saga.compensation_failed'])
-    }
+    })
   }
   world.compensations.addTo(health)
   return world
 }
 
-function record (state: JobRecord['state'], phase: SagaPhase): JobRecord {
-  return { state, facts: { '': JSON.stringify({ p: phase, k: 0, t: 1, b: 1 }) } } as Partial<JobRecord> as JobRecord
+function failed (id: string, steps: readonly string[]): JobRecord {
+  const facts = Object.fromEntries(steps.map((path) => [path, JSON.stringify({ s: 'x', a: 1, m: 1, t: 0 })]))
+  return { id, name: 'transcode', state: 'failed', facts: { ...facts, probe: '{"s":"z","a":1,"m":1,"t":0}' } } as Partial<JobRecord> as JobRecord
 }
 
 t.test('a saga that has been undoing its steps for long is Degraded, in whichever process', async (t) => {
   const world = compensating()
   t.strictSame(await world.compensations.look(), {
-    status: 'Healthy', description: 'no compensation takes too long, and none has failed in this process', data: { compensating: 0, oldest_seconds: 0, threshold_seconds: 900, compensation_failed: 0 }
+    status: 'Healthy', description: 'no compensation takes too long, and none has failed', data: { compensating: 0, oldest_seconds: 0, threshold_seconds: 900, compensation_failed: 0 }
   }, 'also with a store that keeps no steps')
-  world.sagas = { compensating: 2, compensatingSince: world.clock.now(), awaitingSignal: 0 }
+  world.sagas = { ...NONE, compensating: 2, compensatingSince: world.clock.now() }
   await world.clock.advance(900_000)
-  t.match(await world.compensations.look(), { status: 'Healthy', data: { compensating: 4, oldest_seconds: 900 } })
+  t.match(await world.compensations.look(), { status: 'Healthy', data: { compensating: 2, oldest_seconds: 900 } })
   await world.clock.advance(1)
   t.match(await world.compensations.look(), { status: 'Degraded', description: 'a saga has been undoing its steps for more than 900 s' })
-  world.sagas = { compensating: 0, compensatingSince: undefined, awaitingSignal: 0 }
+  world.sagas = NONE
   t.match(await world.compensations.look(), { status: 'Healthy' })
 })
 
-t.test('a saga that could not undo its steps is Degraded, until it was redriven, removed, or has expired', async (t) => {
+t.test('sagas that could not undo their steps, as the store counts them: Degraded, a few are named', async (t) => {
   const world = compensating()
-  world.fail('a', 'upload, renditions/hd')
-  world.fail('b')
+  world.jobs.set('a', failed('a', ['upload', 'renditions/hd']))
+  world.jobs.set('b', failed('b', ['upload']))
+  world.sagas = { ...NONE, notUndone: 2, notUndoneIds: ['a', 'b'] }
   t.match(await world.compensations.look(), {
-    status: 'Degraded', description: 'steps that could not be undone: transcode (upload, renditions/hd), transcode (upload)', data: { compensation_failed: 2 }
+    status: 'Degraded', description: 'steps that could not be undone: transcode (renditions/hd, upload), transcode (upload)', data: { compensation_failed: 2 }
   })
-  world.jobs.set('a', record('in-progress', 'compensation-failed'))
-  t.match(await world.compensations.look(), { data: { compensation_failed: 1 } }, 'redriven')
-  world.fail('a')
-  t.match(await world.compensations.look(), { data: { compensation_failed: 2 } }, 'failed again')
-  world.jobs.delete('a')
-  world.jobs.set('b', record('failed', 'compensated'))
-  t.match(await world.compensations.look(), { status: 'Healthy', data: { compensation_failed: 0 } })
-})
-
-t.test('many sagas could not undo their steps: the newest are remembered, a few are named', async (t) => {
-  const world = compensating()
-  for (let n = 0; n < 100; n++) world.fail(`job-${n}`, `step-${n}`)
-  const { description, data } = await world.compensations.look()
-  t.match(data, { compensation_failed: 20 })
-  t.match(description, /^steps that could not be undone: transcode \(step-80\).*step-84\) and 15 more$/)
+  const ids = Array.from({ length: 20 }, (_, n) => `job-${n}`)
+  for (const id of ids) world.jobs.set(id, failed(id, [`of-${id}`]))
+  world.sagas = { ...NONE, notUndone: 1_000, notUndoneIds: ids }
+  t.match(await world.compensations.look(), { data: { compensation_failed: 1_000 }, description: /: transcode \(of-job-0\).*of-job-4\) and 995 more$/ })
+  world.jobs.clear()
+  t.match(await world.compensations.look(), { status: 'Degraded', description: 'steps that could not be undone: those of 1000 saga(s)' }, 'removed since they were counted')
 })

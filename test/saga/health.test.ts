@@ -1,5 +1,6 @@
 /** The health of an application whose sagas really hang, and really cannot undo their steps. */
 import t from 'tap'
+import { until } from '../support/redis-jobs.ts'
 import { finished, sagaApp, STORES } from './support.ts'
 
 interface Check { readonly name: string, readonly status: string, readonly description: string, readonly data: Record<string, unknown> }
@@ -101,8 +102,13 @@ t.test('an alert names the saga that could not undo its steps, with the job and 
   await app.jobAlerts.check()
   t.same(await app.jobAlerts.active(), [])
   const { id } = await finished(app, 'broken')
-  await app.jobAlerts.check()
-  const alerts = await app.jobAlerts.active()
+  // The counts of the store are reused for a moment.
+  const active = async (): Promise<readonly unknown[]> => {
+    await app.jobAlerts.check()
+    return await app.jobAlerts.active()
+  }
+  await until('it is found', async () => (await active()).length > 0)
+  const alerts = await active()
   t.match(alerts, [{
     fingerprint: 'compensation-failed:broken',
     severity: 'critical',

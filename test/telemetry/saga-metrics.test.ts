@@ -98,7 +98,7 @@ t.test('sagas that compensate or wait for a signal, as the store counts them; a 
   const metrics = recordingMetrics()
   const states = { queued: 0, scheduled: 1, 'in-progress': 0, completed: 0, failed: 0, cancelled: 0 }
   const about: Record<string, object> = {
-    busy: { sagas: { compensating: 2, compensatingSince: clock.now() - 90_000, awaitingSignal: 7 } }, calm: { sagas: { compensating: 0, compensatingSince: undefined, awaitingSignal: 0 } }, plain: {}
+    busy: { sagas: { compensating: 2, compensatingSince: clock.now() - 90_000, awaitingSignal: 7, notUndone: 3, notUndoneIds: [] } }, calm: { sagas: { compensating: 0, compensatingSince: undefined, awaitingSignal: 0, notUndone: 0, notUndoneIds: [] } }, plain: {}
   }
   const gauges = new StoreGauges({
     context: createContext({ clock }),
@@ -110,10 +110,11 @@ t.test('sagas that compensate or wait for a signal, as the store counts them; a 
   })
   await gauges.start()
   await clock.advance(0)
-  const read = (method: 'sagasCompensating' | 'sagasCompensationAge' | 'sagasAwaitingSignal') => metrics.of(method).map(({ value, labels }) => [labels['queue'], value])
+  const read = (method: 'sagasCompensating' | 'sagasCompensationAge' | 'sagasAwaitingSignal' | 'sagasNotUndone') => metrics.of(method).map(({ value, labels }) => [labels['queue'], value])
   t.same(read('sagasCompensating'), [['busy', 2], ['calm', 0]])
   t.same(read('sagasCompensationAge'), [['busy', 90], ['calm', 0]])
   t.same(read('sagasAwaitingSignal'), [['busy', 7], ['calm', 0]])
+  t.same(read('sagasNotUndone'), [['busy', 3], ['calm', 0]])
   await gauges.stop(0)
 })
 

@@ -1,3 +1,4 @@
+import type { NotUndone } from '../../jobs/not-undone.ts'
 import type { JobState } from '../../jobs/states.ts'
 
 /** What rules look at: facts about all processes on the store, collected by the process that evaluates. */
@@ -10,8 +11,6 @@ export interface AlertFacts {
    * Attempts of the last hour and running attempts that took longer than `slowJobMs`: the longest first, at most 20.
    */
   readonly slowJobs: readonly SlowJob[]
-  /** Sagas of the last hour that could not undo all of their steps: the newest first, at most 20. */
-  readonly failedCompensations: readonly FailedCompensation[]
   /** `undefined`: the store did not answer in time. */
   readonly queues: readonly QueueFacts[] | undefined
   /**
@@ -40,13 +39,6 @@ export interface SlowJob {
   readonly running: boolean
 }
 
-export interface FailedCompensation {
-  readonly jobId: string
-  readonly jobName: string
-  /** The steps that were not undone, with commas between them. */
-  readonly steps: string
-}
-
 export interface QueueFacts {
   readonly queue: string
   readonly states: Readonly<Record<JobState, number>>
@@ -61,6 +53,11 @@ export interface QueueFacts {
     readonly state: JobState
     readonly runningMs: number
   }>
+  /**
+   * Failed sagas that could not undo all of their steps, until they are redriven, removed or expire: the newest that
+   * the store can name, at most 20, without the names in `excludeJobs`.
+   */
+  readonly notUndone: readonly NotUndone[]
   /** Milliseconds since a worker claimed a job of this queue, or since the first process began to watch. */
   readonly claimAgeMs: number
   /** All slots of a worker are taken, so jobs wait because there is much to do. */

@@ -101,7 +101,7 @@ export class Alerts extends BaseService {
     const { context: { clock, instanceId, logger: plain }, options, redaction, bus, store, random = Math.random } = parts
     const logger = redaction.logger(plain)
     this.#watcher = new JobWatcher({ ...parts, clock, instanceId })
-    this.#reader = new QueueReader(store, parts.counts, clock)
+    this.#reader = new QueueReader(store, parts.counts, clock, parts.excluded)
     this.#runner = new RuleRunner({ ...parts, clock, logger })
     const senders = sendersOf(options, logger, clock, parts.plainly)
     this.#dispatcher = new Dispatcher({ clock, bus, logger, redaction, senders, timeoutMs: options.senderTimeoutMs })
@@ -232,7 +232,7 @@ export class Alerts extends BaseService {
 
   async #writeWindow (shared: SharedState): Promise<void> {
     const window = this.#watcher.window()
-    const counted = window.jobs.length + window.slow.length + window.claims.length + window.compensations.length > 0
+    const counted = window.jobs.length + window.slow.length + window.claims.length > 0
     if (counted) await shared.put(WINDOWS, this.#parts.context.instanceId, encodeWindow(window), WINDOW_MS)
   }
 

@@ -79,9 +79,6 @@ export class JobWatcher {
       }),
       bus.on('job.failed', ({ jobName }) => {
         if (!excluded(jobName)) window.failed(jobName)
-      }),
-      bus.on('saga.compensation_failed', ({ jobId, jobName, steps }) => {
-        if (!excluded(jobName)) window.compensationFailed(jobId, jobName, steps)
       })
     ]
   }

@@ -1,7 +1,7 @@
 import { quantile } from '../../core/quantile.ts'
 import { NewestSamples } from '../newest-samples.ts'
 import { isArrayOf, isCount, isNamedCount } from './type-guards.ts'
-import type { FailedCompensation, JobFacts, SlowJob } from './alert-facts.ts'
+import type { JobFacts, SlowJob } from './alert-facts.ts'
 
 /** The window is the last hour, in 12 slots of five minutes; the oldest slot is forgotten as a whole. */
 const SLOTS = 12
@@ -11,9 +11,6 @@ export const WINDOW_MS = SLOTS * SLOT_MS
 const MAX_NAMES = 50
 const OTHER = 'other jobs'
 export const MAX_SLOW = 20
-const MAX_FAILED_COMPENSATIONS = 20
-/** Characters of the names of steps that are kept: a saga may have a thousand steps. */
-const MAX_STEPS = 200
 /** The version of the stored format. A process ignores windows of another version. */
 const VERSION = 1
 
@@ -34,12 +31,9 @@ interface Slot { at: number, completed: number, failed: number, maxMs: number, r
 type ShownJob = readonly [name: string, slots: ReadonlyArray<readonly number[]>]
 type ShownSlow = readonly [jobId: string, jobName: string, durationMs: number, at: number]
 
-type ShownCompensation = readonly [jobId: string, jobName: string, steps: string, at: number]
-
 export interface Counted {
   readonly jobs: readonly ShownJob[]
   readonly slow: readonly ShownSlow[]
-  readonly compensations: readonly ShownCompensation[]
 }
 
 export interface ShownWindow extends Counted {
@@ -59,7 +53,6 @@ export class JobWindow {
   readonly #slowMs: number
   readonly #jobs = new Map<string, Slot[]>()
   readonly #slow = new NewestSamples<ShownSlow>(MAX_SLOW)
-  readonly #compensations = new NewestSamples<ShownCompensation>(MAX_FAILED_COMPENSATIONS)
 
   /** @param slowMs the newest attempts that took longer than this are kept one by one */
   constructor (now: () => number, slowMs: number) {
@@ -84,19 +77,12 @@ export class JobWindow {
     this.#slow.add([jobId, jobName, Math.round(durationMs), this.#now()])
   }
 
-  /** A saga could not undo these steps. */
-  compensationFailed (jobId: string, jobName: string, steps: string): void {
-    const kept = steps.length > MAX_STEPS ? `${steps.slice(0, MAX_STEPS)}…` : steps
-    this.#compensations.add([jobId, jobName, kept, this.#now()])
-  }
-
   show (): Counted {
     const now = this.#now()
     const jobs = [...this.#jobs].map(([name, slots]): ShownJob => [name, slots.filter(({ at }) => isOfTheHour(at, now)).map(showSlot)])
     return {
       jobs: jobs.filter(([, slots]) => slots.length > 0),
-      slow: this.#slow.newest().reverse().filter(([, , , at]) => isRecent(at, now)),
-      compensations: this.#compensations.newest().reverse().filter(([, , , at]) => isRecent(at, now))
+      slow: this.#slow.newest().reverse().filter(([, , , at]) => isRecent(at, now))
     }
   }
 
@@ -154,8 +140,8 @@ function showSlot ({ at, completed, failed, maxMs, bins }: Slot): number[] {
   return shown
 }
 
-export function encodeWindow ({ jobs, slow, claims, compensations }: ShownWindow): string {
-  return JSON.stringify([VERSION, jobs, slow, claims, compensations])
+export function encodeWindow ({ jobs, slow, claims }: ShownWindow): string {
+  return JSON.stringify([VERSION, jobs, slow, claims])
 }
 
 /** @returns `undefined` for a window that another version wrote, or that is damaged */
@@ -163,12 +149,10 @@ export function decodeWindow (text: string): ShownWindow | undefined {
   try {
     const parsed: unknown = JSON.parse(text)
     if (!Array.isArray(parsed)) return undefined
-    // A process of a release without sagas writes no compensations.
-    const [version, jobs, slow, claims, compensations = []]: unknown[] = parsed
+    const [version, jobs, slow, claims]: unknown[] = parsed
     if (version !== VERSION) return undefined
-    const valid = isArrayOf(jobs, isShownJob) && isArrayOf(slow, isShownSlow) && isArrayOf(claims, isNamedCount) &&
-      isArrayOf(compensations, isShownCompensation)
-    return valid ? { jobs, slow, claims, compensations } : undefined
+    const valid = isArrayOf(jobs, isShownJob) && isArrayOf(slow, isShownSlow) && isArrayOf(claims, isNamedCount)
+    return valid ? { jobs, slow, claims } : undefined
   } catch {
     return undefined
   }
@@ -186,16 +170,10 @@ function isShownSlow (value: unknown): value is ShownSlow {
   return Array.isArray(value) && typeof value[0] === 'string' && typeof value[1] === 'string' && isCount(value[2]) && isCount(value[3])
 }
 
-function isShownCompensation (value: unknown): value is ShownCompensation {
-  return Array.isArray(value) && value.slice(0, 3).every((text) => typeof text === 'string') && isCount(value[3])
-}
-
 interface Total { completed: number, failed: number, attempts: number, maxMs: number, readonly bins: Float64Array }
 
 /** Adds up the windows of several processes: what happened in the hour before `now`, by job name. */
-export function sumUp (
-  windows: readonly Counted[], now: number
-): { jobs: JobFacts[], slow: SlowJob[], failedCompensations: FailedCompensation[] } {
+export function sumUp (windows: readonly Counted[], now: number): { jobs: JobFacts[], slow: SlowJob[] } {
   const totals = new Map<string, Total>()
   for (const [name, slots] of windows.flatMap(({ jobs }) => jobs)) {
     let total = totals.get(name)
@@ -220,17 +198,8 @@ export function sumUp (
   const slow = windows.flatMap((window) => window.slow).filter(([, , , at]) => isRecent(at, now))
   return {
     jobs: jobs.filter(({ completed, failed, attempts }) => completed + failed + attempts > 0),
-    slow: slow.map(([jobId, jobName, durationMs]) => ({ jobId, jobName, durationMs, running: false })),
-    failedCompensations: newestCompensations(windows.flatMap((window) => window.compensations), now)
+    slow: slow.map(([jobId, jobName, durationMs]) => ({ jobId, jobName, durationMs, running: false }))
   }
-}
-
-/** One entry for each job: one that was redriven may have failed to undo its steps again. */
-function newestCompensations (compensations: readonly ShownCompensation[], now: number): FailedCompensation[] {
-  const newestFirst = compensations.filter(([, , , at]) => isRecent(at, now)).sort(([, , , a], [, , , b]) => b - a)
-  const byJob = new Map<string, FailedCompensation>()
-  for (const [jobId, jobName, steps] of newestFirst) if (!byJob.has(jobId)) byJob.set(jobId, { jobId, jobName, steps })
-  return [...byJob.values()].slice(0, MAX_FAILED_COMPENSATIONS)
 }
 
 /** An estimate between two bounds, but never more than the longest attempt. `undefined`: there were no attempts. */

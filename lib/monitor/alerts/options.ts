@@ -35,7 +35,8 @@ export interface AlertsOptions {
   /** Alerts when the store keeps this many more failed jobs than an hour ago. @defaultValue 50 */
   deadLetterGrowth?: number | false | undefined
   /**
-   * Alerts when this many sagas of one name, or more, could not undo all of their steps in the last hour.
+   * Alerts when the store keeps this many failed sagas of one name, or more, that could not undo all of their steps:
+   * until they are redriven, removed or expire. It knows the newest 20 of a queue.
    * @defaultValue 1
    */
   failedCompensations?: number | false | undefined

@@ -2,6 +2,7 @@ import type { Clock } from '../../core/context.ts'
 import { orReject } from '../../core/deadline.ts'
 import { storeNow } from '../../jobs/store-clock.ts'
 import type { StoreCounts } from '../../jobs/store-counts.ts'
+import { readNotUndone } from '../../jobs/not-undone.ts'
 import type { JobRecord } from '../../jobs/job.ts'
 import type { JobStore, QueueCounts } from '../../jobs/store.ts'
 import type { AlertFacts, ConsumerFacts, QueueFacts, SlowJob } from './alert-facts.ts'
@@ -18,11 +19,16 @@ export class QueueReader {
   readonly #store: Pick<AlertStore, 'get' | 'now'>
   readonly #counts: Pick<StoreCounts, 'read'>
   readonly #clock: Clock
+  readonly #excluded: (jobName: string) => boolean
   /** The reading under way. One that outlives its deadline stays here, so that no second one is sent before it ends. */
   #pending: Promise<unknown> | undefined
 
-  constructor (store: Pick<AlertStore, 'get' | 'now'>, counts: Pick<StoreCounts, 'read'>, clock: Clock) {
+  /** @param excluded jobs that no rule counts */
+  constructor (
+    store: Pick<AlertStore, 'get' | 'now'>, counts: Pick<StoreCounts, 'read'>, clock: Clock, excluded: (jobName: string) => boolean
+  ) {
     this.#store = store
+    this.#excluded = excluded
     this.#counts = counts
     this.#clock = clock
   }
@@ -48,12 +54,16 @@ export class QueueReader {
     // Times of jobs come from the store's clock, times of reports from the clocks of the processes.
     const storedNow = storeNow(this.#store, this.#clock)
     const consumers = reports.flatMap((report) => report.consumers).filter((consumer) => consumer.queue === queue)
+    const [stuckJobs, notUndone] = await Promise.all([
+      this.#stuckJobs(counts, storedNow), readNotUndone(this.#store, counts.sagas?.notUndoneIds ?? [])
+    ])
     return {
       queue,
       states: counts.states,
       stuck: counts.stuck,
       oldestAgeMs: counts.oldestQueuedAt === undefined ? undefined : Math.max(0, storedNow - counts.oldestQueuedAt),
-      stuckJobs: await this.#stuckJobs(counts, storedNow),
+      stuckJobs,
+      notUndone: notUndone.filter(({ jobName }) => !this.#excluded(jobName)),
       claimAgeMs: claimAge(queue, reports, windows, now),
       busy: consumers.some(({ active, concurrency, paused }) => !paused && active >= concurrency) || othersWork(counts, consumers),
       paused: consumers.length > 0 && consumers.every(({ paused }) => paused)
@@ -94,12 +104,11 @@ function othersWork ({ states, stuck }: QueueCounts, consumers: readonly Consume
 export function factsOf (
   now: number, windows: readonly ShownWindow[], reports: readonly ProcessReport[], queues: readonly QueueFacts[] | undefined
 ): Omit<AlertFacts, 'deadLetters'> {
-  const { jobs, slow, failedCompensations } = sumUp(windows, now)
+  const { jobs, slow } = sumUp(windows, now)
   return {
     now,
     jobs,
     slowJobs: longest([...slow, ...reports.flatMap(({ running }) => running)]),
-    failedCompensations,
     queues,
     processes: reports.map(({ instance, memory, consumers }) => ({ instance, memory, consumers }))
   }

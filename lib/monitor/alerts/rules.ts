@@ -1,7 +1,8 @@
 import { DELIVERY_JOB } from '../../events/webhook-catalogue.ts'
 import type { AlertFinding, AlertSeverity, AlertType } from './alert.ts'
 import { durationText } from '../duration-text.ts'
-import type { AlertFacts, FailedCompensation, JobFacts, ProcessFacts, QueueFacts } from './alert-facts.ts'
+import type { NotUndone } from '../../jobs/not-undone.ts'
+import type { AlertFacts, JobFacts, ProcessFacts, QueueFacts } from './alert-facts.ts'
 
 /** What a rule compares with; `false`: it is switched off. */
 export interface AlertThresholds {
@@ -104,7 +105,7 @@ const RULES = {
     title: 'Saga Not Undone',
     option: 'failedCompensations',
     per: 'job',
-    about: 'This many sagas of a name, or more, could not undo all of their steps in the last hour; `jobs` lists which'
+    about: 'The store keeps this many failed sagas of a name, or more, that could not undo all of their steps, whichever process ran them; `jobs` lists which'
   },
   webhooksFailed: {
     name: 'webhooks-failed',
@@ -272,10 +273,13 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
       details: { kept, growth, threshold: deadLetterGrowth }
     }]
   }],
-  [RULES.compensationFailed.name, ({ failedCompensations }, { failedCompensations: threshold }) => {
+  [RULES.compensationFailed.name, ({ queues }, { failedCompensations: threshold }) => {
     if (threshold === false) return []
-    const byName = new Map<string, FailedCompensation[]>()
-    for (const failed of failedCompensations) byName.set(failed.jobName, [...byName.get(failed.jobName) ?? [], failed])
+    if (queues === undefined) return 'unknown'
+    const byName = new Map<string, NotUndone[]>()
+    for (const failed of queues.flatMap(({ notUndone }) => notUndone)) {
+      byName.set(failed.jobName, [...byName.get(failed.jobName) ?? [], failed])
+    }
     const many = [...byName].filter(([, failed]) => failed.length >= threshold)
     return worst(many, ([, failed]) => failed.length).map(([name, failed]) => {
       const count = failed.length === 1 ? '1 saga' : `${failed.length} sagas`
@@ -283,7 +287,7 @@ export const JUDGES: ReadonlyMap<string, Judge> = new Map<string, Judge>([
       return {
         ...kindOf(RULES.compensationFailed),
         key: name,
-        message: `${count} ${name} could not undo all steps in the last hour; the newest is ${jobId}, with the steps ${steps}. ` +
+        message: `${count} ${name} could not undo all steps; the newest is ${jobId}, with the steps ${steps}. ` +
           'What these did is still in effect: read their errors in the status of the job, mend the cause, redrive it',
         details: {
           job_name: name,

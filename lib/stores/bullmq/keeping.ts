@@ -14,6 +14,8 @@ export const OWN = {
   compensating: 'fae:compensating',
   /** Sorted set: jobs that are suspended until a signal comes, by since when. */
   awaiting: 'fae:awaiting',
+  /** Sorted set: jobs with steps that could not be undone, by since when; failed, or about to be. */
+  notUndone: 'fae:not-undone',
   /** Sorted set: finished jobs that left much behind, by when they ended. */
   large: 'fae:large',
   /** Hash: how many bytes each of those left; their sum under the empty name, which no job can have. */

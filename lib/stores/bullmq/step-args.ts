@@ -4,19 +4,26 @@ import type { Checkpoint, StepText } from '../../jobs/steps.ts'
 import { STEP_FIELDS } from './layout.ts'
 
 /**
- * A checkpoint as scripts take it: whether there is something to undo, since when it is undone, whether results are
- * dropped, the progress, then the fields and their texts.
+ * A checkpoint as scripts take it: whether there is something to undo, since when it is undone or could not be undone,
+ * whether results are dropped, the progress, then the fields and their texts.
  */
-export function stepArgs ({ facts, values, dropValues, undo, compensatingSince, progress }: Checkpoint): Array<StepText | number> {
+export function stepArgs (checkpoint: Checkpoint): Array<StepText | number> {
+  const { facts, values, dropValues, undo, progress } = checkpoint
   const args: Array<StepText | number> = [
     undo === undefined ? '' : undo ? '1' : '0',
-    compensatingSince === undefined ? '' : compensatingSince ?? 'none',
+    undoingOf(checkpoint),
     dropValues === true ? '1' : '',
     progressText(progress)
   ]
   pushFields(args, STEP_FIELDS.fact, facts)
   if (values !== undefined) pushFields(args, STEP_FIELDS.value, values)
   return args
+}
+
+/** Two moments in one argument, because both are rare: a checkpoint without them sends nothing. */
+function undoingOf ({ compensatingSince, notUndoneSince }: Checkpoint): string | number {
+  const since = compensatingSince === undefined ? '' : compensatingSince ?? 'none'
+  return notUndoneSince === undefined ? since : `${since} ${notUndoneSince ?? 'none'}`
 }
 
 /** The last checkpoint of a job, as the script that completes it takes it: its results go with it, so they are not sent. */

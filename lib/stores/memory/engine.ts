@@ -218,6 +218,7 @@ export class Engine {
     this.#retention.remove(job, 'failed')
     this.#move(job, 'queued')
     job.redriven(this.#context.clock.now())
+    this.#steps.redriven(job)
     this.#place(job)
     this.#publish(job)
     return { kind: 'redriven', job: job.record() }

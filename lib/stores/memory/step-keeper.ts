@@ -43,7 +43,15 @@ export class StepKeeper {
     if (checkpoint !== undefined) this.#store(job, steps, checkpoint)
     if (state !== 'failed') this.#parts.budget.stepsGrew(-steps.dropValues())
     steps.awaits = undefined
-    this.#parts.queue(job.queue).sagas?.note(steps, true)
+    this.#parts.queue(job.queue).sagas?.note(job.id, steps, true)
+  }
+
+  /** It waits again, and what could not be undone is undone now. */
+  redriven (job: StoredJob): void {
+    const { steps } = job
+    if (steps?.notUndoneSince === undefined) return
+    steps.notUndoneSince = undefined
+    this.#note(job, steps)
   }
 
   /** @returns how long the job has to wait: not at all when what it waits for is there already */
@@ -99,7 +107,7 @@ export class StepKeeper {
 
   /** The job is gone. */
   forgotten (job: StoredJob): void {
-    if (job.steps !== undefined) this.#parts.queue(job.queue).sagas?.note(job.steps, true)
+    if (job.steps !== undefined) this.#parts.queue(job.queue).sagas?.forget(job.steps)
   }
 
   #store (job: StoredJob, steps: JobSteps, checkpoint: Checkpoint): void {
@@ -111,8 +119,8 @@ export class StepKeeper {
 
   #note (job: StoredJob, steps: JobSteps): void {
     const queue = this.#parts.queue(job.queue)
-    if (queue.sagas === undefined && steps.compensatingSince === undefined && steps.awaits === undefined) return
+    if (queue.sagas === undefined && [steps.compensatingSince, steps.notUndoneSince, steps.awaits].every((fact) => fact === undefined)) return
     queue.sagas ??= new QueueSagas()
-    queue.sagas.note(steps, false)
+    queue.sagas.note(job.id, steps, false)
   }
 }

@@ -1,7 +1,9 @@
 /** The durable steps of a job in memory, and what a queue knows of its sagas. */
 import type { StepsFacts } from '../../jobs/job.ts'
 import { HEAD } from '../../jobs/saga-facts.ts'
-import type { SagaCounts, Checkpoint, Journal, StepText } from '../../jobs/steps.ts'
+import {
+  MAX_NOT_UNDONE, type SagaCounts, type Checkpoint, type Journal, type StepText
+} from '../../jobs/steps.ts'
 
 /** What the steps of one job have stored. Made by its first checkpoint or signal. */
 export class JobSteps {
@@ -15,6 +17,8 @@ export class JobSteps {
   /** It was suspended, until this signal comes. */
   awaits: string | undefined
   compensatingSince: number | undefined
+  /** Steps of it could not be undone. */
+  notUndoneSince: number | undefined
   #shown: StepsFacts | undefined
 
   get facts (): StepsFacts {
@@ -29,13 +33,14 @@ export class JobSteps {
   }
 
   /** @returns how many characters more there are now */
-  write ({ facts, values, dropValues, undo, compensatingSince }: Checkpoint): number {
+  write ({ facts, values, dropValues, undo, compensatingSince, notUndoneSince }: Checkpoint): number {
     const before = this.bytes
     if (dropValues === true) this.dropValues()
     for (const [key, text] of Object.entries(facts)) this.#put(this.#facts, key, text)
     for (const [key, text] of Object.entries(values ?? {})) this.#put(this.#values, key, text)
     if (undo !== undefined) this.undo = undo
     if (compensatingSince !== undefined) this.compensatingSince = compensatingSince ?? undefined
+    if (notUndoneSince !== undefined) this.notUndoneSince = notUndoneSince ?? undefined
     this.#shown = undefined
     return this.bytes - before
   }
@@ -83,14 +88,16 @@ export class JobSteps {
   }
 }
 
-/** The sagas of one queue that are not over. */
+/** The sagas of one queue that are not over, or that somebody has to look at. */
 export class QueueSagas {
   /** In the order in which they began to compensate, apart from those that begin again after a redrive. */
   readonly #compensating = new Map<JobSteps, number>()
   readonly #awaiting = new Set<JobSteps>()
+  /** The ids of the jobs with steps that could not be undone, in the order in which they ended. */
+  readonly #notUndone = new Map<JobSteps, string>()
 
-  /** To be called after every change of a job's steps. `over`: the job has ended, or is gone. */
-  note (steps: JobSteps, over: boolean): void {
+  /** To be called after every change of a job's steps. `over`: the job has ended. */
+  note (id: string, steps: JobSteps, over: boolean): void {
     const { compensatingSince: since, awaits } = steps
     if (over || since === undefined) this.#compensating.delete(steps)
     else if (this.#compensating.get(steps) !== since) {
@@ -99,12 +106,27 @@ export class QueueSagas {
     }
     if (over || awaits === undefined || awaits.startsWith(':')) this.#awaiting.delete(steps)
     else this.#awaiting.add(steps)
+    if (steps.notUndoneSince === undefined) this.#notUndone.delete(steps)
+    else this.#notUndone.set(steps, id)
+  }
+
+  /** The job is gone. */
+  forget (steps: JobSteps): void {
+    for (const kept of [this.#compensating, this.#awaiting, this.#notUndone]) kept.delete(steps)
   }
 
   counts (): SagaCounts {
     const [oldest] = this.#compensating.values()
-    return { compensating: this.#compensating.size, compensatingSince: oldest, awaitingSignal: this.#awaiting.size }
+    return {
+      compensating: this.#compensating.size,
+      compensatingSince: oldest,
+      awaitingSignal: this.#awaiting.size,
+      notUndone: this.#notUndone.size,
+      notUndoneIds: [...this.#notUndone.values()].slice(-MAX_NOT_UNDONE).reverse()
+    }
   }
 }
 
-export const NO_SAGAS: SagaCounts = Object.freeze({ compensating: 0, compensatingSince: undefined, awaitingSignal: 0 })
+export const NO_SAGAS: SagaCounts = Object.freeze({
+  compensating: 0, compensatingSince: undefined, awaitingSignal: 0, notUndone: 0, notUndoneIds: []
+})

@@ -69,18 +69,7 @@ export const SAGA_METRICS = {
     labels: ['job_name'],
     exemplar: true,
     startsAtZero: { per: 'saga' },
-    panel: 'Sagas',
-    alert: {
-      name: 'AsyncEndpointsCompensationFailed',
-      grows: { moreThan: 0, withinMinutes: 60, by: ['job_name'] },
-      forMinutes: 0,
-      severity: 'critical',
-      summary: 'A saga could not undo its steps.',
-      description: '{{ $value | printf "%.0f" }} sagas {{ $labels.job_name }} of {{ $labels.app }} have ended in the ' +
-        'last hour with steps that could not be undone, so that something is half done outside. The log lines 10024 ' +
-        'name the jobs and the steps: mend the cause and redrive the jobs, which undoes only what is left, or undo ' +
-        'it by hand.'
-    }
+    panel: 'Sagas'
   },
   /** One try of a step: `outcome` is `completed` or `failed`. */
   stepDuration: {
@@ -134,6 +123,28 @@ export const SAGA_METRICS = {
     labels: ['queue', 'store_type'],
     acrossProcesses: 'newest',
     panel: 'Sagas'
+  },
+  /** Sagas that could not undo all of their steps, until somebody redrives or removes them. */
+  sagasNotUndone: {
+    name: 'asyncendpoints.sagas.not_undone',
+    kind: 'gauge',
+    unit: '{saga}',
+    description: 'Failed sagas with steps that could not be undone, until they are redriven or removed, as last read ' +
+      'from the store',
+    labels: ['queue', 'store_type'],
+    acrossProcesses: 'newest',
+    panel: 'Sagas',
+    alert: {
+      name: 'AsyncEndpointsCompensationFailed',
+      above: { value: 0, aggregate: 'max', by: ['queue'] },
+      forMinutes: 0,
+      severity: 'critical',
+      summary: 'A saga could not undo its steps.',
+      description: '{{ $value | printf "%.0f" }} sagas on the queue {{ $labels.queue }} of {{ $labels.app }} have ' +
+        'steps that could not be undone, so that something is half done outside. The health check ' +
+        'asyncendpoints.compensations and the log lines 10024 name them: mend the cause and redrive the jobs, which ' +
+        'undoes only what is left, or undo it by hand and remove them.'
+    }
   },
   /** How long the oldest of them does. */
   sagasCompensationAge: {

@@ -235,7 +235,7 @@ export const suspensionCases: readonly ConformanceCase[] = [
     name: 'sagas that undo their steps are counted, from the oldest, until they end',
     needs: 'steps',
     async run (world) {
-      const none = { compensating: 0, compensatingSince: undefined, awaitingSignal: 0 }
+      const none = { compensating: 0, compensatingSince: undefined, awaitingSignal: 0, notUndone: 0, notUndoneIds: [] }
       assert.deepEqual(await counts(world), none)
       const first = await world.create()
       const second = await world.create()
@@ -253,6 +253,39 @@ export const suspensionCases: readonly ConformanceCase[] = [
       assert.equal(await world.store.remove(first), 'removed')
       assert.equal(await world.store.remove(second), 'removed')
       assert.deepEqual(await counts(world), none)
+    }
+  },
+  {
+    name: 'failed jobs that could not undo their steps are counted and named, until they are redriven or removed',
+    needs: 'steps',
+    async run (world) {
+      const notUndone = async (): Promise<unknown> => {
+        const { notUndone, notUndoneIds } = await counts(world)
+        return [notUndone, ...notUndoneIds]
+      }
+      const failed = { kind: 'failed', error: { code: 'E', message: 'e' } } as const
+      await world.create()
+      await world.create()
+      const consumer = world.consume({ concurrency: 2 })
+      await world.claimed(consumer, 2)
+      const [one, two] = [consumer.at(0), consumer.at(1)]
+      const [first, second] = [one.claim.job.id, two.claim.job.id]
+      assert.deepEqual(await notUndone(), [0])
+      await write(world, one, { facts: { '': 'not undone' }, compensatingSince: null, notUndoneSince: 2_000, undo: true })
+      await write(world, one, { facts: { a: 'a checkpoint that says nothing about it' } })
+      await write(world, two, { facts: { '': 'not undone' }, compensatingSince: null, notUndoneSince: 3_000, undo: true })
+      await world.settle(one, failed)
+      await world.settle(two, failed)
+      assert.deepEqual(await notUndone(), [2, second, first])
+      assert.equal((await world.store.redrive(first))?.kind, 'redriven')
+      assert.deepEqual(await notUndone(), [1, second])
+      await world.claimed(consumer, 3)
+      await write(world, consumer.at(2), { facts: { '': 'not undone' }, notUndoneSince: 4_000, undo: true })
+      await write(world, consumer.at(2), { facts: { '': 'undone after all' }, notUndoneSince: null, undo: false })
+      await world.settle(consumer.at(2), failed)
+      assert.deepEqual(await notUndone(), [1, second])
+      assert.equal(await world.store.remove(second), 'removed')
+      assert.deepEqual(await notUndone(), [0])
     }
   }
 ]

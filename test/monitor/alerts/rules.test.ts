@@ -4,14 +4,14 @@ import { readAlertsOptions, type AlertsOptions } from '../../../lib/monitor/aler
 import { BUILT_IN_RULES, JUDGES, storeUnreachable } from '../../../lib/monitor/alerts/rules.ts'
 
 const QUEUE: QueueFacts = {
-  queue: 'default', states: { queued: 3, scheduled: 0, 'in-progress': 0, completed: 0, failed: 0, cancelled: 0 }, oldestAgeMs: undefined, stuck: 0, stuckJobs: [], claimAgeMs: 0, busy: false, paused: false
+  queue: 'default', states: { queued: 3, scheduled: 0, 'in-progress': 0, completed: 0, failed: 0, cancelled: 0 }, oldestAgeMs: undefined, stuck: 0, stuckJobs: [], notUndone: [], claimAgeMs: 0, busy: false, paused: false
 }
 const PROCESS: ProcessFacts = { instance: 'host:1:a', memory: { usedBytes: 10, limitBytes: 100 }, consumers: [] }
 const job = (name: string, completed: number, failed: number, p95Ms = 10) => ({ name, completed, failed, attempts: completed + failed, p95Ms })
 
 /** What a rule says of facts: its severity, key and message, or that it does not know. */
 function judge (rule: string, facts: Partial<AlertFacts>, options: AlertsOptions = {}, long: (name: string) => boolean = () => false): unknown {
-  const outcome = JUDGES.get(rule)?.({ now: 0, jobs: [], slowJobs: [], failedCompensations: [], queues: [QUEUE], deadLetters: { kept: 0, growth: 0 }, processes: [PROCESS], ...facts }, readAlertsOptions(options), long)
+  const outcome = JUDGES.get(rule)?.({ now: 0, jobs: [], slowJobs: [], queues: [QUEUE], deadLetters: { kept: 0, growth: 0 }, processes: [PROCESS], ...facts }, readAlertsOptions(options), long)
   return outcome === 'unknown' ? outcome : outcome?.map(({ type, severity, title, key, message, details, forMs }) => ({ type, severity, title, key, message, details, forMs }))
 }
 
@@ -20,9 +20,8 @@ t.test('nothing is wrong, nothing is found; and every rule can be switched off',
   const terrible: Partial<AlertFacts> = {
     jobs: [job('a', 0, 1_000, 1e6), job('webhook-delivery', 0, 1)],
     slowJobs: [{ jobId: 'j', jobName: 'a', durationMs: 1e6, running: false }],
-    queues: [{ ...QUEUE, stuck: 100, oldestAgeMs: 1e9, claimAgeMs: 1e9 }],
+    queues: [{ ...QUEUE, stuck: 100, oldestAgeMs: 1e9, claimAgeMs: 1e9, notUndone: [{ jobId: 'j', jobName: 'a', steps: 'upload' }] }],
     deadLetters: { kept: 1e6, growth: 1e6 },
-    failedCompensations: [{ jobId: 'j', jobName: 'a', steps: 'upload' }],
     processes: [{ instance: 'x', memory: { usedBytes: 99, limitBytes: 100 }, consumers: [{ queue: 'q', active: 0, concurrency: 1, paused: false, silentMs: 1e9 }] }]
   }
   for (const { name, option, type, severity, title } of BUILT_IN_RULES) {
@@ -54,21 +53,23 @@ t.test('failures: by share with enough samples, and by number', async (t) => {
 })
 
 t.test('sagas that could not undo their steps: critical, by name, with the jobs and the steps', async (t) => {
-  const failedCompensations = [
+  const notUndone = [
     { jobId: 'j3', jobName: 'transcode', steps: 'upload, renditions/hd' },
     { jobId: 'j2', jobName: 'zip', steps: 'upload' },
     { jobId: 'j1', jobName: 'transcode', steps: 'upload' }
   ]
-  t.match(judge('compensation-failed', { failedCompensations }), [{
+  const queues = [{ ...QUEUE, notUndone: notUndone.slice(0, 2) }, { ...QUEUE, queue: 'media', notUndone: notUndone.slice(2) }]
+  t.match(judge('compensation-failed', { queues }), [{
     type: 'Error',
     severity: 'critical',
     title: 'Saga Not Undone',
     key: 'transcode',
-    message: /^2 sagas transcode could not undo all steps in the last hour; the newest is j3, with the steps upload, renditions\/hd\. .* redrive it$/,
+    message: /^2 sagas transcode could not undo all steps; the newest is j3, with the steps upload, renditions\/hd\. .* redrive it$/,
     details: { job_name: 'transcode', failed: 2, threshold: 1, jobs: [{ job_id: 'j3', steps: 'upload, renditions/hd' }, { job_id: 'j1', steps: 'upload' }] }
   }, { key: 'zip', message: /^1 saga zip could not / }])
-  t.match(judge('compensation-failed', { failedCompensations }, { failedCompensations: 2 }), [{ key: 'transcode' }])
-  t.same(judge('compensation-failed', { failedCompensations }, { failedCompensations: 3 }), [])
+  t.match(judge('compensation-failed', { queues }, { failedCompensations: 2 }), [{ key: 'transcode' }])
+  t.same(judge('compensation-failed', { queues }, { failedCompensations: 3 }), [])
+  t.equal(judge('compensation-failed', { queues: undefined }), 'unknown', 'it is not resolved while the store is away')
 })
 
 t.test('webhooks that were given up, of all deliveries together', async (t) => {
@@ -108,5 +109,5 @@ t.test('a missing worker: jobs wait, nobody claims, and not because all are busy
 
 t.test('a store that did not answer is no reason to call an alert over', async (t) => {
   const away = { queues: undefined, deadLetters: undefined }
-  t.same([...JUDGES.keys()].filter((rule) => judge(rule, away) === 'unknown'), ['stuck-jobs', 'dead-letter-growth', 'worker-missing'])
+  t.same([...JUDGES.keys()].filter((rule) => judge(rule, away) === 'unknown'), ['stuck-jobs', 'dead-letter-growth', 'compensation-failed', 'worker-missing'])
 })

@@ -7,7 +7,8 @@ ARGV       1 id
            2 token of the claim
            3 duration of a lease in milliseconds
            4 '1': the job has something to undo; '0': it has not; '' as before
-           5 since when it undoes its steps, in milliseconds; 'none': it does not; '' as before
+           5 since when it undoes its steps, in milliseconds; 'none': it does not; '' as before. Then, behind a space and
+             in the same way, since when it has steps that could not be undone
            6 '1': results and signals are deleted first; or ''
            7 progress as JSON, or ''
            8… a field and its text, alternately

@@ -6,7 +6,8 @@ KEYS       1 prefix of the queue
 Returns    { waiting, prioritized, delayed, active, completed, failed, cancelled, cancelled but still listed as waiting,
            active without a lease, three fields of the first waiting job, three fields of the first prioritized job,
            when the next delayed job is due or nil, ids of jobs that are active without a lease, jobs that undo
-           their steps, since when the first of them does or nil, jobs that wait for a signal }
+           their steps, since when the first of them does or nil, jobs that wait for a signal, jobs that could not undo
+           all of their steps, ids of the newest of those }
 Called by  RedisStore.counts (index.ts); counts.ts reads the answer
 ]]
 local call = redis.call
@@ -15,6 +16,8 @@ local queue = KEYS[1]
 local LEASES_CHECKED = 100
 -- The most ids of stuck jobs in an answer.
 local STUCK_NAMED = 20
+-- The most ids of jobs that could not undo their steps in an answer: MAX_NOT_UNDONE in lib/jobs/steps.ts.
+local NOT_UNDONE_NAMED = 20
 -- The most cancelled jobs at the end of the list that are passed over to find the job that waits longest.
 local PASSED_OVER = 50
 -- BullMQ orders delayed jobs by the time times this, plus a count: DELAYED_SCORE in layout.ts.
@@ -48,5 +51,6 @@ return {
   stuck, since(first), since(call('ZRANGE', queue .. 'prioritized', 0, 0)[1]),
   due and tostring(math.floor(due / DELAYED_SCORE)) or false, stuckIds,
   size('ZCARD', 'fae:compensating'), call('ZRANGE', queue .. 'fae:compensating', 0, 0, 'WITHSCORES')[2] or false,
-  size('ZCARD', 'fae:awaiting')
+  size('ZCARD', 'fae:awaiting'), size('ZCARD', 'fae:not-undone'),
+  call('ZREVRANGE', queue .. 'fae:not-undone', 0, NOT_UNDONE_NAMED - 1)
 }

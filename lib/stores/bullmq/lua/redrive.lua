@@ -26,6 +26,7 @@ for i = 1, #KEYS do
     local limit = tonumber(ARGV[4])
     if limit >= 0 and (tonumber(fields[AT_REDRIVES]) or 0) >= limit then return { i, fields, leased, 'limit' } end
     call('ZREM', queue .. 'failed', id)
+    if fields[AT_UNDO] then call('ZREM', queue .. 'fae:not-undone', id) end
     call('HINCRBY', job, 'rdr', 1)
     -- The claims are counted from the beginning again, the version is not.
     count(job, 3 * (tonumber(fields[AT_STARTED]) or 0) + 3)

@@ -30,18 +30,21 @@ for _, set in ipairs({ 'fae:cancelling', 'fae:compensating', 'fae:awaiting' }) d
   end
 end
 
--- Another program may have removed a cancelled job with BullMQ alone.
-local cancelledFrom = tonumber(call('GET', queue .. 'fae:place:fae:cancelled')) or 0
-local cancelledIds = call('ZRANGE', queue .. 'fae:cancelled', cancelledFrom, cancelledFrom + most - 1)
-local stillFailed = 0
-for _, id in ipairs(cancelledIds) do
-  if call('ZSCORE', queue .. 'failed', id) then
-    stillFailed = stillFailed + 1
-  else
-    call('ZREM', queue .. 'fae:cancelled', id)
+-- Another program may have removed a job with BullMQ alone. One that could not undo its steps is marked before it fails.
+local stays = {
+  ['fae:cancelled'] = function (id) return call('ZSCORE', queue .. 'failed', id) end,
+  ['fae:not-undone'] = function (id) return call('EXISTS', queue .. id) == 1 end
+}
+for set, stay in pairs(stays) do
+  local place = queue .. 'fae:place:' .. set
+  local from = tonumber(call('GET', place)) or 0
+  local ids = call('ZRANGE', queue .. set, from, from + most - 1)
+  local staying = 0
+  for _, id in ipairs(ids) do
+    if stay(id) then staying = staying + 1 else call('ZREM', queue .. set, id) end
   end
+  rest(place, from, staying, #ids == most)
 end
-rest(queue .. 'fae:place:fae:cancelled', cancelledFrom, stillFailed, #cancelledIds == most)
 
 -- Sizes belong to jobs that are over, inputs to jobs that are not.
 for name, over in pairs({ ['fae:large'] = 1, ['fae:inputs'] = 0 }) do

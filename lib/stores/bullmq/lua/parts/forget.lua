@@ -47,6 +47,7 @@ local function forget (queue, id, from)
   if not returned then
     call('ZREM', queue .. 'failed', id)
     call('ZREM', queue .. 'fae:cancelled', id)
+    call('ZREM', queue .. 'fae:not-undone', id)
   elseif from ~= queue .. 'completed' then
     call('ZREM', queue .. 'completed', id)
   end

@@ -7,7 +7,8 @@ Defines  `fieldsOf`, `dropValues`, `writeSteps`, `endWait`, `endSteps`
 
 The field `und` is there from the first step or signal on: '1' while the job has something to undo, '0' otherwise.
 `aws` is the signal that a suspended job waits for. {queue}fae:compensating and {queue}fae:awaiting are sorted sets of
-the jobs that undo their steps and of those that wait for a signal, each by since when.
+the jobs that undo their steps and of those that wait for a signal, each by since when. {queue}fae:not-undone is one of
+the jobs with steps that could not be undone: it outlives the end of the job.
 ]]
 -- Lua takes no more than some thousands of arguments at once.
 local AT_ONCE = 1000
@@ -30,7 +31,7 @@ local function dropValues (job)
 end
 
 -- Stores a checkpoint, as stepArgs in steps.ts writes it. ARGV holds pairs of a field and its text from `first` on.
-local function writeSteps (queue, id, undo, since, drop, progress, first)
+local function writeSteps (queue, id, undo, undoing, drop, progress, first)
   local job = queue .. id
   if drop == '1' then dropValues(job) end
   local fields = {}
@@ -47,10 +48,16 @@ local function writeSteps (queue, id, undo, since, drop, progress, first)
     end
   end
   if fields[1] then call('HSET', job, unpack(fields)) end
-  if since == 'none' then
-    call('ZREM', queue .. 'fae:compensating', id)
-  elseif since ~= '' then
-    call('ZADD', queue .. 'fae:compensating', since, id)
+  if undoing == '' then return end
+  local moments = { ['fae:compensating'] = string.match(undoing, '^%S*'), ['fae:not-undone'] = string.match(undoing, '%S*$') }
+  -- Without a space it is the first moment alone.
+  if not string.find(undoing, ' ', 1, true) then moments['fae:not-undone'] = '' end
+  for set, since in pairs(moments) do
+    if since == 'none' then
+      call('ZREM', queue .. set, id)
+    elseif since ~= '' then
+      call('ZADD', queue .. set, since, id)
+    end
   end
 end
 
