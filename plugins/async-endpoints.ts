@@ -369,7 +369,7 @@ export type {
 } from '../lib/monitor/alerts/alert.ts'
 export type { JobAlerts } from '../lib/monitor/alerts/job-alerts.ts'
 export type {
-  AlertFacts, ConsumerFacts, JobFacts, ProcessFacts, QueueFacts, SlowJob
+  AlertFacts, ConsumerFacts, JobFacts, NotUndone, ProcessFacts, QueueFacts, SlowJob
 } from '../lib/monitor/alerts/alert-facts.ts'
 export type { AlertWebhookOptions } from '../lib/monitor/alerts/webhook.ts'
 export type { Durations } from '../lib/monitor/distribution.ts'

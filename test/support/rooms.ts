@@ -107,6 +107,7 @@ export const ROOMS: Readonly<Record<string, Room>> = {
  * order. To pass their contents through parameters, or to repeat them, would say the same with more code.
  */
 export const PURE: ReadonlySet<string> = new Set([
+  'lib/jobs/not-undone.ts',
   'lib/jobs/outcome.ts',
   'lib/jobs/saga-document.ts',
   'lib/jobs/saga-facts.ts',

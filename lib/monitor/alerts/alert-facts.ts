@@ -1,6 +1,8 @@
 import type { NotUndone } from '../../jobs/not-undone.ts'
 import type { JobState } from '../../jobs/states.ts'
 
+export type { NotUndone }
+
 /** What rules look at: facts about all processes on the store, collected by the process that evaluates. */
 export interface AlertFacts {
   /** Milliseconds since the epoch. */
