@@ -189,12 +189,13 @@ t.test('a store without any room left does not keep a saga from undoing its step
     await t.rejects((async () => { for (let n = 0; n < 1_000; n++) await submitter('filler') })(), { code: 'FAE_STORE_FULL' })
   }
   const { app, submit, ended } = await clockedApp(t, (app) => {
+    // Results may take an eighth more than submissions do.
     app.defineJob({ name: 'filler', handler: () => {} })
     app.saga({
       name: 'a',
       steps: (s) => s
         .step('first', { run: () => 1, compensate: ({ outcome }) => { undone.push(`first ${outcome.kind}`) } })
-        .step('large', { run: async () => { await fill(); return 'x'.repeat(1_000) }, compensate: ({ outcome }) => { undone.push(`large ${outcome.kind}`) } })
+        .step('large', { run: async () => { await fill(); return 'x'.repeat(10_000) }, compensate: ({ outcome }) => { undone.push(`large ${outcome.kind}`) } })
         .step('next', () => { undone.push('next ran') })
     })
   }, { clock: new FakeClock(), lasting })

@@ -20,7 +20,10 @@ export const OWN = {
   large: 'fae:large',
   /** Hash: how many bytes each of those left; their sum under the empty name, which no job can have. */
   sizes: 'fae:sizes',
-  /** Sorted set: jobs that are not over and whose input is large, by its bytes; their sum under the empty name. */
+  /**
+   * Sorted set: jobs that are not over and whose input is large or whose steps have stored something, by the bytes;
+   * their sum under the empty name.
+   */
   inputs: 'fae:inputs',
   /** How far the sweep has come in `large`, `inputs` or `cancelled`; their name follows. */
   place: 'fae:place:',

@@ -107,10 +107,11 @@ export interface RedisStoreOptions {
    */
   stalledIntervalMs?: number | undefined
   /**
-   * How many bytes the inputs of jobs that wait or run may take, per queue. A submission with an input that does not
-   * fit is refused with `FAE_STORE_FULL`. Inputs below 4 KiB are neither counted nor refused: `maxQueued` of an
-   * endpoint bounds those. Lower keeps clients with large bodies from filling the server; higher takes more of a
-   * burst.
+   * How many bytes the inputs of jobs that wait or run, and the results of their steps, may take, per queue. A
+   * submission with an input that does not fit is refused with `FAE_STORE_FULL`. Inputs below 4 KiB are not counted:
+   * `maxQueued` of an endpoint bounds those. Steps are never refused: while their results take more than this, every
+   * submission to the queue is. Lower keeps clients with large bodies, and sleeping sagas, from filling the server;
+   * higher takes more of a burst.
    * @defaultValue 1073741824 (1 GiB)
    */
   maxWaitingBytes?: number | undefined

@@ -31,6 +31,9 @@ export class Budget {
     job.result = result
   }
 
+  /** What steps may take beyond `maxBytes`: sagas go on, and give back what they have, while submissions are refused. */
+  get stepReserve (): number { return this.#maxBytes / 8 }
+
   /** The steps of a job have got longer, or shorter. */
   stepsGrew (bytes: number): void { this.#bytes += bytes }
 
@@ -42,11 +45,12 @@ export class Budget {
   /**
    * Whether the bytes fit when finished jobs go. Changes nothing.
    *
+   * @param reserve how many bytes beyond `maxBytes` may be taken
    * @throws {AsyncEndpointsError} `FAE_STORE_FULL`; `FAE_JOB_TOO_LARGE`: they would not fit into an empty store either
    */
-  assertRoom (bytes = 0): void {
+  assertRoom (bytes = 0, reserve = 0): void {
     if (bytes > this.#maxBytes) throw new AsyncEndpointsError('FAE_JOB_TOO_LARGE', `The job takes ${bytes} bytes, more than maxBytes of the memory store (${this.#maxBytes}): submit a smaller one, or raise maxBytes`)
-    if (this.#bytes - this.#retention.bytes <= this.#limit(bytes)) return
+    if (this.#bytes - this.#retention.bytes <= this.#limit(bytes) + reserve) return
     throw new AsyncEndpointsError(
       'FAE_STORE_FULL',
       'Jobs that wait or run in the memory store take maxBytes: let more of them run, limit them with maxQueued, or keep them on Redis',
@@ -59,8 +63,8 @@ export class Budget {
    *
    * @throws {AsyncEndpointsError} as {@link Budget.assertRoom}
    */
-  makeRoom (bytes: number): void {
-    this.assertRoom(bytes)
+  makeRoom (bytes: number, reserve = 0): void {
+    this.assertRoom(bytes, reserve)
     const limit = this.#limit(bytes)
     while (this.#bytes > limit && this.#retention.makeRoom()) { /* until it fits */ }
   }

@@ -31,7 +31,8 @@ export class StepKeeper {
    */
   write (job: StoredJob, checkpoint: Checkpoint): void {
     const steps = job.steps ?? new JobSteps()
-    if (checkpoint.values !== undefined) this.#parts.budget.makeRoom(steps.sizeOf(checkpoint))
+    const { budget } = this.#parts
+    if (checkpoint.values !== undefined) budget.makeRoom(steps.sizeOf(checkpoint), budget.stepReserve)
     this.#store(job, steps, checkpoint)
   }
 
@@ -77,9 +78,10 @@ export class StepKeeper {
     const steps = job.steps ?? new JobSteps()
     const before = steps.signal(name)
     if (before !== undefined) return { kind: before === value ? 'repeated' : 'conflict' }
-    this.#parts.budget.makeRoom(name.length + value.length)
+    const { budget } = this.#parts
+    budget.makeRoom(name.length + value.length, budget.stepReserve)
     job.steps = steps
-    this.#parts.budget.stepsGrew(steps.putSignal(name, value))
+    budget.stepsGrew(steps.putSignal(name, value))
     if (steps.awaits === name && job.state === 'scheduled') {
       this.claimed(job)
       this.#parts.wake(job)

@@ -11,7 +11,7 @@ ARGV       1 prefix of the queue
 Constants  readsOptions: whether BullMQ's script acts on the options (a delay, a priority)
            maxWaitingBytes, maxKeysPerOwner: of the store's options
 Inserted   BullMQ's script addStandardJob, addDelayedJob or addPrioritizedJob
-Returns    for each job: 1 stored; 0 the large inputs of waiting jobs take maxWaitingBytes; { id, fingerprint, fields or
+Returns    for each job: 1 stored; 0 the large inputs of waiting jobs, and what their steps stored, take maxWaitingBytes; { id, fingerprint, fields or
            nil, leased } of the job that has the key; or '!' and an error
 Called by  Coalescer (coalescer.ts)
 ]]
@@ -20,6 +20,9 @@ local call = redis.call
 -- @include parts/inputs
 local A, K = ARGV, KEYS
 local decode, stored = cjson.decode, nil
+-- Large inputs never take more than maxWaitingBytes, but what steps have stored since can. No job is added then: it may
+-- have steps as well.
+local full = inputBytes(A[1]) > maxWaitingBytes
 -- Without a delay and a priority. Texts, like the timestamp: a number would be printed for each job.
 local NONE = { delay = '0', priority = '0' }
 
@@ -27,7 +30,7 @@ local NONE = { delay = '0', priority = '0' }
 local function held (queue, id, asked)
   local text = asked.k and call('GET', queue .. 'fae:key:' .. asked.k)
   if not text then
-    if not asked.b or inputBytes(queue) + asked.b <= maxWaitingBytes then return nil end
+    if not full and (not asked.b or inputBytes(queue) + asked.b <= maxWaitingBytes) then return nil end
     -- It may be stored already, and sent again because the answer was lost.
     return call('EXISTS', queue .. id)
   end
@@ -75,6 +78,8 @@ local function addOne (i)
     asked = decode(A[i + 5])
     local answer = held(A[1], id, asked)
     if answer then return answer end
+  elseif full then
+    return call('EXISTS', A[1] .. id)
   end
   stored = A[i + 4]
   local timestamp, options = A[i + 2], NONE

@@ -17,7 +17,7 @@ Returns    1 stored; 2 stored, and somebody asked to cancel the job; 0 when the 
 Called by  RedisSteps.checkpoint (steps.ts)
 ]]
 local call = redis.call
--- @include parts/steps
+-- @include parts/values
 -- @include parts/publish
 local queue, id = KEYS[1], ARGV[1]
 local job = queue .. id
@@ -26,7 +26,7 @@ local seen = call('HMGET', job, 'name', 'defa')
 if not seen[1] then return 0 end
 call('SET', job .. ':lock', ARGV[2], 'PX', ARGV[3])
 call('SREM', queue .. 'stalled', id)
-writeSteps(queue, id, ARGV[4], ARGV[5], ARGV[6], ARGV[7], 8)
+writeCounted(queue, id, ARGV[4], ARGV[5], ARGV[6], ARGV[7], 8)
 count(job)
 publish(queue, id, 'i')
 return seen[2] and 2 or 1

@@ -13,6 +13,7 @@ Called by  RedisSteps.signal (steps.ts)
 local call = redis.call
 -- @include parts/record
 -- @include parts/wake
+-- @include parts/values
 -- @include parts/publish
 for i = 1, #KEYS do
   local queue, id = KEYS[i], ARGV[1]
@@ -28,6 +29,7 @@ for i = 1, #KEYS do
     else
       call('HSET', job, field, ARGV[3], 'und', '0')
     end
+    growInput(queue, id, #ARGV[3])
     count(job)
     local woken = seen[2] == ARGV[2] and wake(queue, id, ARGV[4]) or 0
     publish(queue, id, woken == 1 and 'q' or '?')

@@ -20,7 +20,7 @@ Returns    1 it waits; 2 it is claimable; below 0, as BullMQ answers: -2 no leas
 Called by  Suspending.send (suspend.ts)
 ]]
 local call = redis.call
--- @include parts/steps
+-- @include parts/values
 -- @include parts/requeue
 -- BullMQ orders delayed jobs by the time times this, plus a count: DELAYED_SCORE in layout.ts.
 local DELAYED_SCORE = 4096
@@ -31,7 +31,7 @@ if holder ~= ARGV[2] then return holder and -6 or -2 end
 if call('LREM', queue .. 'active', -1, id) < 1 then return -3 end
 call('DEL', job .. ':lock')
 call('SREM', queue .. 'stalled', id)
-if ARGV[9] == '1' then writeSteps(queue, id, ARGV[10], ARGV[11], ARGV[12], ARGV[13], 14) end
+if ARGV[9] == '1' then writeCounted(queue, id, ARGV[10], ARGV[11], ARGV[12], ARGV[13], 14) end
 
 local delay, signal = tonumber(ARGV[4]), ARGV[7]
 local seen = call('HMGET', job, 'defa', 'priority', 'g:' .. signal)

@@ -1,10 +1,11 @@
 --[[
-Counts the bytes of large inputs of jobs that are not over. Calling one of these twice for a job changes nothing.
+Counts the bytes of large inputs of jobs that are not over, and of what their steps have stored. `addInput` and
+`dropInput` change nothing when they are called for a job a second time.
 
 Needs    `call`
-Defines  `inputBytes`, `addInput`, `dropInput`
+Defines  `inputBytes`, `addInput`, `growInput`, `dropInput`
 
-{queue}fae:inputs is a sorted set: the id of each such job with the bytes of its input as score. The sum stands under the
+{queue}fae:inputs is a sorted set: the id of each such job with its bytes as score. The sum stands under the
 empty name, which no job can have.
 ]]
 local function inputBytes (queue) return tonumber(call('ZSCORE', queue .. 'fae:inputs', '')) or 0 end
@@ -12,6 +13,15 @@ local function inputBytes (queue) return tonumber(call('ZSCORE', queue .. 'fae:i
 local function addInput (queue, id, bytes)
   local key = queue .. 'fae:inputs'
   if call('ZADD', key, bytes, id) == 1 then call('ZINCRBY', key, bytes, '') end
+end
+
+-- What was not counted, because it was small when the job failed, is not subtracted either.
+local function growInput (queue, id, bytes)
+  local key = queue .. 'fae:inputs'
+  local before = tonumber(call('ZSCORE', key, id)) or 0
+  local after = math.max(0, before + bytes)
+  call('ZADD', key, after, id)
+  call('ZINCRBY', key, after - before, '')
 end
 
 local function dropInput (queue, id)
