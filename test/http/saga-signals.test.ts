@@ -78,47 +78,53 @@ for (const { kind, open } of STORES) {
   })
 }
 
-t.test('what does not fit is refused, and nothing of it is stored', async (t) => {
-  const { app, submit, send } = await world(t)
-  const id = await submit()
-  for (const payload of [{}, { ok: 'perhaps' }, [], 'yes', null, 5, { ok: true, by: {} }]) {
-    const answer = await send(id, 'approval', payload)
-    t.match([answer.statusCode, answer.json().code], [400, 'FAE_INVALID_SUBMISSION'], JSON.stringify(payload))
-  }
-  const bad = async (headers: Record<string, string>, payload: string): Promise<unknown[]> => {
-    const answer = await app.inject({ method: 'POST', url: `/jobs/${id}/signals/approval`, headers, payload })
-    t.match(answer.headers['content-type'], /^application\/problem\+json/)
-    return [answer.statusCode, answer.json().code]
-  }
-  t.match(await bad({ 'content-type': 'application/json' }, '{"ok":'), [400, String])
-  t.match(await bad({ 'content-type': 'application/json' }, ''), [400, String])
-  t.match(await bad({ 'content-type': 'application/xml' }, '<ok/>'), [415, 'FAE_UNSUPPORTED_MEDIA_TYPE'])
-  t.match(await bad({ 'content-type': 'application/json' }, JSON.stringify({ ok: true, by: 'x'.repeat(2_000_000) })), [413, 'FAE_PAYLOAD_TOO_LARGE'], 'the limit of Fastify')
-  t.match(await bad({ 'content-type': 'application/json' }, JSON.stringify({ ok: true, by: 'é'.repeat(1_000) })), [413, 'FAE_PAYLOAD_TOO_LARGE'], 'the limit of the saga, in bytes')
-  t.equal((await send(id, 'approval', { ok: true }, { prefer: 'wait=x' })).statusCode, 202, 'none of them was stored; a preference that is none is ignored')
-})
+for (const { kind, open } of STORES) {
+  t.test(`${kind}: what does not fit is refused, and nothing of it is stored`, async (t) => {
+    const { app, submit, send } = await world(t, { store: await open(t) })
+    const id = await submit()
+    for (const payload of [{}, { ok: 'perhaps' }, [], 'yes', null, 5, { ok: true, by: {} }]) {
+      const answer = await send(id, 'approval', payload)
+      t.match([answer.statusCode, answer.json().code], [400, 'FAE_INVALID_SUBMISSION'], JSON.stringify(payload))
+    }
+    const bad = async (headers: Record<string, string>, payload: string): Promise<unknown[]> => {
+      const answer = await app.inject({ method: 'POST', url: `/jobs/${id}/signals/approval`, headers, payload })
+      t.match(answer.headers['content-type'], /^application\/problem\+json/)
+      return [answer.statusCode, answer.json().code]
+    }
+    t.match(await bad({ 'content-type': 'application/json' }, '{"ok":'), [400, String])
+    t.match(await bad({ 'content-type': 'application/json' }, ''), [400, String])
+    t.match(await bad({ 'content-type': 'application/xml' }, '<ok/>'), [415, 'FAE_UNSUPPORTED_MEDIA_TYPE'])
+    t.match(await bad({ 'content-type': 'application/json' }, JSON.stringify({ ok: true, by: 'x'.repeat(2_000_000) })), [413, 'FAE_PAYLOAD_TOO_LARGE'], 'the limit of Fastify')
+    t.match(await bad({ 'content-type': 'application/json' }, JSON.stringify({ ok: true, by: 'é'.repeat(1_000) })), [413, 'FAE_PAYLOAD_TOO_LARGE'], 'the limit of the saga, in bytes')
+    t.equal((await send(id, 'approval', { ok: true }, { prefer: 'wait=x' })).statusCode, 202, 'none of them was stored; a preference that is none is ignored')
+  })
+}
 
-t.test('only signals of the definition, for jobs that exist', async (t) => {
-  const { app, submit, send } = await world(t)
-  const id = await submit()
-  for (const name of ['nothing', 'draft', 'APPROVAL', 'a%20b', '%7B%7D', 'a%3Ab', '%F0%9F%8E%89', '..%2F..%2Fresult', '__proto__', 'constructor', 'x'.repeat(90)]) {
-    const answer = await send(id, name, { ok: true })
-    t.match([answer.statusCode, answer.json().code], [404, 'FAE_SIGNAL_UNKNOWN'], name)
-  }
-  const { id: plain } = await app.jobs.submit('plain' as never)
-  t.match((await send(plain, 'approval', {})).json(), { status: 404, code: 'FAE_SIGNAL_UNKNOWN' })
-  t.match((await send('0190b6f0-0000-7000-8000-000000000000', 'approval', {})).json(), { status: 404, code: 'FAE_JOB_NOT_FOUND' })
-  t.match((await send('a%2Fb', 'approval', {})).json(), { status: 404, code: 'FAE_JOB_NOT_FOUND' })
-})
+for (const { kind, open } of STORES) {
+  t.test(`${kind}: only signals of the definition, for jobs that exist`, async (t) => {
+    const { app, submit, send } = await world(t, { store: await open(t) })
+    const id = await submit()
+    for (const name of ['nothing', 'draft', 'APPROVAL', 'a%20b', '%7B%7D', 'a%3Ab', '%F0%9F%8E%89', '..%2F..%2Fresult', '__proto__', 'constructor', 'x'.repeat(90)]) {
+      const answer = await send(id, name, { ok: true })
+      t.match([answer.statusCode, answer.json().code], [404, 'FAE_SIGNAL_UNKNOWN'], name)
+    }
+    const { id: plain } = await app.jobs.submit('plain' as never)
+    t.match((await send(plain, 'approval', {})).json(), { status: 404, code: 'FAE_SIGNAL_UNKNOWN' })
+    t.match((await send('0190b6f0-0000-7000-8000-000000000000', 'approval', {})).json(), { status: 404, code: 'FAE_JOB_NOT_FOUND' })
+    t.match((await send('a%2Fb', 'approval', {})).json(), { status: 404, code: 'FAE_JOB_NOT_FOUND' })
+  })
+}
 
-t.test("another owner's job does not exist", async (t) => {
-  const { app, submit, send } = await world(t, { http: { owner: (request) => request.headers['x-user'] as string | undefined } })
-  const id = await submit()
-  t.match((await send(id, 'approval', { ok: true }, { 'x-user': 'other' })).json(), { status: 404, code: 'FAE_JOB_NOT_FOUND' })
-  t.match((await send(id, 'nothing', { ok: true }, { 'x-user': 'other' })).json(), { code: 'FAE_JOB_NOT_FOUND' })
-  t.equal((await send(id, 'approval', { ok: true }, { 'x-user': 'me' })).statusCode, 202)
-  t.match(await app.jobs.signal(id, 'approval', { ok: true }), { state: 'repeated' }, 'from code there is no owner')
-})
+for (const { kind, open } of STORES) {
+  t.test(`${kind}: another owner's job does not exist`, async (t) => {
+    const { app, submit, send } = await world(t, { store: await open(t), http: { owner: (request) => request.headers['x-user'] as string | undefined } })
+    const id = await submit()
+    t.match((await send(id, 'approval', { ok: true }, { 'x-user': 'other' })).json(), { status: 404, code: 'FAE_JOB_NOT_FOUND' })
+    t.match((await send(id, 'nothing', { ok: true }, { 'x-user': 'other' })).json(), { code: 'FAE_JOB_NOT_FOUND' })
+    t.equal((await send(id, 'approval', { ok: true }, { 'x-user': 'me' })).statusCode, 202)
+    t.match(await app.jobs.signal(id, 'approval', { ok: true }), { state: 'repeated' }, 'from code there is no owner')
+  })
+}
 
 for (const { kind, open } of STORES) {
   t.test(`${kind}: Prefer: wait answers with the result, or as soon as the time is over`, async (t) => {

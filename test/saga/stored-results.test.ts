@@ -91,6 +91,24 @@ onBothStores(t, 'the error of a step is stored as it was thrown, and is the same
   t.match(seen[0], { code: 'E_ODD', message: 'very "odd" ä👍' })
 })
 
+onBothStores(t, 'steps with the names of members of objects, and with numbers: none is taken for another, also after a suspension', async (t, open) => {
+  const names = ['constructor', 'then', 'toString', 'valueOf', '7', '07', 'A.b-c_d', 'x'.repeat(64)]
+  type Loose = Record<'step' | 'signal' | 'returns', (...given: unknown[]) => Loose>
+  const app = await open((app) => {
+    const steps = (s: Loose): Loose => names
+      .reduce((chain, name) => chain.step(name, () => `of ${name}`), s)
+      .signal('hasOwnProperty')
+      .returns(({ results }: { results: unknown }) => results)
+    Reflect.apply(app.saga as (...given: unknown[]) => unknown, app, [{ name: 'order', steps }])
+  })
+  const { id } = await app.jobs.submit('order', {})
+  await untilStep(app, id, 'hasOwnProperty', 'w')
+  await untilSuspended(app, id)
+  await app.jobs.signal(id, 'hasOwnProperty', true)
+  t.match(await endOf(app, id), { state: 'completed', attempts: 1 })
+  t.same(await app.jobs.result(id), { ...Object.fromEntries(names.map((name) => [name, `of ${name}`])), hasOwnProperty: true })
+})
+
 onBothStores(t, 'ten thousand signals to one saga: the first counts, the others wake nothing, and none is taken once it has ended', async (t, open) => {
   let resumed = 0
   const app = await open((app) => app.saga({
