@@ -1,11 +1,17 @@
 import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRuntime } from '../events/runtime.ts'
 import { lostInJson } from '../jobs/json-value.ts'
-import { plannedSignal } from '../jobs/saga-plan.ts'
+import { plannedSignal, type SagaPlan } from '../jobs/saga-plan.ts'
 import { eventIds } from '../jobs/trace-ids.ts'
 import type { Signalled } from './jobs.ts'
 import { notFound } from './result.ts'
 import { inOrder } from './submission.ts'
+
+function whyUnknown (plan: SagaPlan | undefined): string {
+  if (plan === undefined) return 'this process does not know it as a saga'
+  const names = plan.nodes.flatMap(({ kind, path }) => kind === 'signal' ? [path] : [])
+  return names.length === 0 ? 'its definition has none' : `its definition has ${names.map((name) => `"${name}"`).join(', ')}`
+}
 
 /**
  * Sends a signal to a saga: checks it, and stores it.
@@ -20,8 +26,7 @@ export async function sendSignal (
   const plan = registry.get(job.name)?.saga
   const signal = plan === undefined ? undefined : plannedSignal(plan, name)
   if (plan === undefined || signal === undefined) {
-    const why = plan === undefined ? 'this process does not know it as a saga' : 'its definition has none of this name'
-    throw new AsyncEndpointsError('FAE_SIGNAL_UNKNOWN', `The job waits for no such signal: ${why}`)
+    throw new AsyncEndpointsError('FAE_SIGNAL_UNKNOWN', `The job waits for no such signal: ${whyUnknown(plan)}`)
   }
   const { maxStepResultBytes: maxBytes } = plan
   // What is checked is a copy, as the saga will get it: a validator that fills in defaults must not change the sender's

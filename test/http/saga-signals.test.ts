@@ -108,6 +108,7 @@ for (const { kind, open } of STORES) {
       const answer = await send(id, name, { ok: true })
       t.match([answer.statusCode, answer.json().code], [404, 'FAE_SIGNAL_UNKNOWN'], name)
     }
+    t.match((await send(id, 'nothing', {})).json(), { detail: 'The job waits for no such signal: its definition has "approval", "second"' })
     const { id: plain } = await app.jobs.submit('plain' as never)
     t.match((await send(plain, 'approval', {})).json(), { status: 404, code: 'FAE_SIGNAL_UNKNOWN' })
     t.match((await send('0190b6f0-0000-7000-8000-000000000000', 'approval', {})).json(), { status: 404, code: 'FAE_JOB_NOT_FOUND' })
