@@ -125,6 +125,16 @@ const FAULTS: ReadonlyArray<{ what: string, caughtBy: RegExp, fault: Fault }> = 
     caughtBy: /counts are given for each state/,
     fault: (inner) => ({ counts: async (queue) => ({ ...await inner.counts(queue), oldestQueuedAt: undefined }) })
   },
+  {
+    what: 'what could not be undone is forgotten when the job has failed',
+    caughtBy: /could not undo their steps are counted/,
+    fault: (inner) => ({
+      async counts (queue) {
+        const { sagas, ...counts } = await inner.counts(queue)
+        return { ...counts, sagas: sagas && { ...sagas, notUndone: 0, notUndoneIds: [] } }
+      }
+    })
+  },
   { what: 'a cancel is only said', caughtBy: /queued job that is cancelled/, fault: (inner) => ({ cancel: async (id) => { const job = await inner.get(id); return job && { kind: 'cancelled', already: false, job: { ...job, state: 'cancelled' } } } }) },
   { what: 'jobs in progress are removed', caughtBy: /leaves one in progress alone/, fault: (inner) => ({ remove: async (id) => await inner.remove(id) === undefined ? undefined : 'removed' }) },
   { what: 'progress is always accepted', caughtBy: /progress is stored|consumer has gone/, fault: (inner) => ({ progress: async (claim, progress) => { await inner.progress(claim, progress); return true } }) },
