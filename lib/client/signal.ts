@@ -10,7 +10,8 @@ import { inOrder } from './submission.ts'
 function whyUnknown (plan: SagaPlan | undefined): string {
   if (plan === undefined) return 'this process does not know it as a saga'
   const names = plan.nodes.flatMap(({ kind, path }) => kind === 'signal' ? [path] : [])
-  return names.length === 0 ? 'its definition has none' : `its definition has ${names.map((name) => `"${name}"`).join(', ')}`
+  const list = names.map((name) => `"${name}"`).join(', ')
+  return list === '' ? 'its definition has none' : `its definition has ${list}`
 }
 
 /**

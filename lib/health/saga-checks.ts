@@ -131,5 +131,6 @@ function sum (numbers: readonly number[]): number { return numbers.reduce((total
 function listed (names: readonly string[], count = names.length): string {
   const shown = names.slice(0, MAX_NAMED)
   const rest = Math.max(0, count - shown.length)
-  return rest === 0 ? shown.join(', ') : shown.length === 0 ? `those of ${rest} saga(s)` : `${shown.join(', ')} and ${rest} more`
+  if (rest === 0) return shown.join(', ')
+  return shown.length === 0 ? `those of ${rest} saga(s)` : `${shown.join(', ')} and ${rest} more`
 }

@@ -19,7 +19,8 @@ export async function readNotUndone (store: Pick<JobStore, 'get'>, ids: readonly
   return jobs.flatMap((job) => {
     if (job?.state !== 'failed') return []
     const paths = Object.keys(job.facts ?? {}).filter((path) => readStep(job.facts, path)?.s === 'x')
-    const steps = paths.sort().join(', ')
-    return [{ jobId: job.id, jobName: job.name, steps: steps.length > MAX_STEPS ? `${steps.slice(0, MAX_STEPS)}…` : steps }]
+    const all = paths.sort().join(', ')
+    const steps = all.length > MAX_STEPS ? `${all.slice(0, MAX_STEPS)}…` : all
+    return [{ jobId: job.id, jobName: job.name, steps }]
   })
 }

@@ -25,7 +25,8 @@ export class QueueReader {
 
   /** @param excluded jobs that no rule counts */
   constructor (
-    store: Pick<AlertStore, 'get' | 'now'>, counts: Pick<StoreCounts, 'read'>, clock: Clock, excluded: (jobName: string) => boolean
+    store: Pick<AlertStore, 'get' | 'now'>, counts: Pick<StoreCounts, 'read'>, clock: Clock,
+    excluded: (jobName: string) => boolean
   ) {
     this.#store = store
     this.#excluded = excluded

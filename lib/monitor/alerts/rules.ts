@@ -105,7 +105,8 @@ const RULES = {
     title: 'Saga Not Undone',
     option: 'failedCompensations',
     per: 'job',
-    about: 'The store keeps this many failed sagas of a name, or more, that could not undo all of their steps, whichever process ran them; `jobs` lists which'
+    about: 'The store keeps this many failed sagas of a name, or more, that could not undo all of their steps, ' +
+      'whichever process ran them; `jobs` lists which'
   },
   webhooksFailed: {
     name: 'webhooks-failed',

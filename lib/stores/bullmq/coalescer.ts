@@ -152,7 +152,8 @@ export class Coalescer {
 }
 
 function tooManyBytes (): AsyncEndpointsError {
-  const message = 'The inputs of jobs that wait or run in this queue, and what their steps have stored, take maxWaitingBytes: raise it or run more workers'
+  const message = 'The inputs of jobs that wait or run in this queue, and what their steps have stored, take ' +
+    'maxWaitingBytes: raise it or run more workers'
   return new AsyncEndpointsError('FAE_STORE_FULL', message, { retryAfterSeconds: 5 })
 }
 

@@ -8,7 +8,8 @@ const NUMBERS = 9
 export function countsIn (queue: string, answer: unknown, now: number): QueueCounts {
   const parts: readonly unknown[] = Array.isArray(answer) ? answer : []
   const [wait = 0, prioritized = 0, delayed = 0, active = 0, completed = 0, failed = 0, cancelled = 0, cancelling = 0, stuck = 0] = parts.slice(0, NUMBERS).map(Number)
-  const [firstWaiting, firstPrioritized, nextDue, stuckIds, compensating, compensatingSince, awaiting, notUndone, notUndoneIds] = parts.slice(NUMBERS)
+  const [firstWaiting, firstPrioritized, nextDue, stuckIds, ...aboutSagas] = parts.slice(NUMBERS)
+  const [compensating, compensatingSince, awaiting, notUndone, notUndoneIds] = aboutSagas
   const since = [firstWaiting, firstPrioritized].map((fields) => Array.isArray(fields) ? claimableSince(fields[0], fields[1], fields[2]) : undefined)
   const due = nextDue === null || nextDue === undefined ? undefined : Number(nextDue)
   const waiting = [...since, due].filter((time) => time !== undefined && time <= now) as number[]

@@ -31,7 +31,7 @@ export class Budget {
     job.result = result
   }
 
-  /** What steps may take beyond `maxBytes`: sagas go on, and give back what they have, while submissions are refused. */
+  /** What steps may take beyond `maxBytes`: sagas go on, and give their results back, while submissions are refused. */
   get stepReserve (): number { return this.#maxBytes / 8 }
 
   /** The steps of a job have got longer, or shorter. */

@@ -121,7 +121,8 @@ export class StepKeeper {
 
   #note (job: StoredJob, steps: JobSteps): void {
     const queue = this.#parts.queue(job.queue)
-    if (queue.sagas === undefined && [steps.compensatingSince, steps.notUndoneSince, steps.awaits].every((fact) => fact === undefined)) return
+    const { compensatingSince, notUndoneSince, awaits } = steps
+    if (queue.sagas === undefined && [compensatingSince, notUndoneSince, awaits].every((fact) => fact === undefined)) return
     queue.sagas ??= new QueueSagas()
     queue.sagas.note(job.id, steps, false)
   }

@@ -11,8 +11,8 @@ ARGV       1 prefix of the queue
 Constants  readsOptions: whether BullMQ's script acts on the options (a delay, a priority)
            maxWaitingBytes, maxKeysPerOwner: of the store's options
 Inserted   BullMQ's script addStandardJob, addDelayedJob or addPrioritizedJob
-Returns    for each job: 1 stored; 0 the large inputs of waiting jobs, and what their steps stored, take maxWaitingBytes; { id, fingerprint, fields or
-           nil, leased } of the job that has the key; or '!' and an error
+Returns    for each job: 1 stored; 0 the large inputs of waiting jobs, and what their steps have stored, take
+           maxWaitingBytes; { id, fingerprint, fields or nil, leased } of the job that has the key; or '!' and an error
 Called by  Coalescer (coalescer.ts)
 ]]
 local call = redis.call

@@ -13,7 +13,9 @@ local call = redis.call
 -- @include parts/publish
 local queue, id = KEYS[1], ARGV[1]
 call('ZREM', queue .. 'fae:cancelled', id)
-for _, set in ipairs({ 'fae:cancelling', 'fae:compensating', 'fae:awaiting', 'fae:not-undone' }) do call('ZREM', queue .. set, id) end
+for _, set in ipairs({ 'fae:cancelling', 'fae:compensating', 'fae:awaiting', 'fae:not-undone' }) do
+  call('ZREM', queue .. set, id)
+end
 publish(queue, id, 'r')
 dropSize(queue, id)
 dropInput(queue, id)

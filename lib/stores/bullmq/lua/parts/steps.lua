@@ -49,10 +49,8 @@ local function writeSteps (queue, id, undo, undoing, drop, progress, first)
   end
   if fields[1] then call('HSET', job, unpack(fields)) end
   if undoing == '' then return end
-  local moments = { ['fae:compensating'] = string.match(undoing, '^%S*'), ['fae:not-undone'] = string.match(undoing, '%S*$') }
-  -- Without a space it is the first moment alone.
-  if not string.find(undoing, ' ', 1, true) then moments['fae:not-undone'] = '' end
-  for set, since in pairs(moments) do
+  local compensating, notUndone = string.match(undoing, '^(%S*) ?(%S*)$')
+  for set, since in pairs({ ['fae:compensating'] = compensating, ['fae:not-undone'] = notUndone }) do
     if since == 'none' then
       call('ZREM', queue .. set, id)
     elseif since ~= '' then
