@@ -18,10 +18,9 @@ end
 -- What was not counted, because it was small when the job failed, is not subtracted either.
 local function growInput (queue, id, bytes)
   local key = queue .. 'fae:inputs'
-  local before = tonumber(call('ZSCORE', key, id)) or 0
-  local after = math.max(0, before + bytes)
-  call('ZADD', key, after, id)
-  call('ZINCRBY', key, after - before, '')
+  if bytes < 0 then bytes = math.max(bytes, -(tonumber(call('ZSCORE', key, id)) or 0)) end
+  call('ZINCRBY', key, bytes, id)
+  call('ZINCRBY', key, bytes, '')
 end
 
 local function dropInput (queue, id)
