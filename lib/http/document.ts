@@ -151,7 +151,7 @@ function stepDocument (step: StepView, job: JobRecord, expose: ExposeErrors): St
     startedAt: startedAt === undefined ? undefined : iso(startedAt),
     durationMs,
     waitsUntil: waits ? iso(waitsUntil) : undefined,
-    error: error === undefined ? undefined : shownStepError(error, job, expose)
+    error: error === undefined ? undefined : shownStepError(error, state, job, expose)
   }
 }
 

@@ -1,5 +1,6 @@
 import { ERROR_TABLE } from '../core/errors.ts'
 import type { JobRecord, StoredError } from '../jobs/job.ts'
+import type { StepState } from '../jobs/saga-facts.ts'
 import { takeRejection } from '../core/rejections.ts'
 
 /**
@@ -15,8 +16,10 @@ export interface ShownError {
   readonly message: string
 }
 
-/** The text for a handler's error whose message is not shown. */
+/** The texts for errors whose messages are not shown, by what threw them. */
 const HANDLER_FAILED = 'The handler threw an error'
+const STEP_FAILED = 'The step threw an error'
+const COMPENSATION_FAILED = 'The compensation threw an error'
 /** Codes that are shown. Any other value of an error's `code` may be a text with private content. */
 const CODE = /^[\w.:-]{1,100}$/
 const NO_CODE = 'Error'
@@ -34,13 +37,16 @@ export function shownError (job: JobRecord, expose: ExposeErrors): ShownError | 
 }
 
 /** The same for the error of one of the job's steps, which is no reason of a cancellation, whatever became of the job. */
-export function shownStepError (error: StoredError, job: JobRecord, expose: ExposeErrors): ShownError {
-  return shown(error, mayShow(error, job, expose))
+export function shownStepError (
+  error: StoredError, state: StepState, job: JobRecord, expose: ExposeErrors
+): ShownError {
+  const thrown = state === 'compensation-failed' ? COMPENSATION_FAILED : STEP_FAILED
+  return shown(error, mayShow(error, job, expose), thrown)
 }
 
-function shown ({ code: stored, message }: StoredError, whole: boolean): ShownError {
+function shown ({ code: stored, message }: StoredError, whole: boolean, thrown = HANDLER_FAILED): ShownError {
   const code = CODE.test(stored) ? stored : NO_CODE
-  return { code, message: whole ? message : titleOf(code) }
+  return { code, message: whole ? message : titleOf(code) ?? thrown }
 }
 
 function mayShow (error: StoredError, job: JobRecord, expose: ExposeErrors): boolean {
@@ -55,6 +61,6 @@ function mayShow (error: StoredError, job: JobRecord, expose: ExposeErrors): boo
   }
 }
 
-function titleOf (code: string): string {
-  return Object.hasOwn(ERROR_TABLE, code) ? ERROR_TABLE[code as keyof typeof ERROR_TABLE].title : HANDLER_FAILED
+function titleOf (code: string): string | undefined {
+  return Object.hasOwn(ERROR_TABLE, code) ? ERROR_TABLE[code as keyof typeof ERROR_TABLE].title : undefined
 }

@@ -94,9 +94,9 @@ for (const store of STORES) {
       phase: 'compensation-failed',
       error: { code: 'FAE_COMPENSATION_FAILED', message: 'Not all steps of the saga could be undone' },
       steps: [
-        { name: 'try', state: 'failed', attempt: 1, attempts: 1, error: { code: 'E_PRIVATE', message: 'The handler threw an error' } },
+        { name: 'try', state: 'failed', attempt: 1, attempts: 1, error: { code: 'E_PRIVATE', message: 'The step threw an error' } },
         { name: 'say', state: 'failed', error: { code: 'E_CARD', message: 'the card was declined' } },
-        { name: 'undoable', state: 'compensation-failed', error: { code: 'Error', message: 'The handler threw an error' } },
+        { name: 'undoable', state: 'compensation-failed', error: { code: 'Error', message: 'The compensation threw an error' } },
         { name: 'odd', state: 'failed', error: { code: 'Error' } },
         { name: 'go', state: 'pending' }
       ],
@@ -106,7 +106,7 @@ for (const store of STORES) {
     await until(saga, waiting, 'the signal to be waited for', ({ steps = [] }) => steps[1]?.state === 'waiting')
     await saga.app.jobs.cancel(waiting, 'no longer wanted')
     const cancelled = await until(saga, waiting, 'the end', ({ status }) => status === 'cancelled')
-    t.match(cancelled, { steps: [{ error: { message: 'The handler threw an error' } }, { name: 'go' }] })
+    t.match(cancelled, { steps: [{ error: { message: 'The step threw an error' } }, { name: 'go' }] })
     t.notHas(cancelled.links, 'signals')
     t.notMatch(JSON.stringify([failed, cancelled]), 'hunter')
   })
