@@ -6,7 +6,7 @@ import type { JobStore } from './store.ts'
 export interface NotUndone {
   readonly jobId: string
   readonly jobName: string
-  /** The steps that were not undone, with commas between them. */
+  /** The steps that were not undone, with commas between them. `unknown`: what is stored of them cannot be read. */
   readonly steps: string
 }
 
@@ -19,7 +19,7 @@ export async function readNotUndone (store: Pick<JobStore, 'get'>, ids: readonly
   return jobs.flatMap((job) => {
     if (job?.state !== 'failed') return []
     const paths = Object.keys(job.facts ?? {}).filter((path) => readStep(job.facts, path)?.s === 'x')
-    const all = paths.sort().join(', ')
+    const all = paths.sort().join(', ') || 'unknown'
     const steps = all.length > MAX_STEPS ? `${all.slice(0, MAX_STEPS)}…` : all
     return [{ jobId: job.id, jobName: job.name, steps }]
   })

@@ -4,6 +4,7 @@ import type { JobRuntime } from '../events/runtime.ts'
 import { plannedNode, type SagaPlan } from '../jobs/saga-plan.ts'
 import type { AttemptScope, JobRunner, RunnerScope } from '../jobs/seams.ts'
 import type { Settlement } from '../jobs/store.ts'
+import { storeNow } from '../jobs/store-clock.ts'
 import { toStoredError } from '../jobs/stored-error.ts'
 import { beginCompensation, compensate, endOfCompensation, redriveCompensation } from './compensation.ts'
 import { followDefinition, namesOf } from './definition-change.ts'
@@ -29,7 +30,7 @@ export function makeSagaRunner (runtime: JobRuntime, plan: SagaPlan): JobRunner 
       try {
         run = await Run.open(runtime, plan, scope, sources)
       } catch (error) {
-        return endUnreadable(runtime, scope, error)
+        return await endUnreadable(runtime, scope, error)
       }
       try {
         return await attempt(run)
@@ -93,8 +94,9 @@ async function forward (run: Run): Promise<Settlement | SagaFailure> {
     return await goForward(run)
   } catch (thrown) {
     if (thrown instanceof SagaFailure) return thrown
-    // The store has no room for a result. The undo gets the result that is in memory; the next writes are small.
-    if (isNoRoom(thrown)) return new SagaFailure('', toStoredError(thrown, run.runtime.redaction.text))
+    // The store has no room for a result: the undo gets the result that is in memory, and the next writes are small. Or
+    // a signal or a list that the saga needs was written over: another attempt would read the same.
+    if (isNoRoom(thrown) || isUnreadable(thrown)) return new SagaFailure('', toStoredError(thrown, run.runtime.redaction.text))
     if (!(thrown instanceof Stopped)) throw thrown
     switch (run.stop) {
       case 'cancelled': return cancelled(run)
@@ -118,6 +120,8 @@ function tryLater ({ journal, plan, runtime }: Run, error: unknown): Settlement 
 function isNoRoom (error: unknown): boolean {
   return isAsyncEndpointsError(error, 'FAE_STORE_FULL') || isAsyncEndpointsError(error, 'FAE_JOB_TOO_LARGE')
 }
+
+function isUnreadable (error: unknown): boolean { return isAsyncEndpointsError(error, 'FAE_CHECKPOINT_UNREADABLE') }
 
 /** The first step of a saga, or the next one of a saga that was begun before. */
 function begin (run: Run): void {
@@ -211,11 +215,16 @@ function reportRefused (run: Run): void {
 }
 
 /** The stored steps cannot be read, or the store did not answer while the lease lasted. */
-function endUnreadable (runtime: JobRuntime, scope: RunnerScope, error: unknown): Settlement {
+async function endUnreadable (runtime: JobRuntime, scope: RunnerScope, error: unknown): Promise<Settlement> {
   if (error instanceof LeaseLost) return { kind: 'release' }
-  const final = isAsyncEndpointsError(error, 'FAE_CHECKPOINT_UNREADABLE') ||
-    isAsyncEndpointsError(error, 'FAE_STORE_UNSUPPORTED')
-  if (!final) throw error
+  const unreadable = isUnreadable(error)
+  if (!unreadable && !isAsyncEndpointsError(error, 'FAE_STORE_UNSUPPORTED')) throw error
+  if (unreadable) {
+    const { context: { clock }, store } = runtime
+    // What its steps have done is not undone, and nobody but a person can: they see it beside failed compensations.
+    // Without the mark it still fails with its code.
+    await store.steps?.checkpoint(scope.claim, { facts: {}, notUndoneSince: storeNow(store, clock) }).catch(() => {})
+  }
   const stored = toStoredError(error, runtime.redaction.text)
   scope.onSettled((verdict) => {
     if (verdict.kind === 'stored') new SagaEvents(runtime, scope).sagaFailed(0, stored, 'forward')

@@ -164,6 +164,8 @@ t.test('sagas that could not undo their steps, as the store counts them: Degrade
   for (const id of ids) world.jobs.set(id, failed(id, [`of-${id}`]))
   world.sagas = { ...NONE, notUndone: 1_000, notUndoneIds: ids }
   t.match(await world.compensations.look(), { data: { compensation_failed: 1_000 }, description: /: transcode \(of-job-0\).*of-job-4\) and 995 more$/ })
+  world.jobs.set('job-0', failed('job-0', []))
+  t.match(await world.compensations.look(), { description: /: transcode \(unknown\), / }, 'its steps cannot be read')
   world.jobs.clear()
   t.match(await world.compensations.look(), { status: 'Degraded', description: 'steps that could not be undone: those of 1000 saga(s)' }, 'removed since they were counted')
 })

@@ -5,7 +5,7 @@ import { clockedApp, type ClockedApp } from './clocked.ts'
 interface Spoilt { readonly second: ClockedApp, readonly id: string, readonly undone: unknown[], readonly used: number }
 
 /** Runs a saga whose second attempt reads this text under this key. */
-async function afterSpoiling (t: Test, part: 'facts' | 'values', key: string, text: string): Promise<Spoilt> {
+async function afterSpoiling (t: Test, part: 'facts' | 'values' | 'signals', key: string, text: string): Promise<Spoilt> {
   const undone: unknown[] = []
   const made = { used: 0 }
   const define: Parameters<typeof clockedApp>[1] = (app) => {
@@ -47,6 +47,7 @@ for (const [what, key, text] of [
     if (key === 'a') t.match(error?.message, /step "a"/)
     t.strictSame(undone, [])
     t.equal((await second.app.inject(`/jobs/${id}`)).statusCode, 200, 'the status document can be read')
+    t.match((await second.app.jobs.counts('default'))[0]?.sagas, { notUndone: 1, notUndoneIds: [id] }, 'people are called')
     await second.app.jobs.redrive(id)
     t.equal((await second.ended(id)).error?.code, 'FAE_CHECKPOINT_UNREADABLE', 'a redrive says the same')
   })
@@ -59,5 +60,12 @@ t.test('a result that is no JSON fails the step that reads it, and its own undo'
   t.equal(error?.code, 'FAE_COMPENSATION_FAILED')
   t.match(error?.message, /FAE_CHECKPOINT_UNREADABLE/)
   t.strictSame(undone, [])
+  t.equal(used, 0)
+})
+
+t.test('a signal that is no JSON ends the saga in its first attempt, and what was done is undone', async (t) => {
+  const { second, id, undone, used } = await afterSpoiling(t, 'signals', 'go', 'yes')
+  t.match(await second.record(id), { state: 'failed', attempts: 1, error: { code: 'FAE_CHECKPOINT_UNREADABLE', message: /"go" is not JSON/ } })
+  t.match(undone, [{ kind: 'completed' }])
   t.equal(used, 0)
 })

@@ -39,8 +39,7 @@ for (const [what, field, text] of [
   ['a step has a state that there is not', 's:a', '{"s":"?","a":1,"m":3,"t":0}'],
   ['a step has an error that is none', 's:a', '{"s":"c","a":1,"m":3,"t":0,"e":5}'],
   ['a step is bytes that are no text', 's:a', '\u0000\uFFFD'],
-  ['a result is half a JSON', 'r:a', '{"key"'],
-  ['a signal is no JSON', 'g:go', 'yes']
+  ['a result is half a JSON', 'r:a', '{"key"']
 ] as const) {
   t.test(`${what}: one attempt, a coded failure, also after a redrive, and the status can be read`, async (t) => {
     const prefix = uniquePrefix()
@@ -66,9 +65,46 @@ for (const [what, field, text] of [
       t.equal(end.state, 'failed')
       t.match((await recordOf(app, id)).error?.message + String(end.code), /FAE_CHECKPOINT_UNREADABLE/)
       t.equal((await app.inject(`/jobs/${id}`)).statusCode, 200)
+      const [counts] = await app.jobs.counts('default')
+      t.match(counts?.sagas, { notUndone: 1, notUndoneIds: [id] }, 'people are called: nothing was undone')
       if (n === 0) await app.jobs.redrive(id)
     }
     t.same(calls, [], 'nothing is run or undone on what cannot be read')
+  })
+}
+
+for (const [what, field, code, undone] of [
+  ['a signal is no JSON', 'g:go', 'FAE_CHECKPOINT_UNREADABLE', ['undo a']],
+  // Without its item, an item cannot be undone.
+  ['the list of an `each` is no JSON', 'r:list', 'FAE_COMPENSATION_FAILED', ['undo a']]
+] as const) {
+  t.test(`${what}: one attempt, and what was done before is undone`, async (t) => {
+    const prefix = uniquePrefix()
+    const calls: string[] = []
+    const app = await process(t, prefix, (app) => app.saga({
+      name: 'order',
+      steps: (s) => s
+        .step('a', { run: () => 1, compensate: () => { calls.push('undo a') } })
+        .each('list', () => [1, 2], {
+          attempts: 2,
+          concurrency: 1,
+          backoff: { type: 'fixed', delayMs: 5_000, jitter: 0 },
+          run: ({ item, attempt }) => { if (field === 'r:list' && item === 2 && attempt === 1) throw new Error('later') },
+          compensate: { attempts: 1, run: ({ item }) => { if (field === 'r:list') calls.push(`undo ${item}`) } }
+        })
+        .signal('go')
+        .step('b', () => { calls.push('b') })
+    }))
+    const { id } = await app.jobs.submit('order', {})
+    await (field === 'g:go' ? untilStep(app, id, 'go', 'w') : untilStep(app, id, 'list/1', 'b'))
+    await untilSuspended(app, id)
+    app.jobWorker.pause()
+    await signal(app, id, 'go', true)
+    await redis.hset(`${prefix}:default:${id}`, field, 'yes')
+    app.jobWorker.resume()
+    t.match(await endOf(app, id), { state: 'failed', code, attempts: 1 })
+    t.match((await recordOf(app, id)).error?.message, /cannot be read/)
+    t.same(calls, undone)
   })
 }
 
