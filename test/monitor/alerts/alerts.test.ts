@@ -140,6 +140,25 @@ t.test('the store\'s own numbers: dead letters, stuck jobs that stay, a worker t
   await one.alerts.stop(0)
 })
 
+t.test('sagas that were not undone, as the store names them: until they are redriven, without those that no rule counts', async (t) => {
+  const place = new Place()
+  const one = process(place, { alone: true })
+  await one.alerts.start()
+  for (const [id, name] of [['a', 'order'], ['b', 'excluded']] as const) {
+    place.jobs.set(id, { id, name, state: 'failed', createdAt: 0, facts: { charge: '{"s":"x","a":1,"m":1,"t":0}' } } as unknown as JobRecord)
+  }
+  place.counts = { sagas: { compensating: 0, compensatingSince: undefined, awaitingSignal: 0, notUndone: 3, notUndoneIds: ['gone', 'b', 'a'] } }
+  await one.alerts.check()
+  t.same(one.seen(), ['raised compensation-failed:order'])
+  t.match(one.told[0]?.alert.details, { failed: 1, jobs: [{ job_id: 'a', steps: 'charge' }] })
+  await place.clock.advance(120 * MINUTE)
+  t.notOk(one.seen().some((line) => line.startsWith('resolved')), 'not resolved by time')
+  place.counts = {}
+  await place.clock.advance(20 * MINUTE)
+  t.ok(one.seen().includes('resolved compensation-failed:order'), one.seen().join())
+  await one.alerts.stop(0)
+})
+
 t.test('slow attempts, over or under way, and a worker that has gone silent', async (t) => {
   const place = new Place()
   const worker: AlertWorkerView = {
