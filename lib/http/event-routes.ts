@@ -13,7 +13,7 @@ import { clientOf, correlationHook, problemHandler, vary, type HttpRuntime } fro
 import { ownCompilers } from './own-compilers.ts'
 import { describeError } from './problem.ts'
 import { prefersEvents } from './prefers-events.ts'
-import { emptyResponse, problemResponse } from './schemas.ts'
+import { emptyResponse, eventsResponse, lastEventIdHeader, lastEventIdParameter, problemResponse } from './schemas.ts'
 import { documentOnChannel } from './shown-job.ts'
 import { isGone } from './waiting.ts'
 
@@ -31,6 +31,13 @@ const STREAM_HEADERS = {
   'referrer-policy': 'no-referrer'
 } as const
 
+export const HEARD_ALL = 'The client has heard the end of every job: it need not come back'
+
+/** One `sig` for each id, in the same order. */
+const sigsParameter = {
+  sig: { type: 'array', items: { type: 'string' }, maxItems: MAX_STREAMED_JOBS, description: 'The signatures of the links of the jobs, in the order of the ids' }
+}
+
 /** Whether the client asks for events instead of the status document. */
 export function wantsEvents (http: HttpRuntime, request: FastifyRequest): boolean {
   return http.listening.sse && prefersEvents(request.headers.accept)
@@ -41,23 +48,22 @@ export function addEventRoute (app: FastifyInstance, http: HttpRuntime): void {
   const schema = described(app, http, 'listenToJobs', {
     summary: 'Listen to several jobs on one stream of server-sent events',
     params: { type: 'object', properties: {} },
+    headers: lastEventIdHeader,
+    query: {
+      id: { type: 'array', items: { type: 'string' }, maxItems: MAX_STREAMED_JOBS, description: 'The ids of the jobs' },
+      ...lastEventIdParameter,
+      ...(http.signer === undefined ? undefined : sigsParameter)
+    },
     response: {
-      200: { description: 'Events `status`, `progress`, `step`, `end`, `gone`, `ping`, `bye`', content: { [SSE_MEDIA_TYPE]: { schema: { type: 'string' } } } },
-      204: emptyResponse('All of these jobs are over, and the client has heard that: it need not come back'),
+      200: eventsResponse('Events about the jobs'),
+      204: emptyResponse(HEARD_ALL),
       400: problemResponse(`No id, more than ${MAX_STREAMED_JOBS}, or one that is none`)
     }
   })
-  const query = {
-    type: 'object',
-    properties: {
-      id: { type: 'array', items: { type: 'string' }, maxItems: MAX_STREAMED_JOBS, description: 'The ids of the jobs' },
-      last_event_id: { type: 'string', description: 'What `Last-Event-ID` would say, for clients that cannot set it' }
-    }
-  }
   const route = {
     url: `${http.options.path}/events`,
     exposeHeadRoute: false,
-    schema: { ...schema, querystring: query },
+    schema,
     ...ownCompilers,
     ...hiddenSig(app, http),
     config: { asyncEndpoints: { kind: 'events' as const }, ...NEVER_SHED, otel: false },

@@ -9,7 +9,7 @@ import { storeNow } from '../jobs/store-clock.ts'
 import { anyBody } from './any-body.ts'
 import { described, type Described } from './described-route.ts'
 import { matchesETag, retryAfterSeconds } from './document.ts'
-import { addEventRoute, streamJob, wantsEvents } from './event-routes.ts'
+import { addEventRoute, HEARD_ALL, streamJob, wantsEvents } from './event-routes.ts'
 import { hiddenSig } from './hidden-sig.ts'
 import { findJob, NEVER_SHED, notFound, type JobRequest } from './find-job.ts'
 import { addListRoute } from './list-route.ts'
@@ -23,7 +23,8 @@ import {
   clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRuntime
 } from './http-runtime.ts'
 import {
-  emptyResponse, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse, statusSchema
+  emptyResponse, eventsResponse, ifNoneMatchHeader, jsonResponse, lastEventIdHeader, lastEventIdParameter, preferHeader, problemResponse,
+  statusSchema
 } from './schemas.ts'
 import { addSignalRoute } from './signal-route.ts'
 import { admissionOf, answer, showJob, type Shown } from './shown-job.ts'
@@ -35,6 +36,8 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
   const gone = problemResponse('The job does not exist, is no longer stored, or belongs to another owner')
   const away = problemResponse('The job store cannot be reached')
   const status = jsonResponse('The status of the job', statusSchema)
+  const { sse } = http.listening
+  const heard: Described['response'] = sse ? { 204: emptyResponse(HEARD_ALL) } : {}
 
   const add = (kind: AsyncEndpointsRouteConfig['kind'], method: 'GET' | 'POST' | 'DELETE', url: string, operation: string, schema: Described, handler: (request: JobRequest, reply: FastifyReply) => Promise<unknown>): void => {
     const route: RouteOptions<RawServerDefault, RawRequestDefaultExpression, RawReplyDefaultExpression, { Params: { id: string } }> = {
@@ -58,12 +61,21 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
 
   add('status', 'GET', path, 'getJob', {
     summary: 'The status of a job',
-    headers: { ...preferHeader, ...ifNoneMatchHeader },
-    response: { 200: status, 304: emptyResponse('Not changed since the given ETag'), 404: gone, 503: away }
+    headers: { ...preferHeader, ...ifNoneMatchHeader, ...(sse ? lastEventIdHeader : undefined) },
+    ...(sse ? { query: lastEventIdParameter } : undefined),
+    linked: true,
+    response: {
+      200: sse ? eventsResponse('The status of the job; with `Accept: text/event-stream`: events about it', status) : status,
+      ...heard,
+      304: emptyResponse('Not changed since the given ETag'),
+      404: gone,
+      503: away
+    }
   }, (request, reply) => sendStatus(http, request, reply))
 
   add('result', 'GET', `${path}/result`, 'getJobResult', {
     summary: 'The result of a completed job',
+    linked: true,
     response: {
       200: jsonResponse('The result', {}),
       204: emptyResponse('The job was completed without a result'),
@@ -81,8 +93,9 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
     409: problemResponse('The job has already ended'),
     503: away
   }
-  add('cancel', 'DELETE', path, 'deleteJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(http, request, reply))
-  add('cancel', 'POST', `${path}/cancel`, 'cancelJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(http, request, reply))
+  const cancel: Described = { summary: 'Cancel a job', linked: true, response: cancelResponses }
+  add('cancel', 'DELETE', path, 'deleteJob', cancel, (request, reply) => cancelJob(http, request, reply))
+  add('cancel', 'POST', `${path}/cancel`, 'cancelJob', cancel, (request, reply) => cancelJob(http, request, reply))
 
   const redrive: Described = {
     summary: 'Redrive a failed job: run it again with a new budget of attempts',
