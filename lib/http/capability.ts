@@ -30,7 +30,8 @@ export interface CapabilityLinkOptions {
    */
   ttlMs?: number | undefined
   /**
-   * What the links in responses allow. With `'cancel'`, `links.cancel` works without anything else.
+   * What the links in responses allow. With `'cancel'`, which includes `'read'`, `links.cancel` works without anything
+   * else. With an empty list no link in a response is signed, and only `app.jobLink()` gives access.
    *
    * @defaultValue ['read']
    */
@@ -113,7 +114,8 @@ export class LinkSigner {
     this.#first = first
     this.#keys = new Map(keys.map(({ id, secret }) => [id, secret]))
     this.#ttlMs = ttlMs ?? DEFAULT_TTL_MS
-    this.#scopes = new Set(scopes ?? ['read'])
+    // Who may cancel a job may read it: without its other links, the one to cancel it would be of no use.
+    this.#scopes = new Set(scopes?.includes('cancel') === true ? ['read', 'cancel'] : scopes ?? ['read'])
     this.#now = now
   }
 

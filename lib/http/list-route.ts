@@ -5,18 +5,24 @@ import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { JOB_STATES, type JobState } from '../jobs/states.ts'
 import { askAuthorize, type AuthorizeFunction, type Verdict } from './authorize.ts'
+import { linksOfLister } from './client-links.ts'
 import { described } from './described-route.ts'
 import { statusDocument, type StatusDocument } from './document.ts'
 import { hiddenSig } from './hidden-sig.ts'
 import { correlationHook, exposureOf, problemHandler, type HttpRuntime } from './http-runtime.ts'
+import type { Links } from './links.ts'
+import type { Viewer } from './owner.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { asJson } from './responses.ts'
 import { jsonResponse, listSchema, problemResponse } from './schemas.ts'
 import { admissionOf } from './shown-job.ts'
 
+/** A status document in a list. Its links are those that work for the client without a signature; there may be none. */
+export type ListedJob = Omit<StatusDocument, 'links'> & { readonly links: Partial<Links> }
+
 /** The body of `GET /jobs`. */
 export interface JobListDocument {
-  readonly jobs: readonly StatusDocument[]
+  readonly jobs: readonly ListedJob[]
   /** The `cursor` of the next page. Absent on the last one. */
   readonly cursor?: string | undefined
 }
@@ -80,7 +86,9 @@ async function sendList (http: HttpRuntime, authorize: AuthorizeFunction, reques
   const wanted = restricted(asked, verdict)
   const { jobs, cursor } = wanted === undefined ? { jobs: [] } : await http.jobs.list(wanted)
   if (cursor !== undefined) reply.header('link', `<${nextPage(http, asked, cursor)}>; rel="next"`)
-  return asJson(reply, { jobs: jobs.map((job) => shown(http, job)), cursor } satisfies JobListDocument)
+  const viewer = await http.ownership.ask(request)
+  const documents = await Promise.all(jobs.map(async (job) => await shown(http, viewer, request, job)))
+  return asJson(reply, { jobs: documents, cursor } satisfies JobListDocument)
 }
 
 /** The query for what the request may see; `undefined`: nothing. */
@@ -91,9 +99,14 @@ function restricted (asked: ListOptions, verdict: Verdict): ListOptions | undefi
 }
 
 /** A list is shown to a person who sees the jobs of many: it gives away no links to them. */
-function shown (http: HttpRuntime, job: JobRecord): StatusDocument {
+async function shown (
+  http: HttpRuntime, viewer: Viewer, request: FastifyRequest, job: JobRecord
+): Promise<ListedJob> {
   const plan = http.runtime.registry.get(job.name)?.saga
-  return statusDocument(job, http.links.unsigned(), exposureOf(http, job), admissionOf(http, job).maxRedrives, plan)
+  const links = await linksOfLister(http, viewer, request, job)
+  const document = statusDocument(job, links, exposureOf(http, job), admissionOf(http, job).maxRedrives, plan)
+  const { self, ...others } = document.links
+  return { ...document, links: links.may.read ? document.links : others }
 }
 
 function nextPage ({ links }: HttpRuntime, { cursor: _, ...asked }: ListOptions, cursor: string): string {

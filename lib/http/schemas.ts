@@ -36,7 +36,7 @@ export const submittedSchema: Schema = {
   properties: {
     ...submittedProperties,
     links,
-    webhook: { type: 'boolean', description: 'A webhook will be called when the job has ended' },
+    webhook: { type: 'boolean', description: 'Whether a webhook will be called when the job has ended; absent if the endpoint has none to offer' },
     listening: {
       type: 'object',
       description: 'The channel that the header `Listening` asked for, and where it is',

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Signalled } from '../client/jobs.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
+import { linksOfReader } from './client-links.ts'
 import { described } from './described-route.ts'
 import { clientOf, correlationHook, linksFor, problemHandler, type HttpRuntime } from './http-runtime.ts'
 import { findJob, NEVER_SHED, type JobRequest } from './find-job.ts'
@@ -66,7 +67,7 @@ async function receiveSignal (http: HttpRuntime, request: SignalRequest, reply: 
   const signalled = await http.jobs.signal(id, name, request.body)
   reply.header('cache-control', 'no-store')
   const waitMs = waitAsked(http, request, reply)
-  if (waitMs === 0) return accept(http, name, signalled, signalled.job, signalled.state === 'stored' ? 202 : 200, reply)
+  if (waitMs === 0) return await accept(http, name, signalled, signalled.job, signalled.state === 'stored' ? 202 : 200, request, reply)
   return await answerInTime(http, name, signalled, waitMs, request, reply)
 }
 
@@ -88,10 +89,10 @@ async function answerInTime (
 ): Promise<unknown> {
   const job = await waitForEnd(http, signalled.job, waitMs, clientOf(http, signalled.job, request), reply)
   if (reply.sent) return undefined
-  if (!isTerminal(job.state)) return accept(http, name, signalled, job, 202, reply)
+  if (!isTerminal(job.state)) return await accept(http, name, signalled, job, 202, request, reply)
   if (job.state === 'completed') {
     const result = await readResult(http, job)
-    if (result === undefined) return accept(http, name, signalled, job, 202, reply)
+    if (result === undefined) return await accept(http, name, signalled, job, 202, request, reply)
     reply.header('preference-applied', appliedWait(waitMs)).header('content-location', linksFor(http, request, job.id).result(job.id))
     return sendResult(result.text, reply)
   }
@@ -100,9 +101,11 @@ async function answerInTime (
 }
 
 /** @param job as it was last seen: with the signal, or before it */
-function accept (
-  { links }: HttpRuntime, signal: string, signalled: Signalled, job: JobRecord, code: 200 | 202, reply: FastifyReply
-): unknown {
+async function accept (
+  http: HttpRuntime, signal: string, signalled: Signalled, job: JobRecord, code: 200 | 202, request: SignalRequest,
+  reply: FastifyReply
+): Promise<unknown> {
+  const links = await linksOfReader(http, request, job)
   // The record may still say for how long the saga would have waited without its signal.
   reply.code(code).header('location', links.self(job.id)).header('retry-after', isTerminal(job.state) ? '0' : '1')
   return asJson(reply, { id: job.id, signal, status: signalled.state, links: links.of(job.id, job.state) })
