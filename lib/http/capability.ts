@@ -157,10 +157,15 @@ function macOf (secret: string | Uint8Array, jobId: string, scope: LinkScope, se
 
 /** The texts of a request that may be links: the parameters `sig`, in order, and the bearer token. */
 export function sigsOf (request: FastifyRequest): readonly string[] {
-  const { sig } = request.query as { readonly sig?: unknown }
-  const sigs = (Array.isArray(sig) ? sig : [sig]).filter((text) => typeof text === 'string')
+  const sigs = sigParameters(request)
   const bearer = /^bearer +([^ ]+)$/i.exec(request.headers.authorization ?? '')?.[1]
   return bearer === undefined || !FORM.test(bearer) ? sigs : [...sigs, bearer]
+}
+
+/** The parameters `sig` of a request, in order. */
+export function sigParameters ({ query }: Pick<FastifyRequest, 'query'>): readonly string[] {
+  const sig: unknown = Reflect.get(Object(query), 'sig')
+  return (Array.isArray(sig) ? sig : [sig]).filter((text) => typeof text === 'string')
 }
 
 /** The grants by which requests got access, by job. A request that needed none has none. */

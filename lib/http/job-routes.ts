@@ -17,6 +17,7 @@ import { RequestOrigin } from './request-origin.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime } from './prefer.ts'
 import { problemSlug } from './problem.ts'
+import { assertSpelling } from './query-names.ts'
 import { asJson } from './responses.ts'
 import { noResult, resultText, sendResult } from './result.ts'
 import {
@@ -39,12 +40,15 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
   const { sse } = http.listening
   const heard: Described['response'] = sse ? { 204: emptyResponse(HEARD_ALL) } : {}
 
+  const misspelt = problemResponse('The query has a misspelt parameter, which `errors` names')
+  const known = ['sig', ...(sse ? ['last_event_id'] : [])]
+
   const add = (kind: AsyncEndpointsRouteConfig['kind'], method: 'GET' | 'POST' | 'DELETE', url: string, operation: string, schema: Described, handler: (request: JobRequest, reply: FastifyReply) => Promise<unknown>): void => {
     const route: RouteOptions<RawServerDefault, RawRequestDefaultExpression, RawReplyDefaultExpression, { Params: { id: string } }> = {
       method,
       url,
       exposeHeadRoute: false,
-      schema: described(app, http, operation, schema),
+      schema: described(app, http, operation, { ...schema, response: { ...schema.response, 400: misspelt } }),
       ...ownCompilers,
       ...hiddenSig(app, http),
       // Read by @fastify/otel: polling is not worth a trace.
@@ -52,7 +56,10 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
       onRequest: correlationHook(http),
       ...(method === 'GET' ? undefined : { preParsing: anyBody }),
       errorHandler: problemHandler(http, http.options.responses, undefined),
-      handler
+      handler: (request, reply) => {
+        assertSpelling(request, known)
+        return handler(request, reply)
+      }
     }
     app.route(route)
     // Fastify's own HEAD route would send a Content-Length of 0 with a 304.

@@ -1,7 +1,6 @@
 /** `GET /jobs`: the jobs of an owner, or of everybody. It exists only where `http.authorize` decides who may see it. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ListOptions } from '../client/jobs.ts'
-import { AsyncEndpointsError } from '../core/errors.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { JOB_STATES, type JobState } from '../jobs/states.ts'
 import { askAuthorize, type AuthorizeFunction, type Verdict } from './authorize.ts'
@@ -13,6 +12,7 @@ import { correlationHook, exposureOf, problemHandler, type HttpRuntime } from '.
 import type { Links } from './links.ts'
 import type { Viewer } from './owner.ts'
 import { ownCompilers } from './own-compilers.ts'
+import { invalidQuery, type QueryProblem } from './query-names.ts'
 import { asJson } from './responses.ts'
 import { jsonResponse, listSchema, problemResponse } from './schemas.ts'
 import { admissionOf } from './shown-job.ts'
@@ -116,11 +116,8 @@ function nextPage ({ links }: HttpRuntime, { cursor: _, ...asked }: ListOptions,
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_REQUEST`, with everything that is wrong */
 function readQuery (given: unknown): ListOptions {
-  // As a validator of Fastify lists them.
-  const validation: Array<{ readonly instancePath: string, readonly message: string }> = []
-  const wrong = (name: string, message: string): undefined => {
-    validation.push({ instancePath: `/${name.slice(0, 100).replaceAll('~', '~0').replaceAll('/', '~1')}`, message })
-  }
+  const problems: QueryProblem[] = []
+  const wrong = (name: string, message: string): undefined => { problems.push({ name, message }) }
   const read: { -readonly [Key in keyof ListOptions]: ListOptions[Key] } = { limit: DEFAULT_LIMIT }
   for (const [name, value] of Object.entries(Object(given) as Record<string, unknown>).slice(0, MAX_LIMIT)) {
     if (!Object.hasOwn(query.properties, name)) wrong(name, 'is no parameter of a list')
@@ -130,9 +127,8 @@ function readQuery (given: unknown): ListOptions {
     else if (name === 'state') read.state = stateIn(value) ?? wrong(name, `must be one of ${JOB_STATES.join(', ')}`)
     else read[name as 'name' | 'queue' | 'owner' | 'cursor'] = value
   }
-  if (validation.length === 0) return read
-  const error = new AsyncEndpointsError('FAE_INVALID_REQUEST', 'The query is not valid; errors says what is wrong')
-  throw Object.assign(error, { validation, validationContext: 'querystring' })
+  if (problems.length === 0) return read
+  throw invalidQuery(problems)
 }
 
 function limitIn (value: string): number | undefined {

@@ -10,6 +10,7 @@ import { findJob, NEVER_SHED, type JobRequest } from './find-job.ts'
 import { hiddenSig } from './hidden-sig.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime } from './prefer.ts'
+import { assertSpelling } from './query-names.ts'
 import { asJson } from './responses.ts'
 import { sendResult } from './result.ts'
 import { emptyResponse, jsonResponse, preferHeader, problemResponse, signalledSchema } from './schemas.ts'
@@ -43,7 +44,7 @@ export function addSignalRoute (app: FastifyInstance, http: HttpRuntime): void {
         ),
         202: jsonResponse('The signal is stored, and the saga goes on', signalledSchema),
         204: emptyResponse('With `Prefer: wait=N`: the job was completed in time, without a result'),
-        400: problemResponse('The signal does not fit its schema'),
+        400: problemResponse('The signal does not fit its schema, or the query has a misspelt parameter'),
         404: problemResponse('The job does not exist, is no longer stored, is of another owner, or has no such signal'),
         409: problemResponse('Another signal of this name was sent before, or the job has ended'),
         413: problemResponse('The signal is too large'),
@@ -63,6 +64,7 @@ export function addSignalRoute (app: FastifyInstance, http: HttpRuntime): void {
 
 async function receiveSignal (http: HttpRuntime, request: SignalRequest, reply: FastifyReply): Promise<unknown> {
   const { id, name } = request.params
+  assertSpelling(request, ['sig'])
   await findJob(http, request, 'signal')
   const signalled = await http.jobs.signal(id, name, request.body)
   reply.header('cache-control', 'no-store')

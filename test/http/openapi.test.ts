@@ -95,7 +95,7 @@ t.test('streams and sockets are answers of their routes, where the application h
   const { app: silent } = await testApp({ listening: { sse: false }, before })
   await silent.ready()
   const get = at(silent.swagger(), 'paths', '/jobs/{id}', 'get')
-  t.same(entries(at(get, 'responses')).map(([status]) => status), ['200', '304', '404', '503'])
+  t.same(entries(at(get, 'responses')).map(([status]) => status), ['200', '304', '400', '404', '503'])
   t.same(entries(at(get, 'responses', '200', 'content')).map(([type]) => type), ['application/json'])
   t.same(parameters(get, 'query'), [])
 
