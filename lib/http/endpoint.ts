@@ -7,6 +7,7 @@ import type { JobDefinition, JobDefinitionInput, JobHandler, SpanAttributesOptio
 import type { SchemaCompiler, SchemaCompilers } from '../jobs/schemas.ts'
 import { OPENAPI_TAGS, readEndpointOptions, type BaseEndpointOptions } from './options.ts'
 import { correlationHook, problemHandler, type Endpoint, type HttpRuntime } from './http-runtime.ts'
+import { hiddenSig } from './hidden-sig.ts'
 import { compilersOf } from './schema-compilers.ts'
 import { emptyResponse, jsonResponse, problemResponse, submittedSchema, withCorrelation } from './schemas.ts'
 import { submitHandler } from './submit.ts'
@@ -80,6 +81,7 @@ function addSubmitRoute (app: FastifyInstance, http: HttpRuntime, endpoint: Endp
   let refuse: ReturnType<typeof problemHandler> | undefined
   app.route({
     ...rest,
+    ...hiddenSig(app, http, rest.logSerializers),
     method,
     url,
     ...(bodyLimit === undefined ? undefined : { bodyLimit }),
