@@ -5,6 +5,7 @@ import type { JobRuntime } from '../events/runtime.ts'
 import { DELIVERY_JOB } from '../events/webhook-catalogue.ts'
 import type { JobInput, JobWebhook, NewJob } from '../jobs/job.ts'
 import { deliveryId, type DeliveredJob, type WebhookJobs } from '../jobs/webhook.ts'
+import type { WebhookEnds } from './webhook-ends.ts'
 import type { ResolvedWebhooksOptions } from './webhook-options.ts'
 import type { WebhookTransport } from './webhook-transport.ts'
 
@@ -32,10 +33,11 @@ export interface WebhookJobsParts {
   readonly transport: WebhookTransport
   /** Where the job routes are; `undefined`: this process has none. */
   readonly linkBase: string | undefined
+  readonly ends: WebhookEnds
 }
 
 /** Makes what `app.jobs` needs to submit and to redrive a job with a webhook. */
-export function makeWebhookJobs ({ runtime, options, transport, linkBase }: WebhookJobsParts): WebhookJobs {
+export function makeWebhookJobs ({ runtime, options, transport, linkBase, ends }: WebhookJobsParts): WebhookJobs {
   return {
     check: (url, jobName) => {
       const refusal = transport.refuses(url)
@@ -44,7 +46,9 @@ export function makeWebhookJobs ({ runtime, options, transport, linkBase }: Webh
       runtime.bus.emit('webhook.refused', { jobName, reason })
       throw webhookRefused(sentence, reason)
     },
-    delivery: (job, webhook, round, now) => deliveryJob(job, webhook, round, now, options, linkBase)
+    delivery: (job, webhook, round, now) => deliveryJob(job, webhook, round, now, options, linkBase),
+    dropped: (job, input, reason) => { ends.dropped(job, input, reason) },
+    delivers: ({ name }) => name === DELIVERY_JOB
   }
 }
 

@@ -19,6 +19,9 @@ export function webhookSink ({ metrics, excluded }: SagaSinkParts): Sink {
     'webhook.failed': (event) => {
       if (!excluded(event.jobName)) metrics.webhookEnded({ jobName: event.jobName, outcome: 'failed' }, exemplarOf(event))
     },
+    'webhook.cancelled': (event) => {
+      if (!excluded(event.jobName)) metrics.webhookEnded({ jobName: event.jobName, outcome: 'cancelled' }, exemplarOf(event))
+    },
     'webhook.refused': ({ jobName, reason }) => {
       if (!excluded(jobName)) metrics.webhookRefused({ jobName, reason })
     }
