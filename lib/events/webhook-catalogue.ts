@@ -2,6 +2,8 @@
 
 /** The name of the job that delivers a webhook: its metric label `job_name`. */
 export const DELIVERY_JOB = 'webhook-delivery'
+/** The queue of deliveries, if the option `webhooks` names no other. */
+export const DELIVERY_QUEUE = 'webhooks'
 
 const DELIVERY = [
   'jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId', 'deliveryId', 'host'

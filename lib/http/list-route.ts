@@ -1,6 +1,7 @@
 /** `GET /jobs`: the jobs of an owner, or of everybody. It exists only where `http.authorize` decides who may see it. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ListOptions } from '../client/jobs.ts'
+import { DELIVERY_JOB, DELIVERY_QUEUE } from '../events/webhook-catalogue.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { JOB_STATES, type JobState } from '../jobs/states.ts'
 import { askAuthorize, type AuthorizeFunction, type Verdict } from './authorize.ts'
@@ -84,7 +85,7 @@ async function sendList (http: HttpRuntime, authorize: AuthorizeFunction, reques
   const asked = readQuery(request.query)
   reply.header('cache-control', 'private, no-store')
   const wanted = restricted(asked, verdict)
-  const { jobs, cursor } = wanted === undefined ? { jobs: [] } : await http.jobs.list(wanted)
+  const { jobs, cursor } = wanted === undefined ? { jobs: [] } : await http.jobs.list(withoutDeliveries(http, wanted))
   if (cursor !== undefined) reply.header('link', `<${nextPage(http, asked, cursor)}>; rel="next"`)
   const viewer = await http.ownership.ask(request)
   const documents = await Promise.all(jobs.map(async (job) => await shown(http, viewer, request, job)))
@@ -99,6 +100,16 @@ function restricted (asked: ListOptions, verdict: Verdict): ListOptions | undefi
 }
 
 /** A list is shown to a person who sees the jobs of many: it gives away no links to them. */
+/**
+ * A client that has submitted one job would see two: the delivery of its webhook is a job as well. Deliveries are shown
+ * to whom asks for them, by their name or their queue.
+ */
+function withoutDeliveries ({ webhooks }: HttpRuntime, asked: ListOptions): ListOptions {
+  const { name, queue } = asked
+  if (name !== undefined || (queue !== undefined && queue === (webhooks?.queue ?? DELIVERY_QUEUE))) return asked
+  return { ...asked, exceptName: DELIVERY_JOB }
+}
+
 async function shown (
   http: HttpRuntime, viewer: Viewer, request: FastifyRequest, job: JobRecord
 ): Promise<ListedJob> {
