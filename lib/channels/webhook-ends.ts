@@ -60,7 +60,6 @@ export class WebhookEnds {
   async #input (id: string): Promise<JobInput | undefined> {
     return await this.#runtime.store.input(id).catch(() => undefined)
   }
-
 }
 
 /** For an event. What cannot be read is empty: that a message is not sent must be reported all the same. */
