@@ -27,7 +27,7 @@ export function assertSpelling ({ query }: Pick<FastifyRequest, 'query'>, known:
     const plain = name.toLowerCase().replaceAll(/[^a-z0-9]/g, '').replace(/s$/, '')
     const meant = MEANT.get(plain)
     if (meant !== undefined && known.includes(meant)) wrong.push({ name, message: `is no parameter here; is ${meant} meant?` })
-    else if (PREFERENCES.has(plain)) wrong.push({ name, message: 'is no parameter here; the header Prefer: wait=20 makes a request wait' })
+    else if (PREFERENCES.has(plain)) wrong.push({ name, message: 'is no parameter here; a submission and the status of a job wait with the header Prefer: wait=20' })
   }
   if (wrong.length > 0) throw invalidQuery(wrong)
 }
