@@ -3,7 +3,7 @@ import type { JobRuntime } from '../events/runtime.ts'
 import { DELIVERY_JOB } from '../events/webhook-catalogue.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
 import { eventIds } from '../jobs/trace-ids.ts'
-import type { DeliveryInput } from './webhook-jobs.ts'
+import type { DeliveryInput } from './delivery-input.ts'
 
 /** What an event about the end of a job says of it. */
 interface Ended {

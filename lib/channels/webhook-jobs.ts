@@ -6,26 +6,13 @@ import { DELIVERY_JOB } from '../events/webhook-catalogue.ts'
 import type { JobInput, JobWebhook, NewJob } from '../jobs/job.ts'
 import { deliveryId, type DeliveredJob, type WebhookJobs } from '../jobs/webhook.ts'
 import type { WebhookEnds } from './webhook-ends.ts'
+import type { DeliveryInput } from './delivery-input.ts'
 import type { ResolvedWebhooksOptions } from './webhook-options.ts'
 import type { WebhookTransport } from './webhook-transport.ts'
 
 /** How long a delivery is found instead of being made again. Longer than the schedule lasts. */
 const KEY_TTL_MS = 604_800_000
 const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
-
-/** What a delivery is submitted with. */
-export interface DeliveryInput {
-  /** The job whose end is delivered. */
-  readonly job: string
-  readonly name: string
-  readonly queue: string
-  /** How often the job was redriven before that end. */
-  readonly round: number
-  readonly url: string
-  readonly include?: 'result' | undefined
-  /** Where the job routes are. */
-  readonly linkBase?: string | undefined
-}
 
 export interface WebhookJobsParts {
   readonly runtime: JobRuntime
