@@ -35,8 +35,8 @@ export function lastEventId (text: unknown): string | undefined {
 }
 
 /**
- * The last that a client has heard of one of several jobs: of an end a short form of its version, so that a job that was
- * redriven and ended once more is noticed; `GONE` for a job that was not there. `undefined`: the job was not over.
+ * The last that a client has heard of one of several jobs: of an end a short form of its version, so that a job which
+ * was redriven and ended once more is noticed; `GONE` for a job that was not there. `undefined`: the job was not over.
  */
 export type EndMark = string | undefined
 

@@ -18,9 +18,9 @@ interface Ended {
 export type DropReason = 'cancelled' | 'removed'
 
 /**
- * A delivery can end without its runner: its workers die one after the other (stalls), its stored data cannot be read, it is
- * cancelled while it waits. Each of these ends is a `job.failed` or a `job.cancelled` of the delivery. What they have in
- * common with an end that the runner has decided is said here: exactly one `webhook.failed` or `webhook.cancelled`.
+ * A delivery can end without its runner: its workers die one after the other (stalls), something around the runner
+ * throws, it is cancelled while it waits. Each of these ends is a `job.failed` or a `job.cancelled` of the delivery. This class
+ * adds what the runner adds to an end of its own: exactly one `webhook.failed` or `webhook.cancelled`.
  */
 export class WebhookEnds {
   readonly #runtime: JobRuntime
@@ -33,7 +33,8 @@ export class WebhookEnds {
       if (event.jobName !== DELIVERY_JOB || this.#reported.delete(event.jobId)) return
       const { errorCode, attempt, maxAttempts } = event
       const about = aboutDelivery(event, await this.#input(event.jobId))
-      runtime.bus.emit('webhook.failed', { ...about, attempt, maxAttempts, statusCode: undefined, errorCode, sinceEndMs: 0 })
+      const more = { statusCode: undefined, errorCode, sinceEndMs: 0 }
+      runtime.bus.emit('webhook.failed', { ...about, attempt, maxAttempts, ...more })
     })
     runtime.bus.on('job.cancelled', (event) => {
       if (event.jobName !== DELIVERY_JOB || this.#reported.delete(event.jobId)) return
@@ -63,7 +64,9 @@ export class WebhookEnds {
 }
 
 /** For an event. What cannot be read is empty: that a message is not sent must be reported all the same. */
-function aboutDelivery ({ jobId: deliveryId, queue: itsQueue, correlationId, traceId, spanId }: Ended, input: JobInput | undefined) {
+function aboutDelivery (
+  { jobId: deliveryId, queue: itsQueue, correlationId, traceId, spanId }: Ended, input: JobInput | undefined
+) {
   const { job = '', name = '', queue = itsQueue, url = '' } = (input?.body ?? {}) as Partial<DeliveryInput>
   const host = URL.canParse(url) ? new URL(url).hostname : ''
   return { jobId: job, jobName: name, queue, correlationId, traceId, spanId, deliveryId, host }

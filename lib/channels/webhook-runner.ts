@@ -29,7 +29,8 @@ const LONGEST_RETRY_AFTER_MS = 86_400_000
 /** How many attempts a delivery has beyond its schedule, if each one ended with its worker. */
 const MORE_AFTER_STALLS = 3
 const STALLED: StoredError = Object.freeze({
-  code: 'FAE_STALLED', message: 'The workers that sent the webhook stopped, one after the other, before it was known what became of it'
+  code: 'FAE_STALLED',
+  message: 'The workers that sent the webhook stopped, one after the other, before it was known what became of it'
 })
 /** The message as it was made, among the stored values. */
 const TEXT = 'text'
@@ -110,7 +111,8 @@ class Delivery {
     this.#scope.onSettled((verdict, { kind }) => {
       if (verdict.kind !== 'stored' || (kind !== 'cancelled' && verdict.instead !== 'cancelled')) return
       this.#parts.ends.reported(job.id)
-      this.#parts.runtime.bus.emit('webhook.cancelled', { ...this.#about(), statusCode: undefined, reason: 'cancelled' })
+      const why = { statusCode: undefined, reason: 'cancelled' }
+      this.#parts.runtime.bus.emit('webhook.cancelled', { ...this.#about(), ...why })
     })
   }
 
@@ -280,7 +282,8 @@ class Delivery {
       bus.emit('webhook.attempt_failed', { ...about, statusCode: answer.status, durationMs, delayMs: final ? 0 : delayMs, final })
       if (!final) return
       ends.reported(job.id)
-      bus.emit('webhook.failed', { ...about, statusCode: answer.status, sinceEndMs: Math.max(0, this.#now - ready.since) })
+      const sinceEndMs = Math.max(0, this.#now - ready.since)
+      bus.emit('webhook.failed', { ...about, statusCode: answer.status, sinceEndMs })
     })
     return final ? { kind: 'failed', error } : { kind: 'retry', error, delayMs }
   }

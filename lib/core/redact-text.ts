@@ -10,7 +10,7 @@ const SCHEME = /\b(bearer|basic)[ \t]+/gi
 const ORDINARY = /^(?:token|tokens|auth|authentication|authorization|scheme|header|credentials|realm|of|is|was|and|or|in|must|missing|required)[.:!?]?$/i
 /** A token after `Basic` is base64: letters of both cases, digits, padding. */
 const BASE64 = /[0-9+=]|[a-z].*[A-Z]|[A-Z][A-Z].*[a-z]/
-/** The signature of a link to a job. A client that has it may do what the link allows. The form is that of `LinkSigner`. */
+/** The signature of a link to a job: a client that has it may do what the link allows. Made by `LinkSigner`. */
 const LINK_SIGNATURE = /[\w-]{1,32}\.\d{1,12}\.(?:read|cancel)\.[\w-]{43}/g
 const KEY_BEGIN = '-----BEGIN '
 const MAX_NAME = 64

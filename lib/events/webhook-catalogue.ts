@@ -20,8 +20,8 @@ export const WEBHOOK_EVENTS = {
     measurements: [...TRY, 'durationMs', 'delayMs'], metadata: [...DELIVERY, 'errorCode', 'final']
   },
   'webhook.failed': {
-    about: 'A message is not sent again: its attempts are spent, the receiver asked for no further one, or its delivery ' +
-      'failed for another reason, such as workers that died. Its delivery is a failed job, which can be redriven.',
+    about: 'A message is not sent again: its attempts are spent, the receiver asked for no further one, or its ' +
+      'delivery failed for another reason, such as workers that died. Its delivery is a failed job, which can be redriven.',
     measurements: [...TRY, 'sinceEndMs'], metadata: [...DELIVERY, 'errorCode']
   },
   'webhook.cancelled': {

@@ -11,7 +11,7 @@ import { viewerOf, type OwnerFunction, type Viewer } from './owner.ts'
 
 /**
  * The links in a document that answers a request which may read the job. `http.authorize` is asked what else the client
- * may do: a link in a document must not be one that is answered 404, nor one whose signature gives more than the client has.
+ * may do: no link in a document is answered 404, or has a signature that allows more than the client may do.
  */
 export function linksOfReader (
   http: HttpRuntime, request: FastifyRequest, job: JobRecord

@@ -107,7 +107,8 @@ export function writeSubmitted (payload: unknown): string {
   const { id, name, status, createdAt, links: { self, result, cancel, events, socket } } = payload
   if (result === undefined || !PLAIN.test(self) || !PLAIN.test(name)) return JSON.stringify(payload)
   const member = (key: string, url: string | undefined): string => url === undefined ? '' : `,"${key}":"${url}"`
-  const links = `"self":"${self}","result":"${result}"${member('cancel', cancel)}${member('events', events)}${member('socket', socket)}`
+  const rest = `${member('cancel', cancel)}${member('events', events)}${member('socket', socket)}`
+  const links = `"self":"${self}","result":"${result}"${rest}`
   return `{"id":"${id}","name":"${name}","status":"${status}","createdAt":"${createdAt}","links":{${links}}}`
 }
 

@@ -141,7 +141,7 @@ function routeSchema (http: HttpRuntime, settings: AnyEndpointOptions, parts: En
         410: problemResponse('The job of this Idempotency-Key has ended and is no longer stored'),
         413: problemResponse('The request body, or the job, is too large'),
         415: problemResponse('The media type is not supported'),
-        422: problemResponse('The Idempotency-Key was used for another request, or the URL of the webhook is not allowed'),
+        422: problemResponse('The Idempotency-Key was used for another request, or the webhook is not allowed'),
         429: problemResponse('The queue is full, or the client has submitted too many jobs'),
         503: problemResponse('The job cannot be taken at this moment')
       }),

@@ -37,7 +37,12 @@ export const HEARD_ALL = 'The client has heard the end of every job: it need not
 
 /** One `sig` for each id, in the same order. */
 const sigsParameter = {
-  sig: { type: 'array', items: { type: 'string' }, maxItems: MAX_STREAMED_JOBS, description: 'The signatures of the links of the jobs, in the order of the ids' }
+  sig: {
+    type: 'array',
+    items: { type: 'string' },
+    maxItems: MAX_STREAMED_JOBS,
+    description: 'The signatures of the links of the jobs, in the order of the ids'
+  }
 }
 
 /** Whether the client asks for events instead of the status document. */

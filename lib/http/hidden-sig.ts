@@ -15,8 +15,8 @@ export function withoutSig (text: string): string {
 
 /**
  * What a route needs so that no `sig` is logged: neither that of a request (its address, query, `referer` and
- * `authorization`) nor that of an answer (`location`). The application's own serializers are kept, and what they give is
- * changed. Nothing without links, because a logger of its own for each request costs a little.
+ * `authorization`) nor that of an answer (`location`). The application's own serializers are kept, and what they give
+ * is changed. Nothing without links, because a logger of its own for each request costs a little.
  *
  * @param own serializers that the application gives to this route
  */

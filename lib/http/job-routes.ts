@@ -24,8 +24,8 @@ import {
   clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRuntime
 } from './http-runtime.ts'
 import {
-  emptyResponse, eventsResponse, ifNoneMatchHeader, jsonResponse, lastEventIdHeader, lastEventIdParameter, preferHeader, problemResponse,
-  statusSchema
+  emptyResponse, eventsResponse, ifNoneMatchHeader, jsonResponse, lastEventIdHeader, lastEventIdParameter, preferHeader,
+  problemResponse, statusSchema
 } from './schemas.ts'
 import { addSignalRoute } from './signal-route.ts'
 import { admissionOf, answer, showJob, type Shown } from './shown-job.ts'
@@ -38,6 +38,8 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
   const away = problemResponse('The job store cannot be reached')
   const status = jsonResponse('The status of the job', statusSchema)
   const { sse } = http.listening
+  const withEvents = 'The status of the job; with `Accept: text/event-stream`: events about it'
+  const shown = sse ? eventsResponse(withEvents, status) : status
   const heard: Described['response'] = sse ? { 204: emptyResponse(HEARD_ALL) } : {}
 
   const misspelt = problemResponse('The query has a misspelt parameter, which `errors` names')
@@ -72,7 +74,7 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
     ...(sse ? { query: lastEventIdParameter } : undefined),
     linked: true,
     response: {
-      200: sse ? eventsResponse('The status of the job; with `Accept: text/event-stream`: events about it', status) : status,
+      200: shown,
       ...heard,
       304: emptyResponse('Not changed since the given ETag'),
       404: gone,

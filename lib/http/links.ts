@@ -92,7 +92,8 @@ export class JobLinks {
    */
   within (may: LinkRights, isSubmitter = false): JobLinks {
     const all = this.#sign
-    const sign: SignLink = may.cancel || isSubmitter ? all : (id, scope) => scope === 'cancel' ? undefined : all(id, scope)
+    const toRead: SignLink = (id, scope) => scope === 'cancel' ? undefined : all(id, scope)
+    const sign = may.cancel || isSubmitter ? all : toRead
     return new JobLinks('', this.base, undefined, { ...this.#channels(), sign, may })
   }
 

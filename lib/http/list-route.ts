@@ -102,7 +102,7 @@ function restricted (asked: ListOptions, verdict: Verdict): ListOptions | undefi
 /** A list is shown to a person who sees the jobs of many: it gives away no links to them. */
 /**
  * A client that has submitted one job would see two: the delivery of its webhook is a job as well. Deliveries are shown
- * to whom asks for them, by their name or their queue.
+ * to those who ask for them, by their name or their queue.
  */
 function withoutDeliveries ({ webhooks }: HttpRuntime, asked: ListOptions): ListOptions {
   const { name, queue } = asked

@@ -12,9 +12,9 @@ const PREFERENCES: ReadonlySet<string> = new Set(['wait', 'prefer'])
 const MAX_NAMES = 100
 
 /**
- * Refuses a misspelt parameter, which would otherwise be ignored without a word: `?ids=a` instead of `?id=a`. Every other
- * name is left alone. It may be one that a hook of the application reads (a browser's EventSource sends no headers, so
- * that tokens stand in the query), or one that a mailer has added to a link.
+ * Refuses a misspelt parameter, which would otherwise be ignored without a word: `?ids=a` instead of `?id=a`. Every
+ * other name is left alone. It may be one that a hook of the application reads (a browser's EventSource sends no
+ * headers, so that tokens stand in the query), or one that a mailer has added to a link.
  *
  * @param known the parameters of the route
  * @throws {AsyncEndpointsError} `FAE_INVALID_REQUEST`, with each of them in `errors`
@@ -26,8 +26,12 @@ export function assertSpelling ({ query }: Pick<FastifyRequest, 'query'>, known:
     if (known.includes(name)) continue
     const plain = name.toLowerCase().replaceAll(/[^a-z0-9]/g, '').replace(/s$/, '')
     const meant = MEANT.get(plain)
-    if (meant !== undefined && known.includes(meant)) wrong.push({ name, message: `is no parameter here; is ${meant} meant?` })
-    else if (PREFERENCES.has(plain)) wrong.push({ name, message: 'is no parameter here; a submission and the status of a job wait with the header Prefer: wait=20' })
+    if (meant !== undefined && known.includes(meant)) {
+      wrong.push({ name, message: `is no parameter here; is ${meant} meant?` })
+    } else if (PREFERENCES.has(plain)) {
+      const message = 'is no parameter here; a submission and the status of a job wait with the header Prefer: wait=20'
+      wrong.push({ name, message })
+    }
   }
   if (wrong.length > 0) throw invalidQuery(wrong)
 }

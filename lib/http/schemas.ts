@@ -36,7 +36,10 @@ export const submittedSchema: Schema = {
   properties: {
     ...submittedProperties,
     links,
-    webhook: { type: 'boolean', description: 'Whether a webhook will be called when the job has ended; absent if the endpoint has none to offer' },
+    webhook: {
+      type: 'boolean',
+      description: 'Whether a webhook will be called when the job has ended; absent if the endpoint has none to offer'
+    },
     listening: {
       type: 'object',
       description: 'The channel that the header `Listening` asked for, and where it is',
@@ -134,7 +137,8 @@ const problemSchema: Schema = {
 /** What a stream of server-sent events answers: all of it, or an addition to `more`. */
 export function eventsResponse (description: string, more?: Schema): Schema {
   const content: unknown = more?.['content']
-  const events = { [SSE_MEDIA_TYPE]: { schema: { type: 'string', description: 'Events `status`, `progress`, `step`, `end`, `gone`, `ping`, `bye`' } } }
+  const schema = { type: 'string', description: 'Events `status`, `progress`, `step`, `end`, `gone`, `ping`, `bye`' }
+  const events = { [SSE_MEDIA_TYPE]: { schema } }
   return { description, content: { ...Object(content) as object, ...events } }
 }
 

@@ -69,7 +69,10 @@ async function receiveSignal (http: HttpRuntime, request: SignalRequest, reply: 
   const signalled = await http.jobs.signal(id, name, request.body)
   reply.header('cache-control', 'no-store')
   const waitMs = waitAsked(http, request, reply)
-  if (waitMs === 0) return await accept(http, name, signalled, signalled.job, signalled.state === 'stored' ? 202 : 200, request, reply)
+  if (waitMs === 0) {
+    const code = signalled.state === 'stored' ? 202 : 200
+    return await accept(http, name, signalled, signalled.job, code, request, reply)
+  }
   return await answerInTime(http, name, signalled, waitMs, request, reply)
 }
 

@@ -10,7 +10,9 @@ import { clientKey } from './client-key.ts'
 import { compileSubmitterLinks, type SubmitterLinks } from './client-links.ts'
 import { compileCapture } from './captured-headers.ts'
 import { storeNow } from '../jobs/store-clock.ts'
-import { retryAfterSeconds, statusDocument, submittedDocument, writeSubmitted, type SubmittedDocument } from './document.ts'
+import {
+  retryAfterSeconds, statusDocument, submittedDocument, writeSubmitted, type SubmittedDocument
+} from './document.ts'
 import { credentialScope, idempotencyKey } from './idempotency.ts'
 import type { JobLinks } from './links.ts'
 import { assertListening, listeningDocument, readListening, type Listening } from './listening.ts'
@@ -150,7 +152,9 @@ function additions (
 }
 
 /** Answers with a 202. `job` may be newer than the submission. */
-type Accept = (submitted: Submitted, job: JobRecord, request: FastifyRequest, reply: FastifyReply, asked: Asked) => unknown
+type Accept = (
+  submitted: Submitted, job: JobRecord, request: FastifyRequest, reply: FastifyReply, asked: Asked
+) => unknown
 
 function compileAccept (
   { http, endpoint }: SubmitParts, linksOf: SubmitterLinks, format: (time: number) => string
@@ -178,7 +182,9 @@ function compileAccept (
 }
 
 /** Makes the function that answers as the `Prefer` header asks, within `maxWaitMs`. */
-type Prefer = (submitted: Submitted, preference: Preference, request: FastifyRequest, reply: FastifyReply, asked: Asked) => Promise<unknown>
+type Prefer = (
+  submitted: Submitted, preference: Preference, request: FastifyRequest, reply: FastifyReply, asked: Asked
+) => Promise<unknown>
 
 /**
  * A 200 always has the result as its body. A job that failed or was cancelled within the waiting time is answered

@@ -20,7 +20,8 @@ export function webhookSink ({ metrics, excluded }: SagaSinkParts): Sink {
       if (!excluded(event.jobName)) metrics.webhookEnded({ jobName: event.jobName, outcome: 'failed' }, exemplarOf(event))
     },
     'webhook.cancelled': (event) => {
-      if (!excluded(event.jobName)) metrics.webhookEnded({ jobName: event.jobName, outcome: 'cancelled' }, exemplarOf(event))
+      const { jobName } = event
+      if (!excluded(jobName)) metrics.webhookEnded({ jobName, outcome: 'cancelled' }, exemplarOf(event))
     },
     'webhook.refused': ({ jobName, reason }) => {
       if (!excluded(jobName)) metrics.webhookRefused({ jobName, reason })

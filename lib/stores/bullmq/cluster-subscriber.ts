@@ -1,7 +1,7 @@
 /**
- * A client of a cluster keeps a connection of its own for pub/sub. While the cluster is away it ends the last one at every
- * attempt to connect, also when that is ended already (ioredis 5 and 6). Each time adds a listener and a timer to its
- * socket, so that Node warns of a leak at the eleventh, and an outage of an hour leaves thousands. This file, and no
+ * A client of a cluster keeps a connection of its own for pub/sub. While the cluster is away it ends the last one at
+ * every attempt to connect, also when that is ended already (ioredis 5 and 6). Each time adds a listener and a timer to
+ * its socket, so that Node warns of a leak at the eleventh, and an outage of an hour leaves thousands. This file, and no
  * other, lets each of these connections end only once. If a release of ioredis has no such members, nothing is changed.
  */
 import type { Client } from './internals.ts'

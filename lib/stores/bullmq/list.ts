@@ -136,7 +136,8 @@ export class Lister {
   }
 
   #matches (record: JobRecord, { name, exceptName, state, owner }: ListQuery): boolean {
-    return (name === undefined || record.name === name) && record.name !== exceptName && (state === undefined || record.state === state) &&
+    return (name === undefined || record.name === name) && record.name !== exceptName &&
+      (state === undefined || record.state === state) &&
       (owner === undefined || record.owner === owner) && !this.#expired(record)
   }
 }

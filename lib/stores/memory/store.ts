@@ -174,5 +174,6 @@ function readCursor (cursor: string | undefined): number | undefined {
 
 function matches (job: StoredJob, { queue, name, exceptName, state, owner }: ListQuery): boolean {
   return (queue === undefined || job.queue === queue) && (name === undefined || job.name === name) &&
-    job.name !== exceptName && (state === undefined || job.state === state) && (owner === undefined || job.owner === owner)
+    job.name !== exceptName && (state === undefined || job.state === state) &&
+    (owner === undefined || job.owner === owner)
 }
