@@ -305,7 +305,7 @@ export type { HttpAccess, OwnerFunction } from '../lib/http/owner.ts'
 export type { ActsFor, AuthorizeContext, AuthorizeFunction, JobRight } from '../lib/http/authorize.ts'
 export type { CapabilityLinkOptions, LinkKey, LinkScope } from '../lib/http/capability.ts'
 export type { JobLinkFunction, JobLinkOptions } from '../lib/http/job-link.ts'
-export type { JobListDocument } from '../lib/http/list-route.ts'
+export type { JobListDocument, ListedJob } from '../lib/http/list-route.ts'
 export type { Problem, ProblemError } from '../lib/http/problem.ts'
 export type {
   ProblemContext, ResponseFactories, ResponseFactory, StatusContext, SubmittedContext

@@ -4,7 +4,7 @@ import type { JobRecord } from '../jobs/job.ts'
 import type { Backbone } from './backbone.ts'
 import { JobSubscription, type JobMessage } from './job-subscription.ts'
 import type { Channel } from './open-channels.ts'
-import { idOfOne, idOfSeveral, sseFrame, type Seen, type SseFrame } from './sse-frame.ts'
+import { endMark, GONE, idOfOne, idOfSeveral, sseFrame, type EndMark, type Seen, type SseFrame } from './sse-frame.ts'
 
 /** The client comes back this soon after a stream that ended in order, in milliseconds. */
 const RETRY_MS = 2_000
@@ -95,6 +95,8 @@ export class EventStream implements Channel {
   /** By the place of the job in the request. */
   readonly #subscriptions = new Map<number, JobSubscription>()
   readonly #over: boolean[]
+  /** Of several jobs: what the client has heard of those that are over. */
+  readonly #marks: EndMark[]
   readonly #endsAt: number
   #count: number
   #phase: 'open' | 'ending' | 'closed' = 'open'
@@ -108,6 +110,7 @@ export class EventStream implements Channel {
     this.#random = parts.random ?? Math.random
     const { output, clock, seen } = parts
     this.#over = [...seen.over]
+    this.#marks = seen.over.map((over, at) => over ? seen.marks[at] : undefined)
     this.#count = seen.count
     this.#endsAt = clock.monotonic() + parts.maxAgeMs
     output.on('drain', () => { this.#drained() })
@@ -156,7 +159,10 @@ export class EventStream implements Channel {
 
   #say (at: number, message: JobMessage): void {
     const { type } = message
-    if (type === 'end' || type === 'gone') this.#over[at] = true
+    if (type === 'end' || type === 'gone') {
+      this.#over[at] = true
+      this.#marks[at] = type === 'gone' ? GONE : endMark(message.version)
+    }
     const retry = this.#sent++ === 0 ? RETRY_MS : undefined
     const data = type === 'status' || type === 'end' ? message.job : withoutType(message)
     this.#write(sseFrame({ event: type, id: this.#idOf(message), data, retry }))
@@ -164,7 +170,7 @@ export class EventStream implements Channel {
   }
 
   #idOf (message: JobMessage): string | undefined {
-    if (this.#over.length > 1) return idOfSeveral(this.#over, ++this.#count)
+    if (this.#over.length > 1) return idOfSeveral(this.#marks, ++this.#count)
     // A client that comes back after this must find that it has heard everything.
     if (message.type === 'gone') return idOfOne(this.#parts.seen.version ?? 0, true)
     return idOfOne(message.version, message.type === 'end')

@@ -6,8 +6,11 @@
  */
 export const SOCKET_PROTOCOL = 'fae.jobs.v1+json'
 
-/** In bytes. A subscription to fifty jobs fits; a longer message closes the connection with 1009. */
-export const MAX_MESSAGE_BYTES = 4_096
+/**
+ * In bytes. A subscription to fifty jobs fits, also with the link of each; a longer message closes the connection with
+ * 1009.
+ */
+export const MAX_MESSAGE_BYTES = 16_384
 
 /** A job that a client wants to hear of. */
 export interface WantedJob {

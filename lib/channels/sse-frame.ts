@@ -9,7 +9,7 @@ export const SSE_MEDIA_TYPE = 'text/event-stream'
 export type SseEvent = 'status' | 'progress' | 'step' | 'end' | 'gone' | 'ping' | 'bye'
 
 /** What an id may be: also the longest text that is accepted back from a client. */
-const ID = /^[A-Za-z0-9.]{1,64}$/
+const ID = /^[A-Za-z0-9.]{1,200}$/
 
 export interface SseFrame {
   readonly event: SseEvent
@@ -34,31 +34,51 @@ export function lastEventId (text: unknown): string | undefined {
   return typeof text === 'string' && ID.test(text) ? text : undefined
 }
 
-/** How far the client of a stream is: of one job by its version, of several by which of them are over. */
+/**
+ * The last that a client has heard of one of several jobs: of an end a short form of its version, so that a job which
+ * was redriven and ended once more is noticed; `GONE` for a job that was not there. `undefined`: the job was not over.
+ */
+export type EndMark = string | undefined
+
+export const GONE = 'GGG'
+
+/** Versions that differ by a multiple of this have the same mark: 36 ** 3. */
+const MARKS = 46_656
+
+export function endMark (version: number | undefined): string {
+  return ((version ?? 0) % MARKS).toString(36).padStart(3, '0')
+}
+
+/** How far the client of a stream is: of one job by its version, of several by the marks of their ends. */
 export interface Seen {
   /** The version of the one job that it has seen. */
   readonly version: number | undefined
   /** Of the jobs in the order of the request: whether the client has heard its end. */
   readonly over: readonly boolean[]
+  /** The same of several jobs, with what it has heard. */
+  readonly marks: readonly EndMark[]
   /** How many events the streams before have sent. */
   readonly count: number
 }
 
 const ONE = /^(\d{1,15})(\.end)?$/
-const SEVERAL = /^v1\.([0-9a-f]{1,13})\.(\d{1,15})$/
+/** `NNN` stands for a job that was not over. Such jobs at the end of the list are left out. */
+const SEVERAL = /^v2\.(\d{1,15})\.((?:[0-9a-z]{3}|GGG|NNN)*)$/
+const NOT_OVER = 'NNN'
 
 /** @param jobs how many jobs the stream is about; an id of a stream about another number of them says nothing */
 export function readSeen (id: string | undefined, jobs: number): Seen {
-  const nothing: Seen = { version: undefined, over: new Array<boolean>(jobs).fill(false), count: 0 }
+  const nothing: Seen = { version: undefined, over: new Array<boolean>(jobs).fill(false), marks: [], count: 0 }
   if (id === undefined) return nothing
   if (jobs === 1) {
     const [, version, end] = ONE.exec(id) ?? []
-    return version === undefined ? nothing : { version: Number(version), over: [end !== undefined], count: 0 }
+    return version === undefined ? nothing : { ...nothing, version: Number(version), over: [end !== undefined] }
   }
-  const [, bits, count] = SEVERAL.exec(id) ?? []
-  if (bits === undefined) return nothing
-  const map = BigInt(`0x${bits}`)
-  return { version: undefined, over: nothing.over.map((_, at) => (map >> BigInt(at) & 1n) === 1n), count: Number(count) }
+  const [, count, text] = SEVERAL.exec(id) ?? []
+  const given = text?.match(/.{3}/g) ?? []
+  if (text === undefined || given.length > jobs) return nothing
+  const marks = nothing.over.map((_, at) => given[at] === NOT_OVER ? undefined : given[at])
+  return { version: undefined, over: marks.map((mark) => mark !== undefined), marks, count: Number(count) }
 }
 
 /** The id of an event of a stream about one job. */
@@ -67,7 +87,7 @@ export function idOfOne (version: number | undefined, over: boolean): string | u
 }
 
 /** The id of an event of a stream about several jobs. */
-export function idOfSeveral (over: readonly boolean[], count: number): string {
-  const map = over.reduce((bits, ended, at) => ended ? bits | 1n << BigInt(at) : bits, 0n)
-  return `v1.${map.toString(16)}.${count}`
+export function idOfSeveral (marks: readonly EndMark[], count: number): string {
+  const last = marks.findLastIndex((mark) => mark !== undefined)
+  return `v2.${count}.${marks.slice(0, last + 1).map((mark) => mark ?? NOT_OVER).join('')}`
 }

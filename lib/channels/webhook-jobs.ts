@@ -5,6 +5,8 @@ import type { JobRuntime } from '../events/runtime.ts'
 import { DELIVERY_JOB } from '../events/webhook-catalogue.ts'
 import type { JobInput, JobWebhook, NewJob } from '../jobs/job.ts'
 import { deliveryId, type DeliveredJob, type WebhookJobs } from '../jobs/webhook.ts'
+import type { WebhookEnds } from './webhook-ends.ts'
+import type { DeliveryInput } from './delivery-input.ts'
 import type { ResolvedWebhooksOptions } from './webhook-options.ts'
 import type { WebhookTransport } from './webhook-transport.ts'
 
@@ -12,30 +14,17 @@ import type { WebhookTransport } from './webhook-transport.ts'
 const KEY_TTL_MS = 604_800_000
 const NOTHING: Readonly<Record<string, never>> = Object.freeze({})
 
-/** What a delivery is submitted with. */
-export interface DeliveryInput {
-  /** The job whose end is delivered. */
-  readonly job: string
-  readonly name: string
-  readonly queue: string
-  /** How often the job was redriven before that end. */
-  readonly round: number
-  readonly url: string
-  readonly include?: 'result' | undefined
-  /** Where the job routes are. */
-  readonly linkBase?: string | undefined
-}
-
 export interface WebhookJobsParts {
   readonly runtime: JobRuntime
   readonly options: ResolvedWebhooksOptions
   readonly transport: WebhookTransport
   /** Where the job routes are; `undefined`: this process has none. */
   readonly linkBase: string | undefined
+  readonly ends: WebhookEnds
 }
 
 /** Makes what `app.jobs` needs to submit and to redrive a job with a webhook. */
-export function makeWebhookJobs ({ runtime, options, transport, linkBase }: WebhookJobsParts): WebhookJobs {
+export function makeWebhookJobs ({ runtime, options, transport, linkBase, ends }: WebhookJobsParts): WebhookJobs {
   return {
     check: (url, jobName) => {
       const refusal = transport.refuses(url)
@@ -44,7 +33,9 @@ export function makeWebhookJobs ({ runtime, options, transport, linkBase }: Webh
       runtime.bus.emit('webhook.refused', { jobName, reason })
       throw webhookRefused(sentence, reason)
     },
-    delivery: (job, webhook, round, now) => deliveryJob(job, webhook, round, now, options, linkBase)
+    delivery: (job, webhook, round, now) => deliveryJob(job, webhook, round, now, options, linkBase),
+    dropped: (job, input, reason) => { ends.dropped(job, input, reason) },
+    delivers: ({ name }) => name === DELIVERY_JOB
   }
 }
 

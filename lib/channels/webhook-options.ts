@@ -4,6 +4,7 @@ import type { FastifyRequest } from 'fastify'
 import { OptionProblems, readOptions, type OptionsSchema } from '../core/options.ts'
 import { readOutboundPolicy, type OutboundPolicy, type ResolvedOutboundPolicy } from '../core/outbound-policy.ts'
 import { isWebhookSecret, PRIVATE_KEY_RULE, readPrivateKey, SECRET_RULE } from '../core/webhook-signature.ts'
+import { DELIVERY_QUEUE } from '../events/webhook-catalogue.ts'
 import { QUEUE_NAME } from '../jobs/compile-definition.ts'
 
 /** Finds the secrets that are shared with the receiver of a webhook; `undefined`: there are none. */
@@ -60,7 +61,7 @@ const HOUR = 60 * MINUTE
 
 const DEFAULTS = Object.freeze({
   header: 'Webhook-URL',
-  queue: 'webhooks',
+  queue: DELIVERY_QUEUE,
   attemptTimeoutMs: 15 * SECOND,
   // That of Svix: 27.6 hours, so that a receiver may be away for a day.
   scheduleMs: Object.freeze([0, 5 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 10 * HOUR]) as readonly number[],

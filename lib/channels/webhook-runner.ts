@@ -12,8 +12,9 @@ import type { Settlement, StepStore, Suspension } from '../jobs/store.ts'
 import { eventIds } from '../jobs/trace-ids.ts'
 import { ENDED_SIGNAL, NOTHING_TO_DELIVER, roundOf } from '../jobs/webhook.ts'
 import { webhookText } from './webhook-document.ts'
-import type { DeliveryInput } from './webhook-jobs.ts'
+import type { DeliveryInput } from './delivery-input.ts'
 import type { ResolvedWebhooksOptions } from './webhook-options.ts'
+import type { WebhookEnds } from './webhook-ends.ts'
 import type { WebhookOrigins } from './webhook-origins.ts'
 import type { WebhookAnswer, WebhookTransport } from './webhook-transport.ts'
 
@@ -25,6 +26,12 @@ const APPEARS_WITHIN_MS = 120_000
 const FIRST_LOOK_MS = 15_000
 const LONGEST_LOOK_MS = 300_000
 const LONGEST_RETRY_AFTER_MS = 86_400_000
+/** How many attempts a delivery has beyond its schedule, if each one ended with its worker. */
+const MORE_AFTER_STALLS = 3
+const STALLED: StoredError = Object.freeze({
+  code: 'FAE_STALLED',
+  message: 'The workers that sent the webhook stopped, one after the other, before it was known what became of it'
+})
 /** The message as it was made, among the stored values. */
 const TEXT = 'text'
 const SINCE = 'since'
@@ -37,6 +44,7 @@ export interface WebhookRunnerParts {
   readonly options: ResolvedWebhooksOptions
   readonly origins: WebhookOrigins
   readonly transport: WebhookTransport
+  readonly ends: WebhookEnds
   readonly random?: () => number
 }
 
@@ -65,9 +73,15 @@ interface Ready {
  */
 export function makeWebhookRunner (parts: WebhookRunnerParts): JobRunner {
   return {
-    afterStall: async () => undefined,
+    afterStall: async ({ claim: { job } }) => stalledTooOften(job) ? { kind: 'failed', error: STALLED } : undefined,
     run: (scope) => new Delivery(parts, scope).run()
   }
+}
+
+/** After a last attempt whose end nobody knows, the message is sent again, but not for ever. */
+function stalledTooOften ({ attempts, maxAttempts }: Pick<JobRecord, 'attempts' | 'maxAttempts'>): boolean {
+  // The attempt of this claim is counted already.
+  return attempts - 1 >= maxAttempts + MORE_AFTER_STALLS
 }
 
 class Delivery {
@@ -83,11 +97,23 @@ class Delivery {
 
   async run (): Promise<Settlement> {
     const { claim: { job }, cancelRequested } = this.#scope
+    this.#reportCancel()
     const journal = await this.#parts.steps.journal(job.id)
     if (journal === undefined) return { kind: 'release' }
     if (cancelRequested) return cancelled(journal)
     const ready = readyBefore(journal) ?? await this.#lookAtJob(journal.values[SEEN] !== undefined)
     return 'kind' in ready ? ready : await this.#deliver(ready)
+  }
+
+  /** However this attempt wants to end: somebody may have cancelled the delivery. */
+  #reportCancel (): void {
+    const { claim: { job } } = this.#scope
+    this.#scope.onSettled((verdict, { kind }) => {
+      if (verdict.kind !== 'stored' || (kind !== 'cancelled' && verdict.instead !== 'cancelled')) return
+      this.#parts.ends.reported(job.id)
+      const why = { statusCode: undefined, reason: 'cancelled' }
+      this.#parts.runtime.bus.emit('webhook.cancelled', { ...this.#about(), ...why })
+    })
   }
 
   get #now (): number { return storeNow(this.#parts.runtime.store, this.#parts.runtime.context.clock) }
@@ -138,6 +164,7 @@ class Delivery {
     this.#scope.onSettled((verdict) => {
       if (verdict.kind !== 'stored') return
       const about = { ...this.#about(), errorCode: 'job-gone', statusCode: undefined }
+      this.#parts.ends.reported(this.#scope.claim.job.id)
       this.#parts.runtime.bus.emit('webhook.failed', { ...about, sinceEndMs: 0 })
     })
     const message = 'The job was removed, or its retention was over, before its webhook was made'
@@ -238,7 +265,7 @@ class Delivery {
 
   async #failed (ready: Ready, answer: WebhookAnswer, durationMs: number): Promise<Settlement> {
     const { claim: { job } } = this.#scope
-    const { options, steps, runtime: { bus } } = this.#parts
+    const { ends, options, steps, runtime: { bus } } = this.#parts
     const error = storedError(answer)
     const final = answer.status === 410 || answer.delivery === ABORT || job.attempts >= job.maxAttempts
     if (ready.fresh) {
@@ -253,7 +280,10 @@ class Delivery {
       if (verdict.kind !== 'stored') return
       const about = { ...this.#about(), errorCode: answer.code ?? `HTTP_${answer.status ?? 0}` }
       bus.emit('webhook.attempt_failed', { ...about, statusCode: answer.status, durationMs, delayMs: final ? 0 : delayMs, final })
-      if (final) bus.emit('webhook.failed', { ...about, statusCode: answer.status, sinceEndMs: Math.max(0, this.#now - ready.since) })
+      if (!final) return
+      ends.reported(job.id)
+      const sinceEndMs = Math.max(0, this.#now - ready.since)
+      bus.emit('webhook.failed', { ...about, statusCode: answer.status, sinceEndMs })
     })
     return final ? { kind: 'failed', error } : { kind: 'retry', error, delayMs }
   }

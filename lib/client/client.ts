@@ -13,11 +13,11 @@ import type { SubmitMeta, Submitted } from '../jobs/submit.ts'
 import { unknownJob } from '../jobs/registry.ts'
 import type { SubmitScope } from '../jobs/seams.ts'
 import type { Created, JobPage, QueueCounts } from '../jobs/store.ts'
-import { JOB_STATES } from '../jobs/states.ts'
+import { isTerminal, JOB_STATES } from '../jobs/states.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { errorCodeOf, toReason } from '../jobs/stored-error.ts'
 import { eventIds } from '../jobs/trace-ids.ts'
-import { wakeDelivery } from '../jobs/webhook.ts'
+import { mayDeliver, wakeDelivery } from '../jobs/webhook.ts'
 import { QueueDepths } from './depth.ts'
 import type {
   Cancelled, EndpointSubmitMeta, JobsClient, ListOptions, RedriveAdmission, Signalled,
@@ -253,7 +253,8 @@ export class Client implements JobsClient {
   }
 
   async cancel (id: string, reason?: string): Promise<Cancelled> {
-    const { redaction, store } = this.#runtime
+    const { redaction, store, webhooks } = this.#runtime
+    const input = webhooks !== undefined && mayDeliver(id) ? await store.input(id).catch(() => undefined) : undefined
     const verdict = await store.cancel(id, toReason(reason, 'cancelled on request', redaction.text))
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
@@ -267,8 +268,9 @@ export class Client implements JobsClient {
     } else if (!verdict.already) {
       // The job waited and never runs again, so no worker will emit its end. Emit it here.
       const totalMs = Math.max(0, storeNow(this.#runtime.store, this.#runtime.context.clock) - job.createdAt)
+      if (webhooks?.delivers(job) === true) webhooks.dropped(job, input, 'cancelled')
       this.#runtime.bus.emit('job.cancelled', { ...about, workerId: '', processingMs: 0, totalMs })
-      if (this.#runtime.webhooks !== undefined) void wakeDelivery(this.#runtime.store, job)
+      if (webhooks !== undefined) void wakeDelivery(this.#runtime.store, job)
     }
     return { state: verdict.kind, job }
   }
@@ -309,11 +311,14 @@ export class Client implements JobsClient {
 
   async remove (id: string): Promise<void> {
     // Read the job before removing it: the event `job.removed` names it, and afterwards nobody knows its name and queue.
-    const job = await this.#runtime.store.get(id)
-    const verdict = job === undefined ? undefined : await this.#runtime.store.remove(id)
+    const { store, webhooks } = this.#runtime
+    const job = await store.get(id)
+    const input = job !== undefined && webhooks?.delivers(job) === true ? await store.input(id) : undefined
+    const verdict = job === undefined ? undefined : await store.remove(id)
     if (job === undefined || verdict === undefined) throw notFound(id)
     if (verdict === 'active') throw new AsyncEndpointsError('FAE_JOB_ACTIVE', 'The job is being worked on; cancel it before removing it')
     this.#runtime.bus.emit('job.removed', aboutOf(job))
+    if (webhooks?.delivers(job) === true && !isTerminal(job.state)) webhooks.dropped(job, input, 'removed')
   }
 
   async signal (id: string, name: string, value?: unknown): Promise<Signalled> {

@@ -31,6 +31,8 @@ export interface WaitOptions {
 export interface ListOptions {
   readonly queue?: string | undefined
   readonly name?: string | undefined
+  /** Leaves out jobs of this name, such as `webhook-delivery`. */
+  readonly exceptName?: string | undefined
   readonly state?: JobState | undefined
   /** Whose jobs. Leave it out for the jobs of all owners; present and `undefined`, it is refused. */
   readonly owner?: string

@@ -21,7 +21,9 @@ const SUBMIT_KEYS: Known<SubmitMeta> = {
   webhook: true
 }
 
-export const LIST_KEYS: Known<ListOptions> = { queue: true, name: true, state: true, owner: true, cursor: true, limit: true }
+export const LIST_KEYS: Known<ListOptions> = {
+  queue: true, name: true, exceptName: true, state: true, owner: true, cursor: true, limit: true
+}
 
 export const WAIT_KEYS: Known<WaitOptions> = { timeoutMs: true, signal: true }
 

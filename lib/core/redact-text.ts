@@ -10,6 +10,8 @@ const SCHEME = /\b(bearer|basic)[ \t]+/gi
 const ORDINARY = /^(?:token|tokens|auth|authentication|authorization|scheme|header|credentials|realm|of|is|was|and|or|in|must|missing|required)[.:!?]?$/i
 /** A token after `Basic` is base64: letters of both cases, digits, padding. */
 const BASE64 = /[0-9+=]|[a-z].*[A-Z]|[A-Z][A-Z].*[a-z]/
+/** The signature of a link to a job: a client that has it may do what the link allows. Made by `LinkSigner`. */
+const LINK_SIGNATURE = /[\w-]{1,32}\.\d{1,12}\.(?:read|cancel)\.[\w-]{43}/g
 const KEY_BEGIN = '-----BEGIN '
 const MAX_NAME = 64
 const MAX_TOKEN_LOOKED_AT = 200
@@ -30,11 +32,17 @@ export function textRedactor (hides: Hides, mask: string): (text: string) => str
     // JSON and UTF-8 cannot represent half a surrogate pair: a strict reader would refuse the whole document or line.
     let clean = text.toWellFormed()
     if (clean.includes(KEY_BEGIN)) clean = withoutPrivateKeys(clean, mask)
+    clean = withoutLinkSignatures(clean, mask)
     if (clean.includes('://')) clean = withoutUserInfo(clean, mask)
     if (ANY_SCHEME.test(clean)) clean = withoutSchemes(clean, mask)
     if (clean.includes('=') || clean.includes(':')) clean = withoutValues(clean, hides, mask)
     return clean
   }
+}
+
+/** Replaces the signatures of links to jobs, wherever they stand. */
+export function withoutLinkSignatures (text: string, mask: string): string {
+  return text.includes('.read.') || text.includes('.cancel.') ? text.replace(LINK_SIGNATURE, () => mask) : text
 }
 
 /** A text in which parts are replaced by the mask, from left to right. */

@@ -2,6 +2,8 @@
 
 /** The name of the job that delivers a webhook: its metric label `job_name`. */
 export const DELIVERY_JOB = 'webhook-delivery'
+/** The queue of deliveries, if the option `webhooks` names no other. */
+export const DELIVERY_QUEUE = 'webhooks'
 
 const DELIVERY = [
   'jobId', 'jobName', 'queue', 'correlationId', 'traceId', 'spanId', 'deliveryId', 'host'
@@ -18,9 +20,13 @@ export const WEBHOOK_EVENTS = {
     measurements: [...TRY, 'durationMs', 'delayMs'], metadata: [...DELIVERY, 'errorCode', 'final']
   },
   'webhook.failed': {
-    about: 'A message is not sent again: its attempts are spent, or the receiver asked for no further one. Its delivery ' +
-      'is a failed job, which can be redriven.',
+    about: 'A message is not sent again: its attempts are spent, the receiver asked for no further one, or its ' +
+      'delivery failed for another reason, such as workers that died. Its delivery is a failed job, which can be redriven.',
     measurements: [...TRY, 'sinceEndMs'], metadata: [...DELIVERY, 'errorCode']
+  },
+  'webhook.cancelled': {
+    about: 'A message is not sent, because somebody cancelled or removed its delivery (`reason`).',
+    measurements: [...TRY], metadata: [...DELIVERY, 'reason']
   },
   'webhook.refused': {
     about: 'A submission was refused, because the URL of its webhook must not be called.',

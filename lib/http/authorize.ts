@@ -25,8 +25,9 @@ export interface ActsFor {
 }
 
 /**
- * Decides what a request may do with a job, on every job route and channel, and for every subscription. Submissions are
- * not asked about.
+ * Decides what a request may do with a job, on every job route and channel, and for every subscription; and which links
+ * are in a document, also in the answer to a submission, in which case it gets the request that submits. Whether a job
+ * may be submitted is not asked.
  *
  * - `false`: no. The answer is the same as for an unknown id: 404.
  * - `true`: yes, if the owner function agrees; in a list, the jobs of every owner. Where there is no owner function, this

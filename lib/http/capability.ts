@@ -30,7 +30,8 @@ export interface CapabilityLinkOptions {
    */
   ttlMs?: number | undefined
   /**
-   * What the links in responses allow. With `'cancel'`, `links.cancel` works without anything else.
+   * What the links in responses allow. With `'cancel'`, which includes `'read'`, `links.cancel` works without anything
+   * else. With an empty list no link in a response is signed, and only `app.jobLink()` gives access.
    *
    * @defaultValue ['read']
    */
@@ -113,7 +114,8 @@ export class LinkSigner {
     this.#first = first
     this.#keys = new Map(keys.map(({ id, secret }) => [id, secret]))
     this.#ttlMs = ttlMs ?? DEFAULT_TTL_MS
-    this.#scopes = new Set(scopes ?? ['read'])
+    // Who may cancel a job may read it: without its other links, the one to cancel it would be of no use.
+    this.#scopes = new Set(scopes?.includes('cancel') === true ? ['read', 'cancel'] : scopes ?? ['read'])
     this.#now = now
   }
 
@@ -155,10 +157,15 @@ function macOf (secret: string | Uint8Array, jobId: string, scope: LinkScope, se
 
 /** The texts of a request that may be links: the parameters `sig`, in order, and the bearer token. */
 export function sigsOf (request: FastifyRequest): readonly string[] {
-  const { sig } = request.query as { readonly sig?: unknown }
-  const sigs = (Array.isArray(sig) ? sig : [sig]).filter((text) => typeof text === 'string')
+  const sigs = sigParameters(request)
   const bearer = /^bearer +([^ ]+)$/i.exec(request.headers.authorization ?? '')?.[1]
   return bearer === undefined || !FORM.test(bearer) ? sigs : [...sigs, bearer]
+}
+
+/** The parameters `sig` of a request, in order. */
+export function sigParameters ({ query }: Pick<FastifyRequest, 'query'>): readonly string[] {
+  const sig: unknown = Reflect.get(Object(query), 'sig')
+  return (Array.isArray(sig) ? sig : [sig]).filter((text) => typeof text === 'string')
 }
 
 /** The grants by which requests got access, by job. A request that needed none has none. */

@@ -1,3 +1,4 @@
+import { withoutSig } from './hidden-sig.ts'
 import type { Redaction } from '../core/redact.ts'
 
 /** Kept with every job: a handler may need them to answer in the client's language, or to find the request in a log. */
@@ -43,7 +44,10 @@ export function compileCapture (
     for (let index = 0; index < names.length; index++) {
       const name = names[index] as string
       const value = headers[name]
-      if (typeof value === 'string') (captured ??= {})[name] = hidden[index] === true ? mask : value
+      if (typeof value !== 'string') continue
+      // The page may have been opened by a link to a job, which must not be stored.
+      const shown = name === 'referer' ? withoutSig(value) : value
+      ;(captured ??= {})[name] = hidden[index] === true ? mask : shown
     }
     return captured ?? NONE
   }

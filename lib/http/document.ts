@@ -16,7 +16,7 @@ export interface SubmittedDocument {
   readonly status: JobState
   readonly createdAt: string
   readonly links: Links
-  /** In the answer to a submission: `true`, if a webhook will be called. */
+  /** In the answer to a submission: whether a webhook will be called. Absent if the endpoint has none to offer. */
   readonly webhook?: boolean
   /** In the answer to a submission that asked for a channel. */
   readonly listening?: ListeningDocument | undefined
@@ -105,8 +105,11 @@ const PLAIN = /^[\w:/.~?&=-]*$/
 export function writeSubmitted (payload: unknown): string {
   if (!(payload instanceof FreshDocument)) return JSON.stringify(payload)
   const { id, name, status, createdAt, links: { self, result, cancel, events, socket } } = payload
-  if (result === undefined || cancel === undefined || !PLAIN.test(self) || !PLAIN.test(name)) return JSON.stringify(payload)
-  return `{"id":"${id}","name":"${name}","status":"${status}","createdAt":"${createdAt}","links":{"self":"${self}","result":"${result}","cancel":"${cancel}"${events === undefined ? '' : `,"events":"${events}"`}${socket === undefined ? '' : `,"socket":"${socket}"`}}}`
+  if (result === undefined || !PLAIN.test(self) || !PLAIN.test(name)) return JSON.stringify(payload)
+  const member = (key: string, url: string | undefined): string => url === undefined ? '' : `,"${key}":"${url}"`
+  const rest = `${member('cancel', cancel)}${member('events', events)}${member('socket', socket)}`
+  const links = `"self":"${self}","result":"${result}"${rest}`
+  return `{"id":"${id}","name":"${name}","status":"${status}","createdAt":"${createdAt}","links":{${links}}}`
 }
 
 /**
@@ -157,7 +160,7 @@ function stepDocument (step: StepView, job: JobRecord, expose: ExposeErrors): St
 
 /** Where to send what a saga waits for. */
 function signalLinks (job: JobRecord, links: JobLinks, plan: SagaPlan | undefined): Record<string, string> | undefined {
-  if (plan === undefined || links.limited || isTerminal(job.state)) return undefined
+  if (plan === undefined || !links.may.signal || isTerminal(job.state)) return undefined
   const names = openSignals(job.facts, plan)
   return names.length === 0 ? undefined : Object.fromEntries(names.map((name) => [name, links.signal(job.id, name)]))
 }

@@ -7,8 +7,9 @@ import type { JobDefinition, JobDefinitionInput, JobHandler, SpanAttributesOptio
 import type { SchemaCompiler, SchemaCompilers } from '../jobs/schemas.ts'
 import { OPENAPI_TAGS, readEndpointOptions, type BaseEndpointOptions } from './options.ts'
 import { correlationHook, problemHandler, type Endpoint, type HttpRuntime } from './http-runtime.ts'
+import { hiddenSig } from './hidden-sig.ts'
 import { compilersOf } from './schema-compilers.ts'
-import { jsonResponse, problemResponse, submittedSchema, withCorrelation } from './schemas.ts'
+import { emptyResponse, jsonResponse, problemResponse, submittedSchema, withCorrelation } from './schemas.ts'
 import { submitHandler } from './submit.ts'
 import { webhookProblem } from './webhook-choice.ts'
 import type { EndpointSchema } from './types.ts'
@@ -80,6 +81,7 @@ function addSubmitRoute (app: FastifyInstance, http: HttpRuntime, endpoint: Endp
   let refuse: ReturnType<typeof problemHandler> | undefined
   app.route({
     ...rest,
+    ...hiddenSig(app, http, rest.logSerializers),
     method,
     url,
     ...(bodyLimit === undefined ? undefined : { bodyLimit }),
@@ -134,11 +136,13 @@ function routeSchema (http: HttpRuntime, settings: AnyEndpointOptions, parts: En
         // A factory's body is of a shape that only the application knows.
         202: jsonResponse('The job was accepted', (settings.responses?.submitted ?? http.options.responses.submitted) === undefined ? submittedSchema : {}),
         200: jsonResponse('The result, when it was waited for', result ?? {}),
+        204: emptyResponse('The job was waited for, and was completed without a result'),
         400: problemResponse('The request is not valid'),
-        413: problemResponse('The request body is too large'),
+        410: problemResponse('The job of this Idempotency-Key has ended and is no longer stored'),
+        413: problemResponse('The request body, or the job, is too large'),
         415: problemResponse('The media type is not supported'),
-        422: problemResponse('The Idempotency-Key was used for another request'),
-        429: problemResponse('The queue is full'),
+        422: problemResponse('The Idempotency-Key was used for another request, or the webhook is not allowed'),
+        429: problemResponse('The queue is full, or the client has submitted too many jobs'),
         503: problemResponse('The job cannot be taken at this moment')
       }),
       ...response

@@ -2,18 +2,20 @@
 import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { EventStream, sayBye, type ByeReason, type StreamedJob } from '../channels/event-stream.ts'
-import { lastEventId, readSeen, SSE_MEDIA_TYPE, type Seen } from '../channels/sse-frame.ts'
+import { endMark, lastEventId, readSeen, SSE_MEDIA_TYPE, type Seen } from '../channels/sse-frame.ts'
 import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { described } from './described-route.ts'
-import { findAllowed, NEVER_SHED, notFound, type AllowedJob, type JobRequest } from './find-job.ts'
+import { sigParameters } from './capability.ts'
+import { findAllowed, NEVER_SHED, notFound, type AllowedJob, type AskedJob, type JobRequest } from './find-job.ts'
 import { hiddenSig } from './hidden-sig.ts'
 import { clientOf, correlationHook, problemHandler, vary, type HttpRuntime } from './http-runtime.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { describeError } from './problem.ts'
+import { assertSpelling } from './query-names.ts'
 import { prefersEvents } from './prefers-events.ts'
-import { emptyResponse, problemResponse } from './schemas.ts'
+import { emptyResponse, eventsResponse, lastEventIdHeader, lastEventIdParameter, problemResponse } from './schemas.ts'
 import { documentOnChannel } from './shown-job.ts'
 import { isGone } from './waiting.ts'
 
@@ -31,6 +33,18 @@ const STREAM_HEADERS = {
   'referrer-policy': 'no-referrer'
 } as const
 
+export const HEARD_ALL = 'The client has heard the end of every job: it need not come back'
+
+/** One `sig` for each id, in the same order. */
+const sigsParameter = {
+  sig: {
+    type: 'array',
+    items: { type: 'string' },
+    maxItems: MAX_STREAMED_JOBS,
+    description: 'The signatures of the links of the jobs, in the order of the ids'
+  }
+}
+
 /** Whether the client asks for events instead of the status document. */
 export function wantsEvents (http: HttpRuntime, request: FastifyRequest): boolean {
   return http.listening.sse && prefersEvents(request.headers.accept)
@@ -41,23 +55,22 @@ export function addEventRoute (app: FastifyInstance, http: HttpRuntime): void {
   const schema = described(app, http, 'listenToJobs', {
     summary: 'Listen to several jobs on one stream of server-sent events',
     params: { type: 'object', properties: {} },
+    headers: lastEventIdHeader,
+    query: {
+      id: { type: 'array', items: { type: 'string' }, maxItems: MAX_STREAMED_JOBS, description: 'The ids of the jobs' },
+      ...lastEventIdParameter,
+      ...(http.signer === undefined ? undefined : sigsParameter)
+    },
     response: {
-      200: { description: 'Events `status`, `progress`, `step`, `end`, `gone`, `ping`, `bye`', content: { [SSE_MEDIA_TYPE]: { schema: { type: 'string' } } } },
-      204: emptyResponse('All of these jobs are over, and the client has heard that: it need not come back'),
-      400: problemResponse(`No id, more than ${MAX_STREAMED_JOBS}, or one that is none`)
+      200: eventsResponse('Events about the jobs'),
+      204: emptyResponse(HEARD_ALL),
+      400: problemResponse(`No id, more than ${MAX_STREAMED_JOBS}, or a misspelt parameter, which \`errors\` names`)
     }
   })
-  const query = {
-    type: 'object',
-    properties: {
-      id: { type: 'array', items: { type: 'string' }, maxItems: MAX_STREAMED_JOBS, description: 'The ids of the jobs' },
-      last_event_id: { type: 'string', description: 'What `Last-Event-ID` would say, for clients that cannot set it' }
-    }
-  }
   const route = {
     url: `${http.options.path}/events`,
     exposeHeadRoute: false,
-    schema: { ...schema, querystring: query },
+    schema,
     ...ownCompilers,
     ...hiddenSig(app, http),
     config: { asyncEndpoints: { kind: 'events' as const }, ...NEVER_SHED, otel: false },
@@ -81,16 +94,32 @@ export async function streamJob (http: HttpRuntime, request: JobRequest, reply: 
 }
 
 async function streamJobs (http: HttpRuntime, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
-  const ids = idsIn(request.query)
-  return await stream(http, request, reply, ids, () => findAllowed(http, request, 'read', ids.map((id) => ({ id }))))
+  assertSpelling(request, ['id', 'last_event_id', 'sig'])
+  const asked = askedIn(request)
+  return await stream(http, request, reply, asked.map(({ id }) => id), () => findAllowed(http, request, 'read', asked))
 }
 
-/** @throws {AsyncEndpointsError} `FAE_INVALID_REQUEST` */
-function idsIn (query: unknown): readonly string[] {
-  const given: unknown = Reflect.get(Object(query), 'id')
-  const ids = [...new Set((Array.isArray(given) ? given : [given]).filter((id) => typeof id === 'string' && id !== ''))].map(String)
-  if (ids.length > 0 && ids.length <= MAX_STREAMED_JOBS) return ids
-  throw new AsyncEndpointsError('FAE_INVALID_REQUEST', `Name 1 to ${MAX_STREAMED_JOBS} jobs: ?id=…&id=…`)
+/**
+ * The jobs of the request, each once. Where an id is given twice, or is empty, the request may have one `sig` for each
+ * id as it stands there: then the place of an id says which is its own.
+ *
+ * @throws {AsyncEndpointsError} `FAE_INVALID_REQUEST`
+ */
+function askedIn (request: FastifyRequest): readonly AskedJob[] {
+  const given: unknown = Reflect.get(Object(request.query), 'id')
+  const ids: readonly unknown[] = Array.isArray(given) ? given : [given]
+  const sigs = sigParameters(request)
+  const own = new Map<string, string | undefined>()
+  ids.forEach((id, at) => {
+    if (typeof id !== 'string' || id === '') return
+    const known = own.get(id)
+    own.set(id, known === undefined || known === '' ? sigs[at] : known)
+  })
+  if (own.size === 0 || own.size > MAX_STREAMED_JOBS) {
+    throw new AsyncEndpointsError('FAE_INVALID_REQUEST', `Name 1 to ${MAX_STREAMED_JOBS} jobs: ?id=…&id=…`)
+  }
+  const byPlace = ids.length !== own.size && sigs.length === ids.length
+  return [...own].map(([id, sig]) => byPlace ? { id, sig } : { id })
 }
 
 async function stream (
@@ -125,10 +154,12 @@ function passes (http: HttpRuntime, error: unknown, request: FastifyRequest, rep
   return true
 }
 
-/** The client has heard that the job is over, and it has not been redriven since. */
-function isOver (job: JobRecord | undefined, { over, version }: Seen, at: number): boolean {
-  if (over[at] !== true) return false
-  return job === undefined || (isTerminal(job.state) && (version === undefined || (job.version ?? 0) <= version))
+/** The client has heard that the job is over, and it has not been redriven since, even if it has ended again. */
+function isOver (job: JobRecord | undefined, { over, version, marks }: Seen, at: number): boolean {
+  if (over[at] !== true || job === undefined) return over[at] === true
+  if (!isTerminal(job.state)) return false
+  const mark = marks[at]
+  return mark === undefined ? (job.version ?? 0) <= (version ?? 0) : mark === endMark(job.version)
 }
 
 /** The header wins over the parameter, as in the Mercure protocol. */

@@ -1,23 +1,42 @@
 /** Keeps capability links out of the log lines that Fastify writes about requests, and out of the spans of @fastify/otel. */
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
+import { withoutLinkSignatures } from '../core/redact-text.ts'
 
 /** A parser of queries decodes names, too. */
 const SIG = /([?&](?:s|%73)(?:i|%69)(?:g|%67)=)[^&#\s]*/g
+const HIDDEN = '[redacted]'
 /** Where pino keeps the serializers of a logger (`pino.symbols.serializersSym`). */
 const SERIALIZERS = Symbol.for('pino.serializers')
 
-/** The text without the values of its parameters `sig`. */
-export function withoutSig (text: string): string { return text.replace(SIG, '$1[redacted]') }
+/** The text without the values of its parameters `sig`, and without signatures that stand elsewhere. */
+export function withoutSig (text: string): string {
+  return withoutLinkSignatures(text.replace(SIG, `$1${HIDDEN}`), HIDDEN)
+}
 
 /**
- * What a route needs so that the address of a request is logged without its `sig`: the application's own serializer of
- * requests, whose texts are changed. Nothing without links, because a logger of its own for each request costs a little.
+ * What a route needs so that no `sig` is logged: neither that of a request (its address, query, `referer` and
+ * `authorization`) nor that of an answer (`location`). The application's own serializers are kept, and what they give
+ * is changed. Nothing without links, because a logger of its own for each request costs a little.
+ *
+ * @param own serializers that the application gives to this route
  */
-export function hiddenSig (app: FastifyInstance, { signer }: { readonly signer: object | undefined }): Pick<RouteOptions, 'logSerializers'> {
+export function hiddenSig (
+  app: FastifyInstance, { signer }: { readonly signer: object | undefined }, own: RouteOptions['logSerializers'] = {}
+): Pick<RouteOptions, 'logSerializers'> {
   if (signer === undefined) return {}
-  const serialize = requestSerializer(app.log)
-  return { logSerializers: { req: (request: unknown) => hidden(serialize(request), 0) } }
+  const given: Readonly<Record<string, unknown>> = { ...Object(Reflect.get(app.log, SERIALIZERS)) as object, ...own }
+  const { req, res } = given
+  const request = typeof req === 'function' ? req as Serializer : basics
+  return {
+    logSerializers: {
+      ...own,
+      req: (value: unknown) => hidden(request(value), 0),
+      ...(typeof res === 'function' ? { res: (value: unknown) => hidden((res as Serializer)(value), 0) } : undefined)
+    }
+  }
 }
+
+type Serializer = (value: unknown) => unknown
 
 /** What `@fastify/otel` adds to a request. */
 interface InstrumentedRequest {
@@ -31,25 +50,22 @@ export function hideSigInSpan (request: FastifyRequest & InstrumentedRequest): v
   request.opentelemetry()?.span?.setAttribute('url.path', url.slice(0, url.indexOf('?')))
 }
 
-function requestSerializer (logger: object): (request: unknown) => unknown {
-  const serializers: unknown = Reflect.get(logger, SERIALIZERS)
-  const own: unknown = Reflect.get(Object(serializers), 'req')
-  return typeof own === 'function' ? (request) => own(request) as unknown : basics
-}
-
 /** For a logger without a serializer of requests. */
 function basics (request: unknown): unknown {
   const { method, url } = request as { readonly method?: unknown, readonly url?: unknown }
   return { method, url }
 }
 
-/** Goes two levels deep: an address may be in a text, in a member, or in a header (`referer`). */
+/** Deep enough for a parameter of a query, or a header, inside of what a serializer gives. */
+const MAX_DEPTH = 4
+
 function hidden (value: unknown, depth: number): unknown {
   if (typeof value === 'string') return withoutSig(value)
-  if (depth > 2 || typeof value !== 'object' || value === null) return value
+  if (depth > MAX_DEPTH || typeof value !== 'object' || value === null) return value
   if (Array.isArray(value)) return value.map((entry: unknown) => hidden(entry, depth + 1))
-  // What was made by a class may not be copied: it keeps its own way of being written.
-  const prototype: unknown = Object.getPrototypeOf(value)
-  if (prototype !== Object.prototype && prototype !== null) return value
-  return Object.fromEntries(Object.entries(value).map(([key, entry]) => [key, hidden(entry, depth + 1)]))
+  // As JSON would write it: an object of a class, such as those of pino's own serializers, by its members.
+  const toJSON: unknown = Reflect.get(value, 'toJSON')
+  if (typeof toJSON === 'function') return hidden(toJSON.call(value), depth + 1)
+  const entries = Object.entries(value).map(([key, entry]) => [key, key === 'sig' ? HIDDEN : hidden(entry, depth + 1)])
+  return Object.fromEntries(entries)
 }

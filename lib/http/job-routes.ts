@@ -9,7 +9,7 @@ import { storeNow } from '../jobs/store-clock.ts'
 import { anyBody } from './any-body.ts'
 import { described, type Described } from './described-route.ts'
 import { matchesETag, retryAfterSeconds } from './document.ts'
-import { addEventRoute, streamJob, wantsEvents } from './event-routes.ts'
+import { addEventRoute, HEARD_ALL, streamJob, wantsEvents } from './event-routes.ts'
 import { hiddenSig } from './hidden-sig.ts'
 import { findJob, NEVER_SHED, notFound, type JobRequest } from './find-job.ts'
 import { addListRoute } from './list-route.ts'
@@ -17,13 +17,15 @@ import { RequestOrigin } from './request-origin.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime } from './prefer.ts'
 import { problemSlug } from './problem.ts'
+import { assertSpelling } from './query-names.ts'
 import { asJson } from './responses.ts'
 import { noResult, resultText, sendResult } from './result.ts'
 import {
   clientOf, correlationHook, exposureOf, problemHandler, vary, type AsyncEndpointsRouteConfig, type HttpRuntime
 } from './http-runtime.ts'
 import {
-  emptyResponse, ifNoneMatchHeader, jsonResponse, preferHeader, problemResponse, statusSchema
+  emptyResponse, eventsResponse, ifNoneMatchHeader, jsonResponse, lastEventIdHeader, lastEventIdParameter, preferHeader,
+  problemResponse, statusSchema
 } from './schemas.ts'
 import { addSignalRoute } from './signal-route.ts'
 import { admissionOf, answer, showJob, type Shown } from './shown-job.ts'
@@ -35,13 +37,20 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
   const gone = problemResponse('The job does not exist, is no longer stored, or belongs to another owner')
   const away = problemResponse('The job store cannot be reached')
   const status = jsonResponse('The status of the job', statusSchema)
+  const { sse } = http.listening
+  const withEvents = 'The status of the job; with `Accept: text/event-stream`: events about it'
+  const shown = sse ? eventsResponse(withEvents, status) : status
+  const heard: Described['response'] = sse ? { 204: emptyResponse(HEARD_ALL) } : {}
+
+  const misspelt = problemResponse('The query has a misspelt parameter, which `errors` names')
+  const known = ['sig', ...(sse ? ['last_event_id'] : [])]
 
   const add = (kind: AsyncEndpointsRouteConfig['kind'], method: 'GET' | 'POST' | 'DELETE', url: string, operation: string, schema: Described, handler: (request: JobRequest, reply: FastifyReply) => Promise<unknown>): void => {
     const route: RouteOptions<RawServerDefault, RawRequestDefaultExpression, RawReplyDefaultExpression, { Params: { id: string } }> = {
       method,
       url,
       exposeHeadRoute: false,
-      schema: described(app, http, operation, schema),
+      schema: described(app, http, operation, { ...schema, response: { ...schema.response, 400: misspelt } }),
       ...ownCompilers,
       ...hiddenSig(app, http),
       // Read by @fastify/otel: polling is not worth a trace.
@@ -49,7 +58,10 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
       onRequest: correlationHook(http),
       ...(method === 'GET' ? undefined : { preParsing: anyBody }),
       errorHandler: problemHandler(http, http.options.responses, undefined),
-      handler
+      handler: (request, reply) => {
+        assertSpelling(request, known)
+        return handler(request, reply)
+      }
     }
     app.route(route)
     // Fastify's own HEAD route would send a Content-Length of 0 with a 304.
@@ -58,12 +70,21 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
 
   add('status', 'GET', path, 'getJob', {
     summary: 'The status of a job',
-    headers: { ...preferHeader, ...ifNoneMatchHeader },
-    response: { 200: status, 304: emptyResponse('Not changed since the given ETag'), 404: gone, 503: away }
+    headers: { ...preferHeader, ...ifNoneMatchHeader, ...(sse ? lastEventIdHeader : undefined) },
+    ...(sse ? { query: lastEventIdParameter } : undefined),
+    linked: true,
+    response: {
+      200: shown,
+      ...heard,
+      304: emptyResponse('Not changed since the given ETag'),
+      404: gone,
+      503: away
+    }
   }, (request, reply) => sendStatus(http, request, reply))
 
   add('result', 'GET', `${path}/result`, 'getJobResult', {
     summary: 'The result of a completed job',
+    linked: true,
     response: {
       200: jsonResponse('The result', {}),
       204: emptyResponse('The job was completed without a result'),
@@ -81,8 +102,9 @@ export function addJobRoutes (app: FastifyInstance, http: HttpRuntime): void {
     409: problemResponse('The job has already ended'),
     503: away
   }
-  add('cancel', 'DELETE', path, 'deleteJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(http, request, reply))
-  add('cancel', 'POST', `${path}/cancel`, 'cancelJob', { summary: 'Cancel a job', response: cancelResponses }, (request, reply) => cancelJob(http, request, reply))
+  const cancel: Described = { summary: 'Cancel a job', linked: true, response: cancelResponses }
+  add('cancel', 'DELETE', path, 'deleteJob', cancel, (request, reply) => cancelJob(http, request, reply))
+  add('cancel', 'POST', `${path}/cancel`, 'cancelJob', cancel, (request, reply) => cancelJob(http, request, reply))
 
   const redrive: Described = {
     summary: 'Redrive a failed job: run it again with a new budget of attempts',

@@ -3,7 +3,10 @@ import type { JobState } from '../jobs/states.ts'
 import type { Grant, LinkScope } from './capability.ts'
 import { uriPath } from './uri-path.ts'
 
-/** The links of a job. Only those that are useful in its present state are present. */
+/**
+ * The links of a job. Only those are present that are useful in its present state and work for the client that gets
+ * them. `self` is in every document about one job, because it also names the job.
+ */
 export interface Links {
   /** The status document. */
   readonly self: string
@@ -29,11 +32,22 @@ export type SignLink = (jobId: string, scope: LinkScope) => string | undefined
 
 const UNSIGNED: SignLink = () => undefined
 
+/** What a client may do with a job without a signature. */
+export interface LinkRights {
+  readonly read: boolean
+  readonly cancel: boolean
+  readonly redrive: boolean
+  readonly signal: boolean
+}
+
+const EVERY_RIGHT: LinkRights = Object.freeze({ read: true, cancel: true, redrive: true, signal: true })
+export const NO_RIGHTS: LinkRights = Object.freeze({ read: false, cancel: false, redrive: false, signal: false })
+
 export interface JobLinksOptions {
   /** Gives the links that a client needs nothing else for. */
   readonly sign?: SignLink | undefined
-  /** The links are for a client that may do no more than the one link allows that it has. @defaultValue false */
-  readonly limited?: boolean | undefined
+  /** What the client may do that gets the links. @defaultValue everything */
+  readonly may?: LinkRights | undefined
   /** The application has streams of server-sent events. @defaultValue false */
   readonly streams?: boolean | undefined
   /** The application has a WebSocket. @defaultValue false */
@@ -44,8 +58,8 @@ export interface JobLinksOptions {
 export class JobLinks {
   /** The path (or, with `publicUrl`, the URL) of the job routes, without a slash at the end. */
   readonly base: string
-  /** The links are for a client that may do no more than the one link allows that it has. */
-  readonly limited: boolean
+  /** What the client may do that gets the links. */
+  readonly may: LinkRights
   /** The WebSocket; `undefined`: there is none. */
   readonly socket: string | undefined
   readonly #sign: SignLink
@@ -53,9 +67,9 @@ export class JobLinks {
 
   constructor (
     prefix: string, jobsPath: string, publicUrl: string | undefined,
-    { sign = UNSIGNED, limited = false, streams = false, sockets = false }: JobLinksOptions = {}
+    { sign = UNSIGNED, may = EVERY_RIGHT, streams = false, sockets = false }: JobLinksOptions = {}
   ) {
-    this.limited = limited
+    this.may = may
     this.#sign = sign
     this.#streams = streams
     // A link goes into a header, which must be ASCII (RFC 3986 §2). In Fastify's router, `::` stands for a colon in
@@ -67,7 +81,20 @@ export class JobLinks {
   /** The same links for a client that has this link of the job. */
   limitedTo (grant: Grant): JobLinks {
     const sign: SignLink = (id, scope) => id === grant.jobId && (scope === 'read' || grant.scope === scope) ? grant.sig : undefined
-    return new JobLinks('', this.base, undefined, { ...this.#channels(), sign, limited: true })
+    return new JobLinks('', this.base, undefined, { ...this.#channels(), sign, may: NO_RIGHTS })
+  }
+
+  /**
+   * The same links for a client that may do only this, beside what signatures allow.
+   *
+   * @param isSubmitter the client gets the signatures for everything. Others get none to cancel a job that they may not
+   * cancel
+   */
+  within (may: LinkRights, isSubmitter = false): JobLinks {
+    const all = this.#sign
+    const toRead: SignLink = (id, scope) => scope === 'cancel' ? undefined : all(id, scope)
+    const sign = may.cancel || isSubmitter ? all : toRead
+    return new JobLinks('', this.base, undefined, { ...this.#channels(), sign, may })
   }
 
   /** The same links without signatures, for documents that show many jobs. */
@@ -82,20 +109,22 @@ export class JobLinks {
 
   of (id: string, state: JobState, mayRedrive = true): Links {
     const at = `${this.base}/${id}`
+    const { may } = this
     const read = this.#query(id, 'read')
+    const reads = may.read || read !== ''
     const self = at + read
     switch (state) {
-      case 'completed': return { self, result: `${at}/result${read}` }
-      case 'failed': return mayRedrive && !this.limited ? { self, redrive: `${at}/redrive` } : { self }
+      case 'completed': return reads ? { self, result: `${at}/result${read}` } : { self }
+      case 'failed': return mayRedrive && may.redrive ? { self, redrive: `${at}/redrive` } : { self }
       case 'cancelled': return { self }
       default: {
         const cancel = this.#query(id, 'cancel')
         return {
           self,
-          result: `${at}/result${read}`,
-          ...(this.limited && cancel === '' ? undefined : { cancel: `${at}/cancel${cancel}` }),
-          ...(this.#streams ? { events: `${this.base}/events?id=${id}${read.replace('?', '&')}` } : undefined),
-          ...(this.socket === undefined ? undefined : { socket: this.socket })
+          ...(reads ? { result: `${at}/result${read}` } : undefined),
+          ...(may.cancel || cancel !== '' ? { cancel: `${at}/cancel${cancel}` } : undefined),
+          ...(reads && this.#streams ? { events: `${this.base}/events?id=${id}${read.replace('?', '&')}` } : undefined),
+          ...(reads && this.socket !== undefined ? { socket: this.socket } : undefined)
         }
       }
     }

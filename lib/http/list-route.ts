@@ -1,22 +1,29 @@
 /** `GET /jobs`: the jobs of an owner, or of everybody. It exists only where `http.authorize` decides who may see it. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ListOptions } from '../client/jobs.ts'
-import { AsyncEndpointsError } from '../core/errors.ts'
+import { DELIVERY_JOB, DELIVERY_QUEUE } from '../events/webhook-catalogue.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { JOB_STATES, type JobState } from '../jobs/states.ts'
 import { askAuthorize, type AuthorizeFunction, type Verdict } from './authorize.ts'
+import { linksOfLister } from './client-links.ts'
 import { described } from './described-route.ts'
 import { statusDocument, type StatusDocument } from './document.ts'
 import { hiddenSig } from './hidden-sig.ts'
 import { correlationHook, exposureOf, problemHandler, type HttpRuntime } from './http-runtime.ts'
+import type { Links } from './links.ts'
+import type { Viewer } from './owner.ts'
 import { ownCompilers } from './own-compilers.ts'
+import { invalidQuery, type QueryProblem } from './query-names.ts'
 import { asJson } from './responses.ts'
 import { jsonResponse, listSchema, problemResponse } from './schemas.ts'
 import { admissionOf } from './shown-job.ts'
 
+/** A status document in a list. Its links are those that work for the client without a signature; there may be none. */
+export type ListedJob = Omit<StatusDocument, 'links'> & { readonly links: Partial<Links> }
+
 /** The body of `GET /jobs`. */
 export interface JobListDocument {
-  readonly jobs: readonly StatusDocument[]
+  readonly jobs: readonly ListedJob[]
   /** The `cursor` of the next page. Absent on the last one. */
   readonly cursor?: string | undefined
 }
@@ -78,9 +85,11 @@ async function sendList (http: HttpRuntime, authorize: AuthorizeFunction, reques
   const asked = readQuery(request.query)
   reply.header('cache-control', 'private, no-store')
   const wanted = restricted(asked, verdict)
-  const { jobs, cursor } = wanted === undefined ? { jobs: [] } : await http.jobs.list(wanted)
+  const { jobs, cursor } = wanted === undefined ? { jobs: [] } : await http.jobs.list(withoutDeliveries(http, wanted))
   if (cursor !== undefined) reply.header('link', `<${nextPage(http, asked, cursor)}>; rel="next"`)
-  return asJson(reply, { jobs: jobs.map((job) => shown(http, job)), cursor } satisfies JobListDocument)
+  const viewer = await http.ownership.ask(request)
+  const documents = await Promise.all(jobs.map(async (job) => await shown(http, viewer, request, job)))
+  return asJson(reply, { jobs: documents, cursor } satisfies JobListDocument)
 }
 
 /** The query for what the request may see; `undefined`: nothing. */
@@ -91,9 +100,24 @@ function restricted (asked: ListOptions, verdict: Verdict): ListOptions | undefi
 }
 
 /** A list is shown to a person who sees the jobs of many: it gives away no links to them. */
-function shown (http: HttpRuntime, job: JobRecord): StatusDocument {
+/**
+ * A client that has submitted one job would see two: the delivery of its webhook is a job as well. Deliveries are shown
+ * to those who ask for them, by their name or their queue.
+ */
+function withoutDeliveries ({ webhooks }: HttpRuntime, asked: ListOptions): ListOptions {
+  const { name, queue } = asked
+  if (name !== undefined || (queue !== undefined && queue === (webhooks?.queue ?? DELIVERY_QUEUE))) return asked
+  return { ...asked, exceptName: DELIVERY_JOB }
+}
+
+async function shown (
+  http: HttpRuntime, viewer: Viewer, request: FastifyRequest, job: JobRecord
+): Promise<ListedJob> {
   const plan = http.runtime.registry.get(job.name)?.saga
-  return statusDocument(job, http.links.unsigned(), exposureOf(http, job), admissionOf(http, job).maxRedrives, plan)
+  const links = await linksOfLister(http, viewer, request, job)
+  const document = statusDocument(job, links, exposureOf(http, job), admissionOf(http, job).maxRedrives, plan)
+  const { self, ...others } = document.links
+  return { ...document, links: links.may.read ? document.links : others }
 }
 
 function nextPage ({ links }: HttpRuntime, { cursor: _, ...asked }: ListOptions, cursor: string): string {
@@ -103,11 +127,8 @@ function nextPage ({ links }: HttpRuntime, { cursor: _, ...asked }: ListOptions,
 
 /** @throws {AsyncEndpointsError} `FAE_INVALID_REQUEST`, with everything that is wrong */
 function readQuery (given: unknown): ListOptions {
-  // As a validator of Fastify lists them.
-  const validation: Array<{ readonly instancePath: string, readonly message: string }> = []
-  const wrong = (name: string, message: string): undefined => {
-    validation.push({ instancePath: `/${name.slice(0, 100).replaceAll('~', '~0').replaceAll('/', '~1')}`, message })
-  }
+  const problems: QueryProblem[] = []
+  const wrong = (name: string, message: string): undefined => { problems.push({ name, message }) }
   const read: { -readonly [Key in keyof ListOptions]: ListOptions[Key] } = { limit: DEFAULT_LIMIT }
   for (const [name, value] of Object.entries(Object(given) as Record<string, unknown>).slice(0, MAX_LIMIT)) {
     if (!Object.hasOwn(query.properties, name)) wrong(name, 'is no parameter of a list')
@@ -117,9 +138,8 @@ function readQuery (given: unknown): ListOptions {
     else if (name === 'state') read.state = stateIn(value) ?? wrong(name, `must be one of ${JOB_STATES.join(', ')}`)
     else read[name as 'name' | 'queue' | 'owner' | 'cursor'] = value
   }
-  if (validation.length === 0) return read
-  const error = new AsyncEndpointsError('FAE_INVALID_REQUEST', 'The query is not valid; errors says what is wrong')
-  throw Object.assign(error, { validation, validationContext: 'querystring' })
+  if (problems.length === 0) return read
+  throw invalidQuery(problems)
 }
 
 function limitIn (value: string): number | undefined {

@@ -26,6 +26,12 @@ export async function ownerOf (owner: OwnerFunction, request: FastifyRequest): P
 /** What one owner function returned or threw for a request. */
 type Answer = { readonly owner: string | undefined } | { readonly thrown: unknown }
 
+/** What the owner functions said about a request on the job routes. */
+const VIEWERS = new WeakMap<FastifyRequest, Viewer>()
+
+/** What {@link Ownership.ask} found out last about the request; `undefined`: it was not asked. */
+export function viewerOf (request: FastifyRequest): Viewer | undefined { return VIEWERS.get(request) }
+
 /** The part of an endpoint that decides who may see its jobs. */
 interface OwnedEndpoint { readonly owner: OwnerFunction | undefined }
 
@@ -74,10 +80,18 @@ export class Ownership {
     this.#functions ??= this.#distinct()
     const asked = await Promise.all(this.#functions.map(async (owner) => [owner, await answerOf(owner, request)] as const))
     const answers = new Map(asked)
-    return {
+    const viewer: Viewer = {
       maySee: (job, verdict) => this.#maySee(job, answers, verdict),
       throwIfRefused: () => { throwIfAllThrew(asked.map(([, answer]) => answer)) }
     }
+    VIEWERS.set(request, viewer)
+    return viewer
+  }
+
+  /** Who has just submitted a job, without asking again. @param owner the function that said `name` */
+  viewerAs (owner: OwnerFunction | undefined, name: string | undefined): Viewer {
+    const answers = new Map<OwnerFunction, Answer>(owner === undefined ? [] : [[owner, { owner: name }]])
+    return { maySee: (job, verdict) => this.#maySee(job, answers, verdict), throwIfRefused: () => {} }
   }
 
   #maySee (job: JobRecord, answers: ReadonlyMap<OwnerFunction, Answer>, verdict: Verdict | undefined): boolean {

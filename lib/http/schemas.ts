@@ -1,3 +1,4 @@
+import { SSE_MEDIA_TYPE } from '../channels/sse-frame.ts'
 import { SHOWN_STEP_STATES } from '../jobs/saga-facts.ts'
 import { LISTENING } from './listening.ts'
 import { JOB_STATES } from '../jobs/states.ts'
@@ -35,7 +36,10 @@ export const submittedSchema: Schema = {
   properties: {
     ...submittedProperties,
     links,
-    webhook: { type: 'boolean', description: 'A webhook will be called when the job has ended' },
+    webhook: {
+      type: 'boolean',
+      description: 'Whether a webhook will be called when the job has ended; absent if the endpoint has none to offer'
+    },
     listening: {
       type: 'object',
       description: 'The channel that the header `Listening` asked for, and where it is',
@@ -130,6 +134,14 @@ const problemSchema: Schema = {
   additionalProperties: true
 }
 
+/** What a stream of server-sent events answers: all of it, or an addition to `more`. */
+export function eventsResponse (description: string, more?: Schema): Schema {
+  const content: unknown = more?.['content']
+  const schema = { type: 'string', description: 'Events `status`, `progress`, `step`, `end`, `gone`, `ping`, `bye`' }
+  const events = { [SSE_MEDIA_TYPE]: { schema } }
+  return { description, content: { ...Object(content) as object, ...events } }
+}
+
 /** A response with a JSON body. */
 export function jsonResponse (description: string, schema: unknown): Schema {
   return { description, content: { 'application/json': { schema } } }
@@ -161,6 +173,20 @@ export const idParams: Schema = {
   type: 'object',
   required: ['id'],
   properties: { id: { type: 'string', description: 'The id of the job' } }
+}
+
+/** In the query, where a capability link is enough. */
+export const sigParameter: Schema = {
+  sig: { type: 'string', description: 'The signature of a link; also as `Authorization: Bearer`' }
+}
+
+/** How a client comes back to a stream. */
+export const lastEventIdHeader: Schema = {
+  'last-event-id': { type: 'string', description: 'The `id` of the last event that the client has got' }
+}
+
+export const lastEventIdParameter: Schema = {
+  last_event_id: { type: 'string', description: 'What `Last-Event-ID` would say, for clients that cannot set it' }
 }
 
 export const preferHeader: Schema = {

@@ -4,6 +4,7 @@ import type { RedriveAdmission } from '../client/jobs.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { storeNow } from '../jobs/store-clock.ts'
 import { retryAfterSeconds, statusDocument, weakETag, type StatusDocument } from './document.ts'
+import { linksOfReader } from './client-links.ts'
 import { exposureOf, linksFor, type HttpRuntime } from './http-runtime.ts'
 import { asJson, bodyFor, type ResponseFactories } from './responses.ts'
 
@@ -17,7 +18,7 @@ export interface Shown {
 export async function showJob (
   http: HttpRuntime, job: JobRecord, request: FastifyRequest, reply: FastifyReply
 ): Promise<Shown> {
-  const document = documentOf(http, job, request)
+  const document = await documentOf(http, job, request)
   const factory = factoryOf(http, job)
   const body = await bodyFor(factory, { job, document }, document, request, reply)
   return { job, body, etag: weakETag(typeof body === 'string' ? body : JSON.stringify(body) ?? '') }
@@ -30,13 +31,14 @@ export async function showJob (
 export async function documentOnChannel (
   http: HttpRuntime, job: JobRecord, request: FastifyRequest, reply: FastifyReply
 ): Promise<unknown> {
-  const document = documentOf(http, job, request)
+  const document = await documentOf(http, job, request)
   return await factoryOf(http, job)?.({ job, document }, request, reply) ?? document
 }
 
-function documentOf (http: HttpRuntime, job: JobRecord, request: FastifyRequest): StatusDocument {
+async function documentOf (http: HttpRuntime, job: JobRecord, request: FastifyRequest): Promise<StatusDocument> {
   const plan = http.runtime.registry.get(job.name)?.saga
-  return statusDocument(job, linksFor(http, request, job.id), exposureOf(http, job), admissionOf(http, job).maxRedrives, plan)
+  const links = await linksOfReader(http, request, job)
+  return statusDocument(job, links, exposureOf(http, job), admissionOf(http, job).maxRedrives, plan)
 }
 
 function factoryOf (http: HttpRuntime, { name }: JobRecord): ResponseFactories['status'] {

@@ -3,12 +3,14 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Signalled } from '../client/jobs.ts'
 import type { JobRecord } from '../jobs/job.ts'
 import { isTerminal } from '../jobs/states.ts'
+import { linksOfReader } from './client-links.ts'
 import { described } from './described-route.ts'
 import { clientOf, correlationHook, linksFor, problemHandler, type HttpRuntime } from './http-runtime.ts'
 import { findJob, NEVER_SHED, type JobRequest } from './find-job.ts'
 import { hiddenSig } from './hidden-sig.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { appliedWait, parsePrefer, waitLimit, waitTime } from './prefer.ts'
+import { assertSpelling } from './query-names.ts'
 import { asJson } from './responses.ts'
 import { sendResult } from './result.ts'
 import { emptyResponse, jsonResponse, preferHeader, problemResponse, signalledSchema } from './schemas.ts'
@@ -42,7 +44,7 @@ export function addSignalRoute (app: FastifyInstance, http: HttpRuntime): void {
         ),
         202: jsonResponse('The signal is stored, and the saga goes on', signalledSchema),
         204: emptyResponse('With `Prefer: wait=N`: the job was completed in time, without a result'),
-        400: problemResponse('The signal does not fit its schema'),
+        400: problemResponse('The signal does not fit its schema, or the query has a misspelt parameter'),
         404: problemResponse('The job does not exist, is no longer stored, is of another owner, or has no such signal'),
         409: problemResponse('Another signal of this name was sent before, or the job has ended'),
         413: problemResponse('The signal is too large'),
@@ -62,11 +64,15 @@ export function addSignalRoute (app: FastifyInstance, http: HttpRuntime): void {
 
 async function receiveSignal (http: HttpRuntime, request: SignalRequest, reply: FastifyReply): Promise<unknown> {
   const { id, name } = request.params
+  assertSpelling(request, ['sig'])
   await findJob(http, request, 'signal')
   const signalled = await http.jobs.signal(id, name, request.body)
   reply.header('cache-control', 'no-store')
   const waitMs = waitAsked(http, request, reply)
-  if (waitMs === 0) return accept(http, name, signalled, signalled.job, signalled.state === 'stored' ? 202 : 200, reply)
+  if (waitMs === 0) {
+    const code = signalled.state === 'stored' ? 202 : 200
+    return await accept(http, name, signalled, signalled.job, code, request, reply)
+  }
   return await answerInTime(http, name, signalled, waitMs, request, reply)
 }
 
@@ -88,10 +94,10 @@ async function answerInTime (
 ): Promise<unknown> {
   const job = await waitForEnd(http, signalled.job, waitMs, clientOf(http, signalled.job, request), reply)
   if (reply.sent) return undefined
-  if (!isTerminal(job.state)) return accept(http, name, signalled, job, 202, reply)
+  if (!isTerminal(job.state)) return await accept(http, name, signalled, job, 202, request, reply)
   if (job.state === 'completed') {
     const result = await readResult(http, job)
-    if (result === undefined) return accept(http, name, signalled, job, 202, reply)
+    if (result === undefined) return await accept(http, name, signalled, job, 202, request, reply)
     reply.header('preference-applied', appliedWait(waitMs)).header('content-location', linksFor(http, request, job.id).result(job.id))
     return sendResult(result.text, reply)
   }
@@ -100,9 +106,11 @@ async function answerInTime (
 }
 
 /** @param job as it was last seen: with the signal, or before it */
-function accept (
-  { links }: HttpRuntime, signal: string, signalled: Signalled, job: JobRecord, code: 200 | 202, reply: FastifyReply
-): unknown {
+async function accept (
+  http: HttpRuntime, signal: string, signalled: Signalled, job: JobRecord, code: 200 | 202, request: SignalRequest,
+  reply: FastifyReply
+): Promise<unknown> {
+  const links = await linksOfReader(http, request, job)
   // The record may still say for how long the saga would have waited without its signal.
   reply.code(code).header('location', links.self(job.id)).header('retry-after', isTerminal(job.state) ? '0' : '1')
   return asJson(reply, { id: job.id, signal, status: signalled.state, links: links.of(job.id, job.state) })

@@ -4,12 +4,17 @@ import { AsyncEndpointsError, isAsyncEndpointsError } from '../core/errors.ts'
 import { isoFormat } from '../core/iso-time.ts'
 import type { JobDefinition } from '../jobs/definition.ts'
 import type { JobRecord } from '../jobs/job.ts'
+import { deliveryId, roundOf } from '../jobs/webhook.ts'
 import { isTerminal } from '../jobs/states.ts'
 import { clientKey } from './client-key.ts'
+import { compileSubmitterLinks, type SubmitterLinks } from './client-links.ts'
 import { compileCapture } from './captured-headers.ts'
 import { storeNow } from '../jobs/store-clock.ts'
-import { retryAfterSeconds, statusDocument, submittedDocument, writeSubmitted } from './document.ts'
+import {
+  retryAfterSeconds, statusDocument, submittedDocument, writeSubmitted, type SubmittedDocument
+} from './document.ts'
 import { credentialScope, idempotencyKey } from './idempotency.ts'
+import type { JobLinks } from './links.ts'
 import { assertListening, listeningDocument, readListening, type Listening } from './listening.ts'
 import type { BaseEndpointOptions } from './options.ts'
 import { payloadBytes, RequestOrigin } from './request-origin.ts'
@@ -48,8 +53,9 @@ export function submitHandler (parts: SubmitParts): Handler {
   const capture = compileCapture([...options.headers, ...settings.headers ?? []], runtime.redaction)
   const format = isoFormat()
   const chooseWebhook = compileWebhook(settings.webhook, http.webhooks, runtime, definition.name)
-  const accept = compileAccept(parts, format)
-  const answer = compilePrefer(parts, maxWaitMs, accept)
+  const linksOf = compileSubmitterLinks(http, owner)
+  const accept = compileAccept(parts, linksOf, format)
+  const answer = compilePrefer(parts, linksOf, maxWaitMs, accept)
 
   return async (request, reply) => {
     const { headers } = request
@@ -86,10 +92,11 @@ export function submitHandler (parts: SubmitParts): Handler {
     if (!submitted.created) reply.header('idempotency-replayed', 'true')
     if (maxWaitMs > 0) vary(reply, 'Prefer')
     const { prefer } = headers
-    const listens: Listens = { wish, webhook: meta.webhook !== undefined }
+    const webhook = chooseWebhook === undefined ? undefined : await hasWebhook(http, submitted, meta.webhook)
+    const asked: Asked = { userId, wish, webhook }
     return prefer === undefined
-      ? accept(submitted, submitted.job, request, reply, listens)
-      : answer(submitted, parsePrefer(prefer), request, reply, listens)
+      ? accept(submitted, submitted.job, request, reply, asked)
+      : answer(submitted, parsePrefer(prefer), request, reply, asked)
   }
 }
 
@@ -115,25 +122,51 @@ function scopeOf (scope: string, headers: FastifyRequest['headers']): string {
   return credentials === undefined ? scope : `${scope} ${credentials}`
 }
 
-/** How the client hears of its job. */
-interface Listens {
+/** What an answer depends on beside the job. */
+interface Asked {
+  readonly userId: string | undefined
   /** What it asked for. */
   readonly wish: Listening | undefined
-  /** Whether a webhook will be called. */
-  readonly webhook: boolean
+  /** Whether a webhook will be called; `undefined`: jobs of this endpoint never have one. */
+  readonly webhook: boolean | undefined
+}
+
+/** A repeated request gets the job of the first one, with the webhook that it had, whatever the new request says. */
+async function hasWebhook (
+  { jobs }: HttpRuntime, { id, created, job }: Submitted, asked: EndpointSubmitMeta['webhook']
+): Promise<boolean> {
+  if (created) return asked !== undefined
+  return await jobs.get(deliveryId(id, roundOf(job))).catch(() => undefined) !== undefined
+}
+
+/** What the answer to a submission has beside the document of the job. */
+function additions (
+  { wish, webhook }: Asked, { id }: JobRecord, links: JobLinks
+): Pick<SubmittedDocument, 'webhook' | 'listening'> | undefined {
+  if (wish === undefined && webhook === undefined) return undefined
+  const unheard = wish === undefined || (wish === 'webhook' && webhook === false)
+  return {
+    ...(webhook === undefined ? undefined : { webhook }),
+    ...(unheard ? undefined : { listening: listeningDocument(wish, id, links) })
+  }
 }
 
 /** Answers with a 202. `job` may be newer than the submission. */
-type Accept = (submitted: Submitted, job: JobRecord, request: FastifyRequest, reply: FastifyReply, listens: Listens) => unknown
+type Accept = (
+  submitted: Submitted, job: JobRecord, request: FastifyRequest, reply: FastifyReply, asked: Asked
+) => unknown
 
-function compileAccept ({ http, endpoint }: SubmitParts, format: (time: number) => string): Accept {
-  const { links, runtime: { store, context: { clock } } } = http
+function compileAccept (
+  { http, endpoint }: SubmitParts, linksOf: SubmitterLinks, format: (time: number) => string
+): Accept {
+  const { runtime: { store, context: { clock } } } = http
   const factory = endpoint.responses.submitted
-  return ({ created }, job, request, reply, { wish, webhook }) => {
+  const send = (
+    { created }: Submitted, job: JobRecord, links: JobLinks, request: FastifyRequest, reply: FastifyReply, asked: Asked
+  ): unknown => {
     const plain = submittedDocument(job, links, format)
-    const document = wish === undefined && !webhook
-      ? plain
-      : { ...plain, webhook, listening: wish && listeningDocument(wish, job.id, links) }
+    const more = additions(asked, job, links)
+    const document = more === undefined ? plain : { ...plain, ...more }
     reply.code(202).header('retry-after', String(retryAfterSeconds(job, storeNow(store, clock))))
     if (factory === undefined) {
       reply.header('content-type', JSON_MEDIA_TYPE).serializer(writeSubmitted)
@@ -141,32 +174,43 @@ function compileAccept ({ http, endpoint }: SubmitParts, format: (time: number) 
     }
     return bodyFor(factory, { job, replayed: !created, document }, document, request, reply).then((body) => asJson(reply, body))
   }
+  return (submitted, job, request, reply, asked) => {
+    const links = linksOf(request, job, asked.userId)
+    if (!(links instanceof Promise)) return send(submitted, job, links, request, reply, asked)
+    return links.then((found) => send(submitted, job, found, request, reply, asked))
+  }
 }
 
 /** Makes the function that answers as the `Prefer` header asks, within `maxWaitMs`. */
-type Prefer = (submitted: Submitted, preference: Preference, request: FastifyRequest, reply: FastifyReply, listens: Listens) => Promise<unknown>
+type Prefer = (
+  submitted: Submitted, preference: Preference, request: FastifyRequest, reply: FastifyReply, asked: Asked
+) => Promise<unknown>
 
 /**
  * A 200 always has the result as its body. A job that failed or was cancelled within the waiting time is answered
  * with a 202 whose body is the full status document.
  */
-function compilePrefer ({ http, endpoint, definition: { saga } }: SubmitParts, maxWaitMs: number, accept: Accept): Prefer {
-  return async (submitted, preference, request, reply, listens) => {
+function compilePrefer (
+  { http, endpoint, definition: { saga } }: SubmitParts, linksOf: SubmitterLinks, maxWaitMs: number, accept: Accept
+): Prefer {
+  return async (submitted, preference, request, reply, asked) => {
     const waitMs = waitTime(preference, waitLimit(maxWaitMs, request.routeOptions.handlerTimeout, reply.elapsedTime))
     const job = waitMs === 0 ? submitted.job : await waitForEnd(http, submitted.job, waitMs, clientOf(http, submitted.job, request), reply)
     if (waitMs === 0 || !isTerminal(job.state)) {
       if (preference.respondAsync) reply.header('preference-applied', 'respond-async')
-      return accept(submitted, job, request, reply, listens)
+      return accept(submitted, job, request, reply, asked)
     }
     reply.header('preference-applied', appliedWait(waitMs))
     if (job.state === 'completed') {
       const result = await readResult(http, job)
-      if (result === undefined) return accept(submitted, job, request, reply, listens)
+      if (result === undefined) return accept(submitted, job, request, reply, asked)
       reply.header('content-location', http.links.result(job.id))
       return sendResult(result.text, reply)
     }
     reply.code(202).header('retry-after', '0')
-    const document = statusDocument(job, http.links, endpoint.exposeErrors, endpoint.redrives.maxRedrives, saga)
+    const links = await linksOf(request, job, asked.userId)
+    const status = statusDocument(job, links, endpoint.exposeErrors, endpoint.redrives.maxRedrives, saga)
+    const document = { ...status, ...additions(asked, job, links) }
     return asJson(reply, await bodyFor(endpoint.responses.status, { job, document }, document, request, reply))
   }
 }

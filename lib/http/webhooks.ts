@@ -1,5 +1,6 @@
 /** Switches webhooks on. */
 import type { FastifyInstance } from 'fastify'
+import { WebhookEnds } from '../channels/webhook-ends.ts'
 import { makeWebhookJobs } from '../channels/webhook-jobs.ts'
 import type { ResolvedWebhooksOptions } from '../channels/webhook-options.ts'
 import { WebhookOrigins } from '../channels/webhook-origins.ts'
@@ -29,9 +30,10 @@ export function addWebhooks (app: FastifyInstance, options: ResolvedWebhooksOpti
   definerOf(app).define(app, {
     name: DELIVERY_JOB, queue: options.queue, retry: { attempts: options.scheduleMs.length }, timeoutMs: 0, handler: neverCalled
   })
+  const ends = new WebhookEnds(runtime)
   const origins = new WebhookOrigins(clock, options.maxPerOrigin)
-  runners?.set(DELIVERY_JOB, makeWebhookRunner({ runtime, steps, options, origins, transport }))
-  runtime.webhooks = makeWebhookJobs({ runtime, options, transport, linkBase })
+  runners?.set(DELIVERY_JOB, makeWebhookRunner({ runtime, steps, options, origins, transport, ends }))
+  runtime.webhooks = makeWebhookJobs({ runtime, options, transport, linkBase, ends })
 }
 
 /** The runner of deliveries stands in its place. */

@@ -185,6 +185,8 @@ export type Created =
 export interface ListQuery {
   readonly queue?: string
   readonly name?: string
+  /** Jobs of this name are left out. */
+  readonly exceptName?: string
   readonly state?: JobState
   readonly owner?: string
   /** The cursor of the previous page. Opaque. An invalid one starts from the beginning. */

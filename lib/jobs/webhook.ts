@@ -19,6 +19,14 @@ export interface WebhookJobs {
    * @param now on the store's clock
    */
   delivery (job: DeliveredJob, webhook: JobWebhook, round: number, now: number): NewJob
+  /**
+   * Reports that a delivery which had not ended is not sent.
+   *
+   * @param input as it was before: it is not kept
+   */
+  dropped (delivery: JobRecord, input: JobInput | undefined, reason: 'cancelled' | 'removed'): void
+  /** Whether the job is a delivery. */
+  delivers (job: Pick<JobRecord, 'name'>): boolean
 }
 
 /** What a delivery needs to know of its job. */
@@ -46,6 +54,9 @@ export function deliveryId (jobId: string, round: number): string {
   const hex = bytes.toString('hex')
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-')
 }
+
+/** Whether the id may be that of a delivery. Those of jobs are UUIDs of another version. */
+export function mayDeliver (id: string): boolean { return id.length === 36 && id[14] === '8' }
 
 /** The webhook of a job, if its submission asked for one. */
 export function webhookOf (input: Partial<JobInput> | undefined): JobWebhook | undefined { return input?.webhook }

@@ -24,6 +24,12 @@ export const WEBHOOK_LOG_EVENTS = {
       'redrive job {deliveryId} when the receiver works',
     fields: { ...DELIVERY, errorCode: 'error_type', sinceEndMs: 'sinceEndMs' }
   },
+  'webhook.cancelled': {
+    id: 11105,
+    level: 'info',
+    message: 'webhook of job {jobName}/{jobId} is not sent to {host}: its delivery {deliveryId} was {reason}',
+    fields: { ...DELIVERY, reason: 'reason' }
+  },
   'webhook.refused': {
     id: 11104,
     level: 'warn',

@@ -19,6 +19,10 @@ export function webhookSink ({ metrics, excluded }: SagaSinkParts): Sink {
     'webhook.failed': (event) => {
       if (!excluded(event.jobName)) metrics.webhookEnded({ jobName: event.jobName, outcome: 'failed' }, exemplarOf(event))
     },
+    'webhook.cancelled': (event) => {
+      const { jobName } = event
+      if (!excluded(jobName)) metrics.webhookEnded({ jobName, outcome: 'cancelled' }, exemplarOf(event))
+    },
     'webhook.refused': ({ jobName, reason }) => {
       if (!excluded(jobName)) metrics.webhookRefused({ jobName, reason })
     }

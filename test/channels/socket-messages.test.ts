@@ -1,4 +1,6 @@
+import { randomUUID } from 'node:crypto'
 import t from 'tap'
+import { LinkSigner } from '../../lib/http/capability.ts'
 import { MAX_MESSAGE_BYTES, readMessage } from '../../lib/channels/socket-messages.ts'
 
 t.test('what a client may say', async (t) => {
@@ -12,6 +14,13 @@ t.test('what a client may say', async (t) => {
   const fifty = { type: 'subscribe', ids: Array.from({ length: 50 }, () => crypto.randomUUID()) }
   t.equal(readMessage(JSON.stringify(fifty)).type, 'subscribe')
   t.ok(Buffer.byteLength(JSON.stringify(fifty)) <= MAX_MESSAGE_BYTES, 'fifty ids fit into one message')
+  const now = (): number => 99_999_999_999_000
+  const signer = new LinkSigner({ keys: [{ id: 'k'.repeat(32), secret: 's'.repeat(32) }] }, now)
+  const jobs = Array.from({ length: 50 }, () => {
+    const id = randomUUID()
+    return { id, sig: signer.signFor(id, 'cancel'), since: Number.MAX_SAFE_INTEGER }
+  })
+  t.ok(Buffer.byteLength(JSON.stringify({ type: 'subscribe', jobs }, undefined, 1)) <= MAX_MESSAGE_BYTES, 'with the link of each, too')
 })
 
 t.test('anything else is invalid, with a sentence that says why', async (t) => {

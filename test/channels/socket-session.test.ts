@@ -179,7 +179,7 @@ t.test('what cannot be found out is an error of this message alone', async (t) =
 t.test('binary, too long, too many: closed with the code of the standard', async (t) => {
   for (const [say, code, reason] of [
     [(socket: FakeSocket) => socket.emit('message', Buffer.from('{"type":"ping"}'), true), 1003, 'binary'],
-    [(socket: FakeSocket) => socket.says(JSON.stringify({ type: 'ping', more: 'x'.repeat(4_096) })), 1009, 'too-large'],
+    [(socket: FakeSocket) => socket.says(JSON.stringify({ type: 'ping', more: 'x'.repeat(16_384) })), 1009, 'too-large'],
     [(socket: FakeSocket) => { for (let n = 0; n < 31; n++) socket.says({ type: 'ping' }) }, 1008, 'too-many-messages'],
     [(socket: FakeSocket) => { for (let n = 0; n < 31; n++) socket.emit('ping') }, 1008, 'too-many-messages']
   ] as const) {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { idOfOne, idOfSeveral, lastEventId, readSeen, sseFrame } from '../../lib/channels/sse-frame.ts'
+import { endMark, GONE, idOfOne, idOfSeveral, lastEventId, readSeen, sseFrame } from '../../lib/channels/sse-frame.ts'
 import { SseParser } from '../support/event-client.ts'
 
 /** What a user could write to make a line, an event or an id of its own. */
@@ -29,28 +29,30 @@ t.test('nothing that a user has written makes a line of its own', async (t) => {
 })
 
 t.test('what a client has seen of one job', async (t) => {
-  t.same(readSeen(lastEventId('12'), 1), { version: 12, over: [false], count: 0 })
-  t.same(readSeen(lastEventId('12.end'), 1), { version: 12, over: [true], count: 0 })
+  t.same(readSeen(lastEventId('12'), 1), { version: 12, over: [false], marks: [], count: 0 })
+  t.same(readSeen(lastEventId('12.end'), 1), { version: 12, over: [true], marks: [], count: 0 })
   t.equal(idOfOne(12, false), '12')
   t.equal(idOfOne(12, true), '12.end')
   t.equal(idOfOne(undefined, true), undefined, 'a store without versions')
 })
 
 t.test('what a client has seen of several jobs', async (t) => {
-  const over = Array.from({ length: 50 }, (_, at) => at % 3 === 0 || at === 49)
-  const id = idOfSeveral(over, 123_456)
-  t.match(id, /^[A-Za-z0-9.]{1,64}$/)
-  t.same(readSeen(lastEventId(id), 50), { version: undefined, over, count: 123_456 })
-  t.same(readSeen(lastEventId(idOfSeveral([false, true], 1)), 2).over, [false, true])
+  const marks = Array.from({ length: 50 }, (_, at) => at % 3 === 0 || at === 49 ? endMark(at * 999_999_999) : at % 5 === 0 ? GONE : undefined)
+  const over = marks.map((mark) => mark !== undefined)
+  const id = idOfSeveral(marks, 999_999_999_999_999)
+  t.ok(id.length <= 170, `${id.length} characters`)
+  t.same(readSeen(lastEventId(id), 50), { version: undefined, over, marks, count: 999_999_999_999_999 })
+  t.same(readSeen(lastEventId(idOfSeveral([undefined, '001', undefined], 1)), 3).marks, [undefined, '001', undefined])
+  t.same(readSeen(lastEventId(id), 49), readSeen(undefined, 49), 'of more jobs than there are')
 })
 
 t.test('ids that were never sent say nothing', async (t) => {
-  const nothing = (jobs: number): object => ({ version: undefined, over: new Array(jobs).fill(false), count: 0 })
-  const never = [...HOSTILE, '', '-1', '1.5', '1e3', 'end', '.end', '1.end.end', '9'.repeat(16), 'x'.repeat(65), 'v1', 'v1..1', 'v1.zz.1', `v1.${'f'.repeat(14)}.1`, 'v2.1.1', 1, null, undefined, ['1']]
+  const nothing = (jobs: number): object => ({ version: undefined, over: new Array(jobs).fill(false), marks: [], count: 0 })
+  const never = [...HOSTILE, '', '-1', '1.5', '1e3', 'end', '.end', '1.end.end', '9'.repeat(16), 'x'.repeat(201), 'v1.3.1', 'v2', 'v2..', 'v2.1', 'v2.1.1', 'v2.1.0000', 'v2.1.AAA', `v2.1.${'0'.repeat(12)}`, 1, null, undefined, ['1']]
   for (const [n, id] of never.entries()) {
     t.same(readSeen(lastEventId(id), 1), nothing(1), `id ${n}`)
     t.same(readSeen(lastEventId(id), 3), nothing(3), `id ${n}`)
   }
-  t.same(readSeen('v1.3.1', 1), nothing(1), 'an id of several jobs, on a stream about one')
+  t.same(readSeen('v2.1.001', 1), nothing(1), 'an id of several jobs, on a stream about one')
   t.same(readSeen('12', 2), nothing(2), 'and the other way round')
 })

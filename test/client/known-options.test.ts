@@ -33,7 +33,7 @@ t.test('unknown options are refused by every method', async (t) => {
   const { id } = await jobs.submit(parent)
   await t.rejects(jobs.waitFor(id, { timeout: 5 } as object), refused(/jobs\.waitFor: timeout is not an option \(known: timeoutMs, signal\)/))
   await t.rejects(jobs.waitFor(id, { signal: {} as AbortSignal }), refused(/signal must be an AbortSignal/))
-  await t.rejects(jobs.list({ status: 'failed' } as object), refused(/jobs\.list: status is not an option \(known: queue, name, state, owner, cursor, limit\)/))
+  await t.rejects(jobs.list({ status: 'failed' } as object), refused(/jobs\.list: status is not an option \(known: queue, name, exceptName, state, owner, cursor, limit\)/))
   t.equal((await jobs.list({ state: undefined, limit: undefined })).jobs.length > 0, true, 'undefined is not given')
   await jobs.waitFor(id, { timeoutMs: WAIT_MS, signal: undefined })
   t.match(inside, refused(/jobs\.submit\("x"\): dealy is not an option/))

@@ -10,11 +10,11 @@ import { until } from '../support/redis-jobs.ts'
 import { startProxy } from '../support/redis-proxy.ts'
 import { portOf } from '../support/socket-client.ts'
 
-t.setTimeout(150_000)
+t.setTimeout(180_000)
 t.jobs = 3
 
 /** Longer than the slowest sweep. */
-const WAIT_SECONDS = 50
+const WAIT_SECONDS = 80
 /** How long the way carries nothing. */
 const DEAF_MS = 60_000
 

@@ -10,6 +10,10 @@ import { startProxy, type RedisProxy } from '../support/redis-proxy.ts'
 
 t.setTimeout(120_000)
 
+/** What Node warns of in this process: an outage leaves no listeners, however long it lasts. */
+const warnings: string[] = []
+process.on('warning', ({ name, message }) => { warnings.push(`${name}: ${message}`) })
+
 /** Long enough for every socket to be given up, and for attempts to connect that get nowhere. */
 const MUTE_MS = 17_000
 const BACK_WITHIN_MS = 9_000
@@ -77,4 +81,5 @@ t.test('connections are accepted and mute for a while, and the old ones for ever
     t.test('a client of the application', (t) => survives(t, theirs, { client, prefix: '{theirs}' })),
     t.test('a cluster', (t) => survives(t, clustered, { client: cluster }))
   ])
+  t.same(warnings.filter((text) => text.startsWith('MaxListenersExceededWarning')), [])
 })

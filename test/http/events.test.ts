@@ -166,7 +166,7 @@ t.test('several jobs on one stream', async (t) => {
   open()
   const rest = await listen(several([first, second, over, 'unknown', first, '..%2F..%2Fetc%2Fpasswd']), { 'last-event-id': seen }).ended()
   t.same([...new Set(rest.map(({ data }) => data['id']))], [second], 'only what the client does not know to be over')
-  t.match(rest.at(-1), { type: 'end', lastEventId: /^v1\.1f\.\d+$/ })
+  t.match(rest.at(-1), { type: 'end', lastEventId: /^v2\.\d+\.[0-9a-z]{9}GGGGGG$/ })
   t.equal(client.parser.events.filter(({ type }) => type === 'gone').length, 2)
   const last = String(rest.at(-1)?.lastEventId)
   t.equal((await listen(several([first, second, over, 'unknown', '..%2F..%2Fetc%2Fpasswd']), { 'last-event-id': last }).answered()).status, 204)
@@ -337,6 +337,63 @@ t.test('a job that is redriven after its end is heard of again', async (t) => {
   const again = await listen(`/jobs/${id}`, { 'last-event-id': last }).ended()
   t.match(again.at(-1), { type: 'end', data: { id, status: 'failed' } })
   t.not(again.at(-1)?.lastEventId, last)
+})
+
+t.test('of several jobs, one that was redriven and has ended again is heard of again', async (t) => {
+  const { app, submit, listen, open } = await serve(t)
+  open()
+  const [redriven, other] = [await submit('hostile'), await submit('quick')]
+  await Promise.all([app.jobs.waitFor(redriven), app.jobs.waitFor(other)])
+  const both = several([redriven, other])
+  const last = String((await listen(both).ended()).at(-1)?.lastEventId)
+  t.equal((await listen(both, { 'last-event-id': last }).answered()).status, 204)
+  t.equal((await app.inject({ method: 'POST', url: `/jobs/${redriven}/redrive` })).statusCode, 202)
+  await app.jobs.waitFor(redriven)
+  const again = await listen(both, { 'last-event-id': last }).ended()
+  t.same(again.map(({ type, data }) => [type, data['id']]), [['end', redriven]])
+  t.equal((await listen(both, { 'last-event-id': String(again.at(-1)?.lastEventId) }).answered()).status, 204)
+})
+
+t.test('ids that are given twice, or are empty, leave each signature with its id', async (t) => {
+  const keys = [{ id: 'k1', secret: 's'.repeat(32) }]
+  const { app, submit, listen } = await serve(t, { http: { links: { keys } } })
+  const [a, b] = [await submit('gated'), await submit('gated')]
+  const [sigA, sigB] = [a, b].map((id) => new URL(app.jobLink(id), 'http://x').searchParams.get('sig') ?? '')
+  const first = async (query: string): Promise<unknown> => {
+    const client = listen(`/jobs/events?${query}`)
+    const types = [await client.next(), await client.next()].map(({ type, data }) => `${type} ${data['id'] === a ? 'a' : 'b'}`)
+    client.leave()
+    return types.sort()
+  }
+  const shown = ['status a', 'status b']
+  t.same(await first(`id=${a}&id=${b}&sig=${sigA}&sig=${sigB}`), shown)
+  t.same(await first(`id=${a}&id=${a}&id=${b}&sig=${sigA}&sig=${sigA}&sig=${sigB}`), shown, 'one for each id as it stands there')
+  t.same(await first(`id=${a}&id=${a}&id=${b}&sig=&sig=${sigA}&sig=${sigB}`), shown)
+  t.same(await first(`id=${a}&id=${a}&id=${b}&sig=${sigA}&sig=${sigB}`), shown, 'one for each job')
+  t.same(await first(`id=&id=${a}&id=${b}&sig=&sig=${sigA}&sig=${sigB}`), shown)
+  t.same(await first(`id=${a}&id=${b}&sig=${sigB}&sig=${sigA}`), ['gone a', 'gone b'])
+})
+
+t.test('misspelt parameters are refused and named; others are those of the application, or of a mailer', async (t) => {
+  const { app, submit } = await serve(t)
+  const id = await submit('quick')
+  await app.jobs.waitFor(id)
+  const asked = async (url: string) => await app.inject({ url, method: 'HEAD' })
+  for (const [url, name] of [
+    [`/jobs/events?id=${id}&ids=b`, 'ids'], [`/jobs/events?id=${id}&jobId=b`, 'jobId'], [`/jobs/events?id=${id}&ID=b`, 'ID'], [`/jobs/events?id=${id}&jobs=b`, 'jobs'],
+    [`/jobs/events?id=${id}&lastEventId=1`, 'lastEventId'], [`/jobs/events?id=${id}&Last-Event-ID=1`, 'Last-Event-ID'], [`/jobs/events?id=${id}&wait=1`, 'wait'],
+    [`/jobs/${id}?wait=20`, 'wait'], [`/jobs/${id}?prefer=wait`, 'prefer'], [`/jobs/${id}/result?wait=20`, 'wait'], [`/jobs/${id}?signature=x`, 'signature']
+  ] as const) {
+    const answer = await app.inject(url)
+    t.match(answer, { statusCode: 400, headers: { 'content-type': /^application\/problem\+json/ } }, url)
+    t.match(answer.json(), { code: 'FAE_INVALID_REQUEST', errors: [{ pointer: `#/${name}`, in: 'querystring' }] })
+    t.equal((await asked(url)).statusCode, 400)
+  }
+  for (const query of ['token=x', 'access_token=x', 'utm_source=mail', 'fbclid=x', '_=1700000000', 'key=x', 'id2=x', 'listening=sse']) {
+    t.equal((await asked(`/jobs/events?id=${id}&${query}`)).statusCode, 200, query)
+    t.equal((await asked(`/jobs/${id}?${query}`)).statusCode, 200, query)
+    t.equal((await asked(`/jobs/${id}/result?${query}`)).statusCode, 200, query)
+  }
 })
 
 t.test('response factories make the documents of streams, too', async (t) => {

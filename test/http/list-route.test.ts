@@ -2,7 +2,10 @@ import Fastify, { type FastifyInstance, type FastifyRequest, type LightMyRequest
 import swagger from '@fastify/swagger'
 import t, { type Test } from 'tap'
 import type { AuthorizeFunction } from '../../lib/http/authorize.ts'
+import { deliveryId } from '../../lib/jobs/webhook.ts'
 import { asyncEndpoints, memoryStore, type HttpOptions } from '../../plugins/async-endpoints.ts'
+import { STORES } from '../saga/support.ts'
+import { LOCAL, SECRET, WebhookReceiver } from '../support/webhook-receiver.ts'
 
 const keys = [{ id: 'k1', secret: 's'.repeat(32) }]
 const everybody: AuthorizeFunction = () => true
@@ -134,3 +137,37 @@ t.test('the support of docs/access.md lists and reads every job, and changes non
   for (const id of all) t.equal((await app.inject({ url: `/jobs/${id}`, ...as('support') })).statusCode, 200)
   t.equal((await app.inject({ method: 'DELETE', url: `/jobs/${String(alices[0])}`, ...as('support') })).statusCode, 404)
 })
+
+for (const { kind, open } of STORES) {
+  t.test(`${kind}: deliveries of webhooks are listed to those who ask for them`, async (t) => {
+    const receiver = await WebhookReceiver.start()
+    const app = Fastify()
+    t.teardown(async () => {
+      await app.close()
+      await receiver.close()
+    })
+    await app.register(asyncEndpoints, {
+      store: await open(t), observability: false, health: false, webhooks: { secret: SECRET, outbound: LOCAL },
+      http: { owner: () => 'alice', authorize: (_, { action }) => action === 'list' ? { owner: 'alice' } : true }
+    })
+    app.asyncEndpoint({ url: '/a', name: 'a', webhook: receiver.url(), handler: async () => 1 })
+    await app.ready()
+    const ids = await Promise.all(Array.from({ length: 3 }, async () => (await app.inject({ method: 'POST', url: '/a' })).json<{ id: string }>().id))
+    for (const id of ids) await app.jobs.waitFor(deliveryId(id, 0), { timeoutMs: 10_000 })
+    const names = async (query: string): Promise<unknown[]> => (await app.inject(`/jobs${query}`)).json<List>().jobs.map(({ name }) => name)
+    t.same(await names(''), ['a', 'a', 'a'])
+    t.same(await names('?state=completed'), ['a', 'a', 'a'])
+    t.same(await names('?name=webhook-delivery'), new Array(3).fill('webhook-delivery'))
+    t.same(await names('?queue=webhooks'), new Array(3).fill('webhook-delivery'))
+    t.same(await names('?queue=default'), ['a', 'a', 'a'])
+    const found: unknown[] = []
+    for (let url: string | undefined = '/jobs?limit=1', pages = 0; url !== undefined && pages < 20; pages++) {
+      const answer: LightMyRequestResponse = await app.inject(url)
+      found.push(...answer.json<List>().jobs.map(({ id }) => id))
+      url = /^<(.+)>; rel="next"$/.exec(String(answer.headers.link))?.[1]
+    }
+    t.same(found.sort(), [...ids].sort(), 'also page by page')
+    t.equal((await app.jobs.list({ owner: 'alice' })).jobs.length, 6, 'in code, all of them')
+    t.equal((await app.inject(`/jobs/${deliveryId(ids[0] ?? '', 0)}`)).statusCode, 200, 'the owner may read a delivery by its id')
+  })
+}

@@ -1,5 +1,7 @@
 import swagger from '@fastify/swagger'
+import Fastify, { type FastifyInstance } from 'fastify'
 import t from 'tap'
+import { asyncEndpoints, memoryStore } from '../../plugins/async-endpoints.ts'
 import { echo, testApp } from './support.ts'
 
 /** What stands at a path inside a document of many shapes. */
@@ -54,12 +56,12 @@ t.test('every route is in the OpenAPI document, with what it answers', async (t)
   }
 
   const submit = at(paths, '/reports/{kind}', 'post')
-  t.same(entries(at(submit, 'responses')).map(([status]) => status), ['200', '202', '400', '413', '415', '422', '429', '503'])
+  t.same(entries(at(submit, 'responses')).map(([status]) => status), ['200', '202', '204', '400', '410', '413', '415', '422', '429', '503'])
   t.same(at(submit, 'responses', '200', 'content', 'application/json', 'schema', 'properties'), { rows: { type: 'integer' } })
   t.same(at(submit, 'responses', '202', 'content', 'application/json', 'schema', 'required'), ['id', 'name', 'status', 'createdAt', 'links'])
   t.match(at(submit, 'description'), /Idempotency-Key` \(required\)/)
   t.match(at(paths, '/b', 'post'), { tags: ['mine'], summary: 'My summary', operationId: 'mine', responses: { 202: { description: 'Mine' }, 402: { description: 'Pay first' } } })
-  t.same(parameters(at(paths, '/jobs/{id}', 'get'), 'header').sort(), ['if-none-match', 'prefer', 'x-correlation-id'])
+  t.same(parameters(at(paths, '/jobs/{id}', 'get'), 'header').sort(), ['if-none-match', 'last-event-id', 'prefer', 'x-correlation-id'])
 })
 
 t.test('under another path, the operation ids of the job routes are others', async (t) => {
@@ -67,4 +69,41 @@ t.test('under another path, the operation ids of the job routes are others', asy
   await app.ready()
   const get = at(app.swagger(), 'paths', '/v1/tasks/{id}', 'get')
   t.match(get, { operationId: 'getJob_v1_tasks', tags: ['work'] })
+})
+
+t.test('streams and sockets are answers of their routes, where the application has them', async (t) => {
+  const before = async (root: FastifyInstance): Promise<void> => { await root.register(swagger, { openapi: {} }) }
+  const keys = [{ id: 'k', secret: 's'.repeat(32) }]
+  const { app } = await testApp({ http: { links: { keys } }, before })
+  await app.ready()
+  const paths = at(app.swagger(), 'paths')
+  const [one, several] = ['/jobs/{id}', '/jobs/events'].map((path) => at(paths, path, 'get'))
+  for (const operation of [one, several]) {
+    const responses = at(operation, 'responses')
+    t.ok(at(responses, '200', 'content', 'text/event-stream', 'schema'))
+    t.match(at(responses, '204'), { description: /heard the end/ })
+    t.ok(parameters(operation, 'header').includes('last-event-id'))
+    t.ok(parameters(operation, 'query').includes('last_event_id'))
+    t.ok(parameters(operation, 'query').includes('sig'))
+  }
+  t.ok(at(one, 'responses', '200', 'content', 'application/json', 'schema'))
+  for (const [path, method] of [['/jobs/{id}/result', 'get'], ['/jobs/{id}', 'delete'], ['/jobs/{id}/cancel', 'post']] as const) {
+    t.same(parameters(at(paths, path, method), 'query'), ['sig'], path)
+  }
+  t.same(parameters(at(paths, '/jobs/{id}/redrive', 'post'), 'query'), [], 'a link allows no redrive')
+
+  const { app: silent } = await testApp({ listening: { sse: false }, before })
+  await silent.ready()
+  const get = at(silent.swagger(), 'paths', '/jobs/{id}', 'get')
+  t.same(entries(at(get, 'responses')).map(([status]) => status), ['200', '304', '400', '404', '503'])
+  t.same(entries(at(get, 'responses', '200', 'content')).map(([type]) => type), ['application/json'])
+  t.same(parameters(get, 'query'), [])
+
+  const whole = Fastify()
+  t.teardown(() => whole.close())
+  await before(whole)
+  await whole.register(asyncEndpoints, { store: memoryStore(), worker: false, observability: false, health: false, listening: { webSocket: true } })
+  await whole.ready()
+  const socket = at(whole.swagger(), 'paths', '/jobs/socket', 'get')
+  t.same(entries(at(socket, 'responses')).map(([status]) => status), ['101', '400', '403', '426', '429', '503'])
 })

@@ -99,6 +99,7 @@ t.test('http.authorize is asked for every subscription', async (t) => {
     }
   })
   const [first, second] = [await submit(), await submit()]
+  asked.length = 0
   const socket = await new SocketClient(port).opened()
   socket.subscribe(first.id)
   t.match(await socket.next(), { type: 'status', id: first.id })

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { EventEmitter } from 'node:events'
-import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type FastifyServerOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { RUNTIME } from '../../lib/events/runtime.ts'
 import { Backbone } from '../../lib/channels/backbone.ts'
@@ -186,9 +186,32 @@ export interface TestAppOptions {
   readonly before?: (app: FastifyInstance) => void | Promise<void>
 }
 
+/** The answers without an error that routes of this package give by themselves. */
+const ANSWERS: ReadonlySet<number> = new Set([200, 202, 204, 304])
+
+/**
+ * Every test is also one of the OpenAPI document: what a route of this package answers by itself must be described. Not
+ * what hooks, owner functions and response factories of a test answer, and no failure of the server.
+ *
+ * @throws {Error} which the test sees as an answer with status 500
+ */
+function assertDescribed ({ method, routeOptions: { url, config, schema } }: FastifyRequest, { statusCode }: FastifyReply, payload: unknown): void {
+  const { kind }: { readonly kind?: string } = (config as { asyncEndpoints?: object } | undefined)?.asyncEndpoints ?? {}
+  if (kind === undefined || kind === 'refusal' || statusCode === 500) return
+  if (statusCode < 400 ? !ANSWERS.has(statusCode) : !String(payload).includes('"code":"FAE_')) return
+  if (Object.hasOwn(Object(schema?.response) as object, statusCode)) return
+  const message = `${method} ${String(url)} answers ${statusCode}, which its OpenAPI document does not show`
+  process.stderr.write(`${message}\n`)
+  throw new Error(message)
+}
+
 /** The decorators of the real plugins over a {@link FakeStore}, and the HTTP http on top. */
 export async function testApp (options: TestAppOptions = {}): Promise<TestApp> {
   const root = Fastify(options.fastify)
+  root.addHook('onSend', async (request, reply, payload) => {
+    assertDescribed(request, reply, payload)
+    return payload
+  })
   await options.before?.(root)
   const store = options.store ?? new FakeStore()
   const events: Array<{ name: EventName, event: Record<string, unknown> }> = []

@@ -194,7 +194,7 @@ t.test('URLs that clients choose', async (t) => {
   const post = (url: string, payload: object, headers: Record<string, string>) => app.inject({ method: 'POST', url, payload, headers })
   const none = await post('/header', {}, {})
   t.equal(none.statusCode, 202)
-  t.equal(none.json<Accepted>().webhook, undefined)
+  t.equal(none.json<Accepted>().webhook, false, 'the client could have named a URL')
   const answer = await post('/header', {}, { 'webhook-url': receiver.url('/hook?token=hush') })
   t.equal(answer.statusCode, 422)
   t.match(answer.json(), { code: 'FAE_WEBHOOK_REFUSED', reason: 'not-allowed' })
@@ -268,11 +268,30 @@ t.test('a repeated submission has one delivery', async (t) => {
   const first = await submit(app, '/reports', {}, headers)
   const second = await submit(app, '/reports', {}, headers)
   t.equal(second.id, first.id)
+  t.same([first.webhook, second.webhook], [true, true])
   await app.jobs.waitFor(deliveryId(first.id, 0))
   t.equal(receiver.received.length, 1)
   const [counts] = await app.jobs.counts('webhooks')
   t.equal(counts?.states.completed, 1)
   t.equal(counts?.states.scheduled, 0, 'the delivery that was made in vain is gone')
+})
+
+t.test('the answer to a repeated submission says what the job has, not what the request asks for', async (t) => {
+  const { app, receiver } = await setUp(t, { allow: () => true })
+  const gate = { open: () => {} }
+  const opened = new Promise<void>((resolve) => { gate.open = resolve })
+  t.teardown(() => { gate.open() })
+  app.asyncEndpoint({ method: 'POST', url: '/chosen', name: 'chosen', webhook: { from: 'header' }, handler: () => opened })
+  const hook = { 'webhook-url': receiver.url() }
+  const post = async (key: string, headers: Record<string, string>) => await submit(app, '/chosen', {}, { ...headers, 'idempotency-key': key })
+  t.same([await post('a', {}), await post('a', { ...hook, listening: 'webhook' })].map(({ webhook, listening }) => [webhook, listening]), [[false, undefined], [false, undefined]])
+  t.same([await post('b', hook), await post('b', {})].map(({ webhook }) => webhook), [true, true])
+})
+
+t.test('a job that fails while its submission waits says whether a webhook is called', async (t) => {
+  const { app, receiver } = await setUp(t)
+  app.asyncEndpoint({ method: 'POST', url: '/fails', name: 'fails', webhook: receiver.url(), retry: { attempts: 1 }, handler: () => { throw new Error('no') } })
+  t.match(await submit(app, '/fails', {}, { prefer: 'wait=10' }), { status: 'failed', webhook: true })
 })
 
 t.test('submitted from code, signed with a private key', async (t) => {
@@ -377,6 +396,9 @@ t.test('what the client wants to listen with', async (t) => {
   t.same((await listened('/hooked', 'webhook')).listening, { channel: 'webhook' })
   t.same((await submit(app, '/plain?listening=poll')).listening?.channel, 'poll')
   t.equal((await submit(app, '/plain')).listening, undefined)
+  t.equal('webhook' in polled, false, 'an endpoint without webhooks says nothing about them')
+  t.equal((await submit(app, '/hooked')).webhook, true)
+  t.equal((await listened('/hooked', 'poll')).webhook, true)
   for (const [url, wish] of [['/plain', 'webhook'], ['/plain', 'websocket'], ['/plain', 'pigeon'], ['/plain', 'constructor'], ['/hooked', '']] as const) {
     const answer = await app.inject({ method: 'POST', url, payload: {}, headers: { listening: wish } })
     t.equal(answer.statusCode, 400, `${url} ${wish}`)

@@ -115,7 +115,7 @@ const RULES = {
     title: 'Webhooks Not Delivered',
     option: 'failedWebhooks',
     per: 'cluster',
-    about: 'This many webhooks, or more, were given up in the last hour: every attempt of their schedule failed, or the receiver asked for no further one'
+    about: 'This many webhooks, or more, were given up in the last hour: every attempt of their schedule failed, the receiver asked for no further one, or the workers that sent them died'
   },
   workerMissing: {
     name: 'worker-missing',

@@ -1,6 +1,7 @@
 /** Makes the clients of ioredis that a store uses, each with the options for its purpose. */
 import type { Cluster, Redis, RedisOptions } from 'ioredis'
 import type { Clock, TimerHandle } from '../../core/context.ts'
+import { endSubscribersOnce } from './cluster-subscriber.ts'
 import { serverCode, unsupported } from './errors.ts'
 import type { Client } from './internals.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
@@ -68,6 +69,7 @@ export class ClientFactory {
     const { client } = this.#parts.settings
     if (client === undefined) return this.#make(this.#failFast())
     if (!isClient(client)) throw unsupported('client must be a client or cluster of ioredis')
+    endSubscribersOnce(client)
     return client
   }
 
@@ -148,6 +150,7 @@ export class ClientFactory {
   #adopt (client: Client): Client {
     this.own.add(client)
     quietReadyCheck(client)
+    endSubscribersOnce(client)
     // What fails because of an error is reported where it fails; except for this:
     client.on('error', (error: unknown) => {
       const database = unselected(error)

@@ -135,8 +135,9 @@ export class Lister {
     return { start: Number(start) || 0, found }
   }
 
-  #matches (record: JobRecord, { name, state, owner }: ListQuery): boolean {
-    return (name === undefined || record.name === name) && (state === undefined || record.state === state) &&
+  #matches (record: JobRecord, { name, exceptName, state, owner }: ListQuery): boolean {
+    return (name === undefined || record.name === name) && record.name !== exceptName &&
+      (state === undefined || record.state === state) &&
       (owner === undefined || record.owner === owner) && !this.#expired(record)
   }
 }

@@ -172,7 +172,8 @@ function readCursor (cursor: string | undefined): number | undefined {
   return text === undefined ? undefined : Number.parseInt(text, 36)
 }
 
-function matches (job: StoredJob, { queue, name, state, owner }: ListQuery): boolean {
+function matches (job: StoredJob, { queue, name, exceptName, state, owner }: ListQuery): boolean {
   return (queue === undefined || job.queue === queue) && (name === undefined || job.name === name) &&
-    (state === undefined || job.state === state) && (owner === undefined || job.owner === owner)
+    job.name !== exceptName && (state === undefined || job.state === state) &&
+    (owner === undefined || job.owner === owner)
 }

@@ -11,7 +11,7 @@ export const WEBHOOK_METRICS = {
     name: 'asyncendpoints.webhooks.deliveries.total',
     kind: 'counter',
     unit: '{delivery}',
-    description: 'Total number of webhook deliveries, by how they ended: `delivered`, or `failed` when no attempt is left',
+    description: 'Total number of webhook deliveries, by how they ended: `delivered`, `failed` when no attempt is left, or `cancelled`',
     labels: ['job_name', 'outcome'],
     exemplar: true,
     panel: 'Webhooks',
