@@ -27,7 +27,7 @@ export const WEBHOOK_LOG_EVENTS = {
   'webhook.cancelled': {
     id: 11105,
     level: 'info',
-    message: 'webhook of job {jobName}/{jobId} is not sent to {host}: its delivery {deliveryId} was {reason}',
+    message: 'webhook of job {jobName}/{jobId} is not sent to {host}: its delivery {deliveryId} was {reason} (attempt {attempt}[ of {maxAttempts}])',
     fields: { ...DELIVERY, reason: 'reason' }
   },
   'webhook.refused': {
