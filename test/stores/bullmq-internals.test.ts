@@ -33,7 +33,7 @@ function newQueue (t: { teardown (end: () => unknown): unknown }): { queue: bull
 const scripts = checkedScripts(bull)
 const settings = readRedisOptions({})
 for (const kind of ADD_KINDS) redis.defineCommand(`add-${kind}`, addScript(scripts, kind, settings))
-redis.defineCommand('finish', finishScript(scripts, settings))
+redis.defineCommand('finish', finishScript(scripts, settings, false))
 
 async function add (kind: AddKind, keys: string, jobs: ReadonlyArray<readonly [id: string, data: string, options: string, asked?: string]>): Promise<unknown[]> {
   const args = [...addKeys(kind, keys), keys]
@@ -64,7 +64,7 @@ t.test('an unknown release is refused with a code', async (t) => {
   t.ok(known)
   const changed = { lua: String(known?.lua).replaceAll('cjson.encode(opts)', 'pack(opts)'), keys: Number(known?.keys) }
   t.throws(() => addScript(new Map([['addStandardJob', changed]]), 'standard', settings), { code: 'FAE_STORE_UNSUPPORTED' }, 'one that stores options in another way')
-  t.throws(() => finishScript(new Map(), settings), { code: 'FAE_STORE_UNSUPPORTED' })
+  t.throws(() => finishScript(new Map(), settings, false), { code: 'FAE_STORE_UNSUPPORTED' })
 })
 
 t.test('a job of a batch lies on the server as one that BullMQ added itself', async (t) => {

@@ -6,7 +6,7 @@ import { Publisher } from '../../lib/stores/bullmq/updates.ts'
 import { FakeClock } from '../../lib/testing/fake-clock.ts'
 
 const QUEUE = 'fae:tests:'
-const ANNOUNCE = commandName('announce', luaScript('announce'))
+const ANNOUNCE = commandName('announce', luaScript('announce', { constants: { sharded: false } }))
 
 /** A publisher and what it sends: the prefix of the queue, then each id with its message. */
 function publishing (): { readonly publisher: Publisher, readonly clock: FakeClock, readonly sent: string[] } {

@@ -97,6 +97,14 @@ export class ClientFactory {
     return this.#duplicate(producer, { ...role, enableReadyCheck: false })
   }
 
+  /** For pub/sub on a cluster: to one of its nodes. It does not come back when it is lost; who uses it asks for another. */
+  toNode (node: Redis): Redis {
+    const role: RedisOptions = { maxRetriesPerRequest: null, enableOfflineQueue: true, autoResubscribe: false, enableReadyCheck: false }
+    const client = node.duplicate({ ...this.#common(), ...role, commandTimeout: undefined, readOnly: false, retryStrategy: () => null })
+    this.#adopt(client)
+    return client
+  }
+
   /** For one question. Fails fast, and waits for its connection first. */
   temporary (producer: Client): Client {
     return this.#duplicate(producer, { ...this.#failFast(), enableOfflineQueue: true, autoResubscribe: false })

@@ -1,4 +1,5 @@
 /** The connections of one store, from the first to the last: who uses which, and what is reported about them. */
+import type { Cluster } from 'ioredis'
 import { EXPIRED, withDeadline } from '../../core/deadline.ts'
 import type { AsyncEndpointsError } from '../../core/errors.ts'
 import type { StoreHost } from '../../jobs/store.ts'
@@ -9,15 +10,22 @@ import type { Client } from './internals.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
 import { Refusals } from './refusals.ts'
 import { Replication } from './replication.ts'
-import { defineScripts } from './scripts.ts'
+import { defineScripts, runScript } from './scripts.ts'
 import { describeServer, OLDEST_VERSION, SAFE_EVICTION_POLICY, type ServerDescription } from './server.ts'
 import { destroySocket, DeadConnectionWatch } from './dead-connection-watch.ts'
+import { ShardListener } from './shard-listener.ts'
+import { nodeOf, refreshSlots, slotOf } from './slots.ts'
 
 /**
  * The start waits no longer than this for the server, whatever an operation may take: Fastify gives a plugin ten
  * seconds.
  */
 const START_MS = 3_000
+/** To connect to a node of a cluster, join a channel there and hear something on it. */
+const SHARD_ATTEMPT_MS = 3_000
+
+/** A connection that listens: on a cluster one to the node of the channels, otherwise a client. */
+export type Listening = Client | ShardListener
 
 /** What {@link Connections.open} makes. */
 interface Made {
@@ -47,7 +55,7 @@ export class Connections {
   readonly #detach: Array<() => void> = []
   /** With the number of consumers that use each; the last one is for new consumers. */
   readonly #consumers = new Map<Client, number>()
-  #subscriber: Client | undefined
+  #subscriber: Listening | undefined
   #state: 'new' | 'made' | 'away' | 'connected' | 'closed' = 'new'
   #refusal: AsyncEndpointsError | undefined
   #lastCode = 'not connected'
@@ -201,10 +209,37 @@ export class Connections {
     client.disconnect()
   }
 
-  /** For pub/sub. Who uses it joins its channels again after a reconnect. */
-  subscriber (): Client {
-    this.#subscriber ??= this.#clients.subscriber(this.producer)
+  /** Whether messages about jobs are sharded, see `lua/parts/publish.lua`. */
+  get sharded (): boolean { return Reflect.get(this.#settings.client ?? {}, 'isCluster') === true }
+
+  /** For pub/sub. Who uses it joins its channels again each time that it is ready. */
+  subscriber (): Listening {
+    const { producer } = this
+    this.#subscriber ??= 'nodes' in producer ? this.#shardListener(producer) : this.#clients.subscriber(producer)
     return this.#subscriber
+  }
+
+  #shardListener (cluster: Cluster): ShardListener {
+    const { prefix, operationTimeoutMs } = this.#settings
+    const { clock, ids } = this.#host.context
+    const slot = slotOf(prefix)
+    const listener = new ShardListener({
+      clock,
+      ownChannel: `${prefix}::greet:${ids.correlation()}`,
+      attemptMs: Math.max(operationTimeoutMs, connectTimeoutOf(cluster), SHARD_ATTEMPT_MS),
+      connect: async (again) => {
+        if (again) await refreshSlots(cluster)
+        const node = nodeOf(cluster, slot)
+        return node === undefined || this.#state === 'closed' ? undefined : this.#clients.toNode(node)
+      },
+      release: (client) => {
+        this.#clients.own.delete(client)
+        client.disconnect()
+      },
+      greet: async (channel, message) => await this.run((client) => runScript(client, 'greet', [channel], message)) === 1 ? 'sharded' : 'plain'
+    })
+    this.#detach.push(() => listener.close())
+    return listener
   }
 
   /** A connection for one question, to be handed back to {@link Connections.release}. */

@@ -3,9 +3,8 @@ import { EXPIRED, withDeadline } from '../../core/deadline.ts'
 import type { Clock, TimerHandle } from '../../core/context.ts'
 import type { JobPlace } from '../../jobs/job.ts'
 import type { FeedListener, JobFeed } from '../../jobs/store.ts'
-import type { Connections } from './connections.ts'
+import type { Connections, Listening } from './connections.ts'
 import { toStoreError, unavailable } from './errors.ts'
-import type { Client } from './internals.ts'
 import { queuePrefix } from './layout.ts'
 import { jobChannel, parseUpdate } from './updates.ts'
 
@@ -37,7 +36,7 @@ export class Subscriptions {
   readonly #joined = new Set<string>()
   /** Of those, the ones that nobody listens to any more. */
   readonly #left = new Set<string>()
-  #client: Client | undefined
+  #client: Listening | undefined
   #joining: Joining | undefined
   #leaving: TimerHandle | undefined
   /** Messages were lost, or may have been. */
@@ -124,7 +123,7 @@ export class Subscriptions {
     for (const channel of channels) this.#joined.delete(channel)
   }
 
-  async #joinAll (client: Client, channels: Iterable<string>): Promise<void> {
+  async #joinAll (client: Listening, channels: Iterable<string>): Promise<void> {
     await Promise.all(inParts([...channels]).map(async (some) => {
       await client.subscribe(...some)
       // A channel that was left before the server answered is not joined any more.
@@ -132,7 +131,7 @@ export class Subscriptions {
     }))
   }
 
-  #listen (): Client {
+  #listen (): Listening {
     const client = this.#connections.subscriber()
     const hear = (channel: string, message: string): void => {
       for (const handler of this.#handlers.get(channel) ?? []) handler(message)
@@ -147,7 +146,7 @@ export class Subscriptions {
   }
 
   /** The connection is there (again): the server has forgotten what was joined before. */
-  #again (client: Client): void {
+  #again (client: Listening): void {
     this.#joinAll(client, this.#handlers.keys()).then(() => {
       if (!this.#interrupted) return
       this.#interrupted = false

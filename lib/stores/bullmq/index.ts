@@ -139,7 +139,7 @@ class RedisStore implements JobStore {
       connections,
       book,
       coalescer: new Coalescer(connections, scripts, settings),
-      finish: finishScript(scripts, settings),
+      finish: finishScript(scripts, settings, connections.sharded),
       publisher,
       subscriptions,
       retention,

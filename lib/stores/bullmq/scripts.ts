@@ -10,18 +10,32 @@ import { luaScript, type LuaName } from './lua.ts'
  * The scripts that need nothing but the text. Those in which a script of BullMQ's stands are in `wrapped-scripts.ts`.
  */
 const NAMES = [
-  'lookup', 'lookup-many', 'announce', 'input', 'result', 'cancel', 'end-cancelled', 'redrive', 'progress', 'note', 'take-back', 'outcome', 'asked', 'counts', 'page', 'sweep',
+  'lookup', 'lookup-many', 'announce', 'greet', 'input', 'result', 'cancel', 'end-cancelled', 'redrive', 'progress', 'note', 'take-back', 'outcome', 'asked', 'counts', 'page', 'sweep',
   'forget', 'find-faults', 'end-unreadable', 'checkpoint', 'suspend', 'signal', 'journal', 'claimed', 'note-queues', 'waiting', 'time', 'shared-lock', 'shared-unlock', 'shared-put', 'shared-entries'
 ] as const satisfies readonly LuaName[]
 
 export type ScriptName = typeof NAMES[number]
 
-const SCRIPTS = NAMES.map((name) => ({ name, lua: luaScript(name) }))
+/** The scripts for one kind of client: on a cluster messages are sharded, see `lua/parts/publish.lua`. */
+interface Variant {
+  readonly scripts: ReadonlyArray<{ readonly lua: string, readonly command: string }>
+  readonly commands: ReadonlyMap<string, string>
+}
+
+const PLAIN = variant(false)
+const SHARDED = variant(true)
+
+function variant (sharded: boolean): Variant {
+  const scripts = NAMES.map((name) => {
+    const text = luaScript(name)
+    const lua = text.includes('sharded') ? luaScript(name, { constants: { sharded } }) : text
+    return { name, lua, command: commandName(name, lua) }
+  })
+  return { scripts, commands: new Map(scripts.map(({ name, command }) => [name, command])) }
+}
 
 /** The texts of all these scripts, for a test that looks for the commands in them. */
-export const SCRIPT_TEXTS: readonly string[] = SCRIPTS.map(({ lua }) => lua)
-
-const COMMANDS = new Map<string, string>(SCRIPTS.map(({ name, lua }) => [name, commandName(name, lua)]))
+export const SCRIPT_TEXTS: readonly string[] = PLAIN.scripts.map(({ lua }) => lua)
 
 /** A client that the application shares with another version of this package must not mix the two. */
 export function commandName (name: string, lua: string): string {
@@ -37,15 +51,14 @@ export function defineCommand (client: Client, name: string, definition: { lua: 
 
 /** Teaches a client all scripts that need no script of BullMQ's. */
 export function defineScripts (client: Client): void {
-  for (const { name, lua } of SCRIPTS) {
-    const command = COMMANDS.get(name)
-    if (command !== undefined && typeof Reflect.get(client, command) !== 'function') client.defineCommand(command, { lua })
+  for (const { command, lua } of (client.isCluster ? SHARDED : PLAIN).scripts) {
+    if (typeof Reflect.get(client, command) !== 'function') client.defineCommand(command, { lua })
   }
 }
 
 /** Runs a script. `args` follow the keys. */
 export function runScript (client: Client, name: ScriptName, keys: readonly string[], ...args: ReadonlyArray<string | number | Buffer>): Promise<unknown> {
-  return runCommand(client, COMMANDS.get(name) ?? '', [keys.length, ...keys, ...args])
+  return runCommand(client, (client.isCluster ? SHARDED : PLAIN).commands.get(name) ?? '', [keys.length, ...keys, ...args])
 }
 
 /** Calls a command that the client was taught. */

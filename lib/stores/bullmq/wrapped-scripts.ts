@@ -21,13 +21,14 @@ function aroundAdd (name: 'add' | 'probe', scripts: BullScripts, kind: AddKind, 
 }
 
 /**
+ * @param sharded see `lua/parts/publish.lua`
  * @throws {AsyncEndpointsError} `FAE_STORE_UNSUPPORTED` when the script of this release of BullMQ is another one
  */
 export function finishScript (
-  scripts: BullScripts, limits: Pick<ResolvedRedisStoreOptions, 'retention'>
+  scripts: BullScripts, limits: Pick<ResolvedRedisStoreOptions, 'retention'>, sharded: boolean
 ): Script {
   const { lua, numberOfKeys } = bullFinishScript(scripts)
   const { maxCount, ...others } = limitsByName(limits)
-  const constants = { ...others, firstOver: String(maxCount), lastOver: String(maxCount + FORGOTTEN_AT_ONCE - 1) }
+  const constants = { ...others, sharded, firstOver: String(maxCount), lastOver: String(maxCount + FORGOTTEN_AT_ONCE - 1) }
   return { lua: luaScript('finish', { constants, bullmq: lua }), numberOfKeys }
 }

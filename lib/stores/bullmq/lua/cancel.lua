@@ -42,7 +42,7 @@ for i = 1, #KEYS do
         -- Only the first request wakes it: later it may wait between two tries of an undo.
         if leased == 0 and (tonumber(fields[AT_STARTED]) or 0) > 0 then woken = wake(queue, id, ARGV[5]) end
       end
-      call('PUBLISH', ARGV[6], id)
+      send(ARGV[6], id)
       publish(queue, id, woken == 1 and 'q' or '?')
       fields, leased = readRecord(job)
       return { i, fields, leased, 'requested', deferred and 1 or 0 }

@@ -13,6 +13,7 @@ ARGV       1 to 9 those of BullMQ's script: 1 id, 2 now, 5 'completed' or 'faile
            16… of the checkpoint: a field and its text, alternately
 Constants  completedMs, failedMs, maxPerOwner, maxBytes: limits of the retention
            firstOver, lastOver: places of the jobs that exceed maxCount, as texts: a number would be printed for each call
+           sharded: see parts/publish
 Inserted   BullMQ's script moveToFinished
 Returns    what BullMQ's script returns
 Called by  Settler.finish (settler.ts)
@@ -94,5 +95,8 @@ local answer = finish(KEYS, ARGV)
 if type(answer) == 'number' and answer < 0 then return answer end
 afterEnd(ARGV[7], ARGV[1], KEYS[12], ARGV[5], tonumber(ARGV[2]), unpack(ARGV, 10, 15))
 -- What `publish` of parts/publish does, without making a function for it each time.
-call('PUBLISH', ARGV[7] .. 'changed:' .. ARGV[1], ARGV[5] == 'completed' and 'c' or 'f')
+local channel, message = ARGV[7] .. 'changed:' .. ARGV[1], ARGV[5] == 'completed' and 'c' or 'f'
+if not sharded or (redis.REDIS_VERSION_NUM or 0) < 0x70000 or type(redis.pcall('SPUBLISH', channel, message)) ~= 'number' then
+  call('PUBLISH', channel, message)
+end
 return answer

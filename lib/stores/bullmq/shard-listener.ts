@@ -1,0 +1,209 @@
+/** Listens to the channels of a store on a cluster, over one connection to the node that serves them. */
+import { EventEmitter } from 'node:events'
+import type { Redis } from 'ioredis'
+import type { Clock } from '../../core/context.ts'
+import { EXPIRED, orReject, sleep, withDeadline } from '../../core/deadline.ts'
+import { Periodic } from '../../core/periodic.ts'
+import { closed, serverCode, unavailable } from './errors.ts'
+import { ShardConnection, type Way } from './shard-connection.ts'
+
+/** Between two attempts to find the node. */
+const FIRST_RETRY_MS = 100
+const MAX_RETRY_MS = 1_000
+/** How often the connection proves that it hears what is published. */
+const GREET_MS = 5_000
+/** A greeting that was published is heard within this time. */
+const HEARD_MS = 2_000
+
+export interface ShardListenerParts {
+  readonly clock: Clock
+  /**
+   * A client that connects to the node that serves the channels, `undefined` if nobody knows it.
+   *
+   * @param again what was known before was of no use
+   */
+  readonly connect: (again: boolean) => Promise<Redis | undefined>
+  /** Disconnects a client, and lets it go. */
+  readonly release: (client: Redis) => void
+  /** Publishes a message the way that the scripts publish changes of jobs. @returns that way */
+  readonly greet: (channel: string, message: string) => Promise<Way>
+  /** In the slot of the store, and nobody else's. */
+  readonly ownChannel: string
+  /** An attempt takes no longer. */
+  readonly attemptMs: number
+}
+
+/**
+ * Has what the store uses of a client that listens. Which node serves the channels, and how messages are published there,
+ * may change at any moment: a slot moves, a replica takes over, servers are replaced by newer ones. No single sign of that
+ * is reliable. So a connection counts only when a greeting, published by a script as every change of a job is, arrives over
+ * it, and it is greeted now and then from then on.
+ *
+ * ```
+ * new ──subscribe──▶ looking ──(greeting heard: `ready`)──▶ listening ──(lost, greeting not heard: `close`)──▶ looking
+ *
+ * looking     one attempt after the other, with a pause; holds the connection on trial
+ * listening   holds one connection
+ * close ends each
+ * ```
+ */
+export class ShardListener extends EventEmitter<{ message: [channel: string, message: string], ready: [], close: [] }> {
+  readonly #parts: ShardListenerParts
+  readonly #rounds: Periodic
+  readonly #closing = new AbortController()
+  /** Channels to join: one that is left while there is no connection is not joined by the next. */
+  readonly #wanted = new Set<string>()
+  readonly #waiting = new Set<{ readonly resolve: (connection: ShardConnection) => void, readonly reject: (error: unknown) => void }>()
+  #state: 'new' | 'looking' | 'listening' | 'closed' = 'new'
+  #connection: ShardConnection | undefined
+  #trial: ShardConnection | undefined
+  /** Attempts since a connection has proved to last. */
+  #tries = 0
+  #greetings = 0
+  #greeted: { readonly message: string, readonly heard: () => void } | undefined
+
+  constructor (parts: ShardListenerParts) {
+    super()
+    this.#parts = parts
+    this.#rounds = new Periodic({ clock: parts.clock, intervalMs: GREET_MS, turn: () => this.#checkUp() })
+  }
+
+  /**
+   * Resolves when messages of these channels arrive, however long it takes to find their node.
+   *
+   * @throws the server's refusal to a user who may not listen
+   */
+  async subscribe (...channels: string[]): Promise<void> {
+    for (const channel of channels) this.#wanted.add(channel)
+    for (;;) {
+      const connection = await this.#listening()
+      try {
+        return await connection.join(channels.filter((channel) => this.#wanted.has(channel)))
+      } catch (error) {
+        if (serverCode(error) === 'NOPERM') throw error
+        this.#lose(connection)
+      }
+    }
+  }
+
+  async unsubscribe (...channels: string[]): Promise<void> {
+    for (const channel of channels) this.#wanted.delete(channel)
+    this.#connection?.leave(channels)
+  }
+
+  close (): void {
+    if (this.#state === 'closed') return
+    this.#state = 'closed'
+    this.#closing.abort()
+    this.#rounds.cancel()
+    this.#trial?.end()
+    this.#connection?.end()
+    this.#rejectWaiting(closed())
+    this.removeAllListeners()
+  }
+
+  /** The connection, as soon as there is one. */
+  #listening (): Promise<ShardConnection> {
+    if (this.#state === 'closed') return Promise.reject(closed())
+    if (this.#connection !== undefined) return Promise.resolve(this.#connection)
+    if (this.#state === 'new') {
+      this.#rounds.start()
+      this.#look()
+    }
+    return new Promise((resolve, reject) => { this.#waiting.add({ resolve, reject }) })
+  }
+
+  #look (): void {
+    this.#state = 'looking'
+    this.#find().then((connection) => {
+      if (connection === undefined) return
+      if (this.#state !== 'looking') return connection.end()
+      this.#state = 'listening'
+      this.#connection = connection
+      connection.lost.then(() => { this.#lose(connection) }, () => { /* it never rejects */ })
+      this.emit('ready')
+      for (const { resolve } of this.#waiting) resolve(connection)
+      this.#waiting.clear()
+    }, () => { /* it never rejects */ })
+  }
+
+  /** @returns a connection that is good; `undefined` when this is closed */
+  async #find (): Promise<ShardConnection | undefined> {
+    while (this.#state === 'looking') {
+      const tries = this.#tries++
+      if (tries > 0) await sleep(this.#parts.clock, Math.min(tries * FIRST_RETRY_MS, MAX_RETRY_MS), this.#closing.signal)
+      try {
+        return await this.#attempt(tries > 0)
+      } catch (error) {
+        if (this.#state !== 'looking') return undefined
+        // Who waits may not be kept waiting for what time does not change, and hears later what was missed.
+        if (serverCode(error) === 'NOPERM') this.#rejectWaiting(error)
+        this.emit('close')
+      }
+    }
+    return undefined
+  }
+
+  async #attempt (again: boolean): Promise<ShardConnection> {
+    const { clock, connect, greet, ownChannel, release, attemptMs } = this.#parts
+    // To learn the way: nobody listens yet.
+    const way = await greet(ownChannel, '')
+    const client = await connect(again)
+    if (client === undefined) throw unavailable('no node serves the channels')
+    const connection = new ShardConnection(client, way, (channel, message) => { this.#hear(channel, message) }, release)
+    this.#trial = connection
+    try {
+      const good = connection.join([ownChannel]).then(() => this.#hears(connection))
+      const answer = this.#state === 'looking' && await withDeadline(clock, attemptMs, good)
+      if (answer === EXPIRED || !answer) throw unavailable('it does not publish to its listeners')
+      return connection
+    } catch (error) {
+      connection.end()
+      throw error
+    } finally {
+      this.#trial = undefined
+    }
+  }
+
+  /**
+   * Whether what is published now arrives over this connection.
+   *
+   * @throws when nothing can be published
+   */
+  async #hears (connection: ShardConnection): Promise<boolean> {
+    const { clock, greet, ownChannel } = this.#parts
+    const message = String(++this.#greetings)
+    const heard = new Promise<void>((resolve) => { this.#greeted = { message, heard: resolve } })
+    if (await greet(ownChannel, message) !== connection.way) return false
+    const lost = connection.lost.then(() => false)
+    const arrives = heard.then(() => true)
+    return await orReject(clock, HEARD_MS, Promise.race([arrives, lost]), () => unavailable('ETIMEDOUT')).catch(() => false)
+  }
+
+  async #checkUp (): Promise<void> {
+    const connection = this.#connection
+    if (connection === undefined) return
+    try {
+      if (!await this.#hears(connection)) this.#lose(connection)
+      else if (this.#connection === connection) this.#tries = 0
+    } catch { /* where nothing can be published, nothing is missed */ }
+  }
+
+  #hear (channel: string, message: string): void {
+    if (channel !== this.#parts.ownChannel) this.emit('message', channel, message)
+    else if (this.#greeted?.message === message) this.#greeted.heard()
+  }
+
+  #lose (connection: ShardConnection): void {
+    connection.end()
+    if (this.#connection !== connection || this.#state !== 'listening') return
+    this.#connection = undefined
+    this.emit('close')
+    this.#look()
+  }
+
+  #rejectWaiting (error: unknown): void {
+    for (const { reject } of this.#waiting) reject(error)
+    this.#waiting.clear()
+  }
+}
