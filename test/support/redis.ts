@@ -42,6 +42,8 @@ export class RedisServer {
     this.#options = options
   }
 
+  get settings (): readonly string[] { return this.#options.settings ?? [] }
+
   get pid (): number | undefined { return this.#child?.pid }
 
   get url (): string { return `redis://127.0.0.1:${this.port}` }
