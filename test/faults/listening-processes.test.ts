@@ -1,4 +1,4 @@
-/** The listener is in one process and the worker in another, which may die; also on a cluster. */
+/** The listener is in one process and the worker in another, which may die; also on a cluster, where channels are sharded. */
 import Fastify, { type FastifyInstance } from 'fastify'
 import { Cluster, Redis } from 'ioredis'
 import t, { type Test } from 'tap'
@@ -71,7 +71,11 @@ t.test('a cluster: only the nodes that have the jobs carry their messages', asyn
   await working.ready()
   const { id } = await app.jobs.submit('test', {})
   const { ends } = await listenInEveryWay(app, port, id, WAIT_SECONDS)
-  await until('the job is followed', async () => (await admin.pubsub('CHANNELS', `*changed:${id}`)).length === 1)
+  await until('the job is followed on a sharded channel', async () => {
+    const channels = await admin.call('PUBSUB', 'SHARDCHANNELS', `*changed:${id}`)
+    return Array.isArray(channels) && channels.length === 1
+  })
+  t.same(await admin.pubsub('CHANNELS', '*changed:*'), [])
   open()
   t.same(await ends, all('completed'))
 })

@@ -1,5 +1,5 @@
 /** A Redis cluster of several nodes on this machine: masters that share the slots, one of them with a replica. */
-import { Cluster, Redis } from 'ioredis'
+import { Cluster, Redis, type ClusterOptions } from 'ioredis'
 import { freePort, startRedis, type RedisServer } from './redis.ts'
 import { until } from './redis-jobs.ts'
 
@@ -18,9 +18,9 @@ export class RedisCluster {
   constructor (nodes: readonly ClusterNode[]) { this.nodes = nodes }
 
   /** A client as an application makes it. */
-  async client (): Promise<Cluster> {
+  async client (options: ClusterOptions = {}): Promise<Cluster> {
     const startup = this.nodes.map(({ server: { port } }) => ({ host: '127.0.0.1', port }))
-    const client = new Cluster(startup, { redisOptions: { maxRetriesPerRequest: 3 }, slotsRefreshTimeout: 2_000 })
+    const client = new Cluster(startup, { redisOptions: { maxRetriesPerRequest: 3 }, slotsRefreshTimeout: 2_000, ...options })
     client.on('error', () => {})
     await until('the client of the cluster is ready', () => client.status === 'ready')
     return client
@@ -61,10 +61,9 @@ export async function startCluster ({ masters = 3, replicated, settings = [] }: 
 } = {}): Promise<RedisCluster> {
   const count = masters + (replicated === undefined ? 0 : 1)
   const nodes = await Promise.all(Array.from({ length: count }, async (): Promise<ClusterNode> => {
-    const server = await startRedis({ settings: [
-      '--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1', '--cluster-port', String(await freePort()),
-      '--cluster-node-timeout', String(NODE_TIMEOUT_MS), '--cluster-require-full-coverage', 'no', '--repl-diskless-sync-delay', '0', ...settings
-    ] })
+    const own = ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1', '--cluster-port', String(await freePort())]
+    const quick = ['--cluster-node-timeout', String(NODE_TIMEOUT_MS), '--cluster-require-full-coverage', 'no', '--repl-diskless-sync-delay', '0']
+    const server = await startRedis({ settings: [...own, ...quick, ...settings] })
     const admin = new Redis(server.url, { maxRetriesPerRequest: null })
     admin.on('error', () => {})
     return { server, admin, id: String(await admin.cluster('MYID')) }

@@ -78,6 +78,12 @@ export function requiredCommands (prefix: string, channel: string, acknowledge: 
 export const LISTENING: readonly string[] = ['SUBSCRIBE', 'UNSUBSCRIBE']
 
 /**
+ * On a cluster, from Redis 7 on: messages are handed only to the node of their channel. A user who may not publish so has
+ * them passed on to all nodes, and listens as elsewhere.
+ */
+export const SHARDED: Readonly<Record<'publish' | 'subscribe' | 'unsubscribe', string>> = { publish: 'SPUBLISH', subscribe: 'SSUBSCRIBE', unsubscribe: 'SUNSUBSCRIBE' }
+
+/**
  * The rules of a user who may do what the store needs and nothing else. Two are not needed: without `INFO` nobody
  * looks at the version and the eviction policy, without `CLIENT SETNAME` the connections of workers have no name.
  */

@@ -223,12 +223,13 @@ export class Connections {
     const { prefix, operationTimeoutMs } = this.#settings
     const { clock, ids } = this.#host.context
     const slot = slotOf(prefix)
+    const attemptMs = Math.max(operationTimeoutMs, connectTimeoutOf(cluster), SHARD_ATTEMPT_MS)
     const listener = new ShardListener({
       clock,
       ownChannel: `${prefix}::greet:${ids.correlation()}`,
-      attemptMs: Math.max(operationTimeoutMs, connectTimeoutOf(cluster), SHARD_ATTEMPT_MS),
+      attemptMs,
       connect: async (again) => {
-        if (again) await refreshSlots(cluster)
+        if (again) await withDeadline(clock, attemptMs, refreshSlots(cluster))
         const node = nodeOf(cluster, slot)
         return node === undefined || this.#state === 'closed' ? undefined : this.#clients.toNode(node)
       },

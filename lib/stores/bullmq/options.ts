@@ -243,7 +243,7 @@ function clientProblems (client: RedisClientLike, prefix: string, acknowledge: '
   return problems
 }
 
-/** Whether a cluster puts all keys that begin with it in one slot. */
+/** Whether a cluster puts all keys that begin with it in one slot. Only the first braces count. */
 export function hasHashTag (prefix: string): boolean {
-  return /\{[^{}]+\}/.test(prefix)
+  return /^[^{]*\{[^}]+\}/.test(prefix)
 }

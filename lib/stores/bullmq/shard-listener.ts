@@ -57,7 +57,8 @@ export class ShardListener extends EventEmitter<{ message: [channel: string, mes
   #state: 'new' | 'looking' | 'listening' | 'closed' = 'new'
   #connection: ShardConnection | undefined
   #trial: ShardConnection | undefined
-  /** Attempts since a connection has proved to last. */
+  /** Attempts in all, and since a connection has proved to last. */
+  #attempts = 0
   #tries = 0
   #greetings = 0
   #greeted: { readonly message: string, readonly heard: () => void } | undefined
@@ -133,7 +134,7 @@ export class ShardListener extends EventEmitter<{ message: [channel: string, mes
       const tries = this.#tries++
       if (tries > 0) await sleep(this.#parts.clock, Math.min(tries * FIRST_RETRY_MS, MAX_RETRY_MS), this.#closing.signal)
       try {
-        return await this.#attempt(tries > 0)
+        return await this.#attempt(this.#attempts++ > 0)
       } catch (error) {
         if (this.#state !== 'looking') return undefined
         // Who waits may not be kept waiting for what time does not change, and hears later what was missed.
