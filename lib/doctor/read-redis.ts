@@ -1,7 +1,7 @@
 import { createConnection } from 'node:net'
 import type { Clock } from '../core/context.ts'
 import { withDeadline } from '../core/deadline.ts'
-import { askDenied, requiredCommands, type CommandCall } from '../stores/bullmq/commands.ts'
+import { askDenied, requiredCommands, shardedCalls, withoutSharded, type CommandCall } from '../stores/bullmq/commands.ts'
 import type { IoRedis } from '../stores/bullmq/clients.ts'
 import { serverCode } from '../stores/bullmq/errors.ts'
 import { infoField } from '../stores/bullmq/server.ts'
@@ -132,8 +132,11 @@ async function ask (
   }
   const channel = controlChannel(prefix)
   facts.refused = await answer(() => tryCommands(client, prefix, channel))
+  const onCluster = 'value' in facts.cluster
   // Last, because on older servers a subscribed connection takes no other commands.
   facts.subscribed = await answer(async () => {
+    const denied = onCluster ? await askDenied(client, shardedCalls(channel)) : []
+    if (denied !== undefined && withoutSharded(denied).length > 0) throw new Error('NOPERM')
     await client.subscribe(channel)
     await client.unsubscribe(channel)
     return true as const

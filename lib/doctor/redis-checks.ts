@@ -161,7 +161,7 @@ const STATES: Readonly<Record<string, readonly [what: string, fix: string]>> = {
   ETIMEDOUT: ['the server stopped answering', 'On the server: redis-cli --latency, redis-cli SLOWLOG GET']
 }
 
-function checkCommands ({ refused, subscribed, prefix }: RedisFacts): Finding {
+function checkCommands ({ refused, subscribed, prefix, cluster }: RedisFacts): Finding {
   const id = 'redis.commands'
   if ('code' in refused) return notChecked(id, `the commands could not be tried (${refused.code})`)
   const states = new Set(refused.value.map(({ code }) => code).filter((code) => STATES[code] !== undefined))
@@ -178,8 +178,9 @@ function checkCommands ({ refused, subscribed, prefix }: RedisFacts): Finding {
       `redis-cli ACL SETUSER NAME ${allow} '~${prefix}:*' '&${prefix}:*'`)
   }
   if ('code' in subscribed) {
+    const sharded = 'value' in cluster ? '+ssubscribe +sunsubscribe ' : ''
     return found(id, 'warning', `the user may not subscribe to the channels of live updates (${subscribed.code}): a client that waits for a job learns of its end later`,
-      `redis-cli ACL SETUSER NAME +subscribe +unsubscribe '&${prefix}:*'`)
+      `redis-cli ACL SETUSER NAME +subscribe +unsubscribe ${sharded}'&${prefix}:*'`)
   }
   return found(id, 'ok', `all commands are allowed on the keys and channels of prefix "${prefix}"`)
 }

@@ -141,6 +141,7 @@ t.test('clusters, commands, latency', async (t) => {
   t.match(ofRedis('redis.commands', { refused: { value: [{ command: 'XADD', code: 'ERR' }] } }), { severity: 'problem', what: /: XADD \(ERR\)/, fix: /\+xadd/ })
   for (const code of ['READONLY', 'OOM', 'MISCONF', 'NOREPLICAS', 'MOVED', 'ETIMEDOUT']) t.match(ofRedis('redis.commands', { refused: { value: [{ command: 'SET', code }] } }), { severity: 'problem', what: `(${code})` })
   t.equal(ofRedis('redis.commands', { subscribed: { code: 'NOPERM' } }).severity, 'warning')
+  t.match(ofRedis('redis.commands', { subscribed: { code: 'NOPERM' }, cluster: { value: 'cluster_state:ok' } }), { severity: 'warning', fix: /\+ssubscribe/ })
   t.match(ofRedis('redis.commands', { refused: { code: 'ETIMEDOUT' } }), { checked: false })
   for (const [medianMs, severity] of [[1, 'ok'], [21, 'note'], [101, 'warning'], [1_001, 'problem']] as const) t.equal(ofRedis('redis.latency', { latency: { value: { medianMs, maxMs: 2_000 } } }).severity, severity)
 })

@@ -7,6 +7,7 @@ import type { JobStore, StoreReport } from '../../lib/jobs/store.ts'
 import { aclRules, LISTENING, requiredCommands } from '../../lib/stores/bullmq/commands.ts'
 import type { RedisStoreOptions } from '../../lib/stores/bullmq/index.ts'
 import { startRedis } from '../support/redis.ts'
+import { startCluster } from '../support/redis-cluster.ts'
 import { COMPLETED, Hearing, listeningHost, newJob, openStore, play, QUEUE, until, withBody } from '../support/redis-jobs.ts'
 
 t.setTimeout(60_000)
@@ -153,6 +154,38 @@ t.test('channels that are denied are said as well', async (t) => {
   const { warnings } = await storeOf(t, 'resetchannels')
   await until('it is said', () => warnings().length > 0)
   t.match(warnings(), [/PUBLISH, SUBSCRIBE/])
+})
+
+t.test('on a cluster: who may publish to one node and not listen there is reported; who may do neither hears all the same', async (t) => {
+  const cluster = await startCluster({ masters: 1 })
+  t.teardown(() => cluster.stop())
+  const [node] = cluster.nodes
+  if (node === undefined) return t.fail('there is no node')
+  const sharded = '+spublish +ssubscribe +sunsubscribe'
+  for (const [rules, said] of [['', []], [sharded, []], ['+spublish', [/may not use SSUBSCRIBE, SUNSUBSCRIBE on keys/]]] as const) {
+    const username = `user${++users}`
+    const own = `${aclRules(PREFIX)} +cluster|slots +cluster|info ${rules}`.trim()
+    await node.admin.call('ACL', 'SETUSER', username, 'on', `>${PASSWORD}`, ...own.split(' '))
+    const client = await cluster.client({ redisOptions: { username, password: PASSWORD } })
+    t.teardown(() => client.disconnect())
+    const host = listeningHost()
+    const store = await openStore({ client, prefix: PREFIX }, host)
+    t.teardown(() => store.close(2_000))
+    const denied = (): string[] => host.reports.flatMap((report) => report.kind === 'warning' ? [report.message] : [])
+    const hearing = new Hearing(store)
+    const job = newJob({ runAt: Date.now() + 600_000 })
+    await store.create(job)
+    if (said.length > 0) {
+      await t.rejects(hearing.follow(job.id), { code: 'FAE_STORE_UNAVAILABLE', message: /NOPERM/ })
+      await until('it is said', () => denied().length > 0)
+    } else {
+      await hearing.follow(job.id)
+      await store.cancel(job.id, 'x')
+      await until('the end is heard', () => hearing.heard.includes(`cancelled ${job.id}`))
+    }
+    t.match(denied(), said)
+    t.equal(denied().length, said.length)
+  }
 })
 
 t.test('a trial submission is refused for what a submission is refused for, and says why', async (t) => {

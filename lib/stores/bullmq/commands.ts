@@ -77,11 +77,18 @@ export function requiredCommands (prefix: string, channel: string, acknowledge: 
 /** Sent over a connection that does nothing else. */
 export const LISTENING: readonly string[] = ['SUBSCRIBE', 'UNSUBSCRIBE']
 
+/** On a cluster, from Redis 7 on, a message goes only to the node of its channel, by these commands. */
+const SHARDED = ['SPUBLISH', 'SSUBSCRIBE', 'SUNSUBSCRIBE'] as const
+
+export function shardedCalls (channel: string): CommandCall[] { return SHARDED.map((command) => [command, channel, ...(command === 'SPUBLISH' ? [''] : [])]) }
+
 /**
- * On a cluster, from Redis 7 on: messages are handed only to the node of their channel. A user who may not publish so has
- * them passed on to all nodes, and listens as elsewhere.
+ * Leaves out what is not needed: for a user who may not publish to a single node the servers pass messages on to all
+ * nodes, and it listens as elsewhere.
  */
-export const SHARDED: Readonly<Record<'publish' | 'subscribe' | 'unsubscribe', string>> = { publish: 'SPUBLISH', subscribe: 'SSUBSCRIBE', unsubscribe: 'SUNSUBSCRIBE' }
+export function withoutSharded (denied: readonly string[]): string[] {
+  return denied.filter((command) => !denied.includes('SPUBLISH') || !SHARDED.some((sharded) => sharded === command))
+}
 
 /**
  * The rules of a user who may do what the store needs and nothing else. Two are not needed: without `INFO` nobody

@@ -2,7 +2,7 @@
 import type { Clock } from '../../core/context.ts'
 import { withDeadline } from '../../core/deadline.ts'
 import { FirstOnly } from '../../core/first-only.ts'
-import { askDenied, LISTENING, requiredCommands, SHARDED, type CommandCall } from './commands.ts'
+import { askDenied, LISTENING, requiredCommands, shardedCalls, withoutSharded, type CommandCall } from './commands.ts'
 import type { Connections } from './connections.ts'
 import { deniedWhat, saysDenied } from './denied-text.ts'
 import type { Client } from './internals.ts'
@@ -37,18 +37,17 @@ export class DeniedCheck {
 
   async look (): Promise<void> {
     const { connections, prefix, channel, acknowledge } = this.#parts
-    const sharded: CommandCall[] = connections.sharded ? [[SHARDED.publish, channel, ''], [SHARDED.subscribe, channel], [SHARDED.unsubscribe, channel]] : []
     const listening = LISTENING.map((command): CommandCall => [command, channel])
+    if (connections.sharded) listening.push(...shardedCalls(channel))
     let denied: string[] | undefined
     try {
-      denied = await connections.run((client) => askDenied(client, [...requiredCommands(prefix, channel, acknowledge), ...listening, ...sharded]))
-      // Messages are passed on to all nodes then, and nobody needs the other two.
-      if (denied?.includes(SHARDED.publish) === true) denied = denied.filter((command) => !Object.values(SHARDED).includes(command))
+      denied = await connections.run((client) => askDenied(client, [...requiredCommands(prefix, channel, acknowledge), ...listening]))
     } catch (error) {
       if (!saysDenied(error)) return
       denied = ['EVAL']
     }
     if (denied === undefined) return await this.#tryOut()
+    denied = withoutSharded(denied)
     if (denied.length > 0) this.#say(denied.join(', '))
     else this.#reported.forgetAll()
   }
