@@ -36,10 +36,11 @@ export class RedisCluster {
     return undefined
   }
 
-  /** Moves a slot with its keys to another node, as `redis-cli --cluster reshard` does. */
-  async move (slot: number, from: ClusterNode, to: ClusterNode): Promise<void> {
+  /** Moves a slot with its keys to another node, as `redis-cli --cluster reshard` does. `halfway`: before the keys. */
+  async move (slot: number, from: ClusterNode, to: ClusterNode, halfway: () => Promise<void> = async () => {}): Promise<void> {
     await to.admin.cluster('SETSLOT', slot, 'IMPORTING', from.id)
     await from.admin.cluster('SETSLOT', slot, 'MIGRATING', to.id)
+    await halfway()
     for (;;) {
       const keys = await from.admin.cluster('GETKEYSINSLOT', slot, 100)
       if (keys.length === 0) break

@@ -40,10 +40,10 @@ export interface ShardListenerParts {
  * it, and it is greeted now and then from then on.
  *
  * ```
- * new ──subscribe──▶ looking ──(greeting heard: `ready`)──▶ listening ──(lost, greeting not heard: `close`)──▶ looking
+ * new ──subscribe──▶ looking ──(greeting heard: `ready`)──▶ listening ──(lost: `close`)──▶ looking
  *
  * looking     one attempt after the other, with a pause; holds the connection on trial
- * listening   holds one connection
+ * listening   holds one connection; while it hears no greetings also one on trial, which may take its place (`close`, `ready`)
  * close ends each
  * ```
  */
@@ -56,12 +56,14 @@ export class ShardListener extends EventEmitter<{ message: [channel: string, mes
   readonly #waiting = new Set<{ readonly resolve: (connection: ShardConnection) => void, readonly reject: (error: unknown) => void }>()
   #state: 'new' | 'looking' | 'listening' | 'closed' = 'new'
   #connection: ShardConnection | undefined
-  #trial: ShardConnection | undefined
+  readonly #trials = new Set<ShardConnection>()
+  /** The last greeting was not heard. */
+  #doubtful = false
   /** Attempts in all, and since a connection has proved to last. */
   #attempts = 0
   #tries = 0
   #greetings = 0
-  #greeted: { readonly message: string, readonly heard: () => void } | undefined
+  readonly #greeted = new Map<string, () => void>()
 
   constructor (parts: ShardListenerParts) {
     super()
@@ -97,7 +99,7 @@ export class ShardListener extends EventEmitter<{ message: [channel: string, mes
     this.#state = 'closed'
     this.#closing.abort()
     this.#rounds.cancel()
-    this.#trial?.end()
+    for (const trial of this.#trials) trial.end()
     this.#connection?.end()
     this.#rejectWaiting(closed())
     this.removeAllListeners()
@@ -116,16 +118,18 @@ export class ShardListener extends EventEmitter<{ message: [channel: string, mes
 
   #look (): void {
     this.#state = 'looking'
-    this.#find().then((connection) => {
-      if (connection === undefined) return
-      if (this.#state !== 'looking') return connection.end()
-      this.#state = 'listening'
-      this.#connection = connection
-      connection.lost.then(() => { this.#lose(connection) }, () => { /* it never rejects */ })
-      this.emit('ready')
-      for (const { resolve } of this.#waiting) resolve(connection)
-      this.#waiting.clear()
-    }, () => { /* it never rejects */ })
+    this.#find().then((connection) => { if (connection !== undefined) this.#use(connection) }, () => { /* it never rejects */ })
+  }
+
+  #use (connection: ShardConnection): void {
+    if (this.#state === 'closed') return connection.end()
+    this.#state = 'listening'
+    this.#connection = connection
+    this.#doubtful = false
+    connection.lost.then(() => { this.#lose(connection) }, () => { /* it never rejects */ })
+    this.emit('ready')
+    for (const { resolve } of this.#waiting) resolve(connection)
+    this.#waiting.clear()
   }
 
   /** @returns a connection that is good; `undefined` when this is closed */
@@ -152,17 +156,17 @@ export class ShardListener extends EventEmitter<{ message: [channel: string, mes
     const client = await connect(again)
     if (client === undefined) throw unavailable('no node serves the channels')
     const connection = new ShardConnection(client, way, (channel, message) => { this.#hear(channel, message) }, release)
-    this.#trial = connection
+    this.#trials.add(connection)
     try {
       const good = connection.join([ownChannel]).then(() => this.#hears(connection))
-      const answer = this.#state === 'looking' && await withDeadline(clock, attemptMs, good)
+      const answer = this.#state !== 'closed' && await withDeadline(clock, attemptMs, good)
       if (answer === EXPIRED || !answer) throw unavailable('it does not publish to its listeners')
       return connection
     } catch (error) {
       connection.end()
       throw error
     } finally {
-      this.#trial = undefined
+      this.#trials.delete(connection)
     }
   }
 
@@ -174,25 +178,48 @@ export class ShardListener extends EventEmitter<{ message: [channel: string, mes
   async #hears (connection: ShardConnection): Promise<boolean> {
     const { clock, greet, ownChannel } = this.#parts
     const message = String(++this.#greetings)
-    const heard = new Promise<void>((resolve) => { this.#greeted = { message, heard: resolve } })
-    if (await greet(ownChannel, message) !== connection.way) return false
-    const lost = connection.lost.then(() => false)
-    const arrives = heard.then(() => true)
-    return await orReject(clock, HEARD_MS, Promise.race([arrives, lost]), () => unavailable('ETIMEDOUT')).catch(() => false)
+    const heard = new Promise<boolean>((resolve) => { this.#greeted.set(message, () => { resolve(true) }) })
+    try {
+      if (await greet(ownChannel, message) !== connection.way) return false
+      const lost = connection.lost.then(() => false)
+      return await orReject(clock, HEARD_MS, Promise.race([heard, lost]), () => unavailable('ETIMEDOUT')).catch(() => false)
+    } finally {
+      this.#greeted.delete(message)
+    }
   }
 
+  /**
+   * A connection that does not hear is kept until a better one is found: while a slot is on its way to another node, both
+   * nodes publish, and only the old one takes listeners.
+   */
   async #checkUp (): Promise<void> {
     const connection = this.#connection
     if (connection === undefined) return
-    try {
-      if (!await this.#hears(connection)) this.#lose(connection)
-      else if (this.#connection === connection) this.#tries = 0
-    } catch { /* where nothing can be published, nothing is missed */ }
+    const hears = await this.#hears(connection).catch(() => undefined)
+    // Where nothing can be published, nothing is missed.
+    if (hears === undefined || this.#connection !== connection) return
+    if (hears) {
+      this.#tries = 0
+      if (this.#doubtful) this.#replace(connection, connection)
+      return
+    }
+    this.#doubtful = true
+    const better = await this.#attempt(true).catch(() => undefined)
+    if (better !== undefined) this.#replace(connection, better)
+  }
+
+  /** @param by may be the same one: it has missed something, and hears again */
+  #replace (connection: ShardConnection, by: ShardConnection): void {
+    if (this.#connection !== connection) return by.end()
+    this.#connection = undefined
+    if (by !== connection) connection.end()
+    this.emit('close')
+    this.#use(by)
   }
 
   #hear (channel: string, message: string): void {
-    if (channel !== this.#parts.ownChannel) this.emit('message', channel, message)
-    else if (this.#greeted?.message === message) this.#greeted.heard()
+    if (channel === this.#parts.ownChannel) this.#greeted.get(message)?.()
+    else this.emit('message', channel, message)
   }
 
   #lose (connection: ShardConnection): void {
