@@ -95,6 +95,10 @@ t.test('clusters', async (t) => {
   const up = await examination(['--redis-url', redis.url])
   t.match(up.of('redis.cluster'), { severity: 'ok', what: /one slot/ })
   t.equal(up.of('redis.commands').severity, 'ok')
+  await client.call('ACL', 'SETUSER', 'default', '-ssubscribe')
+  t.match((await examination(['--redis-url', redis.url])).of('redis.commands'), { severity: 'warning', what: /NOPERM/, fix: /\+ssubscribe/ })
+  await client.call('ACL', 'SETUSER', 'default', '-spublish')
+  t.equal((await examination(['--redis-url', redis.url])).of('redis.commands').severity, 'ok', 'messages go to all nodes then')
   t.match((await examination(['--redis-url', redis.url, '--prefix', 'jobs'])).of('redis.cluster'), { severity: 'problem', what: /"jobs" has no part in braces/, fix: /prefix: '\{jobs\}'/ })
 
   const second = await server(t, { settings: ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1'] })

@@ -97,10 +97,18 @@ export class ClientFactory {
     return this.#duplicate(producer, { ...role, enableReadyCheck: false })
   }
 
-  /** For pub/sub on a cluster: to one of its nodes. It does not come back when it is lost; who uses it asks for another. */
+  /** For pub/sub on a cluster: connects to one of its nodes, and never again once that connection is lost. */
   toNode (node: Redis): Redis {
-    const role: RedisOptions = { maxRetriesPerRequest: null, enableOfflineQueue: true, autoResubscribe: false, enableReadyCheck: false }
-    const client = node.duplicate({ ...this.#common(), ...role, commandTimeout: undefined, readOnly: false, retryStrategy: () => null })
+    const client = node.duplicate({
+      ...this.#common(),
+      maxRetriesPerRequest: null,
+      commandTimeout: undefined,
+      enableOfflineQueue: true,
+      autoResubscribe: false,
+      enableReadyCheck: false,
+      readOnly: false,
+      retryStrategy: () => null
+    })
     this.#adopt(client)
     return client
   }

@@ -80,7 +80,9 @@ export const LISTENING: readonly string[] = ['SUBSCRIBE', 'UNSUBSCRIBE']
 /** On a cluster, from Redis 7 on, a message goes only to the node of its channel, by these commands. */
 const SHARDED = ['SPUBLISH', 'SSUBSCRIBE', 'SUNSUBSCRIBE'] as const
 
-export function shardedCalls (channel: string): CommandCall[] { return SHARDED.map((command) => [command, channel, ...(command === 'SPUBLISH' ? [''] : [])]) }
+export function shardedCalls (channel: string): CommandCall[] {
+  return SHARDED.map((command) => command === 'SPUBLISH' ? [command, channel, ''] : [command, channel])
+}
 
 /**
  * Leaves out what is not needed: for a user who may not publish to a single node the servers pass messages on to all

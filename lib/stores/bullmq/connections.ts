@@ -10,19 +10,17 @@ import type { Client } from './internals.ts'
 import type { ResolvedRedisStoreOptions } from './options.ts'
 import { Refusals } from './refusals.ts'
 import { Replication } from './replication.ts'
-import { defineScripts, runScript } from './scripts.ts'
+import { defineScripts } from './scripts.ts'
 import { describeServer, OLDEST_VERSION, SAFE_EVICTION_POLICY, type ServerDescription } from './server.ts'
 import { destroySocket, DeadConnectionWatch } from './dead-connection-watch.ts'
-import { ShardListener } from './shard-listener.ts'
-import { nodeOf, refreshSlots, slotOf } from './slots.ts'
+import { listenOnCluster } from './listen-on-cluster.ts'
+import type { ShardListener } from './shard-listener.ts'
 
 /**
  * The start waits no longer than this for the server, whatever an operation may take: Fastify gives a plugin ten
  * seconds.
  */
 const START_MS = 3_000
-/** To connect to a node of a cluster, join a channel there and hear something on it. */
-const SHARD_ATTEMPT_MS = 3_000
 
 /** A connection that listens: on a cluster one to the node of the channels, otherwise a client. */
 export type Listening = Client | ShardListener
@@ -221,23 +219,16 @@ export class Connections {
 
   #shardListener (cluster: Cluster): ShardListener {
     const { prefix, operationTimeoutMs } = this.#settings
-    const { clock, ids } = this.#host.context
-    const slot = slotOf(prefix)
-    const attemptMs = Math.max(operationTimeoutMs, connectTimeoutOf(cluster), SHARD_ATTEMPT_MS)
-    const listener = new ShardListener({
-      clock,
-      ownChannel: `${prefix}::greet:${ids.correlation()}`,
-      attemptMs,
-      connect: async (again) => {
-        if (again) await withDeadline(clock, attemptMs, refreshSlots(cluster))
-        const node = nodeOf(cluster, slot)
-        return node === undefined || this.#state === 'closed' ? undefined : this.#clients.toNode(node)
-      },
+    const listener = listenOnCluster(cluster, {
+      prefix,
+      context: this.#host.context,
+      attemptMs: Math.max(operationTimeoutMs, connectTimeoutOf(cluster)),
+      run: (operation) => this.run(operation),
+      toNode: (node) => this.#state === 'closed' ? undefined : this.#clients.toNode(node),
       release: (client) => {
         this.#clients.own.delete(client)
         client.disconnect()
-      },
-      greet: async (channel, message) => await this.run((client) => runScript(client, 'greet', [channel], message)) === 1 ? 'sharded' : 'plain'
+      }
     })
     this.#detach.push(() => listener.close())
     return listener

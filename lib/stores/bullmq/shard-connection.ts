@@ -4,6 +4,8 @@ import type { Redis } from 'ioredis'
 /** How the node hands messages on: only to those who are connected to it, or to all nodes. */
 export type Way = 'sharded' | 'plain'
 
+export type Hear = (channel: string, message: string) => void
+
 /** The connection is of no use any more. */
 export class ShardLost extends Error {}
 
@@ -27,7 +29,7 @@ export class ShardConnection {
   #ended = false
 
   /** @param release disconnects the client, and lets it go */
-  constructor (client: Redis, way: Way, hear: (channel: string, message: string) => void, release: (client: Redis) => void) {
+  constructor (client: Redis, way: Way, hear: Hear, release: (client: Redis) => void) {
     this.#client = client
     this.way = way
     this.#release = release

@@ -33,17 +33,24 @@ export interface ShardListenerParts {
   readonly attemptMs: number
 }
 
+/** Somebody who joins channels and needs a connection. */
+interface Waiting {
+  readonly resolve: (connection: ShardConnection) => void
+  readonly reject: (error: unknown) => void
+}
+
 /**
- * Has what the store uses of a client that listens. Which node serves the channels, and how messages are published there,
- * may change at any moment: a slot moves, a replica takes over, servers are replaced by newer ones. No single sign of that
- * is reliable. So a connection counts only when a greeting, published by a script as every change of a job is, arrives over
- * it, and it is greeted now and then from then on.
+ * Joins and leaves channels like a client that listens. Which node serves the channels, and how messages are published
+ * there, may change at any moment: a slot moves, a replica takes over, servers are replaced by newer ones, and not every
+ * such change is reported to a connection. So a connection is used only after a greeting has arrived over it, which a
+ * script publishes like every change of a job; and a greeting is sent again every few seconds.
  *
  * ```
  * new ──subscribe──▶ looking ──(greeting heard: `ready`)──▶ listening ──(lost: `close`)──▶ looking
  *
  * looking     one attempt after the other, with a pause; holds the connection on trial
- * listening   holds one connection; while it hears no greetings also one on trial, which may take its place (`close`, `ready`)
+ * listening   holds one connection; while that hears no greetings, also one on trial, which may take its place: `close`,
+ *             then `ready`
  * close ends each
  * ```
  */
@@ -53,7 +60,7 @@ export class ShardListener extends EventEmitter<{ message: [channel: string, mes
   readonly #closing = new AbortController()
   /** Channels to join: one that is left while there is no connection is not joined by the next. */
   readonly #wanted = new Set<string>()
-  readonly #waiting = new Set<{ readonly resolve: (connection: ShardConnection) => void, readonly reject: (error: unknown) => void }>()
+  readonly #waiting = new Set<Waiting>()
   #state: 'new' | 'looking' | 'listening' | 'closed' = 'new'
   #connection: ShardConnection | undefined
   readonly #trials = new Set<ShardConnection>()
@@ -118,7 +125,9 @@ export class ShardListener extends EventEmitter<{ message: [channel: string, mes
 
   #look (): void {
     this.#state = 'looking'
-    this.#find().then((connection) => { if (connection !== undefined) this.#use(connection) }, () => { /* it never rejects */ })
+    this.#find().then((connection) => {
+      if (connection !== undefined) this.#use(connection)
+    }, () => { /* it never rejects */ })
   }
 
   #use (connection: ShardConnection): void {
@@ -136,12 +145,13 @@ export class ShardListener extends EventEmitter<{ message: [channel: string, mes
   async #find (): Promise<ShardConnection | undefined> {
     while (this.#state === 'looking') {
       const tries = this.#tries++
-      if (tries > 0) await sleep(this.#parts.clock, Math.min(tries * FIRST_RETRY_MS, MAX_RETRY_MS), this.#closing.signal)
+      const pauseMs = Math.min(tries * FIRST_RETRY_MS, MAX_RETRY_MS)
+      if (tries > 0) await sleep(this.#parts.clock, pauseMs, this.#closing.signal)
       try {
         return await this.#attempt(this.#attempts++ > 0)
       } catch (error) {
         if (this.#state !== 'looking') return undefined
-        // Who waits may not be kept waiting for what time does not change, and hears later what was missed.
+        // Waiting does not change a refusal. Should the user be allowed to listen later, `ready` follows.
         if (serverCode(error) === 'NOPERM') this.#rejectWaiting(error)
         this.emit('close')
       }
@@ -181,8 +191,8 @@ export class ShardListener extends EventEmitter<{ message: [channel: string, mes
     const heard = new Promise<boolean>((resolve) => { this.#greeted.set(message, () => { resolve(true) }) })
     try {
       if (await greet(ownChannel, message) !== connection.way) return false
-      const lost = connection.lost.then(() => false)
-      return await orReject(clock, HEARD_MS, Promise.race([heard, lost]), () => unavailable('ETIMEDOUT')).catch(() => false)
+      const answer = Promise.race([heard, connection.lost.then(() => false)])
+      return await orReject(clock, HEARD_MS, answer, () => unavailable('ETIMEDOUT')).catch(() => false)
     } finally {
       this.#greeted.delete(message)
     }

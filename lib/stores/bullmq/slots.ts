@@ -11,7 +11,11 @@ export function slotOf (key: string): number {
   let sum = 0
   for (const byte of Buffer.from(tag)) {
     sum ^= byte << 8
-    for (let bit = 0; bit < 8; bit++) sum = (sum & 0x8000) === 0 ? (sum << 1) & 0xffff : ((sum << 1) ^ POLYNOMIAL) & 0xffff
+    for (let bit = 0; bit < 8; bit++) {
+      const carry = (sum & 0x8000) !== 0
+      sum = (sum << 1) & 0xffff
+      if (carry) sum ^= POLYNOMIAL
+    }
   }
   return sum % SLOTS
 }

@@ -96,7 +96,6 @@ if type(answer) == 'number' and answer < 0 then return answer end
 afterEnd(ARGV[7], ARGV[1], KEYS[12], ARGV[5], tonumber(ARGV[2]), unpack(ARGV, 10, 15))
 -- What `publish` of parts/publish does, without making a function for it each time.
 local channel, message = ARGV[7] .. 'changed:' .. ARGV[1], ARGV[5] == 'completed' and 'c' or 'f'
-if not sharded or (redis.REDIS_VERSION_NUM or 0) < 0x70000 or type(redis.pcall('SPUBLISH', channel, message)) ~= 'number' then
-  call('PUBLISH', channel, message)
-end
+local one = sharded and (redis.REDIS_VERSION_NUM or 0) >= 0x70000 and redis.pcall('SPUBLISH', channel, message)
+if type(one) ~= 'number' then call('PUBLISH', channel, message) end
 return answer

@@ -4,7 +4,7 @@ Publishes a message the way that changes of jobs are published, on a channel tha
 KEYS       1 the channel; there is no such key
 ARGV       1 the message
 Returns    1 if it was sharded, otherwise 0
-Called by  Connections (connections.ts)
+Called by  listenOnCluster (listen-on-cluster.ts)
 ]]
 local call = redis.call
 -- @include parts/publish

@@ -11,7 +11,9 @@ removed, `?` for a job that must be read.
 ]]
 -- The channel is in the slot of the keys. Returns whether the message was sharded.
 local function send (channel, message)
-  if sharded and (redis.REDIS_VERSION_NUM or 0) >= 0x70000 and type(redis.pcall('SPUBLISH', channel, message)) == 'number' then return true end
+  if sharded and (redis.REDIS_VERSION_NUM or 0) >= 0x70000 then
+    if type(redis.pcall('SPUBLISH', channel, message)) == 'number' then return true end
+  end
   call('PUBLISH', channel, message)
   return false
 end
