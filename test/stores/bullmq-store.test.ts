@@ -181,7 +181,7 @@ t.test('bad options are refused, all at once', async (t) => {
     ...(['maxBytes', 'maxPerOwner', 'maxKeysPerOwner'] as const).flatMap((name) => [0, 0.5].map((bad) => [{ retention: { [name]: bad } }, new RegExp(`retention\\.${name}`)] as const)),
     [{ client: {} }, /client must be a client/],
     [{ client: cluster, prefix: 'jobs' }, /braces/],
-    [{ client: cluster, prefix: '{}:{jobs}' }, /braces/],
+    [{ client: cluster, prefix: '{}{jobs}' }, /braces/],
     [{ client: { ...cluster, isCluster: false, options: { keyPrefix: 'x' } } }, /keyPrefix/]
   ]
   for (const [options, message] of cases) t.throws(() => redisStore(options), { code: 'FAE_INVALID_OPTIONS', message })
