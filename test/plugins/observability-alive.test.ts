@@ -157,13 +157,16 @@ async function runAll (t: Test, app: FastifyInstance): Promise<void> {
   await t.rejects(app.jobs.submit('completes', circle), { code: 'FAE_INVALID_SUBMISSION' })
 }
 
-/** A webhook that is taken, one that is not, and one that is refused. */
+/** A webhook that is taken, one that is not, one whose delivery is cancelled, and one that is refused. */
 async function sendWebhooks (t: Test, app: FastifyInstance, receiver: WebhookReceiver): Promise<void> {
   receiver.replies = [{ status: 204 }, { status: 410 }]
   for (const state of ['completed', 'failed']) {
     const { id } = await app.jobs.submit('completes', { n: 1 }, { webhook: receiver.url() })
     t.equal((await app.jobs.waitFor(deliveryId(id, 0), { timeoutMs: WAIT_MS })).state, state)
   }
+  const { id: late } = await app.jobs.submit('completes', { n: 1 }, { webhook: receiver.url(), delayMs: 3_600_000 })
+  await until('its delivery waits', async () => (await app.jobs.get(deliveryId(late, 0)))?.state === 'scheduled', WAIT_MS)
+  t.equal((await app.jobs.cancel(deliveryId(late, 0)))?.state, 'cancelled')
   await t.rejects(app.jobs.submit('completes', { n: 1 }, { webhook: 'ftp://example.com/' }), { code: 'FAE_WEBHOOK_REFUSED' })
 }
 
