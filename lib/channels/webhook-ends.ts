@@ -19,8 +19,8 @@ export type DropReason = 'cancelled' | 'removed'
 
 /**
  * A delivery can end without its runner: its workers die one after the other (stalls), something around the runner
- * throws, it is cancelled while it waits. Each of these ends is a `job.failed` or a `job.cancelled` of the delivery. This class
- * adds what the runner adds to an end of its own: exactly one `webhook.failed` or `webhook.cancelled`.
+ * throws, it is cancelled while it waits. Each of these ends is a `job.failed` or a `job.cancelled` of the delivery. This
+ * class adds what the runner adds to an end of its own: exactly one `webhook.failed` or `webhook.cancelled`.
  */
 export class WebhookEnds {
   readonly #runtime: JobRuntime

@@ -254,7 +254,7 @@ export class Client implements JobsClient {
 
   async cancel (id: string, reason?: string): Promise<Cancelled> {
     const { redaction, store, webhooks } = this.#runtime
-    const input = webhooks !== undefined && mayDeliver(id) ? await store.input(id).catch(() => undefined) : undefined
+    const input = webhooks !== undefined && mayDeliver(id) ? await this.#inputIfReadable(id) : undefined
     const verdict = await store.cancel(id, toReason(reason, 'cancelled on request', redaction.text))
     if (verdict === undefined) throw notFound(id)
     const { job } = verdict
@@ -313,12 +313,17 @@ export class Client implements JobsClient {
     // Read the job before removing it: the event `job.removed` names it, and afterwards nobody knows its name and queue.
     const { store, webhooks } = this.#runtime
     const job = await store.get(id)
-    const input = job !== undefined && webhooks?.delivers(job) === true ? await store.input(id) : undefined
+    const input = job !== undefined && webhooks?.delivers(job) === true ? await this.#inputIfReadable(id) : undefined
     const verdict = job === undefined ? undefined : await store.remove(id)
     if (job === undefined || verdict === undefined) throw notFound(id)
     if (verdict === 'active') throw new AsyncEndpointsError('FAE_JOB_ACTIVE', 'The job is being worked on; cancel it before removing it')
     this.#runtime.bus.emit('job.removed', aboutOf(job))
     if (webhooks?.delivers(job) === true && !isTerminal(job.state)) webhooks.dropped(job, input, 'removed')
+  }
+
+  /** For the report of a delivery's end only: an input that cannot be read must not keep the delivery from its end. */
+  #inputIfReadable (id: string): Promise<JobInput | undefined> {
+    return this.#runtime.store.input(id).catch(() => undefined)
   }
 
   async signal (id: string, name: string, value?: unknown): Promise<Signalled> {

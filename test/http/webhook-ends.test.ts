@@ -64,6 +64,22 @@ for (const { kind, open } of STORES) {
     t.equal(ends.length, 2, 'what has ended does not end again')
   })
 
+  t.test(`${kind}: cancelled and removed although its input cannot be read`, async (t) => {
+    const store = await open(t)
+    const { app, receiver, ends } = await setUp(t, store)
+    const deliveries = await Promise.all(['late', 'late'].map(async (name) => {
+      const { id } = await app.jobs.submit(name, {}, { delayMs: 3_600_000, webhook: receiver.url() })
+      const delivery = deliveryId(id, 0)
+      await until('the delivery waits', async () => (await app.jobs.get(delivery))?.state === 'scheduled')
+      return delivery
+    }))
+    store.input = async () => { throw new Error('spoilt') }
+    await app.jobs.cancel(deliveries[0] ?? '')
+    await app.jobs.remove(deliveries[1] ?? '')
+    t.match(ends, [/^cancelled .* cancelled$/, /^cancelled .* removed$/], 'both ends are reported')
+    t.equal(await app.jobs.get(deliveries[1] ?? ''), undefined)
+  })
+
   t.test(`${kind}: cancelled while it is sent`, async (t) => {
     const { app, receiver, ends } = await setUp(t, await open(t))
     receiver.hold = new Promise(() => {})

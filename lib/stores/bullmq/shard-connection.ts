@@ -16,8 +16,8 @@ export class ShardLost extends Error {}
 const CONFUSED = /^Command queue state error/
 
 /**
- * A connection that joins and leaves channels. It is lost when it closes, or when the server says that it does not serve the
- * channels; there is no way back: its owner makes another.
+ * A connection that joins and leaves channels. It is lost when it closes, or when the server says that it does not serve
+ * the channels; there is no way back: its owner makes another.
  */
 export class ShardConnection {
   readonly way: Way

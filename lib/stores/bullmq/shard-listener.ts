@@ -168,8 +168,10 @@ export class ShardListener extends EventEmitter<{ message: [channel: string, mes
     const connection = new ShardConnection(client, way, (channel, message) => { this.#hear(channel, message) }, release)
     this.#trials.add(connection)
     try {
+      // Closed while the client was made. Nothing may begin that nobody waits for: its failure would end the process.
+      if (this.#state === 'closed') throw closed()
       const good = connection.join([ownChannel]).then(() => this.#hears(connection))
-      const answer = this.#state !== 'closed' && await withDeadline(clock, attemptMs, good)
+      const answer = await withDeadline(clock, attemptMs, good)
       if (answer === EXPIRED || !answer) throw unavailable('it does not publish to its listeners')
       return connection
     } catch (error) {
