@@ -55,6 +55,8 @@ class Played {
   deaf = false
   hangs = false
   unknown = false
+  /** A client is made only after this. */
+  connecting: Promise<void> | undefined
   refusal: string | undefined
 
   constructor () {
@@ -65,6 +67,7 @@ class Played {
       connect: async (again) => {
         this.asked.push(again)
         if (this.unknown) return undefined
+        await this.connecting
         const node = new Node(this)
         this.nodes.push(node)
         return node as unknown as Redis
@@ -203,4 +206,23 @@ t.test('a refusal is passed on; the end of it, too', async (t) => {
   await clock.advance(60_000)
   t.equal(played.nodes.length, length)
   t.ok(played.nodes.every(({ gone }) => gone))
+})
+
+t.test('closed while the client is made: it begins nothing, and lets the client go', async (t) => {
+  const played = new Played()
+  const { listener, nodes } = played
+  let connected = (): void => {}
+  played.connecting = new Promise((resolve) => { connected = resolve })
+  const unhandled: unknown[] = []
+  const hear = (error: unknown): void => { unhandled.push(error) }
+  process.on('unhandledRejection', hear)
+  t.teardown(() => { process.removeListener('unhandledRejection', hear) })
+  const joined = listener.subscribe('{p}:a').catch((error: unknown) => error)
+  while (played.asked.length === 0) await new Promise((resolve) => { setImmediate(resolve) })
+  listener.close()
+  t.match(await joined, Error)
+  connected()
+  for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => { setImmediate(resolve) })
+  t.match(nodes, [{ gone: true, commands: [] }])
+  t.same(unhandled, [])
 })
