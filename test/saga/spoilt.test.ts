@@ -73,6 +73,25 @@ for (const [what, field, text] of [
   })
 }
 
+t.test('the job itself cannot be read: it fails, and people are called to what is not undone', async (t) => {
+  const prefix = uniquePrefix()
+  const undone: string[] = []
+  const app = await process(t, prefix, (app) => app.saga({
+    name: 'order',
+    steps: (s) => s.step('a', { run: () => 1, compensate: () => { undone.push('a') } }).signal('go')
+  }))
+  const { id } = await app.jobs.submit('order', {})
+  await untilStep(app, id, 'go', 'w')
+  await untilSuspended(app, id)
+  await redis.hset(`${prefix}:default:${id}`, 'data', '{"half')
+  await signal(app, id, 'go', true)
+  const end = await endOf(app, id)
+  t.equal(end.state, 'failed')
+  t.equal((await recordOf(app, id)).error?.code, 'FAE_JOB_UNREADABLE')
+  t.same(undone, [])
+  t.match((await app.jobs.counts('default'))[0]?.sagas, { notUndone: 1, notUndoneIds: [id] })
+})
+
 for (const [what, field, code, undone] of [
   ['a signal is no JSON', 'g:go', 'FAE_CHECKPOINT_UNREADABLE', ['undo a']],
   // Without its item, an item cannot be undone.

@@ -35,6 +35,8 @@ dropInput(queue, id)
 call('DEL', job .. ':lock')
 call('SREM', queue .. 'stalled', id)
 for _, set in ipairs({ 'fae:cancelling', 'fae:compensating', 'fae:awaiting' }) do call('ZREM', queue .. set, id) end
+-- A saga had done something that is not undone now.
+if not gone and call('HGET', job, 'und') == '1' then call('ZADD', queue .. 'fae:not-undone', now, id) end
 -- The data stays away: a redrive is to fail the job again, and not to run it on nothing.
 if not fields[1] then call('HSET', job, 'name', 'unreadable') end
 if not fields[2] or not whole(fields[2]) then call('HSET', job, 'timestamp', now) end

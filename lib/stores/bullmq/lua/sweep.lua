@@ -30,11 +30,13 @@ for _, set in ipairs({ 'fae:cancelling', 'fae:compensating', 'fae:awaiting' }) d
   end
 end
 
--- Another program may have removed a job with BullMQ alone. One that could not undo its steps is marked before it fails,
--- so it need not be among the failed ones.
+-- Another program may have removed a job, or run it again, with BullMQ alone. One that could not undo its steps is marked
+-- before it fails, so it need not be among the failed ones.
 local stays = {
   ['fae:cancelled'] = function (id) return call('ZSCORE', queue .. 'failed', id) end,
-  ['fae:not-undone'] = function (id) return call('EXISTS', queue .. id) == 1 end
+  ['fae:not-undone'] = function (id)
+    return call('EXISTS', queue .. id) == 1 and not call('ZSCORE', queue .. 'completed', id)
+  end
 }
 for set, stay in pairs(stays) do
   local place = queue .. 'fae:place:' .. set
