@@ -36,6 +36,31 @@ export function hiddenSig (
   }
 }
 
+/** Serializers that {@link hideLinksElsewhere} has made, so that a second registration does not wrap them again. */
+const wrapped = new WeakSet<object>()
+
+/**
+ * Hides links in the request lines of all other routes, too. A browser asks `OPTIONS` with the whole address of a
+ * signed link before it cancels a job of another origin, and the CORS plugin's route, not one of this package, answers.
+ * Only signatures of links are hidden there: a `sig` of somebody else's stays. The serializers are those of the
+ * application's own logger, which Fastify makes for it also from a given one.
+ */
+export function hideLinksElsewhere (app: FastifyInstance, { signer }: { readonly signer: object | undefined }): void {
+  if (signer === undefined) return
+  const held: unknown = Reflect.get(app.log, SERIALIZERS)
+  if (typeof held !== 'object' || held === null) return
+  const own: unknown = Reflect.get(held, 'req')
+  if (typeof own !== 'function' || wrapped.has(own)) return
+  const req = (value: unknown): unknown => {
+    const shown = (own as Serializer)(value)
+    // Nearly all requests have no link, and are written as they are.
+    const { url } = Object(value) as { readonly url?: unknown }
+    return typeof url === 'string' && withoutLinkSignatures(url, '') !== url ? hidden(shown, 0) : shown
+  }
+  wrapped.add(req)
+  Reflect.set(held, 'req', req)
+}
+
 type Serializer = (value: unknown) => unknown
 
 /** What `@fastify/otel` adds to a request. */

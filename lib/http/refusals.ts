@@ -2,7 +2,7 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { answerRefusals } from './framework-errors.ts'
 import { refuseUnknown } from './find-job.ts'
-import { hiddenSig } from './hidden-sig.ts'
+import { hiddenSig, hideLinksElsewhere } from './hidden-sig.ts'
 import { ownCompilers } from './own-compilers.ts'
 import { correlationHook, problemHandler, type HttpRuntime } from './http-runtime.ts'
 
@@ -20,6 +20,7 @@ const SHAPES: ReadonlyArray<{ readonly path: RegExp, readonly methods: readonly 
  */
 export function addRefusals (app: FastifyInstance, http: HttpRuntime): void {
   const url = `${http.options.path}/*`
+  hideLinksElsewhere(app, http)
   // Preflight requests are left to the application's CORS plugin.
   const methods = app.supportedMethods.filter((method) => method !== 'OPTIONS' && !app.hasRoute({ method, url: app.prefix + url }))
   if (methods.length > 0) {

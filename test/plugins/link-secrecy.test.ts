@@ -1,5 +1,6 @@
 /** Where a signature of a link must never be found: logs, spans, metrics, events, problem documents, stored headers. */
 import { Writable } from 'node:stream'
+import cors from '@fastify/cors'
 import { InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node'
 import Fastify, { type FastifyInstance, type FastifyLoggerOptions } from 'fastify'
 import { stdSerializers } from 'pino'
@@ -106,4 +107,30 @@ for (const [name, serializers] of SERIALIZERS) {
     t.same(places.filter(([, text]) => macs.some((mac) => text.includes(mac))), [])
     t.ok(lines.some((line) => line.includes('[redacted]')))
   })
+}
+
+// A browser asks before it cancels a job of another origin, and no route of this package answers.
+for (const [when, before] of [['before', true], ['after', false]] as const) {
+  for (const [name, serializers] of SERIALIZERS) {
+    t.test(`a preflight request, CORS registered ${when} this package, serializers: ${name}`, async (t) => {
+      const lines: string[] = []
+      const stream = new Writable({ write (chunk, _, done) { lines.push(String(chunk)); done() } })
+      const app = Fastify({ logger: { stream, serializers } as unknown as FastifyLoggerOptions })
+      t.teardown(() => app.close())
+      if (before) await app.register(cors)
+      await app.register(asyncEndpoints, { worker: false, observability: false, http: { links: { keys } } })
+      if (!before) await app.register(cors)
+      app.get('/files', () => 'text')
+      await app.ready()
+      const link = app.jobLink('11111111-1111-4111-8111-111111111111', { scope: 'cancel' })
+      const headers = { origin: 'https://shop.example', 'access-control-request-method': 'DELETE' }
+      const answer = await app.inject({ method: 'OPTIONS', url: link, headers })
+      t.equal(answer.statusCode, 204)
+      t.equal(answer.headers['access-control-allow-origin'], '*', 'the CORS plugin still answers')
+      t.same(lines.filter((line) => line.includes(link.slice(-43))), [])
+      t.ok(lines.some((line) => line.includes('sig=[redacted]')))
+      await app.inject('/files?sig=of-another-service')
+      t.ok(lines.some((line) => line.includes('sig=of-another-service')), 'what is no link is logged as it is')
+    })
+  }
 }
