@@ -92,7 +92,7 @@ t.test('a socket is opened without a token, and each subscription needs its link
     return JSON.parse(String((await message)[0]))
   }
   await ended(id)
-  t.match(await next({ id }), { type: 'gone', id }, 'the id alone opens nothing')
+  t.match(await next({ id }), { type: 'error', problem: { status: 401 } }, 'the id alone opens nothing')
   const sig = new URL(links['self'] ?? '', 'http://x').searchParams.get('sig')
   t.match(await next({ id, sig }), { type: 'end', id })
 })
