@@ -4,6 +4,7 @@ import { DELIVERY_JOB } from '../events/webhook-catalogue.ts'
 import type { JobInput, JobRecord } from '../jobs/job.ts'
 import { eventIds } from '../jobs/trace-ids.ts'
 import type { DeliveryInput } from './delivery-input.ts'
+import { hostOf } from './webhook-transport.ts'
 
 /** What an event about the end of a job says of it. */
 interface Ended {
@@ -68,6 +69,5 @@ function aboutDelivery (
   { jobId: deliveryId, queue: itsQueue, correlationId, traceId, spanId }: Ended, input: JobInput | undefined
 ) {
   const { job = '', name = '', queue = itsQueue, url = '' } = (input?.body ?? {}) as Partial<DeliveryInput>
-  const host = URL.canParse(url) ? new URL(url).hostname : ''
-  return { jobId: job, jobName: name, queue, correlationId, traceId, spanId, deliveryId, host }
+  return { jobId: job, jobName: name, queue, correlationId, traceId, spanId, deliveryId, host: hostOf(url) }
 }

@@ -8,7 +8,7 @@ import { deliveryId, type DeliveredJob, type WebhookJobs } from '../jobs/webhook
 import type { WebhookEnds } from './webhook-ends.ts'
 import type { DeliveryInput } from './delivery-input.ts'
 import type { ResolvedWebhooksOptions } from './webhook-options.ts'
-import type { WebhookTransport } from './webhook-transport.ts'
+import { hostOf, type WebhookTransport } from './webhook-transport.ts'
 
 /** How long a delivery is found instead of being made again. Longer than the schedule lasts. */
 const KEY_TTL_MS = 604_800_000
@@ -30,7 +30,7 @@ export function makeWebhookJobs ({ runtime, options, transport, linkBase, ends }
       const refusal = transport.refuses(url)
       if (refusal === undefined) return
       const { reason, sentence } = refusal
-      runtime.bus.emit('webhook.refused', { jobName, reason })
+      runtime.bus.emit('webhook.refused', { jobName, host: hostOf(url), reason })
       throw webhookRefused(sentence, reason)
     },
     delivery: (job, webhook, round, now) => deliveryJob(job, webhook, round, now, options, linkBase),

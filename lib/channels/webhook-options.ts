@@ -6,6 +6,7 @@ import { readOutboundPolicy, type OutboundPolicy, type ResolvedOutboundPolicy } 
 import { isWebhookSecret, PRIVATE_KEY_RULE, readPrivateKey, SECRET_RULE } from '../core/webhook-signature.ts'
 import { DELIVERY_QUEUE } from '../events/webhook-catalogue.ts'
 import { QUEUE_NAME } from '../jobs/compile-definition.ts'
+import { refusalOfUrl } from './webhook-sender.ts'
 
 /** Finds the secrets that are shared with the receiver of a webhook; `undefined`: there are none. */
 export type WebhookSecrets = (owner: string | undefined, origin: string) =>
@@ -100,6 +101,15 @@ export interface ResolvedWebhooksOptions extends Readonly<Required<Omit<Webhooks
   readonly allow: ReadonlySet<string> | WebhookAllows | undefined
 }
 
+/** What to set for an origin that would be refused. */
+const REMEDIES: Readonly<Partial<Record<string, string>>> = {
+  'not-https': 'set outbound.allowHttp',
+  port: 'add the port to outbound.ports',
+  'ip-literal': 'set outbound.allowPrivate',
+  host: 'set outbound.allowPrivate',
+  'not-public': 'add its range to outbound.allowPrivate'
+}
+
 /** @throws {AsyncEndpointsError} `FAE_INVALID_OPTIONS`; its message shows no secret and no URL */
 export function readWebhooks (given: WebhooksOptions): ResolvedWebhooksOptions {
   const { secret, privateKey: keyText, allow, outbound, ...options } =
@@ -116,7 +126,13 @@ export function readWebhooks (given: WebhooksOptions): ResolvedWebhooksOptions {
   if (keyText !== undefined && privateKey === undefined) problems.push(`privateKey must be ${PRIVATE_KEY_RULE}`)
   const origins = Array.isArray(allow) ? allow as readonly string[] : []
   origins.forEach((origin, index) => {
-    if (!isOrigin(origin)) problems.push(`allow.${index} must be an origin such as "https://hooks.example.com", without a path`)
+    if (!isOrigin(origin)) {
+      problems.push(`allow.${index} must be an origin such as "https://hooks.example.com", without a path`)
+      return
+    }
+    // Otherwise every submission that names it would be refused, by the rule that this entry seems to lift.
+    const refusal = policy === undefined ? undefined : refusalOfUrl(`${origin}/`, policy)
+    if (refusal !== undefined) problems.push(`allow.${index} has no effect: ${refusal.sentence}; ${REMEDIES[refusal.reason] ?? 'outbound says what may be called'}`)
   })
   found.add(...problems)
   found.throwIfAny('webhooks')

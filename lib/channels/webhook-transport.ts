@@ -25,6 +25,9 @@ export interface WebhookAnswer {
   readonly delivery: string | undefined
 }
 
+/** For an event: all that is shown of a URL. Empty if it cannot be read. */
+export function hostOf (url: string): string { return URL.canParse(url) ? new URL(url).hostname : '' }
+
 /** Why a URL must not be called. */
 export interface WebhookRefusal {
   /** One word, for events: `not-https`, `port`, … */

@@ -7,8 +7,8 @@ import type { Signalled } from './jobs.ts'
 import { notFound } from './result.ts'
 import { inOrder } from './submission.ts'
 
-function whyUnknown (plan: SagaPlan | undefined): string {
-  if (plan === undefined) return 'this process does not know it as a saga'
+function whyUnknown (job: string, plan: SagaPlan | undefined): string {
+  if (plan === undefined) return `"${job}" is not a saga in this process; define it with app.saga() wherever its signals arrive`
   const names = plan.nodes.flatMap(({ kind, path }) => kind === 'signal' ? [path] : [])
   const list = names.map((name) => `"${name}"`).join(', ')
   return list === '' ? 'its definition has none' : `its definition has ${list}`
@@ -27,7 +27,7 @@ export async function sendSignal (
   const plan = registry.get(job.name)?.saga
   const signal = plan === undefined ? undefined : plannedSignal(plan, name)
   if (plan === undefined || signal === undefined) {
-    throw new AsyncEndpointsError('FAE_SIGNAL_UNKNOWN', `The job waits for no such signal: ${whyUnknown(plan)}`)
+    throw new AsyncEndpointsError('FAE_SIGNAL_UNKNOWN', `The job waits for no such signal: ${whyUnknown(job.name, plan)}`)
   }
   const { maxStepResultBytes: maxBytes } = plan
   // What is checked is a copy, as the saga will get it: a validator that fills in defaults must not change the sender's

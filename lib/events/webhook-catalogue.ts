@@ -29,7 +29,7 @@ export const WEBHOOK_EVENTS = {
     measurements: [...TRY], metadata: [...DELIVERY, 'reason']
   },
   'webhook.refused': {
-    about: 'A submission was refused, because the URL of its webhook must not be called.',
-    measurements: [], metadata: ['jobName', 'reason']
+    about: 'A submission was refused, because the URL of its webhook must not be called. `host` is empty if the URL cannot be read.',
+    measurements: [], metadata: ['jobName', 'host', 'reason']
   }
 } as const

@@ -46,6 +46,11 @@ const FOREIGN: Readonly<Record<string, ErrorCode>> = {
   FST_UNDER_PRESSURE: 'FAE_OVERLOADED'
 }
 
+/** Where the message of Fastify does not say what to do. */
+const CLEARER: Partial<Record<ErrorCode, string>> = {
+  FAE_UNSUPPORTED_MEDIA_TYPE: 'No body of this Content-Type is read here; JSON is sent with Content-Type: application/json'
+}
+
 /**
  * The last part of a problem's `type`: `queue-full` for `FAE_QUEUE_FULL`. It is also the `reason` of `job.rejected`.
  */
@@ -86,7 +91,7 @@ export function describeError (error: unknown, request: FastifyRequest, reply: F
       type: TYPE_PREFIX + problemSlug(code),
       title,
       status,
-      detail: status < 500 || own?.expose === true ? textOf(fieldsOf(error).message) : undefined,
+      detail: status < 500 || own?.expose === true ? textOf(CLEARER[code] ?? fieldsOf(error).message) : undefined,
       instance,
       code,
       errors

@@ -10,7 +10,8 @@ import { correlationHook, problemHandler, type HttpRuntime } from './http-runtim
 const SHAPES: ReadonlyArray<{ readonly path: RegExp, readonly methods: readonly string[] }> = [
   { path: /^[^/]+$/, methods: ['GET', 'HEAD', 'DELETE'] },
   { path: /^[^/]+\/result$/, methods: ['GET', 'HEAD'] },
-  { path: /^[^/]+\/(?:cancel|redrive|retry)$/, methods: ['POST'] }
+  { path: /^[^/]+\/(?:cancel|redrive|retry)$/, methods: ['POST'] },
+  { path: /^[^/]+\/signals\/[^/]+$/, methods: ['POST'] }
 ]
 
 /**

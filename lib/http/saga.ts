@@ -138,9 +138,11 @@ function sagaPart (app: FastifyInstance, given: AnySagaOptions, compilers: Schem
         const read = await schemas.readBody?.(value)
         if (read === undefined) return value
         if ('problem' in read) {
-          throw new AsyncEndpointsError(
+          const error = new AsyncEndpointsError(
             'FAE_INVALID_SUBMISSION', `The signal "${signal}" is not valid: ${read.problem}`
           )
+          // As an error of Fastify's validation has them: the problem document then points to each wrong value.
+          throw Object.assign(error, { validation: read.errors, validationContext: 'body' })
         }
         return read.value
       }

@@ -2,6 +2,7 @@
 import type { FastifyRequest } from 'fastify'
 import { refusalOfUrl } from '../channels/webhook-sender.ts'
 import { webhookRefused } from '../channels/webhook-jobs.ts'
+import { hostOf } from '../channels/webhook-transport.ts'
 import type { ResolvedWebhooksOptions } from '../channels/webhook-options.ts'
 import { AsyncEndpointsError } from '../core/errors.ts'
 import { takeRejection } from '../core/rejections.ts'
@@ -75,7 +76,7 @@ export function compileWebhook (
       throw new AsyncEndpointsError('FAE_INVALID_REQUEST', `The URL in ${place} is not a URL`)
     }
     if (await isAllowed(options.allow, new URL(sent), request)) return made(sent)
-    bus.emit('webhook.refused', { jobName, reason: 'not-allowed' })
+    bus.emit('webhook.refused', { jobName, host: hostOf(sent), reason: 'not-allowed' })
     throw webhookRefused('this server does not call URLs of this origin that clients have chosen', 'not-allowed')
   }
 }

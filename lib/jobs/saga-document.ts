@@ -45,7 +45,11 @@ export function sagaView (
   if (facts === undefined && plan === undefined) return undefined
   const names = readNames(facts)
   const listed = names === undefined ? plan && plannedPaths(plan) : storedPaths(names)
-  if (listed === undefined) return { phase: undefined, steps: handlerSteps(facts ?? {}, ended) }
+  if (listed === undefined) {
+    const steps = handlerSteps(facts ?? {}, ended)
+    // A handler without steps has none, rather than an empty list, also when a redrive has left empty facts behind.
+    return steps.length === 0 ? undefined : { phase: undefined, steps }
+  }
   const attempts = plannedAttempts(plan)
   return { phase: phaseOf(facts), steps: listed.map((path) => stepView(path, readStep(facts, path), ended, attempts)) }
 }

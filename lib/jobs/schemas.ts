@@ -23,8 +23,11 @@ export interface SchemaCompilers {
   readonly serializerCompiler?: SchemaCompiler | undefined
 }
 
+/** What is wrong with a body: in a sentence, and as the validator says it, if that is a list. */
+export interface BodyProblem { readonly problem: string, readonly errors?: readonly unknown[] | undefined }
+
 /** Validates a body. Returns the body with the schema's defaults and conversions, or what is wrong with it. */
-export type BodyReader = (body: unknown) => Promise<{ readonly value: unknown } | { readonly problem: string }>
+export type BodyReader = (body: unknown) => Promise<{ readonly value: unknown } | BodyProblem>
 
 /** @returns the JSON text. @throws if the result does not match its schema */
 export type ResultWriter = (result: unknown) => string
@@ -88,15 +91,19 @@ export class CompiledSchemas {
 function readerOf (validate: ((body: unknown) => unknown) & { errors?: unknown }): BodyReader {
   return async (body) => {
     const answer: unknown = await validate(body)
-    if (answer === false) return { problem: problemsOf(validate.errors) }
+    if (answer === false) return problemOf(validate.errors)
     if (typeof answer !== 'object' || answer === null) return { value: body }
     const { error, value } = answer as { readonly error?: unknown, readonly value?: unknown }
-    if (error !== undefined && error !== null) return { problem: problemsOf(error) }
+    if (error !== undefined && error !== null) return problemOf(error)
     return { value: 'value' in answer ? value : body }
   }
 }
 
 const MAX_SHOWN = 10
+
+function problemOf (errors: unknown): BodyProblem {
+  return { problem: problemsOf(errors), errors: Array.isArray(errors) ? errors : undefined }
+}
 
 function problemsOf (errors: unknown): string {
   if (!Array.isArray(errors)) return errors instanceof Error ? errors.message : 'the body does not match its schema'

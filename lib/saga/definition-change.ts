@@ -50,7 +50,7 @@ export function followDefinition (run: Run): void {
     throw new Suspended('', Math.min(run.now() + HAND_BACK_MS, since + plan.versionWaitMs), 'version')
   }
   const message = `The steps of version ${names.v} that were begun are not the beginning of those of version ` +
-    `${plan.version}, and no worker with the older definition has taken the saga within ${plan.versionWaitMs} ms`
+    `${plan.version} (${firstMisfit(begunIn(run, names), paths)}), and no worker with the older definition has taken the saga within ${plan.versionWaitMs} ms`
   events.definitionChanged(`${became}, and the steps do not fit: it fails, and its steps are undone by name`)
   throw new SagaFailure('', { code: 'FAE_SAGA_CHANGED', message })
 }
@@ -79,6 +79,13 @@ function begunIn ({ journal }: Run, { n }: SagaNames): string[][] {
 
 function isBeginning (begun: readonly string[], paths: readonly string[]): boolean {
   return begun.every((path, index) => paths[index] === path)
+}
+
+/** For a person who compares two deploys: the first step that stands elsewhere. */
+function firstMisfit ([begun = []]: readonly string[][], paths: readonly string[]): string {
+  const at = begun.findIndex((path, index) => paths[index] !== path)
+  const here = paths[at] === undefined ? 'does not exist' : `is "${paths[at]}"`
+  return `step ${at + 1} was "${begun[at] ?? ''}" and ${here} here`
 }
 
 function sameTexts (some: readonly string[], others: readonly string[]): boolean {

@@ -33,7 +33,8 @@ export const WEBHOOK_LOG_EVENTS = {
   'webhook.refused': {
     id: 11104,
     level: 'warn',
-    message: 'a submission of {jobName} was refused, because its webhook must not be called ({reason})',
-    fields: { jobName: 'job_name', reason: 'reason' }
+    message: 'a submission of {jobName} was refused: its webhook[ to {host}] must not be called ({reason}); ' +
+      'webhooks.allow and webhooks.outbound say what may be called',
+    fields: { jobName: 'job_name', host: 'server_address', reason: 'reason' }
   }
 } as const satisfies LogEventTable

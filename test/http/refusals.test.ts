@@ -25,7 +25,7 @@ t.test('malformed escapes, long ids, other methods and other paths are problems'
     isProblem(t, await ask(app, method, url), 404, `${method} long${tail}`)
     if (method !== 'HEAD') t.match((await ask(app, method, url)).json(), { code: 'FAE_JOB_NOT_FOUND' })
   }
-  for (const [method, tail, allow] of [['PUT', '', 'GET, HEAD, DELETE'], ['PATCH', '', 'GET, HEAD, DELETE'], ['POST', '', 'GET, HEAD, DELETE'], ['DELETE', '/result', 'GET, HEAD'], ['GET', '/cancel', 'POST'], ['GET', '/redrive', 'POST']] as const) {
+  for (const [method, tail, allow] of [['PUT', '', 'GET, HEAD, DELETE'], ['PATCH', '', 'GET, HEAD, DELETE'], ['POST', '', 'GET, HEAD, DELETE'], ['DELETE', '/result', 'GET, HEAD'], ['GET', '/cancel', 'POST'], ['GET', '/redrive', 'POST'], ['GET', '/signals/ok', 'POST'], ['PUT', '/signals/ok', 'POST']] as const) {
     const answer = await ask(app, method, `/api/slow/v1/some-id${tail}`, { payload: method === 'GET' ? undefined : '{"broken' })
     isProblem(t, answer, 405, `${method} ${tail}`)
     t.equal(answer.headers.allow, allow)
@@ -40,7 +40,9 @@ t.test('on submit routes too, where their paths have parameters', async (t) => {
   isProblem(t, await ask(app, 'POST', '/things/%ff/copies', { payload: {} }), 400)
   isProblem(t, await ask(app, 'POST', `/things/${LONG}/copies`, { payload: {} }), 414)
   isProblem(t, await ask(app, 'POST', '/things/1/copies', { payload: '{"a', headers: { 'content-type': 'application/json' } }), 400)
-  isProblem(t, await ask(app, 'POST', '/things/1/copies', { payload: 'a', headers: { 'content-type': 'text/csv' } }), 415)
+  const csv = await ask(app, 'POST', '/things/1/copies', { payload: 'a', headers: { 'content-type': 'text/csv' } })
+  isProblem(t, csv, 415)
+  t.match(csv.json(), { detail: /application\/json/ }, 'what to send instead')
   isProblem(t, await ask(app, 'POST', '/things/1/copies', { payload: { a: 'x'.repeat(2_000_000) } }), 413)
 })
 

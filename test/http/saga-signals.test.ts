@@ -110,7 +110,11 @@ for (const { kind, open } of STORES) {
     }
     t.match((await send(id, 'nothing', {})).json(), { detail: 'The job waits for no such signal: its definition has "approval", "second"' })
     const { id: plain } = await app.jobs.submit('plain' as never)
-    t.match((await send(plain, 'approval', {})).json(), { status: 404, code: 'FAE_SIGNAL_UNKNOWN' })
+    t.match((await send(plain, 'approval', {})).json(), { status: 404, code: 'FAE_SIGNAL_UNKNOWN', detail: /"plain" is not a saga in this process; define it with app\.saga\(\)/ })
+    t.match((await send(id, 'approval', { ok: {}, by: [1, 2] })).json(), {
+      status: 400, code: 'FAE_INVALID_SUBMISSION', errors: [{ detail: 'must be boolean', pointer: '#/ok', in: 'body' }]
+    }, 'a problem points to what is wrong')
+    t.match((await send(id, 'approval', {})).json(), { errors: [{ pointer: '#/ok' }] }, 'also to what is missing')
     t.match((await send('0190b6f0-0000-7000-8000-000000000000', 'approval', {})).json(), { status: 404, code: 'FAE_JOB_NOT_FOUND' })
     t.match((await send('a%2Fb', 'approval', {})).json(), { status: 404, code: 'FAE_JOB_NOT_FOUND' })
   })

@@ -144,6 +144,7 @@ t.test('the schedule is over: a failed job that can be redriven', async (t) => {
   t.equal(body, receiver.received[0]?.body)
   t.equal(headers['webhook-id'], dead.id)
   t.equal((await app.jobs.waitFor(dead.id)).state, 'completed')
+  t.notHas((await app.inject(`/jobs/${dead.id}`)).json(), { steps: [] }, 'a delivery has no steps')
 })
 
 t.test('a receiver can ask for no further attempt', async (t) => {
@@ -189,7 +190,7 @@ t.test('the result is in the message if it was asked for and is small', async (t
 t.test('URLs that clients choose', async (t) => {
   const { app, receiver } = await setUp(t)
   const refused: string[] = []
-  app.jobEvents.on('webhook.refused', ({ jobName, reason }) => { refused.push(`${jobName} ${reason}`) })
+  app.jobEvents.on('webhook.refused', ({ jobName, host, reason }) => { refused.push(`${jobName} ${host} ${reason}`) })
   app.asyncEndpoint({ method: 'POST', url: '/header', name: 'header', webhook: { from: 'header' }, handler: () => 1 })
   const post = (url: string, payload: object, headers: Record<string, string>) => app.inject({ method: 'POST', url, payload, headers })
   const none = await post('/header', {}, {})
@@ -199,7 +200,7 @@ t.test('URLs that clients choose', async (t) => {
   t.equal(answer.statusCode, 422)
   t.match(answer.json(), { code: 'FAE_WEBHOOK_REFUSED', reason: 'not-allowed' })
   t.notMatch(answer.body, /hush/)
-  t.same(refused, ['header not-allowed'])
+  t.same(refused, ['header 127.0.0.1 not-allowed'])
   t.equal((await app.jobs.counts('default')).length, 1)
 
   await t.test('an allowed origin, in the header or the body', async (t) => {
@@ -422,6 +423,26 @@ t.test('options that do not fit are named in one message', async (t) => {
   const bare = Fastify()
   t.teardown(() => bare.close())
   await t.rejects(async () => await bare.register(asyncEndpoints, { webhooks: {} }), { message: /secret and privateKey are missing/ })
+})
+
+t.test('an origin that clients may choose must be one that may be called', async (t) => {
+  const register = async (allow: string[], outbound = {}): Promise<void> => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(asyncEndpoints, { webhooks: { secret: SECRET, allow, outbound } })
+  }
+  for (const [origin, more] of [
+    ['http://hooks.example.com', 'it is not an https URL; set outbound.allowHttp'],
+    ['https://hooks.example.com:444', 'its port is not allowed; add the port to outbound.ports'],
+    ['https://10.0.0.1', 'its host is an IP address; set outbound.allowPrivate'],
+    ['https://hooks.internal', 'its host is not a public host name; set outbound.allowPrivate']
+  ] as const) {
+    await t.rejects(register(['https://hooks.example.com', origin]), {
+      code: 'FAE_INVALID_OPTIONS', message: `Invalid options for asyncEndpoints: webhooks.allow.1 has no effect: ${more}`
+    })
+  }
+  await register(['http://127.0.0.1:4000'], LOCAL)
+  await register(['http://127.0.0.1:4000'], { allowHttp: true, allowPrivate: ['127.0.0.0/8'], ports: [4000] })
 })
 
 t.test('a webhook without the option webhooks is refused', async (t) => {

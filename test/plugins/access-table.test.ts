@@ -148,7 +148,7 @@ t.test('app.jobLink', async (t) => {
   t.match(link, /^https:\/\/api\.example\.com\/jobs\/[0-9a-f-]{36}\?sig=k1\.\d+\.read\./)
   t.equal((await app.inject(link)).statusCode, 200)
   t.equal((await app.inject({ method: 'DELETE', url: link })).statusCode, 404)
-  const bad: ReadonlyArray<readonly [unknown, unknown]> = [['', {}], ['a/b', {}], [1, {}], [id, { scope: 'admin' }], [id, { ttlMs: 0 }], [id, { ttlMs: NaN }], [id, { ttlMs: Infinity }]]
+  const bad: ReadonlyArray<readonly [unknown, unknown]> = [['', {}], ['a/b', {}], [1, {}], [id, { scope: 'admin' }], [id, { ttlMs: 0 }], [id, { ttlMs: NaN }], [id, { ttlMs: Infinity }], [id, { ttl: 60_000 }], [id, { scopes: ['read'] }], [id, null]]
   for (const [wrong, options] of bad) t.throws(() => app.jobLink(wrong as string, options as object), { code: 'FAE_INVALID_OPTIONS' }, JSON.stringify([wrong, options]))
   const { app: other } = await build(t, { links: undefined })
   t.throws(() => other.jobLink(id), { code: 'FAE_INVALID_OPTIONS', message: /http\.links/ })
