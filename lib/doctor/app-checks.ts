@@ -18,11 +18,12 @@ export function checkApp (facts: AppFacts, preloads: readonly string[], otherSer
       return notChecked(id, 'no application was given', id === 'app.boot' ? fix : undefined)
     })
     case 'missing': return notReady(found('app.boot', 'problem', 'the file does not exist', 'Give the file that starts the server, as you give it to node'))
+    // Somebody who asked for these checks must not take their absence for success.
     case 'timeout': {
-      return notReady(notChecked('app.boot', `no server with this plugin was ready within ${facts.afterMs / 1_000} s`, GIVE_ENTRY_FILE))
+      return notReady(found('app.boot', 'problem', `no server with this plugin was ready within ${facts.afterMs / 1_000} s`, GIVE_ENTRY_FILE))
     }
     case 'ended': return notReady(facts.exitCode === 0
-      ? notChecked('app.boot', 'the process ended before a server with this plugin was ready', GIVE_ENTRY_FILE)
+      ? found('app.boot', 'problem', 'the process ended before a server with this plugin was ready', GIVE_ENTRY_FILE)
       : found('app.boot', 'problem', `the process ended (${facts.signal ?? `exit code ${facts.exitCode ?? 'unknown'}`}) before the server was ready`,
         'Start it with the same environment and read what it prints'))
     case 'ready': return [

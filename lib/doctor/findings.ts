@@ -156,7 +156,7 @@ export const CHECKS = {
     needs: 'app',
     title: 'start',
     why: 'The other checks of the application are only possible once its server is ready.',
-    problem: 'the file is missing, or the process ended with an error before the server was ready'
+    problem: 'the file is missing, or no server with this plugin became ready: the process ended before, or took too long'
   },
   'app.store': {
     group: 'application',

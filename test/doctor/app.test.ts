@@ -126,7 +126,7 @@ t.test('one that does not get ready', async (t) => {
   const crashed = await look({ env: { TEST_MODE: 'crash' } })
   t.match(crashed('app.boot'), { severity: 'problem', what: /exit code 1/ })
   t.match(crashed('otel.sdk'), { checked: false })
-  t.match((await look({ file: fixture('sdk') }))('app.boot'), { checked: false, what: /ended before/ })
+  t.match((await look({ file: fixture('sdk') }))('app.boot'), { severity: 'problem', what: /ended before/ })
   const cwd = folder(t)
   writeFileSync(join(cwd, 'leak.mjs'), 'console.log("tops3cret-Passw0rd"); throw new Error("redis://user:tops3cret-Passw0rd@host")')
   const leak = await programExamination(['--app', 'leak.mjs'], { cwd })
@@ -138,7 +138,7 @@ t.test('one that does not get ready', async (t) => {
 // What is given back comes after the end of the process.
 t.test('one that hangs is ended in time', async (t) => {
   const facts = await start({ env: { TEST_MODE: 'hang' } }, 1_500)
-  t.match(judge(facts)('app.boot'), { checked: false, what: /not checked: no server with this plugin was ready within 1\.5 s/ })
+  t.match(judge(facts)('app.boot'), { severity: 'problem', what: /no server with this plugin was ready within 1\.5 s/ })
   t.equal(START_MS, 8_000, 'as the documentation says')
   t.ok(START_MS < LONGEST_MS / 1.5, 'and all the rest is done in what is left')
 })
