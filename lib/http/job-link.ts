@@ -25,8 +25,12 @@ export function jobLinkFunction (http: Pick<HttpRuntime, 'links' | 'signer'> | u
     const { scope = 'read', ttlMs } = options
     if (http?.signer === undefined) return refuse('app.jobLink() needs http.links: { keys: [{ id, secret }] }')
     if (typeof id !== 'string' || !/^[A-Za-z0-9_-]{1,128}$/.test(id)) return refuse('app.jobLink() needs the id of a job')
-    if (scope !== 'read' && scope !== 'cancel') return refuse('app.jobLink(): scope must be "read", or "cancel", which allows both')
-    if (ttlMs !== undefined && !(ttlMs >= 1_000 && ttlMs <= MAX_TTL_MS)) return refuse(`app.jobLink(): ttlMs must be a number from 1000 to ${MAX_TTL_MS}`)
+    if (scope !== 'read' && scope !== 'cancel') {
+      return refuse('app.jobLink(): scope must be "read", or "cancel", which allows both')
+    }
+    if (ttlMs !== undefined && !(ttlMs >= 1_000 && ttlMs <= MAX_TTL_MS)) {
+      return refuse(`app.jobLink(): ttlMs must be a number from 1000 to ${MAX_TTL_MS}`)
+    }
     return `${http.links.base}/${id}?sig=${http.signer.signFor(id, scope, ttlMs)}`
   }
 }

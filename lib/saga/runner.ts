@@ -96,7 +96,9 @@ async function forward (run: Run): Promise<Settlement | SagaFailure> {
     if (thrown instanceof SagaFailure) return thrown
     // The store has no room for a result: the undo gets the result that is in memory, and the next writes are small. Or
     // a signal or a list that the saga needs was written over: another attempt would read the same.
-    if (isNoRoom(thrown) || isUnreadable(thrown)) return new SagaFailure('', toStoredError(thrown, run.runtime.redaction.text))
+    if (isNoRoom(thrown) || isUnreadable(thrown)) {
+      return new SagaFailure('', toStoredError(thrown, run.runtime.redaction.text))
+    }
     if (!(thrown instanceof Stopped)) throw thrown
     switch (run.stop) {
       case 'cancelled': return cancelled(run)

@@ -57,8 +57,11 @@ export function defineScripts (client: Client): void {
 }
 
 /** Runs a script. `args` follow the keys. */
-export function runScript (client: Client, name: ScriptName, keys: readonly string[], ...args: ReadonlyArray<string | number | Buffer>): Promise<unknown> {
-  return runCommand(client, (client.isCluster ? SHARDED : PLAIN).commands.get(name) ?? '', [keys.length, ...keys, ...args])
+export function runScript (
+  client: Client, name: ScriptName, keys: readonly string[], ...args: ReadonlyArray<string | number | Buffer>
+): Promise<unknown> {
+  const { commands } = client.isCluster ? SHARDED : PLAIN
+  return runCommand(client, commands.get(name) ?? '', [keys.length, ...keys, ...args])
 }
 
 /** Calls a command that the client was taught. */

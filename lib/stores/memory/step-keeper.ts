@@ -122,7 +122,8 @@ export class StepKeeper {
   #note (job: StoredJob, steps: JobSteps): void {
     const queue = this.#parts.queue(job.queue)
     const { compensatingSince, notUndoneSince, awaits } = steps
-    if (queue.sagas === undefined && [compensatingSince, notUndoneSince, awaits].every((fact) => fact === undefined)) return
+    const nothing = compensatingSince === undefined && notUndoneSince === undefined && awaits === undefined
+    if (queue.sagas === undefined && nothing) return
     queue.sagas ??= new QueueSagas()
     queue.sagas.note(job.id, steps, false)
   }
